@@ -1,0 +1,42 @@
+"""What one metaserver process is told when it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from metaserver.instances import RedisAuth
+
+# Private and link-local ranges; loopback only when asked for, since it means this very machine.
+PRIVATE_NETWORKS = (
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "fc00::/7",
+)
+
+
+def _no_auth() -> RedisAuth:
+    return RedisAuth(username=None, password=None)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of a metaserver process; every duration is in seconds."""
+
+    db: Path
+    host: str = "127.0.0.1"
+    port: int = 7700
+    token_file: Path | None = None
+    allowed_networks: tuple[str, ...] = PRIVATE_NETWORKS
+    redis_auth: RedisAuth = field(default_factory=_no_auth)
+    sentinel_auth: RedisAuth = field(default_factory=_no_auth)
+    instance_timeout: float = 2.0  # to connect to an instance, and to wait for each reply
+    sentinel_timeout: float = 1.0
+    status_interval: float = 1.0  # between two observations of a pool
+    repair_interval: float = 5.0
+    sweep_interval: float = 0.5  # between two looks for sweeps to do
+    intent_age: float = 30.0  # after this an unfinished intent is undone
+    lease: float = 30.0  # for how long a client counts as live after its last watch call
+    max_wait: float = 60.0  # the longest a watch is held
