@@ -1,0 +1,1 @@
+"""Pure decisions: no sockets, threads, clocks or event loops. Imports nothing else of ours."""

@@ -1,0 +1,86 @@
+"""Every error CacheMesh raises.
+
+One root, `CacheMeshError`; each concrete error also inherits the exception that existing
+``except`` clauses of redis-py users expect. Messages name the pool, shard or address and what to
+do next, and never hold a password or a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from redis import exceptions as redis_exceptions
+from redis.sentinel import MasterNotFoundError as RedisMasterNotFoundError
+
+
+class CacheMeshError(Exception):
+    """Root of all errors of this package."""
+
+
+class InvalidDocumentError(CacheMeshError, ValueError):
+    """A pool document, placement, name, address or setting is not valid."""
+
+
+class ConfigurationError(CacheMeshError, ValueError):
+    """A URL or an option handed to the client is not valid."""
+
+
+class InvalidKeyError(CacheMeshError, redis_exceptions.DataError):
+    """A key of a type or length that Redis cannot hold."""
+
+
+class CrossShardError(CacheMeshError, redis_exceptions.ResponseError):
+    """The keys of one command live on several shards; nothing was sent."""
+
+
+class UnsupportedCommandError(CacheMeshError, redis_exceptions.ResponseError):
+    """A command that has no meaning on a sharded pool, or is not offered; nothing was sent."""
+
+
+class ShardUnavailableError(CacheMeshError, redis_exceptions.ConnectionError):
+    """The shard that owns the key does not answer."""
+
+
+class ShardTimeoutError(ShardUnavailableError, redis_exceptions.TimeoutError):
+    """The shard did not answer in time; a write may or may not have run."""
+
+
+class MasterNotFoundError(CacheMeshError, RedisMasterNotFoundError):
+    """The Sentinels answer, but none knows a usable master for the shard."""
+
+
+class SentinelUnavailableError(CacheMeshError, redis_exceptions.ConnectionError):
+    """None of the Sentinels answers."""
+
+
+class PoolNotFoundError(CacheMeshError, redis_exceptions.ConnectionError):
+    """The metaserver, Sentinels or file know no such pool."""
+
+
+class MetaserverUnavailableError(CacheMeshError, redis_exceptions.ConnectionError):
+    """None of the metaservers answers."""
+
+
+class LocalStackError(CacheMeshError, RuntimeError):
+    """The local stack could not be started or controlled."""
+
+
+class MetaserverError(CacheMeshError):
+    """A metaserver refused a request (RFC 9457 problem details).
+
+    Attributes:
+        status: HTTP status code.
+        code: machine-readable name of the problem, as listed in docs/api.md.
+        detail: what went wrong.
+        next_step: what to do about it, or None.
+        body: the whole problem document.
+    """
+
+    def __init__(self, status: int, body: Mapping[str, object]) -> None:
+        self.status = status
+        self.body = dict(body)
+        self.code = str(body.get("code", "unknown"))
+        self.detail = str(body.get("detail") or body.get("title") or f"HTTP status {status}")
+        next_step = body.get("next")
+        self.next_step = str(next_step) if next_step else None
+        super().__init__(f"{self.detail}; {self.next_step}" if self.next_step else self.detail)

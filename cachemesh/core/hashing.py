@@ -1,0 +1,60 @@
+"""From a key to the bytes and the integer that placement works with."""
+
+from __future__ import annotations
+
+from binascii import crc_hqx
+
+from cachemesh.core.errors import InvalidKeyError
+
+SLOT_COUNT = 16_384
+"""Slots of a pool, as many as Redis Cluster has."""
+
+MAX_KEY_BYTES = 512 * 1024 * 1024
+"""Longest string Redis takes (its default ``proto-max-bulk-len``)."""
+
+
+def key_bytes(key: object, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+    """A key as the bytes that go over the wire, by redis-py's encoding rules.
+
+    Raises:
+        InvalidKeyError: the key is None, a bool or of another type Redis has no form for, or
+            longer than 512 MiB.
+    """
+    if isinstance(key, bytes):
+        raw = key
+    elif isinstance(key, str):
+        raw = key.encode(encoding, errors)
+    elif isinstance(key, (bytearray, memoryview)):
+        raw = bytes(key)
+    elif isinstance(key, (int, float)) and not isinstance(key, bool):
+        raw = repr(key).encode()
+    else:
+        raise InvalidKeyError(
+            f"Invalid key of type {type(key).__name__!r}: convert it to bytes, str, int or float"
+        )
+    if len(raw) > MAX_KEY_BYTES:
+        raise InvalidKeyError(
+            f"Key of {len(raw):,} bytes: Redis takes at most {MAX_KEY_BYTES:,}; hash or shorten it"
+        )
+    return raw
+
+
+def redis_hash_tag(key: bytes) -> bytes:
+    """The part of a key that is hashed, by Redis Cluster's rule.
+
+    That is what stands between the first ``{`` and the first ``}`` after it, or the whole key if
+    there is no such pair or nothing between them (redis.io, "Redis cluster specification").
+    """
+    start = key.find(b"{")
+    if start >= 0:
+        end = key.find(b"}", start + 1)
+        if end > start + 1:
+            return key[start + 1 : end]
+    return key
+
+
+def key_slot(key: bytes) -> int:
+    """Slot of a key, 0 to 16383: CRC16 (XMODEM) of its hash tag, as Redis Cluster computes it."""
+    if b"{" in key:
+        key = redis_hash_tag(key)
+    return crc_hqx(key, 0) & 16_383

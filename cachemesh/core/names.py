@@ -1,0 +1,61 @@
+"""Names and addresses, checked in one place."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from cachemesh.core.errors import InvalidDocumentError
+
+NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+"""What a pool or shard may be called: also valid for Sentinel, a ZooKeeper node and a URL path."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?|[0-9A-Fa-f:.]{2,45}")
+
+
+def check_name(kind: str, name: object) -> str:
+    """A valid name of a ``kind`` ("pool" or "shard"), unchanged.
+
+    Raises:
+        InvalidDocumentError: not 1 to 64 characters of A-Z a-z 0-9 . _ - with a letter or digit
+            first.
+    """
+    if isinstance(name, str) and _NAME.fullmatch(name):
+        return name
+    shown = repr(name) if len(repr(name)) <= 80 else repr(name)[:77] + "..."
+    raise InvalidDocumentError(
+        f"{kind.capitalize()} name {shown} is not valid: use 1 to 64 characters of "
+        "A-Z a-z 0-9 . _ - with a letter or digit first"
+    )
+
+
+class Address(NamedTuple):
+    """Where an instance listens. ``str()`` gives ``host:port``, ``[host]:port`` for IPv6."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: object, default_port: int | None = None) -> Address:
+    """An address from ``host:port`` or ``[ipv6]:port``.
+
+    Raises:
+        InvalidDocumentError: not of that form, or a port outside 1 to 65535.
+    """
+    host, port = "", ""
+    if isinstance(text, str):
+        host, _, port = text.rpartition(":")
+        if not host and default_port is not None:
+            host, port = text, str(default_port)
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        elif ":" in host:
+            host = ""
+    if _HOST.fullmatch(host) and port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535:
+        return Address(host, int(port))
+    shown = repr(text) if len(repr(text)) <= 80 else repr(text)[:77] + "..."
+    raise InvalidDocumentError(f"Address {shown} is not valid: write host:port, port 1 to 65535")

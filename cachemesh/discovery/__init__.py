@@ -1,0 +1,1 @@
+"""Where a topology comes from: metaserver, Sentinel or a file. Imports only `cachemesh.core`."""
