@@ -1,0 +1,55 @@
+"""What a local stack is made of, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cachemesh.core.errors import LocalStackError
+from cachemesh.core.names import check_name
+
+LIMITS = {
+    "shards": (1, 64),
+    "replicas": (0, 8),
+    "sentinels": (1, 9),
+    "metaservers": (0, 8),
+    "spares": (0, 64),
+    "down_after_ms": (50, 600_000),
+}
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """See `LocalStack` for the meaning of each.
+
+    Raises:
+        LocalStackError, InvalidDocumentError: a value is out of bounds.
+    """
+
+    shards: int = 3
+    replicas: int = 1
+    sentinels: int = 3
+    metaservers: int = 1
+    dashboard: bool = True
+    zookeeper: bool = False
+    spares: int = 0
+    pool: str = "cache"
+    directory: Path | None = None
+    down_after_ms: int = 1000
+    port: int | None = None
+    dashboard_port: int | None = None
+    timeout: float = 30.0
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in LIMITS.items():
+            if not low <= getattr(self, name) <= high:
+                raise LocalStackError(f"{name} is {getattr(self, name)}; it takes {low} to {high}")
+        check_name("pool", self.pool)
+
+    @property
+    def shard_names(self) -> list[str]:
+        return [f"{self.pool}-{number}" for number in range(self.shards)]
+
+    @property
+    def spare_names(self) -> list[str]:
+        return [f"spare-{number}" for number in range(1, self.spares + 1)]

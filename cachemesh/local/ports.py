@@ -1,0 +1,103 @@
+"""Free TCP ports on this machine, and who holds one that is taken."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import socket
+from pathlib import Path
+
+from cachemesh.core.errors import LocalStackError
+
+HOST = "127.0.0.1"
+_LOWEST = 10240
+_TRIES = 200
+
+
+def _ceiling() -> int:
+    """The first port the kernel gives to outgoing connections (49152 by RFC 6335)."""
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:
+        return 49152
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on `port` of 127.0.0.1 now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                return False
+            raise
+    return True
+
+
+class Ports:
+    """Hands out ports that are free now, each one once.
+
+    They lie below the range of outgoing connections where possible: a port of that range can be
+    lost to any client on the machine while its server restarts.
+    """
+
+    def __init__(self) -> None:
+        self._given: set[int] = set()
+        self._random = random.Random(os.urandom(8))
+
+    def take(self) -> int:
+        """A free port. Raises LocalStackError when none is found."""
+        highest = _ceiling() - 1
+        for _ in range(_TRIES if highest - _LOWEST > 1000 else 0):
+            port = self._random.randint(_LOWEST, highest)
+            if port not in self._given and is_free(port):
+                self._given.add(port)
+                return port
+        for _ in range(_TRIES):
+            with socket.socket() as probe:
+                probe.bind((HOST, 0))
+                port = int(probe.getsockname()[1])
+            if port not in self._given:
+                self._given.add(port)
+                return port
+        raise LocalStackError(
+            "no free TCP port found on 127.0.0.1; stop some servers and try again"
+        )
+
+    def claim(self, port: int, purpose: str, option: str) -> int:
+        """Exactly `port`. Raises LocalStackError that names who has it already."""
+        if port in self._given or not is_free(port):
+            holder = holder_of(port)
+            by = f" by {holder}" if holder else ""
+            raise LocalStackError(
+                f"port {port} for the {purpose} is already taken{by}; "
+                f"stop that process or choose another port with {option}"
+            )
+        self._given.add(port)
+        return port
+
+
+def holder_of(port: int) -> str | None:
+    """The process listening on `port`, as "name (pid N)"; None where /proc does not tell."""
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            rows = Path(table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for row in rows:
+            fields = row.split()
+            if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
+                inodes.add(f"socket:[{fields[9]}]")
+    if not inodes:
+        return None
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(str(link.readlink()) in inodes for link in (process / "fd").iterdir()):
+                name = (process / "comm").read_text().strip()
+                return f"{name} (pid {process.name})"
+        except OSError:  # another user's process, or one that just ended
+            continue
+    return None

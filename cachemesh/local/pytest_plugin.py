@@ -1,0 +1,42 @@
+"""Fixtures for tests against a real CacheMesh; pytest loads them when the package is installed.
+
+def test_my_cache(cachemesh_client):
+    cachemesh_client.set("greeting", "hello")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:  # imported late: pytest loads this plugin for every run on the machine
+    from cachemesh import CacheMesh
+    from cachemesh.local import LocalStack
+
+
+@pytest.fixture(scope="session")
+def cachemesh_stack() -> Iterator[LocalStack]:
+    """A running stack: 3 shards with a replica each, 3 Sentinels, a metaserver, no dashboard.
+
+    One for the whole test session; a test that breaks something puts it right again, or starts a
+    `cachemesh.local.LocalStack` of its own.
+    """
+    from cachemesh.local import LocalStack
+
+    with LocalStack(dashboard=False) as stack:
+        yield stack
+
+
+@pytest.fixture
+def cachemesh_client(cachemesh_stack: LocalStack) -> Iterator[CacheMesh]:
+    """A client of that stack's pool, which is empty when the test begins."""
+    from cachemesh import CacheMesh
+
+    client = CacheMesh.from_url(cachemesh_stack.info["url"], token=cachemesh_stack.token)
+    try:
+        client.flushall()
+        yield client
+    finally:
+        client.close()
