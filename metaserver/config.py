@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from metaserver.instances import RedisAuth
+from metaserver.link import RedisAuth
 
-# Private and link-local ranges; loopback only when asked for, since it means this very machine.
+# Loopback only when asked for: there it names this machine, not a cache server.
 PRIVATE_NETWORKS = (
     "10.0.0.0/8",
     "172.16.0.0/12",

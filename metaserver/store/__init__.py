@@ -216,9 +216,9 @@ class DocumentStore(Protocol):
     ) -> tuple[Intent, ...] | None:
         """Delete a pool with its sweeps and masters, if its version still is `expected_version`.
 
-        The `delete` intents are added in the same transaction, and returned: they name what
-        Sentinels still have to forget. None: the pool is gone or at another version, or a shard
-        of the pool has an unfinished intent.
+        In the same transaction every open intent of the pool is set `undoing`, and the `delete`
+        intents are added; these are returned, since they name what Sentinels still have to
+        forget. None: the pool is gone or at another version.
         """
 
     def record_event(self, event: NewEvent) -> Event:

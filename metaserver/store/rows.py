@@ -1,0 +1,132 @@
+"""The rows of the SQLite tables, to and from the store's values. Callers hold a transaction."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from metaserver.clock import rfc3339
+from metaserver.store import Event, Intent, NewEvent, NewIntent, Sweep
+
+SWEEP = "id, pool, shard, master, version, drained, state, removed, detail, created"
+INTENT = "id, pool, shard, master, action, sentinels, owner, undoing, created"
+EVENT = "id, at, actor, action, pool, target, detail, before, after"
+TOKEN = "id, name, role, created, last_used"
+
+
+def is_at(db: sqlite3.Connection, pool: str, version: int) -> bool:
+    """Whether the pool exists at this version."""
+    row = db.execute(
+        "SELECT 1 FROM pools WHERE name = ? AND version = ? AND document IS NOT NULL",
+        (pool, version),
+    )
+    return row.fetchone() is not None
+
+
+def intents_open(db: sqlite3.Connection, intents: Sequence[int]) -> bool:
+    """Whether all these intents are there and nobody is undoing them."""
+    marks = ", ".join("?" * len(intents))
+    rows = db.execute(
+        f"SELECT count(*) FROM intents WHERE undoing = 0 AND id IN ({marks})", tuple(intents)
+    )
+    return bool(rows.fetchone()[0] == len(intents))
+
+
+def insert_intent(db: sqlite3.Connection, intent: NewIntent, *, undoing: bool) -> Intent:
+    """Add an intent."""
+    created = time.time()
+    row = db.execute(
+        "INSERT INTO intents (pool, shard, master, action, sentinels, owner, undoing, created)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            intent.pool,
+            intent.shard,
+            intent.master,
+            intent.action,
+            json.dumps(intent.sentinels),
+            intent.owner,
+            undoing,
+            created,
+        ),
+    )
+    return Intent(
+        id=row.lastrowid or 0,
+        pool=intent.pool,
+        shard=intent.shard,
+        master=intent.master,
+        action=intent.action,
+        sentinels=intent.sentinels,
+        owner=intent.owner,
+        undoing=undoing,
+        created=created,
+    )
+
+
+def log(db: sqlite3.Connection, event: NewEvent, *, target: str | None = None) -> Event:
+    """Append to the audit log."""
+    at = rfc3339()
+    logged = Event(
+        id=0,
+        at=at,
+        actor=event.actor,
+        action=event.action,
+        pool=event.pool,
+        target=target if target is not None else event.target,
+        detail=event.detail,
+        before=event.before,
+        after=event.after,
+    )
+    values = logged.to_dict() | {"before": _dumped(event.before), "after": _dumped(event.after)}
+    del values["id"]
+    row = db.execute(
+        f"INSERT INTO events ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
+        tuple(values.values()),
+    )
+    return Event(**{**vars(logged), "id": row.lastrowid or 0})
+
+
+def _dumped(value: Mapping[str, object] | None) -> str | None:
+    return None if value is None else json.dumps(value, separators=(",", ":"))
+
+
+def _loaded(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+def event(row: Sequence[Any]) -> Event:
+    """The event in a row of EVENT."""
+    event_id, at, actor, action, pool, target, detail, before, after = row
+    return Event(event_id, at, actor, action, pool, target, detail, _loaded(before), _loaded(after))
+
+
+def sweeps(db: sqlite3.Connection, pool: str | None) -> tuple[Sweep, ...]:
+    """The sweeps of a pool (None: of all), oldest first."""
+    rows = db.execute(
+        f"SELECT {SWEEP} FROM sweeps WHERE ? IS NULL OR pool = ? ORDER BY id", (pool, pool)
+    )
+    return tuple(sweep(row) for row in rows.fetchall())
+
+
+def sweep(row: Sequence[Any]) -> Sweep:
+    """The sweep in a row of SWEEP."""
+    sweep_id, pool, shard, master, version, drained, *rest = row
+    return Sweep(sweep_id, pool, shard, master, version, bool(drained), *rest)
+
+
+def intent(row: Sequence[Any]) -> Intent:
+    """The intent in a row of INTENT."""
+    intent_id, pool, shard, master, action, sentinels, owner, undoing, created = row
+    return Intent(
+        intent_id,
+        pool,
+        shard,
+        master,
+        action,
+        tuple(json.loads(sentinels)),
+        owner,
+        bool(undoing),
+        created,
+    )

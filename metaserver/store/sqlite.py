@@ -1,0 +1,310 @@
+"""`Store` in one SQLite file: one node, any number of processes."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import time
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+
+from cachemesh.core.pool import PoolDocument
+from metaserver.clock import rfc3339
+from metaserver.store import (
+    Event,
+    Intent,
+    NewEvent,
+    NewIntent,
+    NewSweep,
+    PoolState,
+    Role,
+    Sweep,
+    SweepState,
+    Token,
+    rows,
+)
+from metaserver.store.database import Database
+
+
+class SqliteStore:
+    """A `Store` on the SQLite file at `path`, created if need be.
+
+    Raises:
+        StorageError: the file cannot be used as the store's database.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path)
+        # A version never stands for two documents, so what was parsed once stays right.
+        self._parsed: dict[str, PoolDocument] = {}
+
+    # Documents
+
+    def document(self, pool: str) -> PoolDocument | None:
+        with self._database.read() as db:
+            return self._document(db, pool)
+
+    def documents(self) -> tuple[PoolDocument, ...]:
+        with self._database.read() as db:
+            names = db.execute("SELECT name FROM pools WHERE document IS NOT NULL ORDER BY name")
+            documents = [self._document(db, name) for (name,) in names.fetchall()]
+        return tuple(document for document in documents if document is not None)
+
+    def versions(self) -> Mapping[str, int]:
+        with self._database.read() as db:
+            found = db.execute("SELECT name, version FROM pools WHERE document IS NOT NULL")
+            return dict(found.fetchall())
+
+    def state(self, pool: str) -> PoolState | None:
+        with self._database.read() as db:
+            document = self._document(db, pool)
+            if document is None:
+                return None
+            masters = db.execute("SELECT shard, address FROM masters WHERE pool = ?", (pool,))
+            return PoolState(document, rows.sweeps(db, pool), dict(masters.fetchall()))
+
+    def next_version(self, pool: str) -> int:
+        with self._database.read() as db:
+            row = db.execute("SELECT version FROM pools WHERE name = ?", (pool,)).fetchone()
+            return 1 if row is None else int(row[0]) + 1
+
+    def create_document(
+        self, document: PoolDocument, event: NewEvent, *, intents: Sequence[int] = ()
+    ) -> PoolDocument | None:
+        pool = document.pool
+        with self._database.write() as db:
+            row = db.execute("SELECT version, document FROM pools WHERE name = ?", (pool,))
+            version, text = row.fetchone() or (0, None)
+            if text is not None or not rows.intents_open(db, intents):
+                return None
+            return self._save(db, document, version + 1, event, intents)
+
+    def put_document(
+        self,
+        document: PoolDocument,
+        expected_version: int,
+        event: NewEvent,
+        *,
+        sweeps: Sequence[NewSweep] = (),
+        masters: Mapping[str, str] | None = None,
+        intents: Sequence[int] = (),
+    ) -> PoolDocument | None:
+        pool = document.pool
+        with self._database.write() as db:
+            if not rows.is_at(db, pool, expected_version) or not rows.intents_open(db, intents):
+                return None
+            saved = self._save(db, document, expected_version + 1, event, intents)
+            for sweep in sweeps:
+                db.execute(
+                    "INSERT OR REPLACE INTO sweeps (pool, shard, master, version, drained, state,"
+                    " removed, detail, created) VALUES (?, ?, ?, ?, ?, 'waiting', 0, '', ?)",
+                    (pool, sweep.shard, sweep.master, saved.version, sweep.drained, time.time()),
+                )
+            for shard, address in (masters or {}).items():
+                db.execute(
+                    "INSERT OR REPLACE INTO masters VALUES (?, ?, ?)", (pool, shard, address)
+                )
+            return saved
+
+    def delete_document(
+        self,
+        pool: str,
+        expected_version: int,
+        event: NewEvent,
+        *,
+        intents: Sequence[NewIntent] = (),
+    ) -> tuple[Intent, ...] | None:
+        with self._database.write() as db:
+            if not rows.is_at(db, pool, expected_version):
+                return None
+            db.execute(
+                "UPDATE pools SET version = version + 1, document = NULL WHERE name = ?", (pool,)
+            )
+            db.execute("DELETE FROM sweeps WHERE pool = ?", (pool,))
+            db.execute("DELETE FROM masters WHERE pool = ?", (pool,))
+            db.execute("UPDATE intents SET undoing = 1 WHERE pool = ?", (pool,))
+            rows.log(db, event)
+            return tuple(rows.insert_intent(db, intent, undoing=True) for intent in intents)
+
+    def record_event(self, event: NewEvent) -> Event:
+        with self._database.write() as db:
+            return rows.log(db, event)
+
+    def events(self, pool: str | None = None, *, after: int = 0, limit: int = 100) -> list[Event]:
+        with self._database.read() as db:
+            found = db.execute(
+                f"SELECT {rows.EVENT} FROM events WHERE id > ? AND (? IS NULL OR pool = ?)"
+                " ORDER BY id DESC LIMIT ?",
+                (after, pool, pool, limit),
+            )
+            return [rows.event(row) for row in found.fetchall()]
+
+    def change_marker(self) -> Hashable:
+        return self._database.change_marker()
+
+    # Sweeps, intents, masters
+
+    def sweeps(self, pool: str | None = None) -> tuple[Sweep, ...]:
+        with self._database.read() as db:
+            return rows.sweeps(db, pool)
+
+    def update_sweep(
+        self,
+        sweep_id: int,
+        *,
+        state: SweepState | None = None,
+        removed: int | None = None,
+        detail: str | None = None,
+    ) -> bool:
+        with self._database.write() as db:
+            done = db.execute(
+                "UPDATE sweeps SET state = coalesce(?, state), removed = coalesce(?, removed),"
+                " detail = coalesce(?, detail) WHERE id = ?",
+                (state, removed, detail, sweep_id),
+            )
+            return done.rowcount > 0
+
+    def finish_sweep(self, sweep_id: int, event: NewEvent) -> bool:
+        with self._database.write() as db:
+            row = db.execute(
+                f"SELECT {rows.SWEEP} FROM sweeps WHERE id = ?", (sweep_id,)
+            ).fetchone()
+            if row is None:
+                return False
+            sweep = rows.sweep(row)
+            db.execute("DELETE FROM sweeps WHERE id = ?", (sweep_id,))
+            if sweep.drained:
+                db.execute(
+                    "DELETE FROM masters WHERE pool = ? AND shard = ?", (sweep.pool, sweep.shard)
+                )
+            rows.log(db, event)
+            return True
+
+    def add_intent(self, intent: NewIntent) -> Intent | None:
+        with self._database.write() as db:
+            taken = db.execute(
+                "SELECT 1 FROM intents WHERE shard = ? OR (master = ? AND master <> '')",
+                (intent.shard, intent.master),
+            )
+            if taken.fetchone():
+                return None
+            return rows.insert_intent(db, intent, undoing=False)
+
+    def intents(self) -> tuple[Intent, ...]:
+        with self._database.read() as db:
+            found = db.execute(f"SELECT {rows.INTENT} FROM intents ORDER BY id")
+            return tuple(rows.intent(row) for row in found.fetchall())
+
+    def claim_intent(self, intent_id: int) -> bool:
+        with self._database.write() as db:
+            done = db.execute("UPDATE intents SET undoing = 1 WHERE id = ?", (intent_id,))
+            return done.rowcount > 0
+
+    def finish_intent(self, intent_id: int, event: NewEvent | None = None) -> bool:
+        with self._database.write() as db:
+            if not db.execute("DELETE FROM intents WHERE id = ?", (intent_id,)).rowcount:
+                return False
+            if event is not None:
+                rows.log(db, event)
+            return True
+
+    def remember_master(self, pool: str, shard: str, address: str) -> None:
+        if self.last_master(pool, shard) == address:
+            return
+        with self._database.write() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO masters SELECT name, ?, ? FROM pools"
+                " WHERE name = ? AND document IS NOT NULL",
+                (shard, address, pool),
+            )
+
+    def last_master(self, pool: str, shard: str) -> str | None:
+        with self._database.read() as db:
+            row = db.execute(
+                "SELECT address FROM masters WHERE pool = ? AND shard = ?", (pool, shard)
+            ).fetchone()
+            return None if row is None else str(row[0])
+
+    def last_masters(self) -> Mapping[tuple[str, str], str]:
+        with self._database.read() as db:
+            found = db.execute("SELECT pool, shard, address FROM masters")
+            return {(pool, shard): address for pool, shard, address in found.fetchall()}
+
+    # Tokens
+
+    def add_token(self, name: str, role: Role, digest: str, event: NewEvent) -> Token | None:
+        token = Token(secrets.token_hex(6), name, role, rfc3339(), None)
+        with self._database.write() as db:
+            if db.execute("SELECT 1 FROM tokens WHERE name = ?", (name,)).fetchone():
+                return None
+            db.execute(
+                f"INSERT INTO tokens (digest, {rows.TOKEN}) VALUES (?, ?, ?, ?, ?, ?)",
+                (digest, token.id, token.name, token.role, token.created, token.last_used),
+            )
+            rows.log(db, event, target=token.id)
+            return token
+
+    def tokens(self) -> tuple[Token, ...]:
+        return tuple(self.token_digests().values())
+
+    def token_digests(self) -> Mapping[str, Token]:
+        with self._database.read() as db:
+            found = db.execute(f"SELECT digest, {rows.TOKEN} FROM tokens ORDER BY created, rowid")
+            return {digest: Token(*values) for digest, *values in found.fetchall()}
+
+    def revoke_token(self, token_id: str, event: NewEvent) -> bool:
+        with self._database.write() as db:
+            done = db.execute(
+                "DELETE FROM tokens WHERE id = ? AND (role <> 'admin' OR"
+                " (SELECT count(*) FROM tokens WHERE role = 'admin') > 1)",
+                (token_id,),
+            )
+            if not done.rowcount:
+                return False
+            rows.log(db, event)
+            return True
+
+    def touch_tokens(self, used: Mapping[str, str]) -> None:
+        with self._database.write() as db:
+            db.executemany(
+                "UPDATE tokens SET last_used = ? WHERE id = ?",
+                [(at, token_id) for token_id, at in used.items()],
+            )
+
+    # Probes
+
+    def check_writable(self) -> None:
+        self._database.check_writable()
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _document(self, db: sqlite3.Connection, pool: str) -> PoolDocument | None:
+        row = db.execute(
+            "SELECT version FROM pools WHERE name = ? AND document IS NOT NULL", (pool,)
+        ).fetchone()
+        if row is None:
+            return None
+        known = self._parsed.get(pool)
+        if known is None or known.version != row[0]:
+            (text,) = db.execute("SELECT document FROM pools WHERE name = ?", (pool,)).fetchone()
+            known = self._parsed[pool] = PoolDocument.from_json(text)
+        return known
+
+    @staticmethod
+    def _save(
+        db: sqlite3.Connection,
+        document: PoolDocument,
+        version: int,
+        event: NewEvent,
+        intents: Sequence[int],
+    ) -> PoolDocument:
+        saved = document.replace(version=version)
+        db.execute(
+            "INSERT INTO pools VALUES (?, ?, ?) ON CONFLICT (name)"
+            " DO UPDATE SET version = excluded.version, document = excluded.document",
+            (saved.pool, version, saved.to_json()),
+        )
+        db.executemany("DELETE FROM intents WHERE id = ?", [(intent,) for intent in intents])
+        rows.log(db, event)
+        return saved
