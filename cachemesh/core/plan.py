@@ -115,7 +115,7 @@ def _all_of(replies: Sequence[Reply]) -> list[int]:
 
 def _any_not_none(replies: Sequence[Reply]) -> Reply:
     found = [reply for reply in replies if reply is not None]
-    return random.choice(found) if found else None  # noqa: S311
+    return random.choice(found) if found else None
 
 
 _MERGES: dict[str, Callable[[Sequence[Reply]], Reply]] = {
@@ -128,7 +128,6 @@ _KEYLESS_MERGES: dict[str, Callable[[Sequence[Reply]], Reply]] = {
     "KEYS": _concatenate,
     "PUBSUB CHANNELS": _concatenate,
     "RANDOMKEY": _any_not_none,
-    "SCRIPT LOAD": _only,
 }
 _ANY_SHARD = frozenset({"COMMAND", "ECHO", "LOLWUT", "TIME"})
 _BY_CHANNEL = frozenset({"PUBLISH"})

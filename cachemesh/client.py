@@ -1,0 +1,238 @@
+"""CacheMesh: a `redis.Redis` over many shards, with no proxy in the data path."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import redis
+from redis.client import EMPTY_RESPONSE, NEVER_DECODE
+
+from cachemesh.core.commands import FIRST_KEY
+from cachemesh.core.errors import UnsupportedCommandError
+from cachemesh.core.hashing import key_bytes
+from cachemesh.core.plan import plan
+from cachemesh.core.pool import PoolDocument
+from cachemesh.core.routing import Routes
+from cachemesh.core.settings import setting_value
+from cachemesh.core.topology import Topology
+from cachemesh.discovery.follower import Follower
+from cachemesh.discovery.url import MeshUrl, parse_url
+from cachemesh.transport import adapter
+from cachemesh.transport.sync import Node, exchange
+
+
+class CacheMesh(redis.Redis):
+    """A drop-in for `redis.Redis` that spreads keys over the shards of a pool.
+
+    Make one with `from_url` or `from_env`. Nothing is connected before the first command. Threads
+    may share one; after a fork each process makes its own connections.
+
+    Commands with one key go to its shard; MGET, MSET, DEL, UNLINK, EXISTS and TOUCH are split,
+    with all shards in flight at once; DBSIZE, FLUSHDB, KEYS and the like ask all shards. Commands
+    whose keys are on several shards raise `CrossShardError` before anything is sent.
+
+    Args:
+        source: a URL as `from_url` takes, or what `parse_url` made of one.
+        options: redis-py's options (``decode_responses``, ``password``, ``ssl``, ...) and those
+            of `cachemesh.discovery.url`. ``socket_timeout`` and ``socket_connect_timeout``, where
+            given, win over the pool's ``command_timeout`` and ``connect_timeout``.
+
+    Raises:
+        cachemesh.ConfigurationError: the URL or an option is not valid.
+    """
+
+    def __init__(self, source: str | MeshUrl, **options: Any) -> None:
+        url = parse_url(source, options) if isinstance(source, str) else source
+        self._url = url
+        self._own_timeouts = {
+            name: url.options[name]
+            for name in ("socket_timeout", "socket_connect_timeout")
+            if name in url.options
+        }
+        self._routes: Routes[Node] | None = None
+        super().__init__(**url.options)
+        made = self.connection_pool
+        self.connection_pool = adapter.template_of(made)
+        made.close()
+        self._follower = Follower(url.source, url.sentinel_options, self._apply)
+        _clients.add(self)
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> CacheMesh:
+        """A client for the pool that a URL names.
+
+        ``cachemesh://meta1:7700,meta2:7700/POOL`` asks metaservers,
+        ``cachemesh+sentinel://s1:26379,s2:26379/POOL`` asks Sentinels alone,
+        ``cachemesh+file:///path/pool.json`` reads a file. Options may stand in the query string.
+
+        Raises:
+            cachemesh.ConfigurationError: the URL or an option is not valid.
+        """
+        return cls(url, **options)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> CacheMesh:
+        """A client from CACHEMESH_URL and CACHEMESH_TOKEN or CACHEMESH_TOKEN_FILE.
+
+        Raises:
+            cachemesh.ConfigurationError: CACHEMESH_URL is not set, or not valid.
+        """
+        return cls(parse_url(None, options, os.environ if environ is None else environ))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__module__}.{type(self).__name__}({self._url.shown})>"
+
+    @property
+    def topology(self) -> Topology:
+        """What this client routes by now; loads it if this is the first use.
+
+        Raises:
+            cachemesh.CacheMeshError, redis.ConnectionError: it cannot be loaded.
+        """
+        return self._follower.topology()
+
+    def shard_for(self, key: str | bytes) -> str:
+        """Name of the shard that owns a key.
+
+        Raises:
+            cachemesh.InvalidKeyError: a key Redis cannot hold.
+        """
+        return self.topology.document.placement.shard_for(key)
+
+    def dbsize_per_shard(self) -> dict[str, int]:
+        """Shard name -> number of keys on its master.
+
+        Raises:
+            cachemesh.ShardUnavailableError: a shard does not answer.
+        """
+        nodes = self._loaded_routes().nodes
+        replies = exchange([(node, ("DBSIZE",)) for node in nodes.values()], read_only=True)
+        return dict(zip(nodes, replies, strict=True))
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send any command to the shard or shards it concerns; the reply as redis-py gives it.
+
+        Raises:
+            cachemesh.CrossShardError: its keys are on several shards.
+            cachemesh.ShardUnavailableError: the shard does not answer.
+            redis.ResponseError: the server answered with an error.
+        """
+        routes = self._routes
+        if routes is None:
+            routes = self._loaded_routes()
+        name = args[0] if args else ""
+        decode = not (options and options.pop(NEVER_DECODE, False))
+        try:
+            if len(args) > 1 and name in FIRST_KEY:
+                key = args[1]
+                node = routes.find(key if type(key) is bytes else key_bytes(key))
+                reply = node.execute(args, FIRST_KEY[name], decode)
+            else:
+                reply = self._execute_planned(args, routes, decode)
+        except redis.ResponseError:
+            if EMPTY_RESPONSE in options:
+                return options[EMPTY_RESPONSE]
+            raise
+        if options:
+            options.pop(EMPTY_RESPONSE, None)
+            options.pop("keys", None)
+        callbacks: Any = self.response_callbacks  # untyped in redis-py
+        callback = callbacks.get(name)
+        return reply if callback is None else callback(reply, **options)
+
+    def _execute_planned(self, args: tuple[Any, ...], routes: Routes[Node], decode: bool) -> Any:
+        planned = plan(args, routes.placement, key_bytes)
+        read_only = planned.command.read_only
+        requests = [(routes.nodes[r.shard], r.args) for r in planned.requests]
+        if len(requests) == 1:
+            node, words = requests[0]
+            return planned.merge([node.execute(words, read_only, decode)])
+        return planned.merge(exchange(requests, read_only, decode))
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Any:
+        """Not offered yet.
+
+        Raises:
+            cachemesh.UnsupportedCommandError: always.
+        """
+        raise UnsupportedCommandError(
+            "Pipelines over shards are not offered yet; use MGET and MSET for many keys"
+        )
+
+    def pubsub(self, **kwargs: Any) -> Any:
+        """Not offered yet.
+
+        Raises:
+            cachemesh.UnsupportedCommandError: always.
+        """
+        raise UnsupportedCommandError("Pub/sub over shards is not offered yet")
+
+    def monitor(self) -> Any:
+        """Refused: MONITOR shows one server, and a pool has many.
+
+        Raises:
+            cachemesh.UnsupportedCommandError: always.
+        """
+        raise UnsupportedCommandError(
+            "MONITOR shows what one server does; use redis-py on the instance in question"
+        )
+
+    def close(self) -> None:
+        """Close all connections and stop following the pool. A later command starts again."""
+        follower = getattr(self, "_follower", None)
+        if follower is None:
+            return  # the constructor failed
+        follower.close()
+        routes, self._routes = self._routes, None
+        if routes is not None:
+            for node in routes.nodes.values():
+                node.drop_links()
+
+    def _loaded_routes(self) -> Routes[Node]:
+        while True:
+            self._follower.topology()  # sets the routes before it returns
+            routes = self._routes
+            if routes is not None:
+                return routes
+
+    def _apply(self, topology: Topology) -> None:
+        """Route by another topology. Calls come one at a time, from the follower."""
+        document = topology.document
+        before = self._routes.nodes if self._routes is not None else {}
+        timeouts = self._timeouts(document)
+        nodes = {}
+        for name in document.placement.names:
+            node = before.get(name)
+            if node is None:
+                node = Node(name, self.connection_pool, self._follower.look_again)
+            node.configure(*timeouts)
+            node.point_to(topology.masters.get(name))
+            nodes[name] = node
+        self._routes = Routes(document.placement, nodes)
+        for name in before.keys() - nodes.keys():
+            before[name].drop_links()
+
+    def _timeouts(self, document: PoolDocument) -> tuple[dict[str, Any], float | None]:
+        own, settings = self._own_timeouts, document.settings
+        connect = own.get("socket_connect_timeout", setting_value(settings, "connect_timeout"))
+        reply = own.get("socket_timeout", setting_value(settings, "command_timeout"))
+        return {"socket_timeout": reply, "socket_connect_timeout": connect}, reply
+
+    def _after_fork(self) -> None:
+        """In the child: connections and threads are the parent's."""
+        self._follower.forget()
+        self._routes = None
+
+
+_clients: weakref.WeakSet[CacheMesh] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for client in list(_clients):
+        client._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

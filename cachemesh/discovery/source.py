@@ -1,0 +1,155 @@
+"""Where pool documents come from. One interface, three sources."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Protocol
+
+from cachemesh.core.errors import (
+    InvalidDocumentError,
+    MetaserverError,
+    PoolNotFoundError,
+)
+from cachemesh.core.placement import Shard, SlotsPlacement
+from cachemesh.core.pool import PoolDocument
+from cachemesh.discovery.metaserver import MetaserverClient
+from cachemesh.discovery.sentinel import Sentinels
+
+WATCH_SECONDS = 25.0
+_LOOK_STEP = 1.0
+
+
+class Source(Protocol):
+    """A supplier of pool documents."""
+
+    def load(self) -> PoolDocument:
+        """The pool document of now.
+
+        Raises:
+            PoolNotFoundError: no such pool.
+            redis.ConnectionError: the source cannot be reached.
+            CacheMeshError: it refused, or what it has is not a pool document.
+        """
+
+    def wait(self, version: int, stop: threading.Event) -> PoolDocument | None:
+        """Hold until the document is above ``version``; None if it is not within a while.
+
+        Returns soon after ``stop`` is set. Errors as `load`.
+        """
+
+
+class MetaserverSource:
+    """The metaserver's pool document, followed by its watch call.
+
+    The watch acknowledges the version applied and lists this process among the pool's clients.
+    """
+
+    def __init__(self, client: MetaserverClient, pool: str) -> None:
+        self._client = client
+        self._pool = pool
+        self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+    def load(self) -> PoolDocument:
+        try:
+            return PoolDocument.from_dict(self._client.request("GET", f"/v1/pools/{self._pool}"))
+        except MetaserverError as error:
+            raise self._translated(error) from error
+
+    def wait(self, version: int, stop: threading.Event) -> PoolDocument | None:
+        body = {"client": self._name, "version": version, "wait": WATCH_SECONDS}
+        try:
+            reply = self._client.request(
+                "POST", f"/v1/pools/{self._pool}/watch", body, timeout=WATCH_SECONDS + 5
+            )
+        except MetaserverError as error:
+            raise self._translated(error) from error
+        document = reply.get("document") if isinstance(reply, dict) else None
+        return None if document is None else PoolDocument.from_dict(document)
+
+    def _translated(self, error: MetaserverError) -> Exception:
+        if error.code == "pool-not-found":
+            addresses = ", ".join(self._client.addresses)
+            return PoolNotFoundError(
+                f"No pool {self._pool!r} on the metaserver at {addresses}; see: cachemesh pool list"
+            )
+        return error
+
+
+class FileSource:
+    """A pool document in a JSON file, read again when the file changes."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+
+    def load(self) -> PoolDocument:
+        try:
+            return PoolDocument.from_json(self._path.read_bytes())
+        except OSError as error:
+            raise PoolNotFoundError(f"Pool file {self._path}: {error.strerror}") from error
+        except InvalidDocumentError as error:
+            raise InvalidDocumentError(f"Pool file {self._path}: {error}") from error
+
+    def wait(self, version: int, stop: threading.Event) -> PoolDocument | None:
+        seen = self._stamp()
+        deadline = time.monotonic() + WATCH_SECONDS
+        while not stop.wait(_LOOK_STEP) and time.monotonic() < deadline:
+            if self._stamp() != seen:
+                document = self.load()
+                if document.version > version:
+                    return document
+                seen = self._stamp()
+        return None
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        try:
+            stat = self._path.stat()
+        except OSError:
+            return None
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+class SentinelSource:
+    """Sentinel alone: the masters named ``POOL`` or ``POOL-...`` in name order, slots dealt evenly.
+
+    The version counts the changes this process has seen. Good for a pool of fixed shards: a pool
+    that a metaserver resized no longer has its slots dealt evenly.
+    """
+
+    def __init__(self, sentinels: Sentinels, pool: str, addresses: tuple[str, ...]) -> None:
+        self._sentinels = sentinels
+        self._pool = pool
+        self._addresses = addresses
+        self._last: PoolDocument | None = None
+
+    def load(self) -> PoolDocument:
+        names = [
+            name
+            for name in self._sentinels.monitored()
+            if name == self._pool or name.startswith(f"{self._pool}-")
+        ]
+        if not names:
+            raise PoolNotFoundError(
+                f"{self._sentinels} monitor no master named {self._pool!r} or {self._pool}-...; "
+                "look with: SENTINEL MASTERS"
+            )
+        last = self._last
+        if last is None or last.placement.names != tuple(names):
+            placement = SlotsPlacement.even([Shard(name) for name in names])
+            version = 1 if last is None else last.version + 1
+            self._last = last = PoolDocument(
+                self._pool, version, placement, sentinels=self._addresses
+            )
+        return last
+
+    def wait(self, version: int, stop: threading.Event) -> PoolDocument | None:
+        deadline = time.monotonic() + WATCH_SECONDS
+        while not stop.wait(_LOOK_STEP) and time.monotonic() < deadline:
+            document = self.load()
+            if document.version > version:
+                return document
+        return None

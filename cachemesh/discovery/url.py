@@ -1,0 +1,164 @@
+"""URLs that name a pool, and the options that go with them.
+
+    cachemesh://meta1:7700,meta2:7700/POOL             metaservers
+    cachemesh+sentinel://s1:26379,s2:26379/POOL        Sentinels alone
+    cachemesh+file:///etc/cachemesh/POOL.json          a file
+
+The query string carries redis-py's options and CacheMesh's own: ``token`` and ``token_file`` (the
+metaserver's bearer token), ``sentinel_username``, ``sentinel_password`` and ``sentinel_timeout``
+(seconds for one Sentinel to answer).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import redis
+from redis.connection import parse_url as parse_redis_url
+
+from cachemesh.core.errors import ConfigurationError, InvalidDocumentError
+from cachemesh.core.names import check_name, parse_address
+from cachemesh.discovery.metaserver import DEFAULT_PORT, MetaserverClient, read_token
+from cachemesh.discovery.sentinel import DEFAULT_TIMEOUT, SentinelOptions, Sentinels
+from cachemesh.discovery.source import FileSource, MetaserverSource, SentinelSource, Source
+
+_REDIS_OPTIONS = frozenset(inspect.signature(redis.Redis.__init__).parameters) - {
+    "self",
+    "host",
+    "port",
+    "connection_pool",
+    "unix_socket_path",
+    "single_connection_client",
+}
+_OWN_OPTIONS = frozenset(
+    {"token", "token_file", "sentinel_username", "sentinel_password", "sentinel_timeout"}
+)
+_FORMS = (
+    "cachemesh://host:port/POOL, cachemesh+sentinel://host:port/POOL or "
+    "cachemesh+file:///path/pool.json"
+)
+
+
+@dataclass(frozen=True)
+class MeshUrl:
+    """A parsed URL.
+
+    Attributes:
+        shown: scheme, hosts and pool; never an option, so never a secret.
+        scheme: ``cachemesh``, ``cachemesh+sentinel`` or ``cachemesh+file``.
+        addresses: ``host:port`` of each metaserver or Sentinel.
+        pool: name of the pool, or path of its file.
+        source: where pool documents come from.
+        sentinel_options: how to connect to Sentinels.
+        options: options for `redis.Redis`.
+    """
+
+    shown: str
+    scheme: str
+    addresses: tuple[str, ...]
+    pool: str
+    source: Source
+    sentinel_options: SentinelOptions
+    options: Mapping[str, Any] = field(repr=False)
+
+
+def parse_url(
+    url: str | None, options: Mapping[str, Any], environ: Mapping[str, str] | None = None
+) -> MeshUrl:
+    """A URL and options checked and taken apart.
+
+    Args:
+        url: None takes CACHEMESH_URL from ``environ``.
+        options: keyword options; they win over the query string.
+        environ: where CACHEMESH_URL, CACHEMESH_TOKEN and CACHEMESH_TOKEN_FILE are looked up.
+
+    Raises:
+        ConfigurationError: names what is wrong, never the value of an option.
+    """
+    if url is None:
+        url = (environ or {}).get("CACHEMESH_URL")
+        if not url:
+            raise ConfigurationError(f"CACHEMESH_URL is not set; set it to {_FORMS}")
+    parts = _split(url)
+    merged = {**_query_options(parts.query), **options}
+    _check_names(merged)
+    own = {name: merged.pop(name) for name in _OWN_OPTIONS & merged.keys()}
+    sentinel_options = SentinelOptions(
+        username=own.get("sentinel_username"),
+        password=own.get("sentinel_password"),
+        timeout=_seconds("sentinel_timeout", own.get("sentinel_timeout", DEFAULT_TIMEOUT)),
+    )
+    if parts.scheme == "cachemesh+file":
+        return _file_url(parts.path, sentinel_options, merged)
+    default_port = DEFAULT_PORT if parts.scheme == "cachemesh" else 26_379
+    try:
+        addresses = tuple(str(parse_address(a, default_port)) for a in parts.netloc.split(","))
+        pool = check_name("pool", unquote(parts.path.strip("/")))
+    except InvalidDocumentError as error:
+        raise ConfigurationError(f"{error}; the URL is of the form {_FORMS}") from error
+    source: Source
+    if parts.scheme == "cachemesh":
+        token = read_token(own.get("token"), own.get("token_file"), environ)
+        source = MetaserverSource(MetaserverClient(addresses, token), pool)
+    else:
+        source = SentinelSource(Sentinels(addresses, sentinel_options), pool, addresses)
+    shown = f"{parts.scheme}://{','.join(addresses)}/{pool}"
+    return MeshUrl(shown, parts.scheme, addresses, pool, source, sentinel_options, merged)
+
+
+def _split(url: str) -> Any:
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"The URL cannot be read ({error}); write {_FORMS}") from error
+    if parts.scheme not in ("cachemesh", "cachemesh+sentinel", "cachemesh+file"):
+        raise ConfigurationError(f"URL scheme {parts.scheme!r:.40} is not known; write {_FORMS}")
+    if "@" in parts.netloc:
+        raise ConfigurationError(
+            "The URL holds credentials before '@'; pass the options username and password "
+            "(for Redis) or token_file (for the metaserver) instead"
+        )
+    return parts
+
+
+def _file_url(path: str, sentinel_options: SentinelOptions, options: dict[str, Any]) -> MeshUrl:
+    path = unquote(path)
+    if not path.strip("/"):
+        raise ConfigurationError(f"The URL names no file; write {_FORMS}")
+    shown, scheme = f"cachemesh+file://{path}", "cachemesh+file"
+    return MeshUrl(shown, scheme, (), path, FileSource(path), sentinel_options, options)
+
+
+def _query_options(query: str) -> dict[str, Any]:
+    if not query:
+        return {}
+    parse: Callable[[str], dict[str, Any]] = parse_redis_url
+    try:
+        options = parse(f"redis://localhost/?{query}")
+    except ValueError as error:
+        raise ConfigurationError(f"The URL's query string: {error}") from error
+    options.pop("host", None)
+    return options
+
+
+def _check_names(options: Mapping[str, Any]) -> None:
+    for name in options:
+        if name not in _REDIS_OPTIONS and name not in _OWN_OPTIONS:
+            raise ConfigurationError(
+                f"Unknown option {name!r:.60}; options are those of redis.Redis "
+                f"(not its host, port or pool) and {', '.join(sorted(_OWN_OPTIONS))}"
+            )
+
+
+def _seconds(name: str, value: object) -> float:
+    try:
+        seconds = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if not 0 < seconds <= 3600:
+        raise ConfigurationError(f"Option {name} takes seconds, more than 0 and at most 3600")
+    return seconds

@@ -1,0 +1,152 @@
+"""All that CacheMesh uses of redis-py's internals, in one place.
+
+redis-py connects: TCP or TLS, AUTH, HELLO, SELECT, CLIENT SETNAME and SETINFO. Then the socket is
+taken over for the lean path of `cachemesh.transport.sync`. Used beyond the public interface:
+``Connection._sock`` and ``BaseParser.parse_error``; tests hold the versions this works with.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import hiredis
+import redis
+from redis._parsers.base import BaseParser
+from redis.backoff import NoBackoff
+from redis.connection import ConnectionPool
+from redis.retry import Retry
+
+from cachemesh.core.errors import UnsupportedCommandError
+from cachemesh.core.names import Address
+
+PLAIN_SOCKET = socket.socket
+"""The standard library's class at import; gevent and TLS sockets are of others."""
+
+MORE: Any = object()
+"""What a reader gives when it needs more bytes; False and None are replies."""
+
+
+class TemplatePool(ConnectionPool):
+    """Holds the connection options of a CacheMesh; never connects itself."""
+
+    def get_connection(self, *args: Any, **kwargs: Any) -> Any:
+        raise UnsupportedCommandError(
+            "This call needs a connection to one server, and a CacheMesh has many; "
+            "use a command with a key, or redis-py on one instance"
+        )
+
+    def __repr__(self) -> str:
+        return "<cachemesh pool>"
+
+
+def template_of(pool: ConnectionPool) -> TemplatePool:
+    """The pool that ``redis.Redis.__init__`` made, as a template."""
+    return TemplatePool(
+        connection_class=pool.connection_class,
+        max_connections=pool.max_connections,
+        **pool.connection_kwargs,
+    )
+
+
+def connect(template: ConnectionPool, address: Address, options: Mapping[str, Any]) -> Any:
+    """A redis-py connection to one instance, handshake done and ``ROLE`` checked.
+
+    Args:
+        template: whose class and options to use.
+        address: where to.
+        options: what to use instead of the template's options.
+
+    Raises:
+        redis.ConnectionError, redis.TimeoutError, redis.AuthenticationError: as redis-py raises.
+        redis.ReadOnlyError: the instance is no master.
+    """
+    merged = {
+        **template.connection_kwargs,
+        **options,
+        "host": address.host,
+        "port": address.port,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    connection = template.connection_class(**merged)
+    connection.connect()
+    try:
+        connection.send_command("ROLE", check_health=False)
+        role = connection.read_response()[0]
+    except BaseException:
+        connection.disconnect()
+        raise
+    if role not in (b"master", "master"):
+        connection.disconnect()
+        shown = role.decode() if isinstance(role, bytes) else role
+        raise redis.ReadOnlyError(f"{address} is a {shown}, not a master")
+    return connection
+
+
+def socket_of(connection: Any) -> socket.socket:
+    """The connected socket of a redis-py connection."""
+    sock: socket.socket = connection._sock
+    return sock
+
+
+def make_reader(connection_kwargs: Mapping[str, Any]) -> hiredis.Reader:
+    """A hiredis reader that decodes and builds errors as redis-py's own does."""
+    options: dict[str, Any] = {
+        "protocolError": redis.InvalidResponse,
+        "replyError": BaseParser.parse_error,
+        "errors": connection_kwargs.get("encoding_errors", "strict"),
+        "notEnoughData": MORE,
+    }
+    if connection_kwargs.get("decode_responses"):
+        options["encoding"] = connection_kwargs.get("encoding", "utf-8")
+    return hiredis.Reader(**options)
+
+
+def bound_waiting(sock: socket.socket, seconds: float | None) -> None:
+    """Let no send or receive wait longer than ``seconds`` (None: for ever).
+
+    A plain socket gets the kernel's own timeouts (SO_RCVTIMEO, SO_SNDTIMEO), which cost no poll()
+    before each call as Python's ``settimeout`` does.
+    """
+    if type(sock) is not PLAIN_SOCKET or seconds is None:
+        sock.settimeout(seconds)
+        return
+    sock.settimeout(None)
+    whole = int(seconds)
+    timeval = struct.pack("@ll", whole, int((seconds - whole) * 1_000_000))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
+
+
+def has_input(sock: socket.socket) -> bool:
+    """Whether bytes or the end of the stream wait to be read; on an idle link both mean stale."""
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
+    return bool(poller.poll(0))
+
+
+_pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
+
+
+def pack(args: tuple[Any, ...]) -> bytes:
+    """A command, one word each argument, as the bytes Redis reads.
+
+    Raises:
+        redis.DataError: an argument is not bytes, str, int or float.
+    """
+    try:
+        return _pack(args)
+    except TypeError:
+        pass
+    plain = tuple(bytes(a) if isinstance(a, (bytearray, memoryview)) else a for a in args)
+    try:
+        return _pack(plain)
+    except TypeError as error:
+        bad = next((a for a in plain if not isinstance(a, (bytes, str, int, float))), None)
+        raise redis.DataError(
+            f"Invalid input of type {type(bad).__name__!r}. "
+            "Convert to a bytes, string, int or float first."
+        ) from error
