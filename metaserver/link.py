@@ -60,6 +60,7 @@ class Link:
     def call(self, *command: str | bytes | int) -> Any:
         """Return the reply to one command; raises `redis.RedisError`."""
         with self._lock:
+            self._connect()
             self._connection.send_command(*command)
             return self._connection.read_response()
 
@@ -69,6 +70,7 @@ class Link:
         Raises `redis.RedisError` when the connection fails.
         """
         with self._lock:
+            self._connect()
             connection = self._connection
             connection.send_packed_command(connection.pack_commands(commands))
             replies: list[Any] = []
@@ -77,7 +79,20 @@ class Link:
                     replies.append(connection.read_response())
                 except redis.ResponseError as error:
                     replies.append(error)
+                except redis.RedisError:
+                    connection.disconnect()  # the replies still to come belong to nobody
+                    raise
             return replies
+
+    def _connect(self) -> None:
+        """Open the connection, again if the other side has closed it since, as a restart does."""
+        self._connection.connect()
+        try:
+            stale = self._connection.can_read(timeout=0)
+        except redis.RedisError:
+            stale = True
+        if stale:
+            self._connection.disconnect()
 
     def abort(self) -> None:
         """Make a call in progress on another thread fail at once.
