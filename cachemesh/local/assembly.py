@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shutil
 import signal
 import tempfile
 import time
@@ -32,31 +33,29 @@ Progress = Callable[[str], None]
 class Assembly:
     """The processes of one stack while it is up; made by `LocalStack`."""
 
-    def __init__(self, options: StackOptions, progress: Progress) -> None:
+    def __init__(self, options: StackOptions, progress: Progress, takes_sigterm: bool) -> None:
         """Lock the directory and start the keeper. Raises LocalStackError."""
         self._options = options
         self._progress = progress
+        self._owner = ProcessId.of(os.getpid()) if takes_sigterm else None
         self._loose = itertools.count(1)
         self.server: RedisServer = find_redis_server()
         self.info: dict[str, Any] = {}
         self.monitoring = Monitoring([], options.down_after_ms)
-        ports = Ports()
-        self._fixed = {
-            kind: None if port is None else ports.claim(port, kind, option)
-            for kind, port, option in (
-                ("metaserver", options.port, "--port"),
-                ("dashboard", options.dashboard_port, "--dashboard-port"),
-            )
-        }
-        temporary = options.directory is None
-        place = Path(tempfile.mkdtemp(prefix="cachemesh-")) if temporary else options.directory
-        assert place is not None
+        place = options.directory or Path(tempfile.mkdtemp(prefix="cachemesh-"))
+        temporary = place if options.directory is None else None
         self.directory = StateDirectory(place)
         self.directory.acquire()
-        self.keeper = Keeper(
-            remove=self.directory.path if temporary else None,
-            holds=[self.directory.lock_descriptor],
-        )
+        try:
+            ports = Ports()
+            ports.claim(options.port, "metaserver", "--port")
+            ports.claim(options.dashboard_port, "dashboard", "--dashboard-port")
+            self.keeper = Keeper(remove=temporary, holds=[self.directory.lock_descriptor])
+        except BaseException:
+            self.directory.release()
+            if temporary is not None:
+                shutil.rmtree(temporary)
+            raise
         self.launcher = Launcher(self.directory, self.keeper, ports)
 
     def build(self) -> None:
@@ -114,7 +113,7 @@ class Assembly:
         return self.launcher.settle([self.launcher.start(recipe)], self._options.timeout)[0]
 
     def _start_metaserver(self, number: int) -> list[Process]:
-        port = self._fixed["metaserver"] if number == 1 else None
+        port = self._options.port if number == 1 else None
         recipe = self.launcher.metaserver(f"metaserver-{number}", port)
         return [self.launcher.start(recipe)]
 
@@ -133,7 +132,7 @@ class Assembly:
         if not self._options.dashboard or not metaservers:
             return []
         self._progress("starting the dashboard")
-        recipe = self.launcher.dashboard(metaservers, self._fixed["dashboard"])
+        recipe = self.launcher.dashboard(metaservers, self._options.dashboard_port)
         return [self.launcher.start(recipe)]
 
     def _describe(self, metaservers: Sequence[Address] = ()) -> None:
@@ -198,7 +197,7 @@ class Assembly:
 
     def save(self, state: str) -> None:
         """Write stack.json; the processes are listed so that `down` and `status` know them."""
-        owners = {"owner": ProcessId.of(os.getpid()), "keeper": self.keeper.id}
+        owners = {"owner": self._owner, "keeper": self.keeper.id}
         known = {
             name: {"pid": owner.pid, "started": owner.started}
             for name, owner in owners.items()

@@ -153,7 +153,6 @@ class Launcher:
                 *(sys.executable, "-m", _installed("dashboard")),
                 *("--listen", f"{HOST}:{port}"),
                 *("--metaserver", ",".join(f"http://{address}" for address in metaservers)),
-                *("--secret-key-file", str(self._directory / "secret-key")),
             ]
 
         return Recipe("dashboard", "dashboard", probes.answers_http, command, port)
@@ -187,7 +186,13 @@ def _installed(package: str) -> str:
 
 def _environment() -> dict[str, str]:
     """Ours without CACHEMESH_ settings, and with a source checkout on the path."""
-    environ = {key: value for key, value in os.environ.items() if not key.startswith("CACHEMESH_")}
+    return with_source_path(
+        {key: value for key, value in os.environ.items() if not key.startswith("CACHEMESH_")}
+    )
+
+
+def with_source_path(environ: dict[str, str]) -> dict[str, str]:
+    """An environment in which `python -m` finds our packages from whatever directory."""
     root = Path(__file__).resolve().parents[2]
     if str(root) not in site.getsitepackages():
         earlier = environ.get("PYTHONPATH")

@@ -66,8 +66,10 @@ class Ports:
             "no free TCP port found on 127.0.0.1; stop some servers and try again"
         )
 
-    def claim(self, port: int, purpose: str, option: str) -> int:
-        """Exactly `port`. Raises LocalStackError that names who has it already."""
+    def claim(self, port: int | None, purpose: str, option: str) -> None:
+        """Exactly `port`, if one is asked for. Raises LocalStackError that names its holder."""
+        if port is None:
+            return
         if port in self._given or not is_free(port):
             holder = holder_of(port)
             by = f" by {holder}" if holder else ""
@@ -76,7 +78,6 @@ class Ports:
                 f"stop that process or choose another port with {option}"
             )
         self._given.add(port)
-        return port
 
 
 def holder_of(port: int) -> str | None:

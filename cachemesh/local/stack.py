@@ -58,7 +58,7 @@ class LocalStack:
         dashboard_port: int | None = None,
         timeout: float = 30.0,
     ) -> None:
-        self._options = StackOptions(
+        options = StackOptions(
             shards=shards,
             replicas=replicas,
             sentinels=sentinels,
@@ -73,14 +73,27 @@ class LocalStack:
             dashboard_port=dashboard_port,
             timeout=timeout,
         )
+        self._set_up(options)
+
+    @classmethod
+    def of(cls, options: StackOptions) -> Self:
+        """A stack from checked options."""
+        stack = cls.__new__(cls)
+        stack._set_up(options)
+        return stack
+
+    def _set_up(self, options: StackOptions) -> None:
+        self._options = options
         self._lock = threading.RLock()
         self._assembly: Assembly | None = None
 
-    def start(self, progress: Progress | None = None) -> None:
+    def start(self, progress: Progress | None = None, takes_sigterm: bool = False) -> None:
         """Start everything and wait until it works; on failure everything is stopped again.
 
         Args:
             progress: is told each step as a line.
+            takes_sigterm: this process stops the stack when it gets SIGTERM, so `cachemesh down`
+                may send it one; else `down` turns to the stack's keeper process.
 
         Raises:
             LocalStackError: names the process that failed and shows the end of its log.
@@ -88,7 +101,7 @@ class LocalStack:
         with self._lock:
             if self._assembly is not None:
                 raise LocalStackError("this stack is running already")
-            self._assembly = Assembly(self._options, progress or _silent)
+            self._assembly = Assembly(self._options, progress or _silent, takes_sigterm)
             try:
                 self._assembly.build()
             except BaseException:
