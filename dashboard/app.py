@@ -1,0 +1,50 @@
+"""The app factory."""
+
+from __future__ import annotations
+
+from flask import Flask, g, render_template
+from werkzeug.exceptions import HTTPException
+
+from dashboard import auth, board, changes, format
+from dashboard.config import DashboardConfig
+from dashboard.security import secure
+from dashboard.sessions import Session
+from dashboard.state import find_session, keep_state, new_state
+from dashboard.upstream import Problem
+
+MAX_FORM_BYTES = 64 * 1024
+
+
+def create_app(config: DashboardConfig) -> Flask:
+    """A dashboard on the metaservers of `config`. Sessions and feeds live in the app object."""
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_FORM_BYTES
+    app.jinja_env.trim_blocks = True
+    app.jinja_env.lstrip_blocks = True
+    keep_state(app.extensions, new_state(config))
+    secure(app)
+    for pages in (auth.pages, board.pages, changes.pages):
+        app.register_blueprint(pages)
+    for word in ("number", "size", "percent", "ago", "duration", "stamp", "clock", "parse_time"):
+        app.add_template_filter(getattr(format, word), word)
+    app.context_processor(_for_every_page)
+    app.register_error_handler(HTTPException, _error_page)
+    app.add_url_rule("/livez", view_func=_livez)
+    return app
+
+
+def _livez() -> dict[str, str]:
+    """The process answers; says nothing of the metaserver."""
+    return {"status": "ok"}
+
+
+def _for_every_page() -> dict[str, Session | None]:
+    return {"session": g.get("session")}
+
+
+def _error_page(error: HTTPException) -> tuple[str, int]:
+    if "session" not in g:
+        g.session = find_session()
+    status = error.code or 500
+    problem = Problem(error.name, error.description or "", status=status)
+    return render_template("problem.html", problem=problem), status

@@ -1,0 +1,142 @@
+"""Signing in with a metaserver token, and out."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+
+from flask import Blueprint, abort, g, make_response, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from cachemesh.core.errors import ConfigurationError
+from cachemesh.discovery.metaserver import read_token
+from dashboard.security import check_csrf
+from dashboard.sessions import Session
+from dashboard.state import current_session, find_session, state
+from dashboard.upstream import UPSTREAM_ERRORS, Problem, problem_of
+
+pages = Blueprint("auth", __name__)
+_REASONS = {
+    "expired": "Your session has ended. Sign in again.",
+    "revoked": "The metaserver no longer accepts the token you signed in with.",
+    "out": "You are signed out.",
+}
+
+
+def to_login(reason: str | None = None) -> Response:
+    return redirect(url_for("auth.login", reason=reason), code=303)
+
+
+def require_session() -> Response | None:
+    """Before every signed-in page: to the sign-in page without a session."""
+    session = find_session()
+    if session is None:
+        return to_login("expired" if request.cookies.get(state().config.cookie_name) else None)
+    g.session = session
+    return None
+
+
+@pages.get("/login")
+def login() -> Response:
+    if find_session() is not None:
+        return redirect(url_for("board.home"))
+    return _form(notice=_REASONS.get(request.args.get("reason", "")))
+
+
+@pages.post("/login")
+def sign_in() -> Response:
+    """Check the token against the metaserver; start a session if it is good."""
+    # No session yet, so the form's token is compared with one in a cookie no other site can set
+    # or send (SameSite=Strict).
+    expected = request.cookies.get(_login_cookie(), "")
+    if not expected or not hmac.compare_digest(
+        expected.encode(), request.form.get("csrf", "").encode()
+    ):
+        return _form(Problem("Try once more", "This page had gone stale; nothing was sent."), 400)
+    problem, session = _open_session(request.form.get("token", "").strip())
+    if session is None:
+        assert problem is not None
+        return _form(problem, 503 if problem.status == 0 else problem.status)
+    response = redirect(url_for("board.home"), code=303)
+    response.delete_cookie(_login_cookie(), path="/login")
+    response.set_cookie(
+        state().config.cookie_name,
+        session.id,
+        httponly=True,
+        samesite="Strict",
+        secure=request.is_secure,
+        path="/",
+    )
+    return response
+
+
+@pages.post("/logout")
+def sign_out() -> Response:
+    session = find_session()
+    if session is None:
+        return to_login()
+    check_csrf(session)
+    state().sign_out(session)
+    response = to_login("out")
+    response.delete_cookie(state().config.cookie_name, path="/")
+    return response
+
+
+@pages.get("/session")
+def session_alive() -> Response:
+    """204 with an open session, 401 without; asking does not count as activity."""
+    if find_session(touch=False) is None:
+        abort(401)
+    return Response(status=204)
+
+
+def revoked() -> Response:
+    """The metaserver refused this session's token: end it."""
+    state().sign_out(current_session())
+    return to_login("revoked")
+
+
+def _open_session(text: str) -> tuple[Problem | None, Session | None]:
+    if not text:
+        return Problem("No token", "Type the token in.", status=400), None
+    try:
+        token = read_token(text, None)
+        assert token is not None
+        upstream = state().connect(token)
+        upstream.pools()
+        return None, state().sessions.create(token, upstream.role())
+    except ConfigurationError:
+        detail = "A token is one word of plain ASCII letters, digits and signs."
+        return Problem("That is not a token", detail, status=400), None
+    except UPSTREAM_ERRORS as error:
+        problem = problem_of(error)
+        if problem.status == 401:
+            return (
+                Problem(
+                    "Wrong token",
+                    "The metaserver does not know this token.",
+                    "Check it, or have an administrator create one: cachemesh token create",
+                    status=401,
+                ),
+                None,
+            )
+        return problem, None
+
+
+def _form(problem: Problem | None = None, status: int = 200, notice: str | None = None) -> Response:
+    csrf = secrets.token_urlsafe(32)
+    page = render_template("login.html", problem=problem, notice=notice, login_csrf=csrf)
+    response = make_response(page, status)
+    response.set_cookie(
+        _login_cookie(),
+        csrf,
+        httponly=True,
+        samesite="Strict",
+        secure=request.is_secure,
+        path="/login",
+    )
+    return response
+
+
+def _login_cookie() -> str:
+    return state().config.cookie_name + "_login"

@@ -1,0 +1,120 @@
+"""The pages that show: a pool's board and its live stream."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+
+from flask import (
+    Blueprint,
+    Response,
+    redirect,
+    render_template,
+    stream_with_context,
+    url_for,
+)
+from werkzeug.wrappers import Response as AnyResponse
+
+from dashboard.auth import require_session, revoked
+from dashboard.feed import Feed, Snapshot
+from dashboard.sessions import Session
+from dashboard.state import State, current_session, state
+from dashboard.upstream import UPSTREAM_ERRORS, problem_of
+from dashboard.view import board, freshness
+
+pages = Blueprint("board", __name__)
+pages.before_request(require_session)
+
+FRAGMENTS = ("pools", "alerts", "totals", "slots", "shards", "events", "side")
+FIRST_DATA_SECONDS = 8.0
+KEEP_ALIVE_SECONDS = 10.0
+LEAST_SECONDS_BETWEEN = 0.25
+
+
+@pages.get("/")
+def home() -> AnyResponse | str | tuple[str, int]:
+    """To the first pool; with none, what to do to get one."""
+    try:
+        pools = state().connect(current_session().token).pools()
+    except UPSTREAM_ERRORS as error:
+        problem = problem_of(error)
+        if problem.status == 401:
+            return revoked()
+        return render_template("problem.html", problem=problem), 503
+    if not pools:
+        return render_template("no_pools.html")
+    return redirect(url_for("board.pool", pool=pools[0]["pool"]))
+
+
+@pages.get("/pools/<pool>")
+def pool(pool: str) -> AnyResponse | str | tuple[str, int]:
+    session = current_session()
+    snapshot = state().hub.feed(session.token, pool).wait(0, FIRST_DATA_SECONDS)
+    problem = snapshot.problem
+    if problem is not None and problem.code == "unauthorized":
+        return revoked()
+    if problem is not None and (snapshot.fatal or snapshot.status is None):
+        return render_template("problem.html", problem=problem), 404 if snapshot.fatal else 503
+    return render_template(
+        "pool.html",
+        parts=fragments(pool, snapshot, session.can_change),
+        board=board(pool, snapshot),
+        link=freshness(snapshot),
+    )
+
+
+@pages.get("/pools/<pool>/live")
+def live(pool: str) -> AnyResponse:
+    """Server-sent events: `fragments` with what changed on the page, as HTML by element name."""
+    session = current_session()
+    feed = state().hub.feed(session.token, pool)
+    events = _events(state(), session, pool, feed)
+    return Response(
+        stream_with_context(events),
+        mimetype="text/event-stream",
+        headers={"X-Accel-Buffering": "no"},
+    )
+
+
+def fragments(pool: str, snapshot: Snapshot, can_change: bool) -> dict[str, str]:
+    """The moving parts of the page, rendered."""
+    view = board(pool, snapshot)
+    now = datetime.now(timezone.utc)
+    return {
+        name: render_template(
+            f"fragments/{name}.html",
+            board=view,
+            snapshot=snapshot,
+            can_change=can_change,
+            now=now,
+        ).strip()
+        for name in FRAGMENTS
+    }
+
+
+def _events(shared: State, session: Session, pool: str, feed: Feed) -> Iterator[str]:
+    yield "retry: 1500\n\n"
+    serial, shown = 0, dict[str, str]()
+    while True:
+        snapshot = feed.wait(serial, KEEP_ALIVE_SECONDS)
+        # An open page is not activity: its session still ends when nobody clicks.
+        if shared.sessions.get(session.id, touch=False) is None:
+            yield _message("signed-out", {})
+            return
+        if snapshot.serial == serial:
+            yield ": still here\n\n"
+            continue
+        serial = snapshot.serial
+        rendered = fragments(pool, snapshot, session.can_change)
+        changed = {name: html for name, html in rendered.items() if shown.get(name) != html}
+        shown = rendered
+        yield _message("fragments", {"link": freshness(snapshot), "html": changed})
+        if snapshot.fatal:
+            return
+        time.sleep(LEAST_SECONDS_BETWEEN)
+
+
+def _message(name: str, data: object) -> str:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"

@@ -1,0 +1,201 @@
+"""Changing a pool: each change is previewed (a dry run), then confirmed on the same version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from flask import Blueprint, abort, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from cachemesh.core.placement import Placement
+from dashboard.auth import require_session, revoked
+from dashboard.security import check_csrf
+from dashboard.state import current_session, state
+from dashboard.upstream import UPSTREAM_ERRORS, Json, Problem, Upstream, problem_of
+from dashboard.view import Segment, segments
+
+pages = Blueprint("changes", __name__, url_prefix="/pools/<pool>/shards")
+pages.before_request(require_session)
+Page = Response | str | tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Form:
+    """One change on its way: what was typed, the preview made of it, and what went wrong."""
+
+    kind: str
+    pool: str
+    shard: str = ""
+    address: str = ""
+    weight: str = "1"
+    allow_nonempty: bool = False
+    typed: str = ""
+    preview: Json | None = None
+    before: tuple[Segment, ...] = ()
+    after: tuple[Segment, ...] = ()
+    problem: Problem | None = None
+
+
+class InputError(ValueError):
+    """An input the form can judge by itself; carries the `Problem`."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+
+
+@pages.before_request
+def only_admins() -> None:
+    if not current_session().can_change:
+        abort(403, "You signed in with a read token; changes need an admin token.")
+    if request.method == "POST":
+        check_csrf(current_session())
+
+
+@pages.route("/new", methods=["GET", "POST"])
+def add(pool: str) -> Page:
+    form = Form(
+        "add",
+        pool,
+        shard=_typed("name"),
+        address=_typed("master"),
+        weight=_typed("weight", "1"),
+        allow_nonempty="allow_nonempty" in request.form,
+    )
+    if request.method == "GET" or _typed("step") == "edit":
+        return _show(form)
+
+    def change(upstream: Upstream, version: int | None) -> Json:
+        body: dict[str, object] = {
+            "name": form.shard,
+            "master": form.address,
+            "weight": _weight(form.weight),
+            "allow_nonempty": form.allow_nonempty,
+        }
+        return upstream.add_shard(pool, body | _how(version))
+
+    return _step(form, change)
+
+
+@pages.route("/<name>/remove", methods=["GET", "POST"])
+def remove(pool: str, name: str) -> Page:
+    form = Form("remove", pool, shard=name, typed=_typed("typed"))
+
+    def change(upstream: Upstream, version: int | None) -> Json:
+        if version is not None and form.typed != name:
+            raise InputError(
+                Problem(
+                    "Nothing was removed",
+                    f"You typed {form.typed!r}; the shard is called {name!r}.",
+                    "Type the shard's name exactly to confirm.",
+                )
+            )
+        return upstream.remove_shard(pool, name, version=version, dry_run=version is None)
+
+    return _step(form, change)
+
+
+@pages.route("/<name>/weight", methods=["GET", "POST"])
+def weight(pool: str, name: str) -> Page:
+    form = Form("weight", pool, shard=name, weight=_typed("weight"))
+    if request.method == "GET":
+        try:
+            now = state().connect(current_session().token).shard(pool, name)
+        except UPSTREAM_ERRORS as error:
+            return _failed(form, problem_of(error))
+        return _show(replace(form, weight=str(now["weight"])))
+    if _typed("step") == "edit":
+        return _show(form)
+
+    def change(upstream: Upstream, version: int | None) -> Json:
+        body: dict[str, object] = {"weight": _weight(form.weight)}
+        return upstream.set_weight(pool, name, body | _how(version))
+
+    return _step(form, change)
+
+
+def _step(form: Form, change: Callable[[Upstream, int | None], Json]) -> Page:
+    """Preview, or confirm the version previewed. `change(upstream, None)` is the dry run."""
+    upstream = state().connect(current_session().token)
+    failed: Problem | None = None
+    try:
+        if _typed("step") == "confirm":
+            done = change(upstream, _version())
+            current_session().notices.append(f"Done: {done['summary']}.")
+            return redirect(url_for("board.pool", pool=form.pool), code=303)
+    except InputError as error:
+        failed = error.problem
+    except UPSTREAM_ERRORS as error:
+        failed = _explain(problem_of(error))
+        if failed.code != "version-conflict":
+            return _failed(form, failed)
+    try:
+        preview = change(upstream, None)
+        form = _with_preview(form, upstream.status(form.pool), preview)
+    except InputError as error:
+        return _failed(form, error.problem)
+    except UPSTREAM_ERRORS as error:
+        return _failed(form, _explain(problem_of(error)))
+    return _failed(form, failed) if failed else _show(form)
+
+
+def _explain(problem: Problem) -> Problem:
+    """A conflict found on confirming comes with a fresh preview: say so."""
+    if problem.code != "version-conflict":
+        return problem
+    return replace(
+        problem,
+        title="The pool has changed since the preview",
+        next_step="Nothing was changed. The preview below is new: look at it, then confirm again.",
+    )
+
+
+def _with_preview(form: Form, status: Json, preview: Json) -> Form:
+    shares = [(str(each["name"]), float(each["share"])) for each in status["shards"]]
+    names = [name for name, _ in shares]
+    placement = Placement.from_dict(preview["document"]["placement"])
+    after = [(name, placement.share(name)) for name in placement.names]
+    return replace(
+        form, preview=preview, before=segments(shares, names), after=segments(after, names)
+    )
+
+
+def _failed(form: Form, problem: Problem) -> Page:
+    if problem.status == 401:
+        return revoked()
+    page = _show(replace(form, problem=problem))
+    return page, problem.status or 503
+
+
+def _show(form: Form) -> str:
+    return render_template("change.html", form=form)
+
+
+def _typed(name: str, default: str = "") -> str:
+    return request.form.get(name, default).strip()
+
+
+def _version() -> int:
+    """The version the confirmed preview was made on."""
+    try:
+        return int(_typed("version"))
+    except ValueError:
+        abort(400, "The form lacks the version of the preview; start the change again.")
+
+
+def _how(version: int | None) -> dict[str, object]:
+    return {"dry_run": True} if version is None else {"version": version}
+
+
+def _weight(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise InputError(
+            Problem(
+                "That is not a weight",
+                f"{text!r} is not a whole number.",
+                "Weights run from 1 to 1000; a shard of weight 2 gets twice the slots.",
+            )
+        ) from error

@@ -1,0 +1,58 @@
+"""Events as one line a person reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from dashboard.format import parse_time
+from dashboard.upstream import Json
+
+# action -> (kind, words); `kind` picks icon and colour: change, good, bad, info
+_ACTIONS = {
+    "pool.create": ("change", "created pool {target}"),
+    "pool.delete": ("change", "deleted pool {target}"),
+    "pool.settings": ("change", "changed settings of {target}"),
+    "shard.add": ("change", "added shard {target}"),
+    "shard.remove": ("change", "removed shard {target}"),
+    "shard.set-weight": ("change", "set the weight of {target}"),
+    "token.create": ("change", "created token {target}"),
+    "token.revoke": ("change", "revoked token {target}"),
+    "failover": ("bad", "Failover of {target}"),
+    "shard.down": ("bad", "{target} went down"),
+    "shard.up": ("good", "{target} is up again"),
+    "sentinel.repaired": ("good", "Sentinels repaired for {target}"),
+    "shard.undone": ("bad", "Half-done change of {target} was undone"),
+    "sweep.done": ("good", "Sweep of {target} done"),
+    "sweep.failed": ("bad", "Sweep of {target} failed"),
+}
+
+
+@dataclass(frozen=True)
+class EventLine:
+    """`actor` is None for what the system did; `at` None if the time made no sense."""
+
+    id: str
+    at: datetime | None
+    actor: str | None
+    kind: str
+    text: str
+    detail: str
+
+
+def event_line(event: Json) -> EventLine:
+    """One event of the metaserver, in words. Actions not known here show their own name."""
+    action, target = (
+        str(event.get("action", "")),
+        str(event.get("target") or event.get("pool") or ""),
+    )
+    kind, words = _ACTIONS.get(action, ("info", "{action} {target}"))
+    actor = str(event.get("actor") or "system")
+    return EventLine(
+        id=str(event.get("id", "")),
+        at=parse_time(str(event.get("at", ""))),
+        actor=None if actor == "system" else actor.removeprefix("token:"),
+        kind=kind,
+        text=words.format(action=action, target=target),
+        detail=str(event.get("detail") or ""),
+    )

@@ -1,0 +1,82 @@
+"""Numbers, sizes and times as an operator reads them. Pure functions; also Jinja filters."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+UNKNOWN = "\N{EN DASH}"
+_SIZES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def number(value: float | None) -> str:
+    """12,345; one decimal below 10 where there is one."""
+    if value is None:
+        return UNKNOWN
+    if value != int(value) and abs(value) < 10:
+        return f"{value:.1f}"
+    return f"{round(value):,}"
+
+
+def size(value: float | None) -> str:
+    """Bytes with a binary unit: 1.4 MiB."""
+    if value is None:
+        return UNKNOWN
+    scaled, unit = float(value), 0
+    while scaled >= 1024 and unit < len(_SIZES) - 1:
+        scaled, unit = scaled / 1024, unit + 1
+    return f"{scaled:.0f} {_SIZES[unit]}" if unit == 0 else f"{scaled:.1f} {_SIZES[unit]}"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A ratio 0..1 as a percentage; never rounded up to 100 or down to 0."""
+    if value is None:
+        return UNKNOWN
+    shown = value * 100
+    text = f"{shown:.{digits}f}"
+    if shown < 100 and float(text) >= 100:
+        text = f"{100 - 10**-digits:.{digits}f}"
+    if shown > 0 and float(text) <= 0:
+        return f"<{10**-digits:.{digits}f}%"
+    return f"{text}%"
+
+
+def parse_time(text: str) -> datetime | None:
+    """An RFC 3339 time as an aware datetime in UTC, None if it is not one."""
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=timezone.utc)
+    return moment.astimezone(timezone.utc)
+
+
+def ago(moment: datetime, now: datetime) -> str:
+    """`now`, `12 s ago`, `5 min ago`, `3 h ago`, `2 d ago`. static/app.js says the same."""
+    seconds = int((now - moment).total_seconds())
+    if seconds < 2:
+        return "now"
+    for limit, step, unit in ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds // step} {unit} ago"
+    return f"{seconds // 86400} d ago"
+
+
+def duration(seconds: float | None) -> str:
+    """How long something has run: `45 s`, `12 min`, `3 h`, `9 d`."""
+    if seconds is None:
+        return UNKNOWN
+    for limit, step, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{int(seconds) // step} {unit}"
+    return f"{int(seconds) // 86400} d"
+
+
+def stamp(moment: datetime) -> str:
+    """For `<time datetime>`."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def clock(moment: datetime) -> str:
+    """Time of day in UTC, as in logs."""
+    return moment.astimezone(timezone.utc).strftime("%H:%M:%S UTC")

@@ -1,0 +1,68 @@
+"""The last minutes of a pool's figures, for the sparklines. Kept in memory only."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SPACING_SECONDS = 2.0
+SAMPLES = 150
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Operations per second and hit ratio (0..1); None where unknown."""
+
+    ops: float | None
+    hit_ratio: float | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One moment: `at` in monotonic seconds, the pool's figures and each shard's."""
+
+    at: float
+    pool: Figures
+    shards: Mapping[str, Figures]
+
+
+def pool_figures(shards: Mapping[str, Figures]) -> Figures:
+    """Sum of operations; hit ratio weighted by operations (idle shards say nothing)."""
+    known = [each.ops for each in shards.values() if each.ops is not None]
+    rated = [
+        (each.ops or 0.0, each.hit_ratio) for each in shards.values() if each.hit_ratio is not None
+    ]
+    weight = sum(ops for ops, _ in rated)
+    if weight > 0:
+        ratio: float | None = sum(ops * hits for ops, hits in rated) / weight
+    else:
+        ratio = sum(hits for _, hits in rated) / len(rated) if rated else None
+    return Figures(sum(known) if known else None, ratio)
+
+
+def figures_of(status: Mapping[str, Any]) -> dict[str, Figures]:
+    """Each shard's figures, as its master reports them in a pool's status."""
+    figures = {}
+    for shard in status.get("shards", ()):
+        master = shard.get("master") or {}
+        figures[str(shard["name"])] = Figures(master.get("ops_per_second"), master.get("hit_ratio"))
+    return figures
+
+
+class History:
+    """The last `SAMPLES` samples, `SPACING_SECONDS` apart: five minutes."""
+
+    def __init__(self) -> None:
+        self._samples: deque[Sample] = deque(maxlen=SAMPLES)
+
+    def add(self, at: float, status: Mapping[str, Any]) -> None:
+        """Take a status seen at `at` (monotonic seconds), unless one was just taken."""
+        if self._samples and at - self._samples[-1].at < SPACING_SECONDS * 0.75:
+            return
+        shards = figures_of(status)
+        self._samples.append(Sample(at, pool_figures(shards), shards))
+
+    def samples(self) -> tuple[Sample, ...]:
+        return tuple(self._samples)

@@ -1,0 +1,88 @@
+"""Sign-in sessions: kept in this process's memory, known to the browser by a random id only."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+MAX_SESSIONS = 1000
+
+
+@dataclass
+class Session:
+    """One signed-in browser. `role` is `read` or `admin`; `last_seen` is monotonic seconds."""
+
+    id: str = field(repr=False)
+    token: str = field(repr=False)
+    role: str
+    csrf: str = field(repr=False)
+    last_seen: float
+    notices: list[str] = field(default_factory=list)
+
+    @property
+    def can_change(self) -> bool:
+        return self.role == "admin"
+
+    def accepts(self, csrf: str) -> bool:
+        """Whether a form's CSRF token is this session's, compared in constant time."""
+        return hmac.compare_digest(self.csrf.encode(), csrf.encode())
+
+    def take_notices(self) -> list[str]:
+        """What to tell the operator once, on the next page."""
+        notices, self.notices = self.notices, []
+        return notices
+
+
+class SessionStore:
+    """Sessions by id; one that made no request for `idle_seconds` is gone."""
+
+    def __init__(self, idle_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._idle_seconds = idle_seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._sessions: dict[str, Session] = {}
+
+    def create(self, token: str, role: str) -> Session:
+        """Start a session; with `MAX_SESSIONS` open, the longest idle one ends."""
+        session = Session(
+            id=secrets.token_urlsafe(32),
+            token=token,
+            role=role,
+            csrf=secrets.token_urlsafe(32),
+            last_seen=self._clock(),
+        )
+        with self._lock:
+            self._expire()
+            if len(self._sessions) >= MAX_SESSIONS:
+                oldest = min(self._sessions.values(), key=lambda each: each.last_seen)
+                del self._sessions[oldest.id]
+            self._sessions[session.id] = session
+        return session
+
+    def get(self, session_id: str, *, touch: bool = True) -> Session | None:
+        """The session, or None if it never was or has ended. `touch` counts as activity."""
+        with self._lock:
+            self._expire()
+            session = self._sessions.get(session_id)
+            if session is not None and touch:
+                session.last_seen = self._clock()
+            return session
+
+    def end(self, session_id: str) -> None:
+        with self._lock:
+            self._sessions.pop(session_id, None)
+
+    def token_in_use(self, token: str) -> bool:
+        """Whether any open session was signed in with this token."""
+        with self._lock:
+            self._expire()
+            return any(each.token == token for each in self._sessions.values())
+
+    def _expire(self) -> None:
+        limit = self._clock() - self._idle_seconds
+        for session in [each for each in self._sessions.values() if each.last_seen < limit]:
+            del self._sessions[session.id]

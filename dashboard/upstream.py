@@ -1,0 +1,120 @@
+"""The metaserver as the dashboard sees it: one signed-in operator's view of /v1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from cachemesh.core.errors import MetaserverError, MetaserverUnavailableError
+from cachemesh.discovery.metaserver import MetaserverClient
+from dashboard.config import DashboardConfig
+
+Json = Mapping[str, Any]
+UPSTREAM_ERRORS = (MetaserverError, MetaserverUnavailableError)
+EVENT_LIMIT = 40
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why something did not work, in words for the operator. `status` 0: no answer at all."""
+
+    title: str
+    detail: str
+    next_step: str | None = None
+    code: str = "invalid-input"
+    status: int = 400
+
+
+def problem_of(error: MetaserverError | MetaserverUnavailableError) -> Problem:
+    """The operator's words for an error of the metaserver client."""
+    if isinstance(error, MetaserverError):
+        title = str(error.body.get("title") or error.code.replace("-", " ").capitalize())
+        return Problem(title, error.detail, error.next_step, error.code, error.status)
+    return Problem(
+        "Metaserver unreachable",
+        str(error),
+        "Look at the metaserver process; apps go on with the last topology they know.",
+        "metaserver-unavailable",
+        0,
+    )
+
+
+class Upstream:
+    """Calls to /v1 with one token. Every call may raise one of `UPSTREAM_ERRORS`."""
+
+    def __init__(self, config: DashboardConfig, token: str) -> None:
+        self._client = MetaserverClient(
+            config.metaservers, token=token, timeout=config.read_timeout
+        )
+        self._change_timeout = config.change_timeout
+
+    def pools(self) -> list[Json]:
+        return list(self._client.request("GET", "/v1/pools")["pools"])
+
+    def role(self) -> str:
+        """`admin` or `read`: a dry run that names no pool is 403 for one, 400 for the other."""
+        try:
+            self._client.request("POST", "/v1/pools", body={"dry_run": True})
+        except MetaserverError as error:
+            if error.status == 403:
+                return "read"
+            if error.status == 400:
+                return "admin"
+            raise
+        return "admin"
+
+    def document(self, pool: str) -> Json:
+        return self._get(_pool(pool))
+
+    def status(self, pool: str) -> Json:
+        return self._get(_pool(pool) + "/status")
+
+    def shard(self, pool: str, name: str) -> Json:
+        return self._get(_shard(pool, name))
+
+    def events(self, pool: str, limit: int = EVENT_LIMIT) -> list[Json]:
+        """The pool's events, newest first."""
+        answer = self._client.request("GET", "/v1/events", query={"pool": pool, "limit": limit})
+        return list(answer["events"])
+
+    def stream(self, pool: str) -> Iterator[tuple[str, Json]]:
+        """`document`, `status` and `event` messages until the connection ends."""
+        return self._client.stream("/v1/stream", query={"pool": pool})
+
+    def add_shard(self, pool: str, body: Json) -> Json:
+        return self._change("POST", _pool(pool) + "/shards", body=dict(body))
+
+    def set_weight(self, pool: str, name: str, body: Json) -> Json:
+        return self._change("PATCH", _shard(pool, name), body=dict(body))
+
+    def remove_shard(self, pool: str, name: str, *, version: int | None, dry_run: bool) -> Json:
+        query: dict[str, str | int | bool] = {"strategy": "drop", "dry_run": dry_run}
+        if version is not None:
+            query["version"] = version
+        return self._change("DELETE", _shard(pool, name), query=query)
+
+    def _get(self, path: str) -> Json:
+        answer: Json = self._client.request("GET", path)
+        return answer
+
+    def _change(
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        query: Mapping[str, str | int | bool] | None = None,
+    ) -> Json:
+        answer: Json = self._client.request(
+            method, path, body=body, query=query, timeout=self._change_timeout
+        )
+        return answer
+
+
+def _pool(pool: str) -> str:
+    return f"/v1/pools/{quote(pool, safe='')}"
+
+
+def _shard(pool: str, name: str) -> str:
+    return f"{_pool(pool)}/shards/{quote(name, safe='')}"
