@@ -1,0 +1,1 @@
+"""The `cachemesh` command: `main.py` joins what each file offers for one noun."""

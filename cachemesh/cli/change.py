@@ -1,0 +1,194 @@
+"""Making a change: plan it, show the plan, ask before anything is destroyed, carry it out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from cachemesh.cli.context import Session
+from cachemesh.cli.errors import CommandError, ExitCode
+from cachemesh.cli.output import emit, percent, printable, say, show, table
+from cachemesh.core.errors import MetaserverError
+
+_RETRY_S = 0.5
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Flags:
+    """How to go about a change.
+
+    Attributes:
+        dry_run: only say what would happen.
+        yes: do not ask.
+        wait_s: how long to wait for an earlier resize to end, 0 not at all.
+    """
+
+    dry_run: bool
+    yes: bool
+    wait_s: float
+
+
+@dataclass(frozen=True)
+class Change:
+    """A request that changes something.
+
+    Attributes:
+        what: in words, for messages.
+        method, path: of the request.
+        body: its JSON object; None if the request takes its parameters in the query.
+        versioned: whether it is a compare-and-set on the pool's version.
+    """
+
+    what: str
+    method: str
+    path: str
+    body: Mapping[str, Any] | None = None
+    versioned: bool = True
+
+
+def dry_run_option(command: Command) -> Command:
+    return click.option(
+        "--dry-run", is_flag=True, help="Say what would happen; exit 6 if anything would."
+    )(command)
+
+
+def yes_option(command: Command) -> Command:
+    return click.option("-y", "--yes", is_flag=True, help="Do not ask before destroying.")(command)
+
+
+def change_options(command: Command) -> Command:
+    """--dry-run, --yes and --wait; the command takes them as ``dry_run``, ``yes``, ``wait``."""
+    wait = click.option(
+        "--wait",
+        type=click.FloatRange(min=0),
+        default=60.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long to wait for an earlier resize of the pool to end; 0 = do not wait.",
+    )
+    return dry_run_option(yes_option(wait(command)))
+
+
+def carry_out(session: Session, change: Change, flags: Flags) -> None:
+    """Plan a change and, unless it is a dry run or nothing is to be done, make it.
+
+    Raises:
+        CommandError: it destroys something and nobody said yes.
+        MetaserverError: the metaserver refused.
+    """
+    if flags.dry_run:
+        plan = _send(session, change, {"dry_run": True}, wait_s=0)
+        emit(session.output, plan, lambda: show_plan(plan))
+        end_dry_run(_has_changes(plan))
+    plan = _send(session, change, {"dry_run": True}, flags.wait_s)
+    if not _has_changes(plan):
+        emit(session.output, plan, lambda: click.echo("Nothing to change."))
+        return
+    confirm(change.what, plan["destroys"], flags.yes, lambda: show_plan(plan, err=True))
+    guard = {"version": plan["version_before"]} if change.versioned else {}
+    done = _send(session, change, guard, flags.wait_s)
+    emit(session.output, done, lambda: _show_done(done))
+    for warning in done["warnings"]:
+        say(f"warning: {warning}")
+    if done["moves"] and done["document"] is not None:
+        say("keys left on their former shards are removed now; watch: cachemesh pool status")
+
+
+def end_dry_run(has_changes: bool) -> None:
+    """End a dry run as its plan demands."""
+    raise click.exceptions.Exit(ExitCode.PLAN_HAS_CHANGES if has_changes else ExitCode.OK)
+
+
+def confirm(
+    what: str, destroys: Sequence[str], yes: bool, show_it: Callable[[], None] | None = None
+) -> None:
+    """Ask before something is destroyed.
+
+    Args:
+        what: the change, for messages.
+        destroys: what would be lost; if nothing, nobody is asked.
+        yes: the user has said yes already.
+        show_it: prints, on stderr, what to decide upon; the default prints ``destroys``.
+
+    Raises:
+        CommandError: there is no terminal to ask on, or the answer was not yes.
+    """
+    if not destroys or yes:
+        return
+    if show_it is not None:
+        show_it()
+    else:
+        for item in destroys:
+            say(f"destroys: {item}")
+    if not sys.stdin.isatty():
+        raise CommandError(
+            what,
+            "it destroys something, and there is no terminal to ask on",
+            "look at what it destroys (--dry-run shows it), then pass --yes",
+            ExitCode.USAGE,
+        )
+    click.echo("Go on? [y/N] ", err=True, nl=False)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise CommandError(what, "not confirmed, nothing was changed", "answer y to go on")
+
+
+def show_plan(plan: Mapping[str, Any], *, err: bool = False) -> None:
+    """A plan, as the metaserver made it, for a person."""
+
+    def line(text: str) -> None:
+        click.echo(printable(text), err=err)
+
+    after = "-" if plan["version_after"] is None else plan["version_after"]
+    line(f"plan: {plan['summary']} (version {plan['version_before']} -> {after})")
+    for number, step in enumerate(plan["steps"], 1):
+        line(f"  {number}. {step}")
+    if plan["moves"]:
+        rows = [(move["source"], move["target"], move["slots"]) for move in plan["moves"]]
+        show(table(["from", "to", "slots>"], rows), err=err)
+        keys = "an unknown number of" if plan["keys_moved"] is None else f"{plan['keys_moved']:,}"
+        line(f"moves: {plan['moved_slots']:,} slots ({percent(plan['moved_share'])}), {keys} keys")
+    for item in plan["destroys"]:
+        line(f"destroys: {item}")
+    for item in plan["warnings"]:
+        line(f"warning: {item}")
+    if not _has_changes(plan):
+        line("Nothing to change.")
+
+
+def _has_changes(plan: Mapping[str, Any]) -> bool:
+    return bool(plan["document"] is None or plan["version_after"] != plan["version_before"])
+
+
+def _show_done(done: Mapping[str, Any]) -> None:
+    click.echo(printable(f"done: {done['summary']}"))
+    if done["moves"]:
+        click.echo(f"moved {done['moved_slots']:,} slots ({percent(done['moved_share'])})")
+    if done["document"] is not None:
+        click.echo(printable(f"pool {done['pool']} is at version {done['version_after']}"))
+
+
+def _send(
+    session: Session, change: Change, extra: Mapping[str, str | int | bool], wait_s: float
+) -> Any:
+    """The request, again while an earlier resize goes on."""
+    deadline = time.monotonic() + wait_s
+    waiting = False
+    while True:
+        try:
+            if change.body is None:
+                return session.metaserver.request(change.method, change.path, query=extra)
+            return session.metaserver.request(change.method, change.path, {**change.body, **extra})
+        except MetaserverError as error:
+            if error.code != "resize-in-progress" or time.monotonic() >= deadline:
+                raise
+            if not waiting:
+                say(f"waiting up to {wait_s:g} s: {error.detail}")
+                waiting = True
+        time.sleep(_RETRY_S)

@@ -1,0 +1,123 @@
+"""Which error ends the command with which exit code, and what is said about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import click
+import redis
+
+from cachemesh.core.errors import (
+    CacheMeshError,
+    ConfigurationError,
+    CrossShardError,
+    InvalidDocumentError,
+    InvalidKeyError,
+    MasterNotFoundError,
+    MetaserverError,
+    MetaserverUnavailableError,
+    PoolNotFoundError,
+    UnsupportedCommandError,
+)
+
+
+class ExitCode(IntEnum):
+    """How a command ends. 130 and 141 are what a shell reports for SIGINT and SIGPIPE."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 3
+    NOT_FOUND_OR_CONFLICT = 4
+    UNHEALTHY = 5
+    PLAN_HAS_CHANGES = 6
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+class CommandError(CacheMeshError):
+    """A command that cannot go on.
+
+    Args:
+        what: the thing it is about, such as "pool cache".
+        why: what is wrong with it.
+        next_step: what the user can do.
+        code: how the command ends.
+    """
+
+    def __init__(
+        self, what: str, why: str, next_step: str, code: ExitCode = ExitCode.FAILED
+    ) -> None:
+        self.next_step = next_step
+        self.code = code
+        super().__init__(f"{what}: {why}")
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """An error as the user sees it."""
+
+    message: str
+    next_step: str
+    code: ExitCode
+
+
+_BY_STATUS = {
+    400: ExitCode.USAGE,
+    404: ExitCode.NOT_FOUND_OR_CONFLICT,
+    409: ExitCode.NOT_FOUND_OR_CONFLICT,
+    413: ExitCode.USAGE,
+}
+_BY_CLASS: tuple[tuple[type[Exception], ExitCode, str], ...] = (
+    (PoolNotFoundError, ExitCode.NOT_FOUND_OR_CONFLICT, "see: cachemesh pool list"),
+    (MetaserverUnavailableError, ExitCode.UNREACHABLE, "is the metaserver running?"),
+    (MasterNotFoundError, ExitCode.UNREACHABLE, "see: cachemesh sentinel list"),
+    (InvalidDocumentError, ExitCode.USAGE, "see: cachemesh --help"),
+    (ConfigurationError, ExitCode.USAGE, "see: cachemesh --help"),
+    (InvalidKeyError, ExitCode.USAGE, "give a key of 1 byte to 512 MiB"),
+    (CrossShardError, ExitCode.USAGE, "give the keys one by one"),
+    (UnsupportedCommandError, ExitCode.USAGE, "see: cachemesh --help"),
+    (redis.AuthenticationError, ExitCode.FAILED, "check the password in the URL"),
+    (redis.ConnectionError, ExitCode.UNREACHABLE, "see: cachemesh pool status"),
+    (redis.TimeoutError, ExitCode.UNREACHABLE, "see: cachemesh pool status"),
+    (redis.RedisError, ExitCode.FAILED, "see: cachemesh pool status"),
+)
+
+
+def explain(error: CacheMeshError | redis.RedisError | click.ClickException) -> Explanation:
+    """What to say about an error, and how to end."""
+    if isinstance(error, click.UsageError):
+        return _usage(error)
+    if isinstance(error, click.ClickException):
+        return Explanation(error.format_message(), "see: cachemesh --help", ExitCode.FAILED)
+    if isinstance(error, CommandError):
+        return Explanation(str(error), error.next_step, error.code)
+    if isinstance(error, MetaserverError):
+        return Explanation(
+            f"metaserver: {error.detail}",
+            error.next_step or "see the metaserver's log",
+            _BY_STATUS.get(error.status, ExitCode.FAILED),
+        )
+    code, default = ExitCode.FAILED, "see: cachemesh --help"
+    for kind, its_code, its_default in _BY_CLASS:
+        if isinstance(error, kind):
+            code, default = its_code, its_default
+            break
+    message, next_step = _split(str(error) or type(error).__name__)
+    return Explanation(message, next_step or default, code)
+
+
+def _split(message: str) -> tuple[str, str]:
+    """Our messages read "what is wrong; what to do"."""
+    detail, separator, next_step = message.rpartition("; ")
+    if separator and next_step.count("(") >= next_step.count(")"):
+        return detail, next_step
+    return message, ""
+
+
+def _usage(error: click.UsageError) -> Explanation:
+    command = error.ctx.command_path if error.ctx else "cachemesh"
+    return Explanation(
+        f"{command}: {error.format_message()}", f"see: {command} --help", ExitCode.USAGE
+    )

@@ -1,0 +1,95 @@
+"""`cachemesh event`: who changed what, and what the system did by itself."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import click
+import yaml
+
+from cachemesh.cli.context import Session, connected
+from cachemesh.cli.output import Output, emit, printable, say, show, table
+from cachemesh.core.errors import MetaserverUnavailableError
+
+_RECONNECT_S = 1.0
+_MOST = 1000
+
+
+@click.group()
+def event() -> None:
+    """Events: every change, with who made it."""
+
+
+@event.command("list")
+@click.option("--limit", type=click.IntRange(1, _MOST), default=100, show_default=True)
+@click.option("--follow", is_flag=True, help="Keep printing new events of the pool, until Ctrl-C.")
+@connected
+def list_events(session: Session, limit: int, follow: bool) -> None:
+    """List the last events, oldest first; those of all pools if none is named."""
+    pool = session.pool if follow else session.pool_or_none
+    newest_first = _events(session, pool, 0, limit)
+    events = list(reversed(newest_first))
+    if not follow:
+        emit(session.output, {"events": events}, lambda: _show(events))
+        return
+    last = 0
+    for item in events:
+        _print_one(session.output, item)
+        last = item["id"]
+    for item in _following(session, session.pool, last):
+        _print_one(session.output, item)
+
+
+def _events(session: Session, pool: str | None, after: int, limit: int) -> list[dict[str, Any]]:
+    query: dict[str, str | int | bool] = {"limit": limit}
+    if pool is not None:
+        query["pool"] = pool
+    if after:
+        query["after"] = after
+    found: list[dict[str, Any]] = session.metaserver.request("GET", "/v1/events", query=query)[
+        "events"
+    ]
+    return found
+
+
+def _following(session: Session, pool: str, last: int) -> Iterator[Mapping[str, Any]]:
+    """New events for ever, each once, in order, also across breaks of the stream."""
+    while True:
+        try:
+            opened = False
+            for name, _ in session.metaserver.stream("/v1/stream", {"pool": pool}):
+                # The stream only says when to look: what happened while it was being opened,
+                # or was broken off, comes with the same look.
+                if name == "event" or not opened:
+                    opened = True
+                    for item in reversed(_events(session, pool, last, _MOST)):
+                        last = max(last, item["id"])
+                        yield item
+            say("the stream ended; connecting again")
+        except MetaserverUnavailableError as error:
+            say(f"{error}; trying again")
+        time.sleep(_RECONNECT_S)
+
+
+def _show(events: Sequence[Mapping[str, Any]]) -> None:
+    rows = [
+        [str(e["id"]), e["at"], e["actor"], e["action"], _subject(e), e["detail"]] for e in events
+    ]
+    show(table(["id>", "at", "actor", "action", "on", "detail"], rows))
+
+
+def _subject(item: Mapping[str, Any]) -> str:
+    return "/".join(str(item[field]) for field in ("pool", "target") if item.get(field)) or "-"
+
+
+def _print_one(output: Output, item: Mapping[str, Any]) -> None:
+    if output == "json":
+        click.echo(json.dumps(item))
+    elif output == "yaml":
+        click.echo(yaml.safe_dump([item], sort_keys=False), nl=False)
+    else:
+        words = (item["at"], item["actor"], item["action"], _subject(item), item["detail"] or "")
+        click.echo(printable("  ".join(str(word) for word in words)))

@@ -1,0 +1,197 @@
+"""`cachemesh key`: where a key lives, and what is in it."""
+
+from __future__ import annotations
+
+import base64
+import re
+import sys
+from typing import Any
+
+import click
+
+from cachemesh.cli.change import confirm, dry_run_option, end_dry_run, yes_option
+from cachemesh.cli.context import Session, connected
+from cachemesh.cli.errors import CommandError, ExitCode
+from cachemesh.cli.output import emit, show_fields
+from cachemesh.client import CacheMesh
+from cachemesh.core.hashing import key_bytes, key_slot
+from cachemesh.core.placement import Placement, SlotsPlacement
+from cachemesh.core.pool import PoolDocument
+
+_ESCAPE = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|(.?))", re.DOTALL)
+_SHORT = {b"\\": b"\\", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+
+escaped_option = click.option(
+    "--escaped", is_flag=True, help=r"Read \xHH, \n, \r, \t and \\ as the bytes they stand for."
+)
+
+
+@click.group()
+def key() -> None:
+    """Keys: where they live and what is in them."""
+
+
+@key.command()
+@click.argument("key")
+@escaped_option
+@connected
+def locate(session: Session, key: str, escaped: bool) -> None:
+    """Say which shard owns a key, and which instances hold it."""
+    raw = parse_bytes(key, escaped)
+    data = _locate(session, raw)
+    emit(session.output, data, lambda: show_fields(data.items()))
+
+
+@key.command()
+@click.argument("key")
+@escaped_option
+@connected
+def get(session: Session, key: str, escaped: bool) -> None:
+    """Print a key's value; exit 4 if there is no such key."""
+    raw = parse_bytes(key, escaped)
+    with session.client() as client:
+        value: Any = client.get(raw)
+        shard = client.shard_for(raw)
+    if value is None:
+        raise CommandError(
+            f"key {shown(raw)}",
+            f"shard {shard} of the pool holds no such key",
+            "check how it is spelled; it may also have expired",
+            ExitCode.NOT_FOUND_OR_CONFLICT,
+        )
+    data = {"key": shown(raw), "shard": shard, **_value(value)}
+    emit(session.output, data, lambda: click.echo(value))
+
+
+@key.command("set")
+@click.argument("key")
+@click.argument("value")
+@click.option(
+    "--ttl",
+    type=click.FloatRange(min=0.001),
+    metavar="SECONDS",
+    help="Forget the key after that many seconds [never].",
+)
+@escaped_option
+@dry_run_option
+@connected
+def set_key(
+    session: Session, key: str, value: str, ttl: float | None, escaped: bool, dry_run: bool
+) -> None:
+    """Give a key a value; "-" reads the value from standard input."""
+    raw = parse_bytes(key, escaped)
+    content = sys.stdin.buffer.read() if value == "-" else parse_bytes(value, escaped)
+    with session.client() as client:
+        data: dict[str, Any] = {
+            "dry_run": dry_run,
+            "key": shown(raw),
+            "shard": client.shard_for(raw),
+            "bytes": len(content),
+            "ttl": ttl,
+        }
+        if dry_run:
+            data["replaces"] = bool(client.exists(raw))
+        else:
+            client.set(raw, content, px=None if ttl is None else round(ttl * 1000))
+    emit(session.output, data, lambda: show_fields(data.items()))
+    if dry_run:
+        end_dry_run(has_changes=True)
+
+
+@key.command("del")
+@click.argument("keys", nargs=-1, required=True, metavar="KEY...")
+@escaped_option
+@dry_run_option
+@yes_option
+@connected
+def delete(
+    session: Session, keys: tuple[str, ...], escaped: bool, dry_run: bool, yes: bool
+) -> None:
+    """Delete keys."""
+    raws = [parse_bytes(key, escaped) for key in keys]
+    with session.client() as client:
+        found = [raw for raw in dict.fromkeys(raws) if client.exists(raw)]
+        destroys = [f"key {shown(raw)} on shard {client.shard_for(raw)}" for raw in found]
+        data: dict[str, Any] = {"dry_run": dry_run, "deleted": 0, "destroys": destroys}
+        if not dry_run and found:
+            confirm(f"delete {len(found)} key(s)", destroys, yes)
+            data["deleted"] = client.delete(*found)
+    emit(session.output, data, lambda: show_fields(data.items()))
+    if dry_run:
+        end_dry_run(has_changes=bool(found))
+
+
+def parse_bytes(text: str, escaped: bool) -> bytes:
+    r"""A key or value from the command line, as bytes.
+
+    Args:
+        text: as the shell handed it over; bytes that are not UTF-8 come through as they are.
+        escaped: read ``\xHH``, ``\n``, ``\r``, ``\t`` and ``\\`` as what they stand for.
+
+    Raises:
+        click.UsageError: an escape of another kind.
+    """
+    raw = text.encode("utf-8", "surrogateescape")
+    if not escaped:
+        return raw
+
+    def unescape(match: re.Match[bytes]) -> bytes:
+        digits, char = match.groups()
+        if digits:
+            return bytes.fromhex(digits.decode())
+        if char in _SHORT:
+            return _SHORT[char]
+        raise click.UsageError(
+            f"{text!r:.100}: after a backslash comes xHH, n, r, t or a second backslash."
+        )
+
+    return _ESCAPE.sub(unescape, raw)
+
+
+def shown(raw: bytes) -> str:
+    """Bytes as text that --escaped reads back; text that is printable stays as it is."""
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = ""
+    if text.isprintable() and (text or not raw):
+        return text
+    return "".join(chr(b) if 32 <= b < 127 and b != 92 else f"\\x{b:02x}" for b in raw)
+
+
+def _value(value: bytes) -> dict[str, str]:
+    try:
+        return {"value": value.decode("utf-8")}
+    except UnicodeDecodeError:
+        return {"value_base64": base64.b64encode(value).decode()}
+
+
+def _locate(session: Session, raw: bytes) -> dict[str, Any]:
+    key_bytes(raw)
+    if session.speaks_to_metaserver:
+        placement = PoolDocument.from_dict(session.get()).placement
+        shard = placement.shard_for(raw)
+        status = session.get("shards", shard)
+        master = status["master"]["address"]
+        replicas = [replica["address"] for replica in status["replicas"]]
+    else:
+        placement, shard, master = _routed(session, raw)
+        replicas = None
+    return {
+        "key": shown(raw),
+        "pool": session.pool_or_none,
+        "slot": key_slot(raw) if isinstance(placement, SlotsPlacement) else None,
+        "shard": shard,
+        "master": master,
+        "replicas": replicas,
+    }
+
+
+def _routed(session: Session, raw: bytes) -> tuple[Placement, str, str | None]:
+    """Where the client itself would send the key, without a metaserver to ask."""
+    client: CacheMesh
+    with session.client() as client:
+        topology = client.topology
+        shard = topology.document.placement.shard_for(raw)
+        master = topology.masters.get(shard)
+        return topology.document.placement, shard, None if master is None else str(master)

@@ -1,0 +1,101 @@
+"""The `cachemesh` command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+import redis
+from click.shell_completion import get_completion_class
+
+from cachemesh import __version__
+from cachemesh.cli.client import client
+from cachemesh.cli.context import Options, add_options
+from cachemesh.cli.errors import ExitCode, Explanation, explain
+from cachemesh.cli.event import event
+from cachemesh.cli.key import key
+from cachemesh.cli.output import Output, say
+from cachemesh.cli.pool import pool
+from cachemesh.cli.replay import replay
+from cachemesh.cli.sentinel import sentinel
+from cachemesh.cli.shard import shard
+from cachemesh.cli.stack import COMMANDS
+from cachemesh.cli.token import token
+from cachemesh.core.errors import CacheMeshError
+
+NAME = "cachemesh"
+_COMPLETE_VARIABLE = "_CACHEMESH_COMPLETE"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name=NAME)
+@add_options
+@click.pass_context
+def cachemesh(
+    context: click.Context,
+    url: str | None,
+    token_file: str | None,
+    pool: str | None,
+    output: Output | None,
+) -> None:
+    """Run an elastic Redis cache.
+
+    Exit codes: 0 ok, 1 failed, 2 usage, 3 unreachable, 4 not found or conflict, 5 unhealthy,
+    6 plan has changes.
+    """
+    context.obj = Options(url, token_file, pool, output)
+
+
+@cachemesh.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes a shell complete this command; source it from the shell's start-up file."""
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.UsageError(f"No completion for {shell}.")
+    click.echo(kind(cachemesh, {}, NAME, _COMPLETE_VARIABLE).source())
+
+
+for _command in (pool, shard, key, event, token, client, sentinel, replay, *COMMANDS):
+    cachemesh.add_command(_command)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """The command with its arguments (None: those of the process); returns the exit code."""
+    try:
+        code = cachemesh.main(arguments, NAME, _COMPLETE_VARIABLE, standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _broken_pipe()
+    except (KeyboardInterrupt, click.Abort):
+        return ExitCode.INTERRUPTED
+    except (CacheMeshError, redis.RedisError, click.ClickException) as error:
+        return _fail(explain(error))
+    except OSError as error:
+        what = error.filename or "system"
+        why = error.strerror or type(error).__name__
+        return _fail(Explanation(f"{what}: {why}", "check it, then try again", ExitCode.FAILED))
+    return code if isinstance(code, int) else ExitCode.OK
+
+
+def main() -> None:
+    """Entry point of the `cachemesh` script."""
+    sys.exit(int(run()))
+
+
+def _fail(explanation: Explanation) -> int:
+    say(f"error: {explanation.message}")
+    say(f"next: {explanation.next_step.removeprefix('see: ')}")
+    return explanation.code
+
+
+def _broken_pipe() -> int:
+    # Nobody reads on; without this, Python would complain about it when it flushes at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.BROKEN_PIPE
+
+
+if __name__ == "__main__":
+    main()
