@@ -15,7 +15,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import redis
 from redis.connection import parse_url as parse_redis_url
@@ -26,7 +26,8 @@ from cachemesh.discovery.metaserver import DEFAULT_PORT, MetaserverClient, read_
 from cachemesh.discovery.sentinel import DEFAULT_TIMEOUT, SentinelOptions, Sentinels
 from cachemesh.discovery.source import FileSource, MetaserverSource, SentinelSource, Source
 
-_REDIS_OPTIONS = frozenset(inspect.signature(redis.Redis.__init__).parameters) - {
+_SIGNATURE = inspect.signature(redis.Redis.__init__).parameters
+_REDIS_OPTIONS = frozenset(_SIGNATURE) - {
     "self",
     "host",
     "port",
@@ -136,13 +137,28 @@ def _file_url(path: str, sentinel_options: SentinelOptions, options: dict[str, A
 def _query_options(query: str) -> dict[str, Any]:
     if not query:
         return {}
+    _check_names(dict(parse_qsl(query, keep_blank_values=True)))
     parse: Callable[[str], dict[str, Any]] = parse_redis_url
     try:
         options = parse(f"redis://localhost/?{query}")
     except ValueError as error:
         raise ConfigurationError(f"The URL's query string: {error}") from error
     options.pop("host", None)
-    return options
+    return {name: _typed(name, value) for name, value in options.items()}
+
+
+def _typed(name: str, value: Any) -> Any:
+    """An option that redis-py's URLs leave a string, as the type of its default."""
+    default = _SIGNATURE[name].default if name in _SIGNATURE else None
+    if not isinstance(value, str) or not isinstance(default, (bool, int)):
+        return value
+    if isinstance(default, bool):
+        if value.lower() in ("true", "yes", "1", "false", "no", "0"):
+            return value.lower() in ("true", "yes", "1")
+        raise ConfigurationError(f"Option {name} takes true or false")
+    if value.isdigit():
+        return int(value)
+    raise ConfigurationError(f"Option {name} takes a whole number")
 
 
 def _check_names(options: Mapping[str, Any]) -> None:

@@ -70,6 +70,7 @@ def connect(template: ConnectionPool, address: Address, options: Mapping[str, An
         "host": address.host,
         "port": address.port,
         "retry": Retry(NoBackoff(), 0),
+        "command_packer": Packer(),
     }
     connection = template.connection_class(**merged)
     connection.connect()
@@ -129,24 +130,41 @@ def has_input(sock: socket.socket) -> bool:
 
 
 _pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
+_AS_THEY_ARE = frozenset({bytes, str})
 
 
 def pack(args: tuple[Any, ...]) -> bytes:
     """A command, one word each argument, as the bytes Redis reads.
 
+    hiredis crashes the process when a signal handler raises while it packs a number, so it is
+    only ever given bytes and str.
+
     Raises:
         redis.DataError: an argument is not bytes, str, int or float.
     """
-    try:
-        return _pack(args)
-    except TypeError:
-        pass
-    plain = tuple(bytes(a) if isinstance(a, (bytearray, memoryview)) else a for a in args)
-    try:
-        return _pack(plain)
-    except TypeError as error:
-        bad = next((a for a in plain if not isinstance(a, (bytes, str, int, float))), None)
-        raise redis.DataError(
-            f"Invalid input of type {type(bad).__name__!r}. "
-            "Convert to a bytes, string, int or float first."
-        ) from error
+    for arg in args:
+        if type(arg) not in _AS_THEY_ARE:
+            return _pack(tuple(map(_plain, args)))
+    return _pack(args)
+
+
+def _plain(arg: Any) -> bytes | str:
+    if isinstance(arg, (bytes, str)):
+        return bytes(arg) if isinstance(arg, bytes) else str(arg)
+    if isinstance(arg, (int, float)) and not isinstance(arg, bool):
+        return repr(arg)
+    if isinstance(arg, (bytearray, memoryview)):
+        return bytes(arg)
+    raise redis.DataError(
+        f"Invalid input of type: {type(arg).__name__!r}. "
+        "Convert to a bytes, string, int or float first."
+    )
+
+
+class Packer:
+    """What redis-py's own connections pack with, so that its handshake is safe as well."""
+
+    def pack(self, *args: Any) -> list[bytes]:
+        """A command whose name may be several words, as redis-py gives it."""
+        head = args[0].encode() if isinstance(args[0], str) else args[0]
+        return [pack((*head.split(), *args[1:]))]
