@@ -8,7 +8,7 @@ from datetime import datetime
 from dashboard.format import parse_time
 from dashboard.upstream import Json
 
-# action -> (kind, words); `kind` picks icon and colour: change, good, bad, info
+# action -> (kind, words); `kind` picks icon and colour: change, good, warn, bad, info
 _ACTIONS = {
     "pool.create": ("change", "created pool {target}"),
     "pool.delete": ("change", "deleted pool {target}"),
@@ -18,11 +18,11 @@ _ACTIONS = {
     "shard.set-weight": ("change", "set the weight of {target}"),
     "token.create": ("change", "created token {target}"),
     "token.revoke": ("change", "revoked token {target}"),
-    "failover": ("bad", "Failover of {target}"),
+    "failover": ("warn", "Failover of {target}"),
     "shard.down": ("bad", "{target} went down"),
     "shard.up": ("good", "{target} is up again"),
     "sentinel.repaired": ("good", "Sentinels repaired for {target}"),
-    "shard.undone": ("bad", "Half-done change of {target} was undone"),
+    "shard.undone": ("warn", "Half-done change of {target} was undone"),
     "sweep.done": ("good", "Sweep of {target} done"),
     "sweep.failed": ("bad", "Sweep of {target} failed"),
 }

@@ -18,11 +18,11 @@ def number(value: float | None) -> str:
 
 
 def size(value: float | None) -> str:
-    """Bytes with a binary unit: 1.4 MiB."""
+    """Bytes with a binary unit, at most four characters before it: 1.4 MiB, 1.0 GiB."""
     if value is None:
         return UNKNOWN
     scaled, unit = float(value), 0
-    while scaled >= 1024 and unit < len(_SIZES) - 1:
+    while scaled >= 1000 and unit < len(_SIZES) - 1:
         scaled, unit = scaled / 1024, unit + 1
     return f"{scaled:.0f} {_SIZES[unit]}" if unit == 0 else f"{scaled:.1f} {_SIZES[unit]}"
 

@@ -193,7 +193,7 @@ def _lag(data: Json) -> tuple[str, bool]:
 
 def _totals(status: Json, samples: Sequence[Sample]) -> Totals:
     masters = [shard.get("master") or {} for shard in _list(status, "shards")]
-    limits = [int(master.get("maxmemory") or 0) for master in masters]
+    limits = [int(each["maxmemory"]) for each in masters if each.get("maxmemory") is not None]
     sentinels = _list(status, "sentinels")
     return Totals(
         figures=pool_figures(figures_of(status)),

@@ -1,0 +1,163 @@
+"""What the dashboard shows, from status to words and lines."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from dashboard import charts, format
+from dashboard.events import event_line
+from dashboard.feed import Snapshot
+from dashboard.history import Figures, History, pool_figures
+from dashboard.view import board, segments
+
+NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
+
+
+def instance(address: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "address": address,
+        "up": True,
+        "role": "master",
+        "error": None,
+        "ops_per_second": 100,
+        "hit_ratio": 0.5,
+        "used_memory": 1024,
+        "maxmemory": 4096,
+        "keys": 10,
+        "clients": 2,
+    } | changes
+
+
+def status(*shards: dict[str, Any]) -> dict[str, Any]:
+    return {"pool": "cache", "version": 4, "health": "ok", "shards": list(shards), "clients": 3}
+
+
+def shard(name: str, share: float, master: dict[str, Any], *replicas: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "weight": 1,
+        "slots": int(16384 * share),
+        "share": share,
+        "state": "up",
+        "reason": None,
+        "master": master,
+        "replicas": list(replicas),
+        "sentinel": {},
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, format.UNKNOWN), (0, "0"), (12345, "12,345"), (1.25, "1.2"), (12.6, "13"), (3.0, "3")],
+)
+def test_number(value: float | None, text: str) -> None:
+    assert format.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, format.UNKNOWN), (512, "512 B"), (1536, "1.5 KiB"), (1022 * 2**20, "1.0 GiB")],
+)
+def test_size(value: float | None, text: str) -> None:
+    assert format.size(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, format.UNKNOWN), (0, "0.0%"), (1, "100.0%"), (0.99999, "99.9%"), (0.00001, "<0.1%")],
+)
+def test_percent_never_rounds_to_all_or_nothing(value: float | None, text: str) -> None:
+    assert format.percent(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-3, "now"), (1, "now"), (59, "59 s ago"), (60, "1 min ago"), (7300, "2 h ago")],
+)
+def test_ago(seconds: int, text: str) -> None:
+    assert format.ago(NOW - timedelta(seconds=seconds), NOW) == text
+
+
+def test_parse_time_takes_both_ways_to_write_utc_and_refuses_the_rest() -> None:
+    assert format.parse_time("2026-01-01T00:00:00Z") == NOW
+    assert format.parse_time("2026-01-01T01:00:00+01:00") == NOW
+    assert format.parse_time("yesterday") is None
+
+
+def test_spark_needs_two_values_and_breaks_at_gaps() -> None:
+    assert charts.spark([1.0], 10) is None
+    drawn = charts.spark([0.0, 2.0, None, 1.0, 2.0], 5)
+    assert drawn is not None
+    assert drawn.line.count("M") == 2
+    assert drawn.line.startswith("M0.0 22.0L30.0 2.0")
+    assert (drawn.low, drawn.high) == (0.0, 2.0)
+
+
+def test_spark_of_an_idle_pool_lies_on_the_floor() -> None:
+    drawn = charts.spark([0.0, 0.0], 2)
+    assert drawn is not None
+    assert drawn.line == "M0.0 22.0L120.0 22.0"
+
+
+def test_pool_hit_ratio_is_weighted_by_operations() -> None:
+    figures = {"a": Figures(300, 1.0), "b": Figures(100, 0.0), "c": Figures(None, None)}
+    assert pool_figures(figures) == Figures(400, 0.75)
+    assert pool_figures({"a": Figures(0, None)}) == Figures(0, None)
+    assert pool_figures({}) == Figures(None, None)
+
+
+def test_history_keeps_a_steady_pace() -> None:
+    history = History()
+    for at in (0.0, 0.5, 1.0, 2.0, 4.0):
+        history.add(at, status(shard("a", 1.0, instance("h:1"))))
+    assert [sample.at for sample in history.samples()] == [0.0, 2.0, 4.0]
+
+
+def test_segments_lie_end_to_end_and_keep_their_colour() -> None:
+    laid = segments([("b", 0.25), ("c", 0.75)], order=["a", "b"])
+    assert [(each.start, each.width, each.hue) for each in laid] == [(0, 25, 1), (25, 75, 2)]
+
+
+def test_board_totals_leave_out_what_a_dead_master_cannot_say() -> None:
+    dead = {"address": "h:2", "up": False, "role": None, "error": "connection refused"}
+    news = status(shard("a", 0.5, instance("h:1")), shard("b", 0.5, dead))
+    news["shards"][1] |= {"state": "down", "reason": "h:2 does not answer"}
+    view = board("cache", Snapshot(status=news))
+    assert (view.totals.masters_up, view.totals.shards) == (1, 2)
+    assert (view.totals.used_memory, view.totals.maxmemory, view.totals.keys) == (1024, 4096, 10)
+    assert [(each.level, each.what) for each in view.alerts] == [("down", "b is down")]
+    assert view.shards[1].instances[0].role == "master"
+
+
+@pytest.mark.parametrize(
+    ("replica", "lag", "lagging"),
+    [
+        ({"link": "up", "lag_bytes": 0, "lag_seconds": 0}, "in sync", False),
+        ({"link": "up", "lag_bytes": 4096, "lag_seconds": 1}, "4,096 B behind", False),
+        ({"link": "up", "lag_bytes": 4096, "lag_seconds": 14}, "14 s behind", True),
+        ({"link": "down", "lag_bytes": None, "lag_seconds": None}, "link down", True),
+        ({"link": "up", "lag_bytes": None, "lag_seconds": None}, "unknown", False),
+        ({"up": False}, "", False),
+    ],
+)
+def test_lag_in_words(replica: dict[str, Any], lag: str, lagging: bool) -> None:
+    copy = instance("h:2", role="replica", **replica)
+    view = board("cache", Snapshot(status=status(shard("a", 1.0, instance("h:1"), copy))))
+    shown = view.shards[0].instances[1]
+    assert (shown.lag, shown.lagging) == (lag, lagging)
+
+
+def test_board_of_nothing_heard_yet() -> None:
+    view = board("cache", Snapshot())
+    assert (view.health, view.shards, view.version) == ("unknown", (), None)
+
+
+def test_events_in_words() -> None:
+    event = {"id": 1, "at": "2026-01-01T00:00:00Z", "actor": "token:ops", "action": "shard.add"}
+    line = event_line(event | {"target": "cache-3", "detail": None})
+    assert (line.actor, line.text, line.detail) == ("ops", "added shard cache-3", "")
+    line = event_line(event | {"actor": "system", "action": "moon.rose", "target": "x"})
+    assert (line.actor, line.kind, line.text) == (None, "info", "moon.rose x")
