@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import redis
 
@@ -76,9 +75,10 @@ def whole(value: object) -> int:
         raise NotRedisError(f"expected a number, got {value!r}") from error
 
 
-def number(fields: Mapping[str, Any], name: str) -> int:
-    """A whole number of INFO, 0 where the field is missing."""
-    return whole(fields.get(name, "0") or "0")
+def number(fields: Mapping[str, str], name: str, missing: int = 0) -> int:
+    """A whole number of INFO, `missing` where the field is absent or holds something else."""
+    value = fields.get(name, "")
+    return int(value) if value.isascii() and value.removeprefix("-").isdigit() else missing
 
 
 def keys_in(info: Mapping[str, str]) -> int:

@@ -1,0 +1,270 @@
+"""Watching every pool: one observation each interval, kept for whoever asks for the status.
+
+A request never waits for an instance: it gets the last observation. What changed between two
+observations (failover, shard down, shard up) becomes an event.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import redis
+
+from cachemesh.core.errors import CacheMeshError, PoolNotFoundError
+from metaserver.clock import rfc3339
+from metaserver.config import Config
+from metaserver.networks import AllowedNetworks
+from metaserver.samples import Instances
+from metaserver.sentinels import Sentinels, SentinelView
+from metaserver.status import (
+    Observation,
+    Sample,
+    master_address,
+    pool_status,
+    replica_addresses,
+    shard_names,
+)
+from metaserver.store import NewEvent, PoolState, StorageError, Store
+
+log = logging.getLogger("metaserver")
+
+
+class Monitor:
+    """The live view of every pool.
+
+    `record_event` is called with each event, `count_clients` answers how many clients of a pool
+    are live. `run` is called by the process that leads, and only there events are recorded;
+    elsewhere an observation is made when one is asked for and the last is too old.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        *,
+        networks: AllowedNetworks,
+        record_event: Callable[[NewEvent], object],
+        count_clients: Callable[[str], int],
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._record_event = record_event
+        self._count_clients = count_clients
+        self._instances = Instances(config, networks)
+        self._sentinels: dict[str, Sentinels] = {}
+        self._up: dict[str, dict[str, bool]] = {}
+        self._running = False
+        self._wake = threading.Event()
+        self._observing = threading.Lock()
+        self._changed = threading.Condition()
+        self._last: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._revisions: dict[str, int] = {}
+
+    def status(self, pool: str) -> dict[str, Any]:
+        """The status document of a pool.
+
+        It is the last observation. Only if there is none of this version of the pool yet, the
+        call waits for it, for about one interval.
+
+        Raises:
+            PoolNotFoundError: there is no such pool.
+            StorageError: the store does not answer.
+        """
+        version = self._store.versions().get(pool)
+        if version is None:
+            self._forget(pool)
+            raise PoolNotFoundError(f"There is no pool {pool!r}")
+        if self._running:
+            self._await_version(pool, version)
+        last = self._last.get(pool)
+        if last is None or not (self._running or self._fresh(last, version)):
+            with self._observing:
+                last = self._last.get(pool)
+                if last is None or not self._fresh(last, version):
+                    return self._observe(pool)
+        return last[1]
+
+    def wait(self, pool: str, seen: int, timeout: float) -> int:
+        """Return the number of the pool's last change of status, once it is not `seen`.
+
+        Returns after `timeout` seconds in any case. 0 is the number before the first status.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._revisions.get(pool, 0) != seen, timeout)
+            return self._revisions.get(pool, 0)
+
+    def run(self, stop: threading.Event) -> None:
+        """Observe every pool each `config.status_interval` seconds until `stop` is set."""
+        self._running = True
+        try:
+            while not stop.is_set():
+                began = time.monotonic()
+                self._wake.clear()
+                self._observe_all()
+                self._instances.prune()
+                left = self._config.status_interval - (time.monotonic() - began)
+                self._pause(stop, max(0.05, left))
+        finally:
+            self._running = False
+
+    def _pause(self, stop: threading.Event, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not (stop.is_set() or self._wake.is_set()) and time.monotonic() < end:
+            stop.wait(min(0.1, max(0.0, end - time.monotonic())))
+
+    def _fresh(self, last: tuple[float, dict[str, Any]], version: int) -> bool:
+        at, status = last
+        young = time.monotonic() - at < self._config.status_interval
+        return young and status["version"] == version
+
+    def _await_version(self, pool: str, version: int) -> None:
+        def seen() -> bool:
+            last = self._last.get(pool)
+            return last is not None and last[1]["version"] >= version
+
+        if not seen():
+            self._wake.set()
+            with self._changed:
+                self._changed.wait_for(seen, self._config.status_interval + 0.5)
+
+    def _observe_all(self) -> None:
+        try:
+            pools = list(self._store.versions())
+        except StorageError as error:
+            log.error("monitor: %s", error)
+            return
+        for gone in set(self._last) - set(pools):
+            self._forget(gone)
+        if not pools:
+            return
+        with ThreadPoolExecutor(max_workers=len(pools), thread_name_prefix="monitor") as workers:
+            for future in [workers.submit(self._observe_and_report, pool) for pool in pools]:
+                future.result()
+
+    def _observe_and_report(self, pool: str) -> None:
+        try:
+            state = self._store.state(pool)
+            if state is not None:
+                self._report(state, self._publish(self._look(state)))
+        except (CacheMeshError, redis.RedisError) as error:
+            log.error("monitor: pool %s: %s", pool, error)
+
+    def _observe(self, pool: str) -> dict[str, Any]:
+        state = self._store.state(pool)
+        if state is None:
+            raise PoolNotFoundError(f"There is no pool {pool!r}")
+        return self._publish(self._look(state))
+
+    def _look(self, state: PoolState) -> Observation:
+        """Ask the Sentinels, then the instances they name, then replicas just heard of."""
+        document = state.document
+        names = shard_names(state)
+        views = self._sentinels_of(document.pool, document.sentinels).views(names)
+        samples: dict[str, Sample] = {}
+        while True:
+            wanted = _addresses(names, state, views, samples) - set(samples)
+            if not wanted:
+                break
+            samples.update(self._instances.sample(wanted))
+        return Observation(
+            at=rfc3339(),
+            state=state,
+            views=views,
+            samples=samples,
+            earlier=self._instances.earlier(samples),
+            clients=self._count_clients(document.pool),
+        )
+
+    def _sentinels_of(self, pool: str, addresses: tuple[str, ...]) -> Sentinels:
+        sentinels = self._sentinels.get(pool)
+        if sentinels is None or sentinels.addresses != addresses:
+            config = self._config
+            sentinels = Sentinels(addresses, config.sentinel_auth, timeout=config.sentinel_timeout)
+            self._sentinels[pool] = sentinels
+        return sentinels
+
+    def _publish(self, seen: Observation) -> dict[str, Any]:
+        """Keep the status, and wake whoever waits if it is another than the last."""
+        status = pool_status(seen)
+        pool = seen.state.document.pool
+        with self._changed:
+            last = self._last.get(pool)
+            if last is not None and last[1]["version"] > status["version"]:
+                return last[1]  # a slower look at an older version
+            self._last[pool] = (time.monotonic(), status)
+            if last is None or {**last[1], "at": None} != {**status, "at": None}:
+                self._revisions[pool] = self._revisions.get(pool, 0) + 1
+            self._changed.notify_all()
+        return status
+
+    def _forget(self, pool: str) -> None:
+        with self._changed:
+            if self._last.pop(pool, None) is not None:
+                self._revisions[pool] = self._revisions.get(pool, 0) + 1
+                self._changed.notify_all()
+        self._sentinels.pop(pool, None)
+        self._up.pop(pool, None)
+
+    def _report(self, state: PoolState, status: Mapping[str, Any]) -> None:
+        """Record what happened since the last observation, once."""
+        pool = state.document.pool
+        up = self._up.get(pool) or self._last_reported(pool)
+        shards = [shard for shard in status["shards"] if shard["state"] != "draining"]
+        for shard in shards:
+            self._report_failover(state, shard)
+            self._report_up(pool, shard, up.get(shard["name"], True))
+        self._up[pool] = {shard["name"]: shard["state"] != "down" for shard in shards}
+
+    def _report_failover(self, state: PoolState, shard: Mapping[str, Any]) -> None:
+        pool, name, now = state.document.pool, shard["name"], shard["master"]["address"]
+        before = state.masters.get(name)
+        if now is None or now == before:
+            return
+        if before is not None:
+            self._record_event(
+                NewEvent(
+                    "failover",
+                    pool=pool,
+                    target=name,
+                    detail=f"{now} is master of {name} in place of {before}",
+                    before={"master": before},
+                    after={"master": now},
+                )
+            )
+        self._store.remember_master(pool, name, now)
+
+    def _report_up(self, pool: str, shard: Mapping[str, Any], was_up: bool) -> None:
+        up = shard["state"] != "down"
+        if up != was_up:
+            detail = "it serves again" if up else str(shard["reason"])
+            action = "shard.up" if up else "shard.down"
+            self._record_event(NewEvent(action, pool=pool, target=shard["name"], detail=detail))
+
+    def _last_reported(self, pool: str) -> dict[str, bool]:
+        """What the log says, so that a new leader does not report the same again."""
+        return {
+            event.target: event.action != "shard.down"
+            for event in reversed(self._store.events(pool, limit=1000))
+            if event.target and event.action in ("shard.up", "shard.down", "shard.add")
+        }
+
+
+def _addresses(
+    names: tuple[str, ...],
+    state: PoolState,
+    views: Mapping[str, SentinelView],
+    samples: Mapping[str, Sample],
+) -> set[str]:
+    """Every master, and every replica known so far."""
+    found: set[str] = set()
+    for name in names:
+        master = master_address(name, state, views)
+        found.update(replica_addresses(name, master, views, samples.get(master or "")))
+        if master is not None:
+            found.add(master)
+    return found
