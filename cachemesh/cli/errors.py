@@ -23,7 +23,7 @@ from cachemesh.core.errors import (
 
 
 class ExitCode(IntEnum):
-    """How a command ends. 130 and 141 are what a shell reports for SIGINT and SIGPIPE."""
+    """How a command ends. 130 is what a shell reports for SIGINT."""
 
     OK = 0
     FAILED = 1
@@ -33,7 +33,6 @@ class ExitCode(IntEnum):
     UNHEALTHY = 5
     PLAN_HAS_CHANGES = 6
     INTERRUPTED = 130
-    BROKEN_PIPE = 141
 
 
 class CommandError(CacheMeshError):

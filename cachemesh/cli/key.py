@@ -13,10 +13,8 @@ from cachemesh.cli.change import confirm, dry_run_option, end_dry_run, yes_optio
 from cachemesh.cli.context import Session, connected
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.output import emit, show_fields
-from cachemesh.client import CacheMesh
 from cachemesh.core.hashing import key_bytes, key_slot
-from cachemesh.core.placement import Placement, SlotsPlacement
-from cachemesh.core.pool import PoolDocument
+from cachemesh.core.placement import SlotsPlacement
 
 _ESCAPE = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|(.?))", re.DOTALL)
 _SHORT = {b"\\": b"\\", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
@@ -169,29 +167,25 @@ def _value(value: bytes) -> dict[str, str]:
 def _locate(session: Session, raw: bytes) -> dict[str, Any]:
     key_bytes(raw)
     if session.speaks_to_metaserver:
-        placement = PoolDocument.from_dict(session.get()).placement
-        shard = placement.shard_for(raw)
+        document = session.document()
+        shard = document.placement.shard_for(raw)
         status = session.get("shards", shard)
         master = status["master"]["address"]
         replicas = [replica["address"] for replica in status["replicas"]]
     else:
-        placement, shard, master = _routed(session, raw)
-        replicas = None
+        # Without a metaserver to ask: where the client itself would send the key.
+        with session.client() as client:
+            topology = client.topology
+        document = topology.document
+        shard = document.placement.shard_for(raw)
+        found = topology.masters.get(shard)
+        master, replicas = None if found is None else str(found), None
+    slots = isinstance(document.placement, SlotsPlacement)
     return {
         "key": shown(raw),
-        "pool": session.pool_or_none,
-        "slot": key_slot(raw) if isinstance(placement, SlotsPlacement) else None,
+        "pool": document.pool,
+        "slot": key_slot(raw) if slots else None,
         "shard": shard,
         "master": master,
         "replicas": replicas,
     }
-
-
-def _routed(session: Session, raw: bytes) -> tuple[Placement, str, str | None]:
-    """Where the client itself would send the key, without a metaserver to ask."""
-    client: CacheMesh
-    with session.client() as client:
-        topology = client.topology
-        shard = topology.document.placement.shard_for(raw)
-        master = topology.masters.get(shard)
-        return topology.document.placement, shard, None if master is None else str(master)

@@ -94,7 +94,7 @@ def _fail(explanation: Explanation) -> int:
 def _broken_pipe() -> int:
     # Nobody reads on; without this, Python would complain about it when it flushes at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return ExitCode.BROKEN_PIPE
+    return ExitCode.FAILED
 
 
 if __name__ == "__main__":

@@ -222,7 +222,7 @@ def _whole_ids(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
             name,
             f"it ends inside an integer: {total} bytes of ids, and the last {len(left)}, from "
             f"byte {total - len(left)} on, are not a whole 32-bit integer",
-            "copy the file again, it was cut off; if it is text, say --format text",
+            "copy the file again, it was cut off (or, if it is text, say --format text)",
         )
     if not total:
         raise _empty(name)
