@@ -1,0 +1,170 @@
+"""The arrows of docs/architecture.md: who may import whom, read from every module's source."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("cachemesh", "metaserver", "dashboard")
+NOT_PURE = {
+    *("socket", "ssl", "select", "selectors", "threading", "multiprocessing", "concurrent"),
+    *("subprocess", "signal", "time", "datetime", "sched", "asyncio", "http", "urllib"),
+    *("os", "pathlib", "io", "logging"),
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one part may import beside the standard library and itself."""
+
+    part: str
+    ours: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+CLIENT = ("cachemesh.core", "cachemesh.discovery", "cachemesh.transport")
+RULES = (
+    Rule("cachemesh.core", (), ("redis",)),
+    Rule("cachemesh.transport", ("cachemesh.core",), ("redis", "hiredis")),
+    Rule("cachemesh.discovery", ("cachemesh.core",), ("redis",)),
+    Rule("cachemesh.client", CLIENT, ("redis",)),
+    Rule("cachemesh", ("cachemesh.client", "cachemesh.core.errors"), ()),
+    Rule("cachemesh.replay", ("cachemesh.core",), ("redis",)),
+    Rule("cachemesh.local", ("cachemesh.core", "cachemesh.discovery"), ("redis",)),
+    Rule("cachemesh.local.pytest_plugin", ("cachemesh", "cachemesh.local"), ("pytest",)),
+    Rule(
+        "cachemesh.cli",
+        ("cachemesh", *CLIENT, "cachemesh.client", "cachemesh.local", "cachemesh.replay"),
+        ("redis", "click", "rich", "yaml"),
+    ),
+    Rule(
+        "cachemesh.demo",
+        ("cachemesh", *CLIENT, "cachemesh.client", "cachemesh.local", "cachemesh.replay"),
+        ("redis", "rich"),
+    ),
+    Rule(
+        "metaserver",
+        ("cachemesh", "cachemesh.core", "cachemesh.discovery"),
+        ("redis", "flask", "werkzeug", "gunicorn", "gevent", "jsonschema", "click"),
+    ),
+    Rule(
+        "dashboard",
+        ("cachemesh", "cachemesh.core", "cachemesh.discovery"),
+        ("flask", "werkzeug", "jinja2", "markupsafe", "gunicorn", "gevent", "click"),
+    ),
+)
+TYPING_ONLY = {"typing_extensions", "_typeshed"}
+
+
+def _module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {
+    _module_name(path): path
+    for package in PACKAGES
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+
+
+def _imports(name: str, path: Path, tree: ast.AST) -> Iterator[str]:
+    """Every module a module imports, anywhere in its code, relative ones spelt out."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                yield inner if inner in MODULES else base
+
+
+def _within(module: str, part: str) -> bool:
+    return module == part or module.startswith(f"{part}.")
+
+
+def _rule_for(module: str) -> Rule | None:
+    """The rule of the longest part that holds the module; a bare ``cachemesh`` is only itself."""
+    rules = [
+        rule
+        for rule in RULES
+        if (module == "cachemesh" if rule.part == "cachemesh" else _within(module, rule.part))
+    ]
+    return max(rules, key=lambda rule: len(rule.part), default=None)
+
+
+def _violations(module: str, path: Path, tree: ast.AST) -> list[str]:
+    rule = _rule_for(module)
+    if rule is None:
+        return [f"{module} belongs to no part of docs/architecture.md"]
+    found = []
+    for imported in _imports(module, path, tree):
+        top = imported.split(".")[0]
+        if top in PACKAGES:
+            allowed = any(
+                imported == part if part in PACKAGES else _within(imported, part)
+                for part in rule.ours
+            ) or (rule.part != "cachemesh" and _within(imported, rule.part))
+        elif top in sys.stdlib_module_names:
+            allowed = not (_within(module, "cachemesh.core") and top in NOT_PURE)
+        else:
+            allowed = top in rule.others or top in TYPING_ONLY
+        if not allowed:
+            found.append(f"{module} imports {imported}")
+    return found
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_follow_the_arrows(module: str) -> None:
+    path = MODULES[module]
+    assert _violations(module, path, ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.part)
+def test_every_rule_has_modules(rule: Rule) -> None:
+    assert any(_rule_for(module) is rule for module in MODULES)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("cachemesh.core.slots", "import socket"),
+        ("cachemesh.core.slots", "from threading import Lock"),
+        ("cachemesh.core.slots", "def now():\n    import time"),
+        ("cachemesh.core.slots", "from ..discovery import metaserver"),
+        ("cachemesh.core.slots", "from cachemesh import CacheMesh"),
+        ("cachemesh.transport.sync", "import cachemesh.discovery.metaserver"),
+        ("cachemesh.client", "import flask"),
+        ("cachemesh.client", "from cachemesh.local import LocalStack"),
+        ("cachemesh.cli.main", "import metaserver"),
+        ("metaserver.config", "from dashboard import app"),
+        ("metaserver.config", "from cachemesh.local import LocalStack"),
+        ("dashboard.config", "from metaserver.store import Store"),
+    ],
+)
+def test_a_wrong_import_is_noticed(module: str, source: str) -> None:
+    assert len(_violations(module, MODULES[module], ast.parse(source))) == 1
+
+
+def test_importing_the_client_is_light() -> None:
+    """No module that `import cachemesh` reaches needs anything but redis and hiredis."""
+    reached: set[str] = set()
+    waiting = ["cachemesh"]
+    while waiting:
+        module = waiting.pop()
+        if module in reached or module not in MODULES:
+            continue
+        reached.add(module)
+        tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+        waiting += _imports(module, MODULES[module], tree)
+    parts = {rule.part for rule in map(_rule_for, reached) if rule is not None}
+    assert parts == {"cachemesh", "cachemesh.client", *CLIENT}
