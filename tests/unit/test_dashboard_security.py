@@ -15,7 +15,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from dashboard.app import create_app
+from dashboard.board import fragments
 from dashboard.config import DashboardConfig
+from dashboard.feed import Snapshot
 from dashboard.sessions import MAX_SESSIONS, SessionStore
 from dashboard.state import State
 
@@ -210,3 +212,22 @@ def test_a_taken_port_is_one_clear_line() -> None:
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert f"cannot listen on {address}: Address already in use" in done.stderr
+
+
+def test_events_and_names_are_escaped(app: Flask) -> None:
+    attack = "<script>alert(1)</script>"
+    event = {"id": 1, "at": attack, "actor": f"token:{attack}", "action": attack, "detail": attack}
+    shard = {
+        "name": attack,
+        "state": attack,
+        "reason": attack,
+        "master": {"address": attack, "error": attack, "role": attack},
+    }
+    status = {"health": attack, "shards": [shard], "sweeps": [{"shard": attack, "state": attack}]}
+    snapshot = Snapshot(
+        status=status, events=(event | {"target": attack},), connected=False, problem=None
+    )
+    with app.test_request_context("/"):
+        html = "".join(fragments("cache", snapshot, can_change=True).values())
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;") > 10

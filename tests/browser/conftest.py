@@ -1,0 +1,60 @@
+"""A real headless Chromium on the dashboard of a real local stack, shared by this directory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from selenium import webdriver
+
+from cachemesh.discovery.metaserver import MetaserverClient
+from cachemesh.local import LocalStack
+from tests.browser.page import HEIGHT, WIDTH, Page, start_chromium
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    driver = start_chromium(tmp_path_factory.mktemp("chromium"))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="session")
+def plain_chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """Chromium with JavaScript switched off."""
+    driver = start_chromium(tmp_path_factory.mktemp("plain"), javascript=False)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="session")
+def stack(chromium: webdriver.Chrome) -> Iterator[LocalStack]:
+    """Three shards, a spare pair outside the pool, metaserver and dashboard."""
+    with LocalStack(spares=1) as running:
+        yield running
+
+
+@pytest.fixture
+def page(chromium: webdriver.Chrome, stack: LocalStack) -> Iterator[Page]:
+    """The browser, nobody signed in, at desktop size."""
+    shown = Page(chromium, stack.info["dashboard"])
+    shown.resize(WIDTH, HEIGHT)
+    shown.open("/login")
+    chromium.delete_all_cookies()
+    shown.complaints()
+    yield shown
+    chromium.get("about:blank")
+
+
+@pytest.fixture
+def board(page: Page, stack: LocalStack) -> Page:
+    """The pool's page, signed in as admin, live."""
+    page.sign_in(stack.token)
+    page.see("live", "#link")
+    return page
+
+
+@pytest.fixture
+def metaserver(stack: LocalStack) -> MetaserverClient:
+    """The API, to do behind the page's back what others do."""
+    return MetaserverClient(stack.info["metaservers"], token=stack.token)

@@ -1,0 +1,114 @@
+"""The pool's page as an operator sees it."""
+
+from __future__ import annotations
+
+import pytest
+import redis
+
+from cachemesh.core.names import parse_address
+from cachemesh.discovery.metaserver import MetaserverClient
+from cachemesh.local import LocalStack
+from tests.browser.page import Page
+
+pytestmark = pytest.mark.browser
+
+
+def test_a_wrong_token_is_refused(page: Page) -> None:
+    page.sign_in("wrong-token")
+    assert "Wrong token" in page.text("[role=alert]")
+    assert "cachemesh token create" in page.text("[role=alert]")
+    page.open("/pools/cache")
+    assert page.driver.current_url.endswith("/login")
+
+
+def test_first_glance(board: Page, stack: LocalStack) -> None:
+    for shard in stack.info["shards"]:
+        shown = board.text(f"#shard-{shard['name']}")
+        assert "3 of 3 Sentinels, quorum 2" in shown
+        for address, role in [(shard["master"], "master"), (shard["replicas"][0], "replica")]:
+            row = board.text(f"[id='i-{shard['name']}-{address}']")
+            assert address in row
+            assert role in row
+            assert "up" in row.split()
+    assert "ok" in board.text("nav[aria-label=Pools]")
+    assert "cache-0 33.3%" in board.text("#live-slots").replace("\n", " ")
+    assert "created pool cache" in board.text("#live-events")
+    width, height = board.page_size()
+    assert (width, height) == (1440, 900), "the first glance needs no scrolling"
+    assert board.complaints() == []
+
+
+def test_the_session_cookie_is_out_of_reach(board: Page, stack: LocalStack) -> None:
+    (cookie,) = board.driver.get_cookies()
+    assert cookie["httpOnly"]
+    assert cookie["sameSite"] == "Strict"
+    assert stack.token not in str(cookie)
+    assert stack.token not in board.driver.page_source
+
+
+def test_a_phone_needs_no_sideways_scrolling(board: Page) -> None:
+    board.resize(390, 844)
+    for path in ("/pools/cache", "/pools/cache/shards/new", "/pools/cache/shards/cache-0/remove"):
+        board.open(path)
+        assert board.page_size()[0] == 390, path
+
+
+def test_key_counts_change_without_a_reload(board: Page, stack: LocalStack) -> None:
+    board.driver.execute_script("window.notReloaded = true")
+    address = parse_address(stack.info["shards"][0]["master"])
+    row = f"[id='i-cache-0-{address}'] .keys"
+    before = int(board.text(row).replace(",", ""))
+    with redis.Redis(address.host, address.port) as master:
+        master.mset({f"live:{number}": "x" for number in range(1234)})
+    board.see(f"{before + 1234:,}", row)
+    assert board.driver.execute_script("return window.notReloaded")
+    assert board.complaints() == []
+
+
+def test_markup_in_what_was_typed_stays_text(board: Page) -> None:
+    attack = "<img src=x onerror=document.title='owned'>"
+    board.open("/pools/cache/shards/new")
+    board.fill("name", attack)
+    board.fill("master", attack)
+    board.press("Preview")
+    board.see("<img src=x", "[role=alert]")
+    assert board.driver.title.startswith("Add a shard")
+    assert not board.driver.find_elements("css selector", "main img")
+
+
+def test_markup_in_an_actors_name_stays_text(
+    page: Page, stack: LocalStack, metaserver: MetaserverClient
+) -> None:
+    attack = "<img src=x onerror=document.title='owned'>"
+    made = metaserver.request("POST", "/v1/tokens", {"name": attack, "role": "admin"})
+    page.sign_in(made["token"])
+    page.open("/pools/cache/shards/cache-0/weight")
+    page.fill("weight", "1")
+    page.press("Preview")
+    page.press("Set weight to 1")
+    page.see(attack, "#live-events")
+    assert not page.driver.find_elements("css selector", "main img")
+    assert page.driver.title.endswith("cache · CacheMesh")
+    metaserver.request("DELETE", f"/v1/tokens/{made['id']}")
+
+
+def test_a_read_token_sees_all_but_the_buttons(page: Page, metaserver: MetaserverClient) -> None:
+    made = metaserver.request("POST", "/v1/tokens", {"name": "viewer", "role": "read"})
+    page.sign_in(made["token"])
+    page.see("live", "#link")
+    page.see("created token viewer", "#live-events")
+    assert "cache-2" in page.text("#live-shards")
+    for words in ("Add a shard", "Weight", "Remove"):
+        assert words not in page.text()
+    page.open("/pools/cache/shards/new")
+    assert "read token" in page.text("[role=alert]")
+    metaserver.request("DELETE", f"/v1/tokens/{made['id']}")
+    page.open("/")
+    assert "no longer accepts the token" in page.text()
+
+
+def test_sign_out(board: Page) -> None:
+    board.driver.find_element("css selector", "header form button").click()
+    board.see("You are signed out")
+    board.open("/pools/cache")
+    assert board.driver.current_url.endswith("/login")

@@ -1,0 +1,133 @@
+"""Changing the pool from the browser: preview, confirmation, refusals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from selenium import webdriver
+
+from cachemesh.discovery.metaserver import MetaserverClient
+from cachemesh.local import LocalStack
+from tests.browser.page import Page
+
+pytestmark = pytest.mark.browser
+
+
+def shard_names(metaserver: MetaserverClient) -> list[str]:
+    document = metaserver.request("GET", "/v1/pools/cache")
+    return [shard["name"] for shard in document["placement"]["shards"]]
+
+
+def await_sweeps(page: Page, metaserver: MetaserverClient) -> None:
+    """A shard that is still being swept takes no slots; wait until none is."""
+    page.until(lambda: not metaserver.request("GET", "/v1/pools/cache/status")["sweeps"], 30)
+
+
+def fill_new_shard(page: Page, name: str, address: str, weight: str = "1") -> None:
+    page.open("/pools/cache/shards/new")
+    page.fill("name", name)
+    page.fill("master", address)
+    page.fill("weight", weight)
+    page.press("Preview")
+
+
+def test_add_a_shard(board: Page, stack: LocalStack, metaserver: MetaserverClient) -> None:
+    spare = stack.info["spares"][0]
+    board.press("Add a shard")
+    fill_new_shard(board, "cache-3", spare["master"])
+    preview = board.text("#preview")
+    assert "Nothing has changed yet" in preview
+    assert "4,096" in preview
+    assert "25.0%" in preview
+    assert shard_names(metaserver) == ["cache-0", "cache-1", "cache-2"]
+    board.press("Add cache-3")
+    board.see("Done: add shard cache-3")
+    board.see(spare["master"], "#shard-cache-3")
+    board.see("cache-3 25.0%", "#live-slots")
+    board.see("added shard cache-3", "#live-events")
+    assert shard_names(metaserver) == ["cache-0", "cache-1", "cache-2", "cache-3"]
+    await_sweeps(board, metaserver)
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "weight", "words"),
+    [
+        ("cache-9", "127.0.0.1:1", "1", "127.0.0.1:1"),
+        ("cache 9", "127.0.0.1:1", "1", "cache 9"),
+        ("cache-9", "nowhere", "1", "nowhere"),
+        ("cache-9", "127.0.0.1:1", "0", "weight"),
+        ("cache-9", "127.0.0.1:1", "heavy", "not a whole number"),
+    ],
+)
+def test_a_refused_shard_says_why_and_keeps_the_inputs(
+    board: Page, metaserver: MetaserverClient, name: str, address: str, weight: str, words: str
+) -> None:
+    before = shard_names(metaserver)
+    fill_new_shard(board, name, address, weight)
+    alert = board.text("[role=alert]")
+    assert words in alert
+    assert "Next:" in alert
+    shown = {field: value_of(board, field) for field in ("name", "master", "weight")}
+    assert shown == {"name": name, "master": address, "weight": weight}
+    assert shard_names(metaserver) == before
+
+
+def value_of(page: Page, field: str) -> Any:
+    return page.driver.find_element("id", field).get_property("value")
+
+
+def test_a_pool_changed_since_the_preview(board: Page, metaserver: MetaserverClient) -> None:
+    board.open("/pools/cache/shards/cache-0/weight")
+    assert value_of(board, "weight") == "1"
+    board.fill("weight", "2")
+    board.press("Preview")
+    version = metaserver.request("GET", "/v1/pools/cache")["version"]
+    assert f"v{version} → v{version + 1}" in board.text("#preview")
+    settings = {"settings": {"command_timeout": 0.75}}
+    metaserver.request("PATCH", "/v1/pools/cache/settings", settings)
+    board.press("Set weight to 2")
+    assert "The pool has changed since the preview" in board.text("[role=alert]")
+    assert f"v{version + 1} → v{version + 2}" in board.text("#preview")
+    board.press("Set weight to 2")
+    board.see("Done: set")
+    board.see("weight 2", "#shard-cache-0")
+    board.see("set the weight of cache-0", "#live-events")
+    await_sweeps(board, metaserver)
+
+
+def test_remove_a_shard(board: Page, metaserver: MetaserverClient) -> None:
+    last = shard_names(metaserver)[-1]
+    board.open(f"/pools/cache/shards/{last}/remove")
+    assert "Nothing has changed yet" in board.text("#preview")
+    board.fill("typed", "something else")
+    board.press(f"Remove {last}")
+    assert "Nothing was removed" in board.text("[role=alert]")
+    assert last in shard_names(metaserver)
+    board.fill("typed", last)
+    board.press(f"Remove {last}")
+    board.see(f"Done: remove shard {last}")
+    board.see(f"removed shard {last}", "#live-events")
+    board.until(lambda: not board.driver.find_elements("id", f"shard-{last}"))
+    assert last not in shard_names(metaserver)
+    await_sweeps(board, metaserver)
+
+
+def test_it_all_works_without_javascript(
+    plain_chromium: webdriver.Chrome, stack: LocalStack, metaserver: MetaserverClient
+) -> None:
+    page = Page(plain_chromium, stack.info["dashboard"])
+    page.sign_in(stack.token)
+    assert "cache-0" in page.text("#live-shards")
+    page.press("Add a shard")
+    pair = stack.start_pair("plain", replicas=0)
+    fill_new_shard(page, "plain", pair["master"])
+    page.press("Add plain")
+    assert "Done: add shard plain" in page.text()
+    await_sweeps(page, metaserver)
+    page.open("/pools/cache/shards/plain/remove")
+    page.fill("typed", "plain")
+    page.press("Remove plain")
+    assert "Done: remove shard plain" in page.text()
+    assert "plain" not in shard_names(metaserver)
+    await_sweeps(page, metaserver)

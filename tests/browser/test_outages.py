@@ -1,0 +1,55 @@
+"""What the page shows while things break, and that it comes back by itself."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from cachemesh.local import LocalStack
+from tests.browser.page import Page
+
+pytestmark = pytest.mark.browser
+
+
+def test_a_killed_master_and_its_successor(board: Page, stack: LocalStack) -> None:
+    board.driver.execute_script("window.notReloaded = true")
+    shard = stack.info["shards"][1]
+    old, new = shard["master"], shard["replicas"][0]
+    stack.process(old).kill(signal.SIGKILL)
+    board.see("cache-1 is down", "#live-alerts")
+    board.see("master", f"[id='i-cache-1-{new}']", seconds=30)
+    board.see("cache-1 is degraded", "#live-alerts", seconds=30)
+    board.see("Failover of cache-1", "#live-events")
+    stack.process(old).restart()
+    board.see("replica", f"[id='i-cache-1-{old}']", seconds=30)
+    board.see("ok", "nav[aria-label=Pools]", seconds=30)
+    assert board.driver.execute_script("return window.notReloaded")
+    assert board.complaints() == []
+
+
+def test_the_metaserver_goes_and_comes_back(board: Page, stack: LocalStack) -> None:
+    process = stack.process(stack.info["metaservers"][0])
+    process.kill(signal.SIGKILL)
+    board.see("metaserver lost since", "#link")
+    board.see("Metaserver unreachable", "#live-alerts")
+    board.see("What you see is from", "#live-alerts")
+    assert "cache-0" in board.text("#live-shards")
+    board.open("/")
+    assert "Metaserver unreachable" in board.text("[role=alert]")
+    board.open("/pools/cache")
+    board.see("metaserver lost since", "#link")
+    process.restart()
+    board.see("live", "#link", seconds=30)
+    board.until(lambda: "Metaserver unreachable" not in board.text("#live-alerts"))
+
+
+def test_the_dashboard_goes_and_comes_back(board: Page, stack: LocalStack) -> None:
+    process = stack.process(stack.info["dashboard"].removeprefix("http://"))
+    process.kill(signal.SIGKILL)
+    board.see("reconnecting since", "#link")
+    process.restart()
+    # Sessions live in the dashboard's memory, so whoever watched signs in again.
+    board.see("Your session has ended", seconds=30)
+    board.sign_in(stack.token)
+    board.see("live", "#link")
