@@ -20,8 +20,9 @@ from cachemesh.core.settings import setting_value
 from cachemesh.core.topology import Topology
 from cachemesh.discovery.follower import Follower
 from cachemesh.discovery.url import MeshUrl, parse_url
+from cachemesh.pipeline import Pipeline
 from cachemesh.transport import adapter
-from cachemesh.transport.sync import Node, exchange
+from cachemesh.transport.sync import Node, gather
 
 
 class CacheMesh(redis.Redis):
@@ -108,8 +109,8 @@ class CacheMesh(redis.Redis):
         Raises:
             cachemesh.ShardUnavailableError: a shard does not answer.
         """
-        nodes = self._loaded_routes().nodes
-        replies = exchange([(node, ("DBSIZE",)) for node in nodes.values()], read_only=True)
+        nodes = self.routes.nodes
+        replies = gather([(node, ("DBSIZE",)) for node in nodes.values()], read_only=True)
         return dict(zip(nodes, replies, strict=True))
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
@@ -150,17 +151,17 @@ class CacheMesh(redis.Redis):
         if len(requests) == 1:
             node, words = requests[0]
             return planned.merge([node.execute(words, read_only, decode)])
-        return planned.merge(exchange(requests, read_only, decode))
+        return planned.merge(gather(requests, read_only, decode))
 
-    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Any:
-        """Not offered yet.
+    def pipeline(self, transaction: bool | None = None, shard_hint: str | None = None) -> Pipeline:
+        """A pipeline: commands queued, sent at once, with replies in order.
 
-        Raises:
-            cachemesh.UnsupportedCommandError: always.
+        Args:
+            transaction: None runs each shard's part in a MULTI of its own; False without MULTI;
+                True all or nothing, for keys of one shard only.
+            shard_hint: not used; kept for redis-py's signature.
         """
-        raise UnsupportedCommandError(
-            "Pipelines over shards are not offered yet; use MGET and MSET for many keys"
-        )
+        return Pipeline(self, transaction, shard_hint)
 
     def pubsub(self, **kwargs: Any) -> Any:
         """Not offered yet.
@@ -190,6 +191,11 @@ class CacheMesh(redis.Redis):
         if routes is not None:
             for node in routes.nodes.values():
                 node.drop_links()
+
+    @property
+    def routes(self) -> Routes[Node]:
+        """The way to each shard; loads the topology if this is the first use."""
+        return self._routes or self._loaded_routes()
 
     def _loaded_routes(self) -> Routes[Node]:
         while True:

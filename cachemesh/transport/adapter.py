@@ -52,6 +52,37 @@ def template_of(pool: ConnectionPool) -> TemplatePool:
     )
 
 
+def pool_options(template: ConnectionPool) -> dict[str, Any]:
+    """The template's options for connections that check ``ROLE`` and never retry by themselves."""
+    return {
+        **template.connection_kwargs,
+        "retry": Retry(NoBackoff(), 0),
+        "command_packer": Packer(),
+        "redis_connect_func": _Handshake(template.connection_kwargs.get("redis_connect_func")),
+    }
+
+
+class _Handshake:
+    """What a connection does first: redis-py's own handshake, then ``ROLE``."""
+
+    def __init__(self, custom: Callable[[Any], None] | None) -> None:
+        self._custom = custom
+
+    def __call__(self, connection: Any) -> None:
+        """Raises redis.ReadOnlyError if the instance is no master."""
+        if self._custom is None:
+            connection.on_connect()
+        else:
+            self._custom(connection)
+        connection.send_command("ROLE", check_health=False)
+        role = connection.read_response()[0]
+        if role not in (b"master", "master"):
+            shown = role.decode() if isinstance(role, bytes) else role
+            raise redis.ReadOnlyError(
+                f"{connection.host}:{connection.port} is a {shown}, not a master"
+            )
+
+
 def connect(template: ConnectionPool, address: Address, options: Mapping[str, Any]) -> Any:
     """A redis-py connection to one instance, handshake done and ``ROLE`` checked.
 
@@ -64,26 +95,9 @@ def connect(template: ConnectionPool, address: Address, options: Mapping[str, An
         redis.ConnectionError, redis.TimeoutError, redis.AuthenticationError: as redis-py raises.
         redis.ReadOnlyError: the instance is no master.
     """
-    merged = {
-        **template.connection_kwargs,
-        **options,
-        "host": address.host,
-        "port": address.port,
-        "retry": Retry(NoBackoff(), 0),
-        "command_packer": Packer(),
-    }
+    merged = {**pool_options(template), **options, "host": address.host, "port": address.port}
     connection = template.connection_class(**merged)
     connection.connect()
-    try:
-        connection.send_command("ROLE", check_health=False)
-        role = connection.read_response()[0]
-    except BaseException:
-        connection.disconnect()
-        raise
-    if role not in (b"master", "master"):
-        connection.disconnect()
-        shown = role.decode() if isinstance(role, bytes) else role
-        raise redis.ReadOnlyError(f"{address} is a {shown}, not a master")
     return connection
 
 

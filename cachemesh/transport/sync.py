@@ -21,6 +21,7 @@ from cachemesh.core.errors import ShardTimeoutError, ShardUnavailableError
 from cachemesh.core.names import Address
 from cachemesh.transport import adapter
 from cachemesh.transport.adapter import MORE
+from cachemesh.transport.pools import ShardPool
 
 _READ_SIZE = 65_536
 _TRUSTED_SECONDS = 1.0  # a link idle for longer is looked at before it is used
@@ -98,6 +99,19 @@ class Node:
         self._idle: deque[Link] = deque()
         self._generation = 0
         self._master: Address | None = None
+        self._pool: ShardPool | None = None
+
+    @property
+    def pool(self) -> ShardPool:
+        """A redis-py connection pool to this shard's master."""
+        if self._pool is None:
+            self._pool = ShardPool(self.shard, self._template, self._where)
+        return self._pool
+
+    def _where(self, failed: Address | None) -> Address | None:
+        if failed is None and self._master is not None:
+            return self._master
+        return self._look_again(self.shard, failed)
 
     def point_to(self, master: Address | None) -> None:
         """The master is there now; connections to another one are dropped."""
@@ -119,7 +133,9 @@ class Node:
             try:
                 self._idle.pop().close()
             except IndexError:
-                return  # another thread was faster
+                break  # another thread was faster
+        if self._pool is not None:
+            self._pool.disconnect(inuse_connections=False)
 
     def execute(self, args: tuple[Any, ...], read_only: bool, decode: bool = True) -> Any:
         """Send one command and return its reply.
@@ -145,7 +161,7 @@ class Node:
                 if isinstance(error, UnicodeDecodeError):
                     raise
                 if not read_only or not tries_left:
-                    raise self._unavailable(link.address, error) from error
+                    raise self.unavailable(link.address, error) from error
             except BaseException:
                 link.close()
                 raise
@@ -160,41 +176,43 @@ class Node:
             tries_left -= 1
             self._relocate(link.address)
 
-    def start(self, args: tuple[Any, ...]) -> tuple[Link, int]:
-        """First half of an exchange: send. The caller must call `finish` or `abandon`.
+    def start(self, payload: bytes) -> tuple[Link, int]:
+        """First half of an exchange: send packed commands.
+
+        The caller goes on with `finish` or closes the link.
 
         Raises:
             ShardUnavailableError: nobody to send to.
         """
-        payload = adapter.pack(args)
         generation = self._generation
         link = self._take()
         try:
             link.send(payload)
         except OSError as error:
             link.close()
-            raise self._unavailable(link.address, error) from error
+            raise self.unavailable(link.address, error) from error
         except BaseException:
             link.close()
             raise
         return link, generation
 
-    def finish(self, link: Link, generation: int, decode: bool = True) -> Any:
-        """Second half: the reply; an error reply is returned, not raised.
+    def finish(self, link: Link, generation: int, decode: Sequence[bool]) -> list[Any]:
+        """Second half: as many replies as ``decode`` has items; error replies are returned.
 
         Raises:
             ShardUnavailableError: the master does not answer; ShardTimeoutError: not in time.
         """
+        read = link.read
         try:
-            reply = link.read(decode)
+            replies = [read(wanted) for wanted in decode]
         except (OSError, redis.RedisError) as error:
             link.close()
-            raise self._unavailable(link.address, error) from error
+            raise self.unavailable(link.address, error) from error
         except BaseException:
             link.close()
             raise
         self._give_back(link, generation)
-        return reply
+        return replies
 
     def _take(self) -> Link:
         while True:
@@ -231,7 +249,7 @@ class Node:
                     raise
                 found = self._look_again(self.shard, address)
                 if last_try or found == address:
-                    raise self._unavailable(address, error) from error
+                    raise self.unavailable(address, error) from error
                 address = found
                 continue
             adapter.bound_waiting(adapter.socket_of(connection), self._timeout)
@@ -241,54 +259,70 @@ class Node:
     def _relocate(self, address: Address) -> None:
         self._look_again(self.shard, address)  # a new master arrives by `point_to`
 
-    def _unavailable(self, address: Address, error: Exception) -> ShardUnavailableError:
+    def unavailable(self, address: Address | None, error: Exception) -> ShardUnavailableError:
+        """The error that tells an app why this shard did not answer."""
         timed_out = isinstance(error, (BlockingIOError, TimeoutError, redis.TimeoutError))
         kind = ShardTimeoutError if timed_out else ShardUnavailableError
         why = f"no reply within {self._timeout:g} s" if timed_out and self._timeout else str(error)
+        at = address or self._master
         return kind(
-            f"Shard {self.shard!r} at {address}: {why}; its keys fail until it is back or a "
+            f"Shard {self.shard!r} at {at}: {why}; its keys fail until it is back or a "
             f"replica is promoted, see: cachemesh shard show {self.shard}"
         )
 
 
-def exchange(
+Sending = tuple[Node, bytes, Sequence[bool]]
+"""A node, packed commands for it, and for each of their replies whether to decode it."""
+
+
+def exchange(sendings: Sequence[Sending]) -> list[list[Any] | ShardUnavailableError]:
+    """Commands to several shards, all in flight at once: one write and one read per shard.
+
+    Returns:
+        Per sending its replies, error replies among them, or why the shard gave none.
+    """
+    started: list[tuple[Link, int] | ShardUnavailableError] = []
+    results: list[list[Any] | ShardUnavailableError] = []
+    try:
+        for node, payload, _ in sendings:
+            try:
+                started.append(node.start(payload))
+            except ShardUnavailableError as error:
+                started.append(error)
+        for (node, _, decode), item in zip(sendings, started, strict=True):
+            if isinstance(item, ShardUnavailableError):
+                results.append(item)
+                continue
+            try:
+                results.append(node.finish(*item, decode))
+            except ShardUnavailableError as error:
+                results.append(error)
+    finally:
+        for item in started[len(results) :]:  # interrupted half-way
+            if not isinstance(item, ShardUnavailableError):
+                item[0].close()
+    return results
+
+
+def gather(
     requests: Sequence[tuple[Node, tuple[Any, ...]]], read_only: bool, decode: bool = True
 ) -> list[Any]:
     """One command to each of several shards, all in flight at once; replies in order.
 
+    A part that failed without having run is tried again on its own, as in `Node.execute`.
+
     Raises:
         The first failure, in order of ``requests``, after all replies have been taken in.
     """
-    started: list[tuple[Node, Link, int] | Exception] = []
-    replies: list[Any] = []
-    try:
-        for node, args in requests:
-            try:
-                started.append((node, *node.start(args)))
-            except redis.RedisError as error:
-                started.append(error)
-        for item in started:
-            replies.append(_reply(item, decode))
-    finally:
-        for item in started[len(replies) :]:  # interrupted half-way
-            if not isinstance(item, Exception):
-                item[1].close()
-    for i, reply in enumerate(replies):
-        if isinstance(reply, ShardUnavailableError | redis.ReadOnlyError) and (
-            read_only or isinstance(reply, redis.ReadOnlyError)
+    results = exchange([(node, adapter.pack(args), (decode,)) for node, args in requests])
+    replies = []
+    for (node, args), result in zip(requests, results, strict=True):
+        reply = result if isinstance(result, ShardUnavailableError) else result[0]
+        if isinstance(reply, redis.ReadOnlyError) or (
+            read_only and isinstance(reply, ShardUnavailableError)
         ):
-            node, args = requests[i]
-            replies[i] = node.execute(args, read_only, decode)
+            reply = node.execute(args, read_only, decode)
         elif isinstance(reply, Exception):
             raise reply
+        replies.append(reply)
     return replies
-
-
-def _reply(item: tuple[Node, Link, int] | Exception, decode: bool) -> Any:
-    if isinstance(item, Exception):
-        return item
-    node, link, generation = item
-    try:
-        return node.finish(link, generation, decode)
-    except redis.RedisError as error:
-        return error
