@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -64,6 +65,8 @@ def replay(
     FILE holds 32-bit object ids or one key per line, plain or compressed by xz or gzip; "-" is
     standard input. Ctrl-C prints what was found so far.
     """
+    if file == "-" and sys.stdin.isatty():
+        raise click.UsageError("FILE '-' is standard input, and that is a terminal.")
     trace = open_trace(file, kind)
     keys = trace.keys(limit, key_prefix.encode("utf-8", "surrogateescape"))
     total = trace.operations
