@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 
@@ -17,6 +17,9 @@ from cachemesh.core.errors import SentinelUnavailableError
 from cachemesh.core.names import Address, parse_address
 from metaserver.link import Link, RedisAuth, ask_all, reason_of
 from metaserver.replies import NotRedisError, parse_pairs, text, whole
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
 
 DEFAULT_OPTIONS: Mapping[str, str] = {
     "down-after-milliseconds": "5000",
@@ -78,6 +81,12 @@ class Sentinels:
     def __repr__(self) -> str:
         return f"Sentinels({', '.join(self.addresses)})"
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     @property
     def default_quorum(self) -> int:
         """The smallest majority."""
@@ -124,11 +133,17 @@ class Sentinels:
 
         return self._tell(ask, only)
 
-    def unregister(self, shard: str, *, only: Iterable[str] | None = None) -> Outcome:
-        """Have every Sentinel (or those in `only`) forget a shard. Idempotent."""
+    def unregister(
+        self, shard: str, *, only: Iterable[str] | None = None, master: str | None = None
+    ) -> Outcome:
+        """Have every Sentinel (or those in `only`) forget a shard. Idempotent.
+
+        With `master`, a shard of that name that never had this master is left alone.
+        """
 
         def ask(link: Link) -> None:
-            if _master_of(link, shard) is not None:
+            current = _master_of(link, shard)
+            if current is not None and master in (None, current, *_replicas(link, shard)):
                 link.call("SENTINEL", "REMOVE", shard)
 
         return self._tell(ask, only)
@@ -221,6 +236,17 @@ def _monitored(link: Link) -> dict[str, str]:
     return table
 
 
+def _replicas(link: Link, shard: str) -> tuple[str, ...]:
+    return _addresses(link.call("SENTINEL", "REPLICAS", shard))
+
+
+def _addresses(rows: object) -> tuple[str, ...]:
+    if not isinstance(rows, list):
+        raise NotRedisError("what answers is not a Sentinel")
+    fields = map(parse_pairs, rows)
+    return tuple(str(Address(row["ip"], whole(row["port"]))) for row in fields)
+
+
 def _raise_first(link: Link, shard: str, replies: Sequence[object]) -> None:
     """Raise the first error among the replies to MONITOR and SET; undo a MONITOR without SET."""
     monitored, tuned = replies
@@ -250,10 +276,9 @@ def _views(link: Link, shards: Sequence[str]) -> dict[str, ShardView]:
 
 
 def _shard_view(
-    at: Sequence[object], master: Mapping[str, str], quorum: object, replicas: Sequence[object]
+    at: Sequence[object], master: Mapping[str, str], quorum: object, replicas: object
 ) -> ShardView:
     usable = not isinstance(quorum, redis.RedisError)
-    rows = map(parse_pairs, replicas)
     return ShardView(
         # During a failover this is the promoted replica already, unlike SENTINEL MASTER's ip.
         master=str(Address(text(at[0]), whole(at[1]))),
@@ -263,6 +288,6 @@ def _shard_view(
         sentinels=whole(master.get("num-other-sentinels", "0")) + 1,
         usable=usable,
         detail=text(quorum) if usable else str(quorum),
-        replicas=tuple(str(Address(row["ip"], whole(row["port"]))) for row in rows),
+        replicas=_addresses(replicas),
         options={name: master[name] for name in DEFAULT_OPTIONS if name in master},
     )

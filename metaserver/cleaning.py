@@ -1,0 +1,92 @@
+"""Removing from one instance the keys that it no longer owns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import redis
+
+from cachemesh.core.placement import Placement
+from metaserver.link import Link
+from metaserver.replies import NotRedisError, parse_info, parse_role
+
+BATCH = 1000  # keys that SCAN is asked for at once
+
+
+class NotMasterError(redis.ReadOnlyError):
+    """The instance is not the shard's master, or no longer."""
+
+
+@dataclass(frozen=True)
+class Cleaner:
+    """Goes through every key of one master.
+
+    `placement` returns the pool's placement as it is now, and is asked again before each batch;
+    `removed` is told how many keys went. Either may raise to call the work off.
+    """
+
+    link: Link
+    shard: str
+    placement: Callable[[], Placement]
+    removed: Callable[[int], None]
+
+    def run(self) -> None:
+        """Pass over the keys until a whole pass removes nothing.
+
+        Raises:
+            redis.RedisError: the instance failed or is no master; nothing is lost, start again.
+        """
+        while True:
+            self._require_master()
+            passed = 0
+            for database in self._databases():
+                for count in self._pass(database):
+                    passed += count
+                    self.removed(count)
+            if not passed:
+                self._require_master()
+                return
+
+    def _require_master(self) -> None:
+        role = parse_role(self.link.call("ROLE"))
+        if role.role != "master":
+            raise NotMasterError(f"{self.link.address} is a replica of {role.master}")
+
+    def _databases(self) -> list[int]:
+        """The databases that hold keys, from INFO keyspace (`db0:keys=3,...`)."""
+        self.link.call("SELECT", 0)
+        info = parse_info(self.link.call("INFO"))
+        return sorted(int(n[2:]) for n in info if n.startswith("db") and n[2:].isdigit())
+
+    def _pass(self, database: int) -> Iterator[int]:
+        """Yield the number of keys that each batch removed; UNLINK rides with the next SCAN."""
+        cursor, foreign = b"0", list[bytes]()
+        while True:
+            commands: list[Sequence[str | bytes | int]] = [("SELECT", database)]
+            if foreign:
+                commands.append(("UNLINK", *foreign))
+            commands.append(("SCAN", cursor, "COUNT", BATCH))
+            replies = self.link.call_all(commands)
+            for reply in replies:
+                if isinstance(reply, redis.RedisError):
+                    raise reply
+            yield int(replies[1]) if foreign else 0
+            cursor, keys = _scanned(replies[-1])
+            foreign = self._foreign(keys)
+            if cursor == b"0":
+                break
+        if foreign:
+            yield int(self.link.call("UNLINK", *foreign))
+
+    def _foreign(self, keys: Sequence[bytes]) -> list[bytes]:
+        placement = self.placement()
+        if self.shard not in placement.names:
+            return list(keys)
+        return [key for key in keys if placement.owner(key) != self.shard]
+
+
+def _scanned(reply: object) -> tuple[bytes, list[bytes]]:
+    if not isinstance(reply, list) or len(reply) != 2 or not isinstance(reply[1], list):
+        raise NotRedisError("the reply to SCAN is not a cursor and a list of keys")
+    return reply[0], reply[1]

@@ -1,0 +1,247 @@
+"""Sweeps: the removal of keys left behind on a shard that no longer owns them.
+
+waiting --(every live client acts on the new version, or the grace is over)--> running --> gone
+                                       running --(its master stays away)--> failed --> running
+
+All progress is in the store: a sweep that was cut off anywhere is simply done again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import redis
+
+from cachemesh.core.errors import CacheMeshError
+from cachemesh.core.placement import Placement
+from metaserver.cleaning import Cleaner, NotMasterError
+from metaserver.config import Config
+from metaserver.leader import process_identity
+from metaserver.link import Link, reason_of
+from metaserver.networks import AllowedNetworks
+from metaserver.repair import forget
+from metaserver.sentinels import Sentinels
+from metaserver.store import NewEvent, NewIntent, PoolState, StorageError, Store, Sweep
+
+log = logging.getLogger("metaserver")
+
+_AT_ONCE = 8  # sweeps
+_PROGRESS_EVERY = 0.5  # seconds between two notes of progress in the store
+
+
+class Acknowledgements(Protocol):
+    """Who knows which version the clients act on."""
+
+    def all_acknowledged(self, pool: str, version: int) -> bool:
+        """Whether every live client of the pool acts on `version` or a later one."""
+
+
+class CalledOff(Exception):
+    """The sweep is gone from the store: replaced by a later one, or its pool was deleted."""
+
+
+@dataclass
+class _Trouble:
+    """A sweep that does not get on: since when, how often, and when to try again (monotonic)."""
+
+    since: float
+    times: int
+    again: float
+
+
+class Sweeper:
+    """Works on every unfinished sweep. `grace`, `give_up` and `retry_slowly` are in seconds:
+    how long to wait for clients to acknowledge, when to call a sweep failed, and how often to
+    try a failed one again.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        clients: Acknowledgements,
+        *,
+        networks: AllowedNetworks,
+        grace: float = 10.0,
+        give_up: float = 30.0,
+        retry_slowly: float = 30.0,
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._clients = clients
+        self._networks = networks
+        self._grace = grace
+        self._give_up = give_up
+        self._retry_slowly = retry_slowly
+        self._trouble: dict[int, _Trouble] = {}
+
+    def run(self, stop: threading.Event) -> None:
+        """Look for sweeps each `config.sweep_interval` seconds until `stop` is set."""
+        working: dict[int, Future[None]] = {}
+        with ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="sweep") as workers:
+            while not stop.is_set():
+                for sweep in self._due():
+                    if sweep.id not in working:
+                        working[sweep.id] = workers.submit(self._work, sweep, stop)
+                for key in [key for key, future in working.items() if future.done()]:
+                    _log_failure(working.pop(key))
+                stop.wait(self._config.sweep_interval)
+
+    def _due(self) -> list[Sweep]:
+        try:
+            sweeps = self._store.sweeps()
+        except StorageError as error:
+            log.error("sweep: %s", error)
+            return []
+        ids = {sweep.id for sweep in sweeps}
+        self._trouble = {key: value for key, value in self._trouble.items() if key in ids}
+        now = time.monotonic()
+        return [s for s in sweeps if s.id not in self._trouble or self._trouble[s.id].again <= now]
+
+    def _work(self, sweep: Sweep, stop: threading.Event) -> None:
+        """One attempt at one sweep; whatever goes wrong is noted and tried again later."""
+        try:
+            if self._may_start(sweep):
+                self._sweep(sweep, stop)
+                self._trouble.pop(sweep.id, None)
+        except CalledOff:
+            log.info("sweep of %s in pool %s: stopped", sweep.shard, sweep.pool)
+        except (redis.RedisError, CacheMeshError) as error:
+            self._note_trouble(sweep, error)
+
+    def _may_start(self, sweep: Sweep) -> bool:
+        """True once no live client still writes by the old placement."""
+        if sweep.state != "waiting":
+            return True
+        return time.time() >= sweep.created + self._grace or self._clients.all_acknowledged(
+            sweep.pool, sweep.version
+        )
+
+    def _sweep(self, sweep: Sweep, stop: threading.Event) -> None:
+        progress = _Progress(self._store, sweep, stop)
+        state = progress.state()
+        with self._sentinels(state.document.sentinels) as sentinels:
+            known = state.masters.get(sweep.shard) or sweep.master
+            master = sentinels.master_of(sweep.shard) or (known if sweep.drained else None)
+            if master is None:
+                raise NotMasterError("most of the Sentinels name no master")
+            target = self._networks.check(master, timeout=self._config.instance_timeout)
+            link = Link(target, self._config.redis_auth, self._config.instance_timeout)
+            try:
+                Cleaner(link, sweep.shard, progress.placement, progress.removed).run()
+            finally:
+                link.close()
+                progress.save()
+            if (sentinels.master_of(sweep.shard) or master) != master:
+                raise NotMasterError(f"{master} was replaced as master meanwhile")
+        self._finish(sweep, state, master, progress.total)
+
+    def _finish(self, sweep: Sweep, state: PoolState, master: str, removed: int) -> None:
+        """Take the sweep out of the store; for a drained shard Sentinels then forget it.
+
+        The intent is written first, so that also after kill -9 repair has them forget.
+        """
+        intent = None
+        if sweep.drained:
+            intent = self._store.add_intent(
+                NewIntent(
+                    sweep.pool,
+                    sweep.shard,
+                    master,
+                    "delete",
+                    state.document.sentinels,
+                    process_identity(),
+                )
+            )
+        event = NewEvent(
+            "sweep.done",
+            pool=sweep.pool,
+            target=sweep.shard,
+            detail=f"removed {removed:,} keys that {sweep.shard} no longer owns from {master}",
+        )
+        if self._store.finish_sweep(sweep.id, event) and intent is not None:
+            with self._sentinels(intent.sentinels) as sentinels:
+                forget(self._store, sentinels, intent)
+
+    def _note_trouble(self, sweep: Sweep, error: redis.RedisError | CacheMeshError) -> None:
+        """Try again soon; call the sweep failed if it goes on, and then try slowly."""
+        now = time.monotonic()
+        trouble = self._trouble.setdefault(sweep.id, _Trouble(since=now, times=0, again=now))
+        trouble.times += 1
+        failed = now - trouble.since >= self._give_up
+        trouble.again = now + (self._retry_slowly if failed else min(5.0, 0.25 * 2**trouble.times))
+        reason = reason_of(error) if isinstance(error, redis.RedisError) else str(error)
+        log.warning("sweep of %s in pool %s: %s", sweep.shard, sweep.pool, reason)
+        detail = f"{reason}; keys that {sweep.shard} no longer owns may remain there"
+        if sweep.drained:
+            detail += ", and the Sentinels still monitor it"
+        try:
+            first = failed and sweep.state != "failed"
+            kept = self._store.update_sweep(
+                sweep.id, state="failed" if failed else None, detail=detail
+            )
+            if kept and first:
+                self._store.record_event(
+                    NewEvent("sweep.failed", pool=sweep.pool, target=sweep.shard, detail=detail)
+                )
+        except StorageError as failure:
+            log.error("sweep of %s in pool %s: %s", sweep.shard, sweep.pool, failure)
+
+    def _sentinels(self, addresses: tuple[str, ...]) -> Sentinels:
+        config = self._config
+        return Sentinels(addresses, config.sentinel_auth, timeout=config.sentinel_timeout)
+
+
+def _log_failure(future: Future[None]) -> None:
+    error = future.exception()
+    if error is not None:
+        log.error("sweep: failed and will be tried again", exc_info=error)
+
+
+class _Progress:
+    """What a sweep in progress reads from the store and notes there."""
+
+    def __init__(self, store: Store, sweep: Sweep, stop: threading.Event) -> None:
+        self._store = store
+        self._sweep = sweep
+        self._stop = stop
+        self._marker: Hashable = None
+        self._placement: Placement | None = None
+        self._saved_at = time.monotonic()
+        self.total = sweep.removed
+
+    def state(self) -> PoolState:
+        """The pool now. Raises CalledOff if this sweep is not in it any more."""
+        state = self._store.state(self._sweep.pool)
+        if state is None or all(sweep.id != self._sweep.id for sweep in state.sweeps):
+            raise CalledOff
+        return state
+
+    def placement(self) -> Placement:
+        """The placement now. Raises CalledOff, also when the process is to stop."""
+        if self._stop.is_set():
+            raise CalledOff
+        if self._placement is None:  # the instance has answered
+            self._store.update_sweep(self._sweep.id, state="running", detail="")
+        marker = self._store.change_marker()
+        if self._placement is None or marker != self._marker:
+            self._placement = self.state().document.placement
+            self._marker = marker
+        return self._placement
+
+    def removed(self, count: int) -> None:
+        """Count removed keys, and save the count now and then."""
+        self.total += count
+        if time.monotonic() - self._saved_at >= _PROGRESS_EVERY:
+            self.save()
+
+    def save(self) -> None:
+        """Write the count to the store."""
+        self._store.update_sweep(self._sweep.id, removed=self.total)
+        self._saved_at = time.monotonic()
