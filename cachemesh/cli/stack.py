@@ -79,7 +79,7 @@ def _explained(what: str) -> Iterator[None]:
 
 
 def _command_error(what: str, message: str, code: ExitCode) -> CommandError:
-    why, separator, next_step = message.partition("; ")
+    why, separator, next_step = message.rstrip(":").partition("; ")
     return CommandError(what, why, next_step if separator else "see: cachemesh doctor", code)
 
 

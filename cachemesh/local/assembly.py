@@ -192,7 +192,7 @@ class Assembly:
             log = self.launcher.find("metaserver-1")
             raise LocalStackError(
                 f"the metaserver did not create the pool: {error}; "
-                f"the end of {log.log}:\n{log.last_lines()}"
+                f"see its log {log.log}:\n{log.last_lines()}"
             ) from error
 
     def save(self, state: str) -> None:

@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from .keeper import PR_SET_CHILD_SUBREAPER
 
-def processes_marked(mark: str) -> list[str]:
-    """Processes with the environment entry `mark` ("NAME=value"), as "pid command line"."""
-    wanted = mark.encode()
-    return [
-        _shown(process)
-        for process in _others()
-        if wanted in _read(process / "environ").split(b"\0")
-    ]
+# Python's own helper lives until its process ends.
+_EXPECTED = "multiprocessing.resource_tracker"
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of descendants that lose theirs, so `descendants` sees them."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def descendants() -> list[str]:
+    """Live processes started by this one, or below one of those, as "pid command line"."""
+    parents = {}
+    for process in _others():
+        state, parent = (_read(process / "stat").rpartition(b")")[2].split() or [b"Z", b"0"])[:2]
+        if state not in (b"Z", b"X"):
+            parents[process.name] = parent.decode()
+    found = {str(os.getpid())}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    shown = [_shown(Path("/proc") / pid) for pid in sorted(found & parents.keys(), key=int)]
+    return [line for line in shown if _EXPECTED not in line]
 
 
 def processes_below(directory: Path) -> list[str]:
-    """Processes whose command line or working directory names `directory` (a stack's)."""
-    wanted = str(directory).encode()
+    """Processes that work in `directory` (a stack's) or name it on their command line."""
+    wanted = directory.absolute()
     found = []
     for process in _others():
         try:
-            at = str((process / "cwd").readlink())
+            at = (process / "cwd").readlink()
         except OSError:
-            at = ""
-        if at == str(directory) or wanted in _read(process / "cmdline"):
+            continue
+        if at.is_relative_to(wanted) or os.fsencode(wanted) in _read(process / "cmdline"):
             found.append(_shown(process))
     return found
 

@@ -27,10 +27,12 @@ def connect(address: Address, timeout: float = 5.0) -> redis.Redis:
 
 
 def answers_ping(address: Address) -> str | None:
-    """A redis-server or Sentinel that answers PING."""
+    """A redis-server or Sentinel that answers PING, if only to ask for a password."""
     client = connect(address, _TIMEOUT)
     try:
         client.ping()
+    except (redis.AuthenticationError, redis.ResponseError):
+        return None
     except redis.RedisError as error:
         return f"PING: {error}"
     finally:

@@ -96,7 +96,7 @@ class Process:
     argv: list[str]
     log: Path
     cwd: Path
-    env: dict[str, str]
+    env: dict[str, str] = field(repr=False)
     probe: Callable[[Address], str | None] = field(repr=False)
     keeper: Keeper = field(repr=False)
     pid: int = 0
@@ -177,7 +177,7 @@ def await_ready(processes: Sequence[Process], timeout: float) -> None:
             elif time.monotonic() > deadline:
                 raise LocalStackError(
                     f"{process} is not ready after {timeout:g} s: {missing}; "
-                    f"the end of {process.log}:\n{process.last_lines()}"
+                    f"see its log {process.log}:\n{process.last_lines()}"
                 )
         if waiting:
             time.sleep(0.02)
@@ -189,7 +189,7 @@ class ProcessEndedError(LocalStackError):
     def __init__(self, process: Process, code: int) -> None:
         self.process = process
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        super().__init__(f"{process} {how}; the end of {process.log}:\n{process.last_lines()}")
+        super().__init__(f"{process} {how}; see its log {process.log}:\n{process.last_lines()}")
 
     def lost_its_port(self) -> bool:
         """Whether somebody else took the port between our look and its bind."""

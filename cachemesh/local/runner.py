@@ -41,12 +41,13 @@ def run(
         LocalStackError: it did not start, or its keeper was killed.
     """
     for number in _STOPPING:
-        signal.signal(number, _request_stop)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish is respected
+            signal.signal(number, _request_stop)
     up = False
     try:
         stack.start(progress, takes_sigterm=True)
-        ready(stack.info)
         up = True
+        ready(stack.info)
         _watch(stack, progress)
     except StopRequestedError as request:
         progress(f"stopping ({request})")
