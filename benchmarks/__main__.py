@@ -13,8 +13,9 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import report
+from benchmarks.cores import choose
 from benchmarks.measure import measure
-from benchmarks.peers import PEERS, Peer
+from benchmarks.peers import FLOOR, PEERS, Peer
 from benchmarks.servers import running
 from benchmarks.workloads import WORKLOADS, Workload
 from benchmarks.workloads.base import ITEMS
@@ -50,10 +51,11 @@ def run(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     Raises:
         CacheMeshError: the servers do not start.
     """
-    found: dict[str, Any] = {"environment": report.environment(), "results": []}
+    cores = choose()
+    found: dict[str, Any] = {"environment": report.environment(cores), "results": []}
     with ExitStack() as stack:
         console.print("starting servers ...")
-        servers = stack.enter_context(running())
+        servers = stack.enter_context(running(cores))
         peers = {
             name: stack.enter_context(closing(PEERS[name](servers)))
             for name in options.peer or PEERS
@@ -64,6 +66,8 @@ def run(options: argparse.Namespace, console: Console) -> dict[str, Any]:
             result = _measured(WORKLOADS[name], peers, options, console)
             found["results"].append(result)
             console.print(report.table(result))
+            for name in result["below_floor"]:
+                console.print(f"{name} came out below the floor ({FLOOR}): do not trust this run")
     return found
 
 

@@ -11,14 +11,15 @@ from typing import Any
 import redis
 from rich.table import Table
 
+from benchmarks.cores import Cores
 from benchmarks.measure import ratios
-from benchmarks.peers import BASELINE
+from benchmarks.peers import BASELINE, FLOOR
 from benchmarks.workloads import Workload
 from cachemesh import __version__
 from cachemesh.local.binaries import find_redis_server
 
 
-def environment() -> dict[str, Any]:
+def environment(cores: Cores) -> dict[str, Any]:
     """What the figures depend on."""
     return {
         "cachemesh": __version__,
@@ -27,15 +28,19 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
+        "cores": str(cores),
+        "load_average": round(os.getloadavg()[0], 2),
     }
 
 
 def summary(workload: Workload, taken: Mapping[str, list[float]]) -> dict[str, Any]:
-    """JSON-ready: medians in microseconds a call, and ratios to the baseline if it took part."""
+    """JSON-ready: medians in microseconds a call, ratios to the baseline, who beat the floor."""
     against = ratios(taken, BASELINE) if BASELINE in taken else {}
+    floor = median(taken[FLOOR]) if FLOOR in taken else 0.0
     return {
         "workload": workload.name,
         "what": workload.what,
+        "below_floor": [name for name, times in taken.items() if median(times) < floor],
         "peers": {
             name: {
                 "median_us": round(median(times), 2),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from benchmarks.cores import Cores, running_on
 from cachemesh.local import LocalStack
 
 SHARDS = 4
@@ -27,12 +28,18 @@ class Servers:
 
 
 @contextmanager
-def running() -> Iterator[Servers]:
-    """Real processes on free ports, gone afterwards.
+def running(cores: Cores) -> Iterator[Servers]:
+    """Real processes on free ports, gone afterwards; the block runs on the client's core.
 
     Raises:
         LocalStackError: they do not start.
     """
-    with LocalStack(shards=SHARDS, replicas=0, sentinels=1, dashboard=False) as stack:
-        host, port = stack.start_redis().address
-        yield Servers((host, port), stack.info["url"], stack.info["token_file"])
+    stack = LocalStack(shards=SHARDS, replicas=0, sentinels=1, dashboard=False)
+    try:
+        with running_on(cores.servers):  # processes inherit it
+            stack.start()
+            host, port = stack.start_redis().address
+        with running_on(cores.client):
+            yield Servers((host, port), stack.info["url"], stack.info["token_file"])
+    finally:
+        stack.stop()
