@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import weakref
-from collections.abc import Mapping
 from typing import Any
 
 import redis
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
+from cachemesh.base import MeshBase
 from cachemesh.core.commands import FIRST_KEY
 from cachemesh.core.errors import UnsupportedCommandError
 from cachemesh.core.hashing import key_bytes
 from cachemesh.core.plan import plan
-from cachemesh.core.pool import PoolDocument
 from cachemesh.core.routing import Routes
-from cachemesh.core.settings import setting_value
 from cachemesh.core.topology import Topology
-from cachemesh.discovery.follower import Follower
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.pipeline import Pipeline
 from cachemesh.transport import adapter
 from cachemesh.transport.sync import Node, gather
 
 
-class CacheMesh(redis.Redis):
+class CacheMesh(MeshBase[Node], redis.Redis):
     """A drop-in for `redis.Redis` that spreads keys over the shards of a pool.
 
     Make one with `from_url` or `from_env`. Nothing is connected before the first command. Threads
@@ -47,44 +42,14 @@ class CacheMesh(redis.Redis):
 
     def __init__(self, source: str | MeshUrl, **options: Any) -> None:
         url = parse_url(source, options) if isinstance(source, str) else source
-        self._url = url
-        self._own_timeouts = {
-            name: url.options[name]
-            for name in ("socket_timeout", "socket_connect_timeout")
-            if name in url.options
-        }
-        self._routes: Routes[Node] | None = None
-        super().__init__(**url.options)
+        redis.Redis.__init__(self, **url.options)
         made = self.connection_pool
         self.connection_pool = adapter.template_of(made)
         made.close()
-        self._follower = Follower(url.source, url.sentinel_options, self._apply)
-        _clients.add(self)
+        self._follow(url)
 
-    @classmethod
-    def from_url(cls, url: str, **options: Any) -> CacheMesh:
-        """A client for the pool that a URL names.
-
-        ``cachemesh://meta1:7700,meta2:7700/POOL`` asks metaservers,
-        ``cachemesh+sentinel://s1:26379,s2:26379/POOL`` asks Sentinels alone,
-        ``cachemesh+file:///path/pool.json`` reads a file. Options may stand in the query string.
-
-        Raises:
-            cachemesh.ConfigurationError: the URL or an option is not valid.
-        """
-        return cls(url, **options)
-
-    @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> CacheMesh:
-        """A client from CACHEMESH_URL and CACHEMESH_TOKEN or CACHEMESH_TOKEN_FILE.
-
-        Raises:
-            cachemesh.ConfigurationError: CACHEMESH_URL is not set, or not valid.
-        """
-        return cls(parse_url(None, options, os.environ if environ is None else environ))
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__module__}.{type(self).__name__}({self._url.shown})>"
+    def _make_node(self, shard: str) -> Node:
+        return Node(shard, self.connection_pool, self._follower.look_again)
 
     @property
     def topology(self) -> Topology:
@@ -203,42 +168,3 @@ class CacheMesh(redis.Redis):
             routes = self._routes
             if routes is not None:
                 return routes
-
-    def _apply(self, topology: Topology) -> None:
-        """Route by another topology. Calls come one at a time, from the follower."""
-        document = topology.document
-        before = self._routes.nodes if self._routes is not None else {}
-        timeouts = self._timeouts(document)
-        nodes = {}
-        for name in document.placement.names:
-            node = before.get(name)
-            if node is None:
-                node = Node(name, self.connection_pool, self._follower.look_again)
-            node.configure(*timeouts)
-            node.point_to(topology.masters.get(name))
-            nodes[name] = node
-        self._routes = Routes(document.placement, nodes)
-        for name in before.keys() - nodes.keys():
-            before[name].drop_links()
-
-    def _timeouts(self, document: PoolDocument) -> tuple[dict[str, Any], float | None]:
-        own, settings = self._own_timeouts, document.settings
-        connect = own.get("socket_connect_timeout", setting_value(settings, "connect_timeout"))
-        reply = own.get("socket_timeout", setting_value(settings, "command_timeout"))
-        return {"socket_timeout": reply, "socket_connect_timeout": connect}, reply
-
-    def _after_fork(self) -> None:
-        """In the child: connections and threads are the parent's."""
-        self._follower.forget()
-        self._routes = None
-
-
-_clients: weakref.WeakSet[CacheMesh] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for client in list(_clients):
-        client._after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,124 @@
+"""What the sync and the asyncio client share: everything but moving bytes."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from cachemesh.core.names import Address
+from cachemesh.core.pool import PoolDocument
+from cachemesh.core.routing import Routes
+from cachemesh.core.settings import setting_value
+from cachemesh.core.topology import Topology
+from cachemesh.discovery.follower import Follower
+from cachemesh.discovery.url import MeshUrl, parse_url
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
+
+
+class ShardNode(Protocol):
+    """The way to one shard, as far as following the topology goes. Called from any thread."""
+
+    def configure(self, options: Mapping[str, Any], timeout: float | None) -> None:
+        """Connection options, and seconds to wait for a reply (None: for ever)."""
+
+    def point_to(self, master: Address | None) -> None:
+        """The master is there now; connections to another one are dropped."""
+
+    def drop_links(self) -> None:
+        """Close all connections as soon as nobody waits for a reply on them."""
+
+
+N = TypeVar("N", bound=ShardNode)
+
+
+class MeshBase(Generic[N]):
+    """A client's identity and its routes, kept current by a `Follower`."""
+
+    _url: MeshUrl
+    _routes: Routes[N] | None
+    _follower: Follower
+
+    def _follow(self, url: MeshUrl) -> None:
+        """Called once by the constructor."""
+        self._url = url
+        self._routes = None
+        apply = weakref.WeakMethod(self._apply)  # the threads must not keep the client alive
+
+        def on_change(topology: Topology) -> None:
+            if (alive := apply()) is not None:
+                alive(topology)
+
+        self._follower = Follower(url.source, url.sentinel_options, on_change)
+        _clients.add(self)
+
+    def _make_node(self, shard: str) -> N:
+        raise NotImplementedError
+
+    @classmethod
+    def from_url(cls, url: str, **options: Any) -> Self:
+        """A client for the pool that a URL names.
+
+        ``cachemesh://meta1:7700,meta2:7700/POOL`` asks metaservers,
+        ``cachemesh+sentinel://s1:26379,s2:26379/POOL`` asks Sentinels alone,
+        ``cachemesh+file:///path/pool.json`` reads a file. Options may stand in the query string.
+
+        Raises:
+            cachemesh.ConfigurationError: the URL or an option is not valid.
+        """
+        return cls(url, **options)  # type: ignore[call-arg]  # both clients take it
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **options: Any) -> Self:
+        """A client from CACHEMESH_URL and CACHEMESH_TOKEN or CACHEMESH_TOKEN_FILE.
+
+        Raises:
+            cachemesh.ConfigurationError: CACHEMESH_URL is not set, or not valid.
+        """
+        url = parse_url(None, options, os.environ if environ is None else environ)
+        return cls(url)  # type: ignore[call-arg]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__module__}.{type(self).__name__}({self._url.shown})>"
+
+    def _apply(self, topology: Topology) -> None:
+        """Route by another topology. Calls come one at a time, from the follower."""
+        document = topology.document
+        before = self._routes.nodes if self._routes is not None else {}
+        timeouts = self._timeouts(document)
+        nodes = {}
+        for name in document.placement.names:
+            node = before.get(name)
+            if node is None:
+                node = self._make_node(name)
+            node.configure(*timeouts)
+            node.point_to(topology.masters.get(name))
+            nodes[name] = node
+        self._routes = Routes(document.placement, nodes)
+        for name in before.keys() - nodes.keys():
+            before[name].drop_links()
+
+    def _timeouts(self, document: PoolDocument) -> tuple[dict[str, Any], float | None]:
+        own, settings = self._url.options, document.settings
+        connect = own.get("socket_connect_timeout", setting_value(settings, "connect_timeout"))
+        reply = own.get("socket_timeout", setting_value(settings, "command_timeout"))
+        return {"socket_timeout": reply, "socket_connect_timeout": connect}, reply
+
+    def _after_fork(self) -> None:
+        """In the child: connections and threads are the parent's."""
+        self._follower.forget()
+        self._routes = None
+
+
+_clients: weakref.WeakSet[MeshBase[Any]] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for client in list(_clients):
+        client._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
