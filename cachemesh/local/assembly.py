@@ -52,10 +52,11 @@ class Assembly:
             ports.claim(options.dashboard_port, "dashboard", "--dashboard-port")
             self.keeper = Keeper(remove=temporary, holds=[self.directory.lock_descriptor])
         except BaseException:
-            self.directory.release()
             if temporary is not None:
                 shutil.rmtree(temporary)
             raise
+        finally:
+            self.directory.release()  # from here on the keeper alone holds it, to its end
         self.launcher = Launcher(self.directory, self.keeper, ports)
 
     def build(self) -> None:
@@ -221,10 +222,17 @@ class Assembly:
         try:
             with contextlib.suppress(LocalStackError):  # the keeper is gone: so are they
                 self._ask_to_end()
+            if self._is_ours(self.directory.read()):
+                self.directory.forget()
         finally:
             self.keeper.close()
-            self.directory.forget()
-            self.directory.release()
+
+    def _is_ours(self, saved: dict[str, Any] | None) -> bool:
+        """Whether stack.json is still about this stack: its keeper may have been killed since."""
+        ours = self.keeper.id
+        return bool(
+            saved and ours and saved["keeper"] == {"pid": ours.pid, "started": ours.started}
+        )
 
     def _ask_to_end(self) -> None:
         for process in self.launcher.processes:

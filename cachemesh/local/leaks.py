@@ -37,7 +37,7 @@ def descendants() -> list[str]:
 
 def processes_below(directory: Path) -> list[str]:
     """Processes that work in `directory` (a stack's) or name it on their command line."""
-    wanted = directory.absolute()
+    wanted = directory.resolve()
     found = []
     for process in _others():
         try:

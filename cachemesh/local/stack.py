@@ -161,14 +161,18 @@ class LocalStack:
 
         Raises LocalStackError.
         """
-        return self._up.start_redis(port, extra_config)
+        process = self._up.start_redis(port, extra_config)
+        self._up.save("up")
+        return process
 
     def start_pair(self, name: str, replicas: int = 1) -> dict[str, Any]:
         """A master with replicas outside the pool: {"name", "master", "replicas"}.
 
         Raises LocalStackError.
         """
-        return self._up.start_shards([check_name("shard", name)], replicas)[0]
+        pair = self._up.start_shards([check_name("shard", name)], replicas)[0]
+        self._up.save("up")
+        return pair
 
     def alive(self) -> bool:
         """Whether the stack is up: its keeper runs, so its processes can be controlled."""

@@ -1,6 +1,6 @@
 """The directory a local stack lives in: its lock, its description, its files.
 
-DIR/stack.lock   held by the stack's processes: a lock that can be taken means nothing runs
+DIR/stack.lock   held by the stack's keeper: a lock that can be taken means nothing runs
 DIR/stack.json   what `cachemesh up -o json` prints, and every process by pid and start time
 DIR/token        the admin token of the metaserver (0600)
 DIR/conf, DIR/data, DIR/logs, DIR/meta.db*
@@ -34,7 +34,7 @@ def default_directory(pool: str, environ: Mapping[str, str] | None = None) -> Pa
 
 
 class StateDirectory:
-    """One stack's directory. Only the holder of its lock writes to it."""
+    """One stack's directory. Nobody writes to it while another's stack has the lock."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -106,7 +106,7 @@ class StateDirectory:
             (self.path / name).unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Let go of the lock (a keeper that shares it may hold it a little longer)."""
+        """Let go of the lock here; a keeper that shares it holds it still."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -207,6 +207,15 @@ def test_killed_supervisor_leaves_no_process_and_down_cleans_up(
     assert run("down", "--dir", place).returncode == 4
 
 
+def test_down_ends_the_stack_of_a_program_but_not_the_program(place: Path, run: Run) -> None:
+    stack = LocalStack(1, sentinels=1, metaservers=0, directory=place)
+    stack.start()
+    assert run("down", "--dir", place).returncode == 0
+    assert processes_below(place) == []
+    assert not stack.alive()
+    stack.stop()
+
+
 def test_a_taken_port_is_named_with_its_holder(place: Path, run: Run) -> None:
     with socket.create_server((HOST, 0)) as holder:
         port = holder.getsockname()[1]
