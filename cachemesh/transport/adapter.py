@@ -1,12 +1,15 @@
 """All that CacheMesh uses of redis-py's internals, in one place.
 
 redis-py connects: TCP or TLS, AUTH, HELLO, SELECT, CLIENT SETNAME and SETINFO. Then the socket is
-taken over for the lean path of `cachemesh.transport.sync`. Used beyond the public interface:
-``Connection._sock`` and ``BaseParser.parse_error``; tests hold the versions this works with.
+taken over for the lean paths of `cachemesh.transport`. Used beyond the public interface:
+``Connection._sock``, for asyncio ``Connection._reader`` and ``_writer``, and
+``BaseParser.parse_error``; tests hold the versions this works with.
 """
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import select
 import socket
 import struct
@@ -16,6 +19,8 @@ from typing import Any
 import hiredis
 import redis
 from redis._parsers.base import BaseParser
+from redis.asyncio.connection import ConnectionPool as AsyncConnectionPool
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.connection import ConnectionPool
 from redis.retry import Retry
@@ -75,12 +80,7 @@ class _Handshake:
         else:
             self._custom(connection)
         connection.send_command("ROLE", check_health=False)
-        role = connection.read_response()[0]
-        if role not in (b"master", "master"):
-            shown = role.decode() if isinstance(role, bytes) else role
-            raise redis.ReadOnlyError(
-                f"{connection.host}:{connection.port} is a {shown}, not a master"
-            )
+        _check_role(connection.read_response(), connection)
 
 
 def connect(template: ConnectionPool, address: Address, options: Mapping[str, Any]) -> Any:
@@ -99,6 +99,60 @@ def connect(template: ConnectionPool, address: Address, options: Mapping[str, An
     connection = template.connection_class(**merged)
     connection.connect()
     return connection
+
+
+async def connect_async(
+    template: AsyncConnectionPool, address: Address, options: Mapping[str, Any]
+) -> Any:
+    """As `connect`, for asyncio."""
+    merged = {
+        **template.connection_kwargs,
+        **options,
+        "host": address.host,
+        "port": address.port,
+        "retry": AsyncRetry(NoBackoff(), 0),
+        "redis_connect_func": _AsyncHandshake(
+            template.connection_kwargs.get("redis_connect_func")
+        ).run,
+    }
+    connection: Any = template.connection_class(**merged)
+    await connection.connect()
+    return connection
+
+
+class _AsyncHandshake:
+    def __init__(self, custom: Callable[[Any], Any] | None) -> None:
+        self._custom = custom
+
+    async def run(self, connection: Any) -> None:
+        """Raises redis.ReadOnlyError if the instance is no master."""
+        if self._custom is None:
+            await connection.on_connect()
+        else:
+            done = self._custom(connection)
+            if inspect.isawaitable(done):
+                await done
+        await connection.send_command("ROLE", check_health=False)
+        _check_role(await connection.read_response(), connection)
+
+
+def _check_role(reply: Any, connection: Any) -> None:
+    role = reply[0]
+    if role not in (b"master", "master"):
+        shown = role.decode() if isinstance(role, bytes) else role
+        raise redis.ReadOnlyError(f"{connection.host}:{connection.port} is a {shown}, not a master")
+
+
+def transport_of(connection: Any) -> asyncio.Transport:
+    """The transport under a connected redis.asyncio connection."""
+    transport: asyncio.Transport = connection._writer.transport
+    return transport
+
+
+def disown(connection: Any) -> None:
+    """Let a redis.asyncio connection forget the transport that was taken over and closed."""
+    if connection is not None:
+        connection._reader = connection._writer = None
 
 
 def socket_of(connection: Any) -> socket.socket:

@@ -1,0 +1,147 @@
+"""CacheMesh for asyncio: a `redis.asyncio.Redis` over many shards."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.client import EMPTY_RESPONSE, NEVER_DECODE
+
+from cachemesh.base import MeshBase
+from cachemesh.core.commands import FIRST_KEY
+from cachemesh.core.hashing import key_bytes
+from cachemesh.core.names import Address
+from cachemesh.core.plan import plan
+from cachemesh.core.routing import Routes
+from cachemesh.core.topology import Topology
+from cachemesh.discovery.url import MeshUrl, parse_url
+from cachemesh.transport.aio import Node
+
+
+class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # redis-py's own clash
+    """A drop-in for `redis.asyncio.Redis` that spreads keys over the shards of a pool.
+
+    Commands that tasks issue in the same tick of the event loop leave as one write per shard over
+    one shared connection. Otherwise as `cachemesh.CacheMesh`.
+
+    Args:
+        source: a URL as `from_url` takes, or what `parse_url` made of one.
+        options: as for `cachemesh.CacheMesh`.
+
+    Raises:
+        cachemesh.ConfigurationError: the URL or an option is not valid.
+    """
+
+    def __init__(self, source: str | MeshUrl, **options: Any) -> None:
+        url = parse_url(source, options) if isinstance(source, str) else source
+        redis.asyncio.Redis.__init__(self, **url.options)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._follow(url)
+
+    def _make_node(self, shard: str) -> Node:
+        assert self._loop is not None  # set before anything is loaded
+        return Node(shard, self.connection_pool, self._look_again, self._loop)
+
+    async def _look_again(self, shard: str, seen: Address | None) -> Address | None:
+        follower = self._follower
+        return await asyncio.get_running_loop().run_in_executor(
+            None, follower.look_again, shard, seen
+        )
+
+    async def load(self) -> Topology:
+        """The topology of now; the first call loads it.
+
+        Raises:
+            cachemesh.CacheMeshError, redis.ConnectionError: it cannot be loaded.
+        """
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._abandon_links()
+            self._follower.close()
+            self._loop = loop
+        return await loop.run_in_executor(None, self._follower.topology)
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send any command to the shard or shards it concerns; the reply as redis-py gives it.
+
+        Raises:
+            cachemesh.CrossShardError: its keys are on several shards.
+            cachemesh.ShardUnavailableError: the shard does not answer.
+            redis.ResponseError: the server answered with an error.
+        """
+        routes = self._routes
+        if routes is None or self._loop is not asyncio.get_running_loop():
+            routes = await self._loaded_routes()
+        name = args[0] if args else ""
+        decode = not (options and options.pop(NEVER_DECODE, False))
+        try:
+            if len(args) > 1 and name in FIRST_KEY:
+                key = args[1]
+                node = routes.find(key if type(key) is bytes else key_bytes(key))
+                reply = await node.execute(args, FIRST_KEY[name], decode)
+            else:
+                reply = await self._execute_planned(args, routes, decode)
+        except redis.ResponseError:
+            if EMPTY_RESPONSE in options:
+                return options[EMPTY_RESPONSE]
+            raise
+        if options:
+            options.pop(EMPTY_RESPONSE, None)
+            options.pop("keys", None)
+        callbacks: Any = self.response_callbacks  # untyped in redis-py
+        callback = callbacks.get(name)
+        if callback is None:
+            return reply
+        result = callback(reply, **options)
+        return await result if asyncio.iscoroutine(result) else result
+
+    async def _execute_planned(
+        self, args: tuple[Any, ...], routes: Routes[Node], decode: bool
+    ) -> Any:
+        planned = plan(args, routes.placement, key_bytes)
+        read_only = planned.command.read_only
+        sent = [
+            routes.nodes[request.shard].execute(request.args, read_only, decode)
+            for request in planned.requests
+        ]
+        if len(sent) == 1:
+            return planned.merge([await sent[0]])
+        replies = await asyncio.gather(*sent, return_exceptions=True)
+        for reply in replies:
+            if isinstance(reply, BaseException):
+                raise reply
+        return planned.merge(replies)
+
+    async def _loaded_routes(self) -> Routes[Node]:
+        while True:
+            await self.load()  # sets the routes before it returns
+            routes = self._routes
+            if routes is not None:
+                return routes
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Close all connections and stop following the pool. A later command starts again."""
+        self._follower.close()
+        routes, self._routes = self._routes, None
+        if routes is not None:
+            for node in routes.nodes.values():
+                node.drop_links()
+            await asyncio.sleep(0)  # lets the links close
+
+    def _abandon_links(self) -> None:
+        routes, self._routes = self._routes, None
+        if routes is not None:
+            for node in routes.nodes.values():
+                node.abandon()
+
+    def _after_fork(self) -> None:
+        self._abandon_links()
+        self._loop = None
+        super()._after_fork()
+
+    def __del__(self, *_: Any) -> None:
+        follower = getattr(self, "_follower", None)
+        if follower is not None:
+            follower.close()

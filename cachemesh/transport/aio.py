@@ -1,0 +1,356 @@
+"""The asyncio transport: one shared connection per shard, written to once per loop tick.
+
+    task 1 -- send --\\                                   /-- future 1
+    task 2 -- send ---+-- one write per tick --> Redis --+--- future 2
+    task 3 -- send --/                                   \\-- future 3
+
+Replies come in the order of the commands, so each goes to the oldest waiting future. A future
+that was cancelled still takes its reply, which is thrown away: a reply never reaches another
+command. When anything is wrong with the connection, all who wait on it are told and it is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import hiredis
+import redis
+from redis.asyncio.connection import ConnectionPool
+
+from cachemesh.core.errors import ShardTimeoutError, ShardUnavailableError
+from cachemesh.core.names import Address
+from cachemesh.transport import adapter
+from cachemesh.transport.adapter import MORE
+
+_HIGH_WATER = 1_048_576
+_PUSH: tuple[type, ...] = (
+    (hiredis.PushNotification,) if hasattr(hiredis, "PushNotification") else ()
+)
+LookAgain = Callable[[str, "Address | None"], Awaitable["Address | None"]]
+
+
+class LinkClosedError(ConnectionError):
+    """The connection was closed before the reply came; the command may or may not have run."""
+
+
+class Link(asyncio.Protocol):
+    """A connection that many tasks share. Lives in one event loop.
+
+    Args:
+        reader: turns bytes into replies.
+        timeout: seconds within which a reply has to come, None: for ever.
+        loop: the running event loop.
+    """
+
+    def __init__(
+        self, reader: hiredis.Reader, timeout: float | None, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._reader, self._gets = reader, reader.gets
+        self._timeout = timeout
+        self._loop = loop
+        self._make_future = loop.create_future
+        self._transport: asyncio.Transport | None = None
+        self._keep: object = None
+        self._out: list[bytes] = []
+        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._undecoded: set[asyncio.Future[Any]] = set()
+        self._flushes: deque[tuple[float, int]] = deque()  # (deadline, commands sent by then)
+        self._sent = self._answered = 0
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._retired = False
+        self.closed = False
+
+    def take_over(self, connection: Any) -> None:
+        """Go on with the socket of a redis-py connection whose handshake is done."""
+        self._transport = adapter.transport_of(connection)
+        self._transport.set_protocol(self)
+        self._transport.set_write_buffer_limits(_HIGH_WATER)
+        self._keep = connection  # its stream writer would close the socket when collected
+
+    def send(self, payload: bytes, decode: bool = True) -> asyncio.Future[Any]:
+        """Queue one packed command; the future gets its reply or the error reply as exception.
+
+        Raises:
+            LinkClosedError: the connection is closed; nothing was queued.
+        """
+        if self.closed:
+            raise LinkClosedError("Connection closed")
+        future = self._make_future()
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(payload)
+        self._waiting.append(future)
+        if not decode:
+            self._undecoded.add(future)
+        return future
+
+    async def wait_writable(self) -> None:
+        """Wait while the server reads more slowly than we write."""
+        while self._writable is not None:
+            await asyncio.shield(self._writable)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the socket takes no more for now; then `wait_writable` before `send`."""
+        return self._writable is not None
+
+    def retire(self) -> None:
+        """Close once all replies under way have come."""
+        self._retired = True
+        if not self._waiting:
+            self.fail(LinkClosedError("Connection retired"))
+
+    def fail(self, error: Exception) -> None:
+        """Close now, and tell all who wait."""
+        if self.closed:
+            return
+        self.closed = True
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+        adapter.disown(self._keep)
+        self._keep = None
+        self.resume_writing()
+        waiting, self._waiting = self._waiting, deque()
+        for future in waiting:
+            if not future.done():
+                future.set_exception(error)
+
+    def abandon(self) -> None:
+        """In another loop or a forked child: touch nothing, not even the socket."""
+        self.closed = True
+        _abandoned.append(self)
+
+    def _flush(self) -> None:
+        out = self._out
+        if self.closed or self._transport is None:
+            return
+        self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        self._sent += len(out)
+        out.clear()
+        if self._timeout is not None:
+            self._flushes.append((self._loop.time() + self._timeout, self._sent))
+            if self._watchdog is None:
+                self._watchdog = self._loop.call_later(self._timeout, self._look)
+
+    def _look(self) -> None:
+        """The watchdog: has each flush been answered before its deadline?"""
+        flushes, now = self._flushes, self._loop.time()
+        while flushes and flushes[0][1] <= self._answered:
+            flushes.popleft()
+        if not flushes:
+            self._watchdog = None
+        elif flushes[0][0] > now:
+            self._watchdog = self._loop.call_at(flushes[0][0], self._look)
+        else:
+            self.fail(TimeoutError(f"no reply within {self._timeout:g} s"))
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop: hand each reply to the oldest waiting future."""
+        gets, waiting, undecoded = self._gets, self._waiting, self._undecoded
+        self._reader.feed(data)
+        try:
+            while waiting:
+                future = waiting[0]
+                reply = gets(False) if undecoded and future in undecoded else gets()
+                if reply is MORE:
+                    return
+                if isinstance(reply, _PUSH):
+                    continue
+                waiting.popleft()
+                self._answered += 1
+                undecoded.discard(future)
+                if future.done():
+                    continue  # cancelled: nobody wants this reply
+                if isinstance(reply, Exception):
+                    future.set_exception(reply)
+                else:
+                    future.set_result(reply)
+            self._check_unasked()
+        except (redis.RedisError, UnicodeDecodeError) as error:
+            self.fail(error)
+        if self._retired and not waiting:
+            self.fail(LinkClosedError("Connection retired"))
+
+    def _check_unasked(self) -> None:
+        while (reply := self._gets()) is not MORE:
+            if not isinstance(reply, _PUSH):
+                raise redis.InvalidResponse("A reply came that nobody asked for")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Called by the loop."""
+        self.fail(LinkClosedError(str(error) if error else "Connection closed by server"))
+
+    def pause_writing(self) -> None:
+        """Called by the loop: the socket's buffer is full."""
+        if self._writable is None:
+            self._writable = self._make_future()
+
+    def resume_writing(self) -> None:
+        """Called by the loop: there is room again."""
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+
+
+_abandoned: list[Link] = []
+
+
+class Node:
+    """The way to one shard, for asyncio.
+
+    Args:
+        shard: its name.
+        template: connection options.
+        look_again: asks Sentinel anew because the given address did not serve.
+        loop: the event loop all connections live in.
+    """
+
+    def __init__(
+        self,
+        shard: str,
+        template: ConnectionPool,
+        look_again: LookAgain,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.shard = shard
+        self._template = template
+        self._look_again = look_again
+        self._loop = loop
+        self._options: Mapping[str, Any] = {}
+        self._timeout: float | None = None
+        self._master: Address | None = None
+        self._connecting: asyncio.Task[Link] | None = None
+        self.link: Link | None = None
+
+    def configure(self, options: Mapping[str, Any], timeout: float | None) -> None:
+        """Connection options, and seconds to wait for a reply."""
+        if (options, timeout) != (self._options, self._timeout):
+            self._options, self._timeout = options, timeout
+            self.drop_links()
+
+    def point_to(self, master: Address | None) -> None:
+        """The master is there now; the connection to another one is dropped."""
+        if master != self._master:
+            self._master = master
+            self.drop_links()
+
+    def drop_links(self) -> None:
+        """Close the connection once the replies under way have come. From any thread."""
+        link, self.link = self.link, None
+        if link is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(link.retire)
+
+    def abandon(self) -> None:
+        """In another loop or a forked child: leave connections alone."""
+        link, self.link = self.link, None
+        if link is not None:
+            link.abandon()
+
+    async def execute(self, args: tuple[Any, ...], read_only: bool, decode: bool = True) -> Any:
+        """Send one command and return its reply; retried as in the sync transport.
+
+        Raises:
+            ShardUnavailableError: the master does not answer; ShardTimeoutError: not in time.
+            redis.ResponseError: the command was answered with an error.
+            redis.DataError: an argument Redis has no form for.
+        """
+        payload = adapter.pack(args)
+        tries_left = 2
+        while True:
+            address = self._master
+            link = self.link
+            try:
+                if link is None or link.closed or link.is_full:
+                    link = await self.connected()
+                return await link.send(payload, decode)
+            except (OSError, redis.ReadOnlyError, redis.InvalidResponse) as error:
+                not_run = isinstance(error, redis.ReadOnlyError)
+                if not tries_left or not (read_only or not_run):
+                    raise self.unavailable(address, error) from error
+                if not_run and link is not None:
+                    link.retire()
+                    self.link = None
+            tries_left -= 1
+            await self._look_again(self.shard, address)
+
+    async def connected(self) -> Link:
+        """A link that takes commands; all who ask meanwhile share one attempt.
+
+        Raises:
+            ShardUnavailableError: the master cannot be reached.
+        """
+        link = self.link
+        if link is None or link.closed:
+            if self._connecting is None:
+                self._connecting = self._loop.create_task(self._connect())
+                self._connecting.add_done_callback(self._connect_done)
+            link = await asyncio.shield(self._connecting)
+        await link.wait_writable()
+        return link
+
+    def _connect_done(self, task: asyncio.Task[Link]) -> None:
+        self._connecting = None
+        if not task.cancelled():
+            task.exception()  # seen, also when all who waited were cancelled
+
+    async def _connect(self) -> Link:
+        address = self._master
+        for last_try in (False, False, True):
+            if address is None:
+                address = await self._look_again(self.shard, None)
+            if address is None:
+                raise ShardUnavailableError(
+                    f"Shard {self.shard!r}: no Sentinel knows its master; "
+                    f"see: cachemesh shard show {self.shard}"
+                )
+            try:
+                connection = await adapter.connect_async(self._template, address, self._options)
+            except (OSError, redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError) as e:
+                if isinstance(e, redis.AuthenticationError):
+                    raise
+                found = await self._look_again(self.shard, address)
+                if last_try or found == address:
+                    raise self.unavailable(address, e) from e
+                address = found
+                continue
+            reader = adapter.make_reader(self._template.connection_kwargs)
+            link = Link(reader, self._timeout, self._loop)
+            link.take_over(connection)
+            self.link = link
+            return link
+        raise AssertionError("unreachable")
+
+    def unavailable(self, address: Address | None, error: Exception) -> ShardUnavailableError:
+        """The error that tells an app why this shard did not answer."""
+        timed_out = isinstance(error, (TimeoutError, redis.TimeoutError))
+        kind = ShardTimeoutError if timed_out else ShardUnavailableError
+        return kind(
+            f"Shard {self.shard!r} at {address or self._master}: {error}; its keys fail until it "
+            f"is back or a replica is promoted, see: cachemesh shard show {self.shard}"
+        )
+
+
+async def send_all(
+    node: Node, payloads: Sequence[bytes], decode: Sequence[bool]
+) -> list[Any] | ShardUnavailableError:
+    """Packed commands to one shard in one write; their replies, error replies among them."""
+    try:
+        link = node.link
+        if link is None or link.closed or link.is_full:
+            link = await node.connected()
+        futures = [link.send(p, d) for p, d in zip(payloads, decode, strict=True)]
+    except ShardUnavailableError as error:
+        return error
+    except OSError as error:
+        return node.unavailable(None, error)
+    replies = await asyncio.gather(*futures, return_exceptions=True)
+    for reply in replies:
+        if isinstance(reply, (OSError, redis.InvalidResponse)):
+            return node.unavailable(None, reply)
+    return replies
