@@ -180,9 +180,15 @@ class DocumentStore(Protocol):
         """The version a creation or change of this pool would get now."""
 
     def create_document(
-        self, document: PoolDocument, event: NewEvent, *, intents: Sequence[int] = ()
+        self,
+        document: PoolDocument,
+        event: NewEvent,
+        *,
+        masters: Mapping[str, str] | None = None,
+        intents: Sequence[int] = (),
     ) -> PoolDocument | None:
-        """Store a new pool, log the event, and delete the intents, in one transaction.
+        """Store a new pool, log the event, remember the masters, and delete the intents, in one
+        transaction.
 
         Returns the document with its version, which is above every version that a pool of this
         name ever had. None: the pool exists, or one of the intents is gone or being undone.
@@ -283,6 +289,16 @@ class ProgressStore(Protocol):
 
     def last_masters(self) -> Mapping[tuple[str, str], str]:
         """The last known master of every (pool, shard)."""
+
+    def publish_acks(self, owner: str, lowest: Mapping[str, int]) -> None:
+        """Replace what a process (`metaserver.leader.process_identity()`) says about its live
+        clients: per pool that has any, the lowest version that one of them acts on."""
+
+    def acks(self) -> Mapping[str, Mapping[str, int]]:
+        """What every process last published, by owner; also of those that have died since."""
+
+    def forget_acks(self, owner: str) -> None:
+        """Delete what a process published."""
 
 
 class TokenStore(Protocol):

@@ -40,6 +40,7 @@ _SCHEMA = (
         created REAL NOT NULL)""",
     """CREATE TABLE masters (pool TEXT NOT NULL, shard TEXT NOT NULL, address TEXT NOT NULL,
         PRIMARY KEY (pool, shard))""",
+    "CREATE TABLE acks (owner TEXT PRIMARY KEY, lowest TEXT NOT NULL)",
     """CREATE TABLE tokens (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, role TEXT NOT NULL,
         digest TEXT NOT NULL UNIQUE, created TEXT NOT NULL, last_used TEXT)""",
     "CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 1), count INTEGER NOT NULL)",

@@ -65,6 +65,14 @@ def insert_intent(db: sqlite3.Connection, intent: NewIntent, *, undoing: bool) -
     )
 
 
+def keep_masters(db: sqlite3.Connection, pool: str, masters: Mapping[str, str]) -> None:
+    """Remember the last known masters, by shard name."""
+    db.executemany(
+        "INSERT OR REPLACE INTO masters VALUES (?, ?, ?)",
+        [(pool, shard, address) for shard, address in masters.items()],
+    )
+
+
 def log(db: sqlite3.Connection, event: NewEvent, *, target: str | None = None) -> Event:
     """Append to the audit log."""
     at = rfc3339()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import sqlite3
 import time
@@ -69,7 +70,12 @@ class SqliteStore:
             return 1 if row is None else int(row[0]) + 1
 
     def create_document(
-        self, document: PoolDocument, event: NewEvent, *, intents: Sequence[int] = ()
+        self,
+        document: PoolDocument,
+        event: NewEvent,
+        *,
+        masters: Mapping[str, str] | None = None,
+        intents: Sequence[int] = (),
     ) -> PoolDocument | None:
         pool = document.pool
         with self._database.write() as db:
@@ -77,6 +83,7 @@ class SqliteStore:
             version, text = row.fetchone() or (0, None)
             if text is not None or not rows.intents_open(db, intents):
                 return None
+            rows.keep_masters(db, pool, masters or {})
             return self._save(db, document, version + 1, event, intents)
 
     def put_document(
@@ -100,10 +107,7 @@ class SqliteStore:
                     " removed, detail, created) VALUES (?, ?, ?, ?, ?, 'waiting', 0, '', ?)",
                     (pool, sweep.shard, sweep.master, saved.version, sweep.drained, time.time()),
                 )
-            for shard, address in (masters or {}).items():
-                db.execute(
-                    "INSERT OR REPLACE INTO masters VALUES (?, ?, ?)", (pool, shard, address)
-                )
+            rows.keep_masters(db, pool, masters or {})
             return saved
 
     def delete_document(
@@ -229,6 +233,19 @@ class SqliteStore:
         with self._database.read() as db:
             found = db.execute("SELECT pool, shard, address FROM masters")
             return {(pool, shard): address for pool, shard, address in found.fetchall()}
+
+    def publish_acks(self, owner: str, lowest: Mapping[str, int]) -> None:
+        with self._database.write() as db:
+            db.execute("INSERT OR REPLACE INTO acks VALUES (?, ?)", (owner, json.dumps(lowest)))
+
+    def acks(self) -> Mapping[str, Mapping[str, int]]:
+        with self._database.read() as db:
+            found = db.execute("SELECT owner, lowest FROM acks")
+            return {owner: json.loads(lowest) for owner, lowest in found.fetchall()}
+
+    def forget_acks(self, owner: str) -> None:
+        with self._database.write() as db:
+            db.execute("DELETE FROM acks WHERE owner = ?", (owner,))
 
     # Tokens
 

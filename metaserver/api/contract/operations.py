@@ -1,0 +1,155 @@
+"""Every operation of the API in one table; routes, access and the OpenAPI document come from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from metaserver.api.contract.schemas import DRY_RUN, NAME, VERSION, Schema, number, text
+
+Access: TypeAlias = Literal["public", "read", "admin"]
+_CHANGE = {"version": VERSION, "dry_run": DRY_RUN}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation.
+
+    Attributes:
+        id: operationId, and the name of the Flask endpoint.
+        access: the role it takes; `public` needs no token.
+        path: as OpenAPI writes it, with {pool} and the like.
+        body, reply: names of schemas; `reply` is None for text or nothing.
+        status: of success.
+        query: schemas of the query parameters.
+        media: type of the reply.
+    """
+
+    id: str
+    access: Access
+    method: str
+    path: str
+    summary: str
+    reply: str | None = None
+    body: str | None = None
+    status: int = 200
+    query: dict[str, Schema] = field(default_factory=dict)
+    media: str = "application/json"
+
+
+_POOL = "/v1/pools/{pool}"
+_SHARD = "/v1/pools/{pool}/shards/{shard}"
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation("listPools", "read", "GET", "/v1/pools", "Every pool", "Pools"),
+    Operation(
+        "createPool",
+        "admin",
+        "POST",
+        "/v1/pools",
+        "Create a pool of instances that Sentinel shall watch",
+        "Change",
+        "NewPoolRequest",
+        201,
+    ),
+    Operation("getPool", "read", "GET", _POOL, "The pool document", "Document"),
+    Operation("deletePool", "admin", "DELETE", _POOL, "Forget a pool", "Change", query={**_CHANGE}),
+    Operation(
+        "changeSettings",
+        "admin",
+        "PATCH",
+        f"{_POOL}/settings",
+        "Change the live configuration of all clients",
+        "Change",
+        "SettingsRequest",
+    ),
+    Operation("getStatus", "read", "GET", f"{_POOL}/status", "The live view of a pool", "Status"),
+    Operation("listClients", "read", "GET", f"{_POOL}/clients", "The clients of a pool", "Clients"),
+    Operation(
+        "watchPool",
+        "read",
+        "POST",
+        f"{_POOL}/watch",
+        "Wait for a newer version, and acknowledge the one in use",
+        "Watch",
+        "WatchRequest",
+    ),
+    Operation("listShards", "read", "GET", f"{_POOL}/shards", "The shards of a pool", "Shards"),
+    Operation(
+        "addShard",
+        "admin",
+        "POST",
+        f"{_POOL}/shards",
+        "Add a shard",
+        "Change",
+        "NewShardRequest",
+        201,
+    ),
+    Operation("getShard", "read", "GET", _SHARD, "One shard", "Shard"),
+    Operation(
+        "setWeight", "admin", "PATCH", _SHARD, "Set a shard's weight", "Change", "WeightRequest"
+    ),
+    Operation(
+        "removeShard",
+        "admin",
+        "DELETE",
+        _SHARD,
+        "Remove a shard",
+        "Change",
+        query={
+            **_CHANGE,
+            "strategy": {
+                "type": "string",
+                "enum": ["drop"],
+                "default": "drop",
+                "description": "what becomes of its keys; drop: they go cold",
+            },
+        },
+    ),
+    Operation(
+        "listEvents",
+        "read",
+        "GET",
+        "/v1/events",
+        "The audit log, newest first",
+        "Events",
+        query={
+            "pool": text("only of this pool"),
+            "after": number("only with an id above this", minimum=0, default=0),
+            "limit": number("at most so many", minimum=1, maximum=1000, default=100),
+        },
+    ),
+    Operation(
+        "stream",
+        "read",
+        "GET",
+        "/v1/stream",
+        "Documents, statuses and events as they come, as server-sent events",
+        query={"pool": NAME},
+        media="text/event-stream",
+    ),
+    Operation("listTokens", "admin", "GET", "/v1/tokens", "Every token, without text", "Tokens"),
+    Operation(
+        "createToken",
+        "admin",
+        "POST",
+        "/v1/tokens",
+        "Create a token",
+        "NewToken",
+        "NewTokenRequest",
+        201,
+    ),
+    Operation("revokeToken", "admin", "DELETE", "/v1/tokens/{token}", "Revoke a token", status=204),
+    Operation("livez", "public", "GET", "/livez", "The process answers", "Probe"),
+    Operation("readyz", "public", "GET", "/readyz", "The store can be read and written", "Probe"),
+    Operation("metrics", "read", "GET", "/metrics", "Prometheus metrics", media="text/plain"),
+    Operation("openapi", "public", "GET", "/openapi.json", "This description"),
+)
+
+BY_ID: dict[str, Operation] = {operation.id: operation for operation in OPERATIONS}
+
+PATH_PARAMETERS: dict[str, dict[str, Any]] = {
+    "pool": NAME,
+    "shard": NAME,
+    "token": text("a token's id"),
+}

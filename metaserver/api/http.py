@@ -1,0 +1,244 @@
+"""Between Flask and the use cases: access, decoding, problems as replies."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeAlias
+
+from flask import Blueprint, Flask, Response, current_app, g, request
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from cachemesh.core.errors import (
+    InvalidDocumentError,
+    PoolNotFoundError,
+    SentinelUnavailableError,
+)
+from metaserver.api.contract import BY_ID, Operation, check_body, check_query
+from metaserver.instances import InstanceRejected
+from metaserver.problems import Problem, pool_not_found
+from metaserver.runtime import Runtime
+from metaserver.store import StorageError, StorageFullError, Token
+
+MAX_BODY = 1024 * 1024  # bytes
+_EXTENSION = "metaserver"
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="cachemesh"'}
+
+log = logging.getLogger("metaserver")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request that was let in and checked against the contract."""
+
+    runtime: Runtime
+    actor: str
+    path: Mapping[str, str]
+    query: Mapping[str, Any]
+    body: Mapping[str, Any]
+
+    @property
+    def pool(self) -> str:
+        """The pool in the path."""
+        return self.path["pool"]
+
+    @property
+    def shard(self) -> str:
+        """The shard in the path."""
+        return self.path["shard"]
+
+
+View: TypeAlias = Callable[[Call], Response]
+
+
+def runtime() -> Runtime:
+    """What the app of this request works with."""
+    found: Runtime = current_app.extensions[_EXTENSION]
+    return found
+
+
+def operation(blueprint: Blueprint, operation_id: str) -> Callable[[View], View]:
+    """Serve an operation of the contract, at the path and with the checks written there."""
+    described = BY_ID[operation_id]
+
+    def register(view: View) -> View:
+        def serve(**path: str) -> Response:
+            return view(_call(described, path))
+
+        blueprint.add_url_rule(
+            described.path.replace("{", "<").replace("}", ">"),
+            operation_id,
+            serve,
+            methods=[described.method],
+            provide_automatic_options=False,
+        )
+        return view
+
+    return register
+
+
+def json_reply(body: object, status: int = 200) -> Response:
+    """A JSON reply that no cache keeps."""
+    return raw_reply(json.dumps(body), status)
+
+
+def raw_reply(text: str, status: int = 200, media: str = "application/json") -> Response:
+    """A reply whose text is ready."""
+    return Response(text, status, {"Cache-Control": "no-store"}, content_type=media)
+
+
+def install(app: Flask, runtime: Runtime) -> None:
+    """Let the app check every request, and answer every error as a problem."""
+    app.extensions[_EXTENSION] = runtime
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.before_request(_let_in)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Problem, _reply_problem)
+    app.register_error_handler(InstanceRejected, _rejected)
+    app.register_error_handler(StorageError, _storage_failed)
+    app.register_error_handler(InvalidDocumentError, _invalid)
+    app.register_error_handler(PoolNotFoundError, _pool_gone)
+    app.register_error_handler(SentinelUnavailableError, _no_sentinel)
+
+
+def _let_in() -> None:
+    """Nobody gets in without a token, but to what the contract calls public."""
+    name = (request.endpoint or "").rpartition(".")[2]
+    wanted = BY_ID.get(name)
+    if wanted is not None and wanted.access == "public":
+        return
+    token = _token()
+    g.actor = f"token:{token.name}"
+    if request.url_rule is None:
+        return  # Flask goes on to say 404 or 405
+    allowed = ("read", "admin") if wanted is not None and wanted.access == "read" else ("admin",)
+    if wanted is None or token.role not in allowed:
+        raise Problem(
+            "forbidden",
+            f"Token {token.name!r} has the role {token.role}, which does not allow "
+            f"{request.method} {request.path:.200}",
+            "use a token of role admin",
+        )
+
+
+def _token() -> Token:
+    kind, _, text = request.headers.get("Authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not text.strip():
+        raise Problem(
+            "unauthorized",
+            "The request carries no bearer token",
+            "send the header 'Authorization: Bearer TOKEN'",
+        )
+    token = runtime().tokens.recognise(text.strip())
+    if token is None:
+        raise Problem(
+            "unauthorized",
+            "The bearer token is not known; it may have been revoked",
+            "use another one, or have one created with POST /v1/tokens",
+        )
+    return token
+
+
+def _call(described: Operation, path: Mapping[str, str]) -> Call:
+    query = check_query(described, request.args.items(multi=True))
+    body = check_body(described, _decoded_body()) if described.body is not None else {}
+    return Call(runtime(), g.get("actor", "anybody"), path, query, body)
+
+
+def _decoded_body() -> object:
+    try:
+        return json.loads(request.get_data(cache=False), parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise Problem(
+            "bad-request",
+            f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}",
+            "send a JSON object",
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise Problem(
+            "bad-request", "The body is not JSON in UTF-8, or nested too deep", "send a JSON object"
+        ) from error
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _reply_problem(problem: Problem) -> Response:
+    reply = raw_reply(
+        json.dumps(problem.to_dict(request.path[:500])),
+        problem.status,
+        "application/problem+json",
+    )
+    if problem.status == 401:
+        reply.headers.update(_CHALLENGE)
+    return reply
+
+
+def _http_error(error: HTTPException) -> Response:
+    """Flask's own errors: 404, 405, 413, and 500 for a fault of ours."""
+    if isinstance(error, InternalServerError) or error.code is None:
+        return _reply_problem(
+            Problem(
+                "internal-error",
+                f"{request.method} {request.path:.200} failed inside the metaserver",
+                "look at the metaserver's log",
+            )
+        )
+    if error.code == 404:
+        return _reply_problem(
+            Problem("not-found", f"There is nothing at {request.path:.200}", "see /openapi.json")
+        )
+    if error.code == 405:
+        allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
+        reply = _reply_problem(
+            Problem(
+                "method-not-allowed",
+                f"{request.method:.20} is not allowed at {request.path:.200}",
+                f"allowed: {allowed}",
+            )
+        )
+        reply.headers["Allow"] = allowed
+        return reply
+    if error.code == 413:
+        return _reply_problem(
+            Problem("too-large", f"The body is over {MAX_BODY} bytes", "send less")
+        )
+    return _reply_problem(Problem("bad-request", error.description or error.name))
+
+
+def _rejected(error: InstanceRejected) -> Response:
+    return _reply_problem(
+        Problem(
+            "instance-rejected",
+            error.detail,
+            error.next_step,
+            reason=error.reason,
+            address=error.address,
+        )
+    )
+
+
+def _storage_failed(error: StorageError) -> Response:
+    log.error("%s %s: %s", request.method, request.path, error)
+    code = "storage-full" if isinstance(error, StorageFullError) else "storage-failed"
+    detail, _, next_step = str(error).partition("; ")
+    return _reply_problem(Problem(code, detail, next_step or "look at the metaserver's log"))
+
+
+def _invalid(error: InvalidDocumentError) -> Response:
+    return _reply_problem(
+        Problem("bad-request", str(error), "correct the request; /openapi.json describes it")
+    )
+
+
+def _pool_gone(_error: PoolNotFoundError) -> Response:
+    return _reply_problem(pool_not_found((request.view_args or {}).get("pool", "")))
+
+
+def _no_sentinel(error: SentinelUnavailableError) -> Response:
+    return _reply_problem(
+        Problem("sentinel-failed", str(error), "check that the Sentinels run and can be reached")
+    )

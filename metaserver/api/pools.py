@@ -1,0 +1,97 @@
+"""/v1/pools: the pools themselves."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response
+
+from cachemesh.core.errors import InvalidDocumentError
+from cachemesh.core.placement import Shard
+from metaserver.api.http import Call, json_reply, operation, raw_reply
+from metaserver.service import pools
+from metaserver.service.pools import NewPool
+
+blueprint = Blueprint("pools", __name__)
+
+
+@operation(blueprint, "listPools")
+def list_pools(call: Call) -> Response:
+    """Every pool, with its health."""
+    found = [
+        {
+            "pool": document.pool,
+            "version": document.version,
+            "strategy": document.placement.strategy,
+            "shards": len(document.placement.shards),
+            "health": call.runtime.monitor.status(document.pool)["health"],
+        }
+        for document in call.runtime.store.documents()
+    ]
+    return json_reply({"pools": found})
+
+
+@operation(blueprint, "createPool")
+def create_pool(call: Call) -> Response:
+    """A new pool."""
+    body = call.body
+    shards = body["shards"]
+    masters = {shard["name"]: shard["master"] for shard in shards}
+    if len(masters) < len(shards):
+        raise InvalidDocumentError("shards: a name is there twice; names differ")
+    new = NewPool(
+        pool=body["pool"],
+        sentinels=body["sentinels"],
+        shards=[Shard(shard["name"], shard.get("weight", 1)) for shard in shards],
+        masters=masters,
+        quorum=body.get("quorum"),
+        settings=body.get("settings", {}),
+        allow_nonempty=body.get("allow_nonempty", False),
+    )
+    change = pools.create(call.runtime.control, call.actor, new, dry_run=body.get("dry_run", False))
+    return json_reply(change.to_dict(), 200 if change.dry_run else 201)
+
+
+@operation(blueprint, "getPool")
+def get_pool(call: Call) -> Response:
+    """The pool document."""
+    return raw_reply(call.runtime.hub.snapshot(call.pool).text)
+
+
+@operation(blueprint, "deletePool")
+def delete_pool(call: Call) -> Response:
+    """No more pool."""
+    change = pools.delete(
+        call.runtime.control,
+        call.actor,
+        call.pool,
+        version=call.query.get("version"),
+        dry_run=call.query["dry_run"],
+    )
+    return json_reply(change.to_dict())
+
+
+@operation(blueprint, "changeSettings")
+def change_settings(call: Call) -> Response:
+    """Other settings."""
+    change = pools.change_settings(
+        call.runtime.control,
+        call.actor,
+        call.pool,
+        call.body["settings"],
+        version=call.body.get("version"),
+        dry_run=call.body.get("dry_run", False),
+    )
+    return json_reply(change.to_dict())
+
+
+@operation(blueprint, "getStatus")
+def get_status(call: Call) -> Response:
+    """The live view."""
+    return json_reply(call.runtime.monitor.status(call.pool))
+
+
+@operation(blueprint, "listClients")
+def list_clients(call: Call) -> Response:
+    """The clients that watch the pool through this process."""
+    call.runtime.hub.snapshot(call.pool)
+    clients = [client.to_dict() for client in call.runtime.clients.live(call.pool)]
+    return json_reply({"clients": clients})

@@ -1,0 +1,74 @@
+"""Waiting for news: the watch of clients, the audit log, the event stream of browsers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from flask import Blueprint, Response, request, stream_with_context
+
+from metaserver.api.http import Call, json_reply, operation, raw_reply
+from metaserver.notify import Hub, Item
+from metaserver.runtime import Runtime
+
+IDLE = 15.0  # seconds of silence before a comment keeps a stream alive
+
+blueprint = Blueprint("watch", __name__)
+
+
+@operation(blueprint, "watchPool")
+def watch_pool(call: Call) -> Response:
+    """Answer at once if there is a newer version; else hold the call until there is."""
+    runtime, pool = call.runtime, call.pool
+    client, version = call.body["client"], int(call.body["version"])
+    runtime.hub.snapshot(pool)  # an unknown pool gets no table of clients
+    runtime.clients.seen(pool, client, version, request.remote_addr or "", call.body.get("stats"))
+    try:
+        newer = runtime.hub.wait_newer(pool, version, float(call.body.get("wait", 25)))
+    finally:
+        runtime.clients.released(pool, client)
+    changed = "false" if newer is None else "true"
+    document = "null" if newer is None else newer.text
+    lease = runtime.clients.lease
+    return raw_reply(f'{{"changed": {changed}, "document": {document}, "lease": {lease}}}')
+
+
+@operation(blueprint, "listEvents")
+def list_events(call: Call) -> Response:
+    """The audit log."""
+    events = call.runtime.store.events(
+        call.query.get("pool"), after=call.query["after"], limit=call.query["limit"]
+    )
+    return json_reply({"events": [event.to_dict() for event in events]})
+
+
+@operation(blueprint, "stream")
+def stream(call: Call) -> Response:
+    """Documents, statuses and events as server-sent events; first what is true now."""
+    pool = call.query.get("pool")
+    if pool is not None:
+        call.runtime.hub.snapshot(pool)
+    reply = Response(
+        stream_with_context(_lines(call.runtime, pool)), content_type="text/event-stream"
+    )
+    reply.headers.update({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+    return reply
+
+
+def _lines(runtime: Runtime, pool: str | None) -> Iterator[str]:
+    with runtime.hub.stream(pool) as items:
+        for item in _now(runtime, runtime.hub, pool):
+            yield _line(item)
+        for news in items.items(IDLE):
+            yield ": still here\n\n" if news is None else _line(news)
+
+
+def _now(runtime: Runtime, hub: Hub, pool: str | None) -> Iterator[Item]:
+    names = [pool] if pool is not None else list(runtime.store.versions())
+    for name in names:
+        yield Item("document", name, hub.snapshot(name).text)
+        yield Item("status", name, json.dumps(runtime.monitor.status(name)))
+
+
+def _line(item: Item) -> str:
+    return f"event: {item.name}\ndata: {item.data}\n\n"

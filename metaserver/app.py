@@ -1,0 +1,26 @@
+"""The Flask application."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, request
+
+from metaserver.api import http, pools, probes, shards, tokens, watch
+from metaserver.runtime import Runtime
+
+
+def create_app(runtime: Runtime) -> Flask:
+    """The whole API over one process's parts."""
+    app = Flask("metaserver", static_folder=None)
+    app.url_map.redirect_defaults = False
+    app.url_map.strict_slashes = True
+    http.install(app, runtime)
+    for part in (pools, shards, watch, tokens, probes):
+        app.register_blueprint(part.blueprint)
+
+    def count(reply: Response) -> Response:
+        operation = (request.endpoint or "none").rpartition(".")[2]
+        runtime.counters.count_request(operation, reply.status_code)
+        return reply
+
+    app.after_request(count)
+    return app

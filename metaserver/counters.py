@@ -1,0 +1,77 @@
+"""What the process counts for GET /metrics, in the Prometheus text format.
+
+https://prometheus.io/docs/instrumenting/exposition_formats/
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+# name -> (type, help)
+METRICS: dict[str, tuple[str, str]] = {
+    "cachemesh_metaserver_leader": ("gauge", "1 on the process that runs the background loops"),
+    "cachemesh_metaserver_requests_total": ("counter", "Requests by operation and HTTP status"),
+    "cachemesh_metaserver_watches": ("gauge", "Watch calls held right now"),
+    "cachemesh_pool_version": ("gauge", "Version of the pool document"),
+    "cachemesh_pool_shards": ("gauge", "Shards of the pool"),
+    "cachemesh_pool_clients": ("gauge", "Live clients of the pool on this process"),
+    "cachemesh_pool_sweeps": ("gauge", "Unfinished sweeps of the pool"),
+    "cachemesh_shard_up": ("gauge", "1 if the shard's master answers"),
+    "cachemesh_shard_keys": ("gauge", "Keys on the shard's master"),
+}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One sample of a metric in METRICS."""
+
+    name: str
+    value: float
+    labels: Mapping[str, str]
+
+
+class Counters:
+    """Requests counted since the process started."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._requests: Counter[tuple[str, int]] = Counter()
+
+    def count_request(self, operation: str, status: int) -> None:
+        """One more request answered."""
+        with self._lock:
+            self._requests[operation, status] += 1
+
+    def measurements(self) -> list[Measurement]:
+        """What was counted."""
+        with self._lock:
+            counted = sorted(self._requests.items())
+        return [
+            Measurement(
+                "cachemesh_metaserver_requests_total",
+                count,
+                {"operation": operation, "status": str(status)},
+            )
+            for (operation, status), count in counted
+        ]
+
+
+def render(measurements: Iterable[Measurement]) -> str:
+    """Measurements as Prometheus reads them, those of one metric together."""
+    lines: dict[str, list[str]] = {}
+    for each in measurements:
+        labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in each.labels.items())
+        sample = f"{each.name}{{{labels}}}" if labels else each.name
+        lines.setdefault(each.name, []).append(f"{sample} {each.value:g}")
+    text: list[str] = []
+    for name, (kind, description) in METRICS.items():
+        if name in lines:
+            text += [f"# HELP {name} {description}", f"# TYPE {name} {kind}", *lines[name]]
+    return "\n".join(text) + "\n"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -1,0 +1,147 @@
+"""The parts of one metaserver process, put together, and its background loops.
+
+every process:  look for changes (wakes watches), note clients and tokens, statuses to streams
+the leader:     monitor (events), sweeps, repair
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from cachemesh.core.errors import PoolNotFoundError
+from metaserver.clients import Clients
+from metaserver.config import Config
+from metaserver.counters import Counters
+from metaserver.leader import Leader
+from metaserver.monitor import Monitor
+from metaserver.networks import AllowedNetworks
+from metaserver.notify import Hub
+from metaserver.repair import Repair
+from metaserver.service.control import Control
+from metaserver.service.tokens import Tokens
+from metaserver.store import StorageError, Store
+from metaserver.store.sqlite import SqliteStore
+from metaserver.sweep import Sweeper
+
+POLL = 0.25  # seconds between two looks for changes of other processes
+HOUSEKEEPING = 10.0  # seconds between two notes of when tokens were used
+
+log = logging.getLogger("metaserver")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What requests share, and the loops beside them."""
+
+    config: Config
+    store: Store
+    networks: AllowedNetworks
+    control: Control
+    tokens: Tokens
+    clients: Clients
+    hub: Hub
+    monitor: Monitor
+    leader: Leader
+    counters: Counters
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def start(self) -> None:
+        """Start the loops that every process runs, and stand for leader."""
+        for loop in (self._look, self._housekeep, self._pass_on_statuses, self._stand):
+            self._spawn(loop)
+
+    def stop(self) -> None:
+        """End the loops, the streams, and every held watch."""
+        self.stopping.set()
+        self.hub.stop()
+
+    def _spawn(self, loop: Callable[[], object]) -> None:
+        threading.Thread(target=loop, name=loop.__name__, daemon=True).start()
+
+    def _stand(self) -> None:
+        self.leader.lead(self.stopping, self._lead)
+
+    def _lead(self) -> None:
+        log.info("this process leads: it monitors, sweeps and repairs")
+        sweeper = Sweeper(self.store, self.config, self.clients, networks=self.networks)
+        repair = Repair(self.store, self.config, networks=self.networks)
+        for part in (self.monitor, sweeper, repair):
+            threading.Thread(
+                target=part.run, args=(self.stopping,), name=type(part).__name__, daemon=True
+            ).start()
+
+    def _look(self) -> None:
+        """Notice what other processes changed, and let them know what clients act on."""
+        failing = False
+        while not self.stopping.wait(POLL):
+            try:
+                self.hub.refresh()
+                self.clients.publish()
+                failing = False
+            except StorageError as error:
+                if not failing:
+                    log.error("looking for changes: %s", error)
+                failing = True
+
+    def _housekeep(self) -> None:
+        while not self.stopping.wait(HOUSEKEEPING):
+            try:
+                self.tokens.flush()
+                self.clients.forget_dead()
+            except StorageError as error:
+                log.error("housekeeping: %s", error)
+
+    def _pass_on_statuses(self) -> None:
+        """Each new status of a pool goes to the streams that show it."""
+        last: dict[str, dict[str, Any]] = {}
+        while not self.stopping.wait(POLL):
+            try:
+                pools = self.hub.streamed(self.store.versions())
+                last = {pool: last.get(pool, {}) for pool in pools}
+                for pool in pools:
+                    status = self.monitor.status(pool)
+                    if status["at"] != last[pool].get("at"):
+                        last[pool] = status
+                        self.hub.status(pool, status)
+            except PoolNotFoundError:
+                continue
+            except StorageError as error:
+                log.error("statuses: %s", error)
+                self.stopping.wait(self.config.status_interval)
+
+
+def build(config: Config) -> Runtime:
+    """Open the store and put the parts together; nothing runs yet.
+
+    Raises:
+        StorageError: the store cannot be used.
+        ValueError: an allowed network is not one.
+    """
+    networks = AllowedNetworks(config.allowed_networks)
+    store = SqliteStore(config.db)
+    leader = Leader(config.db.with_name(f"{config.db.name}.leader"))
+    clients = Clients(store, config.lease)
+    hub = Hub(store)
+    monitor = Monitor(
+        store,
+        config,
+        networks=networks,
+        record_event=store.record_event,
+        count_clients=clients.count,
+    )
+    return Runtime(
+        config=config,
+        store=store,
+        networks=networks,
+        control=Control(store, config, networks, monitor, hub.refresh),
+        tokens=Tokens(store),
+        clients=clients,
+        hub=hub,
+        monitor=monitor,
+        leader=leader,
+        counters=Counters(),
+    )

@@ -1,0 +1,148 @@
+"""Bearer tokens: made, listed, revoked, recognised. The store never sees their text."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import threading
+from pathlib import Path
+
+from cachemesh.core.names import check_name
+from metaserver.clock import rfc3339
+from metaserver.problems import Problem
+from metaserver.service.control import log
+from metaserver.store import NewEvent, Role, StorageError, Store, Token
+
+FIRST_ADMIN = "admin"
+
+
+def digest_of(text: str) -> str:
+    """The SHA-256 of a token, in hex."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class Tokens:
+    """The tokens in a store; safe to share between greenlets."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._used: dict[str, str] = {}
+
+    def recognise(self, text: str) -> Token | None:
+        """The token with this text, or None. Takes the same time wherever two digests differ.
+
+        Raises:
+            StorageError: the tokens cannot be read.
+        """
+        given = digest_of(text)
+        found = None
+        for digest, token in self._store.token_digests().items():
+            if hmac.compare_digest(digest, given):
+                found = token
+        if found is not None:
+            with self._lock:
+                self._used[found.id] = rfc3339()
+        return found
+
+    def create(self, actor: str, name: str, role: Role) -> tuple[Token, str]:
+        """A new token and its text, which is never to be had again.
+
+        Raises:
+            Problem: token-exists.
+            InvalidDocumentError: the name is not valid.
+            StorageError: and there is no new token.
+        """
+        check_name("token", name)
+        text = secrets.token_urlsafe(32)
+        event = NewEvent("token.create", actor, detail=f"create {role} token {name}")
+        token = self._store.add_token(name, role, digest_of(text), event)
+        if token is None:
+            raise Problem(
+                "token-exists", f"There is a token named {name!r} already", "choose another name"
+            )
+        log.info("token.create %s by %s: role %s", name, actor, role)
+        return token, text
+
+    def list(self) -> list[dict[str, object]]:
+        """Every token as docs/api.md shows it, oldest first."""
+        with self._lock:
+            used = dict(self._used)
+        return [
+            {
+                "id": token.id,
+                "name": token.name,
+                "role": token.role,
+                "created": token.created,
+                "last_used": used.get(token.id, token.last_used),
+            }
+            for token in self._store.tokens()
+        ]
+
+    def revoke(self, actor: str, token_id: str) -> None:
+        """Make a token worthless, from its next request on.
+
+        Raises:
+            Problem: token-not-found, last-admin.
+            StorageError: and the token still works.
+        """
+        token = next((each for each in self._store.tokens() if each.id == token_id), None)
+        if token is None:
+            raise self._not_found(token_id)
+        event = NewEvent(
+            "token.revoke", actor, None, token_id, f"revoke {token.role} token {token.name}"
+        )
+        if not self._store.revoke_token(token_id, event):
+            if all(each.id != token_id for each in self._store.tokens()):
+                raise self._not_found(token_id)
+            raise Problem(
+                "last-admin",
+                f"Token {token.name!r} is the last one with the role admin",
+                "create another admin token first",
+            )
+        log.info("token.revoke %s by %s", token.name, actor)
+
+    def flush(self) -> None:
+        """Note in the store when tokens were last used."""
+        with self._lock:
+            used, self._used = self._used, {}
+        if used:
+            self._store.touch_tokens(used)
+
+    def make_first_admin(self, path: Path) -> bool:
+        """With no admin token in the store, make one and write it to `path` (mode 0600).
+
+        Of several processes starting at once just one does. Returns whether this one did.
+
+        Raises:
+            StorageError: the store or the file cannot be written; there is no new token.
+        """
+        if any(token.role == "admin" for token in self._store.tokens()):
+            return False
+        text = secrets.token_urlsafe(32)
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        try:
+            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(fd, "w") as file:
+                file.write(text + "\n")
+            event = NewEvent("token.create", detail=f"create the first token, in {path}")
+            if self._store.add_token(FIRST_ADMIN, "admin", digest_of(text), event) is None:
+                return False
+            draft.replace(path)
+        except OSError as error:
+            raise StorageError(
+                f"Token file {path}: {error.strerror}; check that its directory can be written"
+            ) from error
+        finally:
+            draft.unlink(missing_ok=True)
+        return True
+
+    @staticmethod
+    def _not_found(token_id: str) -> Problem:
+        return Problem(
+            "token-not-found",
+            f"There is no token {token_id!r:.80}",
+            "list the tokens with GET /v1/tokens",
+        )
