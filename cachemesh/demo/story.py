@@ -78,11 +78,11 @@ class Story:
         killed = self._kill_master()
         self._until(ADD_AT_S)
         self._add_shard(pair)
+        self._await(f"the sweep after adding {NEWCOMER}", self._swept)
+        self._note_sweeps(before)
         self._until(RESTART_AT_S)
         self._stack.process(killed).restart()
         self._timeline.add(f"{killed} is back and becomes {VICTIM}'s replica")
-        self._await(f"the sweep after adding {NEWCOMER}", self._swept)
-        self._note_sweeps(before)
 
     def _kill_master(self) -> str:
         master = self._stack.master_of(VICTIM)
