@@ -19,6 +19,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from dashboard.auth import require_session, revoked
 from dashboard.feed import Feed, Snapshot
+from dashboard.format import stamp
 from dashboard.sessions import Session
 from dashboard.state import State, current_session, state
 from dashboard.upstream import UPSTREAM_ERRORS, problem_of
@@ -29,7 +30,7 @@ pages.before_request(require_session)
 
 FRAGMENTS = ("pools", "alerts", "totals", "slots", "shards", "events", "side")
 FIRST_DATA_SECONDS = 8.0
-KEEP_ALIVE_SECONDS = 10.0
+KEEP_ALIVE_SECONDS = 4.0
 LEAST_SECONDS_BETWEEN = 0.25
 
 
@@ -61,7 +62,7 @@ def pool(pool: str) -> AnyResponse | str | tuple[str, int]:
         "pool.html",
         parts=fragments(pool, snapshot, session.can_change),
         board=board(pool, snapshot),
-        link=freshness(snapshot),
+        link=freshness(snapshot, datetime.now(timezone.utc)),
     )
 
 
@@ -87,6 +88,7 @@ def fragments(pool: str, snapshot: Snapshot, can_change: bool) -> dict[str, str]
             f"fragments/{name}.html",
             board=view,
             snapshot=snapshot,
+            link=freshness(snapshot, now),
             can_change=can_change,
             now=now,
         ).strip()
@@ -96,21 +98,24 @@ def fragments(pool: str, snapshot: Snapshot, can_change: bool) -> dict[str, str]
 
 def _events(shared: State, session: Session, pool: str, feed: Feed) -> Iterator[str]:
     yield "retry: 1500\n\n"
-    serial, shown = 0, dict[str, str]()
+    serial, shown = -1, dict[str, str]()
     while True:
         snapshot = feed.wait(serial, KEEP_ALIVE_SECONDS)
         # An open page is not activity: its session still ends when nobody clicks.
         if shared.sessions.get(session.id, touch=False) is None:
+            shared.sign_out(session)
             yield _message("signed-out", {})
             return
-        if snapshot.serial == serial:
-            yield ": still here\n\n"
-            continue
         serial = snapshot.serial
         rendered = fragments(pool, snapshot, session.can_change)
         changed = {name: html for name, html in rendered.items() if shown.get(name) != html}
         shown = rendered
-        yield _message("fragments", {"link": freshness(snapshot), "html": changed})
+        # Sent also when nothing changed: it keeps the connection, and says how fresh the page is.
+        link = freshness(snapshot, datetime.now(timezone.utc))
+        yield _message(
+            "fragments",
+            {"link": {"state": link.state, "since": stamp(link.since)}, "html": changed},
+        )
         if snapshot.fatal:
             return
         time.sleep(LEAST_SECONDS_BETWEEN)

@@ -13,6 +13,7 @@ from dashboard.feed import Snapshot
 from dashboard.history import SAMPLES, Figures, Sample, figures_of, pool_figures
 from dashboard.upstream import Json
 
+QUIET_SECONDS = 8.0
 HUES = 8  # colours of the slot bar, used in turn
 
 
@@ -81,6 +82,14 @@ class Alert:
     level: str
     what: str
     why: str
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """`state`: `live`, `lost` (no connection to a metaserver) or `quiet` (connected, no news)."""
+
+    state: str
+    since: datetime
 
 
 @dataclass(frozen=True)
@@ -239,10 +248,13 @@ def _sum(masters: Sequence[Json], name: str) -> int | None:
     return sum(known) if known else None
 
 
-def freshness(snapshot: Snapshot) -> dict[str, str]:
-    """What the live indicator needs to know about the way to the metaserver."""
-    moment: datetime = snapshot.since
-    return {
-        "state": "live" if snapshot.connected else "lost",
-        "since": moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
-    }
+def freshness(snapshot: Snapshot, now: datetime) -> Freshness:
+    """How far the page may be trusted: the metaserver speaks every second while it is well."""
+    if not snapshot.connected:
+        return Freshness("lost", snapshot.since)
+    if (
+        snapshot.last_data is not None
+        and (now - snapshot.last_data).total_seconds() > QUIET_SECONDS
+    ):
+        return Freshness("quiet", snapshot.last_data)
+    return Freshness("live", snapshot.since)

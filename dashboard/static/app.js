@@ -46,7 +46,10 @@
     }
     lostSince = null;
     if (message.link.state === "live") show("live", "live");
-    else show("lost", "metaserver lost since " + clock(new Date(message.link.since)));
+    else {
+      const what = message.link.state === "quiet" ? "no news since " : "metaserver lost since ";
+      show("lost", what + clock(new Date(message.link.since)));
+    }
     const health = document.querySelector(".pools [aria-current] .badge");
     if (health) document.title = document.title.replace(/^\S+/, health.textContent.trim());
     tick();

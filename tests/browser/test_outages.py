@@ -7,6 +7,8 @@ import signal
 import pytest
 
 from cachemesh.local import LocalStack
+from dashboard.app import create_app
+from dashboard.config import DashboardConfig
 from tests.browser.page import Page
 
 pytestmark = pytest.mark.browser
@@ -42,6 +44,27 @@ def test_the_metaserver_goes_and_comes_back(board: Page, stack: LocalStack) -> N
     process.restart()
     board.see("live", "#link", seconds=30)
     board.until(lambda: "Metaserver unreachable" not in board.text("#live-alerts"))
+
+
+def test_a_metaserver_that_says_nothing(board: Page, stack: LocalStack) -> None:
+    process = stack.process(stack.info["metaservers"][0])
+    process.pause()
+    board.see("no news since", "#link")
+    board.see("No news from the metaserver", "#live-alerts")
+    process.resume()
+    board.see("live", "#link")
+    assert board.complaints() == []
+
+
+def test_an_idle_session_ends_even_with_its_page_open(stack: LocalStack) -> None:
+    app = create_app(DashboardConfig(tuple(stack.info["metaservers"]), idle_seconds=1.5))
+    client = app.test_client()
+    form = client.get("/login").text
+    csrf = form.partition('name="csrf" value="')[2].partition('"')[0]
+    client.post("/login", data={"csrf": csrf, "token": stack.token})
+    stream = client.get("/pools/cache/live")
+    assert stream.text.rstrip().endswith("event: signed-out\ndata: {}")
+    assert client.get("/pools/cache").headers["Location"] == "/login?reason=expired"
 
 
 def test_the_dashboard_goes_and_comes_back(board: Page, stack: LocalStack) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -11,7 +12,7 @@ from dashboard import charts, format
 from dashboard.events import event_line
 from dashboard.feed import Snapshot
 from dashboard.history import Figures, History, pool_figures
-from dashboard.view import board, segments
+from dashboard.view import Freshness, board, freshness, segments
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -161,3 +162,11 @@ def test_events_in_words() -> None:
     assert (line.actor, line.text, line.detail) == ("ops", "added shard cache-3", "")
     line = event_line(event | {"actor": "system", "action": "moon.rose", "target": "x"})
     assert (line.actor, line.kind, line.text) == (None, "info", "moon.rose x")
+
+
+def test_freshness() -> None:
+    before, later = NOW, NOW + timedelta(seconds=9)
+    heard = Snapshot(connected=True, since=before, last_data=before)
+    assert freshness(heard, before + timedelta(seconds=1)) == Freshness("live", before)
+    assert freshness(heard, later) == Freshness("quiet", before)
+    assert freshness(replace(heard, connected=False, since=later), later).state == "lost"
