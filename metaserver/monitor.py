@@ -63,7 +63,6 @@ class Monitor:
         self._observing = threading.Lock()
         self._changed = threading.Condition()
         self._last: dict[str, tuple[float, dict[str, Any]]] = {}
-        self._revisions: dict[str, int] = {}
 
     def status(self, pool: str) -> dict[str, Any]:
         """The status document of a pool.
@@ -88,15 +87,6 @@ class Monitor:
                 if last is None or not self._fresh(last, version):
                     return self._observe(pool)
         return last[1]
-
-    def wait(self, pool: str, seen: int, timeout: float) -> int:
-        """Return the number of the pool's last change of status, once it is not `seen`.
-
-        Returns after `timeout` seconds in any case. 0 is the number before the first status.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self._revisions.get(pool, 0) != seen, timeout)
-            return self._revisions.get(pool, 0)
 
     def run(self, stop: threading.Event) -> None:
         """Observe every pool each `config.status_interval` seconds until `stop` is set."""
@@ -189,7 +179,7 @@ class Monitor:
         return sentinels
 
     def _publish(self, seen: Observation) -> dict[str, Any]:
-        """Keep the status, and wake whoever waits if it is another than the last."""
+        """Keep the status, and wake whoever waits for it."""
         status = pool_status(seen)
         pool = seen.state.document.pool
         with self._changed:
@@ -197,16 +187,11 @@ class Monitor:
             if last is not None and last[1]["version"] > status["version"]:
                 return last[1]  # a slower look at an older version
             self._last[pool] = (time.monotonic(), status)
-            if last is None or {**last[1], "at": None} != {**status, "at": None}:
-                self._revisions[pool] = self._revisions.get(pool, 0) + 1
             self._changed.notify_all()
         return status
 
     def _forget(self, pool: str) -> None:
-        with self._changed:
-            if self._last.pop(pool, None) is not None:
-                self._revisions[pool] = self._revisions.get(pool, 0) + 1
-                self._changed.notify_all()
+        self._last.pop(pool, None)
         self._sentinels.pop(pool, None)
         self._up.pop(pool, None)
 

@@ -66,7 +66,8 @@ class Repair:
     def _is_orphan(self, intent: Intent) -> bool:
         """Whether nobody carries the intent on."""
         old = time.time() - intent.created > self._config.intent_age
-        return intent.undoing or old or not process_is_alive(intent.owner)
+        settled = intent.undoing or intent.action == "delete"
+        return settled or old or not process_is_alive(intent.owner)
 
     def _undo(self, intent: Intent) -> None:
         try:

@@ -1,0 +1,97 @@
+"""For the tests of the metaserver's loops: a stack without a metaserver, a pool in a store."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import redis
+
+from cachemesh.core.names import parse_address
+from cachemesh.core.placement import Shard, SlotsPlacement
+from cachemesh.core.pool import PoolDocument
+from cachemesh.local import LocalStack
+from metaserver.config import Config
+from metaserver.link import RedisAuth
+from metaserver.networks import AllowedNetworks
+from metaserver.sentinels import Sentinels
+from metaserver.store import NewEvent
+from metaserver.store.sqlite import SqliteStore
+
+NETWORKS = AllowedNetworks(["127.0.0.0/8", "::1/128"])
+
+
+class Loop(Protocol):
+    def run(self, stop: threading.Event) -> None: ...
+
+
+def eventually(holds: Callable[[], Any], timeout: float = 20.0) -> Any:
+    """Wait until `holds()` is true, and return what it returned."""
+    deadline = time.monotonic() + timeout
+    while not (found := holds()):
+        assert time.monotonic() < deadline, f"not so after {timeout:g} s"
+        time.sleep(0.05)
+    return found
+
+
+@contextmanager
+def running(loop: Loop) -> Iterator[None]:
+    """Run a loop on a thread; it must end soon after it is told to."""
+    stop = threading.Event()
+    thread = threading.Thread(target=loop.run, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=10)
+    assert not thread.is_alive()
+
+
+def config(directory: Path) -> Config:
+    return Config(
+        db=directory / "meta.db",
+        instance_timeout=1.0,
+        status_interval=0.2,
+        repair_interval=0.2,
+        sweep_interval=0.1,
+    )
+
+
+def connect(address: str) -> redis.Redis:
+    host, port = parse_address(address)
+    return redis.Redis(host, port, socket_timeout=5)
+
+
+def masters(stack: LocalStack) -> dict[str, str]:
+    return {shard["name"]: shard["master"] for shard in stack.info["shards"]}
+
+
+def create_pool(store: SqliteStore, stack: LocalStack, *, version: int = 1) -> PoolDocument:
+    """Put the stack's shards into the store as its pool."""
+    at = {name: stack.master_of(name) for name in masters(stack)}
+    document = PoolDocument(
+        pool="cache",
+        version=version,
+        placement=SlotsPlacement.even([Shard(name) for name in at]),
+        sentinels=tuple(stack.info["sentinels"]),
+    )
+    stored = store.create_document(document, NewEvent("pool.create", pool="cache"))
+    assert stored is not None
+    for name, address in at.items():
+        store.remember_master("cache", name, address)
+    return stored
+
+
+def sentinels(stack: LocalStack) -> Sentinels:
+    return Sentinels(stack.info["sentinels"], RedisAuth())
+
+
+def actions(store: SqliteStore, target: str | None = None) -> list[str]:
+    """The actions in the log, oldest first."""
+    events = reversed(store.events(limit=1000))
+    return [event.action for event in events if target is None or event.target == target]

@@ -1,0 +1,200 @@
+"""The live view, of real instances and Sentinels."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cachemesh.core.errors import PoolNotFoundError
+from cachemesh.core.placement import Shard
+from cachemesh.local import LocalStack
+from metaserver.monitor import Monitor
+from metaserver.networks import AllowedNetworks
+from metaserver.store import NewEvent
+from metaserver.store.sqlite import SqliteStore
+from tests.integration import operations
+from tests.integration.operations import NETWORKS, actions, connect, eventually, running
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[LocalStack]:
+    with LocalStack(shards=2, metaservers=0, dashboard=False, down_after_ms=500) as stack:
+        yield stack
+
+
+@pytest.fixture
+def store(stack: LocalStack, tmp_path: Path) -> Iterator[SqliteStore]:
+    store = SqliteStore(tmp_path / "meta.db")
+    operations.create_pool(store, stack)
+    yield store
+    store.close()
+
+
+def monitor(store: SqliteStore, directory: Path, networks: AllowedNetworks = NETWORKS) -> Monitor:
+    return Monitor(
+        store,
+        operations.config(directory),
+        networks=networks,
+        record_event=store.record_event,
+        count_clients=lambda pool: 7,
+    )
+
+
+def shard(status: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(s for s in status["shards"] if s["name"] == name)
+    return found
+
+
+def test_a_healthy_pool(stack: LocalStack, store: SqliteStore, tmp_path: Path) -> None:
+    status = monitor(store, tmp_path).status("cache")
+    assert (status["health"], status["clients"], status["version"]) == ("ok", 7, 1)
+    assert [sentinel["up"] for sentinel in status["sentinels"]] == [True] * 3
+    for info in stack.info["shards"]:
+        seen = shard(status, info["name"])
+        assert (seen["state"], seen["reason"], seen["slots"]) == ("up", None, 8192)
+        assert (seen["master"]["address"], seen["master"]["role"]) == (info["master"], "master")
+        assert [replica["address"] for replica in seen["replicas"]] == info["replicas"]
+        (replica,) = seen["replicas"]
+        assert (replica["up"], replica["role"], replica["link"]) == (True, "replica", "up")
+        assert replica["lag_bytes"] < 1000
+        assert replica["lag_seconds"] in (0, 1, 2)
+        assert seen["sentinel"]["detail"] == "3 of 3 Sentinels, quorum 2"
+
+
+def test_rates_come_from_two_observations(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path
+) -> None:
+    subject = monitor(store, tmp_path)
+    assert shard(subject.status("cache"), "cache-0")["master"]["hit_ratio"] is None
+    with running(subject), connect(stack.master_of("cache-0")) as client:
+        subject.status("cache")
+        client.set("k", 1)
+
+        def read() -> dict[str, Any]:
+            for key in ("k", "k", "k", "none"):
+                client.get(key)
+            return shard(subject.status("cache"), "cache-0")
+
+        found = eventually(lambda: read()["master"]["hit_ratio"])
+        assert 0.5 < found < 0.9
+        assert eventually(lambda: read()["master"]["ops_per_second"]) > 0
+        eventually(lambda: shard(subject.status("cache"), "cache-0")["master"]["keys"] == 1)
+        client.flushall()
+
+
+def test_unknown_and_deleted_pools(store: SqliteStore, tmp_path: Path) -> None:
+    subject = monitor(store, tmp_path)
+    with pytest.raises(PoolNotFoundError, match="nope"):
+        subject.status("nope")
+    with running(subject):
+        subject.status("cache")
+        assert store.delete_document("cache", 1, NewEvent("pool.delete")) is not None
+        with pytest.raises(PoolNotFoundError):
+            subject.status("cache")
+
+
+def test_a_change_is_in_the_status_at_once(store: SqliteStore, tmp_path: Path) -> None:
+    subject = monitor(store, tmp_path)
+    with running(subject):
+        document = store.document("cache")
+        assert document is not None
+        subject.status("cache")
+        heavier = document.placement.with_shards([Shard("cache-0", 3), Shard("cache-1", 1)])
+        changed = document.replace(placement=heavier)
+        assert store.put_document(changed, 1, NewEvent("shard.set-weight")) is not None
+        status = subject.status("cache")
+        assert (status["version"], shard(status, "cache-0")["slots"]) == (2, 12288)
+
+
+def test_a_hanging_master_holds_no_request_up(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path
+) -> None:
+    subject = monitor(store, tmp_path)
+    replica = stack.info["shards"][1]["replicas"][0]
+    with running(subject):
+        subject.status("cache")
+        stack.process(replica).pause()
+        try:
+            eventually(lambda: shard(subject.status("cache"), "cache-1")["state"] == "degraded")
+            began = time.monotonic()
+            seen = shard(subject.status("cache"), "cache-1")
+            assert time.monotonic() - began < 0.5
+            assert replica in seen["reason"]
+            assert shard(subject.status("cache"), "cache-0")["state"] == "up"
+        finally:
+            stack.process(replica).resume()
+        eventually(lambda: subject.status("cache")["health"] == "ok")
+    assert actions(store, "cache-1") == [], "a degraded shard is not down"
+
+
+def test_an_instance_outside_the_networks_is_not_contacted(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    status = monitor(store, tmp_path, AllowedNetworks(["10.0.0.0/8"])).status("cache")
+    assert status["health"] == "down"
+    assert "allowed networks" in shard(status, "cache-0")["master"]["error"]
+
+
+def test_a_dead_sentinel_degrades_the_pool(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path
+) -> None:
+    dead = stack.info["sentinels"][2]
+    subject = monitor(store, tmp_path)
+    with running(subject):
+        stack.process(dead).kill()
+        try:
+            eventually(lambda: subject.status("cache")["health"] == "degraded")
+            status = subject.status("cache")
+            assert [s["address"] for s in status["sentinels"] if not s["up"]] == [dead]
+            seen = shard(status, "cache-0")
+            assert (seen["sentinel"]["seen_by"], seen["sentinel"]["usable"]) == (2, True)
+            assert dead in seen["reason"]
+        finally:
+            stack.process(dead).restart()
+        eventually(lambda: subject.status("cache")["health"] == "ok")
+
+
+def test_failover_is_seen_and_reported_once(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path
+) -> None:
+    old = stack.master_of("cache-0")
+    subject = monitor(store, tmp_path)
+    with running(subject):
+        subject.status("cache")
+        stack.process(old).kill()
+        eventually(lambda: store.last_master("cache", "cache-0") != old)
+        eventually(lambda: "shard.up" in actions(store, "cache-0"))
+        seen = shard(subject.status("cache"), "cache-0")
+        assert seen["master"]["address"] == store.last_master("cache", "cache-0")
+    with running(monitor(store, tmp_path)):
+        eventually(lambda: shard(subject.status("cache"), "cache-0")["state"] == "degraded")
+        stack.process(old).restart()
+        eventually(lambda: shard(subject.status("cache"), "cache-0")["state"] == "up")
+    assert sorted(actions(store, "cache-0")) == ["failover", "shard.down", "shard.up"]
+    assert actions(store, "cache-0")[0] == "shard.down"
+    (event,) = [e for e in store.events() if e.action == "failover"]
+    assert event.before == {"master": old}
+    assert event.after == {"master": store.last_master("cache", "cache-0")}
+    assert event.actor == "system"
+
+
+def test_down_is_reported_once_also_by_the_next_leader(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path
+) -> None:
+    info = stack.info["shards"][1]
+    members = [stack.process(address) for address in (info["master"], *info["replicas"])]
+    subject = monitor(store, tmp_path)
+    with running(subject):
+        for member in members:
+            member.kill()
+        eventually(lambda: actions(store, "cache-1") == ["shard.down"])
+        eventually(lambda: subject.status("cache")["health"] == "down")
+    with running(monitor(store, tmp_path)):
+        for member in members:
+            member.restart()
+        eventually(lambda: "shard.up" in actions(store, "cache-1"))
+    assert actions(store, "cache-1") == ["shard.down", "shard.up"]
