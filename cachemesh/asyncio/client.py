@@ -9,6 +9,7 @@ import redis
 import redis.asyncio
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
+from cachemesh.asyncio.pipeline import Pipeline
 from cachemesh.base import MeshBase
 from cachemesh.core.commands import FIRST_KEY
 from cachemesh.core.hashing import key_bytes
@@ -73,7 +74,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         """
         routes = self._routes
         if routes is None or self._loop is not asyncio.get_running_loop():
-            routes = await self._loaded_routes()
+            routes = await self.routes()
         name = args[0] if args else ""
         decode = not (options and options.pop(NEVER_DECODE, False))
         try:
@@ -114,12 +115,19 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
                 raise reply
         return planned.merge(replies)
 
-    async def _loaded_routes(self) -> Routes[Node]:
+    async def routes(self) -> Routes[Node]:
+        """The way to each shard; loads the topology if this is the first use in this loop."""
+        if self._routes is not None and self._loop is asyncio.get_running_loop():
+            return self._routes
         while True:
             await self.load()  # sets the routes before it returns
             routes = self._routes
             if routes is not None:
                 return routes
+
+    def pipeline(self, transaction: bool | None = None, shard_hint: str | None = None) -> Pipeline:
+        """A pipeline; see `cachemesh.CacheMesh.pipeline`."""
+        return Pipeline(self, transaction, shard_hint)
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close all connections and stop following the pool. A later command starts again."""
@@ -127,8 +135,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         routes, self._routes = self._routes, None
         if routes is not None:
             for node in routes.nodes.values():
-                node.drop_links()
-            await asyncio.sleep(0)  # lets the links close
+                await node.close()
 
     def _abandon_links(self) -> None:
         routes, self._routes = self._routes, None

@@ -101,20 +101,22 @@ def connect(template: ConnectionPool, address: Address, options: Mapping[str, An
     return connection
 
 
+def async_pool_options(template: AsyncConnectionPool) -> dict[str, Any]:
+    """As `pool_options`, for asyncio."""
+    custom = template.connection_kwargs.get("redis_connect_func")
+    return {
+        **template.connection_kwargs,
+        "retry": AsyncRetry(NoBackoff(), 0),
+        "redis_connect_func": _AsyncHandshake(custom).run,
+    }
+
+
 async def connect_async(
     template: AsyncConnectionPool, address: Address, options: Mapping[str, Any]
 ) -> Any:
     """As `connect`, for asyncio."""
-    merged = {
-        **template.connection_kwargs,
-        **options,
-        "host": address.host,
-        "port": address.port,
-        "retry": AsyncRetry(NoBackoff(), 0),
-        "redis_connect_func": _AsyncHandshake(
-            template.connection_kwargs.get("redis_connect_func")
-        ).run,
-    }
+    merged = {**async_pool_options(template), **options}
+    merged.update(host=address.host, port=address.port)
     connection: Any = template.connection_class(**merged)
     await connection.connect()
     return connection

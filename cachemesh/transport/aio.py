@@ -20,10 +20,11 @@ import hiredis
 import redis
 from redis.asyncio.connection import ConnectionPool
 
-from cachemesh.core.errors import ShardTimeoutError, ShardUnavailableError
+from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.names import Address
 from cachemesh.transport import adapter
 from cachemesh.transport.adapter import MORE
+from cachemesh.transport.pools import AsyncShardPool, nobody_knows, not_serving
 
 _HIGH_WATER = 1_048_576
 _PUSH: tuple[type, ...] = (
@@ -34,6 +35,17 @@ LookAgain = Callable[[str, "Address | None"], Awaitable["Address | None"]]
 
 class LinkClosedError(ConnectionError):
     """The connection was closed before the reply came; the command may or may not have run."""
+
+
+class Collector:
+    """Several replies for one future."""
+
+    __slots__ = ("decode", "future", "replies")
+
+    def __init__(self, future: asyncio.Future[list[Any]], decode: Sequence[bool]) -> None:
+        self.future = future
+        self.decode = decode
+        self.replies: list[Any] = []
 
 
 class Link(asyncio.Protocol):
@@ -55,7 +67,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._keep: object = None
         self._out: list[bytes] = []
-        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._waiting: deque[asyncio.Future[Any] | Collector] = deque()
         self._undecoded: set[asyncio.Future[Any]] = set()
         self._flushes: deque[tuple[float, int]] = deque()  # (deadline, commands sent by then)
         self._sent = self._answered = 0
@@ -88,6 +100,21 @@ class Link(asyncio.Protocol):
             self._undecoded.add(future)
         return future
 
+    def send_all(self, payload: bytes, decode: Sequence[bool]) -> asyncio.Future[list[Any]]:
+        """Queue several packed commands; the future gets their replies, error replies among them.
+
+        Raises:
+            LinkClosedError: the connection is closed; nothing was queued.
+        """
+        if self.closed:
+            raise LinkClosedError("Connection closed")
+        collector = Collector(self._make_future(), decode)
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(payload)
+        self._waiting.append(collector)
+        return collector.future
+
     async def wait_writable(self) -> None:
         """Wait while the server reads more slowly than we write."""
         while self._writable is not None:
@@ -117,7 +144,8 @@ class Link(asyncio.Protocol):
         self._keep = None
         self.resume_writing()
         waiting, self._waiting = self._waiting, deque()
-        for future in waiting:
+        for item in waiting:
+            future = item.future if isinstance(item, Collector) else item
             if not future.done():
                 future.set_exception(error)
 
@@ -156,7 +184,12 @@ class Link(asyncio.Protocol):
         self._reader.feed(data)
         try:
             while waiting:
-                future = waiting[0]
+                item = waiting[0]
+                if item.__class__ is Collector:
+                    if not self._collect(item):
+                        return
+                    continue
+                future: asyncio.Future[Any] = item  # type: ignore[assignment]
                 reply = gets(False) if undecoded and future in undecoded else gets()
                 if reply is MORE:
                     return
@@ -176,6 +209,21 @@ class Link(asyncio.Protocol):
             self.fail(error)
         if self._retired and not waiting:
             self.fail(LinkClosedError("Connection retired"))
+
+    def _collect(self, collector: Collector) -> bool:
+        """Take replies for several commands; whether all of them have come."""
+        replies, decode = collector.replies, collector.decode
+        while len(replies) < len(decode):
+            reply = self._gets(decode[len(replies)])
+            if reply is MORE:
+                return False
+            if not isinstance(reply, _PUSH):
+                replies.append(reply)
+        self._waiting.popleft()
+        self._answered += 1
+        if not collector.future.done():
+            collector.future.set_result(replies)
+        return True
 
     def _check_unasked(self) -> None:
         while (reply := self._gets()) is not MORE:
@@ -226,7 +274,20 @@ class Node:
         self._timeout: float | None = None
         self._master: Address | None = None
         self._connecting: asyncio.Task[Link] | None = None
+        self._pool: AsyncShardPool | None = None
         self.link: Link | None = None
+
+    @property
+    def pool(self) -> AsyncShardPool:
+        """A redis.asyncio connection pool to this shard's master."""
+        if self._pool is None:
+            self._pool = AsyncShardPool(self.shard, self._template, self._where)
+        return self._pool
+
+    async def _where(self, failed: Address | None) -> Address | None:
+        if failed is None and self._master is not None:
+            return self._master
+        return await self._look_again(self.shard, failed)
 
     def configure(self, options: Mapping[str, Any], timeout: float | None) -> None:
         """Connection options, and seconds to wait for a reply."""
@@ -245,6 +306,14 @@ class Node:
         link, self.link = self.link, None
         if link is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(link.retire)
+
+    async def close(self) -> None:
+        """Close all connections; replies under way still come."""
+        link, self.link = self.link, None
+        if link is not None:
+            link.retire()
+        if self._pool is not None:
+            await self._pool.disconnect()
 
     def abandon(self) -> None:
         """In another loop or a forked child: leave connections alone."""
@@ -279,6 +348,20 @@ class Node:
             tries_left -= 1
             await self._look_again(self.shard, address)
 
+    async def send_all(
+        self, payload: bytes, decode: Sequence[bool]
+    ) -> list[Any] | ShardUnavailableError:
+        """Packed commands in one write; their replies, or why the shard gave none."""
+        try:
+            link = self.link
+            if link is None or link.closed or link.is_full:
+                link = await self.connected()
+            return await link.send_all(payload, decode)
+        except ShardUnavailableError as error:
+            return error
+        except (OSError, redis.InvalidResponse) as error:
+            return self.unavailable(None, error)
+
     async def connected(self) -> Link:
         """A link that takes commands; all who ask meanwhile share one attempt.
 
@@ -305,10 +388,7 @@ class Node:
             if address is None:
                 address = await self._look_again(self.shard, None)
             if address is None:
-                raise ShardUnavailableError(
-                    f"Shard {self.shard!r}: no Sentinel knows its master; "
-                    f"see: cachemesh shard show {self.shard}"
-                )
+                raise nobody_knows(self.shard)
             try:
                 connection = await adapter.connect_async(self._template, address, self._options)
             except (OSError, redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError) as e:
@@ -328,29 +408,4 @@ class Node:
 
     def unavailable(self, address: Address | None, error: Exception) -> ShardUnavailableError:
         """The error that tells an app why this shard did not answer."""
-        timed_out = isinstance(error, (TimeoutError, redis.TimeoutError))
-        kind = ShardTimeoutError if timed_out else ShardUnavailableError
-        return kind(
-            f"Shard {self.shard!r} at {address or self._master}: {error}; its keys fail until it "
-            f"is back or a replica is promoted, see: cachemesh shard show {self.shard}"
-        )
-
-
-async def send_all(
-    node: Node, payloads: Sequence[bytes], decode: Sequence[bool]
-) -> list[Any] | ShardUnavailableError:
-    """Packed commands to one shard in one write; their replies, error replies among them."""
-    try:
-        link = node.link
-        if link is None or link.closed or link.is_full:
-            link = await node.connected()
-        futures = [link.send(p, d) for p, d in zip(payloads, decode, strict=True)]
-    except ShardUnavailableError as error:
-        return error
-    except OSError as error:
-        return node.unavailable(None, error)
-    replies = await asyncio.gather(*futures, return_exceptions=True)
-    for reply in replies:
-        if isinstance(reply, (OSError, redis.InvalidResponse)):
-            return node.unavailable(None, reply)
-    return replies
+        return not_serving(self.shard, address or self._master, error)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import redis
+from redis.asyncio.connection import ConnectionPool as AsyncConnectionPool
 from redis.connection import ConnectionPool
 
-from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.errors import ShardTimeoutError, ShardUnavailableError
 from cachemesh.core.names import Address
 from cachemesh.transport import adapter
 
@@ -55,20 +56,79 @@ class ShardPool(ConnectionPool):
                     raise
                 found = self._locate(address)
                 if last_try or found is None or found == address:
-                    raise ShardUnavailableError(
-                        f"Shard {self._shard!r} at {address}: {error}; "
-                        f"see: cachemesh shard show {self._shard}"
-                    ) from error
+                    raise not_serving(self._shard, address, error) from error
                 address = found
         raise AssertionError("unreachable")
 
     def _point_to(self, address: Address | None) -> None:
         if address is None:
-            raise ShardUnavailableError(
-                f"Shard {self._shard!r}: no Sentinel knows its master; "
-                f"see: cachemesh shard show {self._shard}"
-            )
+            raise nobody_knows(self._shard)
         kwargs = self.connection_kwargs
         if (kwargs.get("host"), kwargs.get("port")) != address:
             kwargs.update(host=address.host, port=address.port)
             self.disconnect(inuse_connections=False)
+
+
+class AsyncShardPool(AsyncConnectionPool):
+    """As `ShardPool`, for asyncio."""
+
+    def __init__(
+        self,
+        shard: str,
+        template: AsyncConnectionPool,
+        locate: Callable[[Address | None], Awaitable[Address | None]],
+    ) -> None:
+        self._shard = shard
+        self._locate = locate
+        super().__init__(
+            connection_class=template.connection_class,
+            max_connections=template.max_connections,
+            **adapter.async_pool_options(template),
+        )
+
+    def __repr__(self) -> str:
+        return f"<AsyncShardPool {self._shard}>"
+
+    async def get_connection(self, *args: Any, **kwargs: Any) -> Any:
+        """A connection to the master.
+
+        Raises:
+            ShardUnavailableError: it does not answer.
+        """
+        address: Address | None = await self._locate(None)
+        take: Any = super().get_connection  # untyped in redis-py
+        for last_try in (False, True):
+            if address is None:
+                raise nobody_knows(self._shard)
+            options = self.connection_kwargs
+            if (options.get("host"), options.get("port")) != (address.host, address.port):
+                options.update(host=address.host, port=address.port)
+                await self.disconnect(inuse_connections=False)
+            try:
+                return await take(*args, **kwargs)
+            except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError) as error:
+                if isinstance(error, redis.AuthenticationError):
+                    raise
+                found = await self._locate(address)
+                if last_try or found is None or found == address:
+                    raise not_serving(self._shard, address, error) from error
+                address = found
+        raise AssertionError("unreachable")
+
+
+def nobody_knows(shard: str) -> ShardUnavailableError:
+    """The error when no master is known."""
+    return ShardUnavailableError(
+        f"Shard {shard!r}: no Sentinel knows its master; see: cachemesh shard show {shard}"
+    )
+
+
+def not_serving(shard: str, address: Address | None, error: Exception) -> ShardUnavailableError:
+    """The error when the master does not answer: tells an app why, and what to do."""
+    timed_out = isinstance(error, (BlockingIOError, TimeoutError, redis.TimeoutError))
+    kind = ShardTimeoutError if timed_out else ShardUnavailableError
+    why = "no reply in time" if isinstance(error, BlockingIOError) else str(error)
+    return kind(
+        f"Shard {shard!r} at {address}: {why}; its keys fail until it is back or a replica is "
+        f"promoted, see: cachemesh shard show {shard}"
+    )

@@ -17,11 +17,11 @@ import hiredis
 import redis
 from redis.connection import ConnectionPool
 
-from cachemesh.core.errors import ShardTimeoutError, ShardUnavailableError
+from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.names import Address
 from cachemesh.transport import adapter
 from cachemesh.transport.adapter import MORE
-from cachemesh.transport.pools import ShardPool
+from cachemesh.transport.pools import ShardPool, nobody_knows, not_serving
 
 _READ_SIZE = 65_536
 _TRUSTED_SECONDS = 1.0  # a link idle for longer is looked at before it is used
@@ -238,10 +238,7 @@ class Node:
             if address is None:
                 address = self._look_again(self.shard, None)
             if address is None:
-                raise ShardUnavailableError(
-                    f"Shard {self.shard!r}: no Sentinel knows its master; "
-                    f"see: cachemesh shard show {self.shard}"
-                )
+                raise nobody_knows(self.shard)
             try:
                 connection = adapter.connect(self._template, address, self._options)
             except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError) as error:
@@ -261,14 +258,7 @@ class Node:
 
     def unavailable(self, address: Address | None, error: Exception) -> ShardUnavailableError:
         """The error that tells an app why this shard did not answer."""
-        timed_out = isinstance(error, (BlockingIOError, TimeoutError, redis.TimeoutError))
-        kind = ShardTimeoutError if timed_out else ShardUnavailableError
-        why = f"no reply within {self._timeout:g} s" if timed_out and self._timeout else str(error)
-        at = address or self._master
-        return kind(
-            f"Shard {self.shard!r} at {at}: {why}; its keys fail until it is back or a "
-            f"replica is promoted, see: cachemesh shard show {self.shard}"
-        )
+        return not_serving(self.shard, address or self._master, error)
 
 
 Sending = tuple[Node, bytes, Sequence[bool]]

@@ -1,0 +1,96 @@
+"""Pipelines over shards, for asyncio: one write per shard, replies in the caller's order."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import redis
+from redis.asyncio.client import Pipeline as RedisPipeline
+
+from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.pipelining import Stack, finished, one_shard, raise_first, spread
+from cachemesh.transport.aio import Node
+
+if TYPE_CHECKING:
+    from cachemesh.asyncio.client import CacheMesh
+
+
+class Pipeline(RedisPipeline):
+    """As `cachemesh.pipeline.Pipeline`, for asyncio."""
+
+    def __init__(self, mesh: CacheMesh, transaction: bool | None, shard_hint: str | None) -> None:
+        self._atomic = transaction is not False
+        self._one_shard_only = transaction is True
+        self._mesh = mesh
+        self._home: Node | None = None
+        super().__init__(mesh.connection_pool, mesh.response_callbacks, self._atomic, shard_hint)
+
+    async def reset(self) -> None:  # type: ignore[override]  # redis-py's own pipeline does
+        """Forget what was queued and what is watched."""
+        reset: Any = super().reset  # untyped in redis-py
+        await reset()
+        self._home = None
+
+    async def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send a command now, on the shard that is being watched."""
+        await self._bind([args])
+        immediate: Any = super().immediate_execute_command  # untyped in redis-py
+        return await immediate(*args, **options)
+
+    async def load_scripts(self) -> None:
+        """Make sure that all shards know the scripts this pipeline runs."""
+        for script in self.scripts:
+            if not (await self._mesh.script_exists(script.sha))[0]:
+                script.sha = await self._mesh.script_load(script.script)
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """Run what was queued. Raises as `cachemesh.pipeline.Pipeline.execute`."""
+        stack = self.command_stack
+        if not stack and not self.watching:
+            return []
+        try:
+            if self.scripts:
+                await self.load_scripts()
+                self.scripts = set()
+            if self.watching or self.explicit_transaction or self._one_shard_only:
+                await self._bind([args for args, _ in stack])
+                return await self._in_one_shard(raise_on_error)
+            return await self._over_shards(raise_on_error)
+        finally:
+            await self.reset()
+
+    async def _bind(self, commands: Sequence[tuple[Any, ...]]) -> None:
+        """Settle on the one shard that all keys are on."""
+        routes = await self._mesh.routes()
+        watched = self._home.shard if self._home is not None else None
+        shard = one_shard(commands, routes.placement, watched)
+        if self._home is None:
+            self._home = routes.nodes[shard]
+            self.connection_pool = self._home.pool
+
+    async def _in_one_shard(self, raise_on_error: bool) -> list[Any]:
+        try:
+            return await super().execute(raise_on_error)
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            if isinstance(error, ShardUnavailableError) or self._home is None:
+                raise
+            raise self._home.unavailable(None, error) from error
+
+    async def _over_shards(self, raise_on_error: bool) -> list[Any]:
+        stack: Stack = self.command_stack
+        routes = await self._mesh.routes()
+        spread_out = spread(stack, routes.placement, self._atomic)
+        results = await asyncio.gather(
+            *(routes.nodes[p.shard].send_all(p.payload, p.decode) for p in spread_out.parts)
+        )
+        replies = spread_out.replies(results)
+        finals = finished(replies, stack, self.response_callbacks, self.annotate_exception)
+        for at, final in enumerate(finals):
+            if inspect.isawaitable(final):
+                finals[at] = await final
+        if raise_on_error:
+            raise_first(finals, stack, self.annotate_exception)
+        return finals

@@ -1,0 +1,143 @@
+"""What the sync and the asyncio pipeline share: where commands go, and what replies become."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from redis.client import EMPTY_RESPONSE, NEVER_DECODE
+from redis.exceptions import ExecAbortError
+
+from cachemesh.core.batch import Batch, plan_batch
+from cachemesh.core.errors import CrossShardError, ShardUnavailableError
+from cachemesh.core.hashing import key_bytes
+from cachemesh.core.placement import Placement
+from cachemesh.core.plan import plan
+from cachemesh.transport.adapter import pack
+
+Stack = Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]]
+"""What redis-py's pipelines queue: arguments and options of each command."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one shard gets: packed commands, and per reply whether to decode it."""
+
+    shard: str
+    payload: bytes
+    decode: Sequence[bool]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A pipeline spread over shards.
+
+    Attributes:
+        atomic: each shard's part runs in a MULTI.
+    """
+
+    batch: Batch
+    parts: tuple[Part, ...]
+    atomic: bool
+
+    def replies(self, results: Sequence[list[Any] | ShardUnavailableError]) -> list[Any]:
+        """One reply a command in the caller's order, errors among them."""
+        by_shard: dict[str, Sequence[Any]] = {}
+        for part, result in zip(self.parts, results, strict=True):
+            if isinstance(result, ShardUnavailableError):
+                by_shard[part.shard] = [result] * len(self.batch.parts[part.shard])
+            else:
+                by_shard[part.shard] = _of_exec(result) if self.atomic else result
+        return self.batch.merge(by_shard)
+
+
+def spread(stack: Stack, placement: Placement, atomic: bool) -> Parts:
+    """Queued commands as one part for each shard.
+
+    Raises:
+        CrossShardError, UnsupportedCommandError, InvalidKeyError: as `plan_batch`.
+    """
+    batch = plan_batch([args for args, _ in stack], placement)
+    raw = {at for at, (_, options) in enumerate(stack) if NEVER_DECODE in options}
+    decode = {shard: [True] * len(part) for shard, part in batch.parts.items()}
+    for at in raw:
+        for shard, place in batch.homes[at]:
+            decode[shard][place] = False
+    parts = []
+    for shard, commands in batch.parts.items():
+        flags = decode[shard]
+        if atomic:
+            commands = [("MULTI",), *commands, ("EXEC",)]
+            flags = [True] * (len(commands) - 1) + [all(flags)]
+        parts.append(Part(shard, b"".join(map(pack, commands)), flags))
+    return Parts(batch, tuple(parts), atomic)
+
+
+def _of_exec(replies: Sequence[Any]) -> Sequence[Any]:
+    """Replies of the commands that stood between MULTI and EXEC."""
+    queued, result = replies[1:-1], replies[-1]
+    if isinstance(result, list):
+        return result
+    # EXECABORT: what was wrong stands where the command was queued; none of them has run.
+    return [reply if isinstance(reply, Exception) else result for reply in queued]
+
+
+def one_shard(commands: Sequence[tuple[Any, ...]], placement: Placement, home: str | None) -> str:
+    """The shard that all commands are for.
+
+    Args:
+        home: the shard that is watched already.
+
+    Raises:
+        CrossShardError: there are several.
+    """
+    shards: dict[str, Any] = {} if home is None else {home: "WATCH"}
+    for args in commands:
+        if args[0] not in ("UNWATCH", "DISCARD"):
+            for request in plan(args, placement, key_bytes).requests:
+                shards.setdefault(request.shard, args[0])
+    if len(shards) > 1:
+        (first, one), (second, other) = list(shards.items())[:2]
+        raise CrossShardError(
+            f"A transaction needs its keys on one shard, but {one} goes to {first} and {other} to "
+            f"{second}; give the keys one hash tag, or use pipeline(transaction=False)"
+        )
+    return next(iter(shards), placement.names[0])
+
+
+def finished(replies: Sequence[Any], stack: Stack, callbacks: Any, annotate: Any) -> list[Any]:
+    """Replies as redis-py's pipelines return them; errors stay in the list as exceptions.
+
+    Raises:
+        redis.ResponseError: the server refused a transaction; the command that was wrong is named.
+    """
+    if any(isinstance(reply, ExecAbortError) for reply in replies):
+        for number, reply in enumerate(replies, 1):
+            if isinstance(reply, redis.ResponseError) and not isinstance(reply, ExecAbortError):
+                annotate(reply, number, stack[number - 1][0])
+                raise reply
+    results = []
+    for reply, (args, options) in zip(replies, stack, strict=True):
+        if isinstance(reply, Exception):
+            refused = isinstance(reply, redis.ResponseError)
+            results.append(options.get(EMPTY_RESPONSE, reply) if refused else reply)
+        elif args[0] in callbacks:
+            results.append(callbacks[args[0]](reply, **_for_callback(options)))
+        else:
+            results.append(reply)
+    return results
+
+
+def raise_first(results: Sequence[Any], stack: Stack, annotate: Any) -> None:
+    """Raise the first error among the results, saying which command it was."""
+    for number, result in enumerate(results, 1):
+        if isinstance(result, Exception):
+            if isinstance(result, redis.ResponseError):
+                annotate(result, number, stack[number - 1][0])
+            raise result
+
+
+def _for_callback(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: v for n, v in options.items() if n not in (NEVER_DECODE, EMPTY_RESPONSE, "keys")}
