@@ -25,7 +25,7 @@ from gunicorn.workers.ggevent import GeventWorker  # type: ignore[import-untyped
 from metaserver.config import Config
 
 CONNECTIONS = 20_000  # at once; held watches and streams are cheap
-LAST_WORDS = 0.3  # seconds for replies that are under way when the worker ends
+LAST_WORDS = 0.1  # seconds for replies that are under way when the worker ends
 
 Factory = Callable[[Config], tuple[Flask, Callable[[], None]]]
 
