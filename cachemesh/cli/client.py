@@ -8,7 +8,7 @@ from cachemesh.cli.context import Session, connected
 from cachemesh.cli.output import emit, show, table
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def client() -> None:
     """Clients: the apps that follow a pool."""
 

@@ -18,7 +18,7 @@ _RECONNECT_S = 1.0
 _MOST = 1000
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def event() -> None:
     """Events: every change, with who made it."""
 

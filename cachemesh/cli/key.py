@@ -24,7 +24,7 @@ escaped_option = click.option(
 )
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def key() -> None:
     """Keys: where they live and what is in them."""
 

@@ -29,7 +29,7 @@ NAME = "cachemesh"
 _COMPLETE_VARIABLE = "_CACHEMESH_COMPLETE"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name=NAME)
 @add_options
 @click.pass_context
@@ -46,6 +46,9 @@ def cachemesh(
     6 plan has changes.
     """
     context.obj = Options(url, token_file, pool, output)
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(ExitCode.USAGE)
 
 
 @cachemesh.command()

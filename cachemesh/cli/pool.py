@@ -17,7 +17,7 @@ from cachemesh.cli.shard import shard_table
 from cachemesh.core.names import check_name, parse_address
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def pool() -> None:
     """Pools: sets of shards that together hold one cache."""
 

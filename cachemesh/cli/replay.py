@@ -26,7 +26,13 @@ _POSITIVE = click.FloatRange(min=0.001)
 
 @click.command()
 @click.argument("file", metavar="FILE")
-@click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True)
+@click.option(
+    "--threads",
+    type=click.IntRange(1, 256),
+    default=1,
+    show_default=True,
+    help="How many threads share the accesses and the client.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Stop after that many accesses.")
 @click.option(
     "--duration", "seconds", type=_POSITIVE, metavar="SECONDS", help="Stop after that long."
@@ -37,6 +43,7 @@ _POSITIVE = click.FloatRange(min=0.001)
     default=100,
     show_default=True,
     metavar="BYTES",
+    help="Size of each value.",
 )
 @click.option("--ttl", type=_POSITIVE, metavar="SECONDS", help="Life of a value [for ever].")
 @click.option("--key-prefix", default="", metavar="TEXT", help="What every key begins with.")

@@ -18,7 +18,7 @@ from cachemesh.discovery.sentinel import SentinelOptions
 _TIMEOUT_S = 2.0
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def sentinel() -> None:
     """Sentinels: the processes that watch the masters and decide who is one."""
 

@@ -16,7 +16,7 @@ from cachemesh.core.names import check_name, parse_address
 _WEIGHT = click.IntRange(1, 1000)
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def shard() -> None:
     """Shards: a master and its replicas, each holding a part of a pool."""
 

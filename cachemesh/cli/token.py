@@ -16,7 +16,7 @@ from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.output import emit, say, show, table
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def token() -> None:
     """Tokens: who may speak to the metaserver."""
 

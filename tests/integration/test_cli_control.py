@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import signal
 import subprocess
 import sys
@@ -340,70 +338,6 @@ def test_events_are_followed(run: Run) -> None:
         assert process.stderr.read().strip() == ""
     assert [event["action"] for event in following] == ["pool.settings"] * 2
     assert last["id"] < following[0]["id"] < following[1]["id"]
-
-
-class Terminal:
-    """A command on a terminal of its own."""
-
-    def __init__(self, *arguments: str) -> None:
-        self._leader, follower = pty.openpty()
-        self.process = subprocess.Popen(
-            [*COMMAND, *arguments],
-            stdin=follower,
-            stdout=follower,
-            stderr=follower,
-            env={**os.environ, "TERM": "dumb", "COLUMNS": "100"},
-            cwd=REPOSITORY,
-        )
-        os.close(follower)
-        self.seen = ""
-
-    def until(self, text: str) -> None:
-        while text not in self.seen:
-            try:
-                data = os.read(self._leader, 4096)
-            except OSError:
-                data = b""
-            assert data, f"it ended before it said {text!r}: {self.seen}"
-            self.seen += data.decode()
-
-    def answer(self, text: str) -> int:
-        """Exit code after an answer; an empty one is Ctrl-C."""
-        if text:
-            os.write(self._leader, text.encode())
-        else:
-            self.process.send_signal(signal.SIGINT)
-        while True:
-            try:
-                self.seen += os.read(self._leader, 4096).decode()
-            except OSError:  # Linux: the other side of the terminal is closed
-                os.close(self._leader)
-                return self.process.wait(20)
-
-
-def test_on_a_terminal_it_asks(run: Run, client: CacheMesh) -> None:
-    for answer, code, left in (("n\n", 1, 1), ("\n", 1, 1), ("", 130, 1), ("y\n", 0, 0)):
-        client.set("asked", 1)
-        terminal = Terminal("key", "del", "asked")
-        terminal.until("Go on? [y/N] ")
-        assert "destroys: key asked" in terminal.seen
-        assert terminal.answer(answer) == code, terminal.seen
-        assert client.exists("asked") == left
-        assert "Traceback" not in terminal.seen
-
-
-def test_the_confirmed_change_is_the_planned_one(run: Run, client: CacheMesh) -> None:
-    for number in range(100):
-        client.set(f"key:{number}", number)
-    eventually(lambda: all(count > 10 for count in keys_per_shard(run)))
-    terminal = Terminal("shard", "remove", "cache-1")
-    terminal.until("Go on? [y/N] ")
-    assert "8,192 slots (50.0%)" in terminal.seen
-    run("pool", "set", "poll_interval=3")
-    assert terminal.answer("y\n") == 4
-    assert "version" in terminal.seen and "next: " in terminal.seen
-    assert len(run("shard", "list")[1]["shards"]) == 2
-    run("pool", "set", "poll_interval=")
 
 
 def test_unhealthy_is_5(run: Run, stack: LocalStack) -> None:

@@ -52,6 +52,7 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["pool"], "cachemesh pool: Missing command"),
         (["nonsense"], "No such command 'nonsense'"),
         (["pool", "create"], "cachemesh pool create: Missing argument 'NAME'"),
         (["pool", "list", "--token", "s3cret"], "No such option"),
@@ -84,6 +85,29 @@ def test_wrong_use_exits_2_with_one_line_and_a_next_step(
     assert code == ExitCode.USAGE
     assert said in err
     assert "s3cret" not in err
+
+
+def test_alone_it_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run([]) == ExitCode.USAGE
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Commands:" in captured.err
+
+
+def test_without_its_extra_it_says_what_to_install() -> None:
+    blind = (
+        "import importlib.util as u; found = u.find_spec\n"
+        "u.find_spec = lambda name, *rest: None if name == 'rich' else found(name, *rest)\n"
+        "import cachemesh.cli.main"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", blind], cwd=Path(__file__).parents[2], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: cachemesh: the command needs rich, which is not installed",
+        "next: pip install 'cachemesh[cli]'",
+    ]
 
 
 def test_credentials_in_the_url_are_refused_and_not_shown(
