@@ -20,5 +20,5 @@ def no_process_left() -> Iterator[None]:
     adopt_orphans()
     before = set(descendants())
     yield
-    left = await_none(lambda: [line for line in descendants() if line not in before], timeout=5.0)
+    left = await_none(lambda: [line for line in descendants() if line not in before], timeout=10.0)
     assert not left, f"processes started by the tests are still alive: {left}"
