@@ -8,6 +8,7 @@ import redis
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
 from cachemesh.base import MeshBase
+from cachemesh.core.blocking import block_seconds
 from cachemesh.core.commands import FIRST_KEY
 from cachemesh.core.errors import UnsupportedCommandError
 from cachemesh.core.hashing import key_bytes
@@ -115,6 +116,9 @@ class CacheMesh(MeshBase[Node], redis.Redis):
         requests = [(routes.nodes[r.shard], r.args) for r in planned.requests]
         if len(requests) == 1:
             node, words = requests[0]
+            patience = block_seconds(planned.command.name, words)
+            if patience is not None:
+                return planned.merge([node.execute_blocking(words, decode, patience)])
             return planned.merge([node.execute(words, read_only, decode)])
         return planned.merge(gather(requests, read_only, decode))
 

@@ -11,6 +11,7 @@ from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
 from cachemesh.asyncio.pipeline import Pipeline
 from cachemesh.base import MeshBase
+from cachemesh.core.blocking import block_seconds
 from cachemesh.core.commands import FIRST_KEY
 from cachemesh.core.hashing import key_bytes
 from cachemesh.core.names import Address
@@ -103,12 +104,16 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
     ) -> Any:
         planned = plan(args, routes.placement, key_bytes)
         read_only = planned.command.read_only
+        if len(planned.requests) == 1:
+            ((node, words),) = ((routes.nodes[r.shard], r.args) for r in planned.requests)
+            patience = block_seconds(planned.command.name, words)
+            if patience is not None:
+                return planned.merge([await node.execute_blocking(words, decode, patience)])
+            return planned.merge([await node.execute(words, read_only, decode)])
         sent = [
             routes.nodes[request.shard].execute(request.args, read_only, decode)
             for request in planned.requests
         ]
-        if len(sent) == 1:
-            return planned.merge([await sent[0]])
         replies = await asyncio.gather(*sent, return_exceptions=True)
         for reply in replies:
             if isinstance(reply, BaseException):

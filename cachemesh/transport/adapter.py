@@ -182,10 +182,11 @@ def bound_waiting(sock: socket.socket, seconds: float | None) -> None:
     A plain socket gets the kernel's own timeouts (SO_RCVTIMEO, SO_SNDTIMEO), which cost no poll()
     before each call as Python's ``settimeout`` does.
     """
-    if type(sock) is not PLAIN_SOCKET or seconds is None:
+    if type(sock) is not PLAIN_SOCKET:
         sock.settimeout(seconds)
         return
     sock.settimeout(None)
+    seconds = seconds or 0.0  # to the kernel, zero is no limit
     whole = int(seconds)
     timeval = struct.pack("@ll", whole, int((seconds - whole) * 1_000_000))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)

@@ -12,6 +12,7 @@ command. When anything is wrong with the connection, all who wait on it are told
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -55,11 +56,17 @@ class Link(asyncio.Protocol):
         reader: turns bytes into replies.
         timeout: seconds within which a reply has to come, None: for ever.
         loop: the running event loop.
+        address: of the instance.
     """
 
     def __init__(
-        self, reader: hiredis.Reader, timeout: float | None, loop: asyncio.AbstractEventLoop
+        self,
+        reader: hiredis.Reader,
+        timeout: float | None,
+        loop: asyncio.AbstractEventLoop,
+        address: Address,
     ) -> None:
+        self.address = address
         self._reader, self._gets = reader, reader.gets
         self._timeout = timeout
         self._loop = loop
@@ -82,6 +89,11 @@ class Link(asyncio.Protocol):
         self._transport.set_protocol(self)
         self._transport.set_write_buffer_limits(_HIGH_WATER)
         self._keep = connection  # its stream writer would close the socket when collected
+
+    def wait_at_most(self, timeout: float | None, patience: float) -> None:
+        """For a link of its own: let the next reply take ``patience`` seconds longer."""
+        longest = math.inf if timeout is None else timeout + patience
+        self._timeout = None if math.isinf(longest) else longest
 
     def send(self, payload: bytes, decode: bool = True) -> asyncio.Future[Any]:
         """Queue one packed command; the future gets its reply or the error reply as exception.
@@ -275,6 +287,7 @@ class Node:
         self._master: Address | None = None
         self._connecting: asyncio.Task[Link] | None = None
         self._pool: AsyncShardPool | None = None
+        self._idle: list[Link] = []  # for commands that block
         self.link: Link | None = None
 
     @property
@@ -303,23 +316,26 @@ class Node:
 
     def drop_links(self) -> None:
         """Close the connection once the replies under way have come. From any thread."""
-        link, self.link = self.link, None
-        if link is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(link.retire)
+        links, self.link, self._idle = [*self._idle, self.link], None, []
+        for link in links:
+            if link is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(link.retire)
 
     async def close(self) -> None:
         """Close all connections; replies under way still come."""
-        link, self.link = self.link, None
-        if link is not None:
-            link.retire()
+        links, self.link, self._idle = [*self._idle, self.link], None, []
+        for link in links:
+            if link is not None:
+                link.retire()
         if self._pool is not None:
             await self._pool.disconnect()
 
     def abandon(self) -> None:
         """In another loop or a forked child: leave connections alone."""
-        link, self.link = self.link, None
-        if link is not None:
-            link.abandon()
+        links, self.link, self._idle = [*self._idle, self.link], None, []
+        for link in links:
+            if link is not None:
+                link.abandon()
 
     async def execute(self, args: tuple[Any, ...], read_only: bool, decode: bool = True) -> Any:
         """Send one command and return its reply; retried as in the sync transport.
@@ -348,6 +364,43 @@ class Node:
             tries_left -= 1
             await self._look_again(self.shard, address)
 
+    async def execute_blocking(self, args: tuple[Any, ...], decode: bool, patience: float) -> Any:
+        """Send a command that may block on the server for ``patience`` seconds; never retried.
+
+        It has a connection to itself, so that nobody waits behind it.
+
+        Raises:
+            As `execute`.
+        """
+        payload = adapter.pack(args)
+        link = await self._apart()
+        link.wait_at_most(self._timeout, patience)
+        try:
+            reply = await link.send(payload, decode)
+        except redis.ResponseError:
+            self._put_back(link)
+            raise
+        except (OSError, redis.InvalidResponse) as error:
+            raise self.unavailable(None, error) from error
+        except asyncio.CancelledError:
+            link.fail(LinkClosedError("Cancelled"))  # else it would still pop what comes
+            raise
+        self._put_back(link)
+        return reply
+
+    async def _apart(self) -> Link:
+        while self._idle:
+            link = self._idle.pop()
+            if not link.closed:
+                return link
+        return await self._connect()
+
+    def _put_back(self, link: Link) -> None:
+        if not link.closed and link.address == self._master:
+            self._idle.append(link)
+        else:
+            link.retire()
+
     async def send_all(
         self, payload: bytes, decode: Sequence[bool]
     ) -> list[Any] | ShardUnavailableError:
@@ -371,7 +424,7 @@ class Node:
         link = self.link
         if link is None or link.closed:
             if self._connecting is None:
-                self._connecting = self._loop.create_task(self._connect())
+                self._connecting = self._loop.create_task(self._connect_shared())
                 self._connecting.add_done_callback(self._connect_done)
             link = await asyncio.shield(self._connecting)
         await link.wait_writable()
@@ -381,6 +434,10 @@ class Node:
         self._connecting = None
         if not task.cancelled():
             task.exception()  # seen, also when all who waited were cancelled
+
+    async def _connect_shared(self) -> Link:
+        self.link = link = await self._connect()
+        return link
 
     async def _connect(self) -> Link:
         address = self._master
@@ -400,9 +457,8 @@ class Node:
                 address = found
                 continue
             reader = adapter.make_reader(self._template.connection_kwargs)
-            link = Link(reader, self._timeout, self._loop)
+            link = Link(reader, self._timeout, self._loop, address)
             link.take_over(connection)
-            self.link = link
             return link
         raise AssertionError("unreachable")
 

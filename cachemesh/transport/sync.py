@@ -8,6 +8,7 @@ a reply can never be read by the next command.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
@@ -42,6 +43,12 @@ class Link:
         self._reader, self._gets = reader, reader.gets
         self.address = address
         self.used_at = 0.0
+
+    def wait_at_most(self, seconds: float | None) -> None:
+        """Bound the waiting for bytes; None or infinity: not at all."""
+        if seconds is not None and math.isinf(seconds):
+            seconds = None
+        adapter.bound_waiting(adapter.socket_of(self._connection), seconds)
 
     def is_stale(self) -> bool:
         """Whether the server has closed it, or sent what nobody asked for."""
@@ -176,6 +183,32 @@ class Node:
             tries_left -= 1
             self._relocate(link.address)
 
+    def execute_blocking(self, args: tuple[Any, ...], decode: bool, patience: float) -> Any:
+        """Send a command that may block on the server for ``patience`` seconds; never retried.
+
+        Raises:
+            As `execute`.
+        """
+        payload = adapter.pack(args)
+        generation = self._generation
+        link = self._take()
+        longest = None if self._timeout is None else self._timeout + patience
+        try:
+            link.wait_at_most(longest)
+            link.send(payload)
+            reply = link.read(decode)
+            link.wait_at_most(self._timeout)
+        except (OSError, redis.InvalidResponse) as error:
+            link.close()
+            raise self.unavailable(link.address, error) from error
+        except BaseException:
+            link.close()
+            raise
+        self._give_back(link, generation)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
     def start(self, payload: bytes) -> tuple[Link, int]:
         """First half of an exchange: send packed commands.
 
@@ -249,8 +282,10 @@ class Node:
                     raise self.unavailable(address, error) from error
                 address = found
                 continue
-            adapter.bound_waiting(adapter.socket_of(connection), self._timeout)
-            return Link(connection, address, adapter.make_reader(self._template.connection_kwargs))
+            reader = adapter.make_reader(self._template.connection_kwargs)
+            link = Link(connection, address, reader)
+            link.wait_at_most(self._timeout)
+            return link
         raise AssertionError("unreachable")
 
     def _relocate(self, address: Address) -> None:

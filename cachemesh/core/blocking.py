@@ -1,0 +1,54 @@
+"""How long a command may make the server wait before it answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+_SECONDS_LAST = frozenset(
+    {"BLPOP", "BRPOP", "BZPOPMIN", "BZPOPMAX", "BRPOPLPUSH", "BLMOVE"}
+)  # the last argument is a timeout in seconds
+_SECONDS_FIRST = frozenset({"BLMPOP", "BZMPOP"})  # the first one is
+_MILLISECONDS_LAST = frozenset({"WAIT", "WAITAOF"})
+_BLOCK_OPTION = frozenset({"XREAD", "XREADGROUP"})  # BLOCK milliseconds
+
+BLOCKING = _SECONDS_LAST | _SECONDS_FIRST | _MILLISECONDS_LAST | _BLOCK_OPTION
+
+
+def block_seconds(name: str, args: Sequence[object]) -> float | None:
+    """Seconds that a command may block on the server.
+
+    Args:
+        name: in capitals.
+        args: the whole command, name first.
+
+    Returns:
+        None if it does not block, infinity for "until something comes".
+    """
+    if name not in BLOCKING:
+        return None
+    if name in _BLOCK_OPTION:
+        words = [_word(arg) for arg in args]
+        streams = words.index("STREAMS") if "STREAMS" in words else len(words)
+        if "BLOCK" not in words[:streams]:
+            return None
+        at, unit = words.index("BLOCK") + 1, 0.001
+    elif name in _SECONDS_FIRST:
+        at, unit = 1, 1.0
+    else:
+        at, unit = len(args) - 1, 0.001 if name in _MILLISECONDS_LAST else 1.0
+    seconds = _number(args[at]) * unit if at < len(args) else 0.0
+    return seconds if seconds > 0 else math.inf
+
+
+def _word(arg: object) -> str:
+    if isinstance(arg, bytes):
+        return arg.decode("latin-1").upper()
+    return arg.upper() if isinstance(arg, str) else ""
+
+
+def _number(arg: object) -> float:
+    try:
+        return float(arg)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return 0.0  # the server says what is wrong with it
