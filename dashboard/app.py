@@ -46,5 +46,6 @@ def _error_page(error: HTTPException) -> tuple[str, int]:
     if "session" not in g:
         g.session = find_session()
     status = error.code or 500
-    problem = Problem(error.name, error.description or "", status=status)
+    detail = "There is no such page." if status == 404 else error.description or ""
+    problem = Problem(error.name, detail, status=status)
     return render_template("problem.html", problem=problem), status

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from functools import partial
 
 from flask import (
     Blueprint,
@@ -102,16 +103,20 @@ def _events(shared: State, session: Session, pool: str, feed: Feed) -> Iterator[
     while True:
         snapshot = feed.wait(serial, KEEP_ALIVE_SECONDS)
         # An open page is not activity: its session still ends when nobody clicks.
-        if shared.sessions.get(session.id, touch=False) is None:
+        refused = snapshot.problem is not None and snapshot.problem.code == "unauthorized"
+        if refused or shared.sessions.get(session.id, touch=False) is None:
             shared.sign_out(session)
             yield _message("signed-out", {})
             return
         serial = snapshot.serial
-        rendered = fragments(pool, snapshot, session.can_change)
+        link = freshness(snapshot, datetime.now(timezone.utc))
+        rendered = feed.shared(
+            (serial, link.state, session.can_change),
+            partial(fragments, pool, snapshot, session.can_change),
+        )
         changed = {name: html for name, html in rendered.items() if shown.get(name) != html}
         shown = rendered
         # Sent also when nothing changed: it keeps the connection, and says how fresh the page is.
-        link = freshness(snapshot, datetime.now(timezone.utc))
         yield _message(
             "fragments",
             {"link": {"state": link.state, "since": stamp(link.since)}, "html": changed},

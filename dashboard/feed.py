@@ -24,6 +24,8 @@ POOLS_EVERY_SECONDS = 5.0
 BACKOFF_SECONDS = (0.3, 4.0)  # first and longest pause between attempts
 FATAL_CODES = frozenset({"unauthorized", "pool-not-found"})
 
+Rendered = dict[str, str]
+
 
 def _now() -> datetime:
     return datetime.now(timezone.utc)
@@ -65,6 +67,8 @@ class Feed:
         self._last_asked = time.monotonic()
         self._pools_read = 0.0
         self._stop = threading.Event()
+        self._making = threading.Lock()
+        self._made: dict[tuple[object, ...], Rendered] = {}
         self._thread = threading.Thread(target=self._run, name=f"feed-{pool}", daemon=True)
 
     def start(self) -> None:
@@ -85,6 +89,18 @@ class Feed:
             self._changed.wait_for(lambda: self._snapshot.serial > serial, timeout)
             self._last_asked = time.monotonic()
             return self._snapshot
+
+    def shared(self, key: tuple[object, ...], make: Callable[[], Rendered]) -> Rendered:
+        """What `make` gives, made once for a key however many browsers ask.
+
+        Only the latest two are kept: one for each role.
+        """
+        with self._making:
+            if key not in self._made:
+                while len(self._made) >= 2:
+                    del self._made[next(iter(self._made))]
+                self._made[key] = make()
+            return self._made[key]
 
     def _run(self) -> None:
         pause, longest = BACKOFF_SECONDS
