@@ -9,8 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -42,6 +41,7 @@ class Link:
     def __init__(self, address: str, auth: RedisAuth, timeout: float) -> None:
         host, port = parse_address(address)
         self.address = address
+        self._timeout = timeout
         self._lock = threading.Lock()
         self._connection: Any = redis.Connection(  # type: ignore[no-untyped-call]
             host=host,
@@ -59,7 +59,7 @@ class Link:
 
     def call(self, *command: str | bytes | int) -> Any:
         """Return the reply to one command; raises `redis.RedisError`."""
-        with self._lock:
+        with self._held():
             self._connect()
             self._connection.send_command(*command)
             return self._connection.read_response()
@@ -69,7 +69,7 @@ class Link:
 
         Raises `redis.RedisError` when the connection fails.
         """
-        with self._lock:
+        with self._held():
             self._connect()
             connection = self._connection
             connection.send_packed_command(connection.pack_commands(commands))
@@ -83,6 +83,16 @@ class Link:
                     connection.disconnect()  # the replies still to come belong to nobody
                     raise
             return replies
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """The connection for this thread alone; raises `redis.TimeoutError` if it stays busy."""
+        if not self._lock.acquire(timeout=self._timeout):
+            raise redis.TimeoutError(f"{self.address} still owes an earlier answer")
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _connect(self) -> None:
         """Open the connection, again if the other side has closed it since, as a restart does."""
@@ -107,7 +117,8 @@ class Link:
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""
-        with self._lock:
+        self.abort()
+        with contextlib.suppress(redis.TimeoutError), self._held():
             self._connection.disconnect()
 
 
@@ -121,25 +132,26 @@ def ask_all(
     """
     if not links:
         return {}
+    workers = ThreadPoolExecutor(max_workers=len(links), thread_name_prefix="ask")
+    asked: dict[str, Future[T]] = {n: workers.submit(ask, link) for n, link in links.items()}
+    _, late = wait(asked.values(), timeout=within)
+    for name, future in asked.items():
+        if future in late:
+            links[name].abort()
+    # A thread that the resolver of host names holds up cannot be cut off, and is left behind.
+    _, stuck = wait(late, timeout=0.1)
+    workers.shutdown(wait=not stuck)
     answers: dict[str, T | redis.RedisError] = {}
-    end = time.monotonic() + within
-    with ThreadPoolExecutor(max_workers=len(links), thread_name_prefix="ask") as pool:
-        asked: dict[str, Future[T]] = {n: pool.submit(ask, link) for n, link in links.items()}
-        _, late = wait(asked.values(), timeout=max(0.0, end - time.monotonic()))
-        cut = {name for name, future in asked.items() if future in late}
-        while late:
-            for name in cut:
-                links[name].abort()
-            _, late = wait(late, timeout=0.05)
-        for name, future in asked.items():
-            try:
-                answers[name] = future.result()
-            except redis.RedisError as error:
-                answers[name] = error
-            except OSError as error:
-                answers[name] = redis.ConnectionError(f"{name}: {error}")
-            if name in cut and isinstance(answers[name], redis.RedisError):
-                answers[name] = redis.TimeoutError(f"{name} gave no full answer in {within:g} s")
+    for name, future in asked.items():
+        if future in late and (future in stuck or future.exception() is not None):
+            answers[name] = redis.TimeoutError(f"{name} gave no full answer in {within:g} s")
+            continue
+        try:
+            answers[name] = future.result()
+        except redis.RedisError as error:
+            answers[name] = error
+        except OSError as error:
+            answers[name] = redis.ConnectionError(f"{name}: {error}")
     return answers
 
 

@@ -67,6 +67,13 @@ def parse_pairs(reply: object) -> dict[str, str]:
     return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
+def row_address(row: Mapping[str, str]) -> str:
+    """The address in a row of SENTINEL MASTERS or REPLICAS."""
+    if not row.get("ip"):
+        raise NotRedisError("a Sentinel's reply names no ip")
+    return str(Address(row["ip"], whole(row.get("port"))))
+
+
 def whole(value: object) -> int:
     """An integer reply or field; raises NotRedisError for anything else."""
     try:

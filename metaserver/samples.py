@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import redis
 
+from cachemesh.core.errors import InvalidDocumentError
 from metaserver.config import Config
 from metaserver.link import Link, ask_all, reason_of
 from metaserver.networks import AllowedNetworks, InstanceRejected
@@ -33,8 +34,8 @@ class Instances:
         for address in addresses:
             try:
                 links[address] = self._link(address)
-            except InstanceRejected as error:
-                samples[address] = Sample(address, time.monotonic(), error=error.detail)
+            except (InstanceRejected, InvalidDocumentError) as error:
+                samples[address] = Sample(address, time.monotonic(), error=str(error))
         answers = ask_all(links, _info, within=self._config.instance_timeout)
         for address, answer in answers.items():
             if isinstance(answer, redis.RedisError):

@@ -16,7 +16,7 @@ import redis
 from cachemesh.core.errors import SentinelUnavailableError
 from cachemesh.core.names import Address, parse_address
 from metaserver.link import Link, RedisAuth, ask_all, reason_of
-from metaserver.replies import NotRedisError, parse_pairs, text, whole
+from metaserver.replies import NotRedisError, parse_pairs, row_address, text, whole
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
@@ -232,7 +232,7 @@ def _monitored(link: Link) -> dict[str, str]:
         raise NotRedisError("what answers is not a Sentinel")
     table = {}
     for row in map(parse_pairs, rows):
-        table[row["name"]] = str(Address(row["ip"], whole(row["port"])))
+        table[row.get("name", "")] = row_address(row)
     return table
 
 
@@ -243,8 +243,7 @@ def _replicas(link: Link, shard: str) -> tuple[str, ...]:
 def _addresses(rows: object) -> tuple[str, ...]:
     if not isinstance(rows, list):
         raise NotRedisError("what answers is not a Sentinel")
-    fields = map(parse_pairs, rows)
-    return tuple(str(Address(row["ip"], whole(row["port"]))) for row in fields)
+    return tuple(row_address(parse_pairs(row)) for row in rows)
 
 
 def _raise_first(link: Link, shard: str, replies: Sequence[object]) -> None:
