@@ -15,6 +15,8 @@ die() {
 }
 
 enter_repo() {
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
     root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
     cd "$root"
     venv=$root/.venv
@@ -79,8 +81,7 @@ install_project() {
     say "installing CacheMesh with the extra '$extra' into .venv"
     : >"$venv/unfinished"
     rm -f "$venv/made-from"
-    "$venv_python" -m pip install --quiet --disable-pip-version-check --no-input --editable ".[$extra]" ||
-        die "pip could not install the project (its reason stands above); check the network, then run this again"
+    pip_install "$venv_python" -m pip install --editable ".[$extra]"
     printf '%s\n' "$base" "$project" "$extra" >"$venv/made-from"
     rm "$venv/unfinished"
 }
@@ -105,14 +106,20 @@ bootstrap_pip() {
     # it installs here brings its own.
     trust=
     if [ ! -e /etc/ssl/certs/ca-certificates.crt ] && [ -d "$venv/pip/usr/share/ca-certificates" ] &&
-        ! "$venv_python" "$wheel/pip" config list | grep -q '\.cert='; then
+        ! "$venv_python" "$wheel/pip" config list 2>/dev/null | grep -q '\.cert='; then
         trust=$venv/pip/certificates.pem
         find "$venv/pip/usr/share/ca-certificates" -name '*.crt' -exec cat {} + >"$trust"
     fi
-    env ${trust:+"REQUESTS_CA_BUNDLE=$trust"} \
-        "$venv_python" "$wheel/pip" install --quiet --disable-pip-version-check --no-input pip ||
-        die "pip could not be installed into .venv (its reason stands above); check the network, then run this again"
+    pip_install env ${trust:+"REQUESTS_CA_BUNDLE=$trust"} "$venv_python" "$wheel/pip" install pip
     rm -rf "$venv/pip"
+}
+
+# pip_install COMMAND...: quiet also when interrupted; pip's own words only if it fails.
+pip_install() {
+    "$@" --quiet --disable-pip-version-check --no-input >"$venv/pip.log" 2>&1 || {
+        cat "$venv/pip.log" >&2
+        die "pip failed (its reason stands above); check the network, then run this again"
+    }
 }
 
 first_of() { if [ -e "$1" ]; then printf '%s\n' "$1"; fi; }
@@ -164,8 +171,6 @@ install_packages() {
         chmod 755 "$policy"
         made_policy=$policy
         trap 'rm -f "$made_policy"' EXIT
-        trap 'exit 130' INT
-        trap 'exit 143' TERM HUP
     fi
     apt_log=$(mktemp)
     installed=0
@@ -174,7 +179,7 @@ install_packages() {
     rm -f "$apt_log"
     if [ -n "$made_policy" ]; then
         rm -f "$made_policy"
-        trap - EXIT INT TERM HUP
+        trap - EXIT
     fi
     return "$installed"
 }

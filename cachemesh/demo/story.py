@@ -77,8 +77,8 @@ class Story:
         self._until(KILL_AT_S)
         killed = self._kill_master()
         self._until(ADD_AT_S)
-        self._add_shard(pair)
-        self._await(f"the sweep after adding {NEWCOMER}", self._swept)
+        version = self._add_shard(pair)
+        self._await(f"the sweep after adding {NEWCOMER}", lambda: self._swept(version))
         self._note_sweeps(before)
         self._until(RESTART_AT_S)
         self._stack.process(killed).restart()
@@ -98,7 +98,7 @@ class Story:
         except LocalStackError:
             return False  # a Sentinel may not answer in the middle of a failover
 
-    def _add_shard(self, pair: dict[str, Any]) -> None:
+    def _add_shard(self, pair: dict[str, Any]) -> int:
         pool = self._stack.info["pool"]
         change = self._metaserver.request(
             "POST",
@@ -110,10 +110,13 @@ class Story:
             f"added {NEWCOMER} ({pair['master']}) through the metaserver: "
             f"{change['moved_slots']:,} slots ({change['moved_share']:.0%}) move to it"
         )
+        return int(change["version_after"])
 
-    def _swept(self) -> bool:
+    def _swept(self, version: int) -> bool:
         pool = self._stack.info["pool"]
-        return not self._metaserver.request("GET", f"/v1/pools/{pool}/status")["sweeps"]
+        status = self._metaserver.request("GET", f"/v1/pools/{pool}/status")
+        # A status is of a moment ago: one of before the change has no sweeps either.
+        return bool(status["version"] >= version and not status["sweeps"])
 
     def _last_event(self) -> int:
         events = self._events(limit=1)

@@ -29,11 +29,15 @@ class Rule:
 
 
 CLIENT = ("cachemesh.core", "cachemesh.discovery", "cachemesh.transport")
+SHARED = ("cachemesh.base", "cachemesh.pipelining")  # of both clients
+SYNC = ("cachemesh.client", "cachemesh.pipeline", "cachemesh.pubsub")
 RULES = (
     Rule("cachemesh.core", (), ("redis",)),
     Rule("cachemesh.transport", ("cachemesh.core",), ("redis", "hiredis")),
     Rule("cachemesh.discovery", ("cachemesh.core",), ("redis",)),
-    Rule("cachemesh.client", CLIENT, ("redis",)),
+    *(Rule(part, (*CLIENT, *SHARED), ("redis",)) for part in SHARED),
+    *(Rule(part, (*CLIENT, *SHARED, *SYNC), ("redis",)) for part in SYNC),
+    Rule("cachemesh.asyncio", (*CLIENT, *SHARED), ("redis",)),
     Rule("cachemesh", ("cachemesh.client", "cachemesh.core.errors"), ()),
     Rule("cachemesh.replay", ("cachemesh.core",), ("redis",)),
     Rule("cachemesh.local", ("cachemesh.core", "cachemesh.discovery"), ("redis",)),
@@ -145,6 +149,9 @@ def test_every_rule_has_modules(rule: Rule) -> None:
         ("cachemesh.transport.sync", "import cachemesh.discovery.metaserver"),
         ("cachemesh.client", "import flask"),
         ("cachemesh.client", "from cachemesh.local import LocalStack"),
+        ("cachemesh.client", "import cachemesh.asyncio.client"),
+        ("cachemesh.asyncio.client", "from cachemesh.client import CacheMesh"),
+        ("cachemesh.base", "from cachemesh.client import CacheMesh"),
         ("cachemesh.cli.main", "import metaserver"),
         ("metaserver.config", "from dashboard import app"),
         ("metaserver.config", "from cachemesh.local import LocalStack"),
@@ -167,4 +174,5 @@ def test_importing_the_client_is_light() -> None:
         tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
         waiting += _imports(module, MODULES[module], tree)
     parts = {rule.part for rule in map(_rule_for, reached) if rule is not None}
-    assert parts == {"cachemesh", "cachemesh.client", *CLIENT}
+    assert {"cachemesh", "cachemesh.client", *CLIENT} <= parts
+    assert parts <= {"cachemesh", *CLIENT, *SHARED, *SYNC}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -47,7 +48,9 @@ def test_image_versions_are_pinned() -> None:
 
 def test_only_the_control_plane_is_published_and_on_loopback() -> None:
     published = {
-        name: service["ports"] for name, service in COMPOSE["services"].items() if "ports" in service
+        name: service["ports"]
+        for name, service in COMPOSE["services"].items()
+        if "ports" in service
     }
     assert published == {
         "metaserver": ["127.0.0.1:7700:7700"],
@@ -74,7 +77,7 @@ def test_scripts_run(script: Path) -> None:
 
 def test_an_old_python_is_refused_with_a_reason(tmp_path: Path) -> None:
     old = tmp_path / "python3.9"
-    old.write_text('#!/bin/sh\ncase $2 in *exit*) exit 1 ;; *) echo 3.9.18 ;; esac\n')
+    old.write_text("#!/bin/sh\ncase $2 in *exit*) exit 1 ;; *) echo 3.9.18 ;; esac\n")
     old.chmod(0o755)
     done = subprocess.run(
         [str(ROOT / "scripts" / "demo")],
@@ -88,10 +91,21 @@ def test_an_old_python_is_refused_with_a_reason(tmp_path: Path) -> None:
 
 
 def _commands(text: str) -> list[list[str]]:
-    """The words of every line in the fenced shell blocks, prompts and comments left out."""
-    blocks = re.findall(r"^```(?:console|sh|bash)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    lines = (line.removeprefix("$ ") for block in blocks for line in block.splitlines())
-    return [words for line in lines if (words := shlex.split(line, comments=True))]
+    """The words of each command in the fenced shell blocks, up to the first ``;``, ``|`` or ``>``.
+
+    Where a block has prompts, its other lines are output.
+    """
+    found = []
+    for block in re.findall(r"^```(?:console|sh|bash)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        lines = block.splitlines()
+        if any(line.startswith("$ ") for line in lines):
+            lines = [line[2:] for line in lines if line.startswith("$ ")]
+        for line in lines:
+            lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+            lexer.wordchars += "$@:"
+            words = list(itertools.takewhile(lambda word: not set(word) <= set("();<>|&"), lexer))
+            found += [words] if words else []
+    return found
 
 
 def test_readme_names_the_two_commands() -> None:
@@ -115,7 +129,7 @@ def test_documented_commands_exist(words: list[str]) -> None:
             command, rest = found, rest[1:]
         command.make_context(words[-1], rest)  # raises on options that do not exist
     else:
-            assert words[0] in {".", "pip", "docker", "eval", "export", "cd", "python"}
+        assert words[0] in {".", "pip", "docker", "eval", "export", "cd", "python"}
 
 
 def test_links_lead_somewhere() -> None:
