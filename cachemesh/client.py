@@ -17,6 +17,7 @@ from cachemesh.core.routing import Routes
 from cachemesh.core.topology import Topology
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.pipeline import Pipeline
+from cachemesh.pubsub import PubSub
 from cachemesh.transport import adapter
 from cachemesh.transport.sync import Node, gather
 
@@ -132,13 +133,9 @@ class CacheMesh(MeshBase[Node], redis.Redis):
         """
         return Pipeline(self, transaction, shard_hint)
 
-    def pubsub(self, **kwargs: Any) -> Any:
-        """Not offered yet.
-
-        Raises:
-            cachemesh.UnsupportedCommandError: always.
-        """
-        raise UnsupportedCommandError("Pub/sub over shards is not offered yet")
+    def pubsub(self, ignore_subscribe_messages: bool = False, **_: Any) -> Any:
+        """A `cachemesh.pubsub.PubSub`: channels on the shard they hash to, patterns on all."""
+        return PubSub(self, ignore_subscribe_messages)
 
     def monitor(self) -> Any:
         """Refused: MONITOR shows one server, and a pool has many.

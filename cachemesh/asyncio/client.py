@@ -10,9 +10,11 @@ import redis.asyncio
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
 from cachemesh.asyncio.pipeline import Pipeline
+from cachemesh.asyncio.pubsub import PubSub
 from cachemesh.base import MeshBase
 from cachemesh.core.blocking import block_seconds
 from cachemesh.core.commands import FIRST_KEY
+from cachemesh.core.errors import UnsupportedCommandError
 from cachemesh.core.hashing import key_bytes
 from cachemesh.core.names import Address
 from cachemesh.core.plan import plan
@@ -133,6 +135,20 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
     def pipeline(self, transaction: bool | None = None, shard_hint: str | None = None) -> Pipeline:
         """A pipeline; see `cachemesh.CacheMesh.pipeline`."""
         return Pipeline(self, transaction, shard_hint)
+
+    def pubsub(self, ignore_subscribe_messages: bool = False, **_: Any) -> Any:
+        """A `cachemesh.asyncio.pubsub.PubSub`."""
+        return PubSub(self, ignore_subscribe_messages)
+
+    def monitor(self) -> Any:
+        """Refused: MONITOR shows one server, and a pool has many.
+
+        Raises:
+            cachemesh.UnsupportedCommandError: always.
+        """
+        raise UnsupportedCommandError(
+            "MONITOR shows what one server does; use redis-py on the instance in question"
+        )
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close all connections and stop following the pool. A later command starts again."""

@@ -291,6 +291,11 @@ class Node:
         self.link: Link | None = None
 
     @property
+    def master(self) -> Address | None:
+        """Where the master is, as far as known."""
+        return self._master
+
+    @property
     def pool(self) -> AsyncShardPool:
         """A redis.asyncio connection pool to this shard's master."""
         if self._pool is None:

@@ -67,6 +67,15 @@ class ShardPool(ConnectionPool):
         if (kwargs.get("host"), kwargs.get("port")) != address:
             kwargs.update(host=address.host, port=address.port)
             self.disconnect(inuse_connections=False)
+            self.reset()  # redis-py's idle connections would go back to the old address
+
+    def release(self, connection: Any) -> None:
+        """Take a connection back; one to a former master is closed."""
+        take_back: Any = super().release  # untyped in redis-py
+        take_back(connection)
+        kwargs = self.connection_kwargs
+        if (connection.host, connection.port) != (kwargs.get("host"), kwargs.get("port")):
+            connection.disconnect()
 
 
 class AsyncShardPool(AsyncConnectionPool):
@@ -97,6 +106,7 @@ class AsyncShardPool(AsyncConnectionPool):
         """
         address: Address | None = await self._locate(None)
         take: Any = super().get_connection  # untyped in redis-py
+        reset: Any = self.reset
         for last_try in (False, True):
             if address is None:
                 raise nobody_knows(self._shard)
@@ -104,6 +114,7 @@ class AsyncShardPool(AsyncConnectionPool):
             if (options.get("host"), options.get("port")) != (address.host, address.port):
                 options.update(host=address.host, port=address.port)
                 await self.disconnect(inuse_connections=False)
+                reset()
             try:
                 return await take(*args, **kwargs)
             except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError) as error:
@@ -115,6 +126,14 @@ class AsyncShardPool(AsyncConnectionPool):
                 address = found
         raise AssertionError("unreachable")
 
+    async def release(self, connection: Any) -> None:
+        """Take a connection back; one to a former master is closed."""
+        take_back: Any = super().release  # untyped in redis-py
+        await take_back(connection)
+        options = self.connection_kwargs
+        if (connection.host, connection.port) != (options.get("host"), options.get("port")):
+            await connection.disconnect()
+
 
 def nobody_knows(shard: str) -> ShardUnavailableError:
     """The error when no master is known."""
@@ -125,6 +144,8 @@ def nobody_knows(shard: str) -> ShardUnavailableError:
 
 def not_serving(shard: str, address: Address | None, error: Exception) -> ShardUnavailableError:
     """The error when the master does not answer: tells an app why, and what to do."""
+    if isinstance(error, ShardUnavailableError):
+        return error
     timed_out = isinstance(error, (BlockingIOError, TimeoutError, redis.TimeoutError))
     kind = ShardTimeoutError if timed_out else ShardUnavailableError
     why = "no reply in time" if isinstance(error, BlockingIOError) else str(error)

@@ -109,6 +109,11 @@ class Node:
         self._pool: ShardPool | None = None
 
     @property
+    def master(self) -> Address | None:
+        """Where the master is, as far as known."""
+        return self._master
+
+    @property
     def pool(self) -> ShardPool:
         """A redis-py connection pool to this shard's master."""
         if self._pool is None:

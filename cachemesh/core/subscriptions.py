@@ -1,0 +1,92 @@
+"""What a pub/sub object listens to, and on which shard. No I/O.
+
+channels        on the shard that their name hashes to, where PUBLISH sends them
+patterns        on every shard
+shard channels  on the shard that their name hashes to (SSUBSCRIBE)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.exceptions import PubSubError
+
+from cachemesh.core.hashing import key_bytes
+from cachemesh.core.placement import Placement
+
+Handler = Callable[[dict[str, Any]], Any]
+Named = dict[bytes, "Handler | None"]
+KINDS = ("channels", "patterns", "shard_channels")
+SUBSCRIBE = {"channels": "subscribe", "patterns": "psubscribe", "shard_channels": "ssubscribe"}
+UNSUBSCRIBE = {
+    "channels": "unsubscribe",
+    "patterns": "punsubscribe",
+    "shard_channels": "sunsubscribe",
+}
+CONFIRMATIONS = frozenset({*SUBSCRIBE.values(), *UNSUBSCRIBE.values()})
+"""Types of messages that only say that a subscription has changed."""
+
+CONFIRM_SECONDS = 5.0
+"""How long a server may take to confirm a subscription."""
+
+LOOK_STEP = 1.0
+"""Seconds between looks at the topology while waiting for messages."""
+
+
+@dataclass
+class Subscriptions:
+    """Names subscribed to, each with its message handler or None."""
+
+    channels: Named = field(default_factory=dict)
+    patterns: Named = field(default_factory=dict)
+    shard_channels: Named = field(default_factory=dict)
+
+    def add(self, kind: str, names: Iterable[Any], handlers: Mapping[str, Handler]) -> Named:
+        """Remember names given as redis-py takes them; those with handlers by keyword.
+
+        Raises:
+            InvalidKeyError: a name that is no string.
+        """
+        given: Named = {key_bytes(name): None for name in names}
+        given.update({key_bytes(name): handler for name, handler in handlers.items()})
+        getattr(self, kind).update(given)
+        return given
+
+    def remove(self, kind: str, names: Iterable[Any]) -> list[bytes]:
+        """Forget some names, or all of a kind; those that were there."""
+        known: Named = getattr(self, kind)
+        wanted = [key_bytes(name) for name in names] or list(known)
+        return [name for name in wanted if known.pop(name, self) is not self]
+
+    def __bool__(self) -> bool:
+        return bool(self.channels or self.patterns or self.shard_channels)
+
+    def __len__(self) -> int:
+        return len(self.channels) + len(self.patterns)
+
+    def on(self, shard: str, placement: Placement) -> Subscriptions:
+        """What is listened to on one shard."""
+        return Subscriptions(
+            {n: h for n, h in self.channels.items() if placement.owner(n) == shard},
+            dict(self.patterns),
+            {n: h for n, h in self.shard_channels.items() if placement.owner(n) == shard},
+        )
+
+    def missing_from(self, other: Subscriptions, kind: str) -> Named:
+        """Names of a kind that ``other`` does not have."""
+        theirs = getattr(other, kind)
+        return {n: h for n, h in getattr(self, kind).items() if n not in theirs}
+
+
+def require_handlers(subscriptions: Subscriptions) -> None:
+    """Refuse to go on without a handler for each name.
+
+    Raises:
+        redis.PubSubError: a name has none.
+    """
+    for kind in KINDS:
+        for name, handler in getattr(subscriptions, kind).items():
+            if handler is None:
+                raise PubSubError(f"{kind}: {name!r} has no handler registered")
