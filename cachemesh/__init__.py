@@ -1,5 +1,7 @@
 """CacheMesh: an elastic Redis cache that apps reach directly, with no proxy in the data path."""
 
+import logging
+
 from cachemesh.client import CacheMesh
 from cachemesh.core.errors import (
     CacheMeshError,
@@ -38,3 +40,5 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # an app decides what it shows

@@ -14,7 +14,7 @@ from cachemesh.asyncio.pubsub import PubSub
 from cachemesh.base import MeshBase
 from cachemesh.core.blocking import block_seconds
 from cachemesh.core.commands import FIRST_KEY
-from cachemesh.core.errors import UnsupportedCommandError
+from cachemesh.core.errors import ConfigurationError, UnsupportedCommandError
 from cachemesh.core.hashing import key_bytes
 from cachemesh.core.names import Address
 from cachemesh.core.plan import plan
@@ -66,6 +66,17 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
             self._follower.close()
             self._loop = loop
         return await loop.run_in_executor(None, self._follower.topology)
+
+    def shard_for(self, key: str | bytes) -> str:
+        """Name of the shard that owns a key, by the topology this client has loaded.
+
+        Raises:
+            cachemesh.ConfigurationError: nothing is loaded yet; await `load` first.
+            cachemesh.InvalidKeyError: a key Redis cannot hold.
+        """
+        if self._routes is None:
+            raise ConfigurationError("No topology is loaded yet; await client.load() first")
+        return self._routes.placement.shard_for(key)
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send any command to the shard or shards it concerns; the reply as redis-py gives it.
@@ -153,19 +164,21 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close all connections and stop following the pool. A later command starts again."""
         self._follower.close()
+        if self._loop is not asyncio.get_running_loop():
+            self._abandon_links()
         routes, self._routes = self._routes, None
         if routes is not None:
             for node in routes.nodes.values():
                 await node.close()
 
-    def _abandon_links(self) -> None:
+    def _abandon_links(self, forked: bool = False) -> None:
         routes, self._routes = self._routes, None
         if routes is not None:
             for node in routes.nodes.values():
-                node.abandon()
+                node.abandon(forked)
 
     def _after_fork(self) -> None:
-        self._abandon_links()
+        self._abandon_links(forked=True)
         self._loop = None
         super()._after_fork()
 

@@ -161,10 +161,18 @@ class Link(asyncio.Protocol):
             if not future.done():
                 future.set_exception(error)
 
-    def abandon(self) -> None:
-        """In another loop or a forked child: touch nothing, not even the socket."""
+    def abandon(self, forked: bool) -> None:
+        """Let go without the loop, which is closed or, in a forked child, the parent's.
+
+        A child must not even close the socket's transport: that would reach into the parent's
+        selector.
+        """
         self.closed = True
-        _abandoned.append(self)
+        if forked:
+            _abandoned.append(self)
+        else:
+            adapter.disown(self._keep)
+            self._keep = self._transport = None  # closes the socket
 
     def _flush(self) -> None:
         out = self._out
@@ -335,12 +343,16 @@ class Node:
         if self._pool is not None:
             await self._pool.disconnect()
 
-    def abandon(self) -> None:
-        """In another loop or a forked child: leave connections alone."""
+    def abandon(self, forked: bool = False) -> None:
+        """The client goes on in another loop, or in a forked child."""
         links, self.link, self._idle = [*self._idle, self.link], None, []
         for link in links:
-            if link is not None:
-                link.abandon()
+            if link is None:
+                continue
+            if forked or self._loop.is_closed():
+                link.abandon(forked)
+            else:
+                self._loop.call_soon_threadsafe(link.retire)
 
     async def execute(self, args: tuple[Any, ...], read_only: bool, decode: bool = True) -> Any:
         """Send one command and return its reply; retried as in the sync transport.
