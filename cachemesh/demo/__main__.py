@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -47,6 +47,7 @@ class Demo:
         self._trace = trace
         self._keep = keep
         self._windows: Sequence[Window] = ()
+        self._workload = ""
 
     def run(self) -> None:
         """All of it; leaves no process behind, however it ends.
@@ -95,7 +96,7 @@ class Demo:
         status = metaserver.request("GET", f"/v1/pools/{info['pool']}/status")
         self._console.print()
         for table in (
-            result_table(result, self._windows),
+            result_table(self._workload, result, self._windows),
             keys_table(status),
             timeline_table(timeline.in_order()),
         ):
@@ -103,16 +104,20 @@ class Demo:
 
     def _load(self, client: CacheMesh, story: Story) -> Result:
         trace = self._trace
+        passes = None if trace is None else Passes(trace, story)
+        keys: Iterable[str | bytes] = zipf(OBJECTS, ENDLESS) if passes is None else passes
         replay = Replay(
             client,
-            zipf(OBJECTS, ENDLESS) if trace is None else _while_told(trace, story),
+            keys,
             threads=THREADS,
             total=None if trace is None else trace.operations,
             value_size=VALUE_BYTES,
             duration=LOAD_S if trace is None else None,
             on_progress=self._progressed,
         )
-        return replay.run()
+        result = replay.run()
+        self._workload = f"Zipf over {OBJECTS:,} objects" if passes is None else str(passes)
+        return result
 
     def _progressed(self, made: Progress) -> None:
         self._windows = tuple(made.windows)
@@ -128,11 +133,28 @@ class Demo:
         threading.Event().wait()
 
 
-def _while_told(trace: Trace, story: Story) -> Iterator[bytes]:
-    """The trace, and again from its beginning for as long as the story goes on."""
-    yield from trace.keys()
-    while not story.ended and trace.path is not None:
-        yield from trace.keys()
+class Passes:
+    """A trace, and again from its beginning for as long as the story goes on; ``made`` counts."""
+
+    def __init__(self, trace: Trace, story: Story) -> None:
+        self._trace = trace
+        self._story = story
+        self.made = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            self.made += 1
+            yield from self._trace.keys()
+            if self._story.ended or self._trace.path is None:
+                return
+
+    def __str__(self) -> str:
+        if self.made == 1:
+            return f"{self._trace.name}, once"
+        return (
+            f"{self._trace.name}, {self.made} times over: after the first, "
+            "most keys are hits because the time before stored them"
+        )
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

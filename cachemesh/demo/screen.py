@@ -69,11 +69,12 @@ def _now(made: Made) -> str:
     return f"{latest:,.0f} ops/s, {hits} hits, {made.errors:,} errors"
 
 
-def result_table(result: Result, windows: Sequence[Window]) -> Table:
+def result_table(workload: str, result: Result, windows: Sequence[Window]) -> Table:
     """What the app did and felt."""
     table = Table(title="What the app saw", title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column()
+    table.add_row("workload", workload)
     table.add_row(
         "operations",
         f"{result.operations:,} in {result.seconds:.1f} s "

@@ -73,6 +73,7 @@ def test_the_whole_demo(directory: Path) -> None:
     shown = re.search(r"operations +│ ([\d,]+) in", output)
     assert shown is not None
     assert int(shown[1].replace(",", "")) > 1000
+    assert re.search(r"workload +│ Zipf", output)
     assert re.search(r"wrong values +│ 0 ", output)
     assert len(re.findall(r"│ cache-\d ", output)) == 4
 
