@@ -174,7 +174,12 @@ def apply(
     if before is None:
         raise ValueError(f"{plan.summary}: not a change of an existing pool")
     pool, version = before.pool, before.version
-    steps = [f"sweep keys off {shard} that it no longer owns" for shard in plan.losers]
+    steps = [
+        f"remove keys from {shard} that it no longer owns"
+        if shard in after.placement.names
+        else f"unlink everything on {shard}"
+        for shard in plan.losers
+    ]
     if plan.changes_nothing:
         return Change(plan, dry_run, pool, version, version, before, ["nothing to do"], keys or {})
     if dry_run:
