@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from cachemesh.core.command_table import TABLE, Begin, Find, Row
+from cachemesh.core.command_table import TABLE
 from cachemesh.core.errors import UnsupportedCommandError
+from cachemesh.core.rows import Begin, Find, Row
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Command:
 
 
 def _command(name: str, row: Row) -> Command:
-    flags, specs, request_policy, response_policy = row
+    flags, specs, request_policy, response_policy = row[:4]
     return Command(name, "r" in flags, specs, request_policy, response_policy, "?" not in flags)
 
 
