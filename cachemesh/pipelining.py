@@ -119,12 +119,17 @@ def finished(replies: Sequence[Any], stack: Stack, callbacks: Any, annotate: Any
                 annotate(reply, number, stack[number - 1][0])
                 raise reply
     results = []
+    known: dict[Any, Any] = {}  # redis-py's look-up folds case, so each name is looked up once
     for reply, (args, options) in zip(replies, stack, strict=True):
+        name = args[0]
+        if name not in known:
+            known[name] = callbacks.get(name)
+        callback = known[name]
         if isinstance(reply, Exception):
             refused = isinstance(reply, redis.ResponseError)
             results.append(options.get(EMPTY_RESPONSE, reply) if refused else reply)
-        elif args[0] in callbacks:
-            results.append(callbacks[args[0]](reply, **_for_callback(options)))
+        elif callback is not None:
+            results.append(callback(reply, **_for_callback(options)))
         else:
             results.append(reply)
     return results
