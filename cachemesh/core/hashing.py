@@ -39,15 +39,15 @@ def key_bytes(key: object, encoding: str = "utf-8", errors: str = "strict") -> b
     return raw
 
 
-def redis_hash_tag(key: bytes) -> bytes:
-    """The part of a key that is hashed, by Redis Cluster's rule.
+def hash_tag_of(key: bytes, opening: bytes = b"{", closing: bytes = b"}") -> bytes:
+    """The part of a key that is hashed, by Redis Cluster's rule, which is twemproxy's too.
 
     That is what stands between the first ``{`` and the first ``}`` after it, or the whole key if
     there is no such pair or nothing between them (redis.io, "Redis cluster specification").
     """
-    start = key.find(b"{")
+    start = key.find(opening)
     if start >= 0:
-        end = key.find(b"}", start + 1)
+        end = key.find(closing, start + 1)
         if end > start + 1:
             return key[start + 1 : end]
     return key
@@ -56,5 +56,5 @@ def redis_hash_tag(key: bytes) -> bytes:
 def key_slot(key: bytes) -> int:
     """Slot of a key, 0 to 16383: CRC16 (XMODEM) of its hash tag, as Redis Cluster computes it."""
     if b"{" in key:
-        key = redis_hash_tag(key)
+        key = hash_tag_of(key)
     return crc_hqx(key, 0) & 16_383

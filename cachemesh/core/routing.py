@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
+from typing import Generic
 
-from cachemesh.core.hashing import key_slot
-from cachemesh.core.placement import Placement, SlotsPlacement
-
-Node = TypeVar("Node")
+from cachemesh.core.placement.base import Node, Placement
 
 
 class Routes(Generic[Node]):
@@ -23,12 +20,4 @@ class Routes(Generic[Node]):
     def __init__(self, placement: Placement, nodes: Mapping[str, Node]) -> None:
         self.placement = placement
         self.nodes = nodes
-        self.find: Callable[[bytes], Node] = self._finder()
-
-    def _finder(self) -> Callable[[bytes], Node]:
-        nodes, placement = self.nodes, self.placement
-        if isinstance(placement, SlotsPlacement):
-            table = [nodes[name] for name in placement.table]
-            return lambda key: table[key_slot(key)]
-        owner = placement.owner
-        return lambda key: nodes[owner(key)]
+        self.find: Callable[[bytes], Node] = placement.finder(nodes)

@@ -1,0 +1,81 @@
+"""Strategy `jedis`: the ring of Jedis 3's `ShardedJedis`, to the bit.
+
+A shard of weight w has 160 * w points, the hashes of ``NAME*n``, or of ``SHARD-i-NODE-n`` where
+shards have no names and i is the place in the list (`Sharded.initialize`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+
+from cachemesh.core import hashes
+from cachemesh.core.errors import InvalidDocumentError
+from cachemesh.core.placement.ring import Ring, RingPlacement
+
+POINTS_PER_WEIGHT = 160
+MAX_WEIGHTS = 10_000
+"""What weights may add up to: 1.6 million points, a ring that takes seconds to build."""
+
+_NOT_LINE_END = rb"(?:(?!\n|\r|\xc2\x85|\xe2\x80[\xa8\xa9]).)"
+"""Java's ``.`` on UTF-8: any character but a line terminator (`java.util.regex.Pattern`)."""
+
+
+class JedisPlacement(RingPlacement):
+    """A ring of 160 points a weight; few keys move on a change.
+
+    Attributes:
+        named: whether shards are hashed by name, or by their place in the list.
+    """
+
+    strategy = "jedis"
+    hashes = hashes.JEDIS
+    default_hash = "murmur64a"
+    named: bool
+
+    def check(self) -> None:
+        named = self._extra.get("named", True)
+        if not isinstance(named, bool):
+            raise InvalidDocumentError(f"placement.named {named!r} is neither true nor false")
+        self.named = named
+        if not named and self.labels != self.names:
+            raise InvalidDocumentError(
+                "placement.named is false, so shards have no label; remove the labels"
+            )
+        total = sum(shard.weight for shard in self.shards)
+        if total > MAX_WEIGHTS:
+            raise InvalidDocumentError(
+                f"The weights add up to {total:,}: strategy 'jedis' makes {POINTS_PER_WEIGHT} "
+                f"points of each and takes at most {MAX_WEIGHTS:,}; divide them all by the same"
+            )
+
+    def tagged(self, function: Callable[[bytes], int], tag: str) -> Callable[[bytes], int]:
+        r"""The first match of ``\{(.+?)\}``, Jedis's `DEFAULT_KEY_TAG_PATTERN`, else the key.
+
+        Not Redis Cluster's rule: in ``x{}y}`` the tag is ``}y``.
+        """
+        opening, closing = (re.escape(character.encode()) for character in tag)
+        search = re.compile(opening + b"(" + _NOT_LINE_END + b"+?)" + closing, re.DOTALL).search
+
+        def digest(key: bytes) -> int:
+            found = search(key)
+            return function(key if found is None else found[1])
+
+        return digest
+
+    def build(self) -> Ring:
+        weights = tuple(shard.weight for shard in self.shards)
+        return _ring(self.labels if self.named else (), weights, self.hash)
+
+
+@lru_cache(maxsize=8)
+def _ring(labels: tuple[str, ...], weights: tuple[int, ...], hash_name: str) -> Ring:
+    """The ring of the labels, or of places without; where points coincide the last shard has it."""
+    function, span = hashes.JEDIS[hash_name].function, hashes.JEDIS[hash_name].span
+    owner_of: dict[int, int] = {}
+    for position, weight in enumerate(weights):
+        prefix = f"{labels[position]}*" if labels else f"SHARD-{position}-NODE-"
+        for number in range(POINTS_PER_WEIGHT * weight):
+            owner_of[function(f"{prefix}{number}".encode())] = position
+    return Ring(owner_of, span)

@@ -1,0 +1,152 @@
+"""Strategy `slots`: 16,384 slots as in Redis Cluster; the document says who owns which.
+
+key --CRC16 of its hash tag--> slot 0..16383 --table--> shard
+|   cache-0   |   cache-1   |   cache-2   |     contiguous when new,
+|  cache-0 |3|  cache-1 |3|  cache-2 |3|        ranges after a shard joins
+"""
+
+from __future__ import annotations
+
+from binascii import crc_hqx
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from cachemesh.core import slots
+from cachemesh.core.errors import InvalidDocumentError
+from cachemesh.core.hashing import SLOT_COUNT, hash_tag_of
+from cachemesh.core.placement.base import (
+    Node,
+    Overlap,
+    Placement,
+    Shard,
+    check_shards,
+    read_shards,
+    unknown_fields,
+)
+
+_NOTHING: Mapping[str, Mapping[str, object]] = {}
+
+
+class SlotsPlacement(Placement):
+    """16,384 slots; exact balance by weight, and the fewest slots moved by a change."""
+
+    strategy = "slots"
+
+    def __init__(
+        self,
+        shards: Iterable[Shard],
+        owners: Sequence[int],
+        extra: Mapping[str, object],
+        shard_extra: Mapping[str, Mapping[str, object]] = _NOTHING,
+    ) -> None:
+        self.shards = tuple(shards)
+        self._owners = owners
+        self._extra = extra
+        self._shard_extra = shard_extra
+        names = [shard.name for shard in self.shards]
+        self.table: list[str] = [names[owner] for owner in owners]
+        """Slot -> shard name."""
+        self.owner = _find_in(self.table)
+
+    @classmethod
+    def even(cls, shards: Sequence[Shard]) -> SlotsPlacement:
+        """Slots dealt by weight in contiguous ranges, in the order of the shards.
+
+        Raises:
+            InvalidDocumentError: no shards, more shards than slots, or a name twice.
+        """
+        shards = check_shards(shards)
+        return cls(shards, slots.rebalance([s.weight for s in shards], [-1] * SLOT_COUNT), {})
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, object]) -> SlotsPlacement:
+        """Read and check a ``placement`` object; fields it does not know are kept.
+
+        Raises:
+            InvalidDocumentError: a slot owned twice or by nobody, or a malformed field.
+        """
+        for field, known in (("hash", "crc16"), ("hash_tag", "{}")):
+            if document.get(field, known) != known:
+                raise InvalidDocumentError(
+                    f"placement.{field} {document[field]!r} is not what strategy 'slots' uses; "
+                    f"set it to {known!r}"
+                )
+        shards, entries = read_shards(document)
+        ranges = [entries[shard.name].get("slots") for shard in shards]
+        owners = slots.owners_from_ranges([shard.name for shard in shards], ranges)
+        extra = unknown_fields(document, "strategy", "hash", "hash_tag", "shards")
+        shard_extra = {n: unknown_fields(e, "name", "weight", "slots") for n, e in entries.items()}
+        return cls(shards, owners, extra, shard_extra)
+
+    def to_dict(self) -> dict[str, object]:
+        ranges = slots.ranges_from_owners(len(self.shards), self._owners)
+        return {
+            **self._extra,
+            "strategy": self.strategy,
+            "hash": "crc16",
+            "hash_tag": "{}",
+            "shards": [
+                {
+                    "name": s.name,
+                    "weight": s.weight,
+                    "slots": [list(r) for r in ranges[i]],
+                    **self._shard_extra.get(s.name, {}),
+                }
+                for i, s in enumerate(self.shards)
+            ],
+        }
+
+    def finder(self, nodes: Mapping[str, Node]) -> Callable[[bytes], Node]:
+        of_shard = [nodes[shard.name] for shard in self.shards]
+        return _find_in([of_shard[owner] for owner in self._owners])
+
+    def with_shards(self, shards: Sequence[Shard]) -> SlotsPlacement:
+        shards = check_shards(shards)
+        position = {shard.name: i for i, shard in enumerate(shards)}
+        old_to_new = [position.get(shard.name, -1) for shard in self.shards]
+        current = [old_to_new[owner] for owner in self._owners]
+        owners = slots.rebalance([s.weight for s in shards], current)
+        kept = {name: more for name, more in self._shard_extra.items() if name in position}
+        return SlotsPlacement(shards, owners, self._extra, kept)
+
+    def share(self, name: str) -> float:
+        return self.slot_counts()[name] / SLOT_COUNT
+
+    def overlap(self, after: Placement) -> Overlap | None:
+        if not isinstance(after, SlotsPlacement):
+            return None
+        pairs = Counter(zip(self.table, after.table, strict=True))
+        moved = {pair: count for pair, count in pairs.items() if pair[0] != pair[1]}
+        return Overlap(moved, SLOT_COUNT)
+
+    def slot_counts(self) -> dict[str, int]:
+        """Shard name -> number of slots it owns."""
+        counts = [0] * len(self.shards)
+        for owner in self._owners:
+            counts[owner] += 1
+        return {shard.name: counts[i] for i, shard in enumerate(self.shards)}
+
+    def slots_of(self, name: str) -> tuple[tuple[int, int], ...]:
+        """Slot ranges a shard owns, both ends inclusive.
+
+        Raises:
+            KeyError: no such shard.
+        """
+        if name not in self.names:
+            raise KeyError(name)
+        ranges = slots.ranges_from_owners(len(self.shards), self._owners)
+        return ranges[self.names.index(name)]
+
+    def __repr__(self) -> str:
+        return f"SlotsPlacement({self.slot_counts()})"
+
+
+def _find_in(table: Sequence[Node]) -> Callable[[bytes], Node]:
+    """A look-up of a key in a table by slot: `hashing.key_slot`, but one call less."""
+
+    def find(key: bytes) -> Node:
+        if b"{" in key:
+            key = hash_tag_of(key)
+        return table[crc_hqx(key, 0) & 16_383]
+
+    return find
