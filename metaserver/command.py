@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 from collections.abc import Callable
@@ -121,14 +122,15 @@ def serve(
         sentinel_auth=_auth(sentinel_username, sentinel_password_file),
     )
     try:
-        _prepare(config)
         listener = server.bind(config.host, config.port)
+        _prepare(config)
     except CacheMeshError as error:
         _fail(str(error))
     except OSError as error:
+        hint = "stop what uses it, or choose" if error.errno == errno.EADDRINUSE else "choose"
         _fail(
             f"cannot listen on {config.host}:{config.port}: {error.strerror}; "
-            "stop what uses it, or choose another with --listen"
+            f"{hint} another address with --listen"
         )
     else:
         log.info("serving on http://%s:%d, database %s", config.host, config.port, config.db)

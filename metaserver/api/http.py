@@ -35,6 +35,7 @@ class Call:
 
     runtime: Runtime
     actor: str
+    token_id: str | None
     path: Mapping[str, str]
     query: Mapping[str, Any]
     body: Mapping[str, Any]
@@ -110,7 +111,7 @@ def _let_in() -> None:
     if wanted is not None and wanted.access == "public":
         return
     token = _token()
-    g.actor = f"token:{token.name}"
+    g.actor, g.token_id = f"token:{token.name}", token.id
     if request.url_rule is None:
         return  # Flask goes on to say 404 or 405
     allowed = ("read", "admin") if wanted is not None and wanted.access == "read" else ("admin",)
@@ -144,7 +145,7 @@ def _token() -> Token:
 def _call(described: Operation, path: Mapping[str, str]) -> Call:
     query = check_query(described, request.args.items(multi=True))
     body = check_body(described, _decoded_body()) if described.body is not None else {}
-    return Call(runtime(), g.get("actor", "anybody"), path, query, body)
+    return Call(runtime(), g.get("actor", "anybody"), g.get("token_id"), path, query, body)
 
 
 def _decoded_body() -> object:

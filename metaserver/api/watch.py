@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
-from flask import Blueprint, Response, request, stream_with_context
+from flask import Blueprint, Response, request
 
+from cachemesh.core.errors import PoolNotFoundError
 from metaserver.api.http import Call, json_reply, operation, raw_reply
 from metaserver.notify import Hub, Item
+from metaserver.problems import Problem
 from metaserver.runtime import Runtime
 
 IDLE = 15.0  # seconds of silence before a comment keeps a stream alive
@@ -48,26 +51,36 @@ def stream(call: Call) -> Response:
     pool = call.query.get("pool")
     if pool is not None:
         call.runtime.hub.snapshot(pool)
-    reply = Response(
-        stream_with_context(_lines(call.runtime, pool)), content_type="text/event-stream"
-    )
+    reply = Response(_lines(call.runtime, pool, call.token_id), content_type="text/event-stream")
     reply.headers.update({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
     return reply
 
 
-def _lines(runtime: Runtime, pool: str | None) -> Iterator[str]:
+def _lines(runtime: Runtime, pool: str | None, token_id: str | None) -> Iterator[str]:
+    """Ends when the process stops, when the reader lags too far behind, or soon after the token
+    was revoked."""
     with runtime.hub.stream(pool) as items:
+        yield ": welcome\n\n"  # the headers go out with the first line
         for item in _now(runtime, runtime.hub, pool):
             yield _line(item)
+        checked = time.monotonic()
         for news in items.items(IDLE):
+            if time.monotonic() - checked >= IDLE:
+                if all(token.id != token_id for token in runtime.store.tokens()):
+                    return
+                checked = time.monotonic()
             yield ": still here\n\n" if news is None else _line(news)
 
 
 def _now(runtime: Runtime, hub: Hub, pool: str | None) -> Iterator[Item]:
     names = [pool] if pool is not None else list(runtime.store.versions())
     for name in names:
-        yield Item("document", name, hub.snapshot(name).text)
-        yield Item("status", name, json.dumps(runtime.monitor.status(name)))
+        try:
+            document, status = hub.snapshot(name).text, runtime.monitor.status(name)
+        except (Problem, PoolNotFoundError):
+            continue  # deleted this very moment; the stream will say so
+        yield Item("document", name, document)
+        yield Item("status", name, json.dumps(status))
 
 
 def _line(item: Item) -> str:

@@ -130,9 +130,8 @@ def delete(
     names = list(dict.fromkeys([*before.placement.names, *drained]))
     count = len(before.sentinels)
     steps = [f"SENTINEL REMOVE {name} on {count} Sentinels" for name in names]
-    keys = control.key_counts(pool)
     if dry_run:
-        return Change(plan, True, pool, before.version, before.version + 1, None, steps, keys)
+        return Change(plan, True, pool, before.version, before.version + 1, None, steps, {})
     event = NewEvent("pool.delete", actor, pool, None, plan.summary, outline(before), None)
     intents = control.store.delete_document(
         pool,
@@ -154,9 +153,7 @@ def delete(
         raise version_conflict(pool, before.version, control.state(pool).document.version)
     control.note(event, before.version, before.version + 1)
     warnings = registration.unregister(control, intents)
-    return Change(
-        plan, False, pool, before.version, before.version + 1, None, steps, keys, warnings
-    )
+    return Change(plan, False, pool, before.version, before.version + 1, None, steps, {}, warnings)
 
 
 def apply(

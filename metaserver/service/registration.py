@@ -121,13 +121,16 @@ def registered(
         for candidate in masters:
             intents.append(_intend(control, pool, action, candidate, sentinels))
         result = Registered(tuple(intent.id for intent in intents), [], [])
-        with control.sentinels(sentinels) as told:
-            options = told.options_of(like) if like is not None else None
-            for candidate in masters:
-                outcome = told.register(
+        options = _options_like(control, sentinels, like)
+
+        def tell(candidate: Candidate) -> Outcome:
+            with control.sentinels(sentinels) as told:
+                return told.register(
                     candidate.shard, candidate.master, quorum, control.config.redis_auth, options
                 )
-                _judge(candidate, outcome, result)
+
+        for candidate, outcome in zip(masters, _at_once(tell, masters), strict=True):
+            _judge(candidate, outcome, result)
         yield result
         settled = True
     finally:
@@ -152,6 +155,15 @@ def unregister(control: Control, intents: Sequence[Intent]) -> list[str]:
         else:
             control.store.finish_intent(intent.id)
     return warnings
+
+
+def _options_like(
+    control: Control, sentinels: Sequence[str], shard: str | None
+) -> dict[str, str] | None:
+    if shard is None:
+        return None
+    with control.sentinels(sentinels) as asked:
+        return asked.options_of(shard)
 
 
 def _intend(

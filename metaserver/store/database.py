@@ -172,11 +172,12 @@ class Database:
             return self._own_changes, others
 
     def check_writable(self) -> None:
-        """Raises StorageError unless a row can be written. Does not count as a change."""
+        """Raises StorageError unless a row can be written and committed.
+
+        Only other processes' markers count it as a change.
+        """
         with self._transaction("BEGIN IMMEDIATE") as db:
             db.execute("UPDATE probe SET count = 1 - count")
-            db.rollback()
-            db.execute("BEGIN")
 
     def close(self) -> None:
         """Close the file. Idempotent."""

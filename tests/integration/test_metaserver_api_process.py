@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
 from metaserver.link import RedisAuth
 from metaserver.sentinels import Sentinels
-from tests.integration.metaserver_process import Api, Metaserver, environment
+from tests.integration.metaserver_process import Api, Metaserver, environment, free_port
 from tests.integration.operations import eventually
 
 
@@ -77,12 +76,20 @@ class TestStart:
         done = run("--db", "meta.db", cwd=tmp_path)
         fails_with_one_line(done, "meta.db", "not a usable SQLite database")
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
     def test_a_directory_that_cannot_be_written(self, tmp_path: Path) -> None:
-        tmp_path.chmod(0o500)
-        done = run("--db", str(tmp_path / "meta.db"), cwd=Path("/"))
-        tmp_path.chmod(0o700)
-        fails_with_one_line(done, "meta.db")
+        (tmp_path / "disk").mkdir()
+        arguments = ["--db", str(tmp_path / "disk" / "meta.db")]
+        arguments += ["--listen", f"127.0.0.1:{free_port()}"]
+        read_only = mounted(tmp_path / "disk", "ro")
+        done = subprocess.run(
+            [*read_only, sys.executable, "-m", "metaserver", *arguments],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        fails_with_one_line(done, "meta.db", "can be read and written")
 
     def test_a_token_file_that_cannot_be_written(self, tmp_path: Path) -> None:
         token_file = str(tmp_path / "nowhere" / "token")
@@ -96,7 +103,7 @@ class TestStart:
     @pytest.mark.parametrize(
         "arguments",
         [
-            ["--db", "meta.db", "--listen", "nonsense"],
+            ["--db", "meta.db", "--listen", "nonsense:x"],
             ["--db", "meta.db", "--allow-network", "10.0.0.1/8"],
             ["--db", "meta.db", "--redis-password-file", "nowhere"],
             ["--unheard-of"],
@@ -120,7 +127,7 @@ class TestEnd:
         response = stream.getresponse()
         began = time.monotonic()
         server.signal(number)
-        assert response.read() == b""
+        assert response.read() == b": welcome\n\n"
         assert server.wait() == 0
         assert time.monotonic() - began < 5
         stream.close()
@@ -175,11 +182,8 @@ def test_killed_between_sentinel_monitor_and_the_document(tmp_path: Path) -> Non
 def test_a_full_disk(tmp_path: Path) -> None:
     """The database on a file system of 400 KiB, in a mount namespace of its own."""
     with LocalStack(shards=1, replicas=0, metaservers=0, dashboard=False) as stack:
-        prefix = ["unshare", "-Urm", "sh", "-c"]
-        prefix += [f'mount -t tmpfs -o size=400k none {tmp_path}/disk && exec "$@"', "sh"]
         (tmp_path / "disk").mkdir()
-        if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
-            pytest.skip("needs the right to make a mount namespace (unshare -Urm)")
+        prefix = mounted(tmp_path / "disk", "size=400k")
         server = OnSmallDisk(tmp_path / "disk", prefix=prefix, token_file=tmp_path / "token")
         with server as admin:
             pool = {
@@ -214,6 +218,16 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
             ballast.unlink()
             eventually(lambda: admin("POST", "/v1/pools/cache/shards", shard).status == 201)
+
+
+def mounted(directory: Path, options: str) -> list[str]:
+    """Runs a command with an empty file system at `directory`, which nobody else sees."""
+    script = f'mount -t tmpfs -o {options} none {directory} && exec "$@"'
+    prefix = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+    tried = subprocess.run([*prefix, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"this machine allows no mount namespace: {tried.stderr.strip()}")
+    return prefix
 
 
 class OnSmallDisk(Metaserver):

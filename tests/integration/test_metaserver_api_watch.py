@@ -129,7 +129,6 @@ def test_the_stream(apis: list[Api], stack: LocalStack, changer: int) -> None:
     assert seen["document"]["version"] == after
     assert seen["event"]["action"] == "pool.settings"
     assert seen["event"]["actor"] == "token:admin"
-    stream.close()
 
 
 def test_a_stream_of_all_pools_hears_of_tokens(apis: list[Api], stack: LocalStack) -> None:
@@ -142,7 +141,6 @@ def test_a_stream_of_all_pools_hears_of_tokens(apis: list[Api], stack: LocalStac
             assert (data["action"], data["target"]) == ("token.create", made["id"])
             assert made["token"] not in str(data)
             break
-    stream.close()
 
 
 def test_exactly_one_process_leads(apis: list[Api]) -> None:
