@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 
 _SECONDS_LAST = frozenset(
-    {"BLPOP", "BRPOP", "BZPOPMIN", "BZPOPMAX", "BRPOPLPUSH", "BLMOVE"}
+    {"BLPOP", "BRPOP", "BZPOPMIN", "BZPOPMAX", "BRPOPLPUSH"}
 )  # the last argument is a timeout in seconds
-_SECONDS_FIRST = frozenset({"BLMPOP", "BZMPOP"})  # the first one is
+_SECONDS_AT = {"BLMOVE": 5, "BLMOVEM": 5, "BLMPOP": 1, "BZMPOP": 1}  # or that one
 _MILLISECONDS_LAST = frozenset({"WAIT", "WAITAOF"})
-_BLOCK_OPTION = frozenset({"XREAD", "XREADGROUP"})  # BLOCK milliseconds
+_BLOCK_OPTION = frozenset({"XREAD", "XREADGROUP", "TS.READ"})  # BLOCK milliseconds
 
-BLOCKING = _SECONDS_LAST | _SECONDS_FIRST | _MILLISECONDS_LAST | _BLOCK_OPTION
+BLOCKING = _SECONDS_LAST | _SECONDS_AT.keys() | _MILLISECONDS_LAST | _BLOCK_OPTION
 
 
 def block_seconds(name: str, args: Sequence[object]) -> float | None:
@@ -33,8 +33,8 @@ def block_seconds(name: str, args: Sequence[object]) -> float | None:
         if "BLOCK" not in words[:streams]:
             return None
         at, unit = words.index("BLOCK") + 1, 0.001
-    elif name in _SECONDS_FIRST:
-        at, unit = 1, 1.0
+    elif name in _SECONDS_AT:
+        at, unit = _SECONDS_AT[name], 1.0
     else:
         at, unit = len(args) - 1, 0.001 if name in _MILLISECONDS_LAST else 1.0
     seconds = _number(args[at]) * unit if at < len(args) else 0.0

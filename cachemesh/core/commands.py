@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from cachemesh.core.blocking import BLOCKING
 from cachemesh.core.command_table import TABLE
 from cachemesh.core.errors import UnsupportedCommandError
 from cachemesh.core.rows import Begin, Find, Row
@@ -45,7 +46,10 @@ _ONE_KEY_FIRST = ((1, ("range", 0, 1, 0)),)
 FIRST_KEY: dict[str, bool] = {
     name: command.read_only
     for name, command in COMMANDS.items()
-    if command.specs == _ONE_KEY_FIRST and command.all_keys_known and " " not in name
+    if command.specs == _ONE_KEY_FIRST
+    and command.all_keys_known
+    and " " not in name
+    and name not in BLOCKING
 }
 """Commands whose only key is the first argument -> read only? The fast way for most calls."""
 

@@ -9,6 +9,7 @@ import pytest
 
 from cachemesh.core.blocking import BLOCKING, block_seconds
 from cachemesh.core.command_table import TABLE
+from cachemesh.core.commands import FIRST_KEY
 
 
 @pytest.mark.parametrize(
@@ -18,6 +19,9 @@ from cachemesh.core.command_table import TABLE
         (("BLPOP", "a", 0), math.inf),
         (("BLPOP", "a", "b", 2.5), 2.5),
         (("BLMOVE", "a", "b", "LEFT", "RIGHT", b"3"), 3.0),
+        (("BLMOVEM", "a", "b", "LEFT", "RIGHT", 2, "COUNT", 9, "BULK"), 2.0),
+        (("TS.READ", "a", "BLOCK", 250, 1), 0.25),
+        (("TS.READ", "a"), None),
         (("BLMPOP", 1.5, 1, "a", "LEFT"), 1.5),
         (("WAIT", 1, 500), 0.5),
         (("XREAD", "STREAMS", "a", "0"), None),
@@ -33,4 +37,6 @@ def test_block_seconds(args: tuple[Any, ...], seconds: float | None) -> None:
 
 
 def test_every_command_that_redis_calls_blocking_is_known() -> None:
-    assert {name for name, row in TABLE.items() if "b" in row[0]} <= BLOCKING
+    blocking = {name for name, row in TABLE.items() if "b" in row[0]}
+    assert blocking <= BLOCKING
+    assert not blocking & FIRST_KEY.keys(), "they do not take the fast way"
