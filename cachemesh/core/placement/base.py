@@ -112,7 +112,7 @@ class Placement(ABC):
         """A function from a key as bytes to what ``nodes`` holds for its shard's name.
 
         Raises:
-            KeyError: ``nodes`` lacks a shard that owns something.
+            KeyError: ``nodes`` lacks a shard.
         """
 
     @abstractmethod
