@@ -11,6 +11,7 @@ One read of the store serves all who wait, and a document is turned into JSON on
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -22,10 +23,12 @@ import gevent.event
 import gevent.queue
 
 from metaserver.problems import pool_not_found
-from metaserver.store import Store
+from metaserver.store import StorageError, Store
 
 _QUEUE = 512  # items a stream may lag behind before it is cut off
 _EVENTS_AT_ONCE = 500
+
+log = logging.getLogger("metaserver")
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,13 @@ class Hub:
             self._look_at_documents(self._store.versions())
             self._look_at_events()
             self._marker = marker
+
+    def nudge(self) -> None:
+        """`refresh` after a change that was made: if it fails, the next poll makes up for it."""
+        try:
+            self.refresh()
+        except StorageError as error:
+            log.warning("telling those who wait: %s", error)
 
     def snapshot(self, pool: str) -> Snapshot:
         """The pool's document as it is now.

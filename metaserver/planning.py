@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from cachemesh.core.placement import Move, Moves, Shard, SlotsPlacement, moves
@@ -33,12 +34,16 @@ class Plan:
 
     @property
     def losers(self) -> tuple[str, ...]:
-        """Shards that give slots away, in name order: each will hold keys it does not own."""
+        """Shards that give keys away, in name order: each will hold keys it does not own."""
+        if self.moves.sampled and self.before is not None:
+            return tuple(sorted(self.before.placement.names))
         return tuple(sorted({move.source for move in self.moves.by_pair}))
 
     @property
     def gainers(self) -> tuple[str, ...]:
-        """Shards that get slots, in name order."""
+        """Shards that get keys, in name order."""
+        if self.moves.sampled and self.after is not None:
+            return tuple(sorted(self.after.placement.names))
         return tuple(sorted({move.target for move in self.moves.by_pair}))
 
 
@@ -159,19 +164,19 @@ def plan_delete(document: PoolDocument) -> Plan:
 
 
 def keys_moved(plan: Plan, keys: Mapping[str, int | None]) -> int | None:
-    """About how many keys lie in the slots that move, from the key count per shard.
+    """About how many keys change their shard, from the key count per shard.
 
-    None if the count of a shard that gives slots away is not known.
+    None if the count of a shard that gives keys away is not known.
     """
-    if plan.before is None or not isinstance(plan.before.placement, SlotsPlacement):
+    if plan.before is None:
         return 0
-    owned = plan.before.placement.slot_counts()
+    share = cache(plan.before.placement.share)
     total = 0.0
     for move in plan.moves.by_pair:
         held = keys.get(move.source)
         if held is None:
             return None
-        total += held * move.slots / owned[move.source]
+        total += held * move.share / share(move.source)
     return round(total)
 
 
@@ -182,16 +187,16 @@ def what_is_lost(plan: Plan, keys: Mapping[str, int | None]) -> list[str]:
             f"pool {plan.before.pool} is gone for every client; "
             "its instances keep running with the keys they hold"
         ]
-    if not plan.moves.slots:
+    if not plan.moves.share:
         return []
     count = keys_moved(plan, keys)
     if count == 0:
         return []
     about = "an unknown number of" if count is None else f"about {count:,}"
     share = f"{plan.moves.share:.0%}" if plan.moves.share >= 0.01 else "under 1%"
+    move = "slots move" if plan.moves.slots else "shard changes"
     return [
-        f"{about} cached keys ({share}) go cold: their slots move "
-        "and strategy 'drop' copies nothing"
+        f"{about} cached keys ({share}) go cold: their {move} and strategy 'drop' copies nothing"
     ]
 
 

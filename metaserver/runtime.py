@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from cachemesh.core.errors import PoolNotFoundError
+from cachemesh.core.pool import PoolDocument
 from metaserver.clients import Clients
 from metaserver.config import Config
 from metaserver.counters import Counters
@@ -28,6 +29,7 @@ from metaserver.store.sqlite import SqliteStore
 from metaserver.sweep import Sweeper
 
 POLL = 0.25  # seconds between two looks for changes of other processes
+RESTART = 2.0  # seconds until a loop that a fault ended starts again
 HOUSEKEEPING = 10.0  # seconds between two notes of when tokens were used
 
 log = logging.getLogger("metaserver")
@@ -51,16 +53,42 @@ class Runtime:
 
     def start(self) -> None:
         """Start the loops that every process runs, and stand for leader."""
-        for loop in (self._look, self._housekeep, self._pass_on_statuses, self._stand):
-            self._spawn(loop)
+        self._spawn("changes", self._look)
+        self._spawn("housekeeping", self._housekeep)
+        self._spawn("status", self._pass_on_statuses)
+        threading.Thread(target=self._stand, name="leader", daemon=True).start()
 
     def stop(self) -> None:
         """End the loops, the streams, and every held watch."""
         self.stopping.set()
         self.hub.stop()
 
-    def _spawn(self, loop: Callable[[], object]) -> None:
-        threading.Thread(target=loop, name=loop.__name__, daemon=True).start()
+    def pools(self) -> Iterator[tuple[PoolDocument, dict[str, Any]]]:
+        """Every pool with its status; one that is deleted meanwhile is left out.
+
+        Raises:
+            StorageError: the store cannot be read.
+        """
+        for document in self.store.documents():
+            try:
+                status = self.monitor.status(document.pool)
+            except PoolNotFoundError:
+                continue
+            yield document, status
+
+    def _spawn(self, name: str, loop: Callable[[threading.Event], None]) -> None:
+        """Run a loop on a thread; should a fault end it, its traceback is printed and it starts
+        again a little later."""
+
+        def run() -> None:
+            try:
+                loop(self.stopping)
+            finally:
+                if not self.stopping.is_set():
+                    log.error("the %s loop broke off; it starts again in %g s", name, RESTART)
+                    threading.Timer(RESTART, self._spawn, (name, loop)).start()
+
+        threading.Thread(target=run, name=name, daemon=True).start()
 
     def _stand(self) -> None:
         self.leader.lead(self.stopping, self._lead)
@@ -69,15 +97,14 @@ class Runtime:
         log.info("this process leads: it monitors, sweeps and repairs")
         sweeper = Sweeper(self.store, self.config, self.clients, networks=self.networks)
         repair = Repair(self.store, self.config, networks=self.networks)
-        for part in (self.monitor, sweeper, repair):
-            threading.Thread(
-                target=part.run, args=(self.stopping,), name=type(part).__name__, daemon=True
-            ).start()
+        self._spawn("monitor", self.monitor.run)
+        self._spawn("sweep", sweeper.run)
+        self._spawn("repair", repair.run)
 
-    def _look(self) -> None:
+    def _look(self, stop: threading.Event) -> None:
         """Notice what other processes changed, and let them know what clients act on."""
         failing = False
-        while not self.stopping.wait(POLL):
+        while not stop.wait(POLL):
             try:
                 self.hub.refresh()
                 self.clients.publish()
@@ -87,18 +114,18 @@ class Runtime:
                     log.error("looking for changes: %s", error)
                 failing = True
 
-    def _housekeep(self) -> None:
-        while not self.stopping.wait(HOUSEKEEPING):
+    def _housekeep(self, stop: threading.Event) -> None:
+        while not stop.wait(HOUSEKEEPING):
             try:
                 self.tokens.flush()
                 self.clients.forget_dead()
             except StorageError as error:
                 log.error("housekeeping: %s", error)
 
-    def _pass_on_statuses(self) -> None:
+    def _pass_on_statuses(self, stop: threading.Event) -> None:
         """Each new status of a pool goes to the streams that show it."""
         last: dict[str, dict[str, Any]] = {}
-        while not self.stopping.wait(POLL):
+        while not stop.wait(POLL):
             try:
                 pools = self.hub.streamed(self.store.versions())
                 last = {pool: last.get(pool, {}) for pool in pools}
@@ -111,7 +138,7 @@ class Runtime:
                 continue
             except StorageError as error:
                 log.error("statuses: %s", error)
-                self.stopping.wait(self.config.status_interval)
+                stop.wait(self.config.status_interval)
 
 
 def build(config: Config) -> Runtime:
@@ -137,7 +164,7 @@ def build(config: Config) -> Runtime:
         config=config,
         store=store,
         networks=networks,
-        control=Control(store, config, networks, monitor, hub.refresh),
+        control=Control(store, config, networks, monitor, hub.nudge),
         tokens=Tokens(store),
         clients=clients,
         hub=hub,

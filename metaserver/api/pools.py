@@ -22,9 +22,9 @@ def list_pools(call: Call) -> Response:
             "version": document.version,
             "strategy": document.placement.strategy,
             "shards": len(document.placement.shards),
-            "health": call.runtime.monitor.status(document.pool)["health"],
+            "health": status["health"],
         }
-        for document in call.runtime.store.documents()
+        for document, status in call.runtime.pools()
     ]
     return json_reply({"pools": found})
 

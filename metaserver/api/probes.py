@@ -47,10 +47,9 @@ def metrics(call: Call) -> Response:
 
 
 def _pools(runtime: Runtime) -> Iterator[Measurement]:
-    for document in runtime.store.documents():
+    for document, status in runtime.pools():
         pool = document.pool
         labels = {"pool": pool}
-        status = runtime.monitor.status(pool)
         yield Measurement("cachemesh_pool_version", document.version, labels)
         yield Measurement("cachemesh_pool_shards", len(document.placement.shards), labels)
         yield Measurement("cachemesh_pool_clients", runtime.clients.count(pool), labels)

@@ -14,6 +14,7 @@ from metaserver.notify import Hub, Item
 from metaserver.problems import Problem
 from metaserver.runtime import Runtime
 
+MAX_STATS = 64 * 1024  # characters that a client may have the table keep
 IDLE = 15.0  # seconds of silence before a comment keeps a stream alive
 
 blueprint = Blueprint("watch", __name__)
@@ -24,8 +25,11 @@ def watch_pool(call: Call) -> Response:
     """Answer at once if there is a newer version; else hold the call until there is."""
     runtime, pool = call.runtime, call.pool
     client, version = call.body["client"], int(call.body["version"])
+    stats = call.body.get("stats")
+    if len(json.dumps(stats)) > MAX_STATS:
+        raise Problem("too-large", f"stats: over {MAX_STATS} characters", "send less")
     runtime.hub.snapshot(pool)  # an unknown pool gets no table of clients
-    runtime.clients.seen(pool, client, version, request.remote_addr or "", call.body.get("stats"))
+    runtime.clients.seen(pool, client, version, request.remote_addr or "", stats)
     try:
         newer = runtime.hub.wait_newer(pool, version, float(call.body.get("wait", 25)))
     finally:

@@ -29,7 +29,8 @@ class StatusSource(Protocol):
 
 @dataclass(frozen=True)
 class Control:
-    """The store, the settings and the live view; `changed` is called after every change."""
+    """The store, the settings and the live view; `changed`, which must not raise, is called after
+    every change."""
 
     store: Store
     config: Config
@@ -88,12 +89,7 @@ class Control:
         )
         if stored is None:
             self.state(before.pool, before.version)
-            raise Problem(
-                "sentinel-failed",
-                f"Registering the new shard of pool {before.pool!r} took too long, "
-                "and repair undid it",
-                "check the Sentinels and try again",
-            )
+            raise too_slow(before.pool)
         self.note(event, before.version, stored.version)
         return stored
 
@@ -139,6 +135,15 @@ class Change:
             "warnings": list(self.warnings),
             "document": None if self.after is None else self.after.to_dict(),
         }
+
+
+def too_slow(pool: str) -> Problem:
+    """502 for a registration that repair took for an abandoned one."""
+    return Problem(
+        "sentinel-failed",
+        f"Registering shards of pool {pool!r} took too long, and repair undid it",
+        "check the Sentinels and try again",
+    )
 
 
 def refuse_during_sweep(plan: Plan, state: PoolState) -> None:

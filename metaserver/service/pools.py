@@ -13,7 +13,7 @@ from metaserver.instances import InstanceReport
 from metaserver.planning import Plan, plan_create, plan_delete, plan_settings, quorum_of
 from metaserver.problems import Problem, version_conflict
 from metaserver.service import registration
-from metaserver.service.control import Change, Control, outline
+from metaserver.service.control import Change, Control, outline, too_slow
 from metaserver.service.registration import Candidate
 from metaserver.store import NewEvent, NewIntent
 
@@ -65,8 +65,10 @@ def create(control: Control, actor: str, new: NewPool, *, dry_run: bool = False)
         stored = control.store.create_document(
             after, event, masters={m.shard: m.master for m in monitored}, intents=result.intents
         )
-        if stored is None:
+        if stored is None and control.store.document(new.pool) is not None:
             raise _pool_exists(new.pool)
+        if stored is None:
+            raise too_slow(new.pool)
     control.note(event, stored.version - 1, stored.version)
     steps += [*result.steps, f"store pool {new.pool} at version {stored.version}"]
     return Change(

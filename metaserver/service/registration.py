@@ -152,8 +152,12 @@ def unregister(control: Control, intents: Sequence[Intent]) -> list[str]:
             warnings.append(
                 f"{late} did not take SENTINEL REMOVE {intent.shard}; it is repeated until it does"
             )
-        else:
+            continue
+        try:
             control.store.finish_intent(intent.id)
+        except StorageError as error:
+            # The Sentinels have forgotten it, and repair finds that there is nothing left to do.
+            log.warning("shard %s: left to repair: %s", intent.shard, error)
     return warnings
 
 
@@ -215,11 +219,8 @@ def _undo(control: Control, intents: Sequence[Intent]) -> None:
         except StorageError:
             # The change this intent belongs to is this one, and it has failed: it cannot happen.
             ours = True
-        try:
-            if ours:
-                unregister(control, [intent])
-        except StorageError as error:
-            log.warning("shard %s: noted for repair: %s", intent.shard, error)
+        if ours:
+            unregister(control, [intent])
 
 
 def _masters_in_use(

@@ -66,7 +66,7 @@ class Tokens:
         log.info("token.create %s by %s: role %s", name, actor, role)
         return token, text
 
-    def list(self) -> list[dict[str, object]]:
+    def listed(self) -> list[dict[str, object]]:
         """Every token as docs/api.md shows it, oldest first."""
         with self._lock:
             used = dict(self._used)
@@ -127,7 +127,7 @@ class Tokens:
             fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(fd, "w") as file:
                 file.write(text + "\n")
-            event = NewEvent("token.create", detail=f"create the first token, in {path}")
+            event = NewEvent("token.create", detail="create the first admin token")
             if self._store.add_token(FIRST_ADMIN, "admin", digest_of(text), event) is None:
                 return False
             draft.replace(path)

@@ -185,3 +185,8 @@ def test_a_thousand_watches_are_cheap(admin: Api) -> None:
     finally:
         for connection in connections:
             connection.close()
+
+
+def test_stats_that_are_too_large(admin: Api) -> None:
+    body = {**watch("big", 0), "stats": {"much": "x" * 70_000}}
+    assert admin("POST", "/v1/pools/cache/watch", body).problem == "too-large"
