@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from cachemesh.core.commands import FIRST_KEY
 from cachemesh.core.names import Address
 from cachemesh.core.pool import PoolDocument
 from cachemesh.core.routing import Routes
@@ -41,6 +42,7 @@ class MeshBase(Generic[N]):
     _url: MeshUrl
     _routes: Routes[N] | None
     _follower: Follower
+    response_callbacks: Any  # redis-py's, which folds case at every look-up
 
     def _follow(self, url: MeshUrl) -> None:
         """Called once by the constructor."""
@@ -57,6 +59,13 @@ class MeshBase(Generic[N]):
 
     def _make_node(self, shard: str) -> N:
         raise NotImplementedError
+
+    def callback_of(self, name: Any) -> Any:
+        """The response callback of a command as it was called; None without one."""
+        callbacks = self.response_callbacks
+        if name.__class__ is str and name in FIRST_KEY:  # in capitals, as the keys are
+            return dict.get(callbacks, name)
+        return callbacks.get(name)
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:

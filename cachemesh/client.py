@@ -11,12 +11,13 @@ from cachemesh.base import MeshBase
 from cachemesh.core.blocking import block_seconds
 from cachemesh.core.commands import FIRST_KEY
 from cachemesh.core.errors import UnsupportedCommandError
-from cachemesh.core.hashing import key_bytes
+from cachemesh.core.hashing import SHORT_KEY, key_bytes
 from cachemesh.core.plan import plan
 from cachemesh.core.routing import Routes
 from cachemesh.core.topology import Topology
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.pipeline import Pipeline
+from cachemesh.pipelining import for_callback
 from cachemesh.pubsub import PubSub
 from cachemesh.transport import adapter
 from cachemesh.transport.sync import Node, gather
@@ -92,11 +93,12 @@ class CacheMesh(MeshBase[Node], redis.Redis):
         if routes is None:
             routes = self._loaded_routes()
         name = args[0] if args else ""
-        decode = not (options and options.pop(NEVER_DECODE, False))
+        decode = NEVER_DECODE not in options
         try:
             if len(args) > 1 and name in FIRST_KEY:
                 key = args[1]
-                node = routes.find(key if type(key) is bytes else key_bytes(key))
+                short = type(key) is str and len(key) < SHORT_KEY
+                node = routes.find(key.encode() if short else key_bytes(key))
                 reply = node.execute(args, FIRST_KEY[name], decode)
             else:
                 reply = self._execute_planned(args, routes, decode)
@@ -104,12 +106,8 @@ class CacheMesh(MeshBase[Node], redis.Redis):
             if EMPTY_RESPONSE in options:
                 return options[EMPTY_RESPONSE]
             raise
-        if options:
-            options.pop(EMPTY_RESPONSE, None)
-            options.pop("keys", None)
-        callbacks: Any = self.response_callbacks  # untyped in redis-py
-        callback = callbacks.get(name)
-        return reply if callback is None else callback(reply, **options)
+        callback = self.callback_of(name)
+        return reply if callback is None else callback(reply, **for_callback(options))
 
     def _execute_planned(self, args: tuple[Any, ...], routes: Routes[Node], decode: bool) -> Any:
         planned = plan(args, routes.placement, key_bytes)

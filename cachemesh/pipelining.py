@@ -129,7 +129,7 @@ def finished(replies: Sequence[Any], stack: Stack, callbacks: Any, annotate: Any
             refused = isinstance(reply, redis.ResponseError)
             results.append(options.get(EMPTY_RESPONSE, reply) if refused else reply)
         elif callback is not None:
-            results.append(callback(reply, **_for_callback(options)))
+            results.append(callback(reply, **for_callback(options)))
         else:
             results.append(reply)
     return results
@@ -144,5 +144,6 @@ def raise_first(results: Sequence[Any], stack: Stack, annotate: Any) -> None:
             raise result
 
 
-def _for_callback(options: Mapping[str, Any]) -> dict[str, Any]:
+def for_callback(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a call that its response callback takes."""
     return {n: v for n, v in options.items() if n not in (NEVER_DECODE, EMPTY_RESPONSE, "keys")}

@@ -15,12 +15,13 @@ from cachemesh.base import MeshBase
 from cachemesh.core.blocking import block_seconds
 from cachemesh.core.commands import FIRST_KEY
 from cachemesh.core.errors import ConfigurationError, UnsupportedCommandError
-from cachemesh.core.hashing import key_bytes
+from cachemesh.core.hashing import SHORT_KEY, key_bytes
 from cachemesh.core.names import Address
 from cachemesh.core.plan import plan
 from cachemesh.core.routing import Routes
 from cachemesh.core.topology import Topology
 from cachemesh.discovery.url import MeshUrl, parse_url
+from cachemesh.pipelining import for_callback
 from cachemesh.transport.aio import Node
 
 
@@ -90,11 +91,12 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         if routes is None or self._loop is not asyncio.get_running_loop():
             routes = await self.routes()
         name = args[0] if args else ""
-        decode = not (options and options.pop(NEVER_DECODE, False))
+        decode = NEVER_DECODE not in options
         try:
             if len(args) > 1 and name in FIRST_KEY:
                 key = args[1]
-                node = routes.find(key if type(key) is bytes else key_bytes(key))
+                short = type(key) is str and len(key) < SHORT_KEY
+                node = routes.find(key.encode() if short else key_bytes(key))
                 reply = await node.execute(args, FIRST_KEY[name], decode)
             else:
                 reply = await self._execute_planned(args, routes, decode)
@@ -102,14 +104,10 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
             if EMPTY_RESPONSE in options:
                 return options[EMPTY_RESPONSE]
             raise
-        if options:
-            options.pop(EMPTY_RESPONSE, None)
-            options.pop("keys", None)
-        callbacks: Any = self.response_callbacks  # untyped in redis-py
-        callback = callbacks.get(name)
+        callback = self.callback_of(name)
         if callback is None:
             return reply
-        result = callback(reply, **options)
+        result = callback(reply, **for_callback(options))
         return await result if asyncio.iscoroutine(result) else result
 
     async def _execute_planned(

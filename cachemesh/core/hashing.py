@@ -12,6 +12,9 @@ SLOT_COUNT = 16_384
 MAX_KEY_BYTES = 512 * 1024 * 1024
 """Longest string Redis takes (its default ``proto-max-bulk-len``)."""
 
+SHORT_KEY = 65_536
+"""A str of fewer characters surely is no key that is too long."""
+
 
 def key_bytes(key: object, encoding: str = "utf-8", errors: str = "strict") -> bytes:
     """A key as the bytes that go over the wire, by redis-py's encoding rules.

@@ -24,23 +24,23 @@ from cachemesh.transport import adapter
 from cachemesh.transport.adapter import MORE
 from cachemesh.transport.pools import ShardPool, nobody_knows, not_serving
 
-_READ_SIZE = 65_536
+READ_SIZE = 65_536
 _TRUSTED_SECONDS = 1.0  # a link idle for longer is looked at before it is used
-_PUSH: tuple[type, ...] = (
-    (hiredis.PushNotification,) if hasattr(hiredis, "PushNotification") else ()
-)
+_PUSH: type = getattr(hiredis, "PushNotification", type(MORE))  # from hiredis 3.0 on
 
 
 class Link:
     """One connection. Not for two threads at once."""
 
-    __slots__ = ("_connection", "_gets", "_reader", "_recv", "_send", "address", "used_at")
+    __slots__ = ("_connection", "_reader", "address", "feed", "gets", "recv", "send", "used_at")
 
     def __init__(self, connection: Any, address: Address, reader: hiredis.Reader) -> None:
         sock = adapter.socket_of(connection)
         self._connection = connection
-        self._send, self._recv = sock.sendall, sock.recv
-        self._reader, self._gets = reader, reader.gets
+        self._reader = reader
+        # The four calls of an exchange, looked up once: it is made of little else.
+        self.send, self.recv = sock.sendall, sock.recv
+        self.feed, self.gets = reader.feed, reader.gets
         self.address = address
         self.used_at = 0.0
 
@@ -54,14 +54,6 @@ class Link:
         """Whether the server has closed it, or sent what nobody asked for."""
         return adapter.has_input(adapter.socket_of(self._connection))
 
-    def send(self, payload: bytes) -> None:
-        """Write packed commands.
-
-        Raises:
-            OSError: the connection broke, or the write did not finish in time.
-        """
-        self._send(payload)
-
     def read(self, decode: bool = True) -> Any:
         """The next reply; an error reply is returned, not raised.
 
@@ -69,14 +61,14 @@ class Link:
             OSError: the connection broke or was closed, or no reply came in time.
             redis.InvalidResponse: what came is not RESP.
         """
-        reply = self._gets(decode)
-        while reply is MORE or isinstance(reply, _PUSH):
+        reply = self.gets(decode)
+        while reply is MORE or reply.__class__ is _PUSH:
             if reply is MORE:
-                data = self._recv(_READ_SIZE)
+                data = self.recv(READ_SIZE)
                 if not data:
                     raise ConnectionResetError("Connection closed by server")
-                self._reader.feed(data)
-            reply = self._gets(decode)
+                self.feed(data)
+            reply = self.gets(decode)
         return reply
 
     def close(self) -> None:
@@ -167,7 +159,12 @@ class Node:
             link = self._take()
             try:
                 link.send(payload)
-                reply = link.read(decode)
+                data = link.recv(READ_SIZE)
+                if data:
+                    link.feed(data)
+                reply = link.gets(decode)
+                if reply is MORE or reply.__class__ is _PUSH:
+                    reply = link.read(decode)
             except (OSError, redis.RedisError, UnicodeDecodeError) as error:
                 link.close()
                 if isinstance(error, UnicodeDecodeError):
