@@ -147,10 +147,14 @@ class CacheMesh(MeshBase[Node], redis.Redis):
 
     def close(self) -> None:
         """Close all connections and stop following the pool. A later command starts again."""
-        follower = getattr(self, "_follower", None)
-        if follower is None:
-            return  # the constructor failed
-        follower.close()
+        self._close(leave=True)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_follower"):  # else the constructor failed
+            self._close(leave=False)
+
+    def _close(self, leave: bool) -> None:
+        self._follower.close(leave)
         routes, self._routes = self._routes, None
         if routes is not None:
             for node in routes.nodes.values():

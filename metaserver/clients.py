@@ -66,6 +66,7 @@ class Clients:
         self._lock = threading.Lock()
         self._pools: dict[str, dict[str, Client]] = {}
         self._published: Mapping[str, int] | None = None
+        self._left: dict[tuple[str, str], float] = {}
         self._gone: dict[str, float] = {}  # owner that died -> when that was noticed
 
     def seen(
@@ -78,6 +79,8 @@ class Clients:
     ) -> None:
         """A watch call came in: it acknowledges `version` and renews the lease."""
         with self._lock:
+            if (pool, client) in self._left:
+                return
             table = self._pools.setdefault(pool, {})
             old = table.pop(client, None)
             if old is None and len(table) >= _PER_POOL:
@@ -101,6 +104,17 @@ class Clients:
                 table[client] = replace(
                     old, held=max(0, old.held - 1), heard=self._clock(), seen=time.time()
                 )
+
+    def left(self, pool: str, client: str) -> None:
+        """It said that it follows the pool no more; its lease ends here.
+
+        A watch call of it that is still under way does not bring it back.
+        """
+        with self._lock:
+            self._pools.get(pool, {}).pop(client, None)
+            horizon = self._clock() - self.lease
+            self._left = {name: at for name, at in self._left.items() if at > horizon}
+            self._left[pool, client] = self._clock()
 
     def live(self, pool: str) -> list[Client]:
         """The clients of a pool whose lease has not run out, the longest known first."""

@@ -64,7 +64,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._abandon_links()
-            self._follower.close()
+            self._follower.close(leave=False)
             self._loop = loop
         return await loop.run_in_executor(None, self._follower.topology)
 
@@ -161,8 +161,9 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close all connections and stop following the pool. A later command starts again."""
-        self._follower.close()
-        if self._loop is not asyncio.get_running_loop():
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._follower.close)
+        if self._loop is not loop:
             self._abandon_links()
         routes, self._routes = self._routes, None
         if routes is not None:
@@ -183,4 +184,4 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
     def __del__(self, *_: Any) -> None:
         follower = getattr(self, "_follower", None)
         if follower is not None:
-            follower.close()
+            follower.close(leave=False)

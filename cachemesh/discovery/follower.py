@@ -67,12 +67,18 @@ class Follower:
         topology = self._topology
         return topology if topology is not None else self._start()
 
-    def close(self) -> None:
-        """Stop following. A later `topology` starts again."""
+    def close(self, leave: bool = True) -> None:
+        """Stop following. A later `topology` starts again.
+
+        Args:
+            leave: tell the source, which may take half a second.
+        """
         self._stop.set()
         with self._lock:
             self._stop = threading.Event()
-            self._topology = None
+            topology, self._topology = self._topology, None
+        if leave and topology is not None:
+            self._source.leave()
 
     def look_again(self, shard: str, seen: Address | None) -> Address | None:
         """Ask Sentinel for one master now, because the one ``seen`` did not serve.

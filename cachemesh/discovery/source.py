@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -9,8 +10,10 @@ import time
 import uuid
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import quote
 
 from cachemesh.core.errors import (
+    CacheMeshError,
     InvalidDocumentError,
     MetaserverError,
     PoolNotFoundError,
@@ -20,7 +23,10 @@ from cachemesh.core.pool import PoolDocument
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.discovery.sentinel import Sentinels
 
+logger = logging.getLogger("cachemesh.discovery")
+
 WATCH_SECONDS = 25.0
+_LEAVE_SECONDS = 0.5  # closing a client shall not take long
 _LOOK_STEP = 1.0
 
 
@@ -39,8 +45,11 @@ class Source(Protocol):
     def wait(self, version: int, stop: threading.Event) -> PoolDocument | None:
         """Hold until the document is above ``version``; None if it is not within a while.
 
-        Returns soon after ``stop`` is set. Errors as `load`.
+        Returns soon after ``stop`` is set, or is left behind then. Errors as `load`.
         """
+
+    def leave(self) -> None:
+        """Say that this process follows no more. Never fails."""
 
 
 class MetaserverSource:
@@ -52,9 +61,11 @@ class MetaserverSource:
     def __init__(self, client: MetaserverClient, pool: str) -> None:
         self._client = client
         self._pool = pool
-        self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._name = ""
 
     def load(self) -> PoolDocument:
+        # A new name each time: a client that has left is not let in again under its old one.
+        self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         try:
             return PoolDocument.from_dict(self._client.request("GET", f"/v1/pools/{self._pool}"))
         except MetaserverError as error:
@@ -70,6 +81,13 @@ class MetaserverSource:
             raise self._translated(error) from error
         document = reply.get("document") if isinstance(reply, dict) else None
         return None if document is None else PoolDocument.from_dict(document)
+
+    def leave(self) -> None:
+        path = f"/v1/pools/{self._pool}/clients/{quote(self._name, safe='')}"
+        try:
+            self._client.request("DELETE", path, timeout=_LEAVE_SECONDS)
+        except CacheMeshError as error:
+            logger.debug("the metaserver will notice by the lease: %s", error)
 
     def _translated(self, error: MetaserverError) -> Exception:
         if error.code == "pool-not-found":
@@ -104,6 +122,9 @@ class FileSource:
                     return document
                 seen = self._stamp()
         return None
+
+    def leave(self) -> None:
+        return
 
     def _stamp(self) -> tuple[int, int, int] | None:
         try:
@@ -153,3 +174,6 @@ class SentinelSource:
             if document.version > version:
                 return document
         return None
+
+    def leave(self) -> None:
+        return

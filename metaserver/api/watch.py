@@ -40,6 +40,13 @@ def watch_pool(call: Call) -> Response:
     return raw_reply(f'{{"changed": {changed}, "document": {document}, "lease": {lease}}}')
 
 
+@operation(blueprint, "leavePool")
+def leave_pool(call: Call) -> Response:
+    """The client counts as live no more; nobody waits for it to acknowledge."""
+    call.runtime.clients.left(call.pool, call.path["client"])
+    return Response(status=204)
+
+
 @operation(blueprint, "listEvents")
 def list_events(call: Call) -> Response:
     """The audit log."""

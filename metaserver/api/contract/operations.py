@@ -74,6 +74,14 @@ OPERATIONS: tuple[Operation, ...] = (
         "Watch",
         "WatchRequest",
     ),
+    Operation(
+        "leavePool",
+        "read",
+        "DELETE",
+        f"{_POOL}/clients/{{client}}",
+        "A client says that it follows the pool no more",
+        status=204,
+    ),
     Operation("listShards", "read", "GET", f"{_POOL}/shards", "The shards of a pool", "Shards"),
     Operation(
         "addShard",
@@ -151,5 +159,6 @@ BY_ID: dict[str, Operation] = {operation.id: operation for operation in OPERATIO
 PATH_PARAMETERS: dict[str, dict[str, Any]] = {
     "pool": NAME,
     "shard": NAME,
+    "client": text("a client's name, as in its watch calls"),
     "token": text("a token's id"),
 }
