@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from cachemesh.core.placement import Move, Moves, Shard, SlotsPlacement, moves
+from cachemesh.core.errors import InvalidDocumentError
+from cachemesh.core.placement import (
+    JedisPlacement,
+    Move,
+    Moves,
+    Placement,
+    Shard,
+    SlotsPlacement,
+    moves,
+)
 from cachemesh.core.pool import PoolDocument
 from cachemesh.core.settings import check_settings
 from metaserver.problems import Problem, shard_not_found
@@ -68,8 +77,10 @@ def plan_create(
     *,
     quorum: int | None = None,
     settings: Mapping[str, Any] | None = None,
+    placement: Mapping[str, Any] | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> Plan:
-    """A new pool, with its slots dealt evenly by weight.
+    """A new pool; see `new_placement` for what decides where its keys go.
 
     Raises:
         InvalidDocumentError: a name, weight, setting, or a shard given twice.
@@ -86,13 +97,44 @@ def plan_create(
     document = PoolDocument(
         pool=pool,
         version=1,
-        placement=SlotsPlacement.even(shards),
+        placement=new_placement(shards, placement or {}, labels or {}),
         sentinels=tuple(sentinels),
         settings=check_settings(settings or {}),
         extra={"quorum": majority(sentinels) if quorum is None else quorum},
     )
     names = ", ".join(shard.name for shard in shards)
-    return Plan(f"create pool {pool} with {_count(len(shards), 'shard')}: {names}", None, document)
+    strategy = document.placement.strategy
+    by = "" if strategy == SlotsPlacement.strategy else f" by {strategy}"
+    count = _count(len(shards), "shard")
+    return Plan(f"create pool {pool}{by} with {count}: {names}", None, document)
+
+
+def new_placement(
+    shards: Sequence[Shard], fields: Mapping[str, Any], labels: Mapping[str, str]
+) -> Placement:
+    """The placement of a new pool: slots dealt evenly by weight, unless another is asked for.
+
+    Args:
+        shards: in document order.
+        fields: of the placement's document: strategy, hash, hash_tag, named.
+        labels: shard name -> what the hash knows it by, where that is not its name.
+
+    Raises:
+        InvalidDocumentError: a field that the strategy does not have, or a value it does not take.
+    """
+    strategy = fields.get("strategy", SlotsPlacement.strategy)
+    if "named" in fields and strategy != JedisPlacement.strategy:
+        raise InvalidDocumentError(f"named is of strategy 'jedis' alone, not of {strategy!r}")
+    if strategy == SlotsPlacement.strategy:
+        if labels:
+            raise InvalidDocumentError("label has no meaning with strategy 'slots'; leave it out")
+        return Placement.from_dict({**SlotsPlacement.even(shards).to_dict(), **fields})
+    entries = [
+        {"name": shard.name, "weight": shard.weight}
+        | ({"label": labels[shard.name]} if shard.name in labels else {})
+        for shard in shards
+    ]
+    return Placement.from_dict({**fields, "shards": entries})
 
 
 def plan_add(document: PoolDocument, shard: Shard, master: str) -> Plan:

@@ -12,6 +12,8 @@ from metaserver.service.pools import NewPool
 
 blueprint = Blueprint("pools", __name__)
 
+PLACEMENT_FIELDS = ("strategy", "hash", "hash_tag", "named")
+
 
 @operation(blueprint, "listPools")
 def list_pools(call: Call) -> Response:
@@ -45,6 +47,8 @@ def create_pool(call: Call) -> Response:
         quorum=body.get("quorum"),
         settings=body.get("settings", {}),
         allow_nonempty=body.get("allow_nonempty", False),
+        placement={name: body[name] for name in PLACEMENT_FIELDS if name in body},
+        labels={shard["name"]: shard["label"] for shard in shards if "label" in shard},
     )
     change = pools.create(call.runtime.control, call.actor, new, dry_run=body.get("dry_run", False))
     return json_reply(change.to_dict(), 200 if change.dry_run else 201)

@@ -20,7 +20,10 @@ from metaserver.store import NewEvent, NewIntent
 
 @dataclass(frozen=True)
 class NewPool:
-    """What a pool is created from; `masters` by shard name ("host:port")."""
+    """What a pool is created from; `masters` by shard name ("host:port").
+
+    `placement` and `labels` are those of `planning.new_placement`.
+    """
 
     pool: str
     sentinels: Sequence[str]
@@ -29,6 +32,8 @@ class NewPool:
     quorum: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     allow_nonempty: bool = False
+    placement: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def create(control: Control, actor: str, new: NewPool, *, dry_run: bool = False) -> Change:
@@ -39,7 +44,13 @@ def create(control: Control, actor: str, new: NewPool, *, dry_run: bool = False)
     """
     check_name("pool", new.pool)
     plan = plan_create(
-        new.pool, new.sentinels, new.shards, quorum=new.quorum, settings=new.settings
+        new.pool,
+        new.sentinels,
+        new.shards,
+        quorum=new.quorum,
+        settings=new.settings,
+        placement=new.placement,
+        labels=new.labels,
     )
     if control.store.document(new.pool) is not None:
         raise _pool_exists(new.pool)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cachemesh.core.errors import InvalidDocumentError
-from cachemesh.core.placement import Shard, SlotsPlacement
+from cachemesh.core.placement import Shard, SlotsPlacement, moves
 from cachemesh.core.pool import PoolDocument
 from metaserver.planning import (
     Plan,
@@ -52,6 +52,54 @@ def test_a_new_pool_deals_slots_by_weight() -> None:
     assert plan.moves.slots == 0
     assert plan.after is not None
     assert quorum_of(plan.after) == 2
+
+
+def test_a_new_pool_may_place_keys_as_another_program_does() -> None:
+    fields = {"strategy": "ketama", "hash": "murmur", "hash_tag": "{}"}
+    shards = [Shard("a"), Shard("b", 3)]
+    plan = plan_create("cache", SENTINELS, shards, placement=fields, labels={"a": "10.0.0.1:6379"})
+    assert plan.summary == "create pool cache by ketama with 2 shards: a, b"
+    assert plan.after is not None
+    assert plan.after.placement.to_dict() == {
+        **fields,
+        "shards": [
+            {"name": "a", "weight": 1, "label": "10.0.0.1:6379"},
+            {"name": "b", "weight": 3},
+        ],
+    }
+    grown = plan_add(plan.after, Shard("c"), "10.0.0.9:6379")
+    assert grown.losers == ("a", "b")
+    assert grown.moves.slots == 0
+    assert keys_moved(grown, {"a": 1000, "b": 3000}) == pytest.approx(1000, abs=500)
+    assert keys_moved(grown, {"a": None, "b": 3000}) is None
+    assert "their shard changes" in what_is_lost(grown, {"a": 1000, "b": 3000})[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "labels", "message"),
+    [
+        ({"strategy": "slots", "hash": "md5"}, {}, "placement.hash"),
+        ({"strategy": "slots"}, {"a": "x"}, "label has no meaning"),
+        ({"named": False}, {}, "named is of strategy 'jedis'"),
+        ({"strategy": "modula", "named": False}, {}, "named is of strategy 'jedis'"),
+        ({"strategy": "jedis", "named": False}, {"a": "x"}, "placement.named is false"),
+        ({"strategy": "jedis", "hash": "crc16"}, {}, "placement.hash"),
+    ],
+)
+def test_a_new_pool_checks_its_placement(
+    fields: dict[str, Any], labels: dict[str, str], message: str
+) -> None:
+    with pytest.raises(InvalidDocumentError, match=message):
+        plan_create("cache", SENTINELS, [Shard("a")], placement=fields, labels=labels)
+
+
+def test_after_sampled_moves_every_shard_counts_as_losing_and_gaining() -> None:
+    before = pool(Shard("a"), Shard("b"))
+    after = plan_create("cache", SENTINELS, [Shard("a")], placement={"strategy": "jedis"}).after
+    assert after is not None
+    plan = Plan("take over", before, after, moves(before.placement, after.placement))
+    assert plan.losers == ("a", "b")
+    assert plan.gainers == ("a",)
 
 
 @pytest.mark.parametrize(

@@ -66,11 +66,11 @@ class JedisPlacement(RingPlacement):
 
     def build(self) -> Ring:
         weights = tuple(shard.weight for shard in self.shards)
-        return _ring(self.labels if self.named else (), weights, self.hash)
+        return ring_of(self.labels if self.named else (), weights, self.hash)
 
 
 @lru_cache(maxsize=8)
-def _ring(labels: tuple[str, ...], weights: tuple[int, ...], hash_name: str) -> Ring:
+def ring_of(labels: tuple[str, ...], weights: tuple[int, ...], hash_name: str) -> Ring:
     """The ring of the labels, or of places without; where points coincide the last shard has it."""
     function, span = hashes.JEDIS[hash_name].function, hashes.JEDIS[hash_name].span
     owner_of: dict[int, int] = {}

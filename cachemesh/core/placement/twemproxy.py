@@ -55,11 +55,11 @@ class KetamaPlacement(TwemproxyPlacement, RingPlacement):
     def build(self) -> Ring:
         order = self.server_order()
         servers = tuple((self.labels[i], self.shards[i].weight) for i in order)
-        return _ring(servers, tuple(order), self.span)
+        return ring_of(servers, tuple(order), self.span)
 
 
 @lru_cache(maxsize=8)
-def _ring(servers: tuple[tuple[str, int], ...], order: tuple[int, ...], span: int) -> Ring:
+def ring_of(servers: tuple[tuple[str, int], ...], order: tuple[int, ...], span: int) -> Ring:
     """The continuum of labels and weights; where points coincide the first server has it."""
     owner_of: dict[int, int] = {}
     total = sum(weight for _, weight in servers)

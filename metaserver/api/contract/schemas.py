@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from cachemesh.core.names import NAME_PATTERN
-from cachemesh.core.placement import MAX_WEIGHT
+from cachemesh.core.placement import MAX_WEIGHT, Placement
 from cachemesh.core.settings import SETTINGS
 
 Schema = dict[str, Any]
@@ -66,6 +66,7 @@ def reply(**properties: Schema) -> Schema:
 NAME = text(NAME_IN_WORDS, pattern=NAME_PATTERN)
 ADDRESS = text("host:port, or [ipv6]:port", minLength=3, maxLength=300)
 WEIGHT = number("share of the slots", minimum=1, maximum=MAX_WEIGHT, default=1)
+LABEL = text("what the strategy hashes in place of the name", minLength=1, maxLength=79)
 VERSION = number("the change is refused unless the pool is at this version", minimum=1)
 DRY_RUN = flag("say what would happen, and change nothing")
 ALLOW_NONEMPTY = flag("take an instance that holds keys already")
@@ -90,12 +91,20 @@ _REQUESTS: dict[str, Schema] = {
         pool=NAME,
         sentinels=array(ADDRESS, minItems=1, maxItems=32, uniqueItems=True),
         shards=array(
-            request(("name", "master"), name=NAME, master=ADDRESS, weight=WEIGHT),
+            request(("name", "master"), name=NAME, master=ADDRESS, weight=WEIGHT, label=LABEL),
             minItems=1,
             maxItems=1024,
         ),
         quorum=number("how many Sentinels must agree that a master is down", minimum=1),
         settings={"type": "object", "description": "live configuration, see SettingsRequest"},
+        strategy=text(
+            "how keys find their shard, see docs/placement.md",
+            enum=sorted(Placement.strategies),
+            default="slots",
+        ),
+        hash=text("the strategy's hash function; its default unless given"),
+        hash_tag=nullable(text("the two characters round the part of a key that is hashed")),
+        named={"type": "boolean", "description": "strategy jedis: whether its shards have names"},
         allow_nonempty=ALLOW_NONEMPTY,
         dry_run=DRY_RUN,
     ),
@@ -187,7 +196,7 @@ _POOL: dict[str, Schema] = {
     "Shard": reply(
         name=NAME,
         weight={"type": ["integer", "null"]},
-        slots=COUNT,
+        slots=nullable(COUNT),
         share=RATIO,
         state={"enum": ["up", "degraded", "down", "draining"]},
         reason={"type": ["string", "null"]},
