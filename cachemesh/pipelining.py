@@ -12,9 +12,8 @@ from redis.exceptions import ExecAbortError
 
 from cachemesh.core.batch import Batch, plan_batch
 from cachemesh.core.errors import CrossShardError, ShardUnavailableError
-from cachemesh.core.hashing import key_bytes
 from cachemesh.core.placement import Placement
-from cachemesh.core.plan import plan
+from cachemesh.core.plan import shards_in_transaction
 from cachemesh.transport.adapter import pack
 
 Stack = Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]]
@@ -60,11 +59,7 @@ def spread(stack: Stack, placement: Placement, atomic: bool) -> Parts:
         CrossShardError, UnsupportedCommandError, InvalidKeyError: as `plan_batch`.
     """
     batch = plan_batch([args for args, _ in stack], placement)
-    raw = {at for at, (_, options) in enumerate(stack) if NEVER_DECODE in options}
-    decode = {shard: [True] * len(part) for shard, part in batch.parts.items()}
-    for at in raw:
-        for shard, place in batch.homes[at]:
-            decode[shard][place] = False
+    decode = batch.spread([NEVER_DECODE not in options for _, options in stack])
     parts = []
     for shard, commands in batch.parts.items():
         flags = decode[shard]
@@ -95,9 +90,8 @@ def one_shard(commands: Sequence[tuple[Any, ...]], placement: Placement, home: s
     """
     shards: dict[str, Any] = {} if home is None else {home: "WATCH"}
     for args in commands:
-        if args[0] not in ("UNWATCH", "DISCARD"):
-            for request in plan(args, placement, key_bytes).requests:
-                shards.setdefault(request.shard, args[0])
+        for shard in shards_in_transaction(args, placement):
+            shards.setdefault(shard, args[0])
     if len(shards) > 1:
         (first, one), (second, other) = list(shards.items())[:2]
         raise CrossShardError(

@@ -6,15 +6,29 @@ GET a, MGET b c, INCR d  --plan_batch-->  cache-0: GET a, MGET c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
-from cachemesh.core.commands import FIRST_KEY
-from cachemesh.core.hashing import key_bytes
+from redis.exceptions import InvalidResponse, RedisError
+
+from cachemesh.core.commands import FIRST_KEY, Args
+from cachemesh.core.hashing import SHORT_KEY, key_bytes
+from cachemesh.core.merge import Reply
 from cachemesh.core.placement import Placement
-from cachemesh.core.plan import Args, Reply, plan
+from cachemesh.core.plan import plan
+from cachemesh.core.registry import KNOWN, Registry
+from cachemesh.core.scan import MasterOf
+from cachemesh.core.split import Plan, only
 
-Merge = Callable[[Sequence[Reply]], Reply]
+Plans: TypeAlias = "Mapping[int, Plan]"
+"""Position of a command -> its plan."""
+
+_NO_PLANS: Plans = {}
+
+
+def _nobody(_: str) -> None:
+    return None
 
 
 @dataclass
@@ -23,55 +37,93 @@ class Batch:
 
     Attributes:
         parts: shard name -> what to send to it, in order.
-        split: position of a command that goes to several shards -> how to merge its replies.
-        homes: per command the (shard, place in that shard's part) of each of its requests.
+        homes: per command the shard it goes to; of one in ``plans`` the first of them.
+        plans: position of a command whose replies need work -> its plan.
     """
 
     parts: dict[str, list[Args]] = field(default_factory=dict)
-    split: dict[int, Merge] = field(default_factory=dict)
-    homes: list[tuple[tuple[str, int], ...]] = field(default_factory=list)
+    homes: list[str] = field(default_factory=list)
+    plans: dict[int, Plan] = field(default_factory=dict)
+
+    def spread(self, items: Iterable[Any]) -> dict[str, list[Any]]:
+        """Something said of each command, as said of each of ``parts``."""
+        result: dict[str, list[Any]] = {shard: [] for shard in self.parts}
+        for at, (item, home) in enumerate(zip(items, self.homes, strict=True)):
+            if at in self.plans:
+                for request in self.plans[at].requests:
+                    result[request.shard].append(item)
+            else:
+                result[home].append(item)
+        return result
 
     def merge(self, replies: Mapping[str, Sequence[Reply]]) -> list[Reply]:
-        """Per command its reply, or the first error among the replies of its shards."""
-        merged = [replies[shard][place] for ((shard, place), *_) in self.homes]
-        for at, merge in self.split.items():
-            found = [replies[shard][place] for shard, place in self.homes[at]]
-            failed = next((reply for reply in found if isinstance(reply, Exception)), None)
-            merged[at] = merge(found) if failed is None else failed
-        return merged
+        """Per command its reply, or the first error among the replies of its shards.
+
+        Raises:
+            redis.InvalidResponse: a shard gave more or fewer replies than it got commands.
+        """
+        for shard, part in self.parts.items():
+            if len(replies[shard]) != len(part):
+                raise InvalidResponse(
+                    f"Shard {shard!r} gave {len(replies[shard])} replies to {len(part)} commands"
+                )
+        following = {shard: iter(replies[shard]) for shard in self.parts}
+        if not self.plans:
+            return list(map(next, map(following.__getitem__, self.homes)))
+        return [
+            _merged(self.plans[at], following) if at in self.plans else next(following[home])
+            for at, home in enumerate(self.homes)
+        ]
 
 
-def plan_batch(commands: Sequence[Args], placement: Placement) -> Batch:
+def _merged(planned: Plan, following: Mapping[str, Iterator[Reply]]) -> Reply:
+    found = [next(following[request.shard]) for request in planned.requests]
+    if not planned.takes_errors:
+        for reply in found:
+            if isinstance(reply, Exception):
+                return reply
+    try:
+        return planned.merge(found)
+    except RedisError as error:
+        return error
+
+
+def plan_batch(
+    commands: Sequence[Args],
+    placement: Placement,
+    registry: Registry = KNOWN,
+    plans: Plans = _NO_PLANS,
+    master_of: MasterOf = _nobody,
+) -> Batch:
     """Where the commands of a pipeline go.
 
+    Args:
+        plans: position of a command -> its plan, for those that are planned already.
+
     Raises:
-        CrossShardError, UnsupportedCommandError, InvalidKeyError: as `cachemesh.core.plan.plan`;
-            nothing of the pipeline is to be sent then.
+        CrossShardError, UnsupportedCommandError, InvalidKeyError, UnknownCommand: as
+            `cachemesh.core.plan.plan`; nothing of the pipeline is to be sent then.
     """
     batch = Batch()
     parts, homes, owner = batch.parts, batch.homes, placement.owner
     for args in commands:
         if len(args) > 1 and args[0] in FIRST_KEY:
             key = args[1]
-            shard = owner(key if type(key) is bytes else key_bytes(key))
-            part = parts.get(shard)
-            if part is None:
-                part = parts[shard] = []
-            homes.append(((shard, len(part)),))
-            part.append(args)
+            if type(key) is str and len(key) < SHORT_KEY:
+                shard = owner(key.encode())
+            else:
+                shard = owner(key_bytes(key))
+            homes.append(shard)
+            if shard in parts:
+                parts[shard].append(args)
+            else:
+                parts[shard] = [args]
             continue
-        planned = plan(args, placement, key_bytes)
-        places = []
+        at = len(homes)
+        planned = plans.get(at) or plan(args, placement, key_bytes, registry, master_of)
         for request in planned.requests:
-            part = parts.setdefault(request.shard, [])
-            places.append((request.shard, len(part)))
-            part.append(request.args)
-        if len(places) > 1:
-            batch.split[len(homes)] = planned.merge
-        homes.append(tuple(places))
+            parts.setdefault(request.shard, []).append(request.args)
+        if planned.merge is not only or len(planned.requests) > 1:
+            batch.plans[at] = planned
+        homes.append(planned.requests[0].shard)
     return batch
-
-
-def is_repeatable(commands: Sequence[Args]) -> bool:
-    """Whether none of the commands changes anything, as far as Redis tells."""
-    return all(FIRST_KEY.get(args[0], False) for args in commands)

@@ -37,6 +37,10 @@ class UnsupportedCommandError(CacheMeshError, redis_exceptions.ResponseError):
     """A command that has no meaning on a sharded pool, or is not offered; nothing was sent."""
 
 
+class InvalidCursorError(CacheMeshError, redis_exceptions.ResponseError):
+    """A cursor that no SCAN of a pool gave; nothing was sent."""
+
+
 class ShardUnavailableError(CacheMeshError, redis_exceptions.ConnectionError):
     """The shard that owns the key does not answer."""
 

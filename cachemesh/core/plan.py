@@ -1,167 +1,243 @@
-"""A command becomes requests to shards, and their replies become one reply. No I/O.
-
-MGET a b c  --plan-->  cache-0: MGET a c     --merge-->  [va, vb, vc]
-                       cache-1: MGET b
-"""
+"""A command becomes requests to shards, and their replies become one reply. No I/O."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-from cachemesh.core.commands import Command, key_positions, normalize
+from cachemesh.core.commands import COMMANDS, Args, Command, key_positions, sort_options
 from cachemesh.core.errors import CrossShardError, UnsupportedCommandError
 from cachemesh.core.hashing import key_bytes
+from cachemesh.core.merge import Reply, any_success
 from cachemesh.core.placement import Placement
-
-Reply = Any
-Args = tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Request:
-    """Arguments to send to one shard."""
-
-    shard: str
-    args: Args
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Requests that may all be in flight at once, and how their replies become one.
-
-    Attributes:
-        command: what is called.
-        requests: one per shard, in placement order of first use.
-        merge: replies in the order of ``requests`` -> the reply of the whole command.
-    """
-
-    command: Command
-    requests: tuple[Request, ...]
-    merge: Callable[[Sequence[Reply]], Reply]
+from cachemesh.core.registry import KNOWN, Registry
+from cachemesh.core.scan import MasterOf, next_cursor, position, scan_words
+from cachemesh.core.split import (
+    SPLIT,
+    Encode,
+    Plan,
+    Request,
+    only,
+    owners_of,
+    split,
+    split_msetex,
+)
+from cachemesh.core.spread import ALWAYS_REFUSED, rule_of
 
 
-def plan(args: Sequence[Any], placement: Placement, encode: Callable[[Any], bytes]) -> Plan:
+class UnknownCommand(UnsupportedCommandError):
+    """Neither the table nor the registry knows it: ask a server, see `cachemesh.core.resolve`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"Unknown command {_shown(name)}: CacheMesh cannot tell its keys, so not which shard "
+            "to ask"
+        )
+
+
+def _nobody(_: str) -> None:
+    return None
+
+
+def plan(
+    args: Sequence[Any],
+    placement: Placement,
+    encode: Encode = key_bytes,
+    registry: Registry = KNOWN,
+    master_of: MasterOf = _nobody,
+) -> Plan:
     """Where a command goes.
 
     Args:
         args: as given to ``execute_command``.
         placement: which shard owns which key.
         encode: a key as bytes.
+        registry: which commands there are.
+        master_of: who is master of a shard now; SCAN's cursors are bound to it.
 
     Raises:
         CrossShardError: its keys are on several shards and it cannot be split.
-        UnsupportedCommandError: unknown, or without meaning on several shards.
+        UnsupportedCommandError: without meaning on several shards, or on a shared connection.
         InvalidKeyError: a key Redis cannot hold.
+        InvalidCursorError: a SCAN with a cursor from elsewhere.
+        UnknownCommand: not known, and there are several shards.
     """
-    command, words = normalize(args)
-    positions = key_positions(command, words)
-    owners = [placement.owner(encode(words[at])) for at in positions]
-    shards = list(dict.fromkeys(owners))
-    if len(shards) == 1:
-        return Plan(command, (Request(shards[0], words),), _only)
-    if len(shards) > 1:
-        if command.request_policy != "multi_shard":
-            raise _cross_shard(command, words, positions, owners)
-        return _split(command, words, positions, owners)
+    name = args[0] if args else None
+    command: Command | None
+    if type(name) is str and name in SPLIT:
+        command, words = COMMANDS[name], tuple(args)
+    else:
+        command, words = registry.look_up(tuple(args))
+        if command is None or not command.all_keys_known:
+            if len(placement.shards) > 1:
+                raise UnknownCommand(words[0])
+            command = command or Command(words[0])
+    shape = SPLIT.get(command.name)
+    if shape is not None:
+        planned = split(command, shape, words, placement, encode)
+        if planned is not None:
+            return planned
+    keys = [words[at] for at in key_positions(command, words)]
+    return plan_known(command, words, keys, placement, encode, master_of)
+
+
+def plan_known(
+    command: Command,
+    words: Args,
+    keys: Sequence[Any],
+    placement: Placement,
+    encode: Encode = key_bytes,
+    master_of: MasterOf = _nobody,
+) -> Plan:
+    """Where a command goes of which all is known.
+
+    Args:
+        words: the call with one word each.
+        keys: those of its arguments that are keys.
+
+    Raises:
+        As `plan`.
+    """
+    if command.name in ALWAYS_REFUSED:
+        raise UnsupportedCommandError(
+            f"{command.name} is refused: it {ALWAYS_REFUSED[command.name]}"
+        )
+    owners = owners_of([encode(key) for key in keys], placement)
+    if command.name == "SCAN" and len(words) > 1:
+        return _scan(command, words, placement, master_of)
+    if len(placement.shards) == 1:
+        return unspread(command, words, placement.shards[0].name)
+    if owners:
+        return _keyed(command, words, keys, owners, placement, encode)
     return _keyless(command, words, placement)
 
 
-def _only(replies: Sequence[Reply]) -> Reply:
-    return replies[0]
+def unspread(command: Command, words: Args, shard: str) -> Plan:
+    """The whole command to one shard."""
+    return Plan(command, (Request(shard, words),), only)
 
 
-def _split(command: Command, words: Args, positions: list[int], owners: list[str]) -> Plan:
-    """Multi-key commands: MGET (values in the caller's order), MSET, DEL, EXISTS, TOUCH, UNLINK."""
-    step = command.specs[0][1][2]
-    parts: dict[str, list[int]] = {}
-    for order, owner in enumerate(owners):
-        parts.setdefault(owner, []).append(order)
-    requests = tuple(
-        Request(owner, (words[0], *(w for i in order for w in _group(words, positions[i], step))))
-        for owner, order in parts.items()
-    )
-    if command.name == "MGET":
-        return Plan(command, requests, _in_order(list(parts.values()), len(positions)))
-    if command.name == "MSETNX":
-        raise _cross_shard(command, words, positions, owners)
-    return Plan(command, requests, _MERGES[command.response_policy])
+def _keyed(
+    command: Command,
+    words: Args,
+    keys: Sequence[Any],
+    owners: list[str],
+    placement: Placement,
+    encode: Encode,
+) -> Plan:
+    # What is in SPLIT and yet comes here is ill-formed: any server says so.
+    if command.name not in SPLIT and any(owner != owners[0] for owner in owners):
+        planned = split_msetex(command, words, owners) if command.name == "MSETEX" else None
+        if planned is None:
+            raise _cross_shard(command, keys, owners)
+        return planned
+    if command.name in ("SORT", "SORT_RO"):
+        _check_patterns(command, words, owners[0], placement, encode)
+    return unspread(command, words, owners[0])
 
 
-def _group(words: Args, at: int, step: int) -> Args:
-    return words[at : at + step]
+def _check_patterns(
+    command: Command, words: Args, owner: str, placement: Placement, encode: Encode
+) -> None:
+    """SORT's BY and GET look up keys made from a pattern; the shard must own them all.
+
+    As Redis Cluster has it: a pattern without ``*`` names no key, and one with a hash tag before
+    its first ``*`` names keys of one slot (redis.io/docs/latest/commands/sort).
+    """
+    for at in sort_options(words)[1]:
+        pattern = encode(words[at])
+        before, star, _ = pattern.partition(b"*")
+        if pattern == b"#" or not star:
+            continue
+        tag = str(placement.to_dict().get("hash_tag") or "").encode()
+        opening = before.find(tag[:1]) if len(tag) == 2 else -1
+        closing = before.find(tag[1:], opening + 1)
+        if opening < 0 or closing <= opening + 1 or placement.owner(pattern) != owner:
+            raise CrossShardError(
+                f"{command.name} looks up {_shown(words[at])}, keys that may be on other shards; "
+                "give the pattern the hash tag of the sorted key, or look the values up in the app"
+            )
 
 
-def _in_order(parts: list[list[int]], count: int) -> Callable[[Sequence[Reply]], list[Reply]]:
+def _scan(command: Command, words: Args, placement: Placement, master_of: MasterOf) -> Plan:
+    at = position(words[1], placement, master_of)
+    asked = master_of(at.shard)
+
     def merge(replies: Sequence[Reply]) -> list[Reply]:
-        merged: list[Reply] = [None] * count
-        for order, reply in zip(parts, replies, strict=True):
-            for position, value in zip(order, reply, strict=True):
-                merged[position] = value
-        return merged
+        cursor, keys = replies[0]
+        following = next_cursor(at, int(cursor), placement, asked, master_of(at.shard))
+        return [str(following).encode() if isinstance(cursor, bytes) else str(following), keys]
 
-    return merge
-
-
-def _concatenate(replies: Sequence[Reply]) -> list[Reply]:
-    return [item for reply in replies for item in reply]
-
-
-def _all_of(replies: Sequence[Reply]) -> list[int]:
-    return [int(all(flags)) for flags in zip(*replies, strict=True)]
-
-
-def _any_not_none(replies: Sequence[Reply]) -> Reply:
-    found = [reply for reply in replies if reply is not None]
-    return random.choice(found) if found else None
-
-
-_MERGES: dict[str, Callable[[Sequence[Reply]], Reply]] = {
-    "all_succeeded": _only,
-    "agg_sum": sum,
-    "agg_min": min,
-    "agg_logical_and": _all_of,
-}
-_KEYLESS_MERGES: dict[str, Callable[[Sequence[Reply]], Reply]] = {
-    "KEYS": _concatenate,
-    "PUBSUB CHANNELS": _concatenate,
-    "RANDOMKEY": _any_not_none,
-}
-_ANY_SHARD = frozenset({"COMMAND", "ECHO", "LOLWUT", "TIME"})
-_BY_CHANNEL = frozenset({"PUBLISH"})
+    return Plan(command, (Request(at.shard, scan_words(words, at)),), merge)
 
 
 def _keyless(command: Command, words: Args, placement: Placement) -> Plan:
-    """Commands without keys: to all shards, to any, or refused where several have no meaning."""
+    """Commands without keys: to all shards, to one, or refused where several have no meaning."""
     names = placement.names
-    merge = _KEYLESS_MERGES.get(command.name) or _MERGES.get(command.response_policy)
-    if len(names) == 1 or command.name.split(" ")[0] in _ANY_SHARD:
-        return Plan(command, (Request(names[0], words),), _only)
-    if command.name in _BY_CHANNEL and len(words) > 1:
-        return Plan(command, (Request(placement.owner(key_bytes(words[1])), words),), _only)
-    if command.request_policy in ("all_shards", "all_nodes") and merge is not None:
-        return Plan(command, tuple(Request(name, words) for name in names), merge)
-    if command.specs:  # too few arguments: let a server say so
-        return Plan(command, (Request(names[0], words),), _only)
-    raise UnsupportedCommandError(
-        f"{command.name} has no key and no meaning on a pool of {len(names)} shards; "
-        "ask one instance directly with redis-py"
+    # No key, because there are too few arguments, or as a script without keys.
+    if command.specs or not command.all_keys_known:
+        return unspread(command, words, names[0])
+    rule = rule_of(command)
+    if rule is None or rule.to == "none":
+        raise _refused(command, rule.why if rule is not None else "", len(names))
+    if rule.refuses is not None and (why := rule.refuses(words)):
+        raise _refused(command, why, len(names))
+    if rule.to == "channel" and len(words) > 1:
+        return unspread(command, words, placement.owner(key_bytes(words[1])))
+    if rule.to != "all":
+        return unspread(command, words, names[0])
+    merge_with = rule.merge
+
+    def merge(replies: Sequence[Reply]) -> Reply:
+        return merge_with(replies, words)
+
+    requests = tuple(Request(name, words) for name in names)
+    return Plan(command, requests, merge, takes_errors=merge_with is any_success)
+
+
+def shards_in_transaction(
+    args: Sequence[Any], placement: Placement, registry: Registry = KNOWN
+) -> tuple[str, ...]:
+    """The shards that a command needs if it is to run within WATCH or MULTI; none if any will do.
+
+    Raises:
+        UnsupportedCommandError, InvalidKeyError, UnknownCommand: as `plan`.
+    """
+    command, words = registry.look_up(tuple(args))
+    if command is None or not command.all_keys_known:
+        if len(placement.shards) > 1:
+            raise UnknownCommand(words[0])
+        return ()
+    keys = [key_bytes(words[at]) for at in key_positions(command, words)]
+    if keys or len(placement.shards) == 1 or command.specs or command.name in _TRANSACTION:
+        return tuple(dict.fromkeys(owners_of(keys, placement)))
+    rule = rule_of(command)
+    if rule is not None and rule.to == "scan":
+        return placement.names
+    if rule is not None and (rule.to == "one" or command.name == "PING"):
+        return ()
+    return tuple(request.shard for request in _keyless(command, words, placement).requests)
+
+
+_TRANSACTION = frozenset({"MULTI", "EXEC", "DISCARD", "UNWATCH"})
+
+
+def _refused(command: Command, why: str, shards: int) -> UnsupportedCommandError:
+    why = why or "has no key, and nothing says how to spread it; use redis-py on one instance"
+    return UnsupportedCommandError(
+        f"On a pool of {shards} shards {command.name} is refused: it {why}"
     )
 
 
-def _cross_shard(
-    command: Command, words: Args, positions: list[int], owners: list[str]
-) -> CrossShardError:
+def _cross_shard(command: Command, keys: Sequence[Any], owners: Sequence[str]) -> CrossShardError:
     other = next(i for i, owner in enumerate(owners) if owner != owners[0])
-    first, second = (_shown(words[positions[i]]) for i in (0, other))
+    first, second = _shown(keys[0]), _shown(keys[other])
     return CrossShardError(
         f"{command.name} needs its keys on one shard, but {first} is on {owners[0]} and {second} "
         f"on {owners[other]}; give them one hash tag, as in {{user:1}}:a and {{user:1}}:b"
     )
 
 
-def _shown(key: object) -> str:
-    text = repr(key)
+def _shown(value: object) -> str:
+    text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

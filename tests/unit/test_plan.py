@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemesh.core.commands import FIRST_KEY, key_positions, normalize
+from cachemesh.core.commands import FIRST_KEY, key_positions
 from cachemesh.core.errors import CrossShardError, InvalidKeyError, UnsupportedCommandError
 from cachemesh.core.hashing import key_bytes
-from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.plan import Plan, plan
+from cachemesh.core.placement import KetamaPlacement, Shard, SlotsPlacement
+from cachemesh.core.plan import UnknownCommand, plan, shards_in_transaction
+from cachemesh.core.registry import KNOWN
+from cachemesh.core.split import Plan, encoded, owners_of
 
 FOUR = SlotsPlacement.even([Shard(f"cache-{i}") for i in range(4)])
 ONE = SlotsPlacement.even([Shard("cache-0")])
@@ -41,14 +44,27 @@ def planned(*args: Any, placement: SlotsPlacement = FOUR) -> Plan:
         (("BITOP", "AND", "d", "a", "b"), ["d", "a", "b"]),
         (("SORT", "a", "BY", "w_*", "store", "d"), ["a", "d"]),
         (("GEORADIUS", "g", 1, 2, 3, "km", "STORE", "d"), ["g", "d"]),
-        (("MIGRATE", "h", 1, "", 0, 9, "KEYS", "a", "b"), ["", "a", "b"]),
+        (("SORT", "a", "BY", "STORE", "GET", "BY", "LIMIT", 0, "STORE"), ["a"]),
+        (("SORT_RO", "a", "GET", "#"), ["a"]),
+        (("MIGRATE", "h", 1, "", 0, 9, "KEYS", "a", "b"), ["a", "b"]),
+        (("MIGRATE", "h", 1, "a", 0, 9), ["a"]),
+        (("LOLWUT VERSION", 5), []),
+        (("DEBUG", "OBJECT", "a"), ["a"]),
+        (("DEBUG", "SLEEP", "0"), []),
+        (("MSETEX", 2, "a", 1, "b", 2, "EX", 5), ["a", "b"]),
+        (("JSON.MGET", "a", "b", "$"), ["a", "b"]),
+        (("JSON.MSET", "a", "$", 1, "b", "$", 2), ["a", "b"]),
+        (("TS.MADD", "a", 1, 2, "b", 1, 2), ["a", "b"]),
+        (("CMS.MERGE", "d", 2, "a", "b", "WEIGHTS", 1, 2), ["a", "b", "d"]),
+        (("FT.MGET", "index", "a", "b"), ["a", "b"]),
         (("LMPOP", 2, "a", "b", "LEFT"), ["a", "b"]),
         (("GET",), []),
         (("PING",), []),
     ],
 )
 def test_keys_of_a_command(args: tuple[Any, ...], keys: list[str]) -> None:
-    command, words = normalize(args)
+    command, words = KNOWN.look_up(args)
+    assert command is not None
     assert sorted(str(words[at]) for at in key_positions(command, words)) == sorted(keys)
 
 
@@ -68,8 +84,8 @@ def test_mget_comes_back_in_the_callers_order(keys: list[str], shards: int) -> N
     for request in plan_.requests:
         assert request.args[0] == "MGET"
         assert all(placement.shard_for(key) == request.shard for key in request.args[1:])
-        replies.append([f"value of {key}" for key in request.args[1:]])
-    assert plan_.merge(replies) == [f"value of {key}" for key in keys]
+        replies.append([("value", key_bytes(key)) for key in request.args[1:]])
+    assert plan_.merge(replies) == [("value", key.encode()) for key in keys]
 
 
 @given(st.lists(st.tuples(st.text(), st.integers()), min_size=1))
@@ -91,22 +107,6 @@ def test_counts_are_added_up() -> None:
         assert plan_.merge([1, 2, 3, 4]) == 10
 
 
-def test_commands_without_keys() -> None:
-    assert len(planned("DBSIZE").requests) == 4
-    assert planned("DBSIZE").merge([1, 2, 3, 4]) == 10
-    assert planned("KEYS", "*").merge([["a"], [], ["b"], []]) == ["a", "b"]
-    assert planned("SCRIPT EXISTS", "x", "y").merge([[1, 1], [1, 0]]) == [1, 0]
-    assert planned("RANDOMKEY").merge([None, "a", None, None]) == "a"
-    assert planned("RANDOMKEY").merge([None] * 4) is None
-    assert planned("WAIT", 1, 0).merge([2, 1, 3, 2]) == 1
-    assert len(planned("TIME").requests) == 1
-    assert planned("PUBLISH", "ch", "m").requests[0].shard == FOUR.shard_for("ch")
-    for args in (("INFO",), ("CONFIG GET", "*"), ("SCAN", 0), ("CLIENT", "LIST")):
-        with pytest.raises(UnsupportedCommandError, match="pool of 4 shards"):
-            planned(*args)
-        assert len(planned(*args, placement=ONE).requests) == 1
-
-
 def test_keys_on_two_shards_name_both_and_the_way_out() -> None:
     with pytest.raises(CrossShardError, match=r"'a' is on cache-\d and 'b' on cache-\d.*hash tag"):
         planned("SINTER", "a", "b")
@@ -115,10 +115,112 @@ def test_keys_on_two_shards_name_both_and_the_way_out() -> None:
     assert planned("SINTER", "{t}a", "{t}b").requests[0].shard == FOUR.shard_for("t")
 
 
+def test_msetex_is_split_unless_it_is_all_or_nothing() -> None:
+    plan_ = planned("MSETEX", 3, "a", 1, "b", 2, "c", 3, "EX", 60)
+    sent: dict[str, int] = {}
+    for request in plan_.requests:
+        name, count, *rest, ex, seconds = request.args
+        assert (name, count, ex, seconds) == ("MSETEX", len(rest) // 2, "EX", 60)
+        assert {FOUR.shard_for(key) for key in rest[::2]} == {request.shard}
+        sent.update(zip(rest[::2], rest[1::2], strict=True))
+    assert sent == {"a": 1, "b": 2, "c": 3}
+    assert plan_.merge([1] * len(plan_.requests)) == 1
+    with pytest.raises(CrossShardError, match="MSETEX"):
+        planned("MSETEX", 2, "a", 1, "b", 2, "NX")
+    assert len(planned("MSETEX", 2, "{t}a", 1, "{t}b", 2, "NX").requests) == 1
+
+
+def test_arguments_before_and_after_the_keys_go_to_every_shard() -> None:
+    keys = [f"k{i}" for i in range(20)]
+    for request in planned("JSON.MGET", *keys, "$.x").requests:
+        assert request.args[-1] == "$.x"
+    plan_ = planned("FT.MGET", "index", *keys)
+    assert {request.args[1] for request in plan_.requests} == {"index"}
+    values = [[key.decode() for key in request.args[2:]] for request in plan_.requests]
+    assert plan_.merge(values) == keys
+
+
+def test_ill_formed_calls_go_whole_to_one_server_which_says_so() -> None:
+    for args in (
+        ("MGET",),
+        ("MSET",),
+        ("MSET", "a", 1, "b"),
+        ("JSON.MGET", "$"),
+        ("GET",),
+        ("DEL",),
+    ):
+        plan_ = planned(*args)
+        assert [request.args for request in plan_.requests] == [args]
+
+
+def test_a_reply_with_too_few_items_is_noticed() -> None:
+    plan_ = planned("MGET", *(f"k{i}" for i in range(20)))
+    replies = [["v"] * (len(request.args) - 1) for request in plan_.requests]
+    replies[2].pop()
+    with pytest.raises(redis.InvalidResponse, match="items for"):
+        plan_.merge(replies)
+
+
+@given(st.lists(st.one_of(st.text("ab{}*", max_size=8), st.binary(max_size=8))), st.integers(1, 6))
+def test_owners_of_many_keys_are_the_owners_of_each(keys: list[Any], shards: int) -> None:
+    for placement in (
+        SlotsPlacement.even([Shard(f"cache-{i}") for i in range(shards)]),
+        KetamaPlacement([Shard(f"cache-{i}") for i in range(shards)], {"hash_tag": "{}"}, {}),
+    ):
+        raw = encoded(keys, key_bytes)
+        assert raw == [key_bytes(key) for key in keys]
+        assert owners_of(raw, placement) == [placement.shard_for(key) for key in keys]
+
+
+def test_sort_looks_up_only_keys_of_the_same_shard() -> None:
+    for args in (
+        ("SORT", "a"),
+        ("SORT", "a", "BY", "nosort", "GET", "#"),
+        ("SORT", "{a}list", "BY", "{a}w_*", "GET", "{a}v_*->x", "STORE", "{a}sorted"),
+        ("SORT_RO", "a", "LIMIT", 0, 5, "GET", "{a}*"),
+    ):
+        assert [request.args for request in planned(*args).requests] == [args]
+    refused: list[tuple[str, ...]] = [
+        ("SORT", "a", "BY", "w_*"),
+        ("SORT", "a", "GET", "{}*"),
+        ("SORT", "a", "GET", "*{a}"),
+        ("SORT", "a", "GET", "{b}*"),
+    ]
+    for call in refused:
+        with pytest.raises(CrossShardError, match="hash tag"):
+            planned(*call)
+        assert len(planned(*call, placement=ONE).requests) == 1
+    untagged = KetamaPlacement(FOUR.shards, {}, {})
+    with pytest.raises(CrossShardError, match="hash tag"):
+        plan(("SORT", "a", "BY", "{a}*"), untagged)
+
+
 def test_bad_commands_are_refused_before_anything_is_sent() -> None:
-    for args in ((), (None,), (7,), ("",), ("NOSUCH", "a"), ("OBJECT", "NOSUCH", "a")):
-        with pytest.raises(UnsupportedCommandError):
+    for args in ((), (None,), (7,), ("",), (" ",)):
+        with pytest.raises(UnsupportedCommandError, match="needs a name"):
             planned(*args)
+    for call in (("NOSUCH", "a"), ("OBJECT", "NOSUCH", "a"), ("OBJECT",)):
+        with pytest.raises(UnknownCommand):
+            planned(*call)
+        assert planned(*call, placement=ONE).requests[0].args == call
     with pytest.raises(InvalidKeyError):
         planned("MGET", "a", None)
-    assert len(planned("GET").requests) == 1, "the server reports the missing argument"
+    with pytest.raises(InvalidKeyError):
+        planned("GET", None, placement=ONE)
+
+
+def test_within_a_transaction_keys_decide_and_the_rest_goes_along() -> None:
+    def shards(*args: Any) -> tuple[str, ...]:
+        return shards_in_transaction(args, FOUR)
+
+    assert shards("WATCH", "{t}a", "{t}b") == (FOUR.shard_for("t"),)
+    assert shards("GET", "a") == (FOUR.shard_for("a"),)
+    assert len(shards("MGET", "a", "b", "c", "d")) > 1
+    for args in (("UNWATCH",), ("MULTI",), ("PING",), ("TIME",), ("EVAL", "return 1", 0)):
+        assert shards(*args) == ()
+    assert shards("DBSIZE") == shards("SCAN", 0) == FOUR.names
+    with pytest.raises(UnsupportedCommandError, match="refused"):
+        shards("SELECT", 1)
+    with pytest.raises(UnknownCommand):
+        shards("NOSUCH")
+    assert shards_in_transaction(("NOSUCH",), ONE) == ()
