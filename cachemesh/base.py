@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from cachemesh.core.commands import FIRST_KEY
+from cachemesh.core.errors import ConfigurationError
 from cachemesh.core.names import Address
 from cachemesh.core.pool import PoolDocument
 from cachemesh.core.routing import Routes
@@ -34,6 +36,10 @@ class ShardNode(Protocol):
 
 
 N = TypeVar("N", bound=ShardNode)
+MONITOR_REFUSED = (
+    "MONITOR shows what one server does, and this pool has several; "
+    "use redis-py on the instance in question"
+)
 
 
 class MeshBase(Generic[N]):
@@ -42,20 +48,55 @@ class MeshBase(Generic[N]):
     _url: MeshUrl
     _routes: Routes[N] | None
     _follower: Follower
+    _parent: MeshBase[N] | None
+    _mates: dict[int, weakref.ref[MeshBase[N]]]
     response_callbacks: Any  # redis-py's, which folds case at every look-up
 
-    def _follow(self, url: MeshUrl) -> None:
-        """Called once by the constructor."""
+    def _follow(self, url: MeshUrl, parent: MeshBase[N] | None) -> None:
+        """Called once by the constructor; with a parent, both follow the pool together."""
         self._url = url
         self._routes = None
-        apply = weakref.WeakMethod(self._apply)  # the threads must not keep the client alive
-
-        def on_change(topology: Topology) -> None:
-            if (alive := apply()) is not None:
-                alive(topology)
-
-        self._follower = Follower(url.source, url.sentinel_options, on_change)
+        self._parent = parent
+        if parent is None:
+            mates = self._mates = {}
+            self._follower = Follower(url.source, url.sentinel_options, _teller(mates))
+        else:
+            mates = self._mates = parent._mates
+            self._follower = parent._follower
+        key = id(self)
+        mates[key] = weakref.ref(self, lambda _: mates.pop(key, None))
         _clients.add(self)
+
+    def client(self) -> Self:
+        """A client with a connection to itself, as redis-py's; for one thread or task.
+
+        On a pool of one shard all of its commands go over that one connection. It follows the
+        pool together with this client, and closing it leaves this one open.
+        """
+        options = {**self._url.options, "single_connection_client": True}
+        url = replace(self._url, options=options)
+        return type(self)(url, parent=self)  # type: ignore[call-arg]  # both clients take it
+
+    def __copy__(self) -> Self:
+        """Another client of the same pool, with connections of its own."""
+        twin = type(self)(self._url, parent=self)  # type: ignore[call-arg]
+        twin.response_callbacks.update(self.response_callbacks)
+        return twin
+
+    @classmethod
+    def from_pool(cls, connection_pool: object) -> Self:
+        """Refused: redis-py's pools have one server, and a CacheMesh connects to each shard.
+
+        Raises:
+            cachemesh.ConfigurationError: always.
+        """
+        raise ConfigurationError(
+            "A CacheMesh makes its own connections to each shard; use CacheMesh.from_url"
+        )
+
+    def _nodes(self) -> Mapping[str, N]:
+        """The nodes known so far."""
+        return {} if self._routes is None else self._routes.nodes
 
     def _make_node(self, shard: str) -> N:
         raise NotImplementedError
@@ -120,6 +161,18 @@ class MeshBase(Generic[N]):
         """In the child: connections and threads are the parent's."""
         self._follower.forget()
         self._routes = None
+
+
+def _teller(mates: Mapping[int, weakref.ref[MeshBase[N]]]) -> Callable[[Topology], None]:
+    """Lets clients apply a topology; does not keep them alive, for threads hold on to it."""
+
+    def on_change(topology: Topology) -> None:
+        for mate in list(mates.values()):
+            client = mate()
+            if client is not None and client._routes is not None:
+                client._apply(topology)
+
+    return on_change
 
 
 _clients: weakref.WeakSet[MeshBase[Any]] = weakref.WeakSet()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import redis
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
-from cachemesh.base import MeshBase
+from cachemesh.base import MONITOR_REFUSED, MeshBase
 from cachemesh.core.blocking import block_seconds
 from cachemesh.core.commands import FIRST_KEY
 from cachemesh.core.errors import UnsupportedCommandError
@@ -20,6 +21,7 @@ from cachemesh.pipeline import Pipeline
 from cachemesh.pipelining import for_callback
 from cachemesh.pubsub import PubSub
 from cachemesh.transport import adapter
+from cachemesh.transport.facade import MeshPool
 from cachemesh.transport.sync import Node, gather
 
 
@@ -43,13 +45,20 @@ class CacheMesh(MeshBase[Node], redis.Redis):
         cachemesh.ConfigurationError: the URL or an option is not valid.
     """
 
-    def __init__(self, source: str | MeshUrl, **options: Any) -> None:
+    def __init__(
+        self, source: str | MeshUrl, *, parent: CacheMesh | None = None, **options: Any
+    ) -> None:
         url = parse_url(source, options) if isinstance(source, str) else source
-        redis.Redis.__init__(self, **url.options)
+        single = bool(url.options.get("single_connection_client"))
+        redis.Redis.__init__(self, **{**url.options, "single_connection_client": False})
         made = self.connection_pool
-        self.connection_pool = adapter.template_of(made)
+        self.connection_pool = MeshPool(made, self._nodes, self._loaded_nodes)
         made.close()
-        self._follow(url)
+        self._follow(url, parent)
+        self._own_connection: Any = None
+        if single and len(self.routes.nodes) == 1:
+            self._single_connection_client = True
+            self.connection = self._own_connection = self.connection_pool.get_connection()
 
     def _make_node(self, shard: str) -> Node:
         return Node(shard, self.connection_pool, self._follower.look_again)
@@ -92,6 +101,8 @@ class CacheMesh(MeshBase[Node], redis.Redis):
         routes = self._routes
         if routes is None:
             routes = self._loaded_routes()
+        if self.connection is not None and len(routes.nodes) == 1:
+            return self._execute_on_connection(args, options)
         name = args[0] if args else ""
         decode = NEVER_DECODE not in options
         try:
@@ -121,6 +132,30 @@ class CacheMesh(MeshBase[Node], redis.Redis):
             return planned.merge([node.execute(words, read_only, decode)])
         return planned.merge(gather(requests, read_only, decode))
 
+    def _execute_on_connection(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """As redis-py does it, over the one connection that `client` took, or an app gave."""
+        execute: Any = super().execute_command  # untyped in redis-py
+        with self.single_connection_lock:
+            connection = self.connection
+            if connection is not self._own_connection:
+                return execute(*args, **options)
+            (node,) = self.routes.nodes.values()
+            if not adapter.is_ready(connection, node.master):
+                self.connection = self._own_connection = None
+                connection.disconnect()
+                self.connection_pool.release(connection)
+                connection = self.connection_pool.get_connection()
+                self.connection = self._own_connection = connection
+            try:
+                return execute(*args, **options)
+            except redis.ReadOnlyError:
+                connection.disconnect()  # no longer a master; the next command looks for it
+                raise
+            except (redis.ConnectionError, redis.TimeoutError) as error:
+                if type(error) not in (redis.ConnectionError, redis.TimeoutError):
+                    raise  # the server's answer
+                raise node.unavailable(None, error) from error
+
     def pipeline(self, transaction: bool | None = None, shard_hint: str | None = None) -> Pipeline:
         """A pipeline: commands queued, sent at once, with replies in order.
 
@@ -136,14 +171,15 @@ class CacheMesh(MeshBase[Node], redis.Redis):
         return PubSub(self, ignore_subscribe_messages)
 
     def monitor(self) -> Any:
-        """Refused: MONITOR shows one server, and a pool has many.
+        """redis-py's monitor, on a pool of one shard.
 
         Raises:
-            cachemesh.UnsupportedCommandError: always.
+            cachemesh.UnsupportedCommandError: there are several shards.
         """
-        raise UnsupportedCommandError(
-            "MONITOR shows what one server does; use redis-py on the instance in question"
-        )
+        if len(self.routes.nodes) > 1:
+            raise UnsupportedCommandError(MONITOR_REFUSED)
+        monitor: Any = super().monitor  # untyped in redis-py
+        return monitor()
 
     def close(self) -> None:
         """Close all connections and stop following the pool. A later command starts again."""
@@ -154,7 +190,11 @@ class CacheMesh(MeshBase[Node], redis.Redis):
             self._close(leave=False)
 
     def _close(self, leave: bool) -> None:
-        self._follower.close(leave)
+        if self.connection is not None:
+            connection, self.connection = self.connection, None
+            self.connection_pool.release(connection)
+        if self._parent is None:
+            self._follower.close(leave)
         routes, self._routes = self._routes, None
         if routes is not None:
             for node in routes.nodes.values():
@@ -165,9 +205,12 @@ class CacheMesh(MeshBase[Node], redis.Redis):
         """The way to each shard; loads the topology if this is the first use."""
         return self._routes or self._loaded_routes()
 
+    def _loaded_nodes(self) -> Mapping[str, Node]:
+        return self.routes.nodes
+
     def _loaded_routes(self) -> Routes[Node]:
         while True:
-            self._follower.topology()  # sets the routes before it returns
+            self._follower.tell(self._apply)
             routes = self._routes
             if routes is not None:
                 return routes

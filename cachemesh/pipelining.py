@@ -35,11 +35,14 @@ class Parts:
 
     Attributes:
         atomic: each shard's part runs in a MULTI.
+        unsent: positions of commands that go nowhere, as in redis-py: where a default for an
+            error is given, MULTI leaves it at that.
     """
 
     batch: Batch
     parts: tuple[Part, ...]
     atomic: bool
+    unsent: Sequence[int]
 
     def replies(self, results: Sequence[list[Any] | ShardUnavailableError]) -> list[Any]:
         """One reply a command in the caller's order, errors among them."""
@@ -49,7 +52,10 @@ class Parts:
                 by_shard[part.shard] = [result] * len(self.batch.parts[part.shard])
             else:
                 by_shard[part.shard] = _of_exec(result) if self.atomic else result
-        return self.batch.merge(by_shard)
+        replies = self.batch.merge(by_shard)
+        for at in self.unsent:
+            replies.insert(at, redis.ResponseError("Not sent"))
+        return replies
 
 
 def spread(stack: Stack, placement: Placement, atomic: bool) -> Parts:
@@ -58,6 +64,9 @@ def spread(stack: Stack, placement: Placement, atomic: bool) -> Parts:
     Raises:
         CrossShardError, UnsupportedCommandError, InvalidKeyError: as `plan_batch`.
     """
+    unsent = [at for at, (_, options) in enumerate(stack) if atomic and EMPTY_RESPONSE in options]
+    if unsent:
+        stack = [item for at, item in enumerate(stack) if at not in unsent]
     batch = plan_batch([args for args, _ in stack], placement)
     decode = batch.spread([NEVER_DECODE not in options for _, options in stack])
     parts = []
@@ -67,7 +76,7 @@ def spread(stack: Stack, placement: Placement, atomic: bool) -> Parts:
             commands = [("MULTI",), *commands, ("EXEC",)]
             flags = [True] * (len(commands) - 1) + [all(flags)]
         parts.append(Part(shard, b"".join(map(pack, commands)), flags))
-    return Parts(batch, tuple(parts), atomic)
+    return Parts(batch, tuple(parts), atomic, unsent)
 
 
 def _of_exec(replies: Sequence[Any]) -> Sequence[Any]:
@@ -109,6 +118,8 @@ def finished(replies: Sequence[Any], stack: Stack, callbacks: Any, annotate: Any
     """
     if any(isinstance(reply, ExecAbortError) for reply in replies):
         for number, reply in enumerate(replies, 1):
+            if EMPTY_RESPONSE in stack[number - 1][1]:
+                continue
             if isinstance(reply, redis.ResponseError) and not isinstance(reply, ExecAbortError):
                 annotate(reply, number, stack[number - 1][0])
                 raise reply

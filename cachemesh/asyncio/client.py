@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import redis
 import redis.asyncio
@@ -11,7 +12,7 @@ from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
 from cachemesh.asyncio.pipeline import Pipeline
 from cachemesh.asyncio.pubsub import PubSub
-from cachemesh.base import MeshBase
+from cachemesh.base import MONITOR_REFUSED, MeshBase
 from cachemesh.core.blocking import block_seconds
 from cachemesh.core.commands import FIRST_KEY
 from cachemesh.core.errors import ConfigurationError, UnsupportedCommandError
@@ -22,7 +23,12 @@ from cachemesh.core.routing import Routes
 from cachemesh.core.topology import Topology
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.pipelining import for_callback
+from cachemesh.transport import adapter
 from cachemesh.transport.aio import Node
+from cachemesh.transport.facade import AsyncMeshPool
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
 
 
 class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # redis-py's own clash
@@ -39,11 +45,15 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         cachemesh.ConfigurationError: the URL or an option is not valid.
     """
 
-    def __init__(self, source: str | MeshUrl, **options: Any) -> None:
+    def __init__(
+        self, source: str | MeshUrl, *, parent: CacheMesh | None = None, **options: Any
+    ) -> None:
         url = parse_url(source, options) if isinstance(source, str) else source
         redis.asyncio.Redis.__init__(self, **url.options)
+        self.connection_pool = AsyncMeshPool(self.connection_pool, self._nodes, self._loaded_nodes)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._follow(url)
+        self._own_connection: Any = None
+        self._follow(url, parent)
 
     def _make_node(self, shard: str) -> Node:
         assert self._loop is not None  # set before anything is loaded
@@ -62,11 +72,14 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
             cachemesh.CacheMeshError, redis.ConnectionError: it cannot be loaded.
         """
         loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._abandon_links()
-            self._follower.close(leave=False)
-            self._loop = loop
-        return await loop.run_in_executor(None, self._follower.topology)
+
+        def begin(topology: Topology) -> None:
+            if self._loop is not loop:
+                self._abandon_links()
+                self._loop = loop
+            self._apply(topology)
+
+        return await loop.run_in_executor(None, self._follower.tell, begin)
 
     def shard_for(self, key: str | bytes) -> str:
         """Name of the shard that owns a key, by the topology this client has loaded.
@@ -87,9 +100,13 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
             cachemesh.ShardUnavailableError: the shard does not answer.
             redis.ResponseError: the server answered with an error.
         """
+        current = self._loop is asyncio.get_running_loop()  # before the routes, set after them
         routes = self._routes
-        if routes is None or self._loop is not asyncio.get_running_loop():
+        if routes is None or not current:
             routes = await self.routes()
+            await self.initialize()
+        if self.connection is not None and len(routes.nodes) == 1:
+            return await self._execute_on_connection(args, options)
         name = args[0] if args else ""
         decode = NEVER_DECODE not in options
         try:
@@ -133,13 +150,48 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
 
     async def routes(self) -> Routes[Node]:
         """The way to each shard; loads the topology if this is the first use in this loop."""
-        if self._routes is not None and self._loop is asyncio.get_running_loop():
+        if self._loop is asyncio.get_running_loop() and self._routes is not None:
             return self._routes
         while True:
             await self.load()  # sets the routes before it returns
             routes = self._routes
             if routes is not None:
                 return routes
+
+    async def _loaded_nodes(self) -> Mapping[str, Node]:
+        return (await self.routes()).nodes
+
+    async def initialize(self) -> Self:
+        """Take the connection of a single-connection client; else nothing to do."""
+        if self.single_connection_client and len((await self.routes()).nodes) == 1:
+            await redis.asyncio.Redis.initialize(self)
+            self._own_connection = self.connection
+        return self
+
+    async def _execute_on_connection(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """As redis-py does it, over the one connection that `client` took, or an app gave."""
+        execute: Any = super().execute_command  # untyped in redis-py
+        pool: Any = self.connection_pool
+        (node,) = (await self.routes()).nodes.values()
+        async with self._single_conn_lock:
+            connection: Any = self.connection
+            own = connection is not None and connection is self._own_connection
+            if own and not adapter.is_ready_async(connection, node.master):
+                self.connection = self._own_connection = None
+                await connection.disconnect()
+                await pool.release(connection)
+                connection = await pool.get_connection()
+                self.connection = self._own_connection = connection
+        try:
+            return await execute(*args, **options)
+        except redis.ReadOnlyError:
+            if own:
+                await connection.disconnect()  # no longer a master; the next command looks for it
+            raise
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            if not own or type(error) not in (redis.ConnectionError, redis.TimeoutError):
+                raise  # the server's answer
+            raise node.unavailable(None, error) from error
 
     def pipeline(self, transaction: bool | None = None, shard_hint: str | None = None) -> Pipeline:
         """A pipeline; see `cachemesh.CacheMesh.pipeline`."""
@@ -150,19 +202,23 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         return PubSub(self, ignore_subscribe_messages)
 
     def monitor(self) -> Any:
-        """Refused: MONITOR shows one server, and a pool has many.
+        """redis-py's monitor, on a pool of one shard.
 
         Raises:
-            cachemesh.UnsupportedCommandError: always.
+            cachemesh.UnsupportedCommandError: there are several shards; by the time it connects.
         """
-        raise UnsupportedCommandError(
-            "MONITOR shows what one server does; use redis-py on the instance in question"
-        )
+        if len(self._nodes()) > 1:
+            raise UnsupportedCommandError(MONITOR_REFUSED)
+        return super().monitor()
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Close all connections and stop following the pool. A later command starts again."""
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, self._follower.close)
+        if self.connection is not None:
+            connection, self.connection = self.connection, None
+            await self.connection_pool.release(connection)
+        if self._parent is None:
+            await loop.run_in_executor(None, self._follower.close)
         if self._loop is not loop:
             self._abandon_links()
         routes, self._routes = self._routes, None
@@ -182,6 +238,8 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         super()._after_fork()
 
     def __del__(self, *_: Any) -> None:
-        follower = getattr(self, "_follower", None)
-        if follower is not None:
-            follower.close(leave=False)
+        if not hasattr(self, "_follower"):
+            return  # the constructor failed
+        super().__del__()  # warns of a single connection left open
+        if self._parent is None:
+            self._follower.close(leave=False)

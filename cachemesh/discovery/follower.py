@@ -67,6 +67,16 @@ class Follower:
         topology = self._topology
         return topology if topology is not None else self._start()
 
+    def tell(self, listener: Callable[[Topology], None]) -> Topology:
+        """Call ``listener`` with the topology of now, while no other change can come between.
+
+        Raises: as `topology`.
+        """
+        with self._lock:
+            topology = self.topology()
+            listener(topology)
+            return topology
+
     def close(self, leave: bool = True) -> None:
         """Stop following. A later `topology` starts again.
 

@@ -33,7 +33,6 @@ _REDIS_OPTIONS = frozenset(_SIGNATURE) - {
     "port",
     "connection_pool",
     "unix_socket_path",
-    "single_connection_client",
 }
 _OWN_OPTIONS = frozenset(
     {"token", "token_file", "sentinel_username", "sentinel_password", "sentinel_timeout"}

@@ -3,7 +3,8 @@
 redis-py connects: TCP or TLS, AUTH, HELLO, SELECT, CLIENT SETNAME and SETINFO. Then the socket is
 taken over for the lean paths of `cachemesh.transport`. Used beyond the public interface:
 ``Connection._sock``, for asyncio ``Connection._reader`` and ``_writer``, and
-``BaseParser.parse_error``; tests hold the versions this works with.
+``BaseParser.parse_error``; `cachemesh.transport.facade` shows a pool's ``_available_connections``
+and ``_in_use_connections``. Tests hold the versions this works with.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from redis.backoff import NoBackoff
 from redis.connection import ConnectionPool
 from redis.retry import Retry
 
-from cachemesh.core.errors import UnsupportedCommandError
 from cachemesh.core.names import Address
 
 PLAIN_SOCKET = socket.socket
@@ -33,28 +33,6 @@ PLAIN_SOCKET = socket.socket
 
 MORE: Any = object()
 """What a reader gives when it needs more bytes; False and None are replies."""
-
-
-class TemplatePool(ConnectionPool):
-    """Holds the connection options of a CacheMesh; never connects itself."""
-
-    def get_connection(self, *args: Any, **kwargs: Any) -> Any:
-        raise UnsupportedCommandError(
-            "This call needs a connection to one server, and a CacheMesh has many; "
-            "use a command with a key, or redis-py on one instance"
-        )
-
-    def __repr__(self) -> str:
-        return "<cachemesh pool>"
-
-
-def template_of(pool: ConnectionPool) -> TemplatePool:
-    """The pool that ``redis.Redis.__init__`` made, as a template."""
-    return TemplatePool(
-        connection_class=pool.connection_class,
-        max_connections=pool.max_connections,
-        **pool.connection_kwargs,
-    )
 
 
 def pool_options(template: ConnectionPool) -> dict[str, Any]:
@@ -79,8 +57,13 @@ class _Handshake:
             connection.on_connect()
         else:
             self._custom(connection)
-        connection.send_command("ROLE", check_health=False)
-        _check_role(connection.read_response(), connection)
+        for question in _ROLE_QUESTIONS:
+            connection.send_command(question, check_health=False)
+            try:
+                _check_role(connection.read_response(), connection)
+            except redis.exceptions.NoPermissionError:
+                continue
+            return
 
 
 def connect(template: ConnectionPool, address: Address, options: Mapping[str, Any]) -> Any:
@@ -134,12 +117,24 @@ class _AsyncHandshake:
             done = self._custom(connection)
             if inspect.isawaitable(done):
                 await done
-        await connection.send_command("ROLE", check_health=False)
-        _check_role(await connection.read_response(), connection)
+        for question in _ROLE_QUESTIONS:
+            await connection.send_command(question, check_health=False)
+            try:
+                _check_role(await connection.read_response(), connection)
+            except redis.exceptions.NoPermissionError:
+                continue
+            return
+
+
+_ROLE_QUESTIONS = ("ROLE", "HELLO")
+"""ROLE is @admin, so an app's user may lack it; HELLO tells the role too and is never denied."""
 
 
 def _check_role(reply: Any, connection: Any) -> None:
-    role = reply[0]
+    if not isinstance(reply, dict) and reply[0] in (b"server", "server"):  # HELLO in RESP2
+        reply = dict(zip(reply[::2], reply[1::2], strict=True))
+    hello = isinstance(reply, dict)
+    role = reply.get(b"role", reply.get("role")) if hello else reply[0]
     if role not in (b"master", "master"):
         shown = role.decode() if isinstance(role, bytes) else role
         raise redis.ReadOnlyError(f"{connection.host}:{connection.port} is a {shown}, not a master")
@@ -161,6 +156,22 @@ def socket_of(connection: Any) -> socket.socket:
     """The connected socket of a redis-py connection."""
     sock: socket.socket = connection._sock
     return sock
+
+
+def is_ready(connection: Any, master: Address | None) -> bool:
+    """Whether a redis-py connection between two commands is open, and leads to the master."""
+    sock = connection._sock
+    if sock is None or (connection.host, connection.port) != master:
+        return False
+    return not has_input(sock)
+
+
+def is_ready_async(connection: Any, master: Address | None) -> bool:
+    """As `is_ready`, for asyncio."""
+    if not connection.is_connected or (connection.host, connection.port) != master:
+        return False
+    sock = transport_of(connection).get_extra_info("socket")
+    return not (connection._reader.at_eof() or has_input(sock))
 
 
 def make_reader(connection_kwargs: Mapping[str, Any]) -> hiredis.Reader:

@@ -116,7 +116,11 @@ class AsyncShardPool(AsyncConnectionPool):
                 await self.disconnect(inuse_connections=False)
                 reset()
             try:
-                return await take(*args, **kwargs)
+                connection = await take(*args, **kwargs)
+                if not adapter.is_ready_async(connection, address):  # closed while it was idle
+                    await connection.disconnect()
+                    await connection.connect()
+                return connection
             except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError) as error:
                 if isinstance(error, redis.AuthenticationError):
                     raise
