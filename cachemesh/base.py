@@ -12,6 +12,7 @@ from cachemesh.core.commands import FIRST_KEY
 from cachemesh.core.errors import ConfigurationError
 from cachemesh.core.names import Address
 from cachemesh.core.pool import PoolDocument
+from cachemesh.core.registry import Registry
 from cachemesh.core.routing import Routes
 from cachemesh.core.settings import setting_value
 from cachemesh.core.topology import Topology
@@ -43,7 +44,13 @@ MONITOR_REFUSED = (
 
 
 class MeshBase(Generic[N]):
-    """A client's identity and its routes, kept current by a `Follower`."""
+    """A client's identity and its routes, kept current by a `Follower`.
+
+    Attributes:
+        registry: the commands it knows.
+    """
+
+    registry: Registry
 
     _url: MeshUrl
     _routes: Routes[N] | None
@@ -55,6 +62,8 @@ class MeshBase(Generic[N]):
     def _follow(self, url: MeshUrl, parent: MeshBase[N] | None) -> None:
         """Called once by the constructor; with a parent, both follow the pool together."""
         self._url = url
+        self.registry = Registry()
+        self._masters: Mapping[str, Address] = {}
         self._routes = None
         self._parent = parent
         if parent is None:
@@ -147,9 +156,14 @@ class MeshBase(Generic[N]):
             node.configure(*timeouts)
             node.point_to(topology.masters.get(name))
             nodes[name] = node
+        self._masters = topology.masters
         self._routes = Routes(document.placement, nodes)
         for name in before.keys() - nodes.keys():
             before[name].drop_links()
+
+    def master_of(self, shard: str) -> Address | None:
+        """The address of a shard's master, as last heard of."""
+        return self._masters.get(shard)
 
     def _timeouts(self, document: PoolDocument) -> tuple[dict[str, Any], float | None]:
         own, settings = self._url.options, document.settings

@@ -9,11 +9,13 @@ import redis
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
 from cachemesh.base import MONITOR_REFUSED, MeshBase
+from cachemesh.core.batch import Plans
 from cachemesh.core.blocking import block_seconds
 from cachemesh.core.commands import FIRST_KEY
-from cachemesh.core.errors import UnsupportedCommandError
+from cachemesh.core.errors import ShardUnavailableError, UnsupportedCommandError
 from cachemesh.core.hashing import SHORT_KEY, key_bytes
-from cachemesh.core.plan import plan
+from cachemesh.core.plan import UnknownCommand, plan
+from cachemesh.core.resolve import Calls, resolve_all
 from cachemesh.core.routing import Routes
 from cachemesh.core.topology import Topology
 from cachemesh.discovery.url import MeshUrl, parse_url
@@ -121,7 +123,10 @@ class CacheMesh(MeshBase[Node], redis.Redis):
         return reply if callback is None else callback(reply, **for_callback(options))
 
     def _execute_planned(self, args: tuple[Any, ...], routes: Routes[Node], decode: bool) -> Any:
-        planned = plan(args, routes.placement, key_bytes)
+        try:
+            planned = plan(args, routes.placement, key_bytes, self.registry, self.master_of)
+        except UnknownCommand:
+            planned = self.plans_of([args], routes)[id(args)]
         read_only = planned.command.read_only
         requests = [(routes.nodes[r.shard], r.args) for r in planned.requests]
         if len(requests) == 1:
@@ -130,7 +135,35 @@ class CacheMesh(MeshBase[Node], redis.Redis):
             if patience is not None:
                 return planned.merge([node.execute_blocking(words, decode, patience)])
             return planned.merge([node.execute(words, read_only, decode)])
-        return planned.merge(gather(requests, read_only, decode))
+        return planned.merge(gather(requests, read_only, decode, planned.takes_errors))
+
+    def plans_of(self, calls: Calls, routes: Routes[Node]) -> Plans:
+        """Plans of those calls about which a server has to be asked first.
+
+        Raises:
+            cachemesh.ShardUnavailableError: no shard answers.
+        """
+        asking = resolve_all(calls, routes.placement, self.registry)
+        reply: Any = None
+        while True:
+            try:
+                question = asking.send(reply)
+            except StopIteration as done:
+                plans: Plans = done.value
+                return plans
+            reply = self._answer(question, routes)
+
+    def _answer(self, question: tuple[Any, ...], routes: Routes[Node]) -> Any:
+        """The reply, error or not, of the first shard that gives one."""
+        failures = []
+        for node in routes.nodes.values():
+            try:
+                return node.execute(question, True, False)
+            except redis.ResponseError as error:
+                return error
+            except ShardUnavailableError as failure:
+                failures.append(failure)
+        raise failures[0]
 
     def _execute_on_connection(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """As redis-py does it, over the one connection that `client` took, or an app gave."""

@@ -9,6 +9,7 @@ import redis
 from redis.client import Pipeline as RedisPipeline
 
 from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.plan import UnknownCommand
 from cachemesh.pipelining import finished, one_shard, raise_first, spread
 from cachemesh.transport.sync import Node, exchange
 
@@ -82,7 +83,8 @@ class Pipeline(RedisPipeline):
         """Settle on the one shard that all keys are on."""
         routes = self._mesh.routes
         watched = self._home.shard if self._home is not None else None
-        shard = one_shard(commands, routes.placement, watched)
+        registry, plans = self._mesh.registry, self._mesh.plans_of(commands, routes)
+        shard = one_shard(commands, routes.placement, watched, registry, plans)
         if self._home is None:
             self._home = routes.nodes[shard]
             self.connection_pool = self._home.pool
@@ -97,7 +99,12 @@ class Pipeline(RedisPipeline):
 
     def _over_shards(self, raise_on_error: bool) -> list[Any]:
         stack, routes = self.command_stack, self._mesh.routes
-        spread_out = spread(stack, routes.placement, self._atomic)
+        how = (stack, routes.placement, self._atomic, self._mesh.registry, self._mesh.master_of)
+        try:
+            spread_out = spread(*how)
+        except UnknownCommand:
+            plans = self._mesh.plans_of([args for args, _ in stack], routes)
+            spread_out = spread(*how, plans)
         sendings = [(routes.nodes[p.shard], p.payload, p.decode) for p in spread_out.parts]
         replies = spread_out.replies(exchange(sendings))
         results = finished(replies, stack, self.response_callbacks, self.annotate_exception)

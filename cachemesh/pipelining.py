@@ -10,10 +10,12 @@ import redis
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.exceptions import ExecAbortError
 
-from cachemesh.core.batch import Batch, plan_batch
+from cachemesh.core.batch import NO_PLANS, Batch, Plans, plan_batch
 from cachemesh.core.errors import CrossShardError, ShardUnavailableError
 from cachemesh.core.placement import Placement
 from cachemesh.core.plan import shards_in_transaction
+from cachemesh.core.registry import Registry
+from cachemesh.core.scan import MasterOf
 from cachemesh.transport.adapter import pack
 
 Stack = Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]]
@@ -58,24 +60,35 @@ class Parts:
         return replies
 
 
-def spread(stack: Stack, placement: Placement, atomic: bool) -> Parts:
+def spread(
+    stack: Stack,
+    placement: Placement,
+    atomic: bool,
+    registry: Registry,
+    master_of: MasterOf,
+    plans: Plans = NO_PLANS,
+) -> Parts:
     """Queued commands as one part for each shard.
 
+    Args:
+        registry, master_of, plans: as of `plan_batch`.
+
     Raises:
-        CrossShardError, UnsupportedCommandError, InvalidKeyError: as `plan_batch`.
+        CrossShardError, UnsupportedCommandError, InvalidKeyError, UnknownCommand: as `plan_batch`.
     """
     unsent = [at for at, (_, options) in enumerate(stack) if atomic and EMPTY_RESPONSE in options]
     if unsent:
         stack = [item for at, item in enumerate(stack) if at not in unsent]
-    batch = plan_batch([args for args, _ in stack], placement)
+    commands = [args for args, _ in stack]
+    batch = plan_batch(commands, placement, registry, plans, master_of)
     decode = batch.spread([NEVER_DECODE not in options for _, options in stack])
     parts = []
-    for shard, commands in batch.parts.items():
+    for shard, part in batch.parts.items():
         flags = decode[shard]
         if atomic:
-            commands = [("MULTI",), *commands, ("EXEC",)]
-            flags = [True] * (len(commands) - 1) + [all(flags)]
-        parts.append(Part(shard, b"".join(map(pack, commands)), flags))
+            part = [("MULTI",), *part, ("EXEC",)]
+            flags = [True] * (len(part) - 1) + [all(flags)]
+        parts.append(Part(shard, b"".join(map(pack, part)), flags))
     return Parts(batch, tuple(parts), atomic, unsent)
 
 
@@ -88,18 +101,31 @@ def _of_exec(replies: Sequence[Any]) -> Sequence[Any]:
     return [reply if isinstance(reply, Exception) else result for reply in queued]
 
 
-def one_shard(commands: Sequence[tuple[Any, ...]], placement: Placement, home: str | None) -> str:
+def one_shard(
+    commands: Sequence[tuple[Any, ...]],
+    placement: Placement,
+    home: str | None,
+    registry: Registry,
+    plans: Plans,
+) -> str:
     """The shard that all commands are for.
 
     Args:
         home: the shard that is watched already.
+        registry, plans: as of `plan_batch`.
 
     Raises:
         CrossShardError: there are several.
+        UnsupportedCommandError, InvalidKeyError, UnknownCommand: as `plan_batch`.
     """
     shards: dict[str, Any] = {} if home is None else {home: "WATCH"}
     for args in commands:
-        for shard in shards_in_transaction(args, placement):
+        planned = plans.get(id(args))
+        if planned is None:
+            needed = shards_in_transaction(args, placement, registry)
+        else:
+            needed = tuple(request.shard for request in planned.requests)
+        for shard in needed:
             shards.setdefault(shard, args[0])
     if len(shards) > 1:
         (first, one), (second, other) = list(shards.items())[:2]

@@ -13,12 +13,18 @@ from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from cachemesh.asyncio.pipeline import Pipeline
 from cachemesh.asyncio.pubsub import PubSub
 from cachemesh.base import MONITOR_REFUSED, MeshBase
+from cachemesh.core.batch import Plans
 from cachemesh.core.blocking import block_seconds
 from cachemesh.core.commands import FIRST_KEY
-from cachemesh.core.errors import ConfigurationError, UnsupportedCommandError
+from cachemesh.core.errors import (
+    ConfigurationError,
+    ShardUnavailableError,
+    UnsupportedCommandError,
+)
 from cachemesh.core.hashing import SHORT_KEY, key_bytes
 from cachemesh.core.names import Address
-from cachemesh.core.plan import plan
+from cachemesh.core.plan import UnknownCommand, plan
+from cachemesh.core.resolve import Calls, resolve_all
 from cachemesh.core.routing import Routes
 from cachemesh.core.topology import Topology
 from cachemesh.discovery.url import MeshUrl, parse_url
@@ -130,7 +136,10 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
     async def _execute_planned(
         self, args: tuple[Any, ...], routes: Routes[Node], decode: bool
     ) -> Any:
-        planned = plan(args, routes.placement, key_bytes)
+        try:
+            planned = plan(args, routes.placement, key_bytes, self.registry, self.master_of)
+        except UnknownCommand:
+            planned = (await self.plans_of([args], routes))[id(args)]
         read_only = planned.command.read_only
         if len(planned.requests) == 1:
             ((node, words),) = ((routes.nodes[r.shard], r.args) for r in planned.requests)
@@ -144,9 +153,35 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         ]
         replies = await asyncio.gather(*sent, return_exceptions=True)
         for reply in replies:
-            if isinstance(reply, BaseException):
+            if isinstance(reply, BaseException) and not (
+                planned.takes_errors and isinstance(reply, redis.RedisError)
+            ):
                 raise reply
         return planned.merge(replies)
+
+    async def plans_of(self, calls: Calls, routes: Routes[Node]) -> Plans:
+        """As `cachemesh.CacheMesh.plans_of`."""
+        asking = resolve_all(calls, routes.placement, self.registry)
+        reply: Any = None
+        while True:
+            try:
+                question = asking.send(reply)
+            except StopIteration as done:
+                plans: Plans = done.value
+                return plans
+            reply = await self._answer(question, routes)
+
+    async def _answer(self, question: tuple[Any, ...], routes: Routes[Node]) -> Any:
+        """The reply, error or not, of the first shard that gives one."""
+        failures = []
+        for node in routes.nodes.values():
+            try:
+                return await node.execute(question, True, False)
+            except redis.ResponseError as error:
+                return error
+            except ShardUnavailableError as failure:
+                failures.append(failure)
+        raise failures[0]
 
     async def routes(self) -> Routes[Node]:
         """The way to each shard; loads the topology if this is the first use in this loop."""

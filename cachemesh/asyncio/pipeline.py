@@ -11,6 +11,7 @@ import redis
 from redis.asyncio.client import Pipeline as RedisPipeline
 
 from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.plan import UnknownCommand
 from cachemesh.pipelining import Stack, finished, one_shard, raise_first, spread
 from cachemesh.transport.aio import Node
 
@@ -66,7 +67,8 @@ class Pipeline(RedisPipeline):
         """Settle on the one shard that all keys are on."""
         routes = await self._mesh.routes()
         watched = self._home.shard if self._home is not None else None
-        shard = one_shard(commands, routes.placement, watched)
+        registry, plans = self._mesh.registry, await self._mesh.plans_of(commands, routes)
+        shard = one_shard(commands, routes.placement, watched, registry, plans)
         if self._home is None:
             self._home = routes.nodes[shard]
             self.connection_pool = self._home.pool
@@ -82,7 +84,12 @@ class Pipeline(RedisPipeline):
     async def _over_shards(self, raise_on_error: bool) -> list[Any]:
         stack: Stack = self.command_stack
         routes = await self._mesh.routes()
-        spread_out = spread(stack, routes.placement, self._atomic)
+        how = (stack, routes.placement, self._atomic, self._mesh.registry, self._mesh.master_of)
+        try:
+            spread_out = spread(*how)
+        except UnknownCommand:
+            plans = await self._mesh.plans_of([args for args, _ in stack], routes)
+            spread_out = spread(*how, plans)
         results = await asyncio.gather(
             *(routes.nodes[p.shard].send_all(p.payload, p.decode) for p in spread_out.parts)
         )

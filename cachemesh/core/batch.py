@@ -18,17 +18,13 @@ from cachemesh.core.merge import Reply
 from cachemesh.core.placement import Placement
 from cachemesh.core.plan import plan
 from cachemesh.core.registry import KNOWN, Registry
-from cachemesh.core.scan import MasterOf
+from cachemesh.core.scan import MasterOf, nobody
 from cachemesh.core.split import Plan, only
 
 Plans: TypeAlias = "Mapping[int, Plan]"
-"""Position of a command -> its plan."""
+"""``id`` of a call's arguments -> its plan; a pipeline may hold calls that are equal."""
 
-_NO_PLANS: Plans = {}
-
-
-def _nobody(_: str) -> None:
-    return None
+NO_PLANS: Plans = {}
 
 
 @dataclass
@@ -92,13 +88,14 @@ def plan_batch(
     commands: Sequence[Args],
     placement: Placement,
     registry: Registry = KNOWN,
-    plans: Plans = _NO_PLANS,
-    master_of: MasterOf = _nobody,
+    plans: Plans = NO_PLANS,
+    master_of: MasterOf = nobody,
 ) -> Batch:
     """Where the commands of a pipeline go.
 
     Args:
-        plans: position of a command -> its plan, for those that are planned already.
+        registry, master_of: as of `cachemesh.core.plan.plan`.
+        plans: of those commands that are planned already.
 
     Raises:
         CrossShardError, UnsupportedCommandError, InvalidKeyError, UnknownCommand: as
@@ -120,7 +117,7 @@ def plan_batch(
                 parts[shard] = [args]
             continue
         at = len(homes)
-        planned = plans.get(at) or plan(args, placement, key_bytes, registry, master_of)
+        planned = plans.get(id(args)) or plan(args, placement, key_bytes, registry, master_of)
         for request in planned.requests:
             parts.setdefault(request.shard, []).append(request.args)
         if planned.merge is not only or len(planned.requests) > 1:

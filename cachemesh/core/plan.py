@@ -11,7 +11,7 @@ from cachemesh.core.hashing import key_bytes
 from cachemesh.core.merge import Reply, any_success
 from cachemesh.core.placement import Placement
 from cachemesh.core.registry import KNOWN, Registry
-from cachemesh.core.scan import MasterOf, next_cursor, position, scan_words
+from cachemesh.core.scan import MasterOf, next_cursor, nobody, position, scan_words
 from cachemesh.core.split import (
     SPLIT,
     Encode,
@@ -35,16 +35,12 @@ class UnknownCommand(UnsupportedCommandError):
         )
 
 
-def _nobody(_: str) -> None:
-    return None
-
-
 def plan(
     args: Sequence[Any],
     placement: Placement,
     encode: Encode = key_bytes,
     registry: Registry = KNOWN,
-    master_of: MasterOf = _nobody,
+    master_of: MasterOf = nobody,
 ) -> Plan:
     """Where a command goes.
 
@@ -87,7 +83,7 @@ def plan_known(
     keys: Sequence[Any],
     placement: Placement,
     encode: Encode = key_bytes,
-    master_of: MasterOf = _nobody,
+    master_of: MasterOf = nobody,
 ) -> Plan:
     """Where a command goes of which all is known.
 

@@ -21,6 +21,7 @@ from cachemesh.core.plan import plan_known, unspread
 from cachemesh.core.registry import Registry, question
 from cachemesh.core.split import Plan
 
+Calls: TypeAlias = "Sequence[Args]"
 Asking: TypeAlias = "Generator[Args, Any, Plan]"
 
 
@@ -50,13 +51,13 @@ def resolve(args: Args, placement: Placement, registry: Registry) -> Asking:
 
 
 def resolve_all(
-    commands: Sequence[Args], placement: Placement, registry: Registry
+    calls: Calls, placement: Placement, registry: Registry
 ) -> Generator[Args, Any, dict[int, Plan]]:
-    """Position -> plan of each command that `plan` cannot do alone; yields as `resolve`."""
+    """Plans, by ``id``, of those calls that `plan` cannot do alone; yields as `resolve`."""
     plans: dict[int, Plan] = {}
-    for at, args in enumerate(commands):
+    for args in calls:
         if not registry.knows(args):
-            plans[at] = yield from resolve(args, placement, registry)
+            plans[id(args)] = yield from resolve(args, placement, registry)
     return plans
 
 

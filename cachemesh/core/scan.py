@@ -33,6 +33,11 @@ from cachemesh.core.placement import Placement
 MasterOf = Callable[[str], object]
 """Shard name -> whatever its master now is called; equal as long as it is the same."""
 
+
+def nobody(_: str) -> None:
+    """`MasterOf` where nobody knows the masters."""
+
+
 _MARK = 1 << 126
 _SHARD_BITS, _PLACEMENT_BITS, _MASTER_BITS, _SERVER_BITS = 14, 28, 20, 64
 

@@ -332,11 +332,17 @@ def exchange(sendings: Sequence[Sending]) -> list[list[Any] | ShardUnavailableEr
 
 
 def gather(
-    requests: Sequence[tuple[Node, tuple[Any, ...]]], read_only: bool, decode: bool = True
+    requests: Sequence[tuple[Node, tuple[Any, ...]]],
+    read_only: bool,
+    decode: bool = True,
+    keep_errors: bool = False,
 ) -> list[Any]:
     """One command to each of several shards, all in flight at once; replies in order.
 
     A part that failed without having run is tried again on its own, as in `Node.execute`.
+
+    Args:
+        keep_errors: error replies, and shards that gave none, stand in the list as exceptions.
 
     Raises:
         The first failure, in order of ``requests``, after all replies have been taken in.
@@ -349,7 +355,7 @@ def gather(
             read_only and isinstance(reply, ShardUnavailableError)
         ):
             reply = node.execute(args, read_only, decode)
-        elif isinstance(reply, Exception):
+        elif isinstance(reply, Exception) and not keep_errors:
             raise reply
         replies.append(reply)
     return replies
