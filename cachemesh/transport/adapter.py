@@ -35,10 +35,27 @@ MORE: Any = object()
 """What a reader gives when it needs more bytes; False and None are replies."""
 
 
+def _no_maintenance() -> dict[str, Any]:
+    """Turn off the maintenance notifications of managed Redis, where redis-py has them.
+
+    They cost a round trip for each connection, and looking up a logger meanwhile: interrupted by
+    a signal handler that raises, that would leave logging's lock taken for ever.
+    """
+    try:
+        from redis.maint_notifications import MaintNotificationsConfig
+    except ImportError:
+        return {}
+    return {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+
+
+_NO_MAINTENANCE = _no_maintenance()
+
+
 def pool_options(template: ConnectionPool) -> dict[str, Any]:
     """The template's options for connections that check ``ROLE`` and never retry by themselves."""
     return {
         **template.connection_kwargs,
+        **_NO_MAINTENANCE,
         "retry": Retry(NoBackoff(), 0),
         "command_packer": Packer(),
         "redis_connect_func": _Handshake(template.connection_kwargs.get("redis_connect_func")),
@@ -89,6 +106,7 @@ def async_pool_options(template: AsyncConnectionPool) -> dict[str, Any]:
     custom = template.connection_kwargs.get("redis_connect_func")
     return {
         **template.connection_kwargs,
+        **_NO_MAINTENANCE,
         "retry": AsyncRetry(NoBackoff(), 0),
         "redis_connect_func": _AsyncHandshake(custom).run,
     }
