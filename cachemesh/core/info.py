@@ -75,15 +75,15 @@ def _value(section: str, name: str, values: list[str]) -> str:
         if numbers:
             return _of(max if _HIGHEST.fullmatch(name) else sum, values)
         return max(values) if name.endswith("_perc") else values[0]
+    if numbers and _ADDED_ELSEWHERE.fullmatch(name):
+        return _of(sum, values)
     if len(set(values)) == 1:
         return values[0]
     if name.endswith("_status"):
         return next(value for value in values if value != "ok")
     if not numbers or (section == "server" and not _LOWEST.fullmatch(name)):
         return values[0]
-    if _LOWEST.fullmatch(name):
-        return _of(min, values)
-    return _of(sum if _ADDED_ELSEWHERE.fullmatch(name) else max, values)
+    return _of(min if _LOWEST.fullmatch(name) else max, values)
 
 
 def _of(function: Any, values: Sequence[str]) -> str:
