@@ -25,6 +25,7 @@ __all__ = [
     "InstanceRejected",
     "InstanceReport",
     "RedisAuth",
+    "check_empty",
     "check_new_master",
     "check_unused",
 ]
@@ -46,13 +47,13 @@ def check_new_master(
     auth: RedisAuth,
     *,
     allowed: AllowedNetworks,
-    allow_nonempty: bool,
     timeout: float = 2.0,
 ) -> InstanceReport:
     """Look at an instance, in at most about `timeout` seconds.
 
     Raises:
-        InstanceRejected: for every reason but in-use, which `check_unused` finds.
+        InstanceRejected: for every reason but in-use, which `check_unused` finds, and not-empty,
+            which `check_empty` finds.
         InvalidDocumentError: `address` is not host:port.
     """
     end = time.monotonic() + timeout
@@ -68,19 +69,11 @@ def check_new_master(
         raise _failed(address, answer, timeout) from answer
     role, info = answer
     _require_master(address, role, info)
-    keys = keys_in(info)
-    if keys and not allow_nonempty:
-        raise InstanceRejected(
-            address,
-            "not-empty",
-            f"{address} holds {keys:,} keys",
-            "FLUSHALL it, choose an empty instance, or allow a non-empty one",
-        )
     return InstanceReport(
         address=target,
         run_id=info.get("run_id", ""),
         redis_version=info["redis_version"],
-        keys=keys,
+        keys=keys_in(info),
         replicas=tuple(replicas_in(info)),
     )
 
@@ -111,6 +104,23 @@ def check_unused(
         link.close()
         if answers[use] == report.run_id:
             raise _in_use(given, f"{use} (there known as {link.address})")
+
+
+def check_empty(given: str, report: InstanceReport) -> None:
+    """Make sure that an instance holds no keys; call it last.
+
+    It advises to flush the instance, which must never be one that serves a shard.
+
+    Raises:
+        InstanceRejected: not-empty.
+    """
+    if report.keys:
+        raise InstanceRejected(
+            given,
+            "not-empty",
+            f"{given} holds {report.keys:,} key{'' if report.keys == 1 else 's'}",
+            "FLUSHALL it if nobody needs them, choose an empty instance, or allow a non-empty one",
+        )
 
 
 def _knock(address: str, target: str, timeout: float) -> None:

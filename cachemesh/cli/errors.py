@@ -68,6 +68,20 @@ _BY_STATUS = {
     409: ExitCode.NOT_FOUND_OR_CONFLICT,
     413: ExitCode.USAGE,
 }
+_OF_ITSELF = frozenset({"unknown", "internal-error", "storage-failed", "storage-full"})
+"""Problems that are about the metaserver; the others name the pool, shard or instance."""
+_NEXT = {
+    "pool-not-found": "see: cachemesh pool list",
+    "shard-not-found": "see: cachemesh shard list",
+    "token-not-found": "see: cachemesh token list",
+    "unauthorized": "name the file of a valid token by --token-file or CACHEMESH_TOKEN_FILE; "
+    "an admin makes one: cachemesh token create",
+    "version-conflict": "look at the pool again (cachemesh pool status), and repeat the command "
+    "if it still makes sense",
+    "not-empty": "FLUSHALL it if nobody needs them, choose an empty instance, "
+    "or pass --allow-nonempty",
+}
+"""What to do in this command's words, where the metaserver's are those of its API."""
 _BY_CLASS: tuple[tuple[type[Exception], ExitCode, str], ...] = (
     (PoolNotFoundError, ExitCode.NOT_FOUND_OR_CONFLICT, "see: cachemesh pool list"),
     (MetaserverUnavailableError, ExitCode.UNREACHABLE, "is the metaserver running?"),
@@ -93,11 +107,7 @@ def explain(error: CacheMeshError | redis.RedisError | click.ClickException) -> 
     if isinstance(error, CommandError):
         return Explanation(str(error), error.next_step, error.code)
     if isinstance(error, MetaserverError):
-        return Explanation(
-            f"metaserver: {error.detail}",
-            error.next_step or "see the metaserver's log",
-            _BY_STATUS.get(error.status, ExitCode.FAILED),
-        )
+        return _refused(error)
     code, default = ExitCode.FAILED, "see: cachemesh --help"
     for kind, its_code, its_default in _BY_CLASS:
         if isinstance(error, kind):
@@ -105,6 +115,19 @@ def explain(error: CacheMeshError | redis.RedisError | click.ClickException) -> 
             break
     message, next_step = _split(str(error) or type(error).__name__)
     return Explanation(message, next_step or default, code)
+
+
+def _refused(error: MetaserverError) -> Explanation:
+    what = "metaserver: " if error.code in _OF_ITSELF else ""
+    reason = str(error.body.get("reason", error.code))
+    return Explanation(
+        f"{what}{error.detail}",
+        _NEXT.get(reason) or error.next_step or "see the metaserver's log",
+        # What another server means by its status is not known here.
+        ExitCode.FAILED
+        if error.code == "not-json"
+        else _BY_STATUS.get(error.status, ExitCode.FAILED),
+    )
 
 
 def _split(message: str) -> tuple[str, str]:

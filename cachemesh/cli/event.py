@@ -31,6 +31,8 @@ def list_events(session: Session, limit: int, follow: bool) -> None:
     """List the last events, oldest first; those of all pools if none is named."""
     pool = session.pool if follow else session.pool_or_none
     newest_first = _events(session, pool, 0, limit)
+    if pool is not None and not newest_first:
+        session.get()  # a pool that was there once has events; any other is an error
     events = list(reversed(newest_first))
     if not follow:
         emit(session.output, {"events": events}, lambda: _show(events))

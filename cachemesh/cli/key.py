@@ -18,6 +18,8 @@ from cachemesh.core.placement import SlotsPlacement
 
 _ESCAPE = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|(.?))", re.DOTALL)
 _SHORT = {b"\\": b"\\", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+_LONGEST_TTL_S = 1e10
+"""Three hundred years; Redis refuses what overflows 64 bits of milliseconds since 1970."""
 
 escaped_option = click.option(
     "--escaped", is_flag=True, help=r"Read \xHH, \n, \r, \t and \\ as the bytes they stand for."
@@ -52,7 +54,7 @@ def get(session: Session, key: str, escaped: bool) -> None:
         shard = client.shard_for(raw)
     if value is None:
         raise CommandError(
-            f"key {shown(raw)}",
+            f"key {shown(raw) or '(empty)'}",
             f"shard {shard} of the pool holds no such key",
             "check how it is spelled; it may also have expired",
             ExitCode.NOT_FOUND_OR_CONFLICT,
@@ -66,7 +68,7 @@ def get(session: Session, key: str, escaped: bool) -> None:
 @click.argument("value")
 @click.option(
     "--ttl",
-    type=click.FloatRange(min=0.001),
+    type=click.FloatRange(0.001, _LONGEST_TTL_S),
     metavar="SECONDS",
     help="Forget the key after that many seconds [never].",
 )

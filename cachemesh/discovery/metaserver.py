@@ -226,19 +226,11 @@ def _decode(status: int, raw: bytes, address: Address) -> Any:
         except ValueError:
             body = None
     if status >= 400:
-        problem = body if isinstance(body, dict) else {"detail": f"{address}: HTTP status {status}"}
-        raise MetaserverError(status, problem)
+        raise MetaserverError(status, body if isinstance(body, dict) else _foreign(status, address))
     if status == 204:
         return None
     if body is None:
-        raise MetaserverError(
-            status,
-            {
-                "code": "not-json",
-                "detail": f"{address} answered something that is not JSON",
-                "next": "check that the address is that of a metaserver",
-            },
-        )
+        raise MetaserverError(status, _foreign(status, address))
     return body
 
 
@@ -258,3 +250,12 @@ def _parse_events(response: http.client.HTTPResponse) -> Iterator[tuple[str, Any
             name = value
         elif field == "data":
             data.append(value)
+
+
+def _foreign(status: int, address: Address) -> dict[str, object]:
+    """A problem for an answer that no metaserver gives."""
+    return {
+        "code": "not-json",
+        "detail": f"{address} answered HTTP status {status} with something that is not JSON",
+        "next": "check that the address is that of a metaserver",
+    }

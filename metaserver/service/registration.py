@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from cachemesh.core.errors import SentinelUnavailableError
-from metaserver.instances import InstanceRejected, InstanceReport, check_new_master, check_unused
+from metaserver.instances import (
+    InstanceRejected,
+    InstanceReport,
+    check_empty,
+    check_new_master,
+    check_unused,
+)
 from metaserver.problems import Problem
 from metaserver.sentinels import Outcome
 from metaserver.service.control import Control, log
@@ -65,7 +71,6 @@ def check(
             candidate.master,
             config.redis_auth,
             allowed=control.networks,
-            allow_nonempty=allow_nonempty,
             timeout=config.instance_timeout,
         )
 
@@ -82,6 +87,9 @@ def check(
 
     _at_once(unused, list(zip(candidates, reports, strict=True)))
     _refuse_twins(candidates, reports)
+    if not allow_nonempty:
+        for candidate, report in zip(candidates, reports, strict=True):
+            check_empty(candidate.master, report)
     return {candidate.shard: report for candidate, report in zip(candidates, reports, strict=True)}
 
 

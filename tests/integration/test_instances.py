@@ -18,6 +18,7 @@ from metaserver.instances import (
     InstanceRejected,
     InstanceReport,
     RedisAuth,
+    check_empty,
     check_new_master,
     check_unused,
 )
@@ -37,12 +38,9 @@ def look(
     auth: RedisAuth = NOBODY,
     *,
     allowed: AllowedNetworks = NETWORKS,
-    allow_nonempty: bool = False,
     timeout: float = 2.0,
 ) -> InstanceReport:
-    return check_new_master(
-        address, auth, allowed=allowed, allow_nonempty=allow_nonempty, timeout=timeout
-    )
+    return check_new_master(address, auth, allowed=allowed, timeout=timeout)
 
 
 def rejected(address: str, **options: Any) -> InstanceRejected:
@@ -221,10 +219,12 @@ def test_an_instance_with_keys(stack: LocalStack) -> None:
         client.set("one", 1)
         client.execute_command("SELECT", 3)
         client.set("two", 2)
-    error = rejected(address)
-    assert error.reason == "not-empty"
-    assert "2 keys" in error.detail
-    assert look(address, allow_nonempty=True).keys == 2
+    report = look(address)
+    assert report.keys == 2
+    with pytest.raises(InstanceRejected) as caught:
+        check_empty(address, report)
+    assert caught.value.reason == "not-empty"
+    assert f"{address} holds 2 keys" in caught.value.detail
 
 
 def test_in_use_is_found_by_address_and_by_run_id(stack: LocalStack) -> None:

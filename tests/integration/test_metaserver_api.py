@@ -14,6 +14,7 @@ import redis
 from cachemesh.local import LocalStack
 from metaserver.api.contract import OPERATIONS, openapi
 from tests.integration.metaserver_process import Api
+from tests.integration.operations import connect
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def pool_stays_as_it_is(admin: Api) -> Iterator[None]:
 
 
 def filled(path: str) -> str:
-    return path.format(pool="cache", shard="cache-0", token="nobody")
+    return path.format(pool="cache", shard="cache-0", token="nobody", client="nobody")
 
 
 class TestAccess:
@@ -228,12 +229,17 @@ class TestBadShards:
             assert master in reply.json["detail"]
             assert reply.json["next"]
 
-    def test_already_a_master_of_the_pool(self, admin: Api, stack: LocalStack) -> None:
+    @pytest.mark.parametrize("allow_nonempty", [False, True])
+    def test_already_a_master_of_the_pool(
+        self, admin: Api, stack: LocalStack, allow_nonempty: bool
+    ) -> None:
+        # One with keys, which nobody may be told to flush.
         master = stack.info["shards"][0]["master"]
-        self.rejected(admin, master, "in-use", allow_nonempty=True)
-        self.rejected(
-            admin, master.replace("127.0.0.1", "localhost"), "in-use", allow_nonempty=True
-        )
+        with connect(master) as client:
+            client.set("held", 1)
+            for address in (master, master.replace("127.0.0.1", "localhost")):
+                self.rejected(admin, address, "in-use", allow_nonempty=allow_nonempty)
+            client.delete("held")
 
     def test_a_replica(self, admin: Api, stack: LocalStack) -> None:
         self.rejected(admin, stack.info["shards"][0]["replicas"][0], "not-master")

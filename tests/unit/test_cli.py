@@ -73,6 +73,7 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
         (["key", "get", r"a\q", "--escaped", "--url", "cachemesh://h:1/x"], "after a backslash"),
         (["key", "get", "a", "--url", "ftp://h/x"], "URL scheme 'ftp' is not known"),
         (["key", "set", "a", "b", "--ttl", "0"], "--ttl"),
+        (["key", "set", "a", "b", "--ttl", "1e20"], "--ttl"),
         (["token", "create", "x", "--role", "root"], "'root' is not one of"),
         (["token", "list", "--url", "cachemesh://h:1", "--token-file", "/nowhere"], "/nowhere"),
         (["event", "list", "--follow", "--url", "cachemesh://h:1"], "no pool"),
@@ -151,6 +152,21 @@ def test_no_file_exits_1_before_anything_is_connected(capsys: pytest.CaptureFixt
         (MetaserverError(422, {"detail": "d"}), 1, "metaserver: d", "log"),
         (MetaserverError(403, {"detail": "d"}), 1, "metaserver: d", "log"),
         (MetaserverError(502, {"detail": "d"}), 1, "metaserver: d", "log"),
+        (MetaserverError(500, {"detail": "d", "code": "internal-error"}), 1, "metaserver: d", ""),
+        (
+            MetaserverError(404, {"detail": "No p", "code": "pool-not-found", "next": "GET /v1"}),
+            4,
+            "No p",
+            "cachemesh pool list",
+        ),
+        (
+            MetaserverError(
+                422, {"detail": "h:1 is", "code": "instance-rejected", "reason": "not-empty"}
+            ),
+            1,
+            "h:1 is",
+            "--allow-nonempty",
+        ),
         (click.ClickException("d"), 1, "d", "--help"),
     ],
 )
