@@ -95,9 +95,7 @@ def plan_known(
         As `plan`.
     """
     if command.name in ALWAYS_REFUSED:
-        raise UnsupportedCommandError(
-            f"{command.name} is refused: it {ALWAYS_REFUSED[command.name]}"
-        )
+        raise _always_refused(command)
     owners = owners_of([encode(key) for key in keys], placement)
     if command.name == "SCAN" and len(words) > 1:
         return _scan(command, words, placement, master_of)
@@ -140,6 +138,8 @@ def _check_patterns(
     As Redis Cluster has it: a pattern without ``*`` names no key, and one with a hash tag before
     its first ``*`` names keys of one slot (redis.io/docs/latest/commands/sort).
     """
+    if len(placement.shards) == 1:
+        return
     for at in sort_options(words)[1]:
         pattern = encode(words[at])
         before, star, _ = pattern.partition(b"*")
@@ -204,9 +204,14 @@ def shards_in_transaction(
         if len(placement.shards) > 1:
             raise UnknownCommand(words[0])
         return ()
+    if command.name in ALWAYS_REFUSED and command.name not in _TRANSACTION:
+        raise _always_refused(command)
     keys = [key_bytes(words[at]) for at in key_positions(command, words)]
-    if keys or len(placement.shards) == 1 or command.specs or command.name in _TRANSACTION:
-        return tuple(dict.fromkeys(owners_of(keys, placement)))
+    owners = owners_of(keys, placement)
+    if len(placement.shards) == 1 or command.specs or command.name in _TRANSACTION:
+        if command.name in ("SORT", "SORT_RO") and owners:
+            _check_patterns(command, words, owners[0], placement, key_bytes)
+        return tuple(dict.fromkeys(owners))
     rule = rule_of(command)
     if rule is not None and rule.to == "scan":
         return placement.names
@@ -215,7 +220,11 @@ def shards_in_transaction(
     return tuple(request.shard for request in _keyless(command, words, placement).requests)
 
 
-_TRANSACTION = frozenset({"MULTI", "EXEC", "DISCARD", "UNWATCH"})
+_TRANSACTION = frozenset({"MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH"})
+
+
+def _always_refused(command: Command) -> UnsupportedCommandError:
+    return UnsupportedCommandError(f"{command.name} is refused: it {ALWAYS_REFUSED[command.name]}")
 
 
 def _refused(command: Command, why: str, shards: int) -> UnsupportedCommandError:

@@ -219,8 +219,13 @@ def test_within_a_transaction_keys_decide_and_the_rest_goes_along() -> None:
     for args in (("UNWATCH",), ("MULTI",), ("PING",), ("TIME",), ("EVAL", "return 1", 0)):
         assert shards(*args) == ()
     assert shards("DBSIZE") == shards("SCAN", 0) == FOUR.names
-    with pytest.raises(UnsupportedCommandError, match="refused"):
-        shards("SELECT", 1)
+    for refused in (("SELECT", 1), ("SUBSCRIBE", "a"), ("MONITOR",)):
+        with pytest.raises(UnsupportedCommandError, match="refused"):
+            shards(*refused)
+    assert shards("SORT", "a", "GET", "#") == (FOUR.shard_for("a"),)
+    with pytest.raises(CrossShardError, match="hash tag"):
+        shards("SORT", "a", "GET", "*")
     with pytest.raises(UnknownCommand):
         shards("NOSUCH")
     assert shards_in_transaction(("NOSUCH",), ONE) == ()
+    assert shards_in_transaction(("SORT", "a", "GET", "*"), ONE) == ("cache-0",)
