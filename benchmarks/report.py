@@ -1,70 +1,183 @@
-"""What was measured, and where, as plain values and as a table."""
+"""What was measured, and where, as plain values and as tables."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
-from statistics import median
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
-import redis
+from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cores import Cores
-from benchmarks.measure import ratios
-from benchmarks.peers import BASELINE, FLOOR
+from benchmarks.figures import Spread, significant, times_as_fast
+from benchmarks.goals import Verdict
+from benchmarks.measure import Manner
 from benchmarks.workloads import Workload
 from cachemesh import __version__
 from cachemesh.local.binaries import find_redis_server
 
+_PACKAGES = ("redis", "hiredis", "valkey-glide", "valkey-glide-sync", "coredis", "uvloop")
 
-def environment(cores: Cores) -> dict[str, Any]:
+_TOLERANCE = 0.02  # a floor has noise too
+
+
+def environment(cores: Cores, manner: Manner, loop: str) -> dict[str, Any]:
     """What the figures depend on."""
     return {
         "cachemesh": __version__,
-        "redis_py": redis.__version__,
         "redis_server": ".".join(map(str, find_redis_server().version)),
         "python": platform.python_version(),
-        "machine": platform.machine(),
+        "packages": {name: found for name in _PACKAGES if (found := _version(name))},
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": _processor(),
         "cpus": os.cpu_count(),
         "cores": str(cores),
-        "load_average": round(os.getloadavg()[0], 2),
+        "event_loop": loop,
+        "rounds": manner.rounds,
+        "round_seconds": manner.seconds,
+        "seed": manner.seed,
+        "load_average_before": load_average(),
     }
 
 
-def summary(workload: Workload, taken: Mapping[str, list[float]]) -> dict[str, Any]:
-    """JSON-ready: medians in microseconds a call, ratios to the baseline, who beat the floor."""
-    against = ratios(taken, BASELINE) if BASELINE in taken else {}
-    floor = median(taken[FLOOR]) if FLOOR in taken else 0.0
+def load_average() -> float:
+    """Of the last minute, the benchmark's own part included."""
+    return round(os.getloadavg()[0], 2)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor()
+
+
+def summary(
+    workload: Workload, calls: Mapping[str, int], taken: Mapping[str, list[float]]
+) -> dict[str, Any]:
+    """JSON-ready: microseconds a call, and how many times as fast as the baseline."""
+    base = taken.get(workload.baseline) if workload.baseline else None
+    floor = taken.get(workload.floor) if workload.floor else None
     return {
         "workload": workload.name,
         "what": workload.what,
-        "below_floor": [name for name, times in taken.items() if median(times) < floor],
-        "peers": {
+        "baseline": workload.baseline,
+        "below_floor": [
+            name
+            for name, times in taken.items()
+            if floor
+            and not name.startswith("floor")
+            and times_as_fast(times, floor).median > 1 + _TOLERANCE
+        ],
+        "entrants": {
             name: {
-                "median_us": round(median(times), 2),
-                "fastest_us": round(min(times), 2),
-                "slowest_us": round(max(times), 2),
-                "ratio": round(against[name], 3) if name in against else None,
-                "rounds_us": [round(time, 2) for time in times],
+                "calls_a_round": calls[name],
+                "us": Spread.of(times).as_dict(),
+                "times_as_fast": base and times_as_fast(times, base).as_dict(),
+                "rounds_us": [significant(time) for time in times],
             }
             for name, times in taken.items()
         },
     }
 
 
-def table(found: Mapping[str, Any]) -> Table:
-    """One workload, a peer a line."""
-    shown = Table(title=found["what"], title_justify="left")
-    shown.add_column("peer")
-    for name in ("median", "fastest round", "slowest round", f"against {BASELINE}"):
-        shown.add_column(name, justify="right")
-    for name, figures in found["peers"].items():
-        ratio = figures["ratio"]
-        shown.add_row(
-            name,
-            *(f"{figures[key]:,.1f} us" for key in ("median_us", "fastest_us", "slowest_us")),
-            "-" if ratio is None else f"{ratio:.2f}x",
-        )
-    return shown
+@dataclass(frozen=True)
+class Grid:
+    """A table as text: a title, the heads of its columns, its rows. The first column is words."""
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def show(self, console: Console, markdown: bool) -> None:
+        """For a terminal, or to paste into a document."""
+        if markdown:
+            console.print(self._markdown(), soft_wrap=True, markup=False)
+            return
+        console.print(self.title, style="bold", soft_wrap=True, markup=False)
+        table = Table()
+        for number, head in enumerate(self.heads):
+            table.add_column(head, justify="right" if number else "left", no_wrap=True)
+        for row in self.rows:
+            table.add_row(*row)
+        console.print(table)
+
+    def _markdown(self) -> str:
+        lines = [f"**{self.title}**", "", _line(self.heads)]
+        lines.append(_line(["---", *("---:" for _ in self.heads[1:])]))
+        return "\n".join([*lines, *map(_line, self.rows), ""])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def grid(found: Mapping[str, Any]) -> Grid:
+    """One workload, an entrant a line."""
+    baseline = found["baseline"]
+    heads = ["", "us a call", "quartiles", "calls/s"]
+    rows = []
+    for name, figures in found["entrants"].items():
+        us, ratio = figures["us"], figures["times_as_fast"]
+        row = [name, _number(us["median"]), _quartiles(us), f"{1e6 / us['median']:,.0f}"]
+        if baseline:
+            row += [f"{ratio['median']:.2f}x", _quartiles(ratio)] if ratio else ["-", "-"]
+        rows.append(row)
+    if baseline:
+        heads += [f"as fast as {baseline}", "quartiles"]
+    return Grid(f"{found['workload']}: {found['what']}", heads, rows)
+
+
+def goals(found: Sequence[Verdict]) -> Grid:
+    """A goal a line."""
+    return Grid(
+        "must show: medians over interleaved rounds, 4 shards, values of 100 B",
+        ("figure", "bar", "measured", "quartiles", "verdict"),
+        [_goal(verdict) for verdict in found],
+    )
+
+
+def _goal(verdict: Verdict) -> list[str]:
+    goal, found = verdict.goal, verdict.found
+    scale, unit = (1, "x") if goal.versus else (1, " us") if goal.bar < 1000 else (1000, " ms")
+    sign = "<=" if goal.versus is None else ">" if goal.beyond else ">="
+    bar = f"{sign} {goal.bar / scale:g}{unit}"
+    if found is None:
+        return [goal.figure, bar, "-", "-", "not measured"]
+    scaled = {"q1": found.q1 / scale, "q3": found.q3 / scale}
+    measured = f"{_number(found.median / scale)}{unit}"
+    return [goal.figure, bar, measured, _quartiles(scaled), "pass" if verdict.passed else "FAIL"]
+
+
+def _quartiles(spread: Mapping[str, float]) -> str:
+    return f"{_number(spread['q1'])} to {_number(spread['q3'])}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:,.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def machine(found: Mapping[str, Any]) -> str:
+    """The environment in one sentence."""
+    packages = ", ".join(f"{name} {number}" for name, number in found["packages"].items())
+    return (
+        f"{found['cpus']} CPUs ({found['processor']}), {found['system']}; {found['cores']}; "
+        f"Python {found['python']} on {found['event_loop']}, redis-server "
+        f"{found['redis_server']}; {packages}; {found['rounds']} rounds of at least "
+        f"{found['round_seconds']:g} s; load average {found['load_average_before']} before, "
+        f"{found['load_average_after']} after"
+    )

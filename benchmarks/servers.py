@@ -1,45 +1,109 @@
-"""The servers all peers are measured against: a pool of shards, and one server alone."""
+"""The servers all peers are measured against; each kind is started when a peer first asks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import resource
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
+import redis
+
+from benchmarks import cluster, proxy
 from benchmarks.cores import Cores, running_on
+from cachemesh.core.names import Address, parse_address
 from cachemesh.local import LocalStack
 
-SHARDS = 4
+CLUSTER_NODES = 4
+_OPEN_FILES = 16_384  # redis.asyncio opens a connection for each waiting task
 
 
 @dataclass(frozen=True)
-class Servers:
-    """Where they listen.
+class Pool:
+    """A pool of shards.
 
     Attributes:
-        single: host and port of a redis-server outside the pool.
-        pool_url: what `CacheMesh.from_url` takes; the pool has `SHARDS` masters.
+        url: what `CacheMesh.from_url` takes.
         token_file: the file with the metaserver's token.
+        masters: of each shard, in order.
     """
 
-    single: tuple[str, int]
-    pool_url: str
+    url: str
     token_file: str
+    masters: tuple[Address, ...]
+
+
+class Servers:
+    """Real processes on free ports, all of one binary and one configuration.
+
+    Every method and attribute raises LocalStackError if its servers do not start.
+    """
+
+    def __init__(self, cores: Cores, until: ExitStack) -> None:
+        self._cores = cores
+        self._until = until
+        self._stacks: dict[int, LocalStack] = {}
+        self._instances: list[Address] = []
+
+    def pool(self, shards: int) -> Pool:
+        """A pool of so many shards, with its Sentinel and metaserver."""
+        info = self._stack(shards).info
+        masters = tuple(parse_address(shard["master"]) for shard in info["shards"])
+        return Pool(info["url"], info["token_file"], masters)
+
+    def _stack(self, shards: int) -> LocalStack:
+        if shards not in self._stacks:
+            stack = LocalStack(shards=shards, replicas=0, sentinels=1, dashboard=False)
+            with running_on(self._cores.servers):  # processes inherit it
+                self._until.callback(stack.stop)
+                stack.start()
+            self._stacks[shards] = stack
+            self._instances += [parse_address(shard["master"]) for shard in stack.info["shards"]]
+        return self._stacks[shards]
+
+    @cached_property
+    def single(self) -> Address:
+        """A redis-server outside any pool."""
+        return self._alone()
+
+    @cached_property
+    def cluster(self) -> Sequence[Address]:
+        """The nodes of a Redis Cluster without replicas."""
+        nodes = [self._alone(*cluster.configuration()) for _ in range(CLUSTER_NODES)]
+        cluster.form(nodes)
+        return nodes
+
+    @cached_property
+    def proxy(self) -> Address:
+        """A nutcracker in front of the masters of the pool of 4.
+
+        Raises:
+            ProxyMissingError: it is not installed.
+        """
+        masters = self.pool(4).masters
+        with running_on(self._cores.servers):
+            return self._until.enter_context(proxy.running(masters))
+
+    def _alone(self, *configuration: str) -> Address:
+        stack = self._stack(4)
+        with running_on(self._cores.servers):
+            address = stack.start_redis(None, *configuration).address
+        self._instances.append(address)
+        return address
+
+    def flush(self) -> None:
+        """Empty all of them."""
+        for host, port in self._instances:
+            with redis.Redis(host=host, port=port) as client:
+                client.flushall()
 
 
 @contextmanager
 def running(cores: Cores) -> Iterator[Servers]:
-    """Real processes on free ports, gone afterwards; the block runs on the client's core.
-
-    Raises:
-        LocalStackError: they do not start.
-    """
-    stack = LocalStack(shards=SHARDS, replicas=0, sentinels=1, dashboard=False)
-    try:
-        with running_on(cores.servers):  # processes inherit it
-            stack.start()
-            host, port = stack.start_redis().address
-        with running_on(cores.client):
-            yield Servers((host, port), stack.info["url"], stack.info["token_file"])
-    finally:
-        stack.stop()
+    """Servers for the time of the block, which runs on the client's core."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    with ExitStack() as until, running_on(cores.client):
+        yield Servers(cores, until)

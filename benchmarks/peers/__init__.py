@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from benchmarks.peers.base import Connect, Peer
-from benchmarks.peers.mesh import CacheMeshPeer
-from benchmarks.peers.raw import RawPeer
-from benchmarks.peers.redis_py import RedisPyPeer
+from functools import partial
 
-BASELINE = "redis-py"
-FLOOR = "raw"
-"""No peer can be faster at one command a call; one that seems to be shows a fault of the run."""
+from benchmarks.peers import (
+    coredis,
+    floor,
+    floor_asyncio,
+    glide,
+    mesh,
+    redis_py,
+    redis_py_asyncio,
+)
+from benchmarks.peers.base import Client, Peer, PeerMissingError
 
-PEERS: dict[str, Connect] = {
-    FLOOR: RawPeer,
-    BASELINE: RedisPyPeer,
-    "cachemesh": CacheMeshPeer,
+PEERS: dict[str, Peer] = {
+    "floor": Peer("socket and hiredis, one server", floor.one_server),
+    "floor-4": Peer("4 sockets and hiredis, 4 servers", floor.four_servers),
+    "redis-py": Peer("one server", redis_py.direct),
+    "redis-py-cluster": Peer("RedisCluster, 4 nodes", redis_py.cluster),
+    "redis-py-nutcracker": Peer("redis-py, nutcracker, 4 servers", redis_py.proxied),
+    "valkey-glide-sync": Peer("one server", glide.direct),
+    "valkey-glide-sync-cluster": Peer("Redis Cluster, 4 nodes", glide.cluster),
+    "cachemesh": Peer("a pool of 4 shards", partial(mesh.over, 4)),
+    "cachemesh-1": Peer("a pool of 1 shard", partial(mesh.over, 1)),
+    "cachemesh-16": Peer("a pool of 16 shards", partial(mesh.over, 16)),
+    "floor-asyncio": Peer("one protocol, one server", floor_asyncio.one_server, True),
+    "redis-py-asyncio": Peer("one server", redis_py_asyncio.direct, True),
+    "redis-py-asyncio-cluster": Peer("RedisCluster, 4 nodes", redis_py_asyncio.cluster, True),
+    "valkey-glide": Peer("one server", glide.direct_asyncio, True),
+    "valkey-glide-cluster": Peer("Redis Cluster, 4 nodes", glide.cluster_asyncio, True),
+    "coredis": Peer("one server", coredis.direct, True),
+    "cachemesh-asyncio": Peer("a pool of 4 shards", partial(mesh.over_asyncio, 4), True),
+    "cachemesh-asyncio-1": Peer("a pool of 1 shard", partial(mesh.over_asyncio, 1), True),
+    "cachemesh-asyncio-16": Peer("a pool of 16 shards", partial(mesh.over_asyncio, 16), True),
 }
 
-__all__ = ["BASELINE", "FLOOR", "PEERS", "Connect", "Peer"]
+__all__ = ["PEERS", "Client", "Peer", "PeerMissingError"]

@@ -1,29 +1,23 @@
-"""CacheMesh over a pool of shards."""
+"""CacheMesh, sync and asyncio, over pools of shards; its topology comes from the metaserver."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import cast
-
+import cachemesh
+import cachemesh.asyncio
+from benchmarks.peers import redis_py, redis_py_asyncio
+from benchmarks.peers.base import RESP, Client
 from benchmarks.servers import Servers
-from cachemesh import CacheMesh
 
 
-class CacheMeshPeer:
-    """``CacheMesh`` with its default options; its topology comes from the metaserver."""
+def over(shards: int, servers: Servers) -> Client:
+    """``CacheMesh`` with its default options."""
+    pool = servers.pool(shards)
+    made = cachemesh.CacheMesh.from_url(pool.url, token_file=pool.token_file, protocol=RESP)
+    return redis_py.client_of(made)
 
-    def __init__(self, servers: Servers) -> None:
-        self._client = CacheMesh.from_url(servers.pool_url, token_file=servers.token_file)
 
-    def load(self, items: Mapping[str, bytes]) -> None:
-        for key, value in items.items():
-            self._client.set(key, value)
-
-    def get(self, key: str) -> bytes | None:
-        return cast("bytes | None", self._client.get(key))
-
-    def mget(self, keys: Sequence[str]) -> Sequence[bytes | None]:
-        return cast("list[bytes | None]", self._client.mget(keys))
-
-    def close(self) -> None:
-        self._client.close()
+async def over_asyncio(shards: int, servers: Servers) -> Client:
+    """``cachemesh.asyncio.CacheMesh`` with its default options."""
+    pool = servers.pool(shards)
+    made = cachemesh.asyncio.CacheMesh.from_url(pool.url, token_file=pool.token_file, protocol=RESP)
+    return redis_py_asyncio.client_of(made)

@@ -1,31 +1,52 @@
-"""redis-py against one server: what an app has before it needs shards."""
+"""redis-py: against one server, against a Redis Cluster, and through a proxy."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import cast
+import inspect
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import redis
+from redis.cluster import ClusterNode, RedisCluster
 
+from benchmarks.peers.base import RESP, Client
 from benchmarks.servers import Servers
 
 
-class RedisPyPeer:
-    """``redis.Redis`` with its default options."""
+def direct(servers: Servers) -> Client:
+    """What an app has before it needs shards."""
+    host, port = servers.single
+    return client_of(redis.Redis(host=host, port=port, protocol=RESP))
 
-    def __init__(self, servers: Servers) -> None:
-        host, port = servers.single
-        self._client = redis.Redis(host=host, port=port)
 
-    def load(self, items: Mapping[str, bytes]) -> None:
-        for key, value in items.items():
-            self._client.set(key, value)
+def cluster(servers: Servers) -> Client:
+    """``RedisCluster``, which splits MGET only when called ``mget_nonatomic``."""
+    node: Any = ClusterNode  # untyped in redis-py
+    nodes = [node(host, port) for host, port in servers.cluster]
+    made = RedisCluster(startup_nodes=nodes, protocol=RESP)
+    return Client(
+        made.get, made.set, made.mget_nonatomic, partial(_gets_pipelined, made), made.close
+    )
 
-    def get(self, key: str) -> bytes | None:
-        return cast("bytes | None", self._client.get(key))
 
-    def mget(self, keys: Sequence[str]) -> Sequence[bytes | None]:
-        return cast("list[bytes | None]", self._client.mget(keys))
+def proxied(servers: Servers) -> Client:
+    """Through nutcracker, which knows RESP2 only, and no CLIENT SETINFO."""
+    host, port = servers.proxy
+    names = ("driver_info", "lib_name", "lib_version")
+    known = inspect.signature(redis.Redis.__init__).parameters
+    # redis-py 8 warns about the older two.
+    silent: Any = dict.fromkeys(names[:1] if names[0] in known else names[1:])
+    return client_of(redis.Redis(host=host, port=port, protocol=2, **silent))
 
-    def close(self) -> None:
-        self._client.close()
+
+def client_of(made: redis.Redis) -> Client:
+    """A `Client` of anything that has redis-py's methods."""
+    return Client(made.get, made.set, made.mget, partial(_gets_pipelined, made), made.close)
+
+
+def _gets_pipelined(made: Any, keys: Sequence[str]) -> Any:
+    pipeline = made.pipeline(transaction=False)
+    for key in keys:
+        pipeline.get(key)
+    return pipeline.execute()

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
-from benchmarks.workloads.base import Workload
-from benchmarks.workloads.reads import GET, MGET
+from collections.abc import Sequence
 
-WORKLOADS: dict[str, Workload] = {workload.name: workload for workload in (GET, MGET)}
+from benchmarks.workloads import blocking, routing, tasks, traces
+from benchmarks.workloads.base import Workload, WorkloadMissingError
 
-__all__ = ["WORKLOADS", "Workload"]
+_LISTED: Sequence[Sequence[Workload]] = (
+    blocking.workloads(),
+    tasks.workloads(),
+    traces.workloads(),
+    [*blocking.over_shards(), *tasks.over_shards()],
+    routing.workloads(),
+)
+WORKLOADS: dict[str, Workload] = {made.name: made for listed in _LISTED for made in listed}
+
+GROUPS: dict[str, list[str]] = {
+    name: [made.name for made in listed]
+    for name, listed in zip(
+        ("sync", "asyncio", "traces", "shards", "routing"), _LISTED, strict=True
+    )
+}
+"""Name -> workloads that the command line takes by it."""
+
+__all__ = ["GROUPS", "WORKLOADS", "Workload", "WorkloadMissingError"]

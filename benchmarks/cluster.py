@@ -1,0 +1,61 @@
+"""A Redis Cluster made of instances that run in cluster mode."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from cachemesh.core.errors import LocalStackError
+from cachemesh.core.hashing import SLOT_COUNT
+from cachemesh.core.names import Address
+from cachemesh.local.binaries import find_redis_server
+from cachemesh.local.ports import Ports
+from cachemesh.local.probes import connect
+
+_PATIENCE = 30.0  # seconds until all nodes must agree
+_ports = Ports()
+
+
+def configuration() -> list[str]:
+    """Lines for a node's configuration file, on top of what all instances have."""
+    lines = ["cluster-enabled yes"]
+    if find_redis_server().version >= (7,):
+        lines.append(f"cluster-port {_ports.take()}")  # else the port + 10000, free or not
+    return lines
+
+
+def form(nodes: Sequence[Address]) -> None:
+    """Deal the slots evenly, introduce the nodes to each other, wait until they agree.
+
+    Raises:
+        LocalStackError: they do not.
+    """
+    clients: list[Any] = [connect(node) for node in nodes]  # untyped in redis-py
+    try:
+        for number, client in enumerate(clients):
+            first, end = (SLOT_COUNT * at // len(nodes) for at in (number, number + 1))
+            client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
+            client.execute_command("CLUSTER ADDSLOTS", *range(first, end))
+        for client, (host, port) in zip(clients[1:], nodes, strict=False):
+            client.execute_command("CLUSTER MEET", host, port, *_bus_port(host, port))
+        deadline = time.monotonic() + _PATIENCE
+        while not all(_agrees(client, len(nodes)) for client in clients):
+            if time.monotonic() > deadline:
+                raise LocalStackError(f"the Redis Cluster is not whole after {_PATIENCE:g} s")
+            time.sleep(0.02)
+    finally:
+        for client in clients:
+            client.close()
+
+
+def _bus_port(host: str, port: int) -> list[int]:
+    """What MEET takes where the bus is not at the port + 10000."""
+    with connect(Address(host, port)) as client:
+        settings = client.config_get("cluster-port")
+    return [int(found)] if (found := settings.get("cluster-port")) else []
+
+
+def _agrees(client: Any, nodes: int) -> bool:
+    info = client.execute_command("CLUSTER INFO")
+    return bool(info["cluster_state"] == "ok" and int(info["cluster_size"]) == nodes)

@@ -1,0 +1,92 @@
+"""nutcracker (twemproxy) in front of some servers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from cachemesh.core.names import Address
+from cachemesh.local.ports import HOST, Ports
+from cachemesh.local.process import Keeper, Process, await_ready
+
+_PATIENCE = 10.0  # seconds until it must answer
+
+
+class ProxyMissingError(Exception):
+    """nutcracker is not installed."""
+
+
+@contextmanager
+def running(servers: Sequence[Address]) -> Iterator[Address]:
+    """Where it listens, for the time of the block.
+
+    Raises:
+        ProxyMissingError: it is not installed; LocalStackError: it does not start.
+    """
+    # Debian puts it where the PATH of ordinary users does not lead.
+    program = shutil.which("nutcracker", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+    if program is None:
+        raise ProxyMissingError(
+            "nutcracker is not installed; on Debian: apt-get install nutcracker"
+        )
+    directory = Path(tempfile.mkdtemp(prefix="cachemesh-"))
+    keeper = Keeper(remove=directory)
+    try:
+        process = _process(program, servers, directory, keeper)
+        process.spawn()
+        await_ready([process], _PATIENCE)
+        yield process.address
+    finally:
+        keeper.close()
+
+
+def _process(program: str, servers: Sequence[Address], directory: Path, keeper: Keeper) -> Process:
+    ports = Ports()
+    address, statistics = Address(HOST, ports.take()), ports.take()
+    file = directory / "nutcracker.yml"
+    file.write_text(_configuration(address, servers))
+    return Process(
+        name="nutcracker",
+        kind="nutcracker",
+        address=address,
+        argv=[
+            program,
+            "--conf-file",
+            str(file),
+            "--stats-addr",
+            HOST,
+            f"--stats-port={statistics}",
+        ],
+        log=directory / "nutcracker.log",
+        cwd=directory,
+        env=dict(os.environ),
+        probe=_listens,
+        keeper=keeper,
+    )
+
+
+def _listens(address: Address) -> str | None:
+    try:
+        socket.create_connection(address, timeout=1.0).close()
+    except OSError as error:
+        return f"connecting: {error}"
+    return None
+
+
+def _configuration(address: Address, servers: Sequence[Address]) -> str:
+    lines = [
+        "bench:",
+        f"  listen: {address}",
+        "  hash: fnv1a_64",
+        "  distribution: ketama",
+        "  redis: true",
+        "  preconnect: true",
+        "  servers:",
+        *(f"  - {server}:1" for server in servers),
+    ]
+    return "\n".join([*lines, ""])
