@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.asyncio.client import Pipeline as RedisPipeline
+from redis.client import Pipeline as SyncPipeline
 
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.plan import UnknownCommand
@@ -40,6 +41,16 @@ class Pipeline(RedisPipeline):
         await self._bind([args])
         immediate: Any = super().immediate_execute_command  # untyped in redis-py
         return await immediate(*args, **options)
+
+    def annotate_exception(
+        self, exception: Exception, number: int, command: Iterable[object]
+    ) -> None:
+        """Say which command it was, in the words of the sync pipeline.
+
+        redis-py's own shows a tuple in place of the reason, and before 7.0 no reason at all.
+        """
+        annotate: Any = SyncPipeline.annotate_exception
+        annotate(self, exception, number, command)
 
     async def load_scripts(self) -> None:
         """Make sure that all shards know the scripts this pipeline runs."""

@@ -69,9 +69,9 @@ class Sentinels:
         missing = list(shards)
 
         def ask(sentinel: redis.Redis) -> bool:
-            pipe = sentinel.pipeline(transaction=False)
+            pipe: Any = sentinel.pipeline(transaction=False)  # untyped in redis-py
             for shard in missing:
-                pipe.sentinel_get_master_addr_by_name(shard)
+                pipe.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", shard)
             for shard, reply in zip(list(missing), pipe.execute(), strict=True):
                 if reply:
                     found[shard] = Address(str(reply[0]), int(reply[1]))

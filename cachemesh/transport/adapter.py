@@ -19,6 +19,7 @@ from typing import Any
 
 import hiredis
 import redis
+import redis.asyncio
 from redis._parsers.base import BaseParser
 from redis.asyncio.connection import ConnectionPool as AsyncConnectionPool
 from redis.asyncio.retry import Retry as AsyncRetry
@@ -35,20 +36,22 @@ MORE: Any = object()
 """What a reader gives when it needs more bytes; False and None are replies."""
 
 
-def _no_maintenance() -> dict[str, Any]:
-    """Turn off the maintenance notifications of managed Redis, where redis-py has them.
+def _no_maintenance(client: type) -> dict[str, Any]:
+    """Turn off the maintenance notifications of managed Redis, where redis-py's client has them.
 
     They cost a round trip for each connection, and looking up a logger meanwhile: interrupted by
     a signal handler that raises, that would leave logging's lock taken for ever.
     """
-    try:
-        from redis.maint_notifications import MaintNotificationsConfig
-    except ImportError:
-        return {}
-    return {"maint_notifications_config": MaintNotificationsConfig(enabled=False)}
+    option = "maint_notifications_config"
+    if option not in inspect.signature(client).parameters:
+        return {}  # before 7.0; for asyncio before 8.0
+    from redis.maint_notifications import MaintNotificationsConfig
+
+    return {option: MaintNotificationsConfig(enabled=False)}
 
 
-_NO_MAINTENANCE = _no_maintenance()
+_NO_MAINTENANCE = _no_maintenance(redis.Redis)
+_NO_ASYNC_MAINTENANCE = _no_maintenance(redis.asyncio.Redis)
 
 
 def pool_options(template: ConnectionPool) -> dict[str, Any]:
@@ -96,9 +99,17 @@ def connect(template: ConnectionPool, address: Address, options: Mapping[str, An
         redis.ReadOnlyError: the instance is no master.
     """
     merged = {**pool_options(template), **options, "host": address.host, "port": address.port}
-    connection = template.connection_class(**merged)
+    connection = _make(template.connection_class, merged)
     connection.connect()
     return connection
+
+
+def _make(connection_class: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    try:
+        return connection_class(**options)
+    except UnboundLocalError as error:
+        # What a signal handler raised in redis-py 6's constructor comes out of it as this.
+        raise error.__context__ or error from None
 
 
 def async_pool_options(template: AsyncConnectionPool) -> dict[str, Any]:
@@ -106,7 +117,7 @@ def async_pool_options(template: AsyncConnectionPool) -> dict[str, Any]:
     custom = template.connection_kwargs.get("redis_connect_func")
     return {
         **template.connection_kwargs,
-        **_NO_MAINTENANCE,
+        **_NO_ASYNC_MAINTENANCE,
         "retry": AsyncRetry(NoBackoff(), 0),
         "redis_connect_func": _AsyncHandshake(custom).run,
     }
@@ -118,7 +129,7 @@ async def connect_async(
     """As `connect`, for asyncio."""
     merged = {**async_pool_options(template), **options}
     merged.update(host=address.host, port=address.port)
-    connection: Any = template.connection_class(**merged)
+    connection = _make(template.connection_class, merged)
     await connection.connect()
     return connection
 

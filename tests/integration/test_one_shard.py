@@ -232,6 +232,10 @@ def test_asyncio_pool_and_monitor(stack: LocalStack) -> None:
             pipe.mget([])
             pipe.set("c", 3)
             assert await pipe.execute() == [True, [], True]
+        async with mesh.pipeline() as wrong:
+            wrong.lpush("a", 1)
+            with pytest.raises(redis.ResponseError, match=r"\(LPUSH a 1\) .* error: WRONGTYPE"):
+                await wrong.execute()
         await pool.disconnect()
         assert await mesh.ping()
 
