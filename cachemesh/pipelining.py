@@ -81,10 +81,11 @@ def spread(
         stack = [item for at, item in enumerate(stack) if at not in unsent]
     commands = [args for args, _ in stack]
     batch = plan_batch(commands, placement, registry, plans, master_of)
-    decode = batch.spread([NEVER_DECODE not in options for _, options in stack])
+    raw = any(NEVER_DECODE in options for _, options in stack)
+    decode = batch.spread(NEVER_DECODE not in options for _, options in stack) if raw else {}
     parts = []
     for shard, part in batch.parts.items():
-        flags = decode[shard]
+        flags = decode[shard] if raw else [True] * len(part)
         if atomic:
             part = [("MULTI",), *part, ("EXEC",)]
             flags = [True] * (len(part) - 1) + [all(flags)]

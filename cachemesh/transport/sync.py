@@ -71,7 +71,18 @@ class Link:
             reply = self.gets(decode)
         return reply
 
+    def read_all(self, decode: Sequence[bool]) -> list[Any]:
+        """As many replies as ``decode`` has items; raises as `read`."""
+        gets, replies = self.gets, []
+        for wanted in decode:
+            reply = gets(wanted)
+            if reply is MORE or reply.__class__ is _PUSH:
+                reply = self.read(wanted)
+            replies.append(reply)
+        return replies
+
     def close(self) -> None:
+        """Hang up."""
         self._connection.disconnect()
 
 
@@ -237,9 +248,8 @@ class Node:
         Raises:
             ShardUnavailableError: the master does not answer; ShardTimeoutError: not in time.
         """
-        read = link.read
         try:
-            replies = [read(wanted) for wanted in decode]
+            replies = link.read_all(decode)
         except (OSError, redis.RedisError) as error:
             link.close()
             raise self.unavailable(link.address, error) from error
