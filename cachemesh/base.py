@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import weakref
 from collections.abc import Callable, Mapping
@@ -41,6 +42,10 @@ MONITOR_REFUSED = (
     "MONITOR shows what one server does, and this pool has several; "
     "use redis-py on the instance in question"
 )
+PUSH_HANDLER_REFUSED = (
+    "push_handler_func sees the raw pushes of one connection, and a CacheMesh has one for each "
+    "shard; give a handler with subscribe(channel=handler) instead"
+)
 
 
 class MeshBase(Generic[N]):
@@ -56,6 +61,7 @@ class MeshBase(Generic[N]):
     _routes: Routes[N] | None
     _follower: Follower
     _parent: MeshBase[N] | None
+    _encode: Callable[[Any], Any] | None
     _mates: dict[int, weakref.ref[MeshBase[N]]]
     response_callbacks: Any  # redis-py's, which folds case at every look-up
 
@@ -72,6 +78,7 @@ class MeshBase(Generic[N]):
         else:
             mates = self._mates = parent._mates
             self._follower = parent._follower
+        self._encode = _argument_encoder(url.options)
         key = id(self)
         mates[key] = weakref.ref(self, lambda _: mates.pop(key, None))
         _clients.add(self)
@@ -109,6 +116,11 @@ class MeshBase(Generic[N]):
 
     def _make_node(self, shard: str) -> N:
         raise NotImplementedError
+
+    def encoded(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Arguments of a command with text as bytes, where it is not to be plain UTF-8."""
+        encode = self._encode
+        return args if encode is None else (*args[:1], *map(encode, args[1:]))
 
     def callback_of(self, name: Any) -> Any:
         """The response callback of a command as it was called; None without one."""
@@ -175,6 +187,17 @@ class MeshBase(Generic[N]):
         """In the child: connections and threads are the parent's."""
         self._follower.forget()
         self._routes = None
+
+
+def _argument_encoder(options: Mapping[str, Any]) -> Callable[[Any], Any] | None:
+    encoding, errors = options.get("encoding", "utf-8"), options.get("encoding_errors", "strict")
+    try:
+        name = codecs.lookup(encoding).name
+    except LookupError as error:
+        raise ConfigurationError(f"Option encoding: {error}; see the codecs of Python") from error
+    if name == "utf-8" and errors == "strict":
+        return None  # what the packer does by itself
+    return lambda arg: arg.encode(encoding, errors) if isinstance(arg, str) else arg
 
 
 def _teller(mates: Mapping[int, weakref.ref[MeshBase[N]]]) -> Callable[[Topology], None]:

@@ -8,11 +8,15 @@ from typing import Any
 import redis
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
-from cachemesh.base import MONITOR_REFUSED, MeshBase
+from cachemesh.base import MONITOR_REFUSED, PUSH_HANDLER_REFUSED, MeshBase
 from cachemesh.core.batch import Plans
 from cachemesh.core.blocking import block_seconds
 from cachemesh.core.commands import FIRST_KEY
-from cachemesh.core.errors import ShardUnavailableError, UnsupportedCommandError
+from cachemesh.core.errors import (
+    ConfigurationError,
+    ShardUnavailableError,
+    UnsupportedCommandError,
+)
 from cachemesh.core.hashing import SHORT_KEY, key_bytes
 from cachemesh.core.plan import UnknownCommand, plan
 from cachemesh.core.resolve import Calls, resolve_all
@@ -104,7 +108,9 @@ class CacheMesh(MeshBase[Node], redis.Redis):
         if routes is None:
             routes = self._loaded_routes()
         if self.connection is not None and len(routes.nodes) == 1:
-            return self._execute_on_connection(args, options)
+            return self._execute_on_connection(self.encoded(args), options)
+        if self._encode is not None:
+            args = self.encoded(args)
         name = args[0] if args else ""
         decode = NEVER_DECODE not in options
         try:
@@ -199,8 +205,10 @@ class CacheMesh(MeshBase[Node], redis.Redis):
         """
         return Pipeline(self, transaction, shard_hint)
 
-    def pubsub(self, ignore_subscribe_messages: bool = False, **_: Any) -> Any:
+    def pubsub(self, ignore_subscribe_messages: bool = False, **options: Any) -> Any:
         """A `cachemesh.pubsub.PubSub`: channels on the shard they hash to, patterns on all."""
+        if options.get("push_handler_func") is not None:
+            raise ConfigurationError(PUSH_HANDLER_REFUSED)
         return PubSub(self, ignore_subscribe_messages)
 
     def monitor(self) -> Any:

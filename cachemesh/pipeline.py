@@ -43,6 +43,11 @@ class Pipeline(RedisPipeline):
         super().reset()
         self._home = None
 
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Queue a command, or send it now while watching."""
+        take: Any = super().execute_command  # untyped in redis-py
+        return take(*self._mesh.encoded(args), **options)
+
     def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command now, on the shard that is being watched."""
         self._bind([args])

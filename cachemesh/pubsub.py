@@ -90,6 +90,16 @@ class PubSub:
         """Patterns subscribed to, with their handlers."""
         return dict(self._wanted.patterns)
 
+    @property
+    def shard_channels(self) -> dict[bytes, Handler | None]:
+        """Shard channels subscribed to, with their handlers."""
+        return dict(self._wanted.shard_channels)
+
+    @property
+    def connection(self) -> Any:
+        """redis-py's connection on the first shard that is listened to; None without one."""
+        return next((li.connection for li in self._listeners.values()), None)
+
     def subscribe(self, *names: Any, **handlers: Handler) -> None:
         """Listen to channels; a handler is called with each message instead of its return."""
         self._add("channels", names, handlers)
@@ -139,6 +149,26 @@ class PubSub:
             if left <= 0:
                 return None
             self._await_input(min(left, LOOK_STEP))
+
+    def get_sharded_message(
+        self,
+        ignore_subscribe_messages: bool = False,
+        timeout: float | None = 0.0,
+        target_node: object = None,
+    ) -> dict[str, Any] | None:
+        """As `get_message`; ``target_node`` is not used."""
+        return self.get_message(ignore_subscribe_messages, timeout)
+
+    def ping(self, message: str | bytes | None = None) -> bool:
+        """Ask each shard that is listened to for a message of type ``pong``.
+
+        Raises:
+            cachemesh.ShardUnavailableError: one of them cannot be reached.
+        """
+        self._settle()
+        for listener in self._listeners.values():
+            listener.ping(message)
+        return True
 
     def listen(self) -> Iterator[dict[str, Any]]:
         """Messages as they come, for as long as anything is subscribed to."""
@@ -251,12 +281,10 @@ class _Listener:
         self.has = wanted
 
     def _change(self, kind: str, wanted: Subscriptions) -> int:
-        decode: Any = self._node.pool.get_encoder().decode  # untyped in redis-py
         new = wanted.missing_from(self.has, kind)
         if new:
-            plain = [name for name, handler in new.items() if handler is None]
-            handled = {decode(n, force=True): h for n, h in new.items() if h is not None}
-            getattr(self._inner, SUBSCRIBE[kind])(*plain, **handled)
+            names, handlers = adapter.subscription_args(new)
+            getattr(self._inner, SUBSCRIBE[kind])(*names, **handlers)
         gone = self.has.missing_from(wanted, kind)
         if gone:
             getattr(self._inner, UNSUBSCRIBE[kind])(*gone)
@@ -278,10 +306,22 @@ class _Listener:
             self.close()
         return None
 
+    def ping(self, message: str | bytes | None) -> None:
+        try:
+            self._inner.ping(message)
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            self.close()
+            raise self._node.unavailable(None, error) from error
+
+    @property
+    def connection(self) -> Any:
+        """redis-py's connection, None without one."""
+        return self._inner and self._inner.connection
+
     def socket(self) -> Any:
         """What to wait on for input; None without a connection."""
-        inner = self._inner
-        return adapter.socket_of(inner.connection) if inner and inner.connection else None
+        connection = self.connection
+        return adapter.socket_of(connection) if connection else None
 
     def close(self) -> None:
         """Let go of the connection; nothing is subscribed to then."""

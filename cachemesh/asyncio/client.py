@@ -12,7 +12,7 @@ from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
 from cachemesh.asyncio.pipeline import Pipeline
 from cachemesh.asyncio.pubsub import PubSub
-from cachemesh.base import MONITOR_REFUSED, MeshBase
+from cachemesh.base import MONITOR_REFUSED, PUSH_HANDLER_REFUSED, MeshBase
 from cachemesh.core.batch import Plans
 from cachemesh.core.blocking import block_seconds
 from cachemesh.core.commands import FIRST_KEY
@@ -112,7 +112,9 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
             routes = await self.routes()
             await self.initialize()
         if self.connection is not None and len(routes.nodes) == 1:
-            return await self._execute_on_connection(args, options)
+            return await self._execute_on_connection(self.encoded(args), options)
+        if self._encode is not None:
+            args = self.encoded(args)
         name = args[0] if args else ""
         decode = NEVER_DECODE not in options
         try:
@@ -232,8 +234,10 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         """A pipeline; see `cachemesh.CacheMesh.pipeline`."""
         return Pipeline(self, transaction, shard_hint)
 
-    def pubsub(self, ignore_subscribe_messages: bool = False, **_: Any) -> Any:
+    def pubsub(self, ignore_subscribe_messages: bool = False, **options: Any) -> Any:
         """A `cachemesh.asyncio.pubsub.PubSub`."""
+        if options.get("push_handler_func") is not None:
+            raise ConfigurationError(PUSH_HANDLER_REFUSED)
         return PubSub(self, ignore_subscribe_messages)
 
     def monitor(self) -> Any:

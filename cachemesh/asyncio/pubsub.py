@@ -22,6 +22,7 @@ from cachemesh.core.subscriptions import (
     Subscriptions,
     require_handlers,
 )
+from cachemesh.transport import adapter
 from cachemesh.transport.aio import Node
 
 if TYPE_CHECKING:
@@ -75,6 +76,16 @@ class PubSub:
         """Patterns subscribed to, with their handlers."""
         return dict(self._wanted.patterns)
 
+    @property
+    def shard_channels(self) -> dict[bytes, Handler | None]:
+        """Shard channels subscribed to, with their handlers."""
+        return dict(self._wanted.shard_channels)
+
+    @property
+    def connection(self) -> Any:
+        """redis-py's connection on the first shard that is listened to; None without one."""
+        return next((li.connection for li in self._listeners.values()), None)
+
     async def subscribe(self, *names: Any, **handlers: Handler) -> None:
         """Listen to channels; a handler is called with each message instead of its return."""
         await self._add("channels", names, handlers)
@@ -121,6 +132,17 @@ class PubSub:
                 return message
             if message is None and deadline is not None and loop.time() >= deadline:
                 return None
+
+    async def ping(self, message: str | bytes | None = None) -> bool:
+        """Ask each shard that is listened to for a message of type ``pong``.
+
+        Raises:
+            cachemesh.ShardUnavailableError: one of them cannot be reached.
+        """
+        await self._settle()
+        for listener in self._listeners.values():
+            await listener.ping(message)
+        return True
 
     async def _next(self, seconds: float) -> dict[str, Any] | None:
         if seconds <= 0:
@@ -242,13 +264,10 @@ class _Listener:
         self.has = wanted
 
     async def _change(self, kind: str, wanted: Subscriptions) -> int:
-        pool: Any = self._node.pool  # untyped in redis-py
-        decode = pool.get_encoder().decode
         new = wanted.missing_from(self.has, kind)
         if new:
-            plain = [name for name, handler in new.items() if handler is None]
-            handled = {decode(n, force=True): h for n, h in new.items() if h is not None}
-            await getattr(self._inner, SUBSCRIBE[kind])(*plain, **handled)
+            names, handlers = adapter.subscription_args(new)
+            await getattr(self._inner, SUBSCRIBE[kind])(*names, **handlers)
         gone = self.has.missing_from(wanted, kind)
         if gone:
             await getattr(self._inner, UNSUBSCRIBE[kind])(*gone)
@@ -275,6 +294,18 @@ class _Listener:
             return  # found out and mended when the subscriptions are settled next
         finally:
             self._news.set()
+
+    async def ping(self, message: str | bytes | None) -> None:
+        try:
+            await self._inner.ping(message)
+        except (OSError, redis.ConnectionError, redis.TimeoutError) as error:
+            await self.close()
+            raise self._node.unavailable(None, error) from error
+
+    @property
+    def connection(self) -> Any:
+        """redis-py's connection, None without one."""
+        return self._inner and self._inner.connection
 
     async def close(self) -> None:
         """Let go of the connection; nothing is subscribed to then."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from redis.commands.helpers import list_or_args
 from redis.exceptions import PubSubError
 
 from cachemesh.core.hashing import key_bytes
@@ -44,12 +45,18 @@ class Subscriptions:
     shard_channels: Named = field(default_factory=dict)
 
     def add(self, kind: str, names: Iterable[Any], handlers: Mapping[str, Handler]) -> Named:
-        """Remember names given as redis-py takes them; those with handlers by keyword.
+        """Remember names given as redis-py takes them: one after the other or as a list, with a
+        handler by keyword or as a ``Subscription``.
 
         Raises:
             InvalidKeyError: a name that is no string.
         """
-        given: Named = {key_bytes(name): None for name in names}
+        given: Named = {}
+        for item in _listed(names):
+            if hasattr(item, "handler"):  # a Subscription, from redis-py 8 on
+                given[key_bytes(item.name)] = item.handler
+            else:
+                given[key_bytes(item)] = None
         given.update({key_bytes(name): handler for name, handler in handlers.items()})
         getattr(self, kind).update(given)
         return given
@@ -57,7 +64,7 @@ class Subscriptions:
     def remove(self, kind: str, names: Iterable[Any]) -> list[bytes]:
         """Forget some names, or all of a kind; those that were there."""
         known: Named = getattr(self, kind)
-        wanted = [key_bytes(name) for name in names] or list(known)
+        wanted = [key_bytes(name) for name in _listed(names)] or list(known)
         return [name for name in wanted if known.pop(name, self) is not self]
 
     def __bool__(self) -> bool:
@@ -78,6 +85,11 @@ class Subscriptions:
         """Names of a kind that ``other`` does not have."""
         theirs = getattr(other, kind)
         return {n: h for n, h in getattr(self, kind).items() if n not in theirs}
+
+
+def _listed(names: Iterable[Any]) -> list[Any]:
+    given = list(names)
+    return list(list_or_args(given[0], given[1:])) if given else []
 
 
 def require_handlers(subscriptions: Subscriptions) -> None:

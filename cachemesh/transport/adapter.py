@@ -169,6 +169,27 @@ def _check_role(reply: Any, connection: Any) -> None:
         raise redis.ReadOnlyError(f"{connection.host}:{connection.port} is a {shown}, not a master")
 
 
+def subscription_args(named: Mapping[bytes, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Names with their handlers or None, as the arguments of redis-py's ``subscribe``.
+
+    Handlers go by keyword; one for a name that is not text can only be given, and is passed on,
+    as redis-py 8's ``Subscription``.
+    """
+    names: list[Any] = []
+    handlers: dict[str, Any] = {}
+    for name, handler in named.items():
+        if handler is None:
+            names.append(name)
+            continue
+        try:
+            handlers[name.decode()] = handler
+        except UnicodeDecodeError:
+            from redis.typing import Subscription
+
+            names.append(Subscription(name, handler))
+    return names, handlers
+
+
 def transport_of(connection: Any) -> asyncio.Transport:
     """The transport under a connected redis.asyncio connection."""
     transport: asyncio.Transport = connection._writer.transport
@@ -241,7 +262,6 @@ def has_input(sock: socket.socket) -> bool:
 
 
 _pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
-_AS_THEY_ARE = frozenset({bytes, str})
 
 
 def pack(args: tuple[Any, ...]) -> bytes:
@@ -254,7 +274,8 @@ def pack(args: tuple[Any, ...]) -> bytes:
         redis.DataError: an argument is not bytes, str, int or float.
     """
     for arg in args:
-        if type(arg) not in _AS_THEY_ARE:
+        kind = arg.__class__
+        if kind is not str and kind is not bytes:
             return _pack(tuple(map(_plain, args)))
     return _pack(args)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import redis
+import redis.typing
 from redis.exceptions import NoPermissionError
 
 import cachemesh
@@ -238,6 +239,98 @@ def test_asyncio_pool_and_monitor(stack: LocalStack) -> None:
                 await wrong.execute()
         await pool.disconnect()
         assert await mesh.ping()
+
+    run(stack, body)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "errors", "text", "stored"),
+    [
+        ("latin-1", "strict", "caf\u00e9", b"caf\xe9"),
+        ("utf-8", "surrogateescape", "\udcff", b"\xff"),
+    ],
+)
+def test_text_is_encoded_as_asked_for(
+    client: CacheMesh, stack: LocalStack, encoding: str, errors: str, text: str, stored: bytes
+) -> None:
+    options = {"encoding": encoding, "encoding_errors": errors, "decode_responses": True}
+    with CacheMesh.from_url(stack.info["url"], **options) as mesh:
+        mesh.set(text, text)
+        assert client.get(stored) == stored
+        assert mesh.get(text) == text
+        assert mesh.pipeline().append(text, text).get(text).execute()[1] == text * 2
+        with mesh.client() as single:
+            assert single.get(text) == text * 2
+
+    async def body(_: cachemesh.asyncio.CacheMesh) -> None:
+        other = cachemesh.asyncio.CacheMesh.from_url(stack.info["url"], **options)
+        await other.set(text, text)
+        pipe: Any = other.pipeline()  # untyped in redis-py
+        assert await pipe.append(text, text).get(text).execute() == [len(stored) * 2, text * 2]
+        await other.aclose()
+
+    run(stack, body)
+
+
+def test_an_encoding_python_does_not_know_is_refused(stack: LocalStack) -> None:
+    with pytest.raises(cachemesh.ConfigurationError, match="nonsense"):
+        CacheMesh.from_url(stack.info["url"], encoding="nonsense")
+
+
+def test_an_encoding_that_is_no_ascii_concerns_arguments_only(
+    client: CacheMesh, stack: LocalStack
+) -> None:
+    with CacheMesh.from_url(stack.info["url"], encoding="utf-16-le") as mesh:
+        assert mesh.set("a", "a") and mesh.pipeline().get("a").execute() == [b"a\x00"]
+    assert client.get(b"a\x00") == b"a\x00"
+
+
+def test_pubsub_takes_all_that_redis_py_takes(client: CacheMesh) -> None:
+    heard: list[Any] = []
+    with client.pubsub(ignore_subscribe_messages=True) as pubsub:
+        pubsub.subscribe(["a", "b"], c=heard.append)
+        pubsub.ssubscribe("s")
+        if hasattr(redis.typing, "Subscription"):
+            pubsub.subscribe(redis.typing.Subscription(b"\xff", heard.append))
+            client.publish(b"\xff", "0")
+            until(lambda: pubsub.get_message(timeout=0.1) or heard)
+            assert heard.pop()["data"] == b"0"
+            pubsub.unsubscribe(b"\xff")
+        assert set(pubsub.channels) == {b"a", b"b", b"c"} and set(pubsub.shard_channels) == {b"s"}
+        assert pubsub.ping("there?")
+        pong = until(lambda: pubsub.get_message(timeout=1))
+        assert (pong["type"], pong["data"]) == ("pong", b"there?")
+        client.publish("b", "1")
+        assert until(lambda: pubsub.get_sharded_message(timeout=1))["channel"] == b"b"
+        client.publish("c", "2")
+        until(lambda: pubsub.get_message(timeout=0.1) or heard)
+        assert heard[0]["data"] == b"2"
+        pubsub.connection.disconnect()
+        client.publish("a", "lost")
+        pubsub.get_message(timeout=0.1)
+        client.publish("a", "3")
+        assert until(lambda: pubsub.get_message(timeout=0.1))["data"] == b"3"
+        pubsub.unsubscribe(["a", "b"])
+        assert set(pubsub.channels) == {b"c"}
+    with pytest.raises(cachemesh.ConfigurationError, match="subscribe"):
+        client.pubsub(push_handler_func=heard.append)
+
+
+def test_asyncio_pubsub_takes_all_that_redis_py_takes(stack: LocalStack) -> None:
+    async def body(mesh: cachemesh.asyncio.CacheMesh) -> None:
+        async with mesh.pubsub(ignore_subscribe_messages=True) as pubsub:
+            await pubsub.subscribe(["a", "b"])
+            await pubsub.ssubscribe("s")
+            assert set(pubsub.shard_channels) == {b"s"}
+            assert pubsub.connection is not None
+            assert await pubsub.ping()
+            while (message := await pubsub.get_message(timeout=1)) is None:
+                pass
+            assert message["type"] == "pong"
+            await mesh.publish("b", "1")
+            while (message := await pubsub.get_message(timeout=1)) is None:
+                pass
+            assert message["channel"] == b"b"
 
     run(stack, body)
 
