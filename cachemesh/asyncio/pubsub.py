@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 from redis.asyncio.client import PubSub as RedisPubSub
 
-from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.errors import ShardUnavailableError, UnsupportedCommandError
 from cachemesh.core.subscriptions import (
     CONFIRM_SECONDS,
     CONFIRMATIONS,
@@ -97,7 +97,16 @@ class PubSub:
     async def ssubscribe(
         self, *names: Any, target_node: object = None, **handlers: Handler
     ) -> None:
-        """Listen to shard channels (SPUBLISH); ``target_node`` is not used."""
+        """Listen to shard channels (SPUBLISH); ``target_node`` is not used.
+
+        Raises:
+            cachemesh.UnsupportedCommandError: redis-py's asyncio has none of this before 8.0.
+        """
+        if not hasattr(RedisPubSub, "ssubscribe"):
+            raise UnsupportedCommandError(
+                "Shard channels on asyncio need redis-py 8.0 or later; upgrade redis, or use "
+                "subscribe and publish"
+            )
         await self._add("shard_channels", names, handlers)
 
     async def unsubscribe(self, *names: Any) -> None:
