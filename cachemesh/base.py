@@ -42,6 +42,8 @@ MONITOR_REFUSED = (
     "MONITOR shows what one server does, and this pool has several; "
     "use redis-py on the instance in question"
 )
+ENDS_LINK = frozenset({"CLIENT REPLY", "HELLO", "QUIT", "RESET"})
+"""Commands after which a connection speaks in another way, or not at all: none is used again."""
 PUSH_HANDLER_REFUSED = (
     "push_handler_func sees the raw pushes of one connection, and a CacheMesh has one for each "
     "shard; give a handler with subscribe(channel=handler) instead"

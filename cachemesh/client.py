@@ -8,7 +8,7 @@ from typing import Any
 import redis
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
-from cachemesh.base import MONITOR_REFUSED, PUSH_HANDLER_REFUSED, MeshBase
+from cachemesh.base import ENDS_LINK, MONITOR_REFUSED, PUSH_HANDLER_REFUSED, MeshBase
 from cachemesh.core.batch import Plans
 from cachemesh.core.blocking import block_seconds
 from cachemesh.core.commands import FIRST_KEY
@@ -140,7 +140,11 @@ class CacheMesh(MeshBase[Node], redis.Redis):
             patience = block_seconds(planned.command.name, words)
             if patience is not None:
                 return planned.merge([node.execute_blocking(words, decode, patience)])
-            return planned.merge([node.execute(words, read_only, decode)])
+            try:
+                return planned.merge([node.execute(words, read_only, decode)])
+            finally:
+                if planned.command.name in ENDS_LINK:
+                    node.drop_links()
         return planned.merge(gather(requests, read_only, decode, planned.takes_errors))
 
     def plans_of(self, calls: Calls, routes: Routes[Node]) -> Plans:

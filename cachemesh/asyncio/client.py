@@ -12,7 +12,7 @@ from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
 from cachemesh.asyncio.pipeline import Pipeline
 from cachemesh.asyncio.pubsub import PubSub
-from cachemesh.base import MONITOR_REFUSED, PUSH_HANDLER_REFUSED, MeshBase
+from cachemesh.base import ENDS_LINK, MONITOR_REFUSED, PUSH_HANDLER_REFUSED, MeshBase
 from cachemesh.core.batch import Plans
 from cachemesh.core.blocking import block_seconds
 from cachemesh.core.commands import FIRST_KEY
@@ -146,6 +146,11 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         if len(planned.requests) == 1:
             ((node, words),) = ((routes.nodes[r.shard], r.args) for r in planned.requests)
             patience = block_seconds(planned.command.name, words)
+            if planned.command.name in ENDS_LINK:
+                try:  # on another connection than that which tasks share
+                    return planned.merge([await node.execute_blocking(words, decode, 0.0)])
+                finally:
+                    node.drop_links()
             if patience is not None:
                 return planned.merge([await node.execute_blocking(words, decode, patience)])
             return planned.merge([await node.execute(words, read_only, decode)])

@@ -286,6 +286,32 @@ def test_an_encoding_that_is_no_ascii_concerns_arguments_only(
     assert client.get(b"a\x00") == b"a\x00"
 
 
+def test_commands_that_end_or_change_a_connection_concern_no_other(
+    client: CacheMesh, stack: LocalStack
+) -> None:
+    client.set("k", "1")
+    for call in (client.quit, client.reset, lambda: client.execute_command("HELLO", 2)):
+        assert call()
+        assert client.set("k", "1") and client.get("k") == b"1"
+
+    async def body(_: cachemesh.asyncio.CacheMesh) -> None:
+        url, options = stack.info["url"], {"socket_timeout": 0.5}
+        mesh = cachemesh.asyncio.CacheMesh.from_url(url, **options)
+        for call in ("QUIT", "RESET", "HELLO 2", "CLIENT REPLY SKIP", "CLIENT REPLY OFF"):
+            odd, *echoes = await asyncio.gather(
+                mesh.execute_command(*call.split()),
+                *(mesh.echo(str(n)) for n in range(20)),
+                return_exceptions=True,
+            )
+            assert echoes == [b"%d" % n for n in range(20)]
+            if "REPLY" in call:
+                assert isinstance(odd, redis.TimeoutError)
+            assert await mesh.echo("after") == b"after"
+        await mesh.aclose()
+
+    run(stack, body)
+
+
 def test_pubsub_takes_all_that_redis_py_takes(client: CacheMesh) -> None:
     heard: list[Any] = []
     with client.pubsub(ignore_subscribe_messages=True) as pubsub:
