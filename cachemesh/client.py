@@ -184,11 +184,10 @@ class CacheMesh(MeshBase[Node], redis.Redis):
                 return execute(*args, **options)
             (node,) = self.routes.nodes.values()
             if not adapter.is_ready(connection, node.master):
-                self.connection = self._own_connection = None
                 connection.disconnect()
-                self.connection_pool.release(connection)
-                connection = self.connection_pool.get_connection()
+                former, connection = connection, self.connection_pool.get_connection()
                 self.connection = self._own_connection = connection
+                self.connection_pool.release(former)
             try:
                 return execute(*args, **options)
             except redis.ReadOnlyError:

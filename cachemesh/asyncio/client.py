@@ -219,11 +219,10 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
             connection: Any = self.connection
             own = connection is not None and connection is self._own_connection
             if own and not adapter.is_ready_async(connection, node.master):
-                self.connection = self._own_connection = None
                 await connection.disconnect()
-                await pool.release(connection)
-                connection = await pool.get_connection()
+                former, connection = connection, await pool.get_connection()
                 self.connection = self._own_connection = connection
+                await pool.release(former)
         try:
             return await execute(*args, **options)
         except redis.ReadOnlyError:

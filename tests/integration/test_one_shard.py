@@ -382,3 +382,5 @@ def test_single_connections_follow_a_failover(stack: LocalStack) -> None:
                 return False
 
         until(answered)
+        assert single.connection is not None
+        assert len({single.client_id() for _ in range(10)}) == 1
