@@ -222,16 +222,17 @@ def _totals(status: Json, samples: Sequence[Sample]) -> Totals:
 
 def _alerts(status: Json) -> list[Alert]:
     alerts = []
+    # Before the shards, each of which a Sentinel that is down degrades.
+    for each in _list(status, "sentinels"):
+        if not each.get("up"):
+            why = str(each.get("error") or "it does not answer")
+            alerts.append(Alert("degraded", f"Sentinel {each.get('address')} is down", why))
     for shard in _list(status, "shards"):
         state = shard.get("state")
         if state in ("down", "degraded"):
             alerts.append(
                 Alert(state, f"{shard['name']} is {state}", str(shard.get("reason") or ""))
             )
-    for each in _list(status, "sentinels"):
-        if not each.get("up"):
-            why = str(each.get("error") or "it does not answer")
-            alerts.append(Alert("degraded", f"Sentinel {each.get('address')} is down", why))
     for sweep in _list(status, "sweeps"):
         if sweep.get("state") == "failed":
             what = f"Sweep of {sweep.get('shard')} failed"

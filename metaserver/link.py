@@ -158,6 +158,9 @@ def ask_all(
 def reason_of(error: redis.RedisError) -> str:
     """One line that says why a call failed, fit for a status document or an event."""
     text = " ".join(str(error).split())
+    cause = error.__cause__ or error.__context__
+    if type(error) is redis.ConnectionError and isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror  # redis-py's own words repeat the address, which stands before this
     if isinstance(error, redis.AuthenticationError):
         return f"refused the user name or password: {text}"
     return text or type(error).__name__

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cachemesh.core.placement import SlotsPlacement
+from metaserver.planning import quorum_of
 from metaserver.replies import keys_in, number, replicas_in
 from metaserver.sentinels import SentinelView, ShardView, majority
 from metaserver.store import PoolState, Sweep
@@ -100,7 +101,7 @@ def shard_status(name: str, seen: Observation) -> dict[str, Any]:
         _replica(at, master_sample, seen)
         for at in replica_addresses(name, address, seen.views, master_sample)
     ]
-    sentinel = _sentinel(name, seen.views)
+    sentinel = _sentinel(name, seen.views, quorum_of(seen.state.document))
     shard = next((shard for shard in placement.shards if shard.name == name), None)
     state, reason = _state(master, replicas, sentinel)
     if shard is None:
@@ -194,14 +195,15 @@ def _hit_ratio(sample: Sample, earlier: Sample | None) -> float | None:
     return round(hits / (hits + misses), 4) if hits + misses else None
 
 
-def _sentinel(shard: str, views: Mapping[str, SentinelView]) -> dict[str, Any]:
+def _sentinel(shard: str, views: Mapping[str, SentinelView], configured: int) -> dict[str, Any]:
     known = _views_of(shard, views)
     of = len(views)
     masters = {view.master for view in known}
     quorums = [view.quorum for view in known]
     usable = sum(view.usable for view in known) * 2 > of
     failover = any(view.flags & _FAILOVER for view in known)
-    problems = [f"Sentinel {v.address}: {v.error}" for v in views.values() if v.error is not None]
+    silent = [view.address for view in views.values() if view.error is not None]
+    problems = [f"no answer from {', '.join(silent)}"] if silent else []
     problems += [
         f"Sentinel {view.address} does not know {shard}"
         for view in views.values()
@@ -212,7 +214,7 @@ def _sentinel(shard: str, views: Mapping[str, SentinelView]) -> dict[str, Any]:
     if failover:
         problems.append("a failover is under way")
     problems += [view.detail for view in known if not view.usable][:1]
-    quorum = max(quorums, default=0)
+    quorum = max(quorums, default=configured)
     summary = f"{len(known)} of {of} Sentinels, quorum {quorum}"
     return {
         "quorum": quorum,

@@ -191,9 +191,9 @@ def _intend(
     if intent is None:
         raise Problem(
             "shard-exists",
-            f"Another change is just adding or removing shard {candidate.shard!r} or the "
-            f"instance {candidate.master}",
-            "wait a few seconds and try again",
+            f"Shard {candidate.shard!r} or the instance {candidate.master} is still being added or "
+            "removed by another change, which ends when every Sentinel has taken it",
+            "wait a few seconds and try again; if it lasts, start the Sentinels that are down",
         )
     return intent
 

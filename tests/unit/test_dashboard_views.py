@@ -110,6 +110,19 @@ def test_pool_hit_ratio_is_weighted_by_operations() -> None:
     assert pool_figures({}) == Figures(None, None)
 
 
+def test_a_dead_sentinel_is_named_before_the_shards_that_it_degrades() -> None:
+    news = status(shard("a", 0.5, instance("h:1")), shard("b", 0.5, instance("h:2")))
+    news["shards"][0] |= {"state": "degraded", "reason": "2 of 3 Sentinels"}
+    news["shards"][1] |= {"state": "down", "reason": "h:2 does not answer"}
+    news["sentinels"] = [{"address": "s:1", "up": False, "error": "Connection refused"}]
+    view = board("cache", Snapshot(status=news))
+    assert [each.what for each in view.alerts] == [
+        "b is down",
+        "Sentinel s:1 is down",
+        "a is degraded",
+    ]
+
+
 def test_history_keeps_a_steady_pace() -> None:
     history = History()
     for at in (0.0, 0.5, 1.0, 2.0, 4.0):

@@ -234,7 +234,14 @@ def test_a_dead_sentinel_degrades() -> None:
     assert status["sentinels"][2] == {"address": SENTINELS[2], "up": False, "error": "refused"}
     sentinel = only_shard(seen)["sentinel"]
     assert (sentinel["seen_by"], sentinel["of"], sentinel["usable"]) == (2, 3, True)
-    assert sentinel["detail"] == (f"2 of 3 Sentinels, quorum 2; Sentinel {SENTINELS[2]}: refused")
+    assert sentinel["detail"] == f"2 of 3 Sentinels, quorum 2; no answer from {SENTINELS[2]}"
+
+
+def test_the_quorum_is_known_without_a_sentinel() -> None:
+    views = {at: SentinelView(at, error="refused") for at in SENTINELS}
+    sentinel = only_shard(observation(views=views, masters={"cache-0": MASTER}))["sentinel"]
+    assert (sentinel["quorum"], sentinel["seen_by"]) == (2, 0)
+    assert sentinel["detail"].startswith("0 of 3 Sentinels, quorum 2; no answer from ")
 
 
 def test_no_quorum_degrades() -> None:
