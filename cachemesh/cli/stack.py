@@ -112,7 +112,8 @@ def up(
     """Start a whole CacheMesh on this machine.
 
     Real Redis masters and replicas, Sentinels, a metaserver and the dashboard, all on free ports of
-    127.0.0.1. In the foreground Ctrl-C stops it; with --detach `cachemesh down` does.
+    127.0.0.1. In the foreground Ctrl-C stops it; with --detach `cachemesh down` does. The lines
+    to paste into a shell come last; SPARE is the first spare master.
     """
     place = directory or default_directory(options["pool"])
     with _explained("stack"):
@@ -137,7 +138,8 @@ def _report(output: Output, detached: bool, info: dict[str, Any]) -> None:
         ]
         show(table(["", "name", "master", "replicas"], rows))
         click.echo()
-        for name, value in info["env"].items():
+        first = {"SPARE": info["spares"][0]["master"]} if info["spares"] else {}
+        for name, value in (info["env"] | first).items():
             click.echo(f"export {name}={shlex.quote(value)}")
 
     emit(output, info, as_table)

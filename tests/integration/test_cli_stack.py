@@ -293,7 +293,13 @@ def test_somebody_elses_directory_is_left_alone(run: Run, tmp_path: Path) -> Non
 def test_the_whole_stack_as_table_and_yaml(place: Path, run: Run) -> None:
     shown = run("up", "-d", "--dir", place, "--shards", 2, "--spares", 1)
     assert shown.returncode == 0, shown.stderr
-    for word in ("dashboard", "http://127.0.0.1:", "spare-1", "export CACHEMESH_TOKEN_FILE="):
+    for word in (
+        "dashboard",
+        "http://127.0.0.1:",
+        "spare-1",
+        "export CACHEMESH_TOKEN_FILE=",
+        "export SPARE=",
+    ):
         assert word in shown.stdout
     status = run("status", "--dir", place, "-o", "yaml")
     assert status.returncode == 0, status.stdout + status.stderr
