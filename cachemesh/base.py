@@ -119,6 +119,11 @@ class MeshBase(Generic[N]):
     def _make_node(self, shard: str) -> N:
         raise NotImplementedError
 
+    @property
+    def encodes(self) -> bool:
+        """Whether text in arguments is not to be plain UTF-8; then `encoded` makes it bytes."""
+        return self._encode is not None
+
     def encoded(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Arguments of a command with text as bytes, where it is not to be plain UTF-8."""
         encode = self._encode

@@ -45,7 +45,10 @@ class CacheMesh(MeshBase[Node], redis.Redis):
         source: a URL as `from_url` takes, or what `parse_url` made of one.
         options: redis-py's options (``decode_responses``, ``password``, ``ssl``, ...) and those
             of `cachemesh.discovery.url`. ``socket_timeout`` and ``socket_connect_timeout``, where
-            given, win over the pool's ``command_timeout`` and ``connect_timeout``.
+            given, win over the pool's ``command_timeout`` and ``connect_timeout``. Without effect
+            are ``retry``, ``retry_on_error`` and ``health_check_interval``: what is sent again is
+            told in `cachemesh.transport.sync.Node.execute`, and idle connections are looked at
+            before use. ``max_connections`` bounds connections for WATCH and pub/sub alone.
 
     Raises:
         cachemesh.ConfigurationError: the URL or an option is not valid.

@@ -35,6 +35,7 @@ class Pipeline(RedisPipeline):
         self._atomic = transaction is not False
         self._one_shard_only = transaction is True
         self._mesh = mesh
+        self._encodes = mesh.encodes
         self._home: Node | None = None
         super().__init__(mesh.connection_pool, mesh.response_callbacks, self._atomic, shard_hint)
 
@@ -45,8 +46,12 @@ class Pipeline(RedisPipeline):
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Queue a command, or send it now while watching."""
-        take: Any = super().execute_command  # untyped in redis-py
-        return take(*self._mesh.encoded(args), **options)
+        if self._encodes:
+            args = self._mesh.encoded(args)
+        if self.explicit_transaction or not (self.watching or args[0] == "WATCH"):
+            self.command_stack.append((args, options))
+            return self
+        return self.immediate_execute_command(*args, **options)
 
     def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command now, on the shard that is being watched."""

@@ -37,6 +37,8 @@ _REDIS_OPTIONS = frozenset(_SIGNATURE) - {
 _OWN_OPTIONS = frozenset(
     {"token", "token_file", "sentinel_username", "sentinel_password", "sentinel_timeout"}
 )
+_CLIENT_SIDE = "replies are not cached in the client; leave it out"
+_REFUSED = {"cache": _CLIENT_SIDE, "cache_config": _CLIENT_SIDE}
 _FORMS = (
     "cachemesh://host:port/POOL, cachemesh+sentinel://host:port/POOL or "
     "cachemesh+file:///path/pool.json"
@@ -162,6 +164,8 @@ def _typed(name: str, value: Any) -> Any:
 
 
 def _check_names(options: Mapping[str, Any]) -> None:
+    for name in _REFUSED.keys() & options.keys():
+        raise ConfigurationError(f"Option {name} is not offered: {_REFUSED[name]}")
     for name in options:
         if name not in _REDIS_OPTIONS and name not in _OWN_OPTIONS:
             raise ConfigurationError(

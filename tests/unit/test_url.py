@@ -52,6 +52,7 @@ def test_keyword_options_win_over_the_query_string() -> None:
         ("cachemesh://m/cache?socket_timeout=x", "query string"),
         ("cachemesh://m/cache?sentinel_timeout=0", "sentinel_timeout"),
         ("cachemesh://m/cache?decode_responses=maybe", "true or false"),
+        ("cachemesh://m/cache?cache_config=1", "cache_config is not offered"),
         ("cachemesh+file://", "names no file"),
     ],
 )
