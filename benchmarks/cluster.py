@@ -37,8 +37,8 @@ def form(nodes: Sequence[Address]) -> None:
             first, end = (SLOT_COUNT * at // len(nodes) for at in (number, number + 1))
             client.execute_command("CLUSTER SET-CONFIG-EPOCH", number + 1)
             client.execute_command("CLUSTER ADDSLOTS", *range(first, end))
-        for client, (host, port) in zip(clients[1:], nodes, strict=False):
-            client.execute_command("CLUSTER MEET", host, port, *_bus_port(host, port))
+        for client in clients[1:]:
+            client.execute_command("CLUSTER MEET", *nodes[0], *_bus_port(clients[0]))
         deadline = time.monotonic() + _PATIENCE
         while not all(_agrees(client, len(nodes)) for client in clients):
             if time.monotonic() > deadline:
@@ -49,11 +49,10 @@ def form(nodes: Sequence[Address]) -> None:
             client.close()
 
 
-def _bus_port(host: str, port: int) -> list[int]:
+def _bus_port(client: Any) -> list[int]:
     """What MEET takes where the bus is not at the port + 10000."""
-    with connect(Address(host, port)) as client:
-        settings = client.config_get("cluster-port")
-    return [int(found)] if (found := settings.get("cluster-port")) else []
+    found = client.config_get("cluster-port").get("cluster-port")
+    return [int(found)] if found else []
 
 
 def _agrees(client: Any, nodes: int) -> bool:

@@ -62,10 +62,6 @@ GOALS = (
     Goal("routing, slots placement, a key, 1,000 shards", "route", entrant(1000), None, 0.35),
     Goal("a new topology of 1,000 shards applied", "apply", entrant(1000), None, 20_000),
     Goal(
-        "a client's first topology of 1,000 shards applied",
-        *("apply-first", entrant(1000), None, 20_000),
-    ),
-    Goal(
         "sync GET vs valkey-glide-sync cluster",
         *("get", _MESH, "valkey-glide-sync-cluster", 1.0, True),
     ),

@@ -5,10 +5,20 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import perf_counter, process_time
+from typing import NamedTuple
 
-Contestant = Callable[[int], float]
-"""Does so many calls and gives the seconds they took; what it prepares is not in them."""
+
+class Cost(NamedTuple):
+    """What some calls took: seconds that passed, and seconds of CPU in this process."""
+
+    wall: float
+    cpu: float
+
+
+Contestant = Callable[[int], Cost]
+"""Does so many calls and says what they took; what it prepares is not in it."""
 
 
 @dataclass(frozen=True)
@@ -26,41 +36,65 @@ class Manner:
     seed: int = 1
 
 
+@dataclass
+class Taken:
+    """What one contestant took: calls in a round, and microseconds a call in each round.
+
+    Attributes:
+        wall: as time passed.
+        cpu: of this process, its threads and its kernel time included; the servers' is not.
+    """
+
+    calls: int
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+
+    def add(self, cost: Cost) -> None:
+        self.wall.append(cost.wall / self.calls * 1e6)
+        self.cpu.append(cost.cpu / self.calls * 1e6)
+
+
+def timed(work: Callable[[], object]) -> Cost:
+    """What it takes."""
+    start, started = perf_counter(), process_time()
+    work()
+    return Cost(perf_counter() - start, process_time() - started)
+
+
 def measure(
     contestants: Mapping[str, Contestant],
     manner: Manner,
     step: int,
     fixed: int | None,
     on_round: Callable[[int], None],
-) -> tuple[dict[str, int], dict[str, list[float]]]:
-    """How many calls each made in a round, and in each round its microseconds a call.
+) -> dict[str, Taken]:
+    """What each took.
 
     Args:
         step: calls come in multiples of this.
         fixed: all make this many calls, whatever time they take.
     """
-    calls = {
-        name: fixed or _calibrated(contestant, manner.seconds, step)
+    taken = {
+        name: Taken(fixed or _calibrated(contestant, manner.seconds, step))
         for name, contestant in contestants.items()
     }
     if fixed:
         for contestant in contestants.values():
             contestant(fixed)
-    taken: dict[str, list[float]] = {name: [] for name in contestants}
     order = list(contestants)
     shuffle = random.Random(manner.seed).shuffle
     for number in range(manner.rounds):
         shuffle(order)  # nobody always comes first, or always after the same
         for name in order:
-            taken[name].append(contestants[name](calls[name]) / calls[name] * 1e6)
+            taken[name].add(contestants[name](taken[name].calls))
         on_round(number + 1)
-    return calls, taken
+    return taken
 
 
 def _calibrated(contestant: Contestant, seconds: float, step: int) -> int:
     """Calls that take at least so long; finding out is the warm-up."""
     calls = step
-    while (elapsed := contestant(calls)) < seconds / 3:
+    while (elapsed := contestant(calls).wall) < seconds / 3:
         grown = calls * min(10.0, seconds / 2 / max(elapsed, 1e-9))
         calls = step * math.ceil(max(grown, calls + step) / step)
     return step * math.ceil(calls * 1.1 * seconds / elapsed / step)

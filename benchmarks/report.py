@@ -16,7 +16,7 @@ from rich.table import Table
 from benchmarks.cores import Cores
 from benchmarks.figures import Spread, significant, times_as_fast
 from benchmarks.goals import Verdict
-from benchmarks.measure import Manner
+from benchmarks.measure import Manner, Taken
 from benchmarks.workloads import Workload
 from cachemesh import __version__
 from cachemesh.local.binaries import find_redis_server
@@ -66,31 +66,32 @@ def _processor() -> str:
     return named[0] if named else platform.processor()
 
 
-def summary(
-    workload: Workload, calls: Mapping[str, int], taken: Mapping[str, list[float]]
-) -> dict[str, Any]:
+def summary(workload: Workload, taken: Mapping[str, Taken]) -> dict[str, Any]:
     """JSON-ready: microseconds a call, and how many times as fast as the baseline."""
-    base = taken.get(workload.baseline) if workload.baseline else None
-    floor = taken.get(workload.floor) if workload.floor else None
+    walls = {name: mine.wall for name, mine in taken.items()}
+    base = walls.get(workload.baseline) if workload.baseline else None
+    floor = walls.get(workload.floor) if workload.floor else None
     return {
         "workload": workload.name,
         "what": workload.what,
         "baseline": workload.baseline,
         "below_floor": [
             name
-            for name, times in taken.items()
+            for name, times in walls.items()
             if floor
             and not name.startswith("floor")
             and times_as_fast(times, floor).median > 1 + _TOLERANCE
         ],
         "entrants": {
             name: {
-                "calls_a_round": calls[name],
-                "us": Spread.of(times).as_dict(),
-                "times_as_fast": base and times_as_fast(times, base).as_dict(),
-                "rounds_us": [significant(time) for time in times],
+                "calls_a_round": mine.calls,
+                "us": Spread.of(mine.wall).as_dict(),
+                "cpu_us": Spread.of(mine.cpu).as_dict(),
+                "times_as_fast": base and times_as_fast(mine.wall, base).as_dict(),
+                "rounds_us": [significant(time) for time in mine.wall],
+                "rounds_cpu_us": [significant(time) for time in mine.cpu],
             }
-            for name, times in taken.items()
+            for name, mine in taken.items()
         },
     }
 
@@ -129,11 +130,12 @@ def _line(cells: Sequence[str]) -> str:
 def grid(found: Mapping[str, Any]) -> Grid:
     """One workload, an entrant a line."""
     baseline = found["baseline"]
-    heads = ["", "us a call", "quartiles", "calls/s"]
+    heads = ["", "us a call", "quartiles", "of it CPU", "calls/s"]
     rows = []
     for name, figures in found["entrants"].items():
         us, ratio = figures["us"], figures["times_as_fast"]
-        row = [name, _number(us["median"]), _quartiles(us), f"{1e6 / us['median']:,.0f}"]
+        row = [name, _number(us["median"]), _quartiles(us), _number(figures["cpu_us"]["median"])]
+        row.append(f"{1e6 / us['median']:,.0f}")
         if baseline:
             row += [f"{ratio['median']:.2f}x", _quartiles(ratio)] if ratio else ["-", "-"]
         rows.append(row)

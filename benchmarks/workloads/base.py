@@ -7,11 +7,11 @@ import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any, Protocol
 
 from benchmarks.arena import Arena
-from benchmarks.measure import Contestant
+from benchmarks.measure import Contestant, Cost, timed
 from benchmarks.peers import PEERS, Client
 
 
@@ -97,21 +97,14 @@ class PeerWorkload:
             found[name] = partial(self._turn, arena, client, PEERS[name].asyncio)
         return found
 
-    def _turn(self, arena: Arena, client: Client, awaits: bool, calls: int) -> float:
+    def _turn(self, arena: Arena, client: Client, awaits: bool, calls: int) -> Cost:
         work = self.prepare(client, self.data, calls)
         gc.collect()  # what others left behind
         return arena.run(_awaited(work)) if awaits else timed(work)
 
 
-def timed(work: Callable[[], object]) -> float:
-    """Seconds it takes."""
-    start = perf_counter()
-    work()
-    return perf_counter() - start
-
-
-async def _awaited(work: Callable[[], Any]) -> float:
+async def _awaited(work: Callable[[], Any]) -> Cost:
     await asyncio.sleep(0)  # let what the last turn left run out
-    start = perf_counter()
+    start, started = perf_counter(), process_time()
     await work()
-    return perf_counter() - start
+    return Cost(perf_counter() - start, process_time() - started)

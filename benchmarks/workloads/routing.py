@@ -10,8 +10,7 @@ from itertools import cycle, islice
 from typing import Any
 
 from benchmarks.arena import Arena
-from benchmarks.measure import Contestant
-from benchmarks.workloads.base import timed
+from benchmarks.measure import Contestant, Cost, timed
 from cachemesh import CacheMesh
 from cachemesh.core.names import Address
 from cachemesh.core.placement import Shard, SlotsPlacement
@@ -57,7 +56,7 @@ class RoutingWorkload:
         }
 
     @staticmethod
-    def _turn(prepare: Callable[[int], Callable[[], Any]], calls: int) -> float:
+    def _turn(prepare: Callable[[int], Callable[[], Any]], calls: int) -> Cost:
         work = prepare(calls)
         gc.collect()
         return timed(work)

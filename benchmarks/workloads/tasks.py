@@ -128,12 +128,13 @@ def workloads() -> list[PeerWorkload]:
     made += [
         _workload(
             f"async-mget-{size}",
-            f"MGET of {size} keys, 16 tasks",
-            16,
+            f"MGET of {size} keys, {tasks} tasks",
+            tasks,
             _sized(mgets, size),
             partial(check_mgets, size),
         )
-        for size in (10, 100, 1000)
+        # A cluster client makes hundreds of requests of the last; 16 tasks overrun valkey-glide.
+        for size, tasks in ((10, 16), (100, 16), (1000, 4))
     ]
     made.append(
         _workload(

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.figures import Spread, times_as_fast
 from benchmarks.goals import GOALS, plan, verdicts
-from benchmarks.measure import Manner, measure
+from benchmarks.measure import Cost, Manner, measure
 from benchmarks.peers import PEERS
 from benchmarks.workloads import WORKLOADS
 
@@ -57,15 +57,17 @@ def test_rounds_are_interleaved_in_an_order_that_a_seed_fixes() -> None:
     def order(seed: int) -> list[str]:
         turns: list[str] = []
 
-        def contestant(name: str, calls: int) -> float:
+        def contestant(name: str, calls: int) -> Cost:
             turns.append(name)
-            return calls * 1e-3
+            return Cost(calls * 1e-3, calls * 1e-4)
 
         names = ("a", "b", "c")
         contestants = {name: lambda calls, name=name: contestant(name, calls) for name in names}
-        calls, taken = measure(contestants, Manner(4, 0.1, seed), 1, 5, lambda _: None)
-        assert calls == dict.fromkeys(names, 5)
-        assert all(times == pytest.approx([1000.0] * 4) for times in taken.values())
+        taken = measure(contestants, Manner(4, 0.1, seed), 1, 5, lambda _: None)
+        for mine in taken.values():
+            assert mine.calls == 5
+            assert mine.wall == pytest.approx([1000.0] * 4)
+            assert mine.cpu == pytest.approx([100.0] * 4)
         return turns[3:]  # after the warm-up
 
     turns = order(1)
@@ -75,8 +77,8 @@ def test_rounds_are_interleaved_in_an_order_that_a_seed_fixes() -> None:
 
 
 def test_a_turn_lasts_as_long_as_asked_in_multiples_of_the_step() -> None:
-    calls, _ = measure(
-        {"a": lambda calls: calls * 1e-4}, Manner(1, 0.1, 1), 32, None, lambda _: None
+    taken = measure(
+        {"a": lambda calls: Cost(calls * 1e-4, 0.0)}, Manner(1, 0.1, 1), 32, None, lambda _: None
     )
-    assert calls["a"] % 32 == 0
-    assert 0.1 <= calls["a"] * 1e-4 < 0.13
+    assert taken["a"].calls % 32 == 0
+    assert 0.1 <= taken["a"].calls * 1e-4 < 0.13
