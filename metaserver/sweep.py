@@ -135,6 +135,10 @@ class Sweeper:
             link = Link(target, self._config.redis_auth, self._config.instance_timeout)
             try:
                 Cleaner(link, sweep.shard, progress.placement, progress.removed).run()
+            except NotMasterError:
+                raise
+            except redis.RedisError as error:
+                raise redis.RedisError(f"{master}: {reason_of(error)}") from error
             finally:
                 link.close()
                 progress.save()
@@ -176,7 +180,7 @@ class Sweeper:
         trouble.times += 1
         failed = now - trouble.since >= self._give_up
         trouble.again = now + (self._retry_slowly if failed else min(5.0, 0.25 * 2**trouble.times))
-        reason = reason_of(error) if isinstance(error, redis.RedisError) else str(error)
+        reason = str(error)
         log.warning("sweep of %s in pool %s: %s", sweep.shard, sweep.pool, reason)
         detail = f"{reason}; keys that {sweep.shard} no longer owns may remain there"
         if sweep.drained:
