@@ -199,10 +199,11 @@ def _show_document(document: Mapping[str, Any]) -> None:
 
 
 def _show_status(data: Mapping[str, Any]) -> None:
+    clients = "1 client" if data["clients"] == 1 else f"{data['clients']} clients"
     click.echo(
         printable(
             f"pool {data['pool']}, version {data['version']}: {data['health']}, "
-            f"{data['clients']} clients, at {data['at']}"
+            f"{clients}, at {data['at']}"
         )
     )
     show(shard_table(data["shards"]))
