@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import redis
 from redis.client import Pipeline as RedisPipeline
 
-from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.plan import UnknownCommand
 from cachemesh.pipelining import finished, one_shard, raise_first, spread
+from cachemesh.transport import adapter
 from cachemesh.transport.sync import Node, exchange
 
 if TYPE_CHECKING:
@@ -57,7 +56,12 @@ class Pipeline(RedisPipeline):
         """Send a command now, on the shard that is being watched."""
         self._bind([args])
         immediate: Any = super().immediate_execute_command  # untyped in redis-py
-        return immediate(*args, **options)
+        try:
+            return immediate(*args, **options)
+        except adapter.BROKEN as error:
+            if self._home is None or type(error) not in adapter.BROKEN:
+                raise  # the server's answer
+            raise self._home.unavailable(None, error) from error
 
     def load_scripts(self) -> None:
         """Make sure that all shards know the scripts this pipeline runs."""
@@ -100,12 +104,13 @@ class Pipeline(RedisPipeline):
             self.connection_pool = self._home.pool
 
     def _in_one_shard(self, raise_on_error: bool) -> list[Any]:
+        home = self._home  # redis-py's pipeline resets itself
         try:
             return super().execute(raise_on_error)
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            if isinstance(error, ShardUnavailableError) or self._home is None:
-                raise
-            raise self._home.unavailable(None, error) from error
+        except adapter.BROKEN as error:
+            if home is None or type(error) not in adapter.BROKEN:
+                raise  # the server's answer
+            raise home.unavailable(None, error) from error
 
     def _over_shards(self, raise_on_error: bool) -> list[Any]:
         stack, routes = self.command_stack, self._mesh.routes

@@ -24,6 +24,7 @@ from cachemesh.core.subscriptions import (
     Handler,
     Subscriptions,
     require_handlers,
+    require_message,
 )
 from cachemesh.transport import adapter
 from cachemesh.transport.sync import Node
@@ -243,6 +244,14 @@ class PubSub:
             selector.select(seconds)
 
 
+class _Inner(RedisPubSub):
+    """redis-py's subscriptions over one connection; takes nothing that is no message."""
+
+    def parse_response(self, block: bool = True, timeout: float = 0) -> Any:
+        parse: Any = super().parse_response  # untyped in redis-py
+        return require_message(parse(block, timeout))
+
+
 class _Listener:
     """What is subscribed to on one shard, and the connection that hears it."""
 
@@ -261,7 +270,7 @@ class _Listener:
         """
         if self._inner is None:
             self._master = self._node.master
-            self._inner = RedisPubSub(self._node.pool)
+            self._inner = _Inner(self._node.pool)
         try:
             changes = 0
             for kind in KINDS:
@@ -275,7 +284,7 @@ class _Listener:
                     changes -= 1
                 elif message is not None:
                     self._heard.append(message)
-        except (redis.ConnectionError, redis.TimeoutError) as error:
+        except adapter.BROKEN as error:
             self.close()
             raise self._node.unavailable(None, error) from error
         self.has = wanted
@@ -302,14 +311,14 @@ class _Listener:
                 message: dict[str, Any] | None = self._inner.get_message(timeout=0)
                 if message is not None and message["type"] not in CONFIRMATIONS:
                     return message
-        except (redis.ConnectionError, redis.TimeoutError):
+        except adapter.BROKEN:
             self.close()
         return None
 
     def ping(self, message: str | bytes | None) -> None:
         try:
             self._inner.ping(message)
-        except (redis.ConnectionError, redis.TimeoutError) as error:
+        except adapter.BROKEN as error:
             self.close()
             raise self._node.unavailable(None, error) from error
 

@@ -7,13 +7,12 @@ import inspect
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import redis
 from redis.asyncio.client import Pipeline as RedisPipeline
 from redis.client import Pipeline as SyncPipeline
 
-from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.plan import UnknownCommand
 from cachemesh.pipelining import Stack, finished, one_shard, raise_first, spread
+from cachemesh.transport import adapter
 from cachemesh.transport.aio import Node
 
 if TYPE_CHECKING:
@@ -50,7 +49,12 @@ class Pipeline(RedisPipeline):
         """Send a command now, on the shard that is being watched."""
         await self._bind([args])
         immediate: Any = super().immediate_execute_command  # untyped in redis-py
-        return await immediate(*args, **options)
+        try:
+            return await immediate(*args, **options)
+        except adapter.BROKEN as error:
+            if self._home is None or type(error) not in adapter.BROKEN:
+                raise  # the server's answer
+            raise self._home.unavailable(None, error) from error
 
     def annotate_exception(
         self, exception: Exception, number: int, command: Iterable[object]
@@ -95,12 +99,13 @@ class Pipeline(RedisPipeline):
             self.connection_pool = self._home.pool
 
     async def _in_one_shard(self, raise_on_error: bool) -> list[Any]:
+        home = self._home  # redis-py's pipeline resets itself
         try:
             return await super().execute(raise_on_error)
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            if isinstance(error, ShardUnavailableError) or self._home is None:
-                raise
-            raise self._home.unavailable(None, error) from error
+        except adapter.BROKEN as error:
+            if home is None or type(error) not in adapter.BROKEN:
+                raise  # the server's answer
+            raise home.unavailable(None, error) from error
 
     async def _over_shards(self, raise_on_error: bool) -> list[Any]:
         stack: Stack = self.command_stack

@@ -21,6 +21,7 @@ from cachemesh.core.subscriptions import (
     Handler,
     Subscriptions,
     require_handlers,
+    require_message,
 )
 from cachemesh.transport import adapter
 from cachemesh.transport.aio import Node
@@ -232,6 +233,14 @@ class PubSub:
                     await listener.settle(wanted)
 
 
+class _Inner(RedisPubSub):
+    """redis-py's subscriptions over one connection; takes nothing that is no message."""
+
+    async def parse_response(self, block: bool = True, timeout: float = 0) -> Any:
+        parse: Any = super().parse_response  # untyped in redis-py
+        return require_message(await parse(block, timeout))
+
+
 class _Listener:
     """What is subscribed to on one shard, and the task that hears it."""
 
@@ -241,7 +250,7 @@ class _Listener:
         self._hand_on = hand_on
         self._master = node.master
         self._inner: Any = None
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[Exception] | None = None
         self._confirmed: deque[object] = deque()
         self._news = asyncio.Event()
 
@@ -259,7 +268,7 @@ class _Listener:
         if self._task is None or self._task.done() or self._node.master != self._master:
             await self.close()
             self._master = self._node.master
-            self._inner = RedisPubSub(self._node.pool)
+            self._inner = _Inner(self._node.pool)
         try:
             changes = 0
             for kind in KINDS:
@@ -267,9 +276,12 @@ class _Listener:
             if self._task is None:
                 self._task = asyncio.create_task(self._hear(self._inner))
             await asyncio.wait_for(self._await_confirmed(changes), CONFIRM_SECONDS)
-        except (OSError, redis.ConnectionError, asyncio.TimeoutError, redis.TimeoutError) as error:
+        except (OSError, *adapter.BROKEN, asyncio.TimeoutError) as error:
             await self.close()
             raise self._node.unavailable(None, error) from error
+        except redis.ResponseError:
+            await self.close()  # refused; what was subscribed to before is again with the next call
+            raise
         self.has = wanted
 
     async def _change(self, kind: str, wanted: Subscriptions) -> int:
@@ -285,12 +297,13 @@ class _Listener:
     async def _await_confirmed(self, changes: int) -> None:
         while len(self._confirmed) < changes:
             if self._task is not None and self._task.done():
-                raise ConnectionError("Connection lost while subscribing")
+                raise self._task.result()
             self._news.clear()
             await self._news.wait()
         self._confirmed.clear()
 
-    async def _hear(self, inner: Any) -> None:
+    async def _hear(self, inner: Any) -> Exception:
+        """Hand on what comes until the connection breaks or the server refuses; then, why."""
         try:
             while True:
                 message = await inner.get_message(timeout=None)
@@ -299,15 +312,15 @@ class _Listener:
                     self._news.set()
                 elif message is not None:
                     self._hand_on(message)
-        except (redis.ConnectionError, redis.TimeoutError, OSError):
-            return  # found out and mended when the subscriptions are settled next
+        except (*adapter.BROKEN, redis.ResponseError, OSError) as error:
+            return error  # found out and mended when the subscriptions are settled next
         finally:
             self._news.set()
 
     async def ping(self, message: str | bytes | None) -> None:
         try:
             await self._inner.ping(message)
-        except (OSError, redis.ConnectionError, redis.TimeoutError) as error:
+        except (OSError, *adapter.BROKEN) as error:
             await self.close()
             raise self._node.unavailable(None, error) from error
 

@@ -147,6 +147,28 @@ def in_order(
     return merge
 
 
+def fitting(
+    merge: Callable[[Sequence[Reply]], Reply], name: str
+) -> Callable[[Sequence[Reply]], Reply]:
+    """A merge that says so when replies are not of the form that Redis gives.
+
+    Args:
+        merge: replies -> reply.
+        name: of the command.
+    """
+
+    def checked(replies: Sequence[Reply]) -> Reply:
+        try:
+            return merge(replies)
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            raise InvalidResponse(
+                f"{name}: the shards' replies do not fit together; is something else than Redis "
+                "listening there?"
+            ) from error
+
+    return checked
+
+
 def _named(reply: Reply) -> Iterable[tuple[Any, Any]]:
     """Pairs of a map, or of RESP2's flat list."""
     if isinstance(reply, Mapping):

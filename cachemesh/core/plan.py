@@ -8,7 +8,7 @@ from typing import Any
 from cachemesh.core.commands import COMMANDS, Args, Command, key_positions, sort_options
 from cachemesh.core.errors import CrossShardError, UnsupportedCommandError
 from cachemesh.core.hashing import key_bytes
-from cachemesh.core.merge import Reply, any_success
+from cachemesh.core.merge import Reply, any_success, fitting
 from cachemesh.core.placement import Placement
 from cachemesh.core.registry import KNOWN, Registry
 from cachemesh.core.scan import MasterOf, next_cursor, nobody, position, scan_words
@@ -188,7 +188,8 @@ def _keyless(command: Command, words: Args, placement: Placement) -> Plan:
         return merge_with(replies, words)
 
     requests = tuple(Request(name, words) for name in names)
-    return Plan(command, requests, merge, takes_errors=merge_with is any_success)
+    takes_errors = merge_with is any_success
+    return Plan(command, requests, fitting(merge, command.name), takes_errors)
 
 
 def shards_in_transaction(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from cachemesh.core.commands import Args, Command, is_word
 from cachemesh.core.hashing import MAX_KEY_BYTES, key_bytes
-from cachemesh.core.merge import Reply, in_order
+from cachemesh.core.merge import Reply, fitting, in_order
 from cachemesh.core.placement import Placement, SlotsPlacement
 
 Merge = Callable[[Sequence[Reply]], Reply]
@@ -104,7 +104,7 @@ def split(
         merge = only
     elif merge is None:
         merge = in_order(parts, owners, [len(part) // step for part in parts.values()])
-    return Plan(command, requests, merge)
+    return Plan(command, requests, fitting(merge, command.name) if len(parts) > 1 else merge)
 
 
 def _dealt(keys: Sequence[bytes], owners: Sequence[str]) -> dict[str, list[Any]]:

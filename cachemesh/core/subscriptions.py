@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from redis.commands.helpers import list_or_args
-from redis.exceptions import PubSubError
+from redis.exceptions import InvalidResponse, PubSubError
 
 from cachemesh.core.hashing import key_bytes
 from cachemesh.core.placement import Placement
@@ -34,6 +34,21 @@ CONFIRM_SECONDS = 5.0
 
 LOOK_STEP = 1.0
 """Seconds between looks at the topology while waiting for messages."""
+
+
+def require_message(response: Any) -> Any:
+    """What came over a subscribed connection, if it is of the form Redis gives.
+
+    Raises:
+        redis.InvalidResponse: it is not.
+    """
+    if isinstance(response, list):
+        fits = len(response) > 1 and (len(response) > 2 or response[0] in (b"pong", "pong"))
+    else:
+        fits = response is None or isinstance(response, bytes)  # a pong
+    if not fits:
+        raise InvalidResponse("What came is no message; is something else than Redis listening?")
+    return response
 
 
 @dataclass

@@ -108,8 +108,10 @@ class Follower:
                 return known
             sentinels = self._sentinels
             if sentinels is not None:
-                found = sentinels.masters([shard])
-                self._looked_at = time.monotonic()
+                try:
+                    found = sentinels.masters([shard])
+                finally:
+                    self._looked_at = time.monotonic()
                 self._apply(lambda topology: topology.with_masters(found))
             return self.topology().masters.get(shard)
 

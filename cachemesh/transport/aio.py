@@ -14,7 +14,7 @@ from typing import Any
 import redis
 from redis.asyncio.connection import ConnectionPool
 
-from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.errors import SentinelUnavailableError, ShardUnavailableError
 from cachemesh.core.names import Address
 from cachemesh.transport import adapter
 from cachemesh.transport.aiolink import Link, LinkClosedError
@@ -90,6 +90,8 @@ class Node:
 
     async def close(self) -> None:
         """Close all connections; replies under way still come."""
+        if self._connecting is not None:
+            await asyncio.wait([self._connecting])
         links, self.link, self._idle = [*self._idle, self.link], None, []
         for link in links:
             if link is not None:
@@ -116,7 +118,6 @@ class Node:
             redis.ResponseError: the command was answered with an error.
             redis.DataError: an argument Redis has no form for.
         """
-        payload = adapter.pack(args)
         tries_left = 2
         while True:
             address = self._master
@@ -124,16 +125,19 @@ class Node:
             try:
                 if link is None or link.closed or link.is_full:
                     link = await self.connected()
-                return await link.send(payload, decode)
-            except (OSError, redis.ReadOnlyError, redis.InvalidResponse) as error:
+                # Packed as late as this, so that those who wait hold no copy of what they send.
+                return await link.send(adapter.pack(args), decode)
+            except (OSError, redis.ReadOnlyError, redis.InvalidResponse, MemoryError) as error:
                 not_run = isinstance(error, redis.ReadOnlyError)
-                if not tries_left or not (read_only or not_run):
+                again = tries_left and (read_only or not_run)
+                found = await self._relocate(address) if again else address
+                if not again or (found == address and isinstance(error, adapter.NOT_AGAIN)):
                     raise self.unavailable(address, error) from error
                 if not_run and link is not None:
                     link.retire()
-                    self.link = None
+                    if self.link is link:
+                        self.link = None
             tries_left -= 1
-            await self._look_again(self.shard, address)
 
     async def execute_blocking(self, args: tuple[Any, ...], decode: bool, patience: float) -> Any:
         """Send a command that may block on the server for ``patience`` seconds; never retried.
@@ -151,7 +155,7 @@ class Node:
         except redis.ResponseError:
             self._put_back(link)
             raise
-        except (OSError, redis.InvalidResponse) as error:
+        except (OSError, redis.InvalidResponse, MemoryError) as error:
             raise self.unavailable(None, error) from error
         except asyncio.CancelledError:
             link.fail(LinkClosedError("Cancelled"))  # else it would still pop what comes
@@ -183,7 +187,7 @@ class Node:
             return await link.send_all(payload, decode)
         except ShardUnavailableError as error:
             return error
-        except (OSError, redis.InvalidResponse) as error:
+        except (OSError, redis.InvalidResponse, MemoryError) as error:
             return self.unavailable(None, error)
 
     async def connected(self) -> Link:
@@ -191,15 +195,20 @@ class Node:
 
         Raises:
             ShardUnavailableError: the master cannot be reached.
+            TimeoutError: it reads nothing any more.
         """
-        link = self.link
-        if link is None or link.closed:
-            if self._connecting is None:
-                self._connecting = self._loop.create_task(self._connect_shared())
-                self._connecting.add_done_callback(self._connect_done)
-            link = await asyncio.shield(self._connecting)
-        await link.wait_writable()
-        return link
+        while True:
+            link = self.link
+            if link is None or link.closed:
+                if self._connecting is None:
+                    self._connecting = self._loop.create_task(self._connect_shared())
+                    self._connecting.add_done_callback(self._connect_done)
+                link = await asyncio.shield(self._connecting)
+            await link.wait_writable()
+            if not link.closed:
+                return link
+            if isinstance(link.why_closed, TimeoutError):
+                raise link.why_closed
 
     def _connect_done(self, task: asyncio.Task[Link]) -> None:
         self._connecting = None
@@ -219,12 +228,12 @@ class Node:
                 raise nobody_knows(self.shard)
             try:
                 connection = await adapter.connect_async(self._template, address, self._options)
-            except (OSError, redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError) as e:
-                if isinstance(e, redis.AuthenticationError):
+            except (OSError, *adapter.NOT_CONNECTED) as error:
+                if isinstance(error, redis.AuthenticationError):
                     raise
-                found = await self._look_again(self.shard, address)
+                found = await self._relocate(address)
                 if last_try or found == address:
-                    raise self.unavailable(address, e) from e
+                    raise self.unavailable(address, error) from error
                 address = found
                 continue
             reader = adapter.make_reader(self._template.connection_kwargs)
@@ -232,6 +241,13 @@ class Node:
             link.take_over(connection)
             return link
         raise AssertionError("unreachable")
+
+    async def _relocate(self, address: Address | None) -> Address | None:
+        """Where the master is by what Sentinel says now; a new one has arrived by `point_to`."""
+        try:
+            return await self._look_again(self.shard, address)
+        except SentinelUnavailableError:
+            return address  # as before: what the shard itself says counts
 
     def unavailable(self, address: Address | None, error: Exception) -> ShardUnavailableError:
         """The error that tells an app why this shard did not answer."""

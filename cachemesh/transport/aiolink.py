@@ -70,6 +70,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._keep: object = None
         self._out: list[bytes] = []
+        self._out_size = 0
         self._waiting: deque[asyncio.Future[Any] | Collector] = deque()
         self._undecoded: set[asyncio.Future[Any]] = set()
         self._flushes: deque[tuple[float, int]] = deque()  # (deadline, commands sent by then)
@@ -78,6 +79,7 @@ class Link(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._retired = False
         self.closed = False
+        self.why_closed: Exception = LinkClosedError("Connection closed")
 
     def take_over(self, connection: Any) -> None:
         """Go on with the socket of a redis-py connection whose handshake is done."""
@@ -106,6 +108,9 @@ class Link(asyncio.Protocol):
         self._waiting.append(future)
         if not decode:
             self._undecoded.add(future)
+        self._out_size += len(payload)
+        if self._out_size > _HIGH_WATER:
+            self._flush()
         return future
 
     def send_all(self, payload: bytes, decode: Sequence[bool]) -> asyncio.Future[list[Any]]:
@@ -121,6 +126,9 @@ class Link(asyncio.Protocol):
             self._loop.call_soon(self._flush)
         self._out.append(payload)
         self._waiting.append(collector)
+        self._out_size += len(payload)
+        if self._out_size > _HIGH_WATER:
+            self._flush()
         return collector.future
 
     async def wait_writable(self) -> None:
@@ -143,7 +151,7 @@ class Link(asyncio.Protocol):
         """Close now, and tell all who wait."""
         if self.closed:
             return
-        self.closed = True
+        self.closed, self.why_closed = True, error
         if self._watchdog is not None:
             self._watchdog.cancel()
         if self._transport is not None:
@@ -172,10 +180,11 @@ class Link(asyncio.Protocol):
 
     def _flush(self) -> None:
         out = self._out
-        if self.closed or self._transport is None:
+        if self.closed or self._transport is None or not out:
             return
         self._transport.write(out[0] if len(out) == 1 else b"".join(out))
         self._sent += len(out)
+        self._out_size = 0
         out.clear()
         if self._timeout is not None:
             self._flushes.append((self._loop.time() + self._timeout, self._sent))
@@ -197,8 +206,8 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Called by the loop: hand each reply to the oldest waiting future."""
         gets, waiting, undecoded = self._gets, self._waiting, self._undecoded
-        self._reader.feed(data)
         try:
+            self._reader.feed(data)
             while waiting:
                 item = waiting[0]
                 if item.__class__ is Collector:
@@ -206,7 +215,10 @@ class Link(asyncio.Protocol):
                         return
                     continue
                 future: asyncio.Future[Any] = item  # type: ignore[assignment]
-                reply = gets(False) if undecoded and future in undecoded else gets()
+                try:
+                    reply = gets(False) if undecoded and future in undecoded else gets()
+                except UnicodeDecodeError as error:
+                    reply = error  # read to its end: the others' replies are good
                 if reply is MORE:
                     return
                 if isinstance(reply, _PUSH):
@@ -221,7 +233,7 @@ class Link(asyncio.Protocol):
                 else:
                     future.set_result(reply)
             self._check_unasked()
-        except (redis.RedisError, UnicodeDecodeError) as error:
+        except (redis.RedisError, UnicodeDecodeError, MemoryError) as error:
             self.fail(error)
         if self._retired and not waiting:
             self.fail(LinkClosedError("Connection retired"))
@@ -230,7 +242,10 @@ class Link(asyncio.Protocol):
         """Take replies for several commands; whether all of them have come."""
         replies, decode = collector.replies, collector.decode
         while len(replies) < len(decode):
-            reply = self._gets(decode[len(replies)])
+            try:
+                reply = self._gets(decode[len(replies)])
+            except UnicodeDecodeError as error:
+                reply = error
             if reply is MORE:
                 return False
             if not isinstance(reply, _PUSH):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,6 +13,9 @@ from redis.connection import ConnectionPool
 from cachemesh.core.errors import ShardTimeoutError, ShardUnavailableError
 from cachemesh.core.names import Address
 from cachemesh.transport import adapter
+
+TIMEOUTS = (TimeoutError, asyncio.TimeoutError, redis.TimeoutError)
+"""The second is another one before Python 3.11."""
 
 
 class ShardPool(ConnectionPool):
@@ -51,7 +55,7 @@ class ShardPool(ConnectionPool):
             self._point_to(address)
             try:
                 return super().get_connection(*args, **kwargs)
-            except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError) as error:
+            except adapter.NOT_CONNECTED as error:
                 if isinstance(error, redis.AuthenticationError):
                     raise
                 found = self._locate(address)
@@ -121,7 +125,7 @@ class AsyncShardPool(AsyncConnectionPool):
                     await connection.disconnect()
                     await connection.connect()
                 return connection
-            except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError) as error:
+            except adapter.NOT_CONNECTED as error:
                 if isinstance(error, redis.AuthenticationError):
                     raise
                 found = await self._locate(address)
@@ -150,9 +154,14 @@ def not_serving(shard: str, address: Address | None, error: Exception) -> ShardU
     """The error when the master does not answer: tells an app why, and what to do."""
     if isinstance(error, ShardUnavailableError):
         return error
-    timed_out = isinstance(error, (BlockingIOError, TimeoutError, redis.TimeoutError))
+    timed_out = isinstance(error, (BlockingIOError, *TIMEOUTS))
     kind = ShardTimeoutError if timed_out else ShardUnavailableError
-    why = "no reply in time" if isinstance(error, BlockingIOError) else str(error)
+    if isinstance(error, BlockingIOError) or (timed_out and not str(error)):
+        why = "no reply in time"
+    elif isinstance(error, MemoryError):
+        why = "no memory for its reply"
+    else:
+        why = str(error) or type(error).__name__
     return kind(
         f"Shard {shard!r} at {address}: {why}; its keys fail until it is back or a replica is "
         f"promoted, see: cachemesh shard show {shard}"

@@ -11,48 +11,59 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from time import monotonic
 from typing import Any
 
 import hiredis
 import redis
 from redis.connection import ConnectionPool
 
-from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.errors import (
+    SentinelUnavailableError,
+    ShardTimeoutError,
+    ShardUnavailableError,
+)
 from cachemesh.core.names import Address
 from cachemesh.transport import adapter
 from cachemesh.transport.adapter import MORE
 from cachemesh.transport.pools import ShardPool, nobody_knows, not_serving
 
 READ_SIZE = 65_536
-_TRUSTED_SECONDS = 1.0  # a link idle for longer is looked at before it is used
+_LAST_CHANCE = 0.05  # seconds, for a reply that had all the time there is already
 _PUSH: type = getattr(hiredis, "PushNotification", type(MORE))  # from hiredis 3.0 on
 
 
 class Link:
     """One connection. Not for two threads at once."""
 
-    __slots__ = ("_connection", "_reader", "address", "feed", "gets", "recv", "send", "used_at")
+    __slots__ = (
+        "_connection",
+        "_reader",
+        "address",
+        "feed",
+        "gets",
+        "has_input",
+        "has_reply",
+        "recv",
+        "send",
+    )
 
     def __init__(self, connection: Any, address: Address, reader: hiredis.Reader) -> None:
         sock = adapter.socket_of(connection)
         self._connection = connection
         self._reader = reader
-        # The four calls of an exchange, looked up once: it is made of little else.
+        # The calls of an exchange, looked up once: it is made of little else.
         self.send, self.recv = sock.sendall, sock.recv
         self.feed, self.gets = reader.feed, reader.gets
+        # Before and after one, these must be false: else the server has closed the connection, or
+        # sent what nobody asked for.
+        self.has_input, self.has_reply = adapter.input_probe(sock), reader.has_data
         self.address = address
-        self.used_at = 0.0
 
     def wait_at_most(self, seconds: float | None) -> None:
         """Bound the waiting for bytes; None or infinity: not at all."""
         if seconds is not None and math.isinf(seconds):
             seconds = None
         adapter.bound_waiting(adapter.socket_of(self._connection), seconds)
-
-    def is_stale(self) -> bool:
-        """Whether the server has closed it, or sent what nobody asked for."""
-        return adapter.has_input(adapter.socket_of(self._connection))
 
     def read(self, decode: bool = True) -> Any:
         """The next reply; an error reply is returned, not raised.
@@ -156,7 +167,8 @@ class Node:
         """Send one command and return its reply.
 
         A command that surely has not run (no connection, or refused with READONLY) and any read
-        is tried again once Sentinel has been asked anew. A write that may have run is not.
+        is tried again once Sentinel has been asked anew. A write that may have run is not, nor is
+        a read that got no reply in time, unless the master is another one by then.
 
         Raises:
             ShardUnavailableError: the master does not answer; ShardTimeoutError: not in time.
@@ -176,11 +188,12 @@ class Node:
                 reply = link.gets(decode)
                 if reply is MORE or reply.__class__ is _PUSH:
                     reply = link.read(decode)
-            except (OSError, redis.RedisError, UnicodeDecodeError) as error:
+            except (OSError, redis.RedisError, MemoryError) as error:
                 link.close()
-                if isinstance(error, UnicodeDecodeError):
-                    raise
-                if not read_only or not tries_left:
+                found = self._relocate(link.address) if read_only and tries_left else link.address
+                if found == link.address and (
+                    not read_only or not tries_left or isinstance(error, adapter.NOT_AGAIN)
+                ):
                     raise self.unavailable(link.address, error) from error
             except BaseException:
                 link.close()
@@ -193,8 +206,8 @@ class Node:
                     self._give_back(link, generation)
                     raise reply
                 link.close()
+                self._relocate(link.address)
             tries_left -= 1
-            self._relocate(link.address)
 
     def execute_blocking(self, args: tuple[Any, ...], decode: bool, patience: float) -> Any:
         """Send a command that may block on the server for ``patience`` seconds; never retried.
@@ -211,7 +224,7 @@ class Node:
             link.send(payload)
             reply = link.read(decode)
             link.wait_at_most(self._timeout)
-        except (OSError, redis.InvalidResponse) as error:
+        except (OSError, redis.InvalidResponse, MemoryError) as error:
             link.close()
             raise self.unavailable(link.address, error) from error
         except BaseException:
@@ -242,15 +255,24 @@ class Node:
             raise
         return link, generation
 
-    def finish(self, link: Link, generation: int, decode: Sequence[bool]) -> list[Any]:
+    def finish(
+        self, link: Link, generation: int, decode: Sequence[bool], late: bool = False
+    ) -> list[Any]:
         """Second half: as many replies as ``decode`` has items; error replies are returned.
+
+        Args:
+            late: all time there is has passed; only replies that are there already are taken.
 
         Raises:
             ShardUnavailableError: the master does not answer; ShardTimeoutError: not in time.
         """
         try:
+            if late:
+                link.wait_at_most(_LAST_CHANCE)
             replies = link.read_all(decode)
-        except (OSError, redis.RedisError) as error:
+            if late:
+                link.wait_at_most(self._timeout)
+        except (OSError, redis.RedisError, MemoryError) as error:
             link.close()
             raise self.unavailable(link.address, error) from error
         except BaseException:
@@ -265,13 +287,12 @@ class Node:
                 link = self._idle.pop()
             except IndexError:
                 return self._connect()
-            if monotonic() - link.used_at < _TRUSTED_SECONDS or not link.is_stale():
+            if not link.has_input():
                 return link
             link.close()
 
     def _give_back(self, link: Link, generation: int) -> None:
-        if generation == self._generation:
-            link.used_at = monotonic()
+        if generation == self._generation and not link.has_reply():
             self._idle.append(link)
         else:
             link.close()
@@ -286,10 +307,10 @@ class Node:
                 raise nobody_knows(self.shard)
             try:
                 connection = adapter.connect(self._template, address, self._options)
-            except (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError) as error:
+            except adapter.NOT_CONNECTED as error:
                 if isinstance(error, redis.AuthenticationError):
                     raise
-                found = self._look_again(self.shard, address)
+                found = self._relocate(address)
                 if last_try or found == address:
                     raise self.unavailable(address, error) from error
                 address = found
@@ -300,8 +321,12 @@ class Node:
             return link
         raise AssertionError("unreachable")
 
-    def _relocate(self, address: Address) -> None:
-        self._look_again(self.shard, address)  # a new master arrives by `point_to`
+    def _relocate(self, address: Address) -> Address | None:
+        """Where the master is by what Sentinel says now; a new one has arrived by `point_to`."""
+        try:
+            return self._look_again(self.shard, address)
+        except SentinelUnavailableError:
+            return address  # as before: what the shard itself says counts
 
     def unavailable(self, address: Address | None, error: Exception) -> ShardUnavailableError:
         """The error that tells an app why this shard did not answer."""
@@ -320,6 +345,7 @@ def exchange(sendings: Sequence[Sending]) -> list[list[Any] | ShardUnavailableEr
     """
     started: list[tuple[Link, int] | ShardUnavailableError] = []
     results: list[list[Any] | ShardUnavailableError] = []
+    late = False
     try:
         for node, payload, _ in sendings:
             try:
@@ -331,8 +357,9 @@ def exchange(sendings: Sequence[Sending]) -> list[list[Any] | ShardUnavailableEr
                 results.append(item)
                 continue
             try:
-                results.append(node.finish(*item, decode))
+                results.append(node.finish(*item, decode, late))
             except ShardUnavailableError as error:
+                late = late or isinstance(error, ShardTimeoutError)  # so have the others been
                 results.append(error)
     finally:
         for item in started[len(results) :]:  # interrupted half-way
@@ -362,7 +389,9 @@ def gather(
     for (node, args), result in zip(requests, results, strict=True):
         reply = result if isinstance(result, ShardUnavailableError) else result[0]
         if isinstance(reply, redis.ReadOnlyError) or (
-            read_only and isinstance(reply, ShardUnavailableError)
+            read_only
+            and isinstance(reply, ShardUnavailableError)
+            and not isinstance(reply, ShardTimeoutError)
         ):
             reply = node.execute(args, read_only, decode)
         elif isinstance(reply, Exception) and not keep_errors:

@@ -1,0 +1,126 @@
+"""Servers that break the protocol, to attack the client with; and a Sentinel that leads to them."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from types import TracebackType
+
+import hiredis
+
+Words = list[bytes]
+Answer = Callable[[Words], "bytes | None"]
+"""What to send for a command; None: nothing. Ends with `HANG_UP`: then the connection is closed."""
+
+HANG_UP = b"<hang up>"
+
+
+class Server:
+    """Listens on a free port and answers each command with what ``answer`` says.
+
+    Attributes:
+        connections: how many have been made so far.
+    """
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.connections = 0
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = self._listener.getsockname()
+        return host, port
+
+    def __str__(self) -> str:
+        host, port = self.address
+        return f"{host}:{port}"
+
+    def __enter__(self) -> Server:  # noqa: PYI034  # Self is in typing from Python 3.11 on
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for sock in self._open:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self._open.append(sock)
+            threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        reader = hiredis.Reader()
+        with sock, suppress(OSError):
+            while data := sock.recv(65_536):
+                reader.feed(data)
+                while words := reader.gets():
+                    reply = self.answer(words)
+                    if reply is None:
+                        continue
+                    sock.sendall(reply.removesuffix(HANG_UP))
+                    if reply.endswith(HANG_UP):
+                        return
+
+
+def greeting(words: Words) -> bytes | None:
+    """What a master says while a connection is set up; None for any other command."""
+    name = words[0].upper()
+    if name == b"HELLO":
+        return b"-ERR unknown command 'HELLO'\r\n" if len(words) < 2 else _hello(words[1])
+    if name == b"ROLE":
+        return b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"
+    if name == b"CLIENT":
+        return b"+OK\r\n"
+    return None
+
+
+def _hello(version: bytes) -> bytes:
+    return b"%%2\r\n$5\r\nproto\r\n:%s\r\n$4\r\nrole\r\n$6\r\nmaster\r\n" % version
+
+
+def after_greeting(attack: bytes | None) -> Answer:
+    """A master that answers every command of an app with ``attack``."""
+
+    def answer(words: Words) -> bytes | None:
+        return greeting(words) or attack
+
+    return answer
+
+
+def sentinel(masters: Mapping[str, tuple[str, int]]) -> Answer:
+    """A Sentinel that knows these masters."""
+
+    def bulk(*texts: object) -> bytes:
+        parts = [str(text).encode() for text in texts]
+        return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(p), p) for p in parts)
+
+    def answer(words: Words) -> bytes | None:
+        name = b" ".join(words[:2]).upper()
+        if name == b"SENTINEL GET-MASTER-ADDR-BY-NAME":
+            found = masters.get(words[2].decode())
+            return bulk(*found) if found else b"*-1\r\n"
+        if name.startswith(b"SUBSCRIBE"):
+            return b"*3\r\n$9\r\nsubscribe\r\n$14\r\n+switch-master\r\n:1\r\n"
+        if name.startswith(b"CLIENT"):
+            return b"+OK\r\n"
+        return b"+PONG\r\n" if name.startswith(b"PING") else b"-ERR unknown\r\n"
+
+    return answer
