@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmarks import goals, plot, report
 from benchmarks.arena import Arena
-from benchmarks.cores import choose
+from benchmarks.cores import LAYOUTS, choose
 from benchmarks.measure import Manner, measure
 from benchmarks.peers import PEERS, PeerMissingError
 from benchmarks.workloads import GROUPS, WORKLOADS, Workload, WorkloadMissingError
@@ -58,6 +58,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--quick",
         action="store_true",
         help=f"{_QUICK.rounds} rounds of {_QUICK.seconds:g} s: whether it runs, not how fast",
+    )
+    add(
+        "--cores",
+        choices=LAYOUTS,
+        default=LAYOUTS[0],
+        help="the client on a core of its own, all on one core, or as the kernel likes "
+        "(default: apart)",
     )
     add("--uvloop", action="store_true", help="run asyncio peers on uvloop")
     add("--traces", type=Path, metavar="DIR", help="where web12.trace.xz and the like are")
@@ -116,7 +123,7 @@ class Run:
             AssertionError: somebody answers wrongly.
             PeerMissingError: uvloop is asked for and not installed.
         """
-        options, cores = self._options, choose()
+        options, cores = self._options, choose(self._options.cores)
         loop = "uvloop" if options.uvloop else "asyncio"
         results: list[dict[str, Any]] = []
         skipped: dict[str, str] = {}

@@ -27,14 +27,27 @@ class Cores:
     def __str__(self) -> str:
         if not self.pinned:
             return "not pinned: figures of different peers may not compare"
+        if self.client == self.servers:
+            return f"client and servers on core {self.client[0]}"
         return f"client on core {self.client[0]}, servers on {', '.join(map(str, self.servers))}"
 
 
-def choose() -> Cores:
-    """The cores this process may use, split; unpinned with fewer than two, or not on Linux."""
-    if not hasattr(os, "sched_getaffinity"):
+LAYOUTS = ("apart", "shared", "any")
+
+
+def choose(layout: str = "apart") -> Cores:
+    """Who runs where, among the cores this process may use.
+
+    Args:
+        layout: ``apart``: the client has a core of its own; ``shared``: all on one core, so that
+            nobody is woken across cores; ``any``: as the kernel likes. Without Linux, or with one
+            core, it is ``any``.
+    """
+    if layout == "any" or not hasattr(os, "sched_getaffinity"):
         return Cores((), ())
     first, *rest = sorted(os.sched_getaffinity(0))
+    if layout == "shared":
+        return Cores((first,), (first,))
     return Cores((first,), tuple(rest)) if rest else Cores((), ())
 
 
