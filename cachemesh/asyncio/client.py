@@ -58,6 +58,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         redis.asyncio.Redis.__init__(self, **url.options)
         self.connection_pool = AsyncMeshPool(self.connection_pool, self._nodes, self._loaded_nodes)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._loading: asyncio.Task[Topology] | None = None
         self._own_connection: Any = None
         self._follow(url, parent)
 
@@ -72,15 +73,28 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         )
 
     async def load(self) -> Topology:
-        """The topology of now; the first call loads it.
+        """The topology of now; the first call loads it. Tasks that ask meanwhile share one attempt.
 
         Raises:
+            cachemesh.ConfigurationError: the client is in use in another event loop.
             cachemesh.CacheMeshError, redis.ConnectionError: it cannot be loaded.
         """
         loop = asyncio.get_running_loop()
+        loading = self._loading
+        if loading is None or loading.done() or loading.get_loop() is not loop:
+            loading = self._loading = loop.create_task(self._load(loop))
+            loading.add_done_callback(_seen)
+        return await asyncio.shield(loading)
 
+    async def _load(self, loop: asyncio.AbstractEventLoop) -> Topology:
         def begin(topology: Topology) -> None:
-            if self._loop is not loop:
+            former = self._loop
+            if former is not loop:
+                if former is not None and former.is_running() and self._routes is not None:
+                    raise ConfigurationError(
+                        "This client is in use in another event loop, which is running; make a "
+                        "client for each loop, or close it there first"
+                    )
                 self._abandon_links()
                 self._loop = loop
             self._apply(topology)
@@ -106,9 +120,8 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
             cachemesh.ShardUnavailableError: the shard does not answer.
             redis.ResponseError: the server answered with an error.
         """
-        current = self._loop is asyncio.get_running_loop()  # before the routes, set after them
-        routes = self._routes
-        if routes is None or not current:
+        routes = self._routes  # before the loop, set after it
+        if routes is None or self._loop is not asyncio.get_running_loop():
             routes = await self.routes()
             await self.initialize()
         if self.connection is not None and len(routes.nodes) == 1:
@@ -192,13 +205,11 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
 
     async def routes(self) -> Routes[Node]:
         """The way to each shard; loads the topology if this is the first use in this loop."""
-        if self._loop is asyncio.get_running_loop() and self._routes is not None:
-            return self._routes
         while True:
-            await self.load()  # sets the routes before it returns
-            routes = self._routes
-            if routes is not None:
+            routes = self._routes  # before the loop, set after it
+            if routes is not None and self._loop is asyncio.get_running_loop():
                 return routes
+            await self.load()  # sets the routes before it returns
 
     async def _loaded_nodes(self) -> Mapping[str, Node]:
         return (await self.routes()).nodes
@@ -268,6 +279,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         if routes is not None:
             for node in routes.nodes.values():
                 await node.close()
+        self._loop = None
 
     def _abandon_links(self, forked: bool = False) -> None:
         routes, self._routes = self._routes, None
@@ -286,3 +298,9 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         super().__del__()  # warns of a single connection left open
         if self._parent is None:
             self._follower.close(leave=False)
+        self._abandon_links()
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()  # seen, also when all who waited were cancelled

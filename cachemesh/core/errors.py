@@ -53,6 +53,10 @@ class MasterNotFoundError(CacheMeshError, RedisMasterNotFoundError):
     """The Sentinels answer, but none knows a usable master for the shard."""
 
 
+class LoginRefusedError(CacheMeshError, redis_exceptions.AuthenticationError):
+    """A shard's master refuses the username, the password, or that there is none."""
+
+
 class SentinelUnavailableError(CacheMeshError, redis_exceptions.ConnectionError):
     """None of the Sentinels answers."""
 

@@ -5,8 +5,9 @@
     cachemesh+file:///etc/cachemesh/POOL.json          a file
 
 The query string carries redis-py's options and CacheMesh's own: ``token`` and ``token_file`` (the
-metaserver's bearer token), ``sentinel_username``, ``sentinel_password`` and ``sentinel_timeout``
-(seconds for one Sentinel to answer).
+metaserver's bearer token), ``sentinel_username``, ``sentinel_password``, ``sentinel_timeout``
+(seconds for one Sentinel to answer) and ``sentinel_ssl`` (TLS to the Sentinels, with the ``ssl_``
+options given for Redis; ``ssl`` itself is about Redis alone).
 """
 
 from __future__ import annotations
@@ -35,7 +36,14 @@ _REDIS_OPTIONS = frozenset(_SIGNATURE) - {
     "unix_socket_path",
 }
 _OWN_OPTIONS = frozenset(
-    {"token", "token_file", "sentinel_username", "sentinel_password", "sentinel_timeout"}
+    {
+        "token",
+        "token_file",
+        "sentinel_username",
+        "sentinel_password",
+        "sentinel_ssl",
+        "sentinel_timeout",
+    }
 )
 _CLIENT_SIDE = "replies are not cached in the client; leave it out"
 _REFUSED = {"cache": _CLIENT_SIDE, "cache_config": _CLIENT_SIDE}
@@ -93,6 +101,7 @@ def parse_url(
         username=own.get("sentinel_username"),
         password=own.get("sentinel_password"),
         timeout=_seconds("sentinel_timeout", own.get("sentinel_timeout", DEFAULT_TIMEOUT)),
+        connection=_sentinel_tls(own.get("sentinel_ssl", False), merged),
     )
     if parts.scheme == "cachemesh+file":
         return _file_url(parts.path, sentinel_options, merged)
@@ -110,6 +119,16 @@ def parse_url(
         source = SentinelSource(Sentinels(addresses, sentinel_options), pool, addresses)
     shown = f"{parts.scheme}://{','.join(addresses)}/{pool}"
     return MeshUrl(shown, parts.scheme, addresses, pool, source, sentinel_options, merged)
+
+
+def _sentinel_tls(wanted: object, options: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(wanted, str):
+        wanted = _boolean("sentinel_ssl", wanted)
+    if not isinstance(wanted, bool):
+        raise ConfigurationError("Option sentinel_ssl takes true or false")
+    if not wanted:
+        return {}
+    return {"ssl": True, **{n: v for n, v in options.items() if n.startswith("ssl_")}}
 
 
 def _split(url: str) -> SplitResult:
@@ -155,12 +174,16 @@ def _typed(name: str, value: Any) -> Any:
     if not isinstance(value, str) or not isinstance(default, (bool, int)):
         return value
     if isinstance(default, bool):
-        if value.lower() in ("true", "yes", "1", "false", "no", "0"):
-            return value.lower() in ("true", "yes", "1")
-        raise ConfigurationError(f"Option {name} takes true or false")
+        return _boolean(name, value)
     if value.isdigit():
         return int(value)
     raise ConfigurationError(f"Option {name} takes a whole number")
+
+
+def _boolean(name: str, value: str) -> bool:
+    if value.lower() in ("true", "yes", "1", "false", "no", "0"):
+        return value.lower() in ("true", "yes", "1")
+    raise ConfigurationError(f"Option {name} takes true or false")
 
 
 def _check_names(options: Mapping[str, Any]) -> None:

@@ -18,7 +18,12 @@ from cachemesh.core.errors import SentinelUnavailableError, ShardUnavailableErro
 from cachemesh.core.names import Address
 from cachemesh.transport import adapter
 from cachemesh.transport.aiolink import Link, LinkClosedError
-from cachemesh.transport.pools import AsyncShardPool, nobody_knows, not_serving
+from cachemesh.transport.pools import (
+    AsyncShardPool,
+    login_refused,
+    nobody_knows,
+    not_serving,
+)
 
 LookAgain = Callable[[str, "Address | None"], Awaitable["Address | None"]]
 
@@ -67,7 +72,9 @@ class Node:
     async def _where(self, failed: Address | None) -> Address | None:
         if failed is None and self._master is not None:
             return self._master
-        return await self._look_again(self.shard, failed)
+        if failed is None:
+            return await self._look_again(self.shard, None)
+        return await self._relocate(failed)
 
     def configure(self, options: Mapping[str, Any], timeout: float | None) -> None:
         """Connection options, and seconds to wait for a reply."""
@@ -230,7 +237,7 @@ class Node:
                 connection = await adapter.connect_async(self._template, address, self._options)
             except (OSError, *adapter.NOT_CONNECTED) as error:
                 if isinstance(error, redis.AuthenticationError):
-                    raise
+                    raise login_refused(self.shard, address, error) from error
                 found = await self._relocate(address)
                 if last_try or found == address:
                     raise self.unavailable(address, error) from error

@@ -10,7 +10,11 @@ import redis
 from redis.asyncio.connection import ConnectionPool as AsyncConnectionPool
 from redis.connection import ConnectionPool
 
-from cachemesh.core.errors import ShardTimeoutError, ShardUnavailableError
+from cachemesh.core.errors import (
+    LoginRefusedError,
+    ShardTimeoutError,
+    ShardUnavailableError,
+)
 from cachemesh.core.names import Address
 from cachemesh.transport import adapter
 
@@ -57,7 +61,7 @@ class ShardPool(ConnectionPool):
                 return super().get_connection(*args, **kwargs)
             except adapter.NOT_CONNECTED as error:
                 if isinstance(error, redis.AuthenticationError):
-                    raise
+                    raise login_refused(self._shard, address, error) from error
                 found = self._locate(address)
                 if last_try or found is None or found == address:
                     raise not_serving(self._shard, address, error) from error
@@ -127,7 +131,7 @@ class AsyncShardPool(AsyncConnectionPool):
                 return connection
             except adapter.NOT_CONNECTED as error:
                 if isinstance(error, redis.AuthenticationError):
-                    raise
+                    raise login_refused(self._shard, address, error) from error
                 found = await self._locate(address)
                 if last_try or found is None or found == address:
                     raise not_serving(self._shard, address, error) from error
@@ -147,6 +151,14 @@ def nobody_knows(shard: str) -> ShardUnavailableError:
     """The error when no master is known."""
     return ShardUnavailableError(
         f"Shard {shard!r}: no Sentinel knows its master; see: cachemesh shard show {shard}"
+    )
+
+
+def login_refused(shard: str, address: Address | None, error: Exception) -> LoginRefusedError:
+    """The error when the master takes no commands from who we say we are."""
+    return LoginRefusedError(
+        f"Shard {shard!r} at {address} refuses the login: {error}; check the options username and "
+        "password, or what credential_provider gives"
     )
 
 

@@ -25,7 +25,7 @@ from cachemesh.core.errors import (
 from cachemesh.core.names import Address
 from cachemesh.transport import adapter
 from cachemesh.transport.adapter import MORE
-from cachemesh.transport.pools import ShardPool, nobody_knows, not_serving
+from cachemesh.transport.pools import ShardPool, login_refused, nobody_knows, not_serving
 
 READ_SIZE = 65_536
 _LAST_CHANCE = 0.05  # seconds, for a reply that had all the time there is already
@@ -137,7 +137,9 @@ class Node:
     def _where(self, failed: Address | None) -> Address | None:
         if failed is None and self._master is not None:
             return self._master
-        return self._look_again(self.shard, failed)
+        if failed is None:
+            return self._look_again(self.shard, None)
+        return self._relocate(failed)
 
     def point_to(self, master: Address | None) -> None:
         """The master is there now; connections to another one are dropped."""
@@ -309,7 +311,7 @@ class Node:
                 connection = adapter.connect(self._template, address, self._options)
             except adapter.NOT_CONNECTED as error:
                 if isinstance(error, redis.AuthenticationError):
-                    raise
+                    raise login_refused(self.shard, address, error) from error
                 found = self._relocate(address)
                 if last_try or found == address:
                     raise self.unavailable(address, error) from error
