@@ -71,12 +71,13 @@ GOALS = (
     ),
 )
 
-_FLOORS = ["floor", "floor-4"]
+NO_HIREDIS = "redis-py-no-hiredis"
+_OTHERS = ["floor", "floor-4", NO_HIREDIS]
 _BESIDE = {
-    "get": _FLOORS,
-    "get-32-threads": _FLOORS,
-    "mget-100": _FLOORS,
-    "pipeline-100": _FLOORS,
+    "get": _OTHERS,
+    "get-32-threads": _OTHERS,
+    "mget-100": _OTHERS,
+    "pipeline-100": _OTHERS,
     "async-get-256": ["floor-asyncio"],
 }
 """Who runs along to explain a figure: how far servers and sockets are the limit."""
@@ -84,10 +85,16 @@ _BESIDE = {
 
 @dataclass(frozen=True)
 class Verdict:
-    """A goal and what was measured: times as fast, or microseconds; None if nothing was."""
+    """A goal and what was measured: times as fast, or microseconds; None if nothing was.
+
+    Attributes:
+        no_hiredis: the same against redis-py without hiredis, for what it is worth; the verdict is
+            by ``found``.
+    """
 
     goal: Goal
     found: Spread | None
+    no_hiredis: Spread | None
 
     @property
     def passed(self) -> bool:
@@ -99,7 +106,8 @@ class Verdict:
             "figure": self.goal.figure,
             "unit": "us" if self.goal.versus is None else "times as fast",
             "bar": self.goal.bar,
-            "found": None if self.found is None else self.found.as_dict(),
+            "found": self.found and self.found.as_dict(),
+            "no_hiredis": self.no_hiredis and self.no_hiredis.as_dict(),
             "passed": self.passed,
         }
 
@@ -120,18 +128,19 @@ def plan() -> dict[str, list[str]]:
 def verdicts(results: Sequence[Mapping[str, Any]]) -> list[Verdict]:
     """Each goal against what a run measured, as `benchmarks.report.summary` puts it."""
     taken = {result["workload"]: _rounds(result) for result in results}
-    return [Verdict(goal, _found(goal, taken.get(goal.workload, {}))) for goal in GOALS]
+    return [_verdict(goal, taken.get(goal.workload, {})) for goal in GOALS]
 
 
 def _rounds(result: Mapping[str, Any]) -> dict[str, list[float]]:
     return {name: figures["rounds_us"] for name, figures in result["entrants"].items()}
 
 
-def _found(goal: Goal, taken: Mapping[str, list[float]]) -> Spread | None:
+def _verdict(goal: Goal, taken: Mapping[str, list[float]]) -> Verdict:
     mine = taken.get(goal.entrant)
     if mine is None:
-        return None
+        return Verdict(goal, None, None)
     if goal.versus is None:
-        return Spread.of(mine)
+        return Verdict(goal, Spread.of(mine), None)
     other = taken.get(goal.versus)
-    return None if other is None else times_as_fast(mine, other)
+    plain = taken.get(NO_HIREDIS) if goal.versus == "redis-py" else None
+    return Verdict(goal, other and times_as_fast(mine, other), plain and times_as_fast(mine, plain))

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from benchmarks.cores import Cores
 from benchmarks.figures import Spread, significant, times_as_fast
-from benchmarks.goals import Verdict
+from benchmarks.goals import NO_HIREDIS, Verdict
 from benchmarks.measure import Manner, Taken
 from benchmarks.workloads import Workload
 from cachemesh import __version__
@@ -148,7 +148,7 @@ def goals(found: Sequence[Verdict]) -> Grid:
     """A goal a line."""
     return Grid(
         "must show: medians over interleaved rounds, 4 shards, values of 100 B",
-        ("figure", "bar", "measured", "quartiles", "verdict"),
+        ("figure", "bar", "measured", "quartiles", "verdict", f"vs {NO_HIREDIS}"),
         [_goal(verdict) for verdict in found],
     )
 
@@ -159,10 +159,12 @@ def _goal(verdict: Verdict) -> list[str]:
     sign = "<=" if goal.versus is None else ">" if goal.beyond else ">="
     bar = f"{sign} {goal.bar / scale:g}{unit}"
     if found is None:
-        return [goal.figure, bar, "-", "-", "not measured"]
+        return [goal.figure, bar, "-", "-", "not measured", "-"]
     scaled = {"q1": found.q1 / scale, "q3": found.q3 / scale}
     measured = f"{_number(found.median / scale)}{unit}"
-    return [goal.figure, bar, measured, _quartiles(scaled), "pass" if verdict.passed else "FAIL"]
+    plain = f"{_number(verdict.no_hiredis.median)}x" if verdict.no_hiredis else "-"
+    passed = "pass" if verdict.passed else "FAIL"
+    return [goal.figure, bar, measured, _quartiles(scaled), passed, plain]
 
 
 def _quartiles(spread: Mapping[str, float]) -> str:

@@ -19,6 +19,7 @@ PEERS: dict[str, Peer] = {
     "floor": Peer("socket and hiredis, one server", floor.one_server),
     "floor-4": Peer("4 sockets and hiredis, 4 servers", floor.four_servers),
     "redis-py": Peer("one server", redis_py.direct),
+    "redis-py-no-hiredis": Peer("one server", redis_py.without_hiredis),
     "redis-py-cluster": Peer("RedisCluster, 4 nodes", redis_py.cluster),
     "redis-py-nutcracker": Peer("redis-py, nutcracker, 4 servers", redis_py.proxied),
     "valkey-glide-sync": Peer("one server", glide.direct),

@@ -8,16 +8,30 @@ from functools import partial
 from typing import Any
 
 import redis
+from redis._parsers import Encoder, _RESP3Parser
 from redis.cluster import ClusterNode, RedisCluster
+from redis.connection import PythonRespSerializer
 
 from benchmarks.peers.base import RESP, Client
 from benchmarks.servers import Servers
+
+_CUTOFF = 6000  # bytes from which it no longer joins what it sends; its own default
 
 
 def direct(servers: Servers) -> Client:
     """What an app has before it needs shards."""
     host, port = servers.single
     return client_of(redis.Redis(host=host, port=port, protocol=RESP))
+
+
+def without_hiredis(servers: Servers) -> Client:
+    """As redis-py is without its extra: replies parsed and commands packed in Python."""
+    host, port = servers.single
+    encoder: Any = Encoder  # untyped in redis-py
+    packer = PythonRespSerializer(_CUTOFF, encoder("utf-8", "strict", False).encode)
+    options: Any = {"parser_class": _RESP3Parser, "command_packer": packer}
+    pool = redis.ConnectionPool(host=host, port=port, protocol=RESP, **options)
+    return client_of(redis.Redis(connection_pool=pool))
 
 
 def cluster(servers: Servers) -> Client:

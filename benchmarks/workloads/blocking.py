@@ -21,6 +21,7 @@ PEERS = (
     FLOOR,
     "floor-4",
     BASELINE,
+    "redis-py-no-hiredis",
     "redis-py-cluster",
     "redis-py-nutcracker",
     "valkey-glide-sync",
