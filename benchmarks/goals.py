@@ -141,6 +141,9 @@ def _verdict(goal: Goal, taken: Mapping[str, list[float]]) -> Verdict:
         return Verdict(goal, None, None)
     if goal.versus is None:
         return Verdict(goal, Spread.of(mine), None)
-    other = taken.get(goal.versus)
-    plain = taken.get(NO_HIREDIS) if goal.versus == "redis-py" else None
-    return Verdict(goal, other and times_as_fast(mine, other), plain and times_as_fast(mine, plain))
+    plain = NO_HIREDIS if goal.versus == "redis-py" else None
+    found, no_hiredis = (
+        times_as_fast(mine, taken[other]) if other in taken else None
+        for other in (goal.versus, plain)
+    )
+    return Verdict(goal, found, no_hiredis)
