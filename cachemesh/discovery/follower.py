@@ -22,11 +22,13 @@ from cachemesh.core.settings import setting_value
 from cachemesh.core.topology import Topology
 from cachemesh.discovery.sentinel import SentinelOptions, Sentinels
 from cachemesh.discovery.source import Source
+from cachemesh.discovery.stop import Stop
 
 logger = logging.getLogger("cachemesh.discovery")
 
 _RETRY_FIRST, _RETRY_MOST = 0.2, 5.0
 _LOOK_AGAIN_SPACING = 0.1
+_NO_FAILURE: tuple[float, Exception | None] = float("-inf"), None
 
 
 class Follower:
@@ -54,9 +56,10 @@ class Follower:
         self._lock = threading.RLock()
         self._look_lock = threading.Lock()
         self._looked_at = float("-inf")
-        self._stop = threading.Event()
+        self._stop = Stop()
         self._sentinels: Sentinels | None = None
         self._topology: Topology | None = None
+        self._failed = _NO_FAILURE
 
     def topology(self) -> Topology:
         """The topology of now; the first call loads it and starts the threads.
@@ -65,15 +68,18 @@ class Follower:
             CacheMeshError, redis.ConnectionError: it cannot be loaded; see `Source.load`.
         """
         topology = self._topology
-        return topology if topology is not None else self._start()
+        return topology if topology is not None else self._start(time.monotonic())
 
     def tell(self, listener: Callable[[Topology], None]) -> Topology:
         """Call ``listener`` with the topology of now, while no other change can come between.
 
         Raises: as `topology`.
         """
+        asked_at = time.monotonic()
         with self._lock:
-            topology = self.topology()
+            topology = self._topology
+            if topology is None:
+                topology = self._start(asked_at)
             listener(topology)
             return topology
 
@@ -85,7 +91,7 @@ class Follower:
         """
         self._stop.set()
         with self._lock:
-            self._stop = threading.Event()
+            self._stop = Stop()
             topology, self._topology = self._topology, None
         if leave and topology is not None:
             self._source.leave()
@@ -115,14 +121,19 @@ class Follower:
                 self._apply(lambda topology: topology.with_masters(found))
             return self.topology().masters.get(shard)
 
-    def _start(self) -> Topology:
+    def _start(self, asked_at: float) -> Topology:
         with self._lock:
             if self._topology is not None:
                 return self._topology
-            document = self._source.load()
-            self._sentinels = Sentinels(document.sentinels, self._options)
-            masters = self._sentinels.masters(document.placement.names)
-            topology = Topology(document, masters)
+            failed_at, failure = self._failed
+            if failure is not None and failed_at >= asked_at:
+                raise failure  # of the attempt this thread has waited for
+            try:
+                topology = self._load()
+            except (CacheMeshError, redis.RedisError, OSError) as error:
+                self._failed = time.monotonic(), error
+                raise
+            self._failed = _NO_FAILURE
             self._on_change(topology)
             self._topology = topology
             for name, body in (("watch", self._watch), ("poll", self._poll), ("hear", self._hear)):
@@ -130,6 +141,11 @@ class Follower:
                     target=body, args=(self._stop,), name=f"cachemesh-{name}", daemon=True
                 ).start()
             return topology
+
+    def _load(self) -> Topology:
+        document = self._source.load()
+        self._sentinels = Sentinels(document.sentinels, self._options)
+        return Topology(document, self._sentinels.masters(document.placement.names))
 
     def _apply(self, change: Callable[[Topology], Topology]) -> None:
         with self._lock:
@@ -141,7 +157,7 @@ class Follower:
                 self._on_change(after)
                 self._topology = after
 
-    def _watch(self, stop: threading.Event) -> None:
+    def _watch(self, stop: Stop) -> None:
         def step() -> None:
             topology = self._topology
             if topology is None:
@@ -159,7 +175,7 @@ class Follower:
 
         self._repeat(step, stop, lambda: 0.0)
 
-    def _poll(self, stop: threading.Event) -> None:
+    def _poll(self, stop: Stop) -> None:
         def step() -> None:
             topology, sentinels = self._topology, self._sentinels
             if topology is not None and sentinels is not None:
@@ -169,7 +185,7 @@ class Follower:
         stop.wait(self._setting("poll_interval"))
         self._repeat(step, stop, lambda: self._setting("poll_interval"))
 
-    def _hear(self, stop: threading.Event) -> None:
+    def _hear(self, stop: Stop) -> None:
         def on_switch(shard: str, master: Address) -> None:
             self._apply(lambda before: before.with_masters({shard: master}))
 
@@ -180,15 +196,15 @@ class Follower:
 
         self._repeat(step, stop, lambda: _RETRY_FIRST)
 
-    def _repeat(
-        self, step: Callable[[], None], stop: threading.Event, pause: Callable[[], float]
-    ) -> None:
+    def _repeat(self, step: Callable[[], None], stop: Stop, pause: Callable[[], float]) -> None:
         """Do ``step`` until ``stop``; after a failure wait, longer each time, and go on."""
         delay = _RETRY_FIRST
         while not stop.is_set():
             try:
                 step()
             except (CacheMeshError, redis.RedisError, OSError) as error:
+                if stop.is_set():
+                    return
                 logger.warning("%s: %s", threading.current_thread().name, error)
                 stop.wait(delay * random.uniform(0.5, 1.0))
                 delay = min(delay * 2, _RETRY_MOST)

@@ -10,6 +10,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -20,6 +21,7 @@ from cachemesh.core.errors import (
     MetaserverUnavailableError,
 )
 from cachemesh.core.names import Address, parse_address
+from cachemesh.discovery.stop import Stop
 
 DEFAULT_PORT = 7700
 _MAX_REPLY_BYTES = 64 * 1024 * 1024
@@ -93,11 +95,13 @@ class MetaserverClient:
         body: object | None = None,
         query: Query | None = None,
         timeout: float | None = None,
+        stop: Stop | None = None,
     ) -> Any:
         """One request; the decoded JSON reply, or None where the reply is empty.
 
         A metaserver that cannot be connected to is passed over for the next. One that took the
         request and then failed is passed over only for a GET or a watch, which may run twice.
+        Setting ``stop`` breaks it off.
 
         Raises:
             MetaserverError: the metaserver refused.
@@ -106,6 +110,8 @@ class MetaserverClient:
         repeatable = method == "GET" or path.endswith("/watch")
         failures = []
         for server in list(self._servers):
+            if stop is not None and stop.is_set():
+                break
             connection = self._connection(server, timeout)
             try:
                 try:
@@ -114,8 +120,9 @@ class MetaserverClient:
                     failures.append(f"{server[1]}: {_reason(error)}")
                     continue
                 try:
-                    response = self._send(connection, method, path, body, query)
-                    raw = response.read(_MAX_REPLY_BYTES)
+                    with nullcontext() if stop is None else stop.breaks_off(connection.sock):
+                        response = self._send(connection, method, path, body, query)
+                        raw = response.read(_MAX_REPLY_BYTES)
                 except (OSError, http.client.HTTPException) as error:
                     failures.append(f"{server[1]}: {_reason(error)}")
                     if not repeatable:

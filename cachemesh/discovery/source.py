@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import threading
 import time
 import uuid
 from pathlib import Path
@@ -22,6 +21,7 @@ from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool import PoolDocument
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.discovery.sentinel import Sentinels
+from cachemesh.discovery.stop import Stop
 
 logger = logging.getLogger("cachemesh.discovery")
 
@@ -42,10 +42,10 @@ class Source(Protocol):
             CacheMeshError: it refused, or what it has is not a pool document.
         """
 
-    def wait(self, version: int, stop: threading.Event) -> PoolDocument | None:
+    def wait(self, version: int, stop: Stop) -> PoolDocument | None:
         """Hold until the document is above ``version``; None if it is not within a while.
 
-        Returns soon after ``stop`` is set, or is left behind then. Errors as `load`.
+        Ends soon after ``stop`` is set, perhaps with an error. Errors as `load`.
         """
 
     def leave(self) -> None:
@@ -71,11 +71,11 @@ class MetaserverSource:
         except MetaserverError as error:
             raise self._translated(error) from error
 
-    def wait(self, version: int, stop: threading.Event) -> PoolDocument | None:
+    def wait(self, version: int, stop: Stop) -> PoolDocument | None:
         body = {"client": self._name, "version": version, "wait": WATCH_SECONDS}
         try:
             reply = self._client.request(
-                "POST", f"/v1/pools/{self._pool}/watch", body, timeout=WATCH_SECONDS + 5
+                "POST", f"/v1/pools/{self._pool}/watch", body, timeout=WATCH_SECONDS + 5, stop=stop
             )
         except MetaserverError as error:
             raise self._translated(error) from error
@@ -112,7 +112,7 @@ class FileSource:
         except InvalidDocumentError as error:
             raise InvalidDocumentError(f"Pool file {self._path}: {error}") from error
 
-    def wait(self, version: int, stop: threading.Event) -> PoolDocument | None:
+    def wait(self, version: int, stop: Stop) -> PoolDocument | None:
         seen = self._stamp()
         deadline = time.monotonic() + WATCH_SECONDS
         while not stop.wait(_LOOK_STEP) and time.monotonic() < deadline:
@@ -167,7 +167,7 @@ class SentinelSource:
             )
         return last
 
-    def wait(self, version: int, stop: threading.Event) -> PoolDocument | None:
+    def wait(self, version: int, stop: Stop) -> PoolDocument | None:
         deadline = time.monotonic() + WATCH_SECONDS
         while not stop.wait(_LOOK_STEP) and time.monotonic() < deadline:
             document = self.load()

@@ -1,0 +1,39 @@
+"""The sign for threads to end, which also breaks off a call that waits for the network."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+
+class Stop(threading.Event):
+    """An event; one of the threads that heed it may have a socket shut down when it is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waited_on: socket.socket | None = None
+
+    def set(self) -> None:
+        """Let the threads end. From any thread, and never waits."""
+        super().set()
+        sock = self._waited_on
+        if sock is not None:
+            _shut_down(sock)
+
+    @contextmanager
+    def breaks_off(self, sock: socket.socket) -> Iterator[None]:
+        """While inside, `set` makes reads from this socket end as if the peer had closed it."""
+        self._waited_on = sock
+        if self.is_set():  # before it could see the socket
+            _shut_down(sock)
+        try:
+            yield
+        finally:
+            self._waited_on = None
+
+
+def _shut_down(sock: socket.socket) -> None:
+    with suppress(OSError):  # closed meanwhile
+        sock.shutdown(socket.SHUT_RDWR)
