@@ -141,9 +141,6 @@ def _verdict(goal: Goal, taken: Mapping[str, list[float]]) -> Verdict:
         return Verdict(goal, None, None)
     if goal.versus is None:
         return Verdict(goal, Spread.of(mine), None)
-    plain = NO_HIREDIS if goal.versus == "redis-py" else None
-    found, no_hiredis = (
-        times_as_fast(mine, taken[other]) if other in taken else None
-        for other in (goal.versus, plain)
-    )
-    return Verdict(goal, found, no_hiredis)
+    others = [goal.versus, *([NO_HIREDIS] if goal.versus == "redis-py" else [])]
+    spreads = [times_as_fast(mine, taken[name]) if name in taken else None for name in others]
+    return Verdict(goal, spreads[0], spreads[-1] if len(others) > 1 else None)
