@@ -16,7 +16,7 @@ from cachemesh.core.placement import Placement
 from cachemesh.core.plan import shards_in_transaction
 from cachemesh.core.registry import Registry
 from cachemesh.core.scan import MasterOf
-from cachemesh.transport.adapter import pack
+from cachemesh.transport.adapter import pack_all
 
 Stack = Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]]
 """What redis-py's pipelines queue: arguments and options of each command."""
@@ -76,7 +76,9 @@ def spread(
     Raises:
         CrossShardError, UnsupportedCommandError, InvalidKeyError, UnknownCommand: as `plan_batch`.
     """
-    unsent = [at for at, (_, options) in enumerate(stack) if atomic and EMPTY_RESPONSE in options]
+    unsent: list[int] = []
+    if atomic:
+        unsent = [at for at, (_, options) in enumerate(stack) if EMPTY_RESPONSE in options]
     if unsent:
         stack = [item for at, item in enumerate(stack) if at not in unsent]
     commands = [args for args, _ in stack]
@@ -89,7 +91,7 @@ def spread(
         if atomic:
             part = [("MULTI",), *part, ("EXEC",)]
             flags = [True] * (len(part) - 1) + [all(flags)]
-        parts.append(Part(shard, b"".join(map(pack, part)), flags))
+        parts.append(Part(shard, pack_all(part), flags))
     return Parts(batch, tuple(parts), atomic, unsent)
 
 
@@ -143,10 +145,9 @@ def finished(replies: Sequence[Any], stack: Stack, callbacks: Any, annotate: Any
     Raises:
         redis.ResponseError: the server refused a transaction; the command that was wrong is named.
     """
-    if any(isinstance(reply, ExecAbortError) for reply in replies):
+    failed = [reply for reply in replies if isinstance(reply, Exception)]
+    if any(isinstance(reply, ExecAbortError) for reply in failed):
         for number, reply in enumerate(replies, 1):
-            if EMPTY_RESPONSE in stack[number - 1][1]:
-                continue
             if isinstance(reply, redis.ResponseError) and not isinstance(reply, ExecAbortError):
                 annotate(reply, number, stack[number - 1][0])
                 raise reply
@@ -157,7 +158,7 @@ def finished(replies: Sequence[Any], stack: Stack, callbacks: Any, annotate: Any
         if name not in known:
             known[name] = callbacks.get(name)
         callback = known[name]
-        if isinstance(reply, Exception):
+        if failed and isinstance(reply, Exception):
             refused = isinstance(reply, redis.ResponseError)
             results.append(options.get(EMPTY_RESPONSE, reply) if refused else reply)
         elif callback is not None:

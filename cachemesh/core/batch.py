@@ -111,10 +111,11 @@ def plan_batch(
             else:
                 shard = owner(key_bytes(key))
             homes.append(shard)
-            if shard in parts:
-                parts[shard].append(args)
-            else:
+            part = parts.get(shard)
+            if part is None:
                 parts[shard] = [args]
+            else:
+                part.append(args)
             continue
         at = len(homes)
         planned = plans.get(id(args)) or plan(args, placement, key_bytes, registry, master_of)

@@ -15,7 +15,8 @@ import select
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -91,13 +92,15 @@ class _Handshake:
     def __call__(self, connection: Any) -> None:
         """Raises redis.ReadOnlyError if the instance is no master."""
         if self._custom is None:
-            connection.on_connect()
+            with _understood():
+                connection.on_connect()
         else:
             self._custom(connection)
         for question in _ROLE_QUESTIONS:
             connection.send_command(question, check_health=False)
             try:
-                _check_role(connection.read_response(), connection)
+                with _understood():
+                    _check_role(connection.read_response(), connection)
             except redis.exceptions.NoPermissionError:
                 continue
             return
@@ -158,7 +161,8 @@ class _AsyncHandshake:
     async def run(self, connection: Any) -> None:
         """Raises redis.ReadOnlyError if the instance is no master."""
         if self._custom is None:
-            await connection.on_connect()
+            with _understood():
+                await connection.on_connect()
         else:
             done = self._custom(connection)
             if inspect.isawaitable(done):
@@ -166,10 +170,22 @@ class _AsyncHandshake:
         for question in _ROLE_QUESTIONS:
             await connection.send_command(question, check_health=False)
             try:
-                _check_role(await connection.read_response(), connection)
+                with _understood():
+                    _check_role(await connection.read_response(), connection)
             except redis.exceptions.NoPermissionError:
                 continue
             return
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Around a handshake: redis-py does not expect answers of other forms than Redis gives."""
+    try:
+        yield
+    except (TypeError, AttributeError, UnicodeDecodeError) as error:
+        raise redis.InvalidResponse(
+            f"the handshake failed ({type(error).__name__}); is something else than Redis listening"
+        ) from error
 
 
 _ROLE_QUESTIONS = ("ROLE", "HELLO")
@@ -307,6 +323,17 @@ def pack(args: tuple[Any, ...]) -> bytes:
         if kind is not str and kind is not bytes:
             return _pack(tuple(map(_plain, args)))
     return _pack(args)
+
+
+def pack_all(commands: Iterable[tuple[Any, ...]]) -> bytes:
+    """Several commands in one; raises as `pack`."""
+    packed = []
+    for args in commands:
+        if len(args) == 2 and args[1].__class__ is str:  # a name and a key: most of them
+            packed.append(_pack(args))
+        else:
+            packed.append(pack(args))
+    return b"".join(packed)
 
 
 def _plain(arg: Any) -> bytes | str:

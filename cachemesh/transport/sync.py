@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import hiredis
@@ -54,8 +54,7 @@ class Link:
         # The calls of an exchange, looked up once: it is made of little else.
         self.send, self.recv = sock.sendall, sock.recv
         self.feed, self.gets = reader.feed, reader.gets
-        # Before and after one, these must be false: else the server has closed the connection, or
-        # sent what nobody asked for.
+        # True before or after one: the server has hung up, or sent what nobody asked for.
         self.has_input, self.has_reply = adapter.input_probe(sock), reader.has_data
         self.address = address
 
@@ -137,9 +136,7 @@ class Node:
     def _where(self, failed: Address | None) -> Address | None:
         if failed is None and self._master is not None:
             return self._master
-        if failed is None:
-            return self._look_again(self.shard, None)
-        return self._relocate(failed)
+        return self._look_again(self.shard, None) if failed is None else self._relocate(failed)
 
     def point_to(self, master: Address | None) -> None:
         """The master is there now; connections to another one are dropped."""
@@ -339,34 +336,38 @@ Sending = tuple[Node, bytes, Sequence[bool]]
 """A node, packed commands for it, and for each of their replies whether to decode it."""
 
 
-def exchange(sendings: Sequence[Sending]) -> list[list[Any] | ShardUnavailableError]:
+def exchange(sendings: Iterable[Sending]) -> list[list[Any] | ShardUnavailableError]:
     """Commands to several shards, all in flight at once: one write and one read per shard.
+
+    Args:
+        sendings: may be made one by one; a shard works on its part while the next is packed.
 
     Returns:
         Per sending its replies, error replies among them, or why the shard gave none.
     """
-    started: list[tuple[Link, int] | ShardUnavailableError] = []
+    started: list[tuple[Node, Sequence[bool], Link, int] | ShardUnavailableError] = []
     results: list[list[Any] | ShardUnavailableError] = []
     late = False
     try:
-        for node, payload, _ in sendings:
+        for node, payload, decode in sendings:
             try:
-                started.append(node.start(payload))
+                started.append((node, decode, *node.start(payload)))
             except ShardUnavailableError as error:
                 started.append(error)
-        for (node, _, decode), item in zip(sendings, started, strict=True):
+        for item in started:
             if isinstance(item, ShardUnavailableError):
                 results.append(item)
                 continue
+            node, decode, link, generation = item
             try:
-                results.append(node.finish(*item, decode, late))
+                results.append(node.finish(link, generation, decode, late))
             except ShardUnavailableError as error:
                 late = late or isinstance(error, ShardTimeoutError)  # so have the others been
                 results.append(error)
     finally:
         for item in started[len(results) :]:  # interrupted half-way
             if not isinstance(item, ShardUnavailableError):
-                item[0].close()
+                item[2].close()
     return results
 
 
@@ -386,7 +387,9 @@ def gather(
     Raises:
         The first failure, in order of ``requests``, after all replies have been taken in.
     """
-    results = exchange([(node, adapter.pack(args), (decode,)) for node, args in requests])
+    packed = ((node, adapter.pack(args), (decode,)) for node, args in requests)
+    # What writes is packed whole before any of it is sent: an argument may prove bad.
+    results = exchange(packed if read_only else list(packed))
     replies = []
     for (node, args), result in zip(requests, results, strict=True):
         reply = result if isinstance(result, ShardUnavailableError) else result[0]
