@@ -120,9 +120,11 @@ class Pipeline(RedisPipeline):
         except UnknownCommand:
             plans = self._mesh.plans_of([args for args, _ in stack], routes)
             spread_out = spread(*how, plans)
-        sendings = [(routes.nodes[p.shard], p.payload, p.decode) for p in spread_out.parts]
-        replies = spread_out.replies(exchange(sendings))
-        results = finished(replies, stack, self.response_callbacks, self.annotate_exception)
+        sendings = ((routes.nodes[p.shard], p.payload(), p.decode) for p in spread_out.parts)
+        # What writes is packed whole before any of it is sent: an argument may prove bad.
+        results = exchange(sendings if spread_out.only_reads() else list(sendings))
+        replies = spread_out.replies(results)
+        finals = finished(replies, stack, self.response_callbacks, self.annotate_exception)
         if raise_on_error:
-            raise_first(results, stack, self.annotate_exception)
-        return results
+            raise_first(finals, stack, self.annotate_exception)
+        return finals

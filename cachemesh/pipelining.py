@@ -11,6 +11,7 @@ from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.exceptions import ExecAbortError
 
 from cachemesh.core.batch import NO_PLANS, Batch, Plans, plan_batch
+from cachemesh.core.commands import FIRST_KEY, Args
 from cachemesh.core.errors import CrossShardError, ShardUnavailableError
 from cachemesh.core.placement import Placement
 from cachemesh.core.plan import shards_in_transaction
@@ -24,11 +25,19 @@ Stack = Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class Part:
-    """What one shard gets: packed commands, and per reply whether to decode it."""
+    """What one shard gets: commands, and per reply whether to decode it."""
 
     shard: str
-    payload: bytes
+    commands: Sequence[Args]
     decode: Sequence[bool]
+
+    def payload(self) -> bytes:
+        """The commands packed.
+
+        Raises:
+            redis.DataError: an argument Redis has no form for.
+        """
+        return pack_all(self.commands)
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,12 @@ class Parts:
     parts: tuple[Part, ...]
     atomic: bool
     unsent: Sequence[int]
+
+    def only_reads(self) -> bool:
+        """Whether no command changes anything; then no harm is done if not all can be packed."""
+        return not self.atomic and all(
+            FIRST_KEY.get(args[0], False) for part in self.parts for args in part.commands
+        )
 
     def replies(self, results: Sequence[list[Any] | ShardUnavailableError]) -> list[Any]:
         """One reply a command in the caller's order, errors among them."""
@@ -91,7 +106,7 @@ def spread(
         if atomic:
             part = [("MULTI",), *part, ("EXEC",)]
             flags = [True] * (len(part) - 1) + [all(flags)]
-        parts.append(Part(shard, pack_all(part), flags))
+        parts.append(Part(shard, part, flags))
     return Parts(batch, tuple(parts), atomic, unsent)
 
 

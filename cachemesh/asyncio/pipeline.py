@@ -116,8 +116,9 @@ class Pipeline(RedisPipeline):
         except UnknownCommand:
             plans = await self._mesh.plans_of([args for args, _ in stack], routes)
             spread_out = spread(*how, plans)
+        packed = [(part, part.payload()) for part in spread_out.parts]
         results = await asyncio.gather(
-            *(routes.nodes[p.shard].send_all(p.payload, p.decode) for p in spread_out.parts)
+            *(routes.nodes[p.shard].send_all(b, p.decode) for p, b in packed)
         )
         replies = spread_out.replies(results)
         finals = finished(replies, stack, self.response_callbacks, self.annotate_exception)
