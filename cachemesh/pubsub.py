@@ -279,7 +279,7 @@ class _Listener:
             while changes:
                 if time.monotonic() > deadline:
                     raise redis.TimeoutError("a subscription was not confirmed in time")
-                message = self._inner.get_message(timeout=LOOK_STEP)
+                message = self._receive(LOOK_STEP)
                 if message is not None and message["type"] in CONFIRMATIONS:
                     changes -= 1
                 elif message is not None:
@@ -308,12 +308,21 @@ class _Listener:
             self.close()  # the master is elsewhere now
         try:
             while self._inner is not None and self._inner.connection.can_read(timeout=0):
-                message: dict[str, Any] | None = self._inner.get_message(timeout=0)
-                if message is not None and message["type"] not in CONFIRMATIONS:
+                message = self._receive(0)
+                if message is None:
+                    break
+                if message["type"] not in CONFIRMATIONS:
                     return message
         except adapter.BROKEN:
             self.close()
         return None
+
+    def _receive(self, timeout: float) -> dict[str, Any] | None:
+        try:
+            message: dict[str, Any] | None = self._inner.get_message(timeout=timeout)
+        except redis.TimeoutError:
+            return None  # only a part of a message so far, which redis-py keeps
+        return message
 
     def ping(self, message: str | bytes | None) -> None:
         try:

@@ -74,7 +74,8 @@ class Sentinels:
                 pipe.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", shard)
             for shard, reply in zip(list(missing), pipe.execute(), strict=True):
                 if reply:
-                    found[shard] = Address(str(reply[0]), int(reply[1]))
+                    with _understood():
+                        found[shard] = Address(str(reply[0]), int(reply[1]))
                     missing.remove(shard)
             return not missing
 
@@ -106,7 +107,8 @@ class Sentinels:
         names: list[str] = []
 
         def ask(sentinel: redis.Redis) -> bool:
-            names.extend(sentinel.sentinel_masters())  # type: ignore[arg-type]
+            with _understood():
+                names.extend(sentinel.sentinel_masters())  # type: ignore[arg-type]
             return True
 
         self._ask_in_order(ask)
@@ -129,7 +131,8 @@ class Sentinels:
                 pubsub.subscribe("+switch-master")
                 heard = True
                 while not stop.is_set():
-                    message = pubsub.get_message(timeout=_LISTEN_STEP)
+                    with _understood():
+                        message = pubsub.get_message(timeout=_LISTEN_STEP)
                     if message and message["type"] == "message":
                         shard, _, _, host, port = str(message["data"]).split(" ")
                         on_switch(shard, Address(host, int(port)))
@@ -184,6 +187,15 @@ class Sentinels:
     def _to_front(self, address: Address) -> None:
         with self._lock:
             self._order = [address, *(a for a in self._order if a != address)]
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Around the reading of an answer: one of another form is an error like any other."""
+    try:
+        yield
+    except (TypeError, AttributeError, LookupError) as error:
+        raise redis.InvalidResponse("its answer is not that of a Sentinel") from error
 
 
 def _pubsub(sentinel: redis.Redis) -> Any:

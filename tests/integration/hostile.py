@@ -40,6 +40,12 @@ class Server:
         host, port = self.address
         return f"{host}:{port}"
 
+    def after(self, seconds: float, data: bytes) -> None:
+        """Send this on the latest connection, a while from now."""
+        timer = threading.Timer(seconds, _send, (self._open[-1], data))
+        timer.daemon = True
+        timer.start()
+
     def __enter__(self) -> Server:  # noqa: PYI034  # Self is in typing from Python 3.11 on
         return self
 
@@ -78,6 +84,11 @@ class Server:
                     sock.sendall(reply.removesuffix(HANG_UP))
                     if reply.endswith(HANG_UP):
                         return
+
+
+def _send(sock: socket.socket, data: bytes) -> None:
+    with suppress(OSError):
+        sock.sendall(data)
 
 
 def greeting(words: Words) -> bytes | None:

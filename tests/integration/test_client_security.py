@@ -235,7 +235,12 @@ def test_a_stalled_tls_server_costs_one_timeout(tls: Tls) -> None:
 
     with connect(url, **options) as mesh:
         keys = [f"k{i}" for i in range(20)]
-        for call in (lambda: mesh.get("k1"), lambda: mesh.mget(keys), lambda: mesh.set("k1", BIG)):
+        calls: list[Callable[[], Any]] = [
+            lambda: mesh.get("k1"),
+            lambda: mesh.mget(keys),
+            lambda: mesh.set("k1", BIG),
+        ]
+        for call in calls:
             mesh.mget(keys)
             pause_all(tls, True)
             try:
@@ -389,13 +394,14 @@ def test_a_right_that_is_missing_is_named(url: str) -> None:
     login: dict[str, Any] = {"username": "reader", "password": APP_PASSWORD}
     with connect(url, **login) as mesh:
         assert mesh.get("k1") is None, "it needs no right to ROLE"
-        for call, right in (
+        calls: list[tuple[Callable[[], Any], str]] = [
             (lambda: mesh.set("k1", 1), "set"),
             (lambda: mesh.mget("k1", "k2", "k3"), "mget"),
             (lambda: mesh.get("other"), "key"),
             (lambda: mesh.pipeline().set("k1", 1).execute(), "set"),
             (lambda: mesh.blpop(["k1"], timeout=1), "blpop"),
-        ):
+        ]
+        for call, right in calls:
             with pytest.raises(redis.exceptions.NoPermissionError, match=right):
                 call()
         assert mesh.get("k1") is None
