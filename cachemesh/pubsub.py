@@ -245,11 +245,18 @@ class PubSub:
 
 
 class _Inner(RedisPubSub):
-    """redis-py's subscriptions over one connection; takes nothing that is no message."""
+    """redis-py's subscriptions over one connection; takes nothing that is no message.
+
+    redis-py itself drops the connection when a message has not come whole within ``timeout``.
+    """
 
     def parse_response(self, block: bool = True, timeout: float = 0) -> Any:
-        parse: Any = super().parse_response  # untyped in redis-py
-        return require_message(parse(block, timeout))
+        self.check_health()
+        response = adapter.receive(self.connection, timeout)
+        if self.is_health_check_response(response):
+            self.health_check_response_counter -= 1
+            return None
+        return require_message(response)
 
 
 class _Listener:
@@ -318,10 +325,7 @@ class _Listener:
         return None
 
     def _receive(self, timeout: float) -> dict[str, Any] | None:
-        try:
-            message: dict[str, Any] | None = self._inner.get_message(timeout=timeout)
-        except redis.TimeoutError:
-            return None  # only a part of a message so far, which redis-py keeps
+        message: dict[str, Any] | None = self._inner.get_message(timeout=timeout)
         return message
 
     def ping(self, message: str | bytes | None) -> None:

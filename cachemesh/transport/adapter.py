@@ -227,6 +227,24 @@ def subscription_args(named: Mapping[bytes, Any]) -> tuple[list[Any], dict[str, 
     return names, handlers
 
 
+_READS_WITHIN = "timeout" in inspect.signature(redis.Connection.read_response).parameters
+
+
+def receive(connection: Any, seconds: float) -> Any:
+    """The next that a redis-py connection gets unasked, None if it has not come whole in time.
+
+    What has come in part is kept for the next call. Before redis-py 7 the rest of such a part is
+    waited for as long as for a reply.
+    """
+    if not connection.can_read(timeout=seconds):
+        return None
+    limit = {"timeout": seconds} if _READS_WITHIN else {}
+    try:
+        return connection.read_response(disconnect_on_error=False, push_request=True, **limit)
+    except redis.TimeoutError:
+        return None
+
+
 def transport_of(connection: Any) -> asyncio.Transport:
     """The transport under a connected redis.asyncio connection."""
     transport: asyncio.Transport = connection._writer.transport
