@@ -356,7 +356,7 @@ def test_a_server_that_takes_no_more_clients_says_so(stack: LocalStack) -> None:
         try:
             for call in (lambda: mesh.get(key), lambda: asyncio.run(ask())):
                 with pytest.raises(
-                    cachemesh.ShardUnavailableError, match="max number of clients|Connection lost"
+                    cachemesh.ShardUnavailableError, match=r"max number of clients|Connection lost"
                 ):
                     call()
         finally:
