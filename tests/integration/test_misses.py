@@ -200,7 +200,7 @@ def test_many_kinds_of_commands_are_compared() -> None:
     ("method", "args"),
     [
         ("set", ("k", "v")),
-        ("setex", ("k", 1, "v")),
+        ("execute_command", ("SETEX", "k", 1, "v")),
         ("psetex", ("k", 1, "v")),
         ("setnx", ("k", "v")),
         ("mset", ({"k": "v"},)),
