@@ -1,0 +1,31 @@
+"""The rows of the table, in their order."""
+
+from __future__ import annotations
+
+from .acl import LeastRights
+from .base import Case, Manner, Result
+from .counting import Counting
+from .crowd import Crowd
+from .dead import Dead
+from .deaf import Deaf
+from .freeze import Freeze
+from .kill import Kill, KillMiss
+from .planned import Planned, PlannedOthers
+
+CASES: dict[str, Case] = {
+    case.name: case
+    for case in (
+        Planned(),
+        PlannedOthers(),
+        Kill(),
+        KillMiss(),
+        Freeze(),
+        Counting(),
+        Dead(),
+        Crowd(),
+        Deaf(),
+        LeastRights(),
+    )
+}
+
+__all__ = ["CASES", "Case", "Manner", "Result"]

@@ -1,0 +1,46 @@
+"""200 threads when a master dies: how often Sentinel is asked."""
+
+from __future__ import annotations
+
+import time
+
+from benchmarks.failover import faults
+from benchmarks.failover.cases.base import BLOCKING, Case, Manner, Result, of_outcome
+from benchmarks.failover.checker import check
+from benchmarks.failover.contenders import AsyncContender, Contender
+from benchmarks.failover.forwarder import busiest_second, forwarded
+from benchmarks.failover.load import Load
+from benchmarks.failover.site import site
+
+_THREADS, _MOST = 200, 3
+_PAUSE = 0.05
+_BEFORE, _AFTER = 5.0, 12.0
+
+
+class Crowd(Case):
+    """Look-ups are counted by forwarders before the Sentinels, also idle ones beforehand."""
+
+    name = "crowd"
+    what = f"{_THREADS} threads when a master dies: look-ups at Sentinel in the busiest second"
+    bar = f"<= {_MOST}"
+    contenders = BLOCKING
+
+    def run(self, contender: Contender | AsyncContender, manner: Manner) -> Result:
+        with site(1) as plain, forwarded(plain) as (here, forwarders):
+            load = Load(contender, here, here.writers([_THREADS]), _PAUSE)
+            try:
+                load.warm(30.0)
+                time.sleep(_BEFORE)
+                began = time.monotonic()
+                faults.kill_master(here, here.shards[0])
+                time.sleep(max(0.0, began + _AFTER - time.monotonic()))
+            finally:
+                ended = load.stop()
+            outcome = check(here, load.writers, ended, load.stall)
+        asked = [at for forwarder in forwarders for at in forwarder.asked if began <= at <= ended]
+        most, span = busiest_second(asked), ended - began
+        result = of_outcome(
+            outcome, f"{most} ({len(asked) / span:.1f} a second over {span:.0f} s)", most <= _MOST
+        )
+        result.figures |= {"look_ups": len(asked), "seconds": span, "busiest_second": most}
+        return result

@@ -1,0 +1,36 @@
+"""A master that stands still: SIGSTOP long enough for a failover."""
+
+from __future__ import annotations
+
+from benchmarks.failover import faults
+from benchmarks.failover.cases.base import Case, Manner, Result, of_outcome, seconds
+from benchmarks.failover.contenders import AsyncContender, Contender
+from benchmarks.failover.site import site
+from benchmarks.failover.trial import trial
+
+_SECONDS, _GAP = 6.0, 3.0
+
+
+class Freeze(Case):
+    """SIGSTOP, a failover, SIGCONT: the old master comes back and believes to be one."""
+
+    name = "freeze"
+    what = f"SIGSTOP {_SECONDS:g} s: longest write gap, acknowledged writes lost"
+    bar = f"<= {_GAP:g} s, 0 lost"
+
+    def run(self, contender: Contender | AsyncContender, manner: Manner) -> Result:
+        with site(1) as here:
+            shard = here.shards[0]
+            outcome = trial(
+                contender,
+                here,
+                lambda: faults.freeze_master(here, shard, _SECONDS),
+                manner.seconds,
+                [manner.writers],
+            )
+        gap = outcome.gaps[shard]
+        shown = (
+            f"{seconds(gap)}, {outcome.lost:,} of {outcome.acknowledged:,} lost, "
+            f"{outcome.error_count:,} errors"
+        )
+        return of_outcome(outcome, shown, gap <= _GAP and not outcome.lost)

@@ -1,0 +1,115 @@
+"""What of the acknowledged is still there, on the masters in charge after a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from benchmarks.failover.site import Site, direct
+from benchmarks.failover.values import claim_of
+from benchmarks.failover.writer import Writer
+
+_BATCH = 500
+
+
+@dataclass
+class Outcome:
+    """Of one trial; times in seconds.
+
+    Attributes:
+        acknowledged: writes of keys of their own that were answered by OK.
+        lost: of these, gone at the end; and rolling keys that ended older than acknowledged.
+        dropped: writes answered by something else (``on_error="miss"``).
+        missed, stale, wrong: see `Writer`.
+        errors: exceptions in the app, by type.
+        gaps: per shard the longest time without an acknowledged write.
+        longest_wait: for one write that was acknowledged in the end.
+        longest_failure: until a call raised.
+        stall: how late the harness itself was, at worst.
+    """
+
+    acknowledged: int = 0
+    lost: int = 0
+    dropped: int = 0
+    missed: int = 0
+    stale: int = 0
+    wrong: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
+    gaps: dict[str, float] = field(default_factory=dict)
+    longest_wait: float = 0.0
+    longest_failure: float = 0.0
+    stall: float = 0.0
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def error_count(self) -> int:
+        return sum(self.errors.values())
+
+    @property
+    def lost_share(self) -> float:
+        return self.lost / self.acknowledged if self.acknowledged else 0.0
+
+
+def check(site: Site, writers: Sequence[Writer], ended: float, stall: float) -> Outcome:
+    """Look up every acknowledged write on its shard's master.
+
+    Args:
+        ended: when the writers were told to stop, monotonic.
+        stall: see `Outcome`.
+
+    Raises:
+        AssertionError: a shard has no master.
+    """
+    outcome = Outcome(stall=stall)
+    for shard in dict.fromkeys(writer.shard for writer in writers):
+        mine = [writer for writer in writers if writer.shard == shard]
+        outcome.gaps[shard] = longest_gap(mine, ended)
+        master = direct(str(site.settle(shard)), timeout=10.0)
+        try:
+            for writer in mine:
+                _look_up(master, writer, outcome)
+        finally:
+            master.close()
+    for writer in writers:
+        _add(writer, outcome)
+    return outcome
+
+
+def longest_gap(writers: Sequence[Writer], ended: float) -> float:
+    """Seconds without an acknowledged write from the first one to the end."""
+    times = sorted(write.ended for writer in writers for write in writer.acknowledged)
+    if not times:
+        return float("inf")
+    return max(later - earlier for earlier, later in pairwise([*times, max(ended, times[-1])]))
+
+
+def _look_up(master: Any, writer: Writer, outcome: Outcome) -> None:
+    sequences = [write.sequence for write in writer.acknowledged]
+    for start in range(0, len(sequences), _BATCH):
+        batch = sequences[start : start + _BATCH]
+        found = master.mget([writer.key(sequence) for sequence in batch])
+        for sequence, value in zip(batch, found, strict=True):
+            if value is None:
+                outcome.lost += 1
+            elif claim_of(value) != (writer.key(sequence), writer.name, sequence):
+                outcome.wrong += 1
+                outcome.examples.append(f"{writer.key(sequence)} holds {value!r:.100}")
+    last = master.get(writer.rolling)
+    outcome.lost += writer.last > (claim_of(last).sequence if last else 0)
+
+
+def _add(writer: Writer, outcome: Outcome) -> None:
+    outcome.acknowledged += len(writer.acknowledged)
+    outcome.dropped += writer.dropped
+    outcome.missed += writer.missed
+    outcome.stale += writer.stale
+    outcome.wrong += writer.wrong
+    outcome.examples += writer.examples
+    for what, count in writer.errors.items():
+        outcome.errors[what] = outcome.errors.get(what, 0) + count
+    waits = [write.ended - write.started for write in writer.acknowledged]
+    outcome.longest_wait = max([outcome.longest_wait, *waits])
+    failures = [failure.ended - failure.started for failure in writer.failures]
+    outcome.longest_failure = max([outcome.longest_failure, *failures])

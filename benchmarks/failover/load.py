@@ -1,0 +1,153 @@
+"""Writers at work on a client, in threads or tasks, until stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import redis
+
+from benchmarks.failover.contenders.base import AsyncClient, AsyncContender, Client, Contender
+from benchmarks.failover.site import Site
+from benchmarks.failover.writer import Writer
+from cachemesh.core.errors import CacheMeshError
+
+APP_ERRORS = (redis.RedisError, CacheMeshError, OSError, asyncio.TimeoutError)
+"""What an app has to expect of a client; anything else ends the trial."""
+_JOIN = 60.0
+_TICK = 0.005
+
+
+class Load:
+    """Starts at once; `stop` ends it and raises what must not happen.
+
+    Args:
+        contender: whose client.
+        site: against which servers.
+        writers: share one client.
+        pause: seconds between two turns of a writer.
+        options: for the client.
+    """
+
+    def __init__(
+        self,
+        contender: Contender | AsyncContender,
+        site: Site,
+        writers: Sequence[Writer],
+        pause: float,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.writers = writers
+        self.stall = 0.0  # seconds that a thread of the harness itself was late, at worst
+        self._pause = pause
+        self._stop = threading.Event()
+        if isinstance(contender, Contender):
+            client = contender.connect(site, **(options or {}))
+            bodies: list[Callable[[], None]] = [
+                lambda writer=writer, seed=seed: self._drive(client, writer, seed)  # type: ignore[misc]
+                for seed, writer in enumerate(writers)
+            ]
+            self._close: Callable[[], None] = client.close
+        else:
+            bodies = [lambda: asyncio.run(self._drive_tasks(contender, site, options or {}))]
+            self._close = _nothing
+        self._threads = [threading.Thread(target=body, daemon=True) for body in bodies]
+        self._threads.append(threading.Thread(target=self._beat, daemon=True))
+        self.started = time.monotonic()
+        for thread in self._threads:
+            thread.start()
+
+    def warm(self, seconds: float = 10.0) -> None:
+        """Wait until every writer has had a write acknowledged. Raises AssertionError."""
+        deadline = time.monotonic() + seconds
+        while not all(writer.acknowledged for writer in self.writers):
+            self._raise_crash()
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not every writer got a write through in {seconds:g} s")
+            time.sleep(_TICK)
+
+    def stop(self) -> float:
+        """End it; the monotonic time at which the writers were told to.
+
+        Raises:
+            AssertionError: a writer hangs.
+            BaseException: what a writer met that is no error of a client.
+        """
+        stopped = time.monotonic()
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(max(0.0, stopped + _JOIN - time.monotonic()))
+        hanging = [thread.name for thread in self._threads if thread.is_alive()]
+        self._close()
+        if hanging:
+            raise AssertionError(f"{len(hanging)} writers hang {_JOIN:g} s after the end")
+        self._raise_crash()
+        return stopped
+
+    def _raise_crash(self) -> None:
+        for writer in self.writers:
+            if writer.crash is not None:
+                raise writer.crash
+
+    def _drive(self, client: Client, writer: Writer, seed: int) -> None:
+        steps = writer.steps(self._stop.is_set, seed)
+        reply: Any = None
+        try:
+            while True:
+                call = steps.send(reply)
+                reply = None
+                if call is None:
+                    time.sleep(self._pause)
+                    continue
+                try:
+                    reply = client.call(writer.shard, *call.words)
+                except APP_ERRORS as error:
+                    reply = error
+        except StopIteration:
+            pass
+        except BaseException as error:  # noqa: BLE001  # raised again by `stop`
+            writer.crash = error
+
+    async def _drive_tasks(
+        self, contender: AsyncContender, site: Site, options: Mapping[str, Any]
+    ) -> None:
+        client = await contender.connect(site, **options)
+        try:
+            await asyncio.gather(
+                *(self._drive_task(client, w, seed) for seed, w in enumerate(self.writers))
+            )
+        finally:
+            await client.close()
+
+    async def _drive_task(self, client: AsyncClient, writer: Writer, seed: int) -> None:
+        steps = writer.steps(self._stop.is_set, seed)
+        reply: Any = None
+        try:
+            while True:
+                call = steps.send(reply)
+                reply = None
+                if call is None:
+                    await asyncio.sleep(self._pause)
+                    continue
+                try:
+                    reply = await client.call(writer.shard, *call.words)
+                except APP_ERRORS as error:
+                    reply = error
+        except StopIteration:
+            pass
+        except BaseException as error:  # noqa: BLE001  # raised again by `stop`
+            writer.crash = error
+
+    def _beat(self) -> None:
+        """How late this process itself is: no gap below that says anything about a client."""
+        while not self._stop.is_set():
+            began = time.monotonic()
+            time.sleep(_TICK)
+            self.stall = max(self.stall, time.monotonic() - began - _TICK)
+
+
+def _nothing() -> None:
+    """An asyncio client is closed on its own loop."""

@@ -1,0 +1,142 @@
+"""A stack to fail, and who owns which key."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from benchmarks.failover.writer import Writer
+from cachemesh.core.names import Address, parse_address
+from cachemesh.core.placement import Shard, SlotsPlacement
+from cachemesh.discovery.metaserver import MetaserverClient
+from cachemesh.local import LocalStack
+
+_STEP = 0.02
+
+
+@dataclass(frozen=True)
+class Site:
+    """The servers of one trial, and how clients reach them.
+
+    Attributes:
+        stack: its processes.
+        url: what CacheMesh takes.
+        credentials: options that go with the URL.
+        sentinels: "host:port" of each, as clients are to use them.
+        shards: names, in order.
+    """
+
+    stack: LocalStack
+    url: str
+    credentials: dict[str, Any]
+    sentinels: tuple[str, ...]
+    shards: tuple[str, ...]
+
+    @classmethod
+    def of(cls, stack: LocalStack, sentinels: Sequence[str] = ()) -> Site:
+        """A running stack; ``sentinels``: addresses to use in place of its own."""
+        info = stack.info
+        url, credentials = info["url"], {}
+        if info["metaservers"]:
+            credentials["token"] = stack.token
+        elif sentinels:
+            url = f"cachemesh+sentinel://{','.join(sentinels)}/{info['pool']}"
+        shards = tuple(shard["name"] for shard in info["shards"])
+        return cls(stack, url, credentials, tuple(sentinels or info["sentinels"]), shards)
+
+    @property
+    def sentinel_addresses(self) -> list[tuple[str, int]]:
+        """As redis-py takes them."""
+        return [tuple(parse_address(address)) for address in self.sentinels]  # type: ignore[misc]
+
+    def writers(self, counts: Sequence[int]) -> list[Writer]:
+        """So many writers for each shard, in order; each with a hash tag of its own there."""
+        placement = SlotsPlacement.even([Shard(name) for name in self.shards])
+        made = []
+        for shard, count in zip(self.shards, counts, strict=True):
+            tags = (f"t{i}" for i in range(1_000_000) if placement.shard_for(f"t{i}") == shard)
+            for number in range(count):
+                made.append(Writer(f"{shard}/{number}", shard, next(tags)))
+        return made
+
+    def instances(self, shard: str) -> list[str]:
+        """ "host:port" of all instances the shard began with."""
+        (found,) = [entry for entry in self.stack.info["shards"] if entry["name"] == shard]
+        return [found["master"], *found["replicas"]]
+
+    def api(self) -> MetaserverClient:
+        """The metaserver, with its admin token."""
+        return MetaserverClient(self.stack.info["metaservers"], self.stack.token)
+
+    def settle(self, shard: str, seconds: float = 30.0) -> Address:
+        """The shard's master, once all Sentinels that live name it and it says so itself.
+
+        Raises AssertionError after ``seconds``.
+        """
+        found = wait_for(lambda: self._settled(shard), seconds, f"{shard} has no settled master")
+        return Address(*found)
+
+    def _settled(self, shard: str) -> Address | None:
+        named = set()
+        for address in self.stack.info["sentinels"]:
+            try:
+                reply = ask(address, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", shard)
+            except redis.RedisError:
+                continue
+            named.add((str(reply[0]), int(reply[1])))
+        if len(named) != 1:
+            return None
+        master = Address(*named.pop())
+        try:
+            return master if ask(str(master), "ROLE")[0] == "master" else None
+        except redis.RedisError:
+            return None
+
+
+@contextmanager
+def site(shards: int, replicas: int = 2, metaservers: int = 0, **options: Any) -> Iterator[Site]:
+    """A fresh stack: three Sentinels, down-after 1 s unless told otherwise."""
+    with LocalStack(
+        shards=shards, replicas=replicas, metaservers=metaservers, dashboard=False, **options
+    ) as stack:
+        yield Site.of(stack)
+
+
+def ask(address: str, *words: object, timeout: float = 1.0) -> Any:
+    """One command to one server, without retries. Raises redis.RedisError."""
+    client = direct(address, timeout)
+    try:
+        return client.execute_command(*words)
+    finally:
+        client.close()
+
+
+def direct(address: str, timeout: float = 1.0) -> Any:
+    """redis-py on one server, without retries, replies as text. The caller closes it."""
+    host, port = parse_address(address)
+    return redis.Redis(
+        host=host,
+        port=port,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 0),
+        decode_responses=True,
+        protocol=2,
+    )
+
+
+def wait_for(condition: Callable[[], Any], seconds: float, otherwise: str) -> Any:
+    """The condition's value as soon as it is true. Raises AssertionError after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{otherwise} after {seconds:g} s")
+        time.sleep(_STEP)
+    return value
