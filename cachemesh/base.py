@@ -17,7 +17,7 @@ from cachemesh.core.registry import Registry
 from cachemesh.core.routing import Routes
 from cachemesh.core.settings import setting_value
 from cachemesh.core.topology import Topology
-from cachemesh.discovery.follower import Follower
+from cachemesh.discovery.shared import Membership
 from cachemesh.discovery.url import MeshUrl, parse_url
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ PUSH_HANDLER_REFUSED = (
 
 
 class MeshBase(Generic[N]):
-    """A client's identity and its routes, kept current by a `Follower`.
+    """A client's identity and its routes, kept current by a `Membership`.
 
     Attributes:
         registry: the commands it knows.
@@ -61,7 +61,7 @@ class MeshBase(Generic[N]):
 
     _url: MeshUrl
     _routes: Routes[N] | None
-    _follower: Follower
+    _follower: Membership
     _parent: MeshBase[N] | None
     _encode: Callable[[Any], Any] | None
     _mates: dict[int, weakref.ref[MeshBase[N]]]
@@ -76,7 +76,7 @@ class MeshBase(Generic[N]):
         self._parent = parent
         if parent is None:
             mates = self._mates = {}
-            self._follower = Follower(url.source, url.sentinel_options, _teller(mates))
+            self._follower = Membership(url, _teller(mates))
         else:
             mates = self._mates = parent._mates
             self._follower = parent._follower

@@ -17,8 +17,8 @@ from cachemesh.client import CacheMesh
 from cachemesh.core.names import check_name
 from cachemesh.core.pool import PoolDocument
 from cachemesh.discovery.metaserver import MetaserverClient, read_token
-from cachemesh.discovery.sentinel import SentinelOptions
 from cachemesh.discovery.url import parse_url
+from cachemesh.discovery.wire import SentinelOptions
 
 _FORM = "cachemesh://HOST:PORT[,HOST:PORT]/POOL"
 _TIMEOUT_S = 30.0

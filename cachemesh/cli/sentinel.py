@@ -13,7 +13,7 @@ from redis.retry import Retry
 from cachemesh.cli.context import Session, connected
 from cachemesh.cli.output import emit, show, table
 from cachemesh.core.names import Address, parse_address
-from cachemesh.discovery.sentinel import SentinelOptions
+from cachemesh.discovery.wire import SentinelOptions
 
 _TIMEOUT_S = 2.0
 

@@ -30,7 +30,7 @@ class Setting:
 _ALL = (
     Setting("command_timeout", 5.0, 0.001, 3600.0, "Seconds an app waits for one reply of a shard"),
     Setting("connect_timeout", 1.0, 0.001, 3600.0, "Seconds to connect to an instance"),
-    Setting("poll_interval", 5.0, 0.1, 3600.0, "Seconds between looks at Sentinel for the masters"),
+    Setting("poll_interval", 3.0, 0.1, 3600.0, "Seconds between looks at Sentinel for the masters"),
 )
 SETTINGS: dict[str, Setting] = {setting.name: setting for setting in _ALL}
 

@@ -16,19 +16,42 @@ class Topology:
     Attributes:
         document: the pool at one version.
         masters: shard name -> address of its master; a shard nobody could locate is missing.
+        replicas: shard name -> addresses of its replicas that Sentinel counts as up, sorted;
+            empty as long as no client wants them.
     """
 
     document: PoolDocument
     masters: Mapping[str, Address] = field(default_factory=dict)
+    replicas: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)
 
     def with_document(self, document: PoolDocument) -> Topology:
-        """Another version of the pool; masters of shards that stay are kept."""
+        """Another version of the pool; masters and replicas of shards that stay are kept."""
         names = document.placement.names
         masters = {name: self.masters[name] for name in names if name in self.masters}
-        return Topology(document, masters)
+        replicas = {name: self.replicas[name] for name in names if name in self.replicas}
+        return Topology(document, masters, replicas)
 
     def with_masters(self, found: Mapping[str, Address]) -> Topology:
-        """The same pool with some masters found anew; itself if nothing differs."""
+        """The same pool with some masters found anew; itself if nothing differs.
+
+        A replica that has become a master is no replica any more.
+        """
         names = self.document.placement.names
         merged = {**self.masters, **{n: a for n, a in found.items() if n in names}}
-        return self if merged == dict(self.masters) else replace(self, masters=merged)
+        if merged == dict(self.masters):
+            return self
+        replicas = {
+            name: tuple(address for address in addresses if address != merged.get(name))
+            for name, addresses in self.replicas.items()
+        }
+        return replace(self, masters=merged, replicas=replicas)
+
+    def with_replicas(self, found: Mapping[str, tuple[Address, ...]]) -> Topology:
+        """The same pool with the replicas of some shards found anew; itself if nothing differs."""
+        names = self.document.placement.names
+        merged = dict(self.replicas)
+        for name, addresses in found.items():
+            if name in names:
+                others = {address for address in addresses if address != self.masters.get(name)}
+                merged[name] = tuple(sorted(others))
+        return self if merged == dict(self.replicas) else replace(self, replicas=merged)

@@ -1,8 +1,9 @@
-"""Keeping a topology current while the app runs.
+"""Keeping a topology current while the app runs; one for all clients of a pool in a process.
 
 load --> topology --> watch thread    new pool documents from the source
-                  --> listen thread   +switch-master from Sentinel, for speed
-                  --> poll thread     all masters every poll_interval, as the truth
+                  --> hear thread     +switch-master from all Sentinels, for speed
+                  --> poll thread     all masters every poll_interval, as the truth; sooner if a
+                                      master does not serve
 """
 
 from __future__ import annotations
@@ -11,55 +12,109 @@ import logging
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol
 
 import redis
 
-from cachemesh.core.errors import CacheMeshError
+from cachemesh.core.errors import CacheMeshError, SentinelUnavailableError
+from cachemesh.core.holds import SUGGESTED_SECONDS, TOLD_SECONDS, Holds
 from cachemesh.core.names import Address
+from cachemesh.core.pace import Pace
 from cachemesh.core.settings import setting_value
 from cachemesh.core.topology import Topology
-from cachemesh.discovery.sentinel import SentinelOptions, Sentinels
+from cachemesh.discovery.listening import Listening
+from cachemesh.discovery.sentinel import Found, Sentinels
 from cachemesh.discovery.source import Source
 from cachemesh.discovery.stop import Stop
+from cachemesh.discovery.wire import SentinelOptions
 
 logger = logging.getLogger("cachemesh.discovery")
 
 _RETRY_FIRST, _RETRY_MOST = 0.2, 5.0
-_LOOK_AGAIN_SPACING = 0.1
 _NO_FAILURE: tuple[float, Exception | None] = float("-inf"), None
+
+
+class Party(Protocol):
+    """Whoever is told of changes."""
+
+    def catch_up(self) -> None:
+        """Take in the topology of now. From any thread; does not raise."""
 
 
 class Follower:
     """Holds the topology of one pool and keeps it current from daemon threads.
 
+    Parties come and go; with the last one the threads end, and it cannot be used again.
+
     Args:
-        source: where pool documents come from.
+        source: where pool documents come from; its own.
         sentinel_options: how to connect to the Sentinels that the document names.
-        on_change: called with each new topology, from any thread, one call at a time.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        sentinel_options: SentinelOptions,
-        on_change: Callable[[Topology], None],
-    ) -> None:
+    def __init__(self, source: Source, sentinel_options: SentinelOptions) -> None:
         self._source = source
         self._options = sentinel_options
-        self._on_change = on_change
-        self.forget()
-
-    def forget(self) -> None:
-        """Start over; in a forked child, where locks and threads are the parent's."""
-        self._lock = threading.RLock()
-        self._look_lock = threading.Lock()
-        self._looked_at = float("-inf")
-        self._stop = Stop()
-        self._sentinels: Sentinels | None = None
-        self._topology: Topology | None = None
+        self._load_lock = threading.Lock()
         self._failed = _NO_FAILURE
+        self._changed = threading.Condition()  # guards all below
+        self._parties: dict[int, Callable[[], Party | None]] = {}
+        self._ended = False
+        self._topology: Topology | None = None
+        self._holds = Holds()
+        self._pace = Pace()
+        self._asked: set[tuple[str, Address | None]] = set()
+        self._waiting: Counter[tuple[str, Address | None]] = Counter()
+        self._early = False
+        self._with_replicas = False
+        self._looking = False
+        self._looks = 0
+        self._unavailable: SentinelUnavailableError | None = None
+        self._stop = Stop()
+        self._inbox: SimpleQueue[int | None] = SimpleQueue()
+        self._sentinels: Sentinels | None = None
+        self._calls_before = 0
+
+    # -- parties ----------------------------------------------------------------------------------
+
+    def join(self, key: int, party: Callable[[], Party | None]) -> bool:
+        """Have ``party`` told of changes; False if the last one has left already.
+
+        Args:
+            key: for `leave`.
+            party: gives None once it is gone.
+        """
+        with self._changed:
+            if not self._ended:
+                self._parties[key] = party
+            return not self._ended
+
+    def leave(self, key: int) -> None:
+        """No more; after the last one the source is told, which may take half a second."""
+        with self._changed:
+            self._parties.pop(key, None)
+            if self._parties or self._ended:
+                return
+            self._ended = True
+            self._changed.notify_all()
+            started = self._topology is not None
+        self._stop.set()
+        self._inbox.put(None)
+        if started:
+            self._source.leave()
+
+    def gone(self, key: int) -> None:
+        """As `leave`, at once and from anywhere: also from within a garbage collection."""
+        self._inbox.put(key)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last party has left."""
+        return self._ended
+
+    # -- what clients ask -------------------------------------------------------------------------
 
     def topology(self) -> Topology:
         """The topology of now; the first call loads it and starts the threads.
@@ -70,36 +125,30 @@ class Follower:
         topology = self._topology
         return topology if topology is not None else self._start(time.monotonic())
 
-    def tell(self, listener: Callable[[Topology], None]) -> Topology:
-        """Call ``listener`` with the topology of now, while no other change can come between.
+    @property
+    def latest(self) -> Topology | None:
+        """The topology of now, if one is loaded."""
+        return self._topology
 
-        Raises: as `topology`.
-        """
-        asked_at = time.monotonic()
-        with self._lock:
-            topology = self._topology
-            if topology is None:
-                topology = self._start(asked_at)
-            listener(topology)
-            return topology
+    @property
+    def calls(self) -> int:
+        """How many exchanges with Sentinels there were, failed ones counted."""
+        sentinels = self._sentinels
+        return self._calls_before + (0 if sentinels is None else sentinels.calls)
 
-    def close(self, leave: bool = True) -> None:
-        """Stop following. A later `topology` starts again.
+    def look_again(
+        self, shard: str, seen: Address | None, seconds: float | None = None
+    ) -> Address | None:
+        """Ask Sentinel anew, because the master ``seen`` did not serve.
+
+        Two look-ups a second are made at most, for all threads and clients of the process. In
+        between this returns at once, and the next look-up is made as soon as it may; see
+        `wait_for_change`.
 
         Args:
-            leave: tell the source, which may take half a second.
-        """
-        self._stop.set()
-        with self._lock:
-            self._stop = Stop()
-            topology, self._topology = self._topology, None
-        if leave and topology is not None:
-            self._source.leave()
-
-    def look_again(self, shard: str, seen: Address | None) -> Address | None:
-        """Ask Sentinel for one master now, because the one ``seen`` did not serve.
-
-        Threads that ask at the same time share one look-up; look-ups keep a distance of 0.1 s.
+            shard: its name.
+            seen: None if no master was known.
+            seconds: how long to wait for the look-up; None: until it is done.
 
         Returns:
             The address now known, which may be ``seen`` again; None if nobody knows one.
@@ -107,22 +156,86 @@ class Follower:
         Raises:
             SentinelUnavailableError: none of the Sentinels answers.
         """
-        asked_at = time.monotonic()
-        with self._look_lock:
-            known = self.topology().masters.get(shard)
-            if known != seen or self._looked_at >= asked_at - _LOOK_AGAIN_SPACING:
+        topology = self.topology()
+        with self._changed:
+            known = self._known(shard)
+            if known != seen or self._ended or shard not in topology.document.placement.names:
                 return known
-            sentinels = self._sentinels
-            if sentinels is not None:
+            if seen is not None:
+                self._holds.failed(shard, seen)
+            first = not self._asked
+            self._asked.add((shard, seen))
+            if first:
+                self._inbox.put(None)
+            if self._looking or time.monotonic() >= self._pace.ready_at:
+                looks = self._looks
+                self._changed.wait_for(
+                    lambda: self._looks != looks or self._ended or self._known(shard) != seen,
+                    seconds,
+                )
+                known = self._known(shard)
+            if known == seen and self._unavailable is not None:
+                raise SentinelUnavailableError(str(self._unavailable))
+            return known
+
+    def wait_for_change(self, shard: str, seen: Address | None, seconds: float) -> Address | None:
+        """Wait until the known master is not ``seen``; meanwhile Sentinel is asked, as it may be.
+
+        Args:
+            shard: its name.
+            seen: the master that does not serve; None if none was known.
+            seconds: how long to wait at most.
+
+        Returns:
+            The address now known, which is ``seen`` if the time has passed.
+
+        Raises:
+            CacheMeshError, redis.ConnectionError: the topology cannot be loaded.
+        """
+        self.topology()
+        with self._changed:
+            if self._known(shard) == seen and not self._ended:
+                self._waiting[shard, seen] += 1
+                self._inbox.put(None)
                 try:
-                    found = sentinels.masters([shard])
+                    self._changed.wait_for(
+                        lambda: self._known(shard) != seen or self._ended, seconds
+                    )
                 finally:
-                    self._looked_at = time.monotonic()
-                self._apply(lambda topology: topology.with_masters(found))
-            return self.topology().masters.get(shard)
+                    self._waiting[shard, seen] -= 1
+            return self._known(shard)
+
+    def suggest(self, shard: str, seen: Address, master: Address) -> None:
+        """Route to ``master``, before Sentinel says so.
+
+        ``seen`` says that it is a replica of ``master``, and that one, by ``ROLE``, that it is a
+        master. Sentinels that go on to name ``seen`` are not believed for 10 s, unless
+        `look_again` is told that ``master`` does not serve. Does nothing if ``seen`` is not the
+        master known.
+        """
+
+        def change(topology: Topology) -> Topology:
+            if topology.masters.get(shard) != seen or master == seen:
+                return topology
+            self._holds.moved(shard, seen, master, time.monotonic(), SUGGESTED_SECONDS)
+            logger.info("shard %s: %s says that the master is %s", shard, seen, master)
+            return topology.with_masters({shard: master})
+
+        self._change(change)
+        self._tell_all()
+
+    def want_replicas(self) -> None:
+        """From now on look for replicas too; the first time soon."""
+        with self._changed:
+            if self._with_replicas:
+                return
+            self._with_replicas = self._early = True
+        self._inbox.put(None)
+
+    # -- loading ----------------------------------------------------------------------------------
 
     def _start(self, asked_at: float) -> Topology:
-        with self._lock:
+        with self._load_lock:
             if self._topology is not None:
                 return self._topology
             failed_at, failure = self._failed
@@ -134,83 +247,185 @@ class Follower:
                 self._failed = time.monotonic(), error
                 raise
             self._failed = _NO_FAILURE
-            self._on_change(topology)
-            self._topology = topology
+            with self._changed:
+                self._topology = topology
+                if self._ended:
+                    return topology
             for name, body in (("watch", self._watch), ("poll", self._poll), ("hear", self._hear)):
-                threading.Thread(
-                    target=body, args=(self._stop,), name=f"cachemesh-{name}", daemon=True
-                ).start()
+                threading.Thread(target=body, name=f"cachemesh-{name}", daemon=True).start()
             return topology
 
     def _load(self) -> Topology:
         document = self._source.load()
-        self._sentinels = Sentinels(document.sentinels, self._options)
-        return Topology(document, self._sentinels.masters(document.placement.names))
+        sentinels = self._use_sentinels(document.sentinels)
+        started, calls = time.monotonic(), sentinels.calls
+        found = sentinels.look_up(document.placement.names, self._with_replicas)
+        self._pace.asked(started, sentinels.calls - calls, True, random.random())
+        return Topology(document, found.masters).with_replicas(found.replicas)
 
-    def _apply(self, change: Callable[[Topology], Topology]) -> None:
-        with self._lock:
+    def _use_sentinels(self, addresses: tuple[str, ...]) -> Sentinels:
+        before = self._sentinels
+        after = self._source.sentinels or Sentinels(addresses, self._options)
+        if before is not None and before is not after:
+            self._calls_before += before.calls
+            before.close()
+        self._sentinels = after
+        return after
+
+    # -- changing ---------------------------------------------------------------------------------
+
+    def _known(self, shard: str) -> Address | None:
+        return None if self._topology is None else self._topology.masters.get(shard)
+
+    def _change(self, change: Callable[[Topology], Topology]) -> None:
+        with self._changed:
             before = self._topology
-            if before is None:
+            after = None if before is None else change(before)
+            if after is None or after is before:
                 return
-            after = change(before)
-            if after is not before:
-                self._on_change(after)
-                self._topology = after
+            self._topology = after
+            self._changed.notify_all()
 
-    def _watch(self, stop: Stop) -> None:
+    def _tell_all(self) -> None:
+        with self._changed:
+            parties = list(self._parties.values())
+        for party in parties:
+            told = party()
+            if told is not None:
+                told.catch_up()
+
+    def _take_in(self, found: Found) -> None:
+        def change(topology: Topology) -> Topology:
+            now, believed = time.monotonic(), {}
+            for shard, address in found.masters.items():
+                known = topology.masters.get(shard)
+                if self._holds.admits(shard, address, now):
+                    believed[shard] = address
+                    if known is not None and known != address:
+                        self._holds.moved(shard, known, address, now, TOLD_SECONDS)
+            return topology.with_masters(believed).with_replicas(found.replicas)
+
+        self._change(change)
+
+    def _switched(self, shard: str, old: Address, new: Address) -> None:
+        def change(topology: Topology) -> Topology:
+            now, known = time.monotonic(), topology.masters.get(shard)
+            if shard not in topology.document.placement.names or known == new:
+                return topology
+            if known != old and not self._holds.admits(shard, new, now):
+                return topology  # an old story
+            self._holds.moved(shard, old, new, now, TOLD_SECONDS)
+            logger.info("shard %s: the master is %s, says Sentinel", shard, new)
+            return topology.with_masters({shard: new})
+
+        self._change(change)
+        self._tell_all()
+
+    # -- the threads ------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
         def step() -> None:
             topology = self._topology
             if topology is None:
                 return
-            document = self._source.wait(topology.document.version, stop)
-            if document is None or stop.is_set():
+            document = self._source.wait(topology.document.version, self._stop)
+            if document is None or self._stop.is_set():
                 return
-            if document.sentinels != topology.document.sentinels:
-                self._sentinels = Sentinels(document.sentinels, self._options)
             sentinels = self._sentinels
+            if sentinels is None or document.sentinels != topology.document.sentinels:
+                sentinels = self._use_sentinels(document.sentinels)
             new = set(document.placement.names) - set(topology.masters)
-            found = sentinels.masters(sorted(new)) if sentinels and new else {}
-            self._apply(lambda before: before.with_document(document).with_masters(found))
+            found = sentinels.look_up(sorted(new), self._with_replicas)
+            self._change(
+                lambda before: (
+                    before.with_document(document)
+                    .with_masters(found.masters)
+                    .with_replicas(found.replicas)
+                )
+            )
+            self._tell_all()
+            self._inbox.put(None)  # poll_interval may be another
             logger.info("pool %s: version %d applied", document.pool, document.version)
 
-        self._repeat(step, stop, lambda: 0.0)
-
-    def _poll(self, stop: Stop) -> None:
-        def step() -> None:
-            topology, sentinels = self._topology, self._sentinels
-            if topology is not None and sentinels is not None:
-                found = sentinels.masters(topology.document.placement.names)
-                self._apply(lambda before: before.with_masters(found))
-
-        stop.wait(self._setting("poll_interval"))
-        self._repeat(step, stop, lambda: self._setting("poll_interval"))
-
-    def _hear(self, stop: Stop) -> None:
-        def on_switch(shard: str, master: Address) -> None:
-            self._apply(lambda before: before.with_masters({shard: master}))
-
-        def step() -> None:
-            sentinels = self._sentinels
-            if sentinels is not None:
-                sentinels.listen(on_switch, stop)
-
-        self._repeat(step, stop, lambda: _RETRY_FIRST)
-
-    def _repeat(self, step: Callable[[], None], stop: Stop, pause: Callable[[], float]) -> None:
-        """Do ``step`` until ``stop``; after a failure wait, longer each time, and go on."""
         delay = _RETRY_FIRST
-        while not stop.is_set():
+        while not self._stop.is_set():
             try:
                 step()
             except (CacheMeshError, redis.RedisError, OSError) as error:
-                if stop.is_set():
+                if self._stop.is_set():
                     return
                 logger.warning("%s: %s", threading.current_thread().name, error)
-                stop.wait(delay * random.uniform(0.5, 1.0))
+                self._stop.wait(delay * random.uniform(0.5, 1.0))
                 delay = min(delay * 2, _RETRY_MOST)
             else:
                 delay = _RETRY_FIRST
-                stop.wait(pause())
+
+    def _hear(self) -> None:
+        def soon() -> None:
+            with self._changed:
+                self._early = True
+            self._inbox.put(None)
+
+        def addresses() -> tuple[Address, ...]:
+            sentinels = self._sentinels
+            return () if sentinels is None else sentinels.addresses
+
+        Listening(self._options, self._switched, soon).run(addresses, self._stop)
+
+    def _poll(self) -> None:
+        polled_at = time.monotonic()
+        while not self._ended:
+            with self._changed:
+                wanted = self._early or bool(self._asked) or any(self._waiting.values())
+                due = polled_at if wanted else polled_at + self._setting("poll_interval")
+                pause = max(due, self._pace.ready_at) - time.monotonic()
+                self._looking = pause <= 0
+            if pause <= 0:
+                self._look()
+                polled_at = time.monotonic()
+            else:
+                self._read_inbox(pause)
+        sentinels = self._sentinels
+        if sentinels is not None:
+            sentinels.close()
+
+    def _read_inbox(self, seconds: float) -> None:
+        """Wait until something is to be done sooner than in so many seconds."""
+        try:
+            key = self._inbox.get(timeout=seconds)
+            if key is not None:
+                self.leave(key)
+        except Empty:
+            return
+
+    def _look(self) -> None:
+        sentinels, topology = self._sentinels, self._topology
+        if sentinels is None or topology is None:
+            return
+        with self._changed:
+            asked = self._asked | {key for key, count in self._waiting.items() if count}
+            self._asked, self._early = set(), False
+        started, calls, failure = time.monotonic(), sentinels.calls, None
+        found = Found()
+        try:
+            found = sentinels.look_up(topology.document.placement.names, self._with_replicas)
+        except SentinelUnavailableError as error:
+            failure = error
+            if self._unavailable is None:
+                logger.warning("%s", error)
+        for shard, seen in asked:
+            if seen is not None and found.masters.get(shard) == seen:
+                sentinels.doubt(found.told_by[shard])
+                break
+        self._take_in(found)
+        with self._changed:
+            self._pace.asked(started, sentinels.calls - calls, failure is None, random.random())
+            self._unavailable = failure
+            self._looking = False
+            self._looks += 1
+            self._waiting = +self._waiting  # without those that wait no longer
+            self._changed.notify_all()
+        self._tell_all()
 
     def _setting(self, name: str) -> float:
         topology = self._topology

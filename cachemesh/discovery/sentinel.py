@@ -2,85 +2,122 @@
 
 Follows redis.io, "Guidelines for Redis clients with support for Redis Sentinel": Sentinels are
 tried in order with a short timeout, the first that answers moves to the front, one that does not
-know a master is passed over for the next.
+know a master is passed over for the next. Needs no more of a Sentinel's user than what redis.io,
+"High availability with Redis Sentinel", grants to clients.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from cachemesh.core.errors import MasterNotFoundError, SentinelUnavailableError
+from cachemesh.core.errors import (
+    InvalidDocumentError,
+    MasterNotFoundError,
+    SentinelUnavailableError,
+)
 from cachemesh.core.names import Address, parse_address
+from cachemesh.discovery.wire import SentinelOptions, Wire
 
 logger = logging.getLogger("cachemesh.discovery")
 
-DEFAULT_TIMEOUT = 0.3
-_LISTEN_STEP = 0.5
+_IDLE_SECONDS = 60.0
+_FAILING_SECONDS = 5.0
+_LEARN_SECONDS = 30.0
+_MOST_LEARNED = 16
+_AT_ONCE = 200
+"""So many questions are answered within one timeout; more of them get more time."""
+_MOST_NUMBERED = 256
+_USELESS = frozenset({"s_down", "o_down", "disconnected"})
 
 
 @dataclass(frozen=True)
-class SentinelOptions:
-    """How to connect to Sentinels.
+class Found:
+    """What Sentinels said.
 
     Attributes:
-        username, password: Sentinel's own credentials, not those of Redis.
-        timeout: seconds for one Sentinel to connect and to answer.
-        connection: further options of `redis.Redis`, such as ``ssl``.
+        masters: shard -> address of its master; a shard that none of those asked knows is missing.
+        replicas: shard -> addresses of its replicas that are up; only if asked for.
+        told_by: shard -> the Sentinel that named the master.
     """
 
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    timeout: float = DEFAULT_TIMEOUT
-    connection: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    masters: dict[str, Address] = field(default_factory=dict)
+    replicas: dict[str, tuple[Address, ...]] = field(default_factory=dict)
+    told_by: dict[str, Address] = field(default_factory=dict)
 
 
 class Sentinels:
-    """The Sentinels of a pool. Threads may share one; each look-up opens what it needs.
+    """The Sentinels of a pool. Threads may share one; a forked child needs one of its own.
+
+    Connections stay open for the next look-up. Other Sentinels that these name are asked when
+    these fail.
 
     Args:
         addresses: ``host:port`` of each.
         options: credentials and timeouts.
+
+    Attributes:
+        calls: how many exchanges with a Sentinel there were, failed ones counted.
     """
 
     def __init__(self, addresses: Sequence[str], options: SentinelOptions | None = None) -> None:
-        self._order = [parse_address(address, 26379) for address in addresses]
+        self._given = tuple(parse_address(address, 26379) for address in addresses)
+        self._order = list(self._given)
         self._options = options or SentinelOptions()
         self._lock = threading.Lock()
+        self._wires: dict[Address, tuple[Wire, float]] = {}
+        self._failed_at: dict[Address, float] = {}
+        self._learn_at = float("-inf")
+        self._masters_refused = False
+        self._replicas_refused = False
+        self.calls = 0
 
     def __repr__(self) -> str:
-        return f"Sentinels({', '.join(map(str, self._order))})"
+        return f"Sentinels({', '.join(map(str, self._given))})"
 
-    def masters(self, shards: Sequence[str]) -> dict[str, Address]:
-        """Addresses of the masters that some Sentinel knows.
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Those given and those learned, the one to ask next first."""
+        return tuple(self._order)
+
+    def look_up(self, shards: Sequence[str], with_replicas: bool = False) -> Found:
+        """Who is master of some shards, and who replica.
 
         Raises:
             SentinelUnavailableError: none of the Sentinels answers; each is named with its reason.
         """
-        found: dict[str, Address] = {}
-        missing = list(shards)
+        found = Found()
 
-        def ask(sentinel: redis.Redis) -> bool:
-            pipe: Any = sentinel.pipeline(transaction=False)  # untyped in redis-py
-            for shard in missing:
-                pipe.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", shard)
-            for shard, reply in zip(list(missing), pipe.execute(), strict=True):
-                if reply:
-                    with _understood():
-                        found[shard] = Address(str(reply[0]), int(reply[1]))
-                    missing.remove(shard)
-            return not missing
+        def ask(wire: Wire) -> bool:
+            missing = [shard for shard in shards if shard not in found.masters]
+            learn = time.monotonic() >= self._learn_at
+            commands = [("SENTINEL", "GET-MASTER-ADDR-BY-NAME", shard) for shard in missing]
+            if with_replicas and not self._replicas_refused:
+                commands += [("SENTINEL", "REPLICAS", shard) for shard in missing]
+            if learn:
+                commands.append(("SENTINEL", "SENTINELS", missing[0]))
+            replies = self._answers(wire, commands)
+            for (_, what, shard), reply in zip(commands, replies, strict=True):
+                if what == "GET-MASTER-ADDR-BY-NAME":
+                    address = _address(reply)
+                    if address is not None:
+                        found.masters[shard], found.told_by[shard] = address, wire.address
+                elif what == "REPLICAS":
+                    self._take_replicas(found, shard, reply)
+                else:
+                    self._learn(reply)
+            return len(found.masters) == len(shards)
 
-        if missing:
-            self._ask_in_order(ask)
+        with self._lock:
+            if shards:
+                self._ask_in_order(ask)
         return found
 
     def master(self, shard: str) -> Address:
@@ -90,103 +127,170 @@ class Sentinels:
             SentinelUnavailableError: none of the Sentinels answers.
             MasterNotFoundError: they answer, but none monitors that shard.
         """
-        found = self.masters([shard])
+        found = self.look_up([shard]).masters
         if shard not in found:
             raise MasterNotFoundError(
                 f"No Sentinel of {self} monitors a master named {shard!r}; "
-                "look with: SENTINEL MASTERS"
+                f"look with: SENTINEL MASTER {shard}"
             )
         return found[shard]
 
-    def monitored(self) -> list[str]:
-        """Names of all masters that the first answering Sentinel monitors, sorted.
+    def shards_of(self, pool: str) -> list[str]:
+        """Names of the masters called ``POOL`` or ``POOL-...``, sorted; empty if there are none.
+
+        A Sentinel whose ACL forbids SENTINEL MASTERS is asked for ``POOL`` and for ``POOL-0`` to
+        ``POOL-255``.
 
         Raises:
             SentinelUnavailableError: none of the Sentinels answers.
         """
         names: list[str] = []
 
-        def ask(sentinel: redis.Redis) -> bool:
-            with _understood():
-                names.extend(sentinel.sentinel_masters())  # type: ignore[arg-type]
-            return True
+        def ask(wire: Wire) -> bool:
+            if not self._masters_refused:
+                (reply,) = self._answers(wire, [("SENTINEL", "MASTERS")])
+                if not _is_refusal(reply):
+                    monitored = (row.get("name", "") for row in _rows(reply))
+                    names.extend(n for n in monitored if n == pool or n.startswith(f"{pool}-"))
+                    return bool(names)
+                logger.info("%s refuses SENTINEL MASTERS; probing for names", wire.address)
+                self._masters_refused = True
+            likely = [pool, *(f"{pool}-{number}" for number in range(_MOST_NUMBERED))]
+            questions = [("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name) for name in likely]
+            replies = self._answers(wire, questions)
+            names.extend(n for n, r in zip(likely, replies, strict=True) if _address(r) is not None)
+            return bool(names)
 
-        self._ask_in_order(ask)
+        with self._lock:
+            self._ask_in_order(ask)
         return sorted(names)
 
-    def listen(self, on_switch: Callable[[str, Address], None], stop: threading.Event) -> None:
-        """Hear ``+switch-master`` from one Sentinel until ``stop`` is set or it breaks off.
+    def doubt(self, address: Address) -> None:
+        """This Sentinel named a master that does not serve: ask others first for now."""
+        with self._lock:
+            now = time.monotonic()
+            others = [each for each in self._order if each != address]
+            failing = [each for each in others if self._is_failing(each, now)]
+            sound = [each for each in others if each not in failing]
+            self._order = [*sound, address, *failing]
 
-        Args:
-            on_switch: called with the shard's name and the address of its new master.
+    def close(self) -> None:
+        """Hang up; a later look-up connects again."""
+        with self._lock:
+            for wire, _ in self._wires.values():
+                wire.close()
+            self._wires.clear()
 
-        Raises:
-            SentinelUnavailableError: none of the Sentinels takes a subscription.
-        """
-        heard = False
+    def _is_failing(self, address: Address, now: float) -> bool:
+        return now - self._failed_at.get(address, float("-inf")) < _FAILING_SECONDS
 
-        def ask(sentinel: redis.Redis) -> bool:
-            nonlocal heard
-            with _pubsub(sentinel) as pubsub:
-                pubsub.subscribe("+switch-master")
-                heard = True
-                while not stop.is_set():
-                    with _understood():
-                        message = pubsub.get_message(timeout=_LISTEN_STEP)
-                    if message and message["type"] == "message":
-                        shard, _, _, host, port = str(message["data"]).split(" ")
-                        on_switch(shard, Address(host, int(port)))
-            return True
-
-        try:
-            self._ask_in_order(ask)
-        except SentinelUnavailableError:
-            if not heard:
-                raise
-
-    def _ask_in_order(self, ask: Callable[[redis.Redis], bool]) -> None:
+    def _ask_in_order(self, ask: Callable[[Wire], bool]) -> None:
         """Ask one Sentinel after the other until ``ask`` says that it is satisfied."""
         failures, answered = [], False
         for address in list(self._order):
             try:
-                with self._connect(address) as sentinel:
-                    done = ask(sentinel)
+                done = self._ask_one(address, ask)
             except (redis.RedisError, OSError, ValueError) as error:
-                failures.append(f"{address}: {error}")
+                failures.append(f"{address}: {str(error) or type(error).__name__}")
+                self._failed_at[address] = time.monotonic()
+                self._hang_up(address)
                 continue
             answered = True
+            self._failed_at.pop(address, None)
             if done:
-                self._to_front(address)
-                return
+                self._order = [address, *(a for a in self._order if a != address)]
+                break
+        self._hang_up_idle()
         if not answered:
             raise SentinelUnavailableError(
                 f"No Sentinel answers ({'; '.join(failures) or 'the pool names none'}); "
                 "are they running, and are address and password right?"
             )
 
-    @contextmanager
-    def _connect(self, address: Address) -> Iterator[redis.Redis]:
-        options = self._options
-        sentinel = redis.Redis(
-            host=address.host,
-            port=address.port,
-            username=options.username,
-            password=options.password,
-            socket_timeout=options.timeout,
-            socket_connect_timeout=options.timeout,
-            decode_responses=True,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-            **options.connection,
-        )
-        try:
-            yield sentinel
-        finally:
-            sentinel.close()
+    def _ask_one(self, address: Address, ask: Callable[[Wire], bool]) -> bool:
+        self.calls += 1
+        kept = self._wires.get(address)
+        if kept is not None and not kept[0].is_quiet():  # the Sentinel was restarted
+            self._hang_up(address)
+            kept = None
+        wire = Wire(address, self._options) if kept is None else kept[0]
+        self._wires[address] = wire, time.monotonic()
+        return ask(wire)
 
-    def _to_front(self, address: Address) -> None:
-        with self._lock:
-            self._order = [address, *(a for a in self._order if a != address)]
+    def _answers(self, wire: Wire, commands: Sequence[tuple[str, ...]]) -> list[Any]:
+        return wire.ask(commands, self._options.timeout * (1 + len(commands) / _AT_ONCE))
+
+    def _hang_up(self, address: Address) -> None:
+        wire, _ = self._wires.pop(address, (None, 0.0))
+        if wire is not None:
+            wire.close()
+
+    def _hang_up_idle(self) -> None:
+        now = time.monotonic()
+        for address in [a for a, (_, at) in self._wires.items() if now - at > _IDLE_SECONDS]:
+            self._hang_up(address)
+
+    def _take_replicas(self, found: Found, shard: str, reply: Any) -> None:
+        if _is_refusal(reply):
+            if not self._replicas_refused:
+                logger.info(
+                    "a Sentinel refuses SENTINEL REPLICAS; no replicas are known: %s", reply
+                )
+            self._replicas_refused = True
+        elif shard in found.masters and not isinstance(reply, redis.ResponseError):
+            found.replicas[shard] = tuple(_usable(_rows(reply)))
+
+    def _learn(self, reply: Any) -> None:
+        """Take in the Sentinels that one names."""
+        self._learn_at = time.monotonic() + _LEARN_SECONDS
+        if isinstance(reply, redis.ResponseError):
+            return  # it does not know that shard, or may not tell
+        named = [a for a in _usable(_rows(reply)) if a not in self._given][:_MOST_LEARNED]
+        kept = [a for a in self._order if a in self._given or a in named]
+        self._order = [*kept, *(a for a in named if a not in kept)]
+
+
+def _is_refusal(reply: Any) -> bool:
+    return isinstance(reply, redis.ResponseError) and str(reply).startswith("NOPERM")
+
+
+def _address(reply: Any) -> Address | None:
+    """Of a reply to GET-MASTER-ADDR-BY-NAME; raises redis.RedisError if it is none."""
+    if reply is None:
+        return None
+    if isinstance(reply, redis.ResponseError):
+        raise reply
+    with _understood():
+        host, port = reply
+        return checked_address(host, port)
+
+
+def checked_address(host: str, port: str) -> Address:
+    """An address as Sentinels write it; a host name where they are told to announce those.
+
+    Raises:
+        InvalidDocumentError: it is none.
+    """
+    return parse_address(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+
+
+def _rows(reply: Any) -> list[dict[str, str]]:
+    """Of SENTINEL MASTERS, REPLICAS or SENTINELS: fields and values in turn, a list for each."""
+    if isinstance(reply, redis.ResponseError):
+        raise reply
+    with _understood():
+        return [dict(zip(row[::2], row[1::2], strict=True)) for row in reply]
+
+
+def _usable(rows: Iterable[dict[str, str]]) -> Iterator[Address]:
+    for row in rows:
+        with _understood():
+            flags, host, port = row["flags"].split(","), row["ip"], row["port"]
+        if _USELESS.isdisjoint(flags):
+            try:
+                yield checked_address(host, port)
+            except InvalidDocumentError as error:
+                logger.debug("of no use: %s", error)
 
 
 @contextmanager
@@ -194,10 +298,5 @@ def _understood() -> Iterator[None]:
     """Around the reading of an answer: one of another form is an error like any other."""
     try:
         yield
-    except (TypeError, AttributeError, LookupError) as error:
+    except (TypeError, AttributeError, LookupError, ValueError) as error:
         raise redis.InvalidResponse("its answer is not that of a Sentinel") from error
-
-
-def _pubsub(sentinel: redis.Redis) -> Any:
-    make: Any = sentinel.pubsub  # redis-py leaves it untyped
-    return make()

@@ -19,6 +19,7 @@ from cachemesh.core.errors import (
 )
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool import PoolDocument
+from cachemesh.core.settings import SETTINGS
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.discovery.sentinel import Sentinels
 from cachemesh.discovery.stop import Stop
@@ -31,7 +32,13 @@ _LOOK_STEP = 1.0
 
 
 class Source(Protocol):
-    """A supplier of pool documents."""
+    """A supplier of pool documents.
+
+    Attributes:
+        sentinels: those it asks itself; None if it asks no Sentinel.
+    """
+
+    sentinels: Sentinels | None
 
     def load(self) -> PoolDocument:
         """The pool document of now.
@@ -57,6 +64,8 @@ class MetaserverSource:
 
     The watch acknowledges the version applied and lists this process among the pool's clients.
     """
+
+    sentinels: Sentinels | None = None
 
     def __init__(self, client: MetaserverClient, pool: str) -> None:
         self._client = client
@@ -101,6 +110,8 @@ class MetaserverSource:
 class FileSource:
     """A pool document in a JSON file, read again when the file changes."""
 
+    sentinels: Sentinels | None = None
+
     def __init__(self, path: str) -> None:
         self._path = Path(path)
 
@@ -139,24 +150,35 @@ class SentinelSource:
 
     The version counts the changes this process has seen. Good for a pool of fixed shards: a pool
     that a metaserver resized no longer has its slots dealt evenly.
+
+    Args:
+        sentinels: whom to ask.
+        pool: its name.
+        addresses: of the Sentinels.
+        shards: names of all masters; Sentinels are not asked for them then.
     """
 
-    def __init__(self, sentinels: Sentinels, pool: str, addresses: tuple[str, ...]) -> None:
-        self._sentinels = sentinels
+    def __init__(
+        self,
+        sentinels: Sentinels,
+        pool: str,
+        addresses: tuple[str, ...],
+        shards: tuple[str, ...] = (),
+    ) -> None:
+        self.sentinels: Sentinels | None = sentinels
+        self._asked = sentinels
         self._pool = pool
         self._addresses = addresses
+        self._shards = shards
         self._last: PoolDocument | None = None
 
     def load(self) -> PoolDocument:
-        names = [
-            name
-            for name in self._sentinels.monitored()
-            if name == self._pool or name.startswith(f"{self._pool}-")
-        ]
+        names = sorted(self._shards) or self._asked.shards_of(self._pool)
         if not names:
             raise PoolNotFoundError(
-                f"{self._sentinels} monitor no master named {self._pool!r} or {self._pool}-...; "
-                "look with: SENTINEL MASTERS"
+                f"{self._asked} monitor no master named {self._pool!r} or {self._pool}-...; "
+                "look with: SENTINEL MASTERS. Masters that are named otherwise, or counted from "
+                "256 on while the Sentinels' ACL forbids that, need the option shards=NAME,NAME,..."
             )
         last = self._last
         if last is None or last.placement.names != tuple(names):
@@ -168,12 +190,11 @@ class SentinelSource:
         return last
 
     def wait(self, version: int, stop: Stop) -> PoolDocument | None:
-        deadline = time.monotonic() + WATCH_SECONDS
-        while not stop.wait(_LOOK_STEP) and time.monotonic() < deadline:
-            document = self.load()
-            if document.version > version:
-                return document
-        return None
+        pause = WATCH_SECONDS if self._shards else SETTINGS["poll_interval"].default
+        if stop.wait(pause):
+            return None
+        document = self.load()
+        return document if document.version > version else None
 
     def leave(self) -> None:
         return

@@ -6,14 +6,15 @@
 
 The query string carries redis-py's options and CacheMesh's own: ``token`` and ``token_file`` (the
 metaserver's bearer token), ``sentinel_username``, ``sentinel_password``, ``sentinel_timeout``
-(seconds for one Sentinel to answer) and ``sentinel_ssl`` (TLS to the Sentinels, with the ``ssl_``
-options given for Redis; ``ssl`` itself is about Redis alone).
+(seconds for one Sentinel to answer), ``sentinel_ssl`` (TLS to the Sentinels, with the ``ssl_``
+options given for Redis; ``ssl`` itself is about Redis alone) and, for ``cachemesh+sentinel``,
+``shards`` (NAME,NAME,...: the masters of the pool, where they are not called POOL or POOL-...).
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote
@@ -24,8 +25,9 @@ from redis.connection import parse_url as parse_redis_url
 from cachemesh.core.errors import ConfigurationError, InvalidDocumentError
 from cachemesh.core.names import check_name, parse_address
 from cachemesh.discovery.metaserver import DEFAULT_PORT, MetaserverClient, read_token
-from cachemesh.discovery.sentinel import DEFAULT_TIMEOUT, SentinelOptions, Sentinels
+from cachemesh.discovery.sentinel import Sentinels
 from cachemesh.discovery.source import FileSource, MetaserverSource, SentinelSource, Source
+from cachemesh.discovery.wire import DEFAULT_TIMEOUT, SentinelOptions
 
 _SIGNATURE = inspect.signature(redis.Redis.__init__).parameters
 _REDIS_OPTIONS = frozenset(_SIGNATURE) - {
@@ -43,6 +45,7 @@ _OWN_OPTIONS = frozenset(
         "sentinel_password",
         "sentinel_ssl",
         "sentinel_timeout",
+        "shards",
     }
 )
 _CLIENT_SIDE = "replies are not cached in the client; leave it out"
@@ -62,18 +65,25 @@ class MeshUrl:
         scheme: ``cachemesh``, ``cachemesh+sentinel`` or ``cachemesh+file``.
         addresses: ``host:port`` of each metaserver or Sentinel.
         pool: name of the pool, or path of its file.
-        source: where pool documents come from.
+        make_source: makes a supplier of pool documents.
         sentinel_options: how to connect to Sentinels.
         options: options for `redis.Redis`.
+        identity: the same for URLs that lead to the same pool in the same way.
     """
 
     shown: str
     scheme: str
     addresses: tuple[str, ...]
     pool: str
-    source: Source
+    make_source: Callable[[], Source] = field(repr=False)
     sentinel_options: SentinelOptions
     options: Mapping[str, Any] = field(repr=False)
+    identity: Hashable = field(repr=False)
+
+    @property
+    def source(self) -> Source:
+        """A supplier of pool documents, made anew each time."""
+        return self.make_source()
 
 
 def parse_url(
@@ -104,6 +114,7 @@ def parse_url(
         connection=_sentinel_tls(own.get("sentinel_ssl", False), merged),
     )
     if parts.scheme == "cachemesh+file":
+        _shards(own.get("shards"), parts.scheme)
         return _file_url(parts.path, sentinel_options, merged)
     default_port = DEFAULT_PORT if parts.scheme == "cachemesh" else 26_379
     try:
@@ -111,14 +122,46 @@ def parse_url(
         pool = check_name("pool", unquote(parts.path.strip("/")))
     except InvalidDocumentError as error:
         raise ConfigurationError(f"{error}; the URL is of the form {_FORMS}") from error
-    source: Source
+    shown = f"{parts.scheme}://{','.join(addresses)}/{pool}"
+    shards = _shards(own.get("shards"), parts.scheme)
+    token = None
     if parts.scheme == "cachemesh":
         token = read_token(own.get("token"), own.get("token_file"), environ)
-        source = MetaserverSource(MetaserverClient(addresses, token), pool)
-    else:
-        source = SentinelSource(Sentinels(addresses, sentinel_options), pool, addresses)
-    shown = f"{parts.scheme}://{','.join(addresses)}/{pool}"
-    return MeshUrl(shown, parts.scheme, addresses, pool, source, sentinel_options, merged)
+
+    def make_source() -> Source:
+        if parts.scheme == "cachemesh":
+            return MetaserverSource(MetaserverClient(addresses, token), pool)
+        return SentinelSource(Sentinels(addresses, sentinel_options), pool, addresses, shards)
+
+    identity = (shown, token, shards, _identity(sentinel_options))
+    return MeshUrl(
+        shown, parts.scheme, addresses, pool, make_source, sentinel_options, merged, identity
+    )
+
+
+def _shards(given: Any, scheme: str) -> tuple[str, ...]:
+    if given is None:
+        return ()
+    if scheme != "cachemesh+sentinel":
+        raise ConfigurationError(
+            "Option shards is for cachemesh+sentinel:// alone; elsewhere the pool names its shards"
+        )
+    names = given.split(",") if isinstance(given, str) else given
+    try:
+        return tuple(sorted({check_name("shard", name) for name in names}))
+    except (InvalidDocumentError, TypeError) as error:
+        raise ConfigurationError(f"Option shards takes NAME,NAME,...: {error}") from error
+
+
+def _identity(options: SentinelOptions) -> Hashable:
+    further = tuple(sorted((name, _same(value)) for name, value in options.connection.items()))
+    return options.username, options.password, options.timeout, further
+
+
+def _same(value: object) -> str:
+    """Alike for two options only if they have the same effect."""
+    plain = isinstance(value, (str, bytes, int, float, bool, type(None)))
+    return repr(value) if plain else f"object {id(value)}"
 
 
 def _sentinel_tls(wanted: object, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,7 +195,10 @@ def _file_url(path: str, sentinel_options: SentinelOptions, options: dict[str, A
     if not path.strip("/"):
         raise ConfigurationError(f"The URL names no file; write {_FORMS}")
     shown, scheme = f"cachemesh+file://{path}", "cachemesh+file"
-    return MeshUrl(shown, scheme, (), path, FileSource(path), sentinel_options, options)
+    identity = (shown, _identity(sentinel_options))
+    return MeshUrl(
+        shown, scheme, (), path, lambda: FileSource(path), sentinel_options, options, identity
+    )
 
 
 def _query_options(query: str) -> dict[str, Any]:

@@ -34,7 +34,7 @@ SYNC = ("cachemesh.client", "cachemesh.pipeline", "cachemesh.pubsub")
 RULES = (
     Rule("cachemesh.core", (), ("redis",)),
     Rule("cachemesh.transport", ("cachemesh.core",), ("redis", "hiredis")),
-    Rule("cachemesh.discovery", ("cachemesh.core",), ("redis",)),
+    Rule("cachemesh.discovery", ("cachemesh.core",), ("redis", "hiredis")),
     *(Rule(part, (*CLIENT, *SHARED), ("redis",)) for part in SHARED),
     *(Rule(part, (*CLIENT, *SHARED, *SYNC), ("redis",)) for part in SYNC),
     Rule("cachemesh.asyncio", (*CLIENT, *SHARED), ("redis",)),

@@ -1,0 +1,174 @@
+"""Hearing of failovers at once: ``+switch-master`` from all Sentinels of a pool, in one thread.
+
+For speed alone: whatever is missed here is found by the poll.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import selectors
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import redis
+
+from cachemesh.core.names import Address
+from cachemesh.discovery.sentinel import checked_address
+from cachemesh.discovery.stop import Stop
+from cachemesh.discovery.wire import SentinelOptions, Wire
+
+logger = logging.getLogger("cachemesh.discovery")
+
+OnSwitch = Callable[[str, Address, Address], None]
+
+_PING_SECONDS = 2.0
+_DEAF_SECONDS = 1.5
+_STEP = 0.5
+_RETRY_FIRST, _RETRY_MOST = 0.5, 15.0
+
+
+class _Ear:
+    """A subscription to one Sentinel, and when to look after it."""
+
+    def __init__(self) -> None:
+        self.wire: Wire | None = None
+        self.refused = False
+        self.heard_before = False
+        self.retry_at = float("-inf")
+        self.retry_pause = _RETRY_FIRST
+        self.ping_at = 0.0
+        self.deaf_at = float("inf")
+
+
+class Listening:
+    """Subscriptions to ``+switch-master``.
+
+    Args:
+        options: credentials and timeouts.
+        on_switch: called with a shard's name, its former and its new master.
+        on_gap: called when a subscription works again after it was lost: something may be missed.
+    """
+
+    def __init__(
+        self, options: SentinelOptions, on_switch: OnSwitch, on_gap: Callable[[], None]
+    ) -> None:
+        self._options = options
+        self._on_switch = on_switch
+        self._on_gap = on_gap
+        self._ears: dict[Address, _Ear] = {}
+        self._refusal_told = False
+
+    def run(self, addresses: Callable[[], Sequence[Address]], stop: Stop) -> None:
+        """Listen until ``stop`` is set. Never fails: what breaks is made anew, after a while.
+
+        Args:
+            addresses: the Sentinels of now.
+        """
+        with selectors.DefaultSelector() as selector:
+            try:
+                while not stop.is_set():
+                    self._look_after(selector, addresses(), stop)
+                    if not selector.get_map():
+                        stop.wait(_STEP)
+                        continue
+                    for key, _ in selector.select(_STEP):
+                        self._hear(selector, key.data, self._ears[key.data])
+            finally:
+                for address in list(self._ears):
+                    self._forget(selector, address)
+
+    def _look_after(
+        self, selector: selectors.BaseSelector, addresses: Sequence[Address], stop: Stop
+    ) -> None:
+        for address in set(self._ears) - set(addresses):
+            self._forget(selector, address)
+        for address in addresses:
+            ear = self._ears.setdefault(address, _Ear())
+            now = time.monotonic()
+            if ear.refused or stop.is_set():
+                continue
+            try:
+                if ear.wire is None:
+                    if now >= ear.retry_at:
+                        self._connect(selector, address, ear)
+                elif now >= ear.deaf_at:
+                    raise TimeoutError("nothing heard from it")
+                elif now >= ear.ping_at:
+                    ear.wire.tell(("PING",))
+                    ear.ping_at = now + _PING_SECONDS
+                    ear.deaf_at = min(ear.deaf_at, now + _DEAF_SECONDS)
+            except (redis.RedisError, OSError, ValueError) as error:
+                self._lost(selector, address, ear, error)
+
+    def _connect(self, selector: selectors.BaseSelector, address: Address, ear: _Ear) -> None:
+        ear.wire = wire = Wire(address, self._options)
+        selector.register(wire, selectors.EVENT_READ, address)
+        wire.tell(("SUBSCRIBE", "+switch-master"))
+        now = time.monotonic()
+        ear.ping_at, ear.deaf_at = now + _PING_SECONDS, now + _DEAF_SECONDS
+
+    def _hear(self, selector: selectors.BaseSelector, address: Address, ear: _Ear) -> None:
+        if ear.wire is None:
+            return
+        try:
+            for message in ear.wire.heard():
+                self._take(address, ear, message)
+        except (redis.RedisError, OSError, ValueError) as error:
+            self._lost(selector, address, ear, error)
+            return
+        ear.deaf_at = float("inf")  # until the next question
+        if ear.refused:
+            self._close(selector, ear)
+
+    def _take(self, address: Address, ear: _Ear, message: Any) -> None:
+        if isinstance(message, redis.ResponseError):
+            if not str(message).startswith("NOPERM"):
+                raise message
+            ear.refused = True
+            if not self._refusal_told:
+                logger.info("Sentinel %s refuses SUBSCRIBE, so polling has to do", address)
+            self._refusal_told = True
+        elif not isinstance(message, list) or not message:
+            raise redis.InvalidResponse("its answer is not that of a Sentinel")
+        elif message[0] == "subscribe":
+            ear.retry_pause = _RETRY_FIRST
+            if ear.heard_before:
+                self._on_gap()
+            ear.heard_before = True
+        elif message[0] == "message":
+            shard, old, new = _switch(message)
+            self._on_switch(shard, old, new)
+
+    def _lost(
+        self, selector: selectors.BaseSelector, address: Address, ear: _Ear, error: Exception
+    ) -> None:
+        logger.debug("not listening to Sentinel %s: %s", address, error)
+        self._close(selector, ear)
+        ear.retry_at = time.monotonic() + ear.retry_pause * random.uniform(0.5, 1.0)
+        ear.retry_pause = min(ear.retry_pause * 2, _RETRY_MOST)
+
+    def _close(self, selector: selectors.BaseSelector, ear: _Ear) -> None:
+        wire, ear.wire = ear.wire, None
+        if wire is not None:
+            selector.unregister(wire)
+            wire.close()
+
+    def _forget(self, selector: selectors.BaseSelector, address: Address) -> None:
+        self._close(selector, self._ears.pop(address))
+
+
+def _switch(message: list[Any]) -> tuple[str, Address, Address]:
+    """Shard, former and new master of a ``+switch-master`` message.
+
+    Its form is that of redis.io, "High availability with Redis Sentinel", Pub/Sub messages:
+    ``<master name> <oldip> <oldport> <newip> <newport>``.
+
+    Raises:
+        redis.InvalidResponse, InvalidDocumentError: it is of another form.
+    """
+    words = str(message[-1]).split(" ")
+    if len(words) != 5:
+        raise redis.InvalidResponse("its message is not that of a Sentinel")
+    return words[0], checked_address(*words[1:3]), checked_address(*words[3:5])
