@@ -1,7 +1,6 @@
 """What the metaserver remembers, and the promises every store makes.
 
-A store holds pool documents, the intents and sweeps that belong to changes under way, the last
-known masters, the audit log and the tokens. One `Store` object is used by one process, from any
+A store holds pool documents, the intents, sweeps and failovers under way, the last known masters, the audit log and the tokens. One `Store` object is used by one process, from any
 thread or greenlet; several processes may each open a store on the same data.
 
 Promises for every method:
@@ -16,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.pool import PoolDocument
@@ -142,6 +141,35 @@ class Intent:
 
 
 @dataclass(frozen=True)
+class NewFailover:
+    """A planned failover about to begin: of which shard, from which master ("host:port")."""
+
+    pool: str
+    shard: str
+    master: str
+    sentinels: tuple[str, ...]
+    owner: str
+
+
+@dataclass(frozen=True)
+class Failover:
+    """A planned failover under way.
+
+    Written before anything is touched, and deleted once the shard is as it shall be. `notes` is
+    JSON: what was changed for the time of the failover and has to be put back. `owner` is a
+    `metaserver.leader.process_identity()`, or "" once repair is to carry it on.
+    """
+
+    id: int
+    pool: str
+    shard: str
+    master: str
+    sentinels: tuple[str, ...]
+    owner: str
+    notes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Token:
     """A bearer token as the store knows it: never the token itself. Times are RFC 3339 in UTC."""
 
@@ -209,7 +237,8 @@ class DocumentStore(Protocol):
         In the same transaction: log the event, add the sweeps (at the new version; a sweep that
         the shard already has is replaced and its id is gone), remember the masters, and delete
         the intents. Returns the document with its new version. None: the pool is gone or at
-        another version, or one of the intents is gone or being undone.
+        another version, one of the intents is gone or being undone, or a shard that leaves has
+        a failover under way.
         """
 
     def delete_document(
@@ -224,7 +253,7 @@ class DocumentStore(Protocol):
 
         In the same transaction every open intent of the pool is set `undoing`, and the `delete`
         intents are added; these are returned, since they name what Sentinels still have to
-        forget. None: the pool is gone or at another version.
+        forget. None: the pool is gone or at another version, or has a failover under way.
         """
 
     def record_event(self, event: NewEvent) -> Event:
@@ -266,7 +295,8 @@ class ProgressStore(Protocol):
     def add_intent(self, intent: NewIntent) -> Intent | None:
         """Note what is about to be done.
 
-        None: an unfinished intent has the same shard name or the same master.
+        None: an unfinished intent has the same shard name or the same master, or the shard has a
+        failover under way.
         """
 
     def intents(self) -> tuple[Intent, ...]:
@@ -280,6 +310,26 @@ class ProgressStore(Protocol):
 
     def finish_intent(self, intent_id: int, event: NewEvent | None = None) -> bool:
         """Delete the intent, and log the event if one is given. False: it is gone already."""
+
+    def begin_failover(self, failover: NewFailover) -> Failover | None:
+        """Note a failover, without notes yet.
+
+        None: the shard has one already, or an unfinished intent, or is not in the pool.
+        """
+
+    def failovers(self) -> tuple[Failover, ...]:
+        """Every failover under way, oldest first."""
+
+    def note_failover(
+        self, failover_id: int, *, notes: Mapping[str, Any] | None = None, owner: str | None = None
+    ) -> bool:
+        """Replace the notes, or the owner; None keeps them. False: the failover is gone."""
+
+    def end_failover(self, failover_id: int, event: NewEvent, *, master: str) -> bool:
+        """Delete the failover, log the event, and remember the master ("host:port").
+
+        False: it is gone already, and nothing was logged.
+        """
 
     def remember_master(self, pool: str, shard: str, address: str) -> None:
         """Keep the last known master ("host:port") of a shard. Nothing happens without the pool."""

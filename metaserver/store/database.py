@@ -18,7 +18,7 @@ from pathlib import Path
 
 from metaserver.store import StorageError, StorageFullError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 LOCK_WAIT = 5.0  # seconds that a transaction waits for other processes
 _BUSY = 0.1  # seconds that SQLite itself waits: it blocks the whole process meanwhile
 _FULL_BELOW = 64 * 1024  # bytes free under which an I/O error counts as a full disk
@@ -46,6 +46,13 @@ _SCHEMA = (
     "CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 1), count INTEGER NOT NULL)",
     "INSERT INTO probe VALUES (1, 0)",
 )
+_SINCE_2 = (
+    """CREATE TABLE failovers (id INTEGER PRIMARY KEY AUTOINCREMENT, pool TEXT NOT NULL,
+        shard TEXT NOT NULL UNIQUE, master TEXT NOT NULL, sentinels TEXT NOT NULL,
+        owner TEXT NOT NULL, notes TEXT NOT NULL)""",
+)
+_UPGRADES = (_SCHEMA, _SINCE_2)
+"""What leads from each version to the next; 0 is an empty file."""
 
 
 class Database:
@@ -97,10 +104,10 @@ class Database:
                     f"Database {self.path} has schema {found}, this release reads up to "
                     f"{SCHEMA_VERSION}; upgrade cachemesh or use the database of this release"
                 )
-            if found == 0:
-                for statement in _SCHEMA:
+            for statements in _UPGRADES[found:]:
+                for statement in statements:
                     db.execute(statement)
-                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             db.execute("COMMIT")
         finally:
             if db.in_transaction:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from metaserver.clock import rfc3339
-from metaserver.store import Event, Intent, NewEvent, NewIntent, Sweep
+from metaserver.store import Event, Failover, Intent, NewEvent, NewIntent, Sweep
 
 SWEEP = "id, pool, shard, master, version, drained, state, removed, detail, created"
 INTENT = "id, pool, shard, master, action, sentinels, owner, undoing, created"
+FAILOVER = "id, pool, shard, master, sentinels, owner, notes"
 EVENT = "id, at, actor, action, pool, target, detail, before, after"
 TOKEN = "id, name, role, created, last_used"
 
@@ -33,6 +34,12 @@ def intents_open(db: sqlite3.Connection, intents: Sequence[int]) -> bool:
         f"SELECT count(*) FROM intents WHERE undoing = 0 AND id IN ({marks})", tuple(intents)
     )
     return bool(rows.fetchone()[0] == len(intents))
+
+
+def failing_over(db: sqlite3.Connection, pool: str, staying: Collection[str] = ()) -> bool:
+    """Whether a shard of the pool other than the `staying` ones has a failover under way."""
+    rows = db.execute("SELECT shard FROM failovers WHERE pool = ?", (pool,))
+    return any(shard not in staying for (shard,) in rows.fetchall())
 
 
 def insert_intent(db: sqlite3.Connection, intent: NewIntent, *, undoing: bool) -> Intent:
@@ -137,4 +144,12 @@ def intent(row: Sequence[Any]) -> Intent:
         owner,
         bool(undoing),
         created,
+    )
+
+
+def failover(row: Sequence[Any]) -> Failover:
+    """The failover in a row of FAILOVER."""
+    failover_id, pool, shard, master, sentinels, owner, notes = row
+    return Failover(
+        failover_id, pool, shard, master, tuple(json.loads(sentinels)), owner, json.loads(notes)
     )

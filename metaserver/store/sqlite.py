@@ -8,13 +8,16 @@ import sqlite3
 import time
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cachemesh.core.pool import PoolDocument
 from metaserver.clock import rfc3339
 from metaserver.store import (
     Event,
+    Failover,
     Intent,
     NewEvent,
+    NewFailover,
     NewIntent,
     NewSweep,
     PoolState,
@@ -100,6 +103,8 @@ class SqliteStore:
         with self._database.write() as db:
             if not rows.is_at(db, pool, expected_version) or not rows.intents_open(db, intents):
                 return None
+            if rows.failing_over(db, pool, staying=document.placement.names):
+                return None
             saved = self._save(db, document, expected_version + 1, event, intents)
             for sweep in sweeps:
                 db.execute(
@@ -119,7 +124,7 @@ class SqliteStore:
         intents: Sequence[NewIntent] = (),
     ) -> tuple[Intent, ...] | None:
         with self._database.write() as db:
-            if not rows.is_at(db, pool, expected_version):
+            if not rows.is_at(db, pool, expected_version) or rows.failing_over(db, pool):
                 return None
             db.execute(
                 "UPDATE pools SET version = version + 1, document = NULL WHERE name = ?", (pool,)
@@ -187,8 +192,9 @@ class SqliteStore:
     def add_intent(self, intent: NewIntent) -> Intent | None:
         with self._database.write() as db:
             taken = db.execute(
-                "SELECT 1 FROM intents WHERE shard = ? OR (master = ? AND master <> '')",
-                (intent.shard, intent.master),
+                "SELECT 1 FROM intents WHERE shard = ? OR (master = ? AND master <> '')"
+                " UNION SELECT 1 FROM failovers WHERE shard = ?",
+                (intent.shard, intent.master, intent.shard),
             )
             if taken.fetchone():
                 return None
@@ -210,6 +216,53 @@ class SqliteStore:
                 return False
             if event is not None:
                 rows.log(db, event)
+            return True
+
+    def begin_failover(self, failover: NewFailover) -> Failover | None:
+        shard = failover.shard
+        with self._database.write() as db:
+            document = self._document(db, failover.pool)
+            taken = db.execute(
+                "SELECT 1 FROM intents WHERE shard = ?"
+                " UNION SELECT 1 FROM failovers WHERE shard = ?",
+                (shard, shard),
+            )
+            if document is None or shard not in document.placement.names or taken.fetchone():
+                return None
+            sentinels = json.dumps(failover.sentinels)
+            row = db.execute(
+                "INSERT INTO failovers (pool, shard, master, sentinels, owner, notes)"
+                " VALUES (?, ?, ?, ?, ?, '{}')",
+                (failover.pool, shard, failover.master, sentinels, failover.owner),
+            )
+            return Failover(id=row.lastrowid or 0, notes={}, **vars(failover))
+
+    def failovers(self) -> tuple[Failover, ...]:
+        with self._database.read() as db:
+            found = db.execute(f"SELECT {rows.FAILOVER} FROM failovers ORDER BY id")
+            return tuple(rows.failover(row) for row in found.fetchall())
+
+    def note_failover(
+        self, failover_id: int, *, notes: Mapping[str, Any] | None = None, owner: str | None = None
+    ) -> bool:
+        with self._database.write() as db:
+            done = db.execute(
+                "UPDATE failovers SET notes = coalesce(?, notes), owner = coalesce(?, owner)"
+                " WHERE id = ?",
+                (None if notes is None else json.dumps(notes), owner, failover_id),
+            )
+            return done.rowcount > 0
+
+    def end_failover(self, failover_id: int, event: NewEvent, *, master: str) -> bool:
+        with self._database.write() as db:
+            row = db.execute("SELECT pool, shard FROM failovers WHERE id = ?", (failover_id,))
+            found = row.fetchone()
+            if found is None:
+                return False
+            pool, shard = found
+            db.execute("DELETE FROM failovers WHERE id = ?", (failover_id,))
+            rows.keep_masters(db, pool, {shard: master})
+            rows.log(db, event)
             return True
 
     def remember_master(self, pool: str, shard: str, address: str) -> None:
