@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import codecs
 import os
+import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
-from cachemesh.core.commands import FIRST_KEY
-from cachemesh.core.errors import ConfigurationError
+from cachemesh.core.attempts import Timeouts
+from cachemesh.core.commands import FIRST_KEY, Args
+from cachemesh.core.errors import ConfigurationError, ShardUnavailableError
+from cachemesh.core.health import ShardHealth
+from cachemesh.core.missing import NO_MISS, miss
 from cachemesh.core.names import Address
-from cachemesh.core.pool import PoolDocument
+from cachemesh.core.policy import Policy
 from cachemesh.core.registry import Registry
 from cachemesh.core.routing import Routes
-from cachemesh.core.settings import setting_value
 from cachemesh.core.topology import Topology
 from cachemesh.discovery.shared import Membership
 from cachemesh.discovery.url import MeshUrl, parse_url
+from cachemesh.pipelining import Part
+from cachemesh.view import view_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
@@ -27,11 +32,20 @@ if TYPE_CHECKING:
 class ShardNode(Protocol):
     """The way to one shard, as far as following the topology goes. Called from any thread."""
 
-    def configure(self, options: Mapping[str, Any], timeout: float | None) -> None:
-        """Connection options, and seconds to wait for a reply (None: for ever)."""
+    misses: int
+    dropped: int
 
-    def point_to(self, master: Address | None) -> None:
-        """The master is there now; connections to another one are dropped."""
+    def configure(self, timeouts: Timeouts) -> None:
+        """How long to wait."""
+
+    def point_to(self, master: Address | None, replicas: Sequence[Address]) -> None:
+        """They are there now; connections to others are dropped."""
+
+    def health(self) -> ShardHealth:
+        """How the shard does."""
+
+    def wrote(self, keys: Sequence[bytes], now: float) -> None:
+        """This client wrote to these keys; without keys, nobody knows to which."""
 
     def drop_links(self) -> None:
         """Close all connections as soon as nobody waits for a reply on them."""
@@ -73,6 +87,7 @@ class MeshBase(Generic[N]):
         self.registry = Registry()
         self._masters: Mapping[str, Address] = {}
         self._routes = None
+        self._reads_replicas = False
         self._parent = parent
         if parent is None:
             mates = self._mates = {}
@@ -80,6 +95,7 @@ class MeshBase(Generic[N]):
         else:
             mates = self._mates = parent._mates
             self._follower = parent._follower
+        self._set_policy(Policy.of(self._own_options, {}))
         self._encode = _argument_encoder(url.options)
         key = id(self)
         mates[key] = weakref.ref(self, lambda _: mates.pop(key, None))
@@ -166,14 +182,14 @@ class MeshBase(Generic[N]):
         """Route by another topology. Calls come one at a time, from the follower."""
         document = topology.document
         before = self._routes.nodes if self._routes is not None else {}
-        timeouts = self._timeouts(document)
+        self._set_policy(Policy.of(self._own_options, document.settings))
         nodes = {}
         for name in document.placement.names:
             node = before.get(name)
             if node is None:
                 node = self._make_node(name)
-            node.configure(*timeouts)
-            node.point_to(topology.masters.get(name))
+            node.configure(self._policy.timeouts)
+            node.point_to(topology.masters.get(name), topology.replicas.get(name, ()))
             nodes[name] = node
         self._masters = topology.masters
         self._routes = Routes(document.placement, nodes)
@@ -184,11 +200,86 @@ class MeshBase(Generic[N]):
         """The address of a shard's master, as last heard of."""
         return self._masters.get(shard)
 
-    def _timeouts(self, document: PoolDocument) -> tuple[dict[str, Any], float | None]:
-        own, settings = self._url.options, document.settings
-        connect = own.get("socket_connect_timeout", setting_value(settings, "connect_timeout"))
-        reply = own.get("socket_timeout", setting_value(settings, "command_timeout"))
-        return {"socket_timeout": reply, "socket_connect_timeout": connect}, reply
+    @property
+    def _own_options(self) -> dict[str, Any]:
+        return {**self._url.options, **self._url.policy}
+
+    def _set_policy(self, policy: Policy) -> None:
+        self._policy = policy
+        if policy.reading.uses_replicas:
+            self._read_replicas()
+        self._plain = not (self._reads_replicas or policy.retry_writes or policy.misses)
+
+    def _read_replicas(self) -> None:
+        """From now on, remember what was written when, and know the replicas."""
+        if not self._reads_replicas:
+            self._reads_replicas = True
+            self._plain = False
+            self._follower.want_replicas()
+
+    def with_options(self, **options: Any) -> Self:
+        """This client with other habits, for some calls: ``mesh.with_options(...).get(key)``.
+
+        It shares all connections with this one; closing it does nothing.
+
+        Args:
+            options: ``retry_writes``, ``on_error``, ``read_from`` or ``max_lag``, see
+                `cachemesh.core.settings`.
+
+        Raises:
+            cachemesh.ConfigurationError: another option, or a value that it does not take.
+        """
+        return cast("Self", view_of(self, options))
+
+    def missed_part(self, result: Any, node: N, part: Part) -> Any:
+        """A part of a pipeline, with misses where its shard gave no replies, if that is wanted."""
+        if not isinstance(result, ShardUnavailableError) or not self._policy.misses:
+            return result
+        commands = part.commands[1:-1] if part.atomic else part.commands
+        replies = []
+        for args in commands:
+            try:
+                replies.append(self._missed(result, node, args, self._only_reads(args)))
+            except ShardUnavailableError as error:
+                replies.append(error)
+        return [*[None] * (len(part.commands) - 1), replies] if part.atomic else replies
+
+    def _only_reads(self, args: Args) -> bool:
+        command, _ = self.registry.look_up(args)
+        return command is not None and command.read_only
+
+    def wrote_part(self, node: N, part: Part) -> None:
+        """A part of a pipeline has been sent."""
+        if self._reads_replicas and not part.only_reads:
+            node.wrote((), time.monotonic())
+
+    @property
+    def retry_writes(self) -> bool:
+        """Whether a write that may have run is sent again."""
+        return self._policy.retry_writes
+
+    def _missed(self, error: ShardUnavailableError, node: N, args: Args, read_only: bool) -> Any:
+        """The reply in place of an error, where that is wanted.
+
+        Raises:
+            ShardUnavailableError: it is not, or the command has no such reply.
+        """
+        if not self._policy.misses:
+            raise error
+        options = self._url.options
+        resp3 = str(options.get("protocol")) == "3"
+        reply = miss(args, resp3, bool(options.get("decode_responses")))
+        if reply is NO_MISS:
+            raise error
+        if read_only:
+            node.misses += 1
+        else:
+            node.dropped += 1
+        return reply
+
+    def health(self) -> dict[str, ShardHealth]:
+        """Shard name -> how it does, as far as this client has seen; asks nobody."""
+        return {name: node.health() for name, node in self._nodes().items()}
 
     def _after_fork(self) -> None:
         """In the child: connections and threads are the parent's."""

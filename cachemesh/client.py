@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import redis
@@ -11,24 +12,26 @@ from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from cachemesh.base import ENDS_LINK, MONITOR_REFUSED, PUSH_HANDLER_REFUSED, MeshBase
 from cachemesh.core.batch import Plans
 from cachemesh.core.blocking import block_seconds
-from cachemesh.core.commands import FIRST_KEY
+from cachemesh.core.commands import FIRST_KEY, Command
 from cachemesh.core.errors import (
     ConfigurationError,
     ShardUnavailableError,
     UnsupportedCommandError,
 )
 from cachemesh.core.hashing import SHORT_KEY, key_bytes
-from cachemesh.core.plan import UnknownCommand, plan
+from cachemesh.core.plan import UnknownCommand, keys_of, plan
 from cachemesh.core.resolve import Calls, resolve_all
 from cachemesh.core.routing import Routes
+from cachemesh.core.split import Plan
 from cachemesh.core.topology import Topology
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.pipeline import Pipeline
 from cachemesh.pipelining import for_callback
 from cachemesh.pubsub import PubSub
 from cachemesh.transport import adapter
+from cachemesh.transport.exchange import gather
 from cachemesh.transport.facade import MeshPool
-from cachemesh.transport.sync import Node, gather
+from cachemesh.transport.sync import Node
 
 
 class CacheMesh(MeshBase[Node], redis.Redis):
@@ -70,7 +73,7 @@ class CacheMesh(MeshBase[Node], redis.Redis):
             self.connection = self._own_connection = self.connection_pool.get_connection()
 
     def _make_node(self, shard: str) -> Node:
-        return Node(shard, self.connection_pool, self._follower.look_again)
+        return Node(shard, self.connection_pool, self._follower)
 
     @property
     def topology(self) -> Topology:
@@ -96,7 +99,7 @@ class CacheMesh(MeshBase[Node], redis.Redis):
             cachemesh.ShardUnavailableError: a shard does not answer.
         """
         nodes = self.routes.nodes
-        replies = gather([(node, ("DBSIZE",)) for node in nodes.values()], read_only=True)
+        replies = gather([(node, ("DBSIZE",)) for node in nodes.values()], repeatable=True)
         return dict(zip(nodes, replies, strict=True))
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
@@ -120,8 +123,12 @@ class CacheMesh(MeshBase[Node], redis.Redis):
             if len(args) > 1 and name in FIRST_KEY:
                 key = args[1]
                 short = type(key) is str and len(key) < SHORT_KEY
-                node = routes.find(key.encode() if short else key_bytes(key))
-                reply = node.execute(args, FIRST_KEY[name], decode)
+                encoded = key.encode() if short else key_bytes(key)
+                node = routes.find(encoded)
+                if self._plain:
+                    reply = node.execute(args, FIRST_KEY[name], decode)
+                else:
+                    reply = self._one(node, args, (encoded,), FIRST_KEY[name], decode)
             else:
                 reply = self._execute_planned(args, routes, decode)
         except redis.ResponseError:
@@ -136,19 +143,85 @@ class CacheMesh(MeshBase[Node], redis.Redis):
             planned = plan(args, routes.placement, key_bytes, self.registry, self.master_of)
         except UnknownCommand:
             planned = self.plans_of([args], routes)[id(args)]
-        read_only = planned.command.read_only
+        command = planned.command
         requests = [(routes.nodes[r.shard], r.args) for r in planned.requests]
         if len(requests) == 1:
             node, words = requests[0]
-            patience = block_seconds(planned.command.name, words)
-            if patience is not None:
-                return planned.merge([node.execute_blocking(words, decode, patience)])
+            patience = block_seconds(command.name, words)
             try:
-                return planned.merge([node.execute(words, read_only, decode)])
+                return planned.merge([self._one_planned(command, node, words, decode, patience)])
             finally:
-                if planned.command.name in ENDS_LINK:
+                if command.name in ENDS_LINK:
                     node.drop_links()
-        return planned.merge(gather(requests, read_only, decode, planned.takes_errors))
+        if self._plain:
+            return planned.merge(gather(requests, command.read_only, decode, planned.takes_errors))
+        return planned.merge(self._several(planned, requests, decode))
+
+    def _one_planned(
+        self,
+        command: Command,
+        node: Node,
+        words: tuple[Any, ...],
+        decode: bool,
+        patience: float | None,
+    ) -> Any:
+        if patience is None:
+            if self._plain:
+                return node.execute(words, command.read_only, decode)
+            keys = keys_of(command, words)
+            return self._one(node, words, keys, command.read_only, decode)
+        try:
+            return node.execute_blocking(words, decode, patience)
+        except ShardUnavailableError as error:
+            return self._missed(error, node, words, command.read_only)
+        finally:
+            if self._reads_replicas and not command.read_only:
+                node.wrote(keys_of(command, words), time.monotonic())
+
+    def _one(
+        self,
+        node: Node,
+        args: tuple[Any, ...],
+        keys: Sequence[bytes],
+        read_only: bool,
+        decode: bool,
+    ) -> Any:
+        """A command for one shard, as the policy says."""
+        policy = self._policy
+        try:
+            if read_only and keys and policy.reading.uses_replicas:
+                return node.read(args, keys, decode, policy.reading)
+            try:
+                return node.execute(args, read_only or policy.retry_writes, decode)
+            finally:
+                if self._reads_replicas and not read_only:
+                    node.wrote(keys, time.monotonic())
+        except ShardUnavailableError as error:
+            return self._missed(error, node, args, read_only)
+
+    def _several(
+        self, planned: Plan, requests: Sequence[tuple[Node, tuple[Any, ...]]], decode: bool
+    ) -> list[Any]:
+        """A command for several shards, as the policy says."""
+        command, policy = planned.command, self._policy
+        if command.read_only and command.specs and policy.reading.uses_replicas:
+            return [
+                self._one(node, words, keys_of(command, words), True, decode)
+                for node, words in requests
+            ]
+        try:
+            repeatable = command.read_only or policy.retry_writes
+            replies = gather(requests, repeatable, decode, keep_errors=True)
+        finally:
+            if self._reads_replicas and not command.read_only:
+                for node, words in requests:
+                    node.wrote(keys_of(command, words), time.monotonic())
+        for at, (reply, (node, words)) in enumerate(zip(replies, requests, strict=True)):
+            if isinstance(reply, ShardUnavailableError) and policy.misses and command.specs:
+                replies[at] = self._missed(reply, node, words, command.read_only)
+            elif isinstance(reply, Exception) and not planned.takes_errors:
+                raise reply
+        return replies
 
     def plans_of(self, calls: Calls, routes: Routes[Node]) -> Plans:
         """Plans of those calls about which a server has to be asked first.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ from redis.client import Pipeline as RedisPipeline
 from cachemesh.core.plan import UnknownCommand
 from cachemesh.pipelining import finished, one_shard, raise_first, spread
 from cachemesh.transport import adapter
-from cachemesh.transport.sync import Node, exchange
+from cachemesh.transport.exchange import complete, exchange
+from cachemesh.transport.sync import Node
 
 if TYPE_CHECKING:
     from cachemesh.client import CacheMesh
@@ -116,13 +118,21 @@ class Pipeline(RedisPipeline):
         stack, routes = self.command_stack, self._mesh.routes
         how = (stack, routes.placement, self._atomic, self._mesh.registry, self._mesh.master_of)
         try:
-            spread_out = spread(*how)
+            spread_out = spread(*how, retry_writes=self._mesh.retry_writes)
         except UnknownCommand:
             plans = self._mesh.plans_of([args for args, _ in stack], routes)
-            spread_out = spread(*how, plans)
-        sendings = ((routes.nodes[p.shard], p.payload(), p.decode) for p in spread_out.parts)
+            spread_out = spread(*how, plans, self._mesh.retry_writes)
+        nodes = [routes.nodes[part.shard] for part in spread_out.parts]
+        pairs = list(zip(nodes, spread_out.parts, strict=True))
+        began = time.monotonic()
+        sendings = ((node, part.payload(), part.decode) for node, part in pairs)
         # What writes is packed whole before any of it is sent: an argument may prove bad.
-        results = exchange(sendings if spread_out.only_reads() else list(sendings))
+        outcomes = exchange(sendings if spread_out.only_reads() else list(sendings))
+        results = []
+        for (node, part), outcome in zip(pairs, outcomes, strict=True):
+            result = complete(node, part, node.deadline(began), *outcome)
+            self._mesh.wrote_part(node, part)
+            results.append(self._mesh.missed_part(result, node, part))
         replies = spread_out.replies(results)
         finals = finished(replies, stack, self.response_callbacks, self.annotate_exception)
         if raise_on_error:

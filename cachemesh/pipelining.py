@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import redis
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.exceptions import ExecAbortError
 
+from cachemesh.core.attempts import refused
 from cachemesh.core.batch import NO_PLANS, Batch, Plans, plan_batch
 from cachemesh.core.commands import FIRST_KEY, Args
 from cachemesh.core.errors import CrossShardError, ShardUnavailableError
@@ -25,11 +26,50 @@ Stack = Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]]
 
 @dataclass(frozen=True)
 class Part:
-    """What one shard gets: commands, and per reply whether to decode it."""
+    """What one shard gets.
+
+    Attributes:
+        commands: in order.
+        decode: for each reply whether to decode it.
+        atomic: they stand in a MULTI.
+        retry_writes: they may run twice though they write.
+    """
 
     shard: str
     commands: Sequence[Args]
     decode: Sequence[bool]
+    atomic: bool = False
+    retry_writes: bool = False
+
+    @property
+    def only_reads(self) -> bool:
+        """Whether no command changes anything."""
+        commands = self.commands[1:-1] if self.atomic else self.commands
+        return all(FIRST_KEY.get(args[0], False) for args in commands)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it may run twice."""
+        return self.retry_writes or self.only_reads
+
+    def undone(self, replies: Sequence[Any]) -> Sequence[int]:
+        """Places of the commands that were refused without having run, as during a failover.
+
+        Where one of a MULTI was, none has run.
+        """
+        if self.atomic and isinstance(replies[-1], list):
+            return ()
+        places = [
+            place
+            for place, reply in enumerate(replies)
+            if isinstance(reply, Exception) and refused(reply) is not None
+        ]
+        return range(len(self.commands)) if places and self.atomic else places
+
+    def only(self, places: Sequence[int]) -> Part:
+        """Some of the commands."""
+        commands = [self.commands[place] for place in places]
+        return replace(self, commands=commands, decode=[self.decode[place] for place in places])
 
     def payload(self) -> bytes:
         """The commands packed.
@@ -57,9 +97,7 @@ class Parts:
 
     def only_reads(self) -> bool:
         """Whether no command changes anything; then no harm is done if not all can be packed."""
-        return not self.atomic and all(
-            FIRST_KEY.get(args[0], False) for part in self.parts for args in part.commands
-        )
+        return not self.atomic and all(part.only_reads for part in self.parts)
 
     def replies(self, results: Sequence[list[Any] | ShardUnavailableError]) -> list[Any]:
         """One reply a command in the caller's order, errors among them."""
@@ -82,11 +120,13 @@ def spread(
     registry: Registry,
     master_of: MasterOf,
     plans: Plans = NO_PLANS,
+    retry_writes: bool = False,
 ) -> Parts:
     """Queued commands as one part for each shard.
 
     Args:
         registry, master_of, plans: as of `plan_batch`.
+        retry_writes: what may have run is sent again though it writes.
 
     Raises:
         CrossShardError, UnsupportedCommandError, InvalidKeyError, UnknownCommand: as `plan_batch`.
@@ -106,7 +146,7 @@ def spread(
         if atomic:
             part = [("MULTI",), *part, ("EXEC",)]
             flags = [True] * (len(part) - 1) + [all(flags)]
-        parts.append(Part(shard, part, flags))
+        parts.append(Part(shard, part, flags, atomic, retry_writes))
     return Parts(batch, tuple(parts), atomic, unsent)
 
 

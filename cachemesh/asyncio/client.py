@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -15,17 +16,17 @@ from cachemesh.asyncio.pubsub import PubSub
 from cachemesh.base import ENDS_LINK, MONITOR_REFUSED, PUSH_HANDLER_REFUSED, MeshBase
 from cachemesh.core.batch import Plans
 from cachemesh.core.blocking import block_seconds
-from cachemesh.core.commands import FIRST_KEY
+from cachemesh.core.commands import FIRST_KEY, Command
 from cachemesh.core.errors import (
     ConfigurationError,
     ShardUnavailableError,
     UnsupportedCommandError,
 )
 from cachemesh.core.hashing import SHORT_KEY, key_bytes
-from cachemesh.core.names import Address
-from cachemesh.core.plan import UnknownCommand, plan
+from cachemesh.core.plan import UnknownCommand, keys_of, plan
 from cachemesh.core.resolve import Calls, resolve_all
 from cachemesh.core.routing import Routes
+from cachemesh.core.split import Plan
 from cachemesh.core.topology import Topology
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.pipelining import for_callback
@@ -64,13 +65,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
 
     def _make_node(self, shard: str) -> Node:
         assert self._loop is not None  # set before anything is loaded
-        return Node(shard, self.connection_pool, self._look_again, self._loop)
-
-    async def _look_again(self, shard: str, seen: Address | None) -> Address | None:
-        follower = self._follower
-        return await asyncio.get_running_loop().run_in_executor(
-            None, follower.look_again, shard, seen
-        )
+        return Node(shard, self.connection_pool, self._follower, self._loop)
 
     async def load(self) -> Topology:
         """The topology of now; the first call loads it. Tasks that ask meanwhile share one attempt.
@@ -134,8 +129,12 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
             if len(args) > 1 and name in FIRST_KEY:
                 key = args[1]
                 short = type(key) is str and len(key) < SHORT_KEY
-                node = routes.find(key.encode() if short else key_bytes(key))
-                reply = await node.execute(args, FIRST_KEY[name], decode)
+                encoded = key.encode() if short else key_bytes(key)
+                node = routes.find(encoded)
+                if self._plain:
+                    reply = await node.execute(args, FIRST_KEY[name], decode)
+                else:
+                    reply = await self._one(node, args, (encoded,), FIRST_KEY[name], decode)
             else:
                 reply = await self._execute_planned(args, routes, decode)
         except redis.ResponseError:
@@ -155,29 +154,82 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
             planned = plan(args, routes.placement, key_bytes, self.registry, self.master_of)
         except UnknownCommand:
             planned = (await self.plans_of([args], routes))[id(args)]
-        read_only = planned.command.read_only
-        if len(planned.requests) == 1:
-            ((node, words),) = ((routes.nodes[r.shard], r.args) for r in planned.requests)
-            patience = block_seconds(planned.command.name, words)
-            if planned.command.name in ENDS_LINK:
-                try:  # on another connection than that which tasks share
-                    return planned.merge([await node.execute_blocking(words, decode, 0.0)])
-                finally:
+        command = planned.command
+        requests = [(routes.nodes[r.shard], r.args) for r in planned.requests]
+        if len(requests) == 1:
+            node, words = requests[0]
+            patience = block_seconds(command.name, words)
+            if command.name in ENDS_LINK:
+                patience = 0.0  # on another connection than that which tasks share
+            try:
+                reply = await self._one_planned(command, node, words, decode, patience)
+            finally:
+                if command.name in ENDS_LINK:
                     node.drop_links()
-            if patience is not None:
-                return planned.merge([await node.execute_blocking(words, decode, patience)])
-            return planned.merge([await node.execute(words, read_only, decode)])
-        sent = [
-            routes.nodes[request.shard].execute(request.args, read_only, decode)
-            for request in planned.requests
-        ]
-        replies = await asyncio.gather(*sent, return_exceptions=True)
+            return planned.merge([reply])
+        return planned.merge(await self._several(planned, requests, decode))
+
+    async def _one_planned(
+        self,
+        command: Command,
+        node: Node,
+        words: tuple[Any, ...],
+        decode: bool,
+        patience: float | None,
+    ) -> Any:
+        if patience is None:
+            if self._plain:
+                return await node.execute(words, command.read_only, decode)
+            keys = keys_of(command, words)
+            return await self._one(node, words, keys, command.read_only, decode)
+        try:
+            return await node.execute_blocking(words, decode, patience)
+        except ShardUnavailableError as error:
+            return self._missed(error, node, words, command.read_only)
+        finally:
+            if self._reads_replicas and not command.read_only:
+                node.wrote(keys_of(command, words), time.monotonic())
+
+    async def _one(
+        self,
+        node: Node,
+        args: tuple[Any, ...],
+        keys: Sequence[bytes],
+        read_only: bool,
+        decode: bool,
+    ) -> Any:
+        """A command for one shard, as the policy says."""
+        policy = self._policy
+        try:
+            if read_only and keys and policy.reading.uses_replicas:
+                return await node.read(args, keys, decode, policy.reading)
+            try:
+                return await node.execute(args, read_only or policy.retry_writes, decode)
+            finally:
+                if self._reads_replicas and not read_only:
+                    node.wrote(keys, time.monotonic())
+        except ShardUnavailableError as error:
+            return self._missed(error, node, args, read_only)
+
+    async def _several(
+        self, planned: Plan, requests: Sequence[tuple[Node, tuple[Any, ...]]], decode: bool
+    ) -> list[Any]:
+        """A command for several shards, as the policy says; all are in flight at once."""
+        command = planned.command
+        if not command.specs or self._plain:
+            sent = [node.execute(words, command.read_only, decode) for node, words in requests]
+        else:
+            sent = [
+                self._one(node, words, keys_of(command, words), command.read_only, decode)
+                for node, words in requests
+            ]
+        replies: list[Any] = await asyncio.gather(*sent, return_exceptions=True)
         for reply in replies:
             if isinstance(reply, BaseException) and not (
                 planned.takes_errors and isinstance(reply, redis.RedisError)
             ):
                 raise reply
-        return planned.merge(replies)
+        return replies
 
     async def plans_of(self, calls: Calls, routes: Routes[Node]) -> Plans:
         """As `cachemesh.CacheMesh.plans_of`."""

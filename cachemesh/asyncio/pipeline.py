@@ -112,14 +112,19 @@ class Pipeline(RedisPipeline):
         routes = await self._mesh.routes()
         how = (stack, routes.placement, self._atomic, self._mesh.registry, self._mesh.master_of)
         try:
-            spread_out = spread(*how)
+            spread_out = spread(*how, retry_writes=self._mesh.retry_writes)
         except UnknownCommand:
             plans = await self._mesh.plans_of([args for args, _ in stack], routes)
-            spread_out = spread(*how, plans)
+            spread_out = spread(*how, plans, self._mesh.retry_writes)
+        # All of it is packed before any is sent: an argument may prove bad.
         packed = [(part, part.payload()) for part in spread_out.parts]
+        nodes = [routes.nodes[part.shard] for part in spread_out.parts]
         results = await asyncio.gather(
-            *(routes.nodes[p.shard].send_all(b, p.decode) for p, b in packed)
+            *(node.send_part(*sending) for node, sending in zip(nodes, packed, strict=True))
         )
+        for at, (node, part) in enumerate(zip(nodes, spread_out.parts, strict=True)):
+            self._mesh.wrote_part(node, part)
+            results[at] = self._mesh.missed_part(results[at], node, part)
         replies = spread_out.replies(results)
         finals = finished(replies, stack, self.response_callbacks, self.annotate_exception)
         for at, final in enumerate(finals):

@@ -192,6 +192,11 @@ def _keyless(command: Command, words: Args, placement: Placement) -> Plan:
     return Plan(command, requests, fitting(merge, command.name), takes_errors)
 
 
+def keys_of(command: Command, words: Args) -> list[bytes]:
+    """The keys in a call, or in one shard's part of it."""
+    return [key_bytes(words[at]) for at in key_positions(command, words)]
+
+
 def shards_in_transaction(
     args: Sequence[Any], placement: Placement, registry: Registry = KNOWN
 ) -> tuple[str, ...]:

@@ -8,29 +8,76 @@ from dataclasses import dataclass
 
 from cachemesh.core.errors import InvalidDocumentError
 
+Value = float | bool | str | None
+
 
 @dataclass(frozen=True)
 class Setting:
-    """A number the operator may set on a pool.
+    """What the operator may set on a pool: a number, one of some words, or true or false.
 
     Attributes:
         name: as in the pool document.
         default: what a client uses when the document does not say.
-        minimum, maximum: bounds, inclusive.
         doc: what it does, with its unit.
+        minimum, maximum: bounds of a number, inclusive.
+        words: if it is a word, those it may be.
     """
 
     name: str
-    default: float
-    minimum: float
-    maximum: float
+    default: Value
     doc: str
+    minimum: float = 0.0
+    maximum: float = 3600.0
+    words: tuple[str, ...] = ()
+
+    @property
+    def takes(self) -> str:
+        """What values it may have, in words."""
+        if isinstance(self.default, bool):
+            return "true or false"
+        if self.words:
+            return f"one of {', '.join(self.words)}"
+        return f"a number from {self.minimum:g} to {self.maximum:g}"
+
+    def allows(self, value: object) -> bool:
+        """Whether it may be that."""
+        if isinstance(self.default, bool) or isinstance(value, bool):
+            return isinstance(self.default, bool) and isinstance(value, bool)
+        if self.words:
+            return value in self.words
+        return (
+            isinstance(value, (int, float))
+            and math.isfinite(value)
+            and self.minimum <= value <= self.maximum
+        )
 
 
 _ALL = (
-    Setting("command_timeout", 5.0, 0.001, 3600.0, "Seconds an app waits for one reply of a shard"),
-    Setting("connect_timeout", 1.0, 0.001, 3600.0, "Seconds to connect to an instance"),
-    Setting("poll_interval", 3.0, 0.1, 3600.0, "Seconds between looks at Sentinel for the masters"),
+    Setting(
+        "command_timeout",
+        5.0,
+        "Seconds an app waits for a command, with connecting and trying again",
+        minimum=0.001,
+    ),
+    Setting("connect_timeout", 1.0, "Seconds to connect to an instance", minimum=0.001),
+    Setting("poll_interval", 3.0, "Seconds between looks at Sentinel for the masters", minimum=0.1),
+    Setting("retry_writes", False, "Whether a write that may have run is sent again"),
+    Setting(
+        "on_error",
+        "raise",
+        "What an app sees of a shard that does not serve: an error, or for reads a miss, while "
+        "writes are dropped",
+        words=("raise", "miss"),
+    ),
+    Setting(
+        "read_from",
+        "master",
+        "Which instances of a shard answer reads",
+        words=("master", "replica", "prefer_replica", "weighted"),
+    ),
+    Setting(
+        "max_lag", None, "Seconds that a replica which is read from may be behind", minimum=0.001
+    ),
 )
 SETTINGS: dict[str, Setting] = {setting.name: setting for setting in _ALL}
 
@@ -39,7 +86,7 @@ def check_settings(values: object, *, keep_unknown: bool = False) -> dict[str, o
     """Settings with their types and bounds checked.
 
     Args:
-        values: name -> number.
+        values: name -> value.
         keep_unknown: pass on settings this release does not know (those of a newer one) instead
             of refusing them.
 
@@ -55,21 +102,17 @@ def check_settings(values: object, *, keep_unknown: bool = False) -> dict[str, o
             if not keep_unknown:
                 known = ", ".join(SETTINGS)
                 raise InvalidDocumentError(f"Unknown setting {str(name)!r:.80}; known are: {known}")
-        elif (
-            isinstance(value, bool)
-            or not isinstance(value, (int, float))
-            or not math.isfinite(value)
-            or not setting.minimum <= value <= setting.maximum
-        ):
+        elif not setting.allows(value):
             raise InvalidDocumentError(
-                f"Setting {name!r} is {value!r:.80}; it takes a number from "
-                f"{setting.minimum:g} to {setting.maximum:g} ({setting.doc})"
+                f"Setting {name!r} is {value!r:.80}; it takes {setting.takes} ({setting.doc})"
             )
         checked[name] = value
     return checked
 
 
 def setting_value(values: Mapping[str, object], name: str) -> float:
-    """The value of a setting, its default when it is not set."""
+    """The value of a number, its default when it is not set."""
     value = values.get(name, SETTINGS[name].default)
-    return float(value) if isinstance(value, (int, float)) else SETTINGS[name].default
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"setting {name} is no number")
+    return float(value)

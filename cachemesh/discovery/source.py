@@ -19,7 +19,7 @@ from cachemesh.core.errors import (
 )
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool import PoolDocument
-from cachemesh.core.settings import SETTINGS
+from cachemesh.core.settings import setting_value
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.discovery.sentinel import Sentinels
 from cachemesh.discovery.stop import Stop
@@ -190,7 +190,7 @@ class SentinelSource:
         return last
 
     def wait(self, version: int, stop: Stop) -> PoolDocument | None:
-        pause = WATCH_SECONDS if self._shards else SETTINGS["poll_interval"].default
+        pause = WATCH_SECONDS if self._shards else setting_value({}, "poll_interval")
         if stop.wait(pause):
             return None
         document = self.load()

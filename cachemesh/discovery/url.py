@@ -8,14 +8,17 @@ The query string carries redis-py's options and CacheMesh's own: ``token`` and `
 metaserver's bearer token), ``sentinel_username``, ``sentinel_password``, ``sentinel_timeout``
 (seconds for one Sentinel to answer), ``sentinel_ssl`` (TLS to the Sentinels, with the ``ssl_``
 options given for Redis; ``ssl`` itself is about Redis alone) and, for ``cachemesh+sentinel``,
-``shards`` (NAME,NAME,...: the masters of the pool, where they are not called POOL or POOL-...).
+``shards`` (NAME,NAME,...: the masters of the pool, where they are not called POOL or POOL-...). The
+pool's settings, but for ``poll_interval``, can be given too, and win over those of the pool:
+``command_timeout``, ``connect_timeout``, ``retry_writes``, ``on_error``, ``read_from`` and
+``max_lag``.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote
 
@@ -24,6 +27,7 @@ from redis.connection import parse_url as parse_redis_url
 
 from cachemesh.core.errors import ConfigurationError, InvalidDocumentError
 from cachemesh.core.names import check_name, parse_address
+from cachemesh.core.policy import OPTIONS, check_options
 from cachemesh.discovery.metaserver import DEFAULT_PORT, MetaserverClient, read_token
 from cachemesh.discovery.sentinel import Sentinels
 from cachemesh.discovery.source import FileSource, MetaserverSource, SentinelSource, Source
@@ -69,6 +73,7 @@ class MeshUrl:
         sentinel_options: how to connect to Sentinels.
         options: options for `redis.Redis`.
         identity: the same for URLs that lead to the same pool in the same way.
+        policy: those of `cachemesh.core.policy`.
     """
 
     shown: str
@@ -79,6 +84,7 @@ class MeshUrl:
     sentinel_options: SentinelOptions
     options: Mapping[str, Any] = field(repr=False)
     identity: Hashable = field(repr=False)
+    policy: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def source(self) -> Source:
@@ -107,6 +113,7 @@ def parse_url(
     merged = {**_query_options(parts.query), **options}
     _check_names(merged)
     own = {name: merged.pop(name) for name in _OWN_OPTIONS & merged.keys()}
+    policy = check_options({name: merged.pop(name) for name in OPTIONS & merged.keys()})
     sentinel_options = SentinelOptions(
         username=own.get("sentinel_username"),
         password=own.get("sentinel_password"),
@@ -115,7 +122,7 @@ def parse_url(
     )
     if parts.scheme == "cachemesh+file":
         _shards(own.get("shards"), parts.scheme)
-        return _file_url(parts.path, sentinel_options, merged)
+        return replace(_file_url(parts.path, sentinel_options, merged), policy=policy)
     default_port = DEFAULT_PORT if parts.scheme == "cachemesh" else 26_379
     try:
         addresses = tuple(str(parse_address(a, default_port)) for a in parts.netloc.split(","))
@@ -135,7 +142,15 @@ def parse_url(
 
     identity = (shown, token, shards, _identity(sentinel_options))
     return MeshUrl(
-        shown, parts.scheme, addresses, pool, make_source, sentinel_options, merged, identity
+        shown,
+        parts.scheme,
+        addresses,
+        pool,
+        make_source,
+        sentinel_options,
+        merged,
+        identity,
+        policy,
     )
 
 
@@ -236,10 +251,10 @@ def _check_names(options: Mapping[str, Any]) -> None:
     for name in _REFUSED.keys() & options.keys():
         raise ConfigurationError(f"Option {name} is not offered: {_REFUSED[name]}")
     for name in options:
-        if name not in _REDIS_OPTIONS and name not in _OWN_OPTIONS:
+        if name not in _REDIS_OPTIONS and name not in _OWN_OPTIONS | OPTIONS:
             raise ConfigurationError(
                 f"Unknown option {name!r:.60}; options are those of redis.Redis "
-                f"(not its host, port or pool) and {', '.join(sorted(_OWN_OPTIONS))}"
+                f"(not its host, port or pool) and {', '.join(sorted(_OWN_OPTIONS | OPTIONS))}"
             )
 
 

@@ -72,30 +72,56 @@ _NO_MAINTENANCE = _no_maintenance(redis.Redis)
 _NO_ASYNC_MAINTENANCE = _no_maintenance(redis.asyncio.Redis)
 
 
-def pool_options(template: ConnectionPool) -> dict[str, Any]:
+class NotMasterError(redis.ReadOnlyError):
+    """An instance that was taken for a master is a replica.
+
+    Attributes:
+        master: whose replica it is, by what it says.
+    """
+
+    def __init__(self, message: str, master: Address | None) -> None:
+        super().__init__(message)
+        self.master = master
+
+
+def told_master(error: BaseException | None) -> Address | None:
+    """The master that a replica named in what became this error."""
+    while error is not None:
+        if isinstance(error, NotMasterError):
+            return error.master
+        error = error.__cause__
+    return None
+
+
+def pool_options(template: ConnectionPool, role: str | None = "master") -> dict[str, Any]:
     """The template's options for connections that check ``ROLE`` and never retry by themselves."""
     return {
         **template.connection_kwargs,
         **_NO_MAINTENANCE,
         "retry": Retry(NoBackoff(), 0),
         "command_packer": Packer(),
-        "redis_connect_func": _Handshake(template.connection_kwargs.get("redis_connect_func")),
+        "redis_connect_func": _Handshake(
+            template.connection_kwargs.get("redis_connect_func"), role
+        ),
     }
 
 
 class _Handshake:
     """What a connection does first: redis-py's own handshake, then ``ROLE``."""
 
-    def __init__(self, custom: Callable[[Any], None] | None) -> None:
+    def __init__(self, custom: Callable[[Any], None] | None, role: str | None) -> None:
         self._custom = custom
+        self._role = role
 
     def __call__(self, connection: Any) -> None:
-        """Raises redis.ReadOnlyError if the instance is no master."""
+        """Raises NotMasterError if the instance is none and should be."""
         if self._custom is None:
             with _understood():
                 connection.on_connect()
         else:
             self._custom(connection)
+        if self._role is None:
+            return
         for question in _ROLE_QUESTIONS:
             connection.send_command(question, check_health=False)
             try:
@@ -106,19 +132,25 @@ class _Handshake:
             return
 
 
-def connect(template: ConnectionPool, address: Address, options: Mapping[str, Any]) -> Any:
+def connect(
+    template: ConnectionPool,
+    address: Address,
+    options: Mapping[str, Any],
+    role: str | None = "master",
+) -> Any:
     """A redis-py connection to one instance, handshake done and ``ROLE`` checked.
 
     Args:
         template: whose class and options to use.
         address: where to.
         options: what to use instead of the template's options.
+        role: what the instance has to be; None takes any.
 
     Raises:
         redis.ConnectionError, redis.TimeoutError, redis.AuthenticationError: as redis-py raises.
-        redis.ReadOnlyError: the instance is no master.
+        NotMasterError: the instance is no master.
     """
-    merged = {**pool_options(template), **options, "host": address.host, "port": address.port}
+    merged = {**pool_options(template, role), **options, "host": address.host, "port": address.port}
     connection = _make(template.connection_class, merged)
     connection.connect()
     return connection
@@ -132,22 +164,27 @@ def _make(connection_class: Callable[..., Any], options: Mapping[str, Any]) -> A
         raise error.__context__ or error from None
 
 
-def async_pool_options(template: AsyncConnectionPool) -> dict[str, Any]:
+def async_pool_options(
+    template: AsyncConnectionPool, role: str | None = "master"
+) -> dict[str, Any]:
     """As `pool_options`, for asyncio."""
     custom = template.connection_kwargs.get("redis_connect_func")
     return {
         **template.connection_kwargs,
         **_NO_ASYNC_MAINTENANCE,
         "retry": AsyncRetry(NoBackoff(), 0),
-        "redis_connect_func": _AsyncHandshake(custom).run,
+        "redis_connect_func": _AsyncHandshake(custom, role).run,
     }
 
 
 async def connect_async(
-    template: AsyncConnectionPool, address: Address, options: Mapping[str, Any]
+    template: AsyncConnectionPool,
+    address: Address,
+    options: Mapping[str, Any],
+    role: str | None = "master",
 ) -> Any:
     """As `connect`, for asyncio."""
-    merged = {**async_pool_options(template), **options}
+    merged = {**async_pool_options(template, role), **options}
     merged.update(host=address.host, port=address.port)
     connection = _make(template.connection_class, merged)
     await connection.connect()
@@ -155,11 +192,12 @@ async def connect_async(
 
 
 class _AsyncHandshake:
-    def __init__(self, custom: Callable[[Any], Any] | None) -> None:
+    def __init__(self, custom: Callable[[Any], Any] | None, role: str | None) -> None:
         self._custom = custom
+        self._role = role
 
     async def run(self, connection: Any) -> None:
-        """Raises redis.ReadOnlyError if the instance is no master."""
+        """Raises NotMasterError if the instance is none and should be."""
         if self._custom is None:
             with _understood():
                 await connection.on_connect()
@@ -167,6 +205,8 @@ class _AsyncHandshake:
             done = self._custom(connection)
             if inspect.isawaitable(done):
                 await done
+        if self._role is None:
+            return
         for question in _ROLE_QUESTIONS:
             await connection.send_command(question, check_health=False)
             try:
@@ -203,7 +243,20 @@ def _check_role(reply: Any, connection: Any) -> None:
     if not isinstance(role, (bytes, str)):
         raise redis.InvalidResponse("What it says to ROLE is not of Redis; what listens there?")
     shown = role.decode(errors="replace") if isinstance(role, bytes) else role
-    raise redis.ReadOnlyError(f"{connection.host}:{connection.port} is a {shown:.40}, not a master")
+    raise NotMasterError(
+        f"{connection.host}:{connection.port} is a {shown:.40}, not a master",
+        None if hello else _master_of(reply),
+    )
+
+
+def _master_of(reply: list[Any]) -> Address | None:
+    """Whose replica an instance is: ROLE answers role, host, port, state, offset."""
+    if len(reply) < 3:
+        return None
+    host = reply[1].decode(errors="replace") if isinstance(reply[1], bytes) else reply[1]
+    if not isinstance(host, str) or not host or not isinstance(reply[2], int):
+        return None
+    return Address(host, reply[2])
 
 
 def subscription_args(named: Mapping[bytes, Any]) -> tuple[list[Any], dict[str, Any]]:

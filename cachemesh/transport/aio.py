@@ -1,40 +1,43 @@
-"""The asyncio transport: one shared connection per shard, others for what blocks.
+"""The asyncio transport: the way to one shard, for any number of tasks.
 
-Node (one shard) --- link: shared by all tasks
-                 --- idle links, each for one command that blocks
+Node (one shard) --- instance of the master --- links
                  --- pool: redis-py connections, for WATCH and pub/sub
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import random
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import redis
 from redis.asyncio.connection import ConnectionPool
 
+from cachemesh.core.attempts import Attempts, Failure, refused
 from cachemesh.core.errors import SentinelUnavailableError, ShardUnavailableError
 from cachemesh.core.names import Address
+from cachemesh.core.reading import Reading
 from cachemesh.transport import adapter
-from cachemesh.transport.aiolink import Link, LinkClosedError
-from cachemesh.transport.pools import (
-    AsyncShardPool,
-    login_refused,
-    nobody_knows,
-    not_serving,
-)
+from cachemesh.transport.aioinstance import Instance, seen
+from cachemesh.transport.aiolink import LinkClosedError
+from cachemesh.transport.locator import Locator
+from cachemesh.transport.notserved import NOT_SERVED, NotSentError, failure_of
+from cachemesh.transport.part import Outcome, Part, holds_error
+from cachemesh.transport.pools import AsyncShardPool
+from cachemesh.transport.shard import Shard
 
-LookAgain = Callable[[str, "Address | None"], Awaitable["Address | None"]]
+_FIND_SECONDS = 1.0  # to ask Sentinel where the master is
 
 
-class Node:
-    """The way to one shard, for asyncio.
+class Node(Shard[Instance]):
+    """The way to one shard, for asyncio. Tries again what may be tried again, as the sync one.
 
     Args:
         shard: its name.
         template: connection options.
-        look_again: asks Sentinel anew because the given address did not serve.
+        locator: knows where the master is.
         loop: the event loop all connections live in.
     """
 
@@ -42,25 +45,14 @@ class Node:
         self,
         shard: str,
         template: ConnectionPool,
-        look_again: LookAgain,
+        locator: Locator,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self.shard = shard
-        self._template = template
-        self._look_again = look_again
+        super().__init__(shard, template, locator)
         self._loop = loop
-        self._options: Mapping[str, Any] = {}
-        self._timeout: float | None = None
-        self._master: Address | None = None
-        self._connecting: asyncio.Task[Link] | None = None
         self._pool: AsyncShardPool | None = None
-        self._idle: list[Link] = []  # for commands that block
-        self.link: Link | None = None
-
-    @property
-    def master(self) -> Address | None:
-        """Where the master is, as far as known."""
-        return self._master
+        self._seeking: asyncio.Task[None] | None = None
+        self._moved: asyncio.Future[None] | None = None
 
     @property
     def pool(self) -> AsyncShardPool:
@@ -70,192 +62,281 @@ class Node:
         return self._pool
 
     async def _where(self, failed: Address | None) -> Address | None:
-        if failed is None and self._master is not None:
-            return self._master
-        if failed is None:
-            return await self._look_again(self.shard, None)
-        return await self._relocate(failed)
+        if failed is None and self.master is not None:
+            return self.master
+        await self._look_again(failed)
+        return self.master
 
-    def configure(self, options: Mapping[str, Any], timeout: float | None) -> None:
-        """Connection options, and seconds to wait for a reply."""
-        if (options, timeout) != (self._options, self._timeout):
-            self._options, self._timeout = options, timeout
-            self.drop_links()
+    def _set_master(self, master: Address | None, grace: float | None) -> None:
+        super()._set_master(master, grace)
+        if grace is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._tell_moved)
 
-    def point_to(self, master: Address | None) -> None:
-        """The master is there now; the connection to another one is dropped."""
-        if master != self._master:
-            self._master = master
-            self.drop_links()
-
-    def drop_links(self) -> None:
-        """Close the connection once the replies under way have come. From any thread."""
-        links, self.link, self._idle = [*self._idle, self.link], None, []
-        for link in links:
-            if link is not None and not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(link.retire)
+    def _make(self, address: Address, role: str | None) -> Instance:
+        noticed = _nobody if role is None else self._seek
+        timeouts = self.timeouts_for(role)
+        return Instance(address, self._template, timeouts, role, noticed, self._loop)
 
     async def close(self) -> None:
         """Close all connections; replies under way still come."""
-        if self._connecting is not None:
-            await asyncio.wait([self._connecting])
-        links, self.link, self._idle = [*self._idle, self.link], None, []
-        for link in links:
-            if link is not None:
-                link.retire()
+        former, self.instance, self.replicas = (self.instance, *self.replicas), None, ()
+        for instance in former:
+            if instance is not None:
+                await instance.close()
+        if self._seeking is not None:
+            self._seeking.cancel()
         if self._pool is not None:
             await self._pool.disconnect()
 
     def abandon(self, forked: bool = False) -> None:
         """The client goes on in another loop, or in a forked child."""
-        links, self.link, self._idle = [*self._idle, self.link], None, []
-        for link in links:
-            if link is None:
-                continue
-            if forked or self._loop.is_closed():
-                link.abandon(forked)
-            else:
-                self._loop.call_soon_threadsafe(link.retire)
+        former, self.instance, self.replicas = (self.instance, *self.replicas), None, ()
+        for instance in former:
+            if instance is not None:
+                instance.abandon(forked)
 
-    async def execute(self, args: tuple[Any, ...], read_only: bool, decode: bool = True) -> Any:
-        """Send one command and return its reply; retried as in the sync transport.
+    async def execute(self, args: tuple[Any, ...], repeatable: bool, decode: bool = True) -> Any:
+        """Send one command and return its reply; as in the sync transport.
 
         Raises:
-            ShardUnavailableError: the master does not answer; ShardTimeoutError: not in time.
+            ShardUnavailableError: the master does not serve; ShardTimeoutError: not in time.
             redis.ResponseError: the command was answered with an error.
             redis.DataError: an argument Redis has no form for.
         """
-        tries_left = 2
-        while True:
-            address = self._master
-            link = self.link
-            try:
-                if link is None or link.closed or link.is_full:
-                    link = await self.connected()
-                # Packed as late as this, so that those who wait hold no copy of what they send.
-                return await link.send(adapter.pack(args), decode)
-            except (OSError, redis.ReadOnlyError, redis.InvalidResponse, MemoryError) as error:
-                not_run = isinstance(error, redis.ReadOnlyError)
-                again = tries_left and (read_only or not_run)
-                found = await self._relocate(address) if again else address
-                if not again or (found == address and isinstance(error, adapter.NOT_AGAIN)):
-                    raise self.unavailable(address, error) from error
-                if not_run and link is not None:
-                    link.retire()
-                    if self.link is link:
-                        self.link = None
-            tries_left -= 1
+        began = self._loop.time()
+        instance = self.instance
+        try:
+            if instance is None:
+                raise NotSentError
+            link = instance.link
+            if link is None or link.closed or link.is_full:
+                link = await instance.connected()
+            # Packed as late as this, so that those who wait hold no copy of what they send.
+            reply = await link.send(adapter.pack(args), decode)
+        except NOT_SERVED as error:
+            if isinstance(error, redis.ResponseError) and refused(error) is None:
+                raise
+            return await self._again(args, repeatable, decode, began, instance, error)
+        if instance.doubted:
+            instance.served()
+        return reply
 
-    async def execute_blocking(self, args: tuple[Any, ...], decode: bool, patience: float) -> Any:
-        """Send a command that may block on the server for ``patience`` seconds; never retried.
-
-        It has a connection to itself, so that nobody waits behind it.
+    async def read(
+        self, args: tuple[Any, ...], keys: Sequence[bytes], decode: bool, reading: Reading
+    ) -> Any:
+        """As `execute`, for a command that only reads ``keys``, from where ``reading`` says.
 
         Raises:
             As `execute`.
         """
+        began = time.monotonic()
+        deadline = began + self.limit
+        error: Exception | None = None
+        for instance in self.readable(reading, keys, began):
+            asked = time.monotonic()
+            if asked > deadline or (instance is self.instance and not reading.draws):
+                break
+            try:
+                reply = await _send(instance, args, decode)
+            except NOT_SERVED as failure:
+                if isinstance(failure, redis.ResponseError) and refused(failure) is None:
+                    raise
+                self.note_failed(instance, failure, asked)
+                error = failure
+                continue
+            now = time.monotonic()
+            instance.window.succeeded(now, now - asked)
+            return reply
+        if reading.only_replicas:
+            self._raise_unread(reading, error)
+        return await self.execute(args, True, decode)
+
+    async def _again(
+        self,
+        args: tuple[Any, ...],
+        repeatable: bool,
+        decode: bool,
+        began: float,
+        instance: Instance | None,
+        error: Exception,
+    ) -> Any:
+        """Go on after a first attempt that failed."""
+        attempts = Attempts(repeatable, self.deadline(began))
+        while True:
+            await self.settle(attempts, instance, error)
+            instance = self.instance
+            try:
+                if instance is None:
+                    raise NotSentError
+                left = attempts.deadline - self._loop.time()
+                reply = await asyncio.wait_for(_send(instance, args, decode), left)
+            except NOT_SERVED as failure:
+                error = failure
+            except asyncio.TimeoutError:  # another one than TimeoutError before Python 3.11
+                error = TimeoutError("no reply in time")
+            else:
+                instance.served()
+                return reply
+            if isinstance(error, redis.ResponseError) and refused(error) is None:
+                raise error
+
+    async def settle(self, attempts: Attempts, instance: Instance | None, error: Exception) -> None:
+        """Return when it is time for the next attempt.
+
+        Raises:
+            ShardUnavailableError: there shall be none.
+        """
+        failure = failure_of(error)
+        if failure is None:
+            self._raise(instance, error)
+        if instance is not None and failure in (Failure.NO_REPLY, Failure.NOT_READY):
+            instance.failed(failure)
+        moved = self.instance is not instance
+        if not moved and failure is not Failure.BROKEN:
+            self._seek(instance, error)
+        if not moved and instance is not None and not instance.breaker.closed:
+            self._raise(instance, error)
+        pause = attempts.pause(failure, self._loop.time(), random.random())
+        if pause is None:
+            self._raise(instance, error)
+        if pause and not moved:
+            await self._wait_for_change(pause)
+
+    async def _wait_for_change(self, seconds: float) -> None:
+        if self._moved is None:
+            self._moved = self._loop.create_future()
+        await asyncio.wait([self._moved], timeout=seconds)
+
+    def _tell_moved(self) -> None:
+        moved, self._moved = self._moved, None
+        if moved is not None:
+            moved.set_result(None)
+
+    def _seek(self, instance: Instance | None, error: Exception) -> None:
+        """Have found out where the master is; a new one arrives by `point_to`."""
+        if self._seeking is None or self._seeking.done():
+            self._seeking = self._loop.create_task(self._find(instance, error))
+            self._seeking.add_done_callback(seen)
+
+    async def _find(self, instance: Instance | None, error: Exception) -> None:
+        former = None if instance is None else instance.address
+        told = adapter.told_master(error)
+        if former is None or told is None or told == former or not await self._is_master(told):
+            await self._look_again(former)
+        elif self.master == former:
+            self._locator.suggest(self.shard, former, told)
+
+    async def _is_master(self, address: Address) -> bool:
+        candidate = self._make(address, "master")
+        try:
+            (await candidate.connect()).retire()
+        except NotSentError:
+            return False
+        finally:
+            candidate.drop()
+        return True
+
+    async def _look_again(self, former: Address | None) -> Address | None:
+        look = self._locator.look_again
+        try:
+            return await self._loop.run_in_executor(None, look, self.shard, former, _FIND_SECONDS)
+        except SentinelUnavailableError:
+            return former  # as before: what the shard itself says counts
+
+    async def execute_blocking(self, args: tuple[Any, ...], decode: bool, patience: float) -> Any:
+        """Send a command that may block on the server for ``patience`` seconds.
+
+        It has a connection to itself, so that nobody waits behind it. It is sent again only if it
+        surely has not run.
+
+        Raises:
+            As `execute`.
+        """
+        attempts = Attempts(False, self.deadline(self._loop.time()))
         payload = adapter.pack(args)
-        link = await self._apart()
-        link.wait_at_most(self._timeout, patience)
+        while True:
+            instance = self.instance
+            try:
+                if instance is None:
+                    raise NotSentError
+                return await self._alone(instance, payload, decode, patience)
+            except NOT_SERVED as error:
+                if isinstance(error, redis.ResponseError) and refused(error) is None:
+                    raise
+                await self.settle(attempts, instance, error)
+
+    async def _alone(
+        self, instance: Instance, payload: bytes, decode: bool, patience: float
+    ) -> Any:
+        link = await instance.apart()
+        link.wait_at_most(self._timeouts.reply, patience)
         try:
             reply = await link.send(payload, decode)
         except redis.ResponseError:
-            self._put_back(link)
+            instance.put_back(link)
             raise
-        except (OSError, redis.InvalidResponse, MemoryError) as error:
-            raise self.unavailable(None, error) from error
         except asyncio.CancelledError:
             link.fail(LinkClosedError("Cancelled"))  # else it would still pop what comes
             raise
-        self._put_back(link)
+        instance.put_back(link)
         return reply
 
-    async def _apart(self) -> Link:
-        while self._idle:
-            link = self._idle.pop()
-            if not link.closed:
-                return link
-        return await self._connect()
+    async def send_part(self, part: Part, payload: bytes) -> list[Any] | ShardUnavailableError:
+        """A pipeline's part in one write; what has not run is sent again.
 
-    def _put_back(self, link: Link) -> None:
-        if not link.closed and link.address == self._master:
-            self._idle.append(link)
-        else:
-            link.retire()
+        Args:
+            payload: the part packed.
 
-    async def send_all(
-        self, payload: bytes, decode: Sequence[bool]
-    ) -> list[Any] | ShardUnavailableError:
-        """Packed commands in one write; their replies, or why the shard gave none."""
-        try:
-            link = self.link
-            if link is None or link.closed or link.is_full:
-                link = await self.connected()
-            return await link.send_all(payload, decode)
-        except ShardUnavailableError as error:
-            return error
-        except (OSError, redis.InvalidResponse, MemoryError) as error:
-            return self.unavailable(None, error)
-
-    async def connected(self) -> Link:
-        """A link that takes commands; all who ask meanwhile share one attempt.
-
-        Raises:
-            ShardUnavailableError: the master cannot be reached.
-            TimeoutError: it reads nothing any more.
+        Returns:
+            The replies, error replies among them, or why the shard gave none.
         """
+        attempts: Attempts | None = None
+        began = self._loop.time()
+        replies: list[Any] = []
+        places: Sequence[int] = range(len(part.commands))
+        decode = part.decode
         while True:
-            link = self.link
-            if link is None or link.closed:
-                if self._connecting is None:
-                    self._connecting = self._loop.create_task(self._connect_shared())
-                    self._connecting.add_done_callback(self._connect_done)
-                link = await asyncio.shield(self._connecting)
-            await link.wait_writable()
-            if not link.closed:
-                return link
-            if isinstance(link.why_closed, TimeoutError):
-                raise link.why_closed
-
-    def _connect_done(self, task: asyncio.Task[Link]) -> None:
-        self._connecting = None
-        if not task.cancelled():
-            task.exception()  # seen, also when all who waited were cancelled
-
-    async def _connect_shared(self) -> Link:
-        self.link = link = await self._connect()
-        return link
-
-    async def _connect(self) -> Link:
-        address = self._master
-        for last_try in (False, False, True):
-            if address is None:
-                address = await self._look_again(self.shard, None)
-            if address is None:
-                raise nobody_knows(self.shard)
+            instance = self.instance
+            outcome = await self._send_all(instance, payload, decode)
+            if isinstance(outcome, list):
+                if attempts is None and not holds_error(outcome):
+                    return outcome  # nearly always
+                replies = replies or outcome
+                for place, reply in zip(places, outcome, strict=True):
+                    replies[place] = reply
+                places = part.undone(replies)
+                if not places:
+                    return replies
+                error = next(r for p in places if isinstance(r := replies[p], Exception))
+            else:
+                error = outcome
+            if attempts is None:
+                attempts = Attempts(part.repeatable, self.deadline(began))
             try:
-                connection = await adapter.connect_async(self._template, address, self._options)
-            except (OSError, *adapter.NOT_CONNECTED) as error:
-                if isinstance(error, redis.AuthenticationError):
-                    raise login_refused(self.shard, address, error) from error
-                found = await self._relocate(address)
-                if last_try or found == address:
-                    raise self.unavailable(address, error) from error
-                address = found
-                continue
-            reader = adapter.make_reader(self._template.connection_kwargs)
-            link = Link(reader, self._timeout, self._loop, address)
-            link.take_over(connection)
-            return link
-        raise AssertionError("unreachable")
+                await self.settle(attempts, instance, error)
+            except ShardUnavailableError as final:
+                return replies or final
+            rest = part.only(places)
+            payload, decode = rest.payload(), rest.decode
 
-    async def _relocate(self, address: Address | None) -> Address | None:
-        """Where the master is by what Sentinel says now; a new one has arrived by `point_to`."""
+    async def _send_all(
+        self, instance: Instance | None, payload: bytes, decode: Sequence[bool]
+    ) -> Outcome:
         try:
-            return await self._look_again(self.shard, address)
-        except SentinelUnavailableError:
-            return address  # as before: what the shard itself says counts
+            if instance is None:
+                raise NotSentError
+            link = instance.link
+            if link is None or link.closed or link.is_full:
+                link = await instance.connected()
+            return await link.send_all(payload, decode)
+        except NOT_SERVED as error:
+            return error
 
-    def unavailable(self, address: Address | None, error: Exception) -> ShardUnavailableError:
-        """The error that tells an app why this shard did not answer."""
-        return not_serving(self.shard, address or self._master, error)
+
+def _nobody(instance: Instance, error: Exception) -> None:
+    """Nobody need know that a replica does not serve."""
+
+
+async def _send(instance: Instance, args: tuple[Any, ...], decode: bool) -> Any:
+    link = await instance.connected()
+    return await link.send(adapter.pack(args), decode)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hiredis
@@ -53,6 +53,7 @@ class Link(asyncio.Protocol):
         timeout: seconds within which a reply has to come, None: for ever.
         loop: the running event loop.
         address: of the instance.
+        ended: called with the link when it is closed.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class Link(asyncio.Protocol):
         timeout: float | None,
         loop: asyncio.AbstractEventLoop,
         address: Address,
+        ended: Callable[[Link], None],
     ) -> None:
         self.address = address
+        self._ended = ended
         self._reader, self._gets = reader, reader.gets
         self._timeout = timeout
         self._loop = loop
@@ -152,6 +155,7 @@ class Link(asyncio.Protocol):
         if self.closed:
             return
         self.closed, self.why_closed = True, error
+        self._ended(self)
         if self._watchdog is not None:
             self._watchdog.cancel()
         if self._transport is not None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import redis
 from redis.asyncio.connection import ConnectionPool as AsyncConnectionPool
 from redis.connection import ConnectionPool
 
+from cachemesh.core.attempts import refused
 from cachemesh.core.errors import (
     LoginRefusedError,
     ShardTimeoutError,
@@ -17,6 +18,7 @@ from cachemesh.core.errors import (
 )
 from cachemesh.core.names import Address
 from cachemesh.transport import adapter
+from cachemesh.transport.notserved import NotSentError
 
 TIMEOUTS = (TimeoutError, asyncio.TimeoutError, redis.TimeoutError)
 """The second is another one before Python 3.11."""
@@ -154,6 +156,16 @@ def nobody_knows(shard: str) -> ShardUnavailableError:
     )
 
 
+def no_replica(shard: str, max_lag: float | None, error: Exception | None) -> ShardUnavailableError:
+    """The error when no replica answers what is to be read from replicas alone."""
+    bound = "" if max_lag is None else f", is at most {max_lag:g} s behind"
+    last = "" if error is None else f"; the last one tried: {error}"
+    return ShardUnavailableError(
+        f"Shard {shard!r}: no replica is up{bound} and has this client's own writes{last}; "
+        "read_from='prefer_replica' would read from the master then"
+    )
+
+
 def login_refused(shard: str, address: Address | None, error: Exception) -> LoginRefusedError:
     """The error when the master takes no commands from who we say we are."""
     return LoginRefusedError(
@@ -178,3 +190,16 @@ def not_serving(shard: str, address: Address | None, error: Exception) -> ShardU
         f"Shard {shard!r} at {address}: {why}; its keys fail until it is back or a replica is "
         f"promoted, see: cachemesh shard show {shard}"
     )
+
+
+def raise_unserved(shard: str, address: Address | None, error: Exception) -> NoReturn:
+    """Raise what the app gets to see of an attempt that failed."""
+    if address is None:
+        raise nobody_knows(shard)
+    cause = error.__cause__ if isinstance(error, NotSentError) else error
+    if isinstance(cause, redis.ResponseError) and refused(cause) is None:
+        raise cause  # of the handshake, such as SELECT of a database that is not there
+    if isinstance(cause, redis.AuthenticationError):
+        raise login_refused(shard, address, cause) from cause
+    reason = cause if isinstance(cause, Exception) else error
+    raise not_serving(shard, address, reason) from reason

@@ -1,130 +1,50 @@
-"""The blocking transport: links to one shard's master, any number of threads.
+"""The blocking transport: the way to one shard, for any number of threads.
 
-    Node (one shard) --- idle links (a stack) ---> Link (a socket and its hiredis reader)
-
-A link is held by one thread for one exchange. Whatever interrupts an exchange closes the link, so
-a reply can never be read by the next command.
+Node (one shard) --- instance of the master --- links
+                 --- pool: redis-py connections, for WATCH and pub/sub
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import random
+import threading
+import time
+from collections.abc import Sequence
 from typing import Any
 
-import hiredis
-import redis
 from redis.connection import ConnectionPool
 
+from cachemesh.core.attempts import RETRY_SECONDS, Attempts, Failure, refused
 from cachemesh.core.errors import (
     SentinelUnavailableError,
-    ShardTimeoutError,
-    ShardUnavailableError,
 )
 from cachemesh.core.names import Address
+from cachemesh.core.reading import Reading
 from cachemesh.transport import adapter
-from cachemesh.transport.adapter import MORE
-from cachemesh.transport.pools import ShardPool, login_refused, nobody_knows, not_serving
+from cachemesh.transport.instance import Instance
+from cachemesh.transport.link import Link
+from cachemesh.transport.locator import Locator
+from cachemesh.transport.notserved import NOT_SERVED, NotSentError, failure_of
+from cachemesh.transport.pools import ShardPool
+from cachemesh.transport.shard import Shard
 
-READ_SIZE = 65_536
-_LAST_CHANCE = 0.05  # seconds, for a reply that had all the time there is already
-_PUSH: type = getattr(hiredis, "PushNotification", type(MORE))  # from hiredis 3.0 on
-
-
-class Link:
-    """One connection. Not for two threads at once."""
-
-    __slots__ = (
-        "_connection",
-        "_reader",
-        "address",
-        "feed",
-        "gets",
-        "has_input",
-        "has_reply",
-        "recv",
-        "send",
-    )
-
-    def __init__(self, connection: Any, address: Address, reader: hiredis.Reader) -> None:
-        sock = adapter.socket_of(connection)
-        self._connection = connection
-        self._reader = reader
-        # The calls of an exchange, looked up once: it is made of little else.
-        self.send, self.recv = sock.sendall, sock.recv
-        self.feed, self.gets = reader.feed, reader.gets
-        # True before or after one: the server has hung up, or sent what nobody asked for.
-        self.has_input, self.has_reply = adapter.input_probe(sock), reader.has_data
-        self.address = address
-
-    def wait_at_most(self, seconds: float | None) -> None:
-        """Bound the waiting for bytes; None or infinity: not at all."""
-        if seconds is not None and math.isinf(seconds):
-            seconds = None
-        adapter.bound_waiting(adapter.socket_of(self._connection), seconds)
-
-    def read(self, decode: bool = True) -> Any:
-        """The next reply; an error reply is returned, not raised.
-
-        Raises:
-            OSError: the connection broke or was closed, or no reply came in time.
-            redis.InvalidResponse: what came is not RESP.
-        """
-        reply = self.gets(decode)
-        while reply is MORE or reply.__class__ is _PUSH:
-            if reply is MORE:
-                data = self.recv(READ_SIZE)
-                if not data:
-                    raise ConnectionResetError("Connection closed by server")
-                self.feed(data)
-            reply = self.gets(decode)
-        return reply
-
-    def read_all(self, decode: Sequence[bool]) -> list[Any]:
-        """As many replies as ``decode`` has items; raises as `read`."""
-        gets, replies = self.gets, []
-        for wanted in decode:
-            reply = gets(wanted)
-            if reply is MORE or reply.__class__ is _PUSH:
-                reply = self.read(wanted)
-            replies.append(reply)
-        return replies
-
-    def close(self) -> None:
-        """Hang up."""
-        self._connection.disconnect()
+_FIND_SECONDS = 1.0  # to ask Sentinel where WATCH and pub/sub go
 
 
-class Node:
-    """The way to one shard: knows how to find its master and keeps connections to it.
+class Node(Shard[Instance]):
+    """The way to one shard: finds its master, and tries again what may be tried again.
 
     Args:
         shard: its name.
         template: connection options.
-        look_again: asks Sentinel anew because the given address did not serve.
+        locator: knows where the master is.
     """
 
-    def __init__(
-        self,
-        shard: str,
-        template: ConnectionPool,
-        look_again: Callable[[str, Address | None], Address | None],
-    ) -> None:
-        self.shard = shard
-        self._template = template
-        self._look_again = look_again
-        self._options: Mapping[str, Any] = {}
-        self._timeout: float | None = None
-        self._idle: deque[Link] = deque()
-        self._generation = 0
-        self._master: Address | None = None
+    def __init__(self, shard: str, template: ConnectionPool, locator: Locator) -> None:
+        super().__init__(shard, template, locator)
         self._pool: ShardPool | None = None
-
-    @property
-    def master(self) -> Address | None:
-        """Where the master is, as far as known."""
-        return self._master
+        self._verifying = threading.Lock()
 
     @property
     def pool(self) -> ShardPool:
@@ -134,272 +54,219 @@ class Node:
         return self._pool
 
     def _where(self, failed: Address | None) -> Address | None:
-        if failed is None and self._master is not None:
-            return self._master
-        return self._look_again(self.shard, None) if failed is None else self._relocate(failed)
+        if failed is None and self.master is not None:
+            return self.master
+        return self._look_again(failed, _FIND_SECONDS)
 
-    def point_to(self, master: Address | None) -> None:
-        """The master is there now; connections to another one are dropped."""
-        if master != self._master:
-            self._master = master
-            self.drop_links()
-
-    def configure(self, options: Mapping[str, Any], timeout: float | None) -> None:
-        """Connection options and seconds to wait for a reply; connections made so far are dropped
-        if these differ."""
-        if (options, timeout) != (self._options, self._timeout):
-            self._options, self._timeout = options, timeout
-            self.drop_links()
-
-    def drop_links(self) -> None:
-        """Close all idle connections and, as they come back, those in use."""
-        self._generation += 1
-        while self._idle:
-            try:
-                self._idle.pop().close()
-            except IndexError:
-                break  # another thread was faster
+    def _set_master(self, master: Address | None, grace: float | None) -> None:
+        super()._set_master(master, grace)
         if self._pool is not None:
             self._pool.disconnect(inuse_connections=False)
 
-    def execute(self, args: tuple[Any, ...], read_only: bool, decode: bool = True) -> Any:
-        """Send one command and return its reply.
+    def _make(self, address: Address, role: str | None) -> Instance:
+        noticed = _nobody if role is None else self._seek
+        return Instance(address, self._template, self.timeouts_for(role), role, noticed)
 
-        A command that surely has not run (no connection, or refused with READONLY) and any read
-        is tried again once Sentinel has been asked anew. A write that may have run is not, nor is
-        a read that got no reply in time, unless the master is another one by then.
+    def execute(self, args: tuple[Any, ...], repeatable: bool, decode: bool = True) -> Any:
+        """Send one command and return its reply, within the time limit for commands.
+
+        A command that surely has not run (there is no connection, or it was refused with READONLY,
+        LOADING or the like) is sent again, to another master as soon as one is known. One that may
+        have run is so only if it is ``repeatable``: it only reads, or the app has said so.
 
         Raises:
-            ShardUnavailableError: the master does not answer; ShardTimeoutError: not in time.
+            ShardUnavailableError: the master does not serve; ShardTimeoutError: not in time.
             redis.ResponseError: the command was answered with an error.
             redis.DataError: an argument Redis has no form for.
         """
         payload = adapter.pack(args)
-        tries_left = 2
-        while True:
-            generation = self._generation
-            link = self._take()
-            try:
-                link.send(payload)
-                data = link.recv(READ_SIZE)
-                if data:
-                    link.feed(data)
-                reply = link.gets(decode)
-                if reply is MORE or reply.__class__ is _PUSH:
-                    reply = link.read(decode)
-            except (OSError, redis.RedisError, MemoryError) as error:
-                link.close()
-                found = self._relocate(link.address) if read_only and tries_left else link.address
-                if found == link.address and (
-                    not read_only or not tries_left or isinstance(error, adapter.NOT_AGAIN)
-                ):
-                    raise self.unavailable(link.address, error) from error
-            except BaseException:
-                link.close()
-                raise
-            else:
-                if not isinstance(reply, Exception):
-                    self._give_back(link, generation)
-                    return reply
-                if not isinstance(reply, redis.ReadOnlyError) or not tries_left:
-                    self._give_back(link, generation)
-                    raise reply
-                link.close()
-                self._relocate(link.address)
-            tries_left -= 1
+        deadline = time.monotonic() + self.limit
+        instance = self.instance
+        try:
+            if instance is None:
+                raise NotSentError
+            reply = instance.ask(payload, decode, deadline)
+        except NOT_SERVED as error:
+            return self.again(payload, repeatable, decode, deadline, instance, error)
+        if isinstance(reply, Exception):
+            if refused(reply) is None:
+                raise reply
+            return self.again(payload, repeatable, decode, deadline, instance, reply)
+        return reply
 
-    def execute_blocking(self, args: tuple[Any, ...], decode: bool, patience: float) -> Any:
-        """Send a command that may block on the server for ``patience`` seconds; never retried.
+    def read(
+        self, args: tuple[Any, ...], keys: Sequence[bytes], decode: bool, reading: Reading
+    ) -> Any:
+        """As `execute`, for a command that only reads ``keys``, from where ``reading`` says.
 
         Raises:
             As `execute`.
         """
         payload = adapter.pack(args)
-        generation = self._generation
-        link = self._take()
-        longest = None if self._timeout is None else self._timeout + patience
+        began = time.monotonic()
+        deadline = began + self.limit
+        error: Exception | None = None
+        for instance in self.readable(reading, keys, began):
+            asked = time.monotonic()
+            if asked > deadline or (instance is self.instance and not reading.draws):
+                break
+            try:
+                reply = instance.ask(payload, decode, deadline)
+                if isinstance(reply, Exception) and refused(reply) is not None:
+                    raise reply
+            except NOT_SERVED as failure:
+                self.note_failed(instance, failure, asked)
+                error = failure
+                continue
+            now = time.monotonic()
+            instance.window.succeeded(now, now - asked)
+            if isinstance(reply, Exception):
+                raise reply
+            return reply
+        if reading.only_replicas:
+            self._raise_unread(reading, error)
+        return self._within(payload, True, decode, deadline)
+
+    def again(
+        self,
+        payload: bytes,
+        repeatable: bool,
+        decode: bool,
+        deadline: float,
+        instance: Instance | None,
+        error: Exception,
+        patience: float = 0.0,
+    ) -> Any:
+        """Go on after a first attempt that failed."""
+        if deadline == math.inf:
+            deadline = time.monotonic() + RETRY_SECONDS
+        attempts = Attempts(repeatable, deadline)
+        while True:
+            self.settle(attempts, instance, error)
+            instance = self.instance
+            try:
+                if instance is None:
+                    raise NotSentError
+                left = deadline - time.monotonic() + patience
+                reply = instance.ask_within(payload, decode, left)
+            except NOT_SERVED as failure:
+                error = failure
+                continue
+            if not isinstance(reply, Exception):
+                return reply
+            if refused(reply) is None:
+                raise reply
+            error = reply
+
+    def settle(self, attempts: Attempts, instance: Instance | None, error: Exception) -> None:
+        """Return when it is time for the next attempt.
+
+        Raises:
+            ShardUnavailableError: there shall be none.
+        """
+        failure = failure_of(error)
+        if failure is None:
+            self._raise(instance, error)
+        if instance is not None and failure in (Failure.NO_REPLY, Failure.NOT_READY):
+            instance.failed(failure)
+        if failure is not Failure.BROKEN:
+            self._seek(instance, error)
+        seen = None if instance is None else instance.address
+        moved = self.instance is not instance
+        if not moved and instance is not None and not instance.breaker.closed:
+            self._raise(instance, error)
+        pause = attempts.pause(failure, time.monotonic(), random.random())
+        if pause is None:
+            self._raise(instance, error)
+        if pause and not moved:
+            self._locator.wait_for_change(self.shard, seen, pause)
+
+    def _seek(self, instance: Instance | None, error: Exception) -> None:
+        """Find out where the master is; a new one arrives by `point_to`."""
+        seen = None if instance is None else instance.address
+        told = adapter.told_master(error)
+        if seen is None or told is None or told == seen:
+            self._look_again(seen)
+        elif self._verifying.acquire(blocking=False):  # one thread is enough
+            try:
+                if self.master != seen:
+                    return
+                if self._is_master(told):
+                    self._locator.suggest(self.shard, seen, told)
+                else:
+                    self._look_again(seen)
+            finally:
+                self._verifying.release()
+
+    def _is_master(self, address: Address) -> bool:
+        candidate = self._make(address, "master")
         try:
-            link.wait_at_most(longest)
-            link.send(payload)
-            reply = link.read(decode)
-            link.wait_at_most(self._timeout)
-        except (OSError, redis.InvalidResponse, MemoryError) as error:
-            link.close()
-            raise self.unavailable(link.address, error) from error
-        except BaseException:
-            link.close()
-            raise
-        self._give_back(link, generation)
+            candidate.close(candidate.connect())
+        except NotSentError:
+            return False
+        finally:
+            candidate.drop()
+        return True
+
+    def _look_again(self, seen: Address | None, seconds: float = 0.0) -> Address | None:
+        try:
+            return self._locator.look_again(self.shard, seen, seconds)
+        except SentinelUnavailableError:
+            return seen  # as before: what the shard itself says counts
+
+    def execute_blocking(self, args: tuple[Any, ...], decode: bool, patience: float) -> Any:
+        """Send a command that may block on the server for ``patience`` seconds.
+
+        It is sent again only if it surely has not run.
+
+        Raises:
+            As `execute`.
+        """
+        deadline = time.monotonic() + self.limit
+        return self._within(adapter.pack(args), False, decode, deadline, patience)
+
+    def _within(
+        self,
+        payload: bytes,
+        repeatable: bool,
+        decode: bool,
+        deadline: float,
+        patience: float = 0.0,
+    ) -> Any:
+        """As `execute`, with another time limit than usual."""
+        instance = self.instance
+        try:
+            if instance is None:
+                raise NotSentError
+            left = deadline + patience - time.monotonic()
+            reply = instance.ask_within(payload, decode, left)
+        except NOT_SERVED as error:
+            return self.again(payload, repeatable, decode, deadline, instance, error, patience)
         if isinstance(reply, Exception):
-            raise reply
+            if refused(reply) is None:
+                raise reply
+            return self.again(payload, repeatable, decode, deadline, instance, reply, patience)
         return reply
 
-    def start(self, payload: bytes) -> tuple[Link, int]:
+    def start(self, payload: bytes) -> tuple[Link, Instance]:
         """First half of an exchange: send packed commands.
 
         The caller goes on with `finish` or closes the link.
 
         Raises:
-            ShardUnavailableError: nobody to send to.
+            NotSentError, OSError: they were not sent.
         """
-        generation = self._generation
-        link = self._take()
+        instance = self.instance
+        if instance is None:
+            raise NotSentError
+        link = instance.take()
         try:
             link.send(payload)
-        except OSError as error:
-            link.close()
-            raise self.unavailable(link.address, error) from error
         except BaseException:
-            link.close()
+            instance.close(link)
             raise
-        return link, generation
-
-    def finish(
-        self, link: Link, generation: int, decode: Sequence[bool], late: bool = False
-    ) -> list[Any]:
-        """Second half: as many replies as ``decode`` has items; error replies are returned.
-
-        Args:
-            late: all time there is has passed; only replies that are there already are taken.
-
-        Raises:
-            ShardUnavailableError: the master does not answer; ShardTimeoutError: not in time.
-        """
-        try:
-            if late:
-                link.wait_at_most(_LAST_CHANCE)
-            replies = link.read_all(decode)
-            if late:
-                link.wait_at_most(self._timeout)
-        except (OSError, redis.RedisError, MemoryError) as error:
-            link.close()
-            raise self.unavailable(link.address, error) from error
-        except BaseException:
-            link.close()
-            raise
-        self._give_back(link, generation)
-        return replies
-
-    def _take(self) -> Link:
-        while True:
-            try:
-                link = self._idle.pop()
-            except IndexError:
-                return self._connect()
-            if not link.has_input():
-                return link
-            link.close()
-
-    def _give_back(self, link: Link, generation: int) -> None:
-        if generation == self._generation and not link.has_reply():
-            self._idle.append(link)
-        else:
-            link.close()
-
-    def _connect(self) -> Link:
-        """Connect to the master; ask Sentinel anew if the one we know does not serve."""
-        address = self._master
-        for last_try in (False, False, True):
-            if address is None:
-                address = self._look_again(self.shard, None)
-            if address is None:
-                raise nobody_knows(self.shard)
-            try:
-                connection = adapter.connect(self._template, address, self._options)
-            except adapter.NOT_CONNECTED as error:
-                if isinstance(error, redis.AuthenticationError):
-                    raise login_refused(self.shard, address, error) from error
-                found = self._relocate(address)
-                if last_try or found == address:
-                    raise self.unavailable(address, error) from error
-                address = found
-                continue
-            reader = adapter.make_reader(self._template.connection_kwargs)
-            link = Link(connection, address, reader)
-            link.wait_at_most(self._timeout)
-            return link
-        raise AssertionError("unreachable")
-
-    def _relocate(self, address: Address) -> Address | None:
-        """Where the master is by what Sentinel says now; a new one has arrived by `point_to`."""
-        try:
-            return self._look_again(self.shard, address)
-        except SentinelUnavailableError:
-            return address  # as before: what the shard itself says counts
-
-    def unavailable(self, address: Address | None, error: Exception) -> ShardUnavailableError:
-        """The error that tells an app why this shard did not answer."""
-        return not_serving(self.shard, address or self._master, error)
+        return link, instance
 
 
-Sending = tuple[Node, bytes, Sequence[bool]]
-"""A node, packed commands for it, and for each of their replies whether to decode it."""
-
-
-def exchange(sendings: Iterable[Sending]) -> list[list[Any] | ShardUnavailableError]:
-    """Commands to several shards, all in flight at once: one write and one read per shard.
-
-    Args:
-        sendings: may be made one by one; a shard works on its part while the next is packed.
-
-    Returns:
-        Per sending its replies, error replies among them, or why the shard gave none.
-    """
-    started: list[tuple[Node, Sequence[bool], Link, int] | ShardUnavailableError] = []
-    results: list[list[Any] | ShardUnavailableError] = []
-    late = False
-    try:
-        for node, payload, decode in sendings:
-            try:
-                started.append((node, decode, *node.start(payload)))
-            except ShardUnavailableError as error:
-                started.append(error)
-        for item in started:
-            if isinstance(item, ShardUnavailableError):
-                results.append(item)
-                continue
-            node, decode, link, generation = item
-            try:
-                results.append(node.finish(link, generation, decode, late))
-            except ShardUnavailableError as error:
-                late = late or isinstance(error, ShardTimeoutError)  # so have the others been
-                results.append(error)
-    finally:
-        for item in started[len(results) :]:  # interrupted half-way
-            if not isinstance(item, ShardUnavailableError):
-                item[2].close()
-    return results
-
-
-def gather(
-    requests: Sequence[tuple[Node, tuple[Any, ...]]],
-    read_only: bool,
-    decode: bool = True,
-    keep_errors: bool = False,
-) -> list[Any]:
-    """One command to each of several shards, all in flight at once; replies in order.
-
-    A part that failed without having run is tried again on its own, as in `Node.execute`.
-
-    Args:
-        keep_errors: error replies, and shards that gave none, stand in the list as exceptions.
-
-    Raises:
-        The first failure, in order of ``requests``, after all replies have been taken in.
-    """
-    packed = ((node, adapter.pack(args), (decode,)) for node, args in requests)
-    # What writes is packed whole before any of it is sent: an argument may prove bad.
-    results = exchange(packed if read_only else list(packed))
-    replies = []
-    for (node, args), result in zip(requests, results, strict=True):
-        reply = result if isinstance(result, ShardUnavailableError) else result[0]
-        if isinstance(reply, redis.ReadOnlyError) or (
-            read_only
-            and isinstance(reply, ShardUnavailableError)
-            and not isinstance(reply, ShardTimeoutError)
-        ):
-            reply = node.execute(args, read_only, decode)
-        elif isinstance(reply, Exception) and not keep_errors:
-            raise reply
-        replies.append(reply)
-    return replies
+def _nobody(instance: Instance, error: Exception) -> None:
+    """Nobody need know that a replica does not serve."""

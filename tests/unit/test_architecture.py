@@ -29,7 +29,7 @@ class Rule:
 
 
 CLIENT = ("cachemesh.core", "cachemesh.discovery", "cachemesh.transport")
-SHARED = ("cachemesh.base", "cachemesh.pipelining")  # of both clients
+SHARED = ("cachemesh.base", "cachemesh.view", "cachemesh.pipelining")  # of both clients
 SYNC = ("cachemesh.client", "cachemesh.pipeline", "cachemesh.pubsub")
 RULES = (
     Rule("cachemesh.core", (), ("redis",)),

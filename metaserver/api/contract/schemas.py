@@ -6,11 +6,12 @@ Request bodies are validated against those named `...Request`. A `pattern` comes
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from cachemesh.core.names import NAME_PATTERN
 from cachemesh.core.placement import MAX_WEIGHT, Placement
-from cachemesh.core.settings import SETTINGS
+from cachemesh.core.settings import SETTINGS, Setting
 
 Schema = dict[str, Any]
 
@@ -67,23 +68,25 @@ NAME = text(NAME_IN_WORDS, pattern=NAME_PATTERN)
 ADDRESS = text("host:port, or [ipv6]:port", minLength=3, maxLength=300)
 WEIGHT = number("share of the slots", minimum=1, maximum=MAX_WEIGHT, default=1)
 LABEL = text("what the strategy hashes in place of the name", minLength=1, maxLength=79)
+
+
+def _setting(setting: Setting) -> Schema:
+    default = "none" if setting.default is None else json.dumps(setting.default)
+    doc = f"{setting.doc}; null is the default, {default}"
+    if isinstance(setting.default, bool):
+        return nullable(flag(doc))
+    if setting.words:
+        return nullable(text(doc, enum=list(setting.words)))
+    return nullable(number(doc, "number", minimum=setting.minimum, maximum=setting.maximum))
+
+
 VERSION = number("the change is refused unless the pool is at this version", minimum=1)
 DRY_RUN = flag("say what would happen, and change nothing")
 ALLOW_NONEMPTY = flag("take an instance that holds keys already")
 TIME = text("RFC 3339 in UTC", format="date-time")
 COUNT = number("how many", minimum=0)
 RATIO = number("0 to 1", "number", minimum=0, maximum=1)
-SETTING_VALUES = {
-    setting.name: nullable(
-        number(
-            f"{setting.doc}; null is the default, {setting.default:g}",
-            "number",
-            minimum=setting.minimum,
-            maximum=setting.maximum,
-        )
-    )
-    for setting in SETTINGS.values()
-}
+SETTING_VALUES = {setting.name: _setting(setting) for setting in SETTINGS.values()}
 
 _REQUESTS: dict[str, Schema] = {
     "NewPoolRequest": request(

@@ -1,0 +1,85 @@
+"""How a client behaves where that is a matter of taste: what it retries, raises and reads from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cachemesh.core.attempts import Timeouts
+from cachemesh.core.errors import ConfigurationError
+from cachemesh.core.reading import Reading
+from cachemesh.core.settings import SETTINGS
+
+OPTIONS = frozenset(SETTINGS) - {"poll_interval"}
+"""Settings of a pool that a client can have of its own."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a client goes by.
+
+    Attributes:
+        timeouts: how long it waits.
+        reading: where it reads from.
+        retry_writes: a write that may have run is sent again.
+        misses: a shard that does not serve is a miss for reads, and writes to it are dropped.
+    """
+
+    timeouts: Timeouts
+    reading: Reading
+    retry_writes: bool
+    misses: bool
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], settings: Mapping[str, Any]) -> Policy:
+        """From a client's own options and, for the rest, the pool's settings.
+
+        Args:
+            options: those of `OPTIONS`, and redis-py's ``socket_timeout`` (seconds, None for ever)
+                and ``socket_connect_timeout``.
+        """
+        defaults = {name: setting.default for name, setting in SETTINGS.items()}
+        known: dict[str, Any] = {**defaults, **settings}
+        for ours, theirs in _REDIS_PY.items():
+            if theirs in options:
+                known[ours] = options[theirs]
+        known.update({name: options[name] for name in OPTIONS & options.keys()})
+        return cls(
+            Timeouts(known["command_timeout"], known["connect_timeout"]),
+            Reading(known["read_from"], known["max_lag"]),
+            known["retry_writes"],
+            known["on_error"] == "miss",
+        )
+
+
+_REDIS_PY = {"command_timeout": "socket_timeout", "connect_timeout": "socket_connect_timeout"}
+
+
+def check_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a client with their types and bounds checked; text, as from a URL, is converted.
+
+    Args:
+        options: some of `OPTIONS`.
+
+    Raises:
+        ConfigurationError: names the option and what it takes.
+    """
+    checked = {}
+    for name, value in options.items():
+        setting = SETTINGS[name]
+        if isinstance(value, str) and not setting.words:
+            value = _parsed(value)
+        if not (setting.allows(value) or (name == "max_lag" and value is None)):
+            raise ConfigurationError(f"Option {name} takes {setting.takes}")
+        checked[name] = value
+    return checked
+
+
+def _parsed(text: str) -> object:
+    if text.lower() in ("true", "yes", "1", "false", "no", "0") and not text.isdigit():
+        return text.lower() in ("true", "yes")
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,168 @@
+"""Commands to several shards at once, over the blocking transport."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import redis
+
+from cachemesh.core.attempts import Attempts, refused
+from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.transport import adapter
+from cachemesh.transport.instance import Instance
+from cachemesh.transport.link import Link
+from cachemesh.transport.notserved import NOT_SERVED, NotSentError
+from cachemesh.transport.part import Outcome, Part, holds_error
+from cachemesh.transport.sync import Node
+
+_ON_TIME = 0.9  # of the time limit: as much left, and the socket's own limit will do
+_LAST_CHANCE = 0.05  # seconds, for a reply that had all the time there is already
+
+
+Sending = tuple[Node, bytes, Sequence[bool]]
+"""A node, packed commands for it, and for each of their replies whether to decode it."""
+
+
+def exchange(sendings: Iterable[Sending]) -> list[tuple[Instance | None, Outcome]]:
+    """Commands to several shards, all in flight at once: one write and one read per shard.
+
+    All together take no longer than one command may.
+
+    Args:
+        sendings: may be made one by one; a shard works on its part while the next is packed.
+
+    Returns:
+        Per sending the instance it was sent to, and what came of it.
+    """
+    started: list[tuple[Node, Instance | None, Link | Exception, Sequence[bool]]] = []
+    done: list[tuple[Instance | None, Outcome]] = []
+    began = time.monotonic()
+    try:
+        for node, payload, decode in sendings:
+            try:
+                link, instance = node.start(payload)
+                started.append((node, instance, link, decode))
+            except NOT_SERVED as error:
+                started.append((node, node.instance, error, decode))
+        for node, to, sent, decode in started:
+            if to is None or isinstance(sent, Exception):
+                done.append((to, sent if isinstance(sent, Exception) else NotSentError()))
+            else:
+                done.append((to, _finish(node, to, sent, decode, began)))
+    finally:
+        for _, to, sent, _ in started[len(done) :]:  # interrupted half-way
+            if isinstance(sent, Link) and to is not None:
+                to.close(sent)
+    return done
+
+
+def _finish(
+    node: Node, instance: Instance, link: Link, decode: Sequence[bool], began: float
+) -> Outcome:
+    """Second half of an exchange."""
+    limit = node.limit
+    left = began + limit - time.monotonic()
+    late = left < limit * _ON_TIME
+    try:
+        if late:
+            link.wait_at_most(max(left, _LAST_CHANCE))
+        replies = link.read_all(decode, began + limit + _LAST_CHANCE)
+        if late:
+            link.wait_at_most(instance.timeouts.reply)
+    except NOT_SERVED as error:
+        instance.close(link)
+        return error
+    except BaseException:
+        instance.close(link)
+        raise
+    instance.give_back(link)
+    return replies
+
+
+def gather(
+    requests: Sequence[tuple[Node, tuple[Any, ...]]],
+    repeatable: bool,
+    decode: bool = True,
+    keep_errors: bool = False,
+) -> list[Any]:
+    """One command to each of several shards, all in flight at once; replies in order.
+
+    A part that failed is tried again on its own, as in `Node.execute`.
+
+    Args:
+        repeatable: as of `Node.execute`.
+        keep_errors: error replies, and shards that gave none, stand in the list as exceptions.
+
+    Raises:
+        The first failure, in order of ``requests``, after all replies have been taken in.
+    """
+    deadline = time.monotonic() + max(node.limit for node, _ in requests)
+    packed = ((node, adapter.pack(args), (decode,)) for node, args in requests)
+    # What writes is packed whole before any of it is sent: an argument may prove bad.
+    outcomes = exchange(packed if repeatable else list(packed))
+    replies = []
+    for (node, args), (instance, outcome) in zip(requests, outcomes, strict=True):
+        reply = outcome[0] if isinstance(outcome, list) else outcome
+        if isinstance(reply, Exception):
+            if not isinstance(outcome, list) or refused(reply) is not None:
+                reply = _second_try(node, args, repeatable, decode, deadline, instance, reply)
+            if isinstance(reply, Exception) and not keep_errors:
+                raise reply
+        replies.append(reply)
+    return replies
+
+
+def _second_try(
+    node: Node,
+    args: tuple[Any, ...],
+    repeatable: bool,
+    decode: bool,
+    deadline: float,
+    instance: Instance | None,
+    error: Exception,
+) -> Any:
+    """The reply after all, or the error."""
+    try:
+        return node.again(adapter.pack(args), repeatable, decode, deadline, instance, error)
+    except (redis.RedisError, MemoryError) as final:
+        return final
+
+
+def complete(
+    node: Node, part: Part, deadline: float, instance: Instance | None, outcome: Outcome
+) -> list[Any] | ShardUnavailableError:
+    """A pipeline's part, after the first attempt: what has not run is sent again.
+
+    Args:
+        deadline: by `time.monotonic`.
+        instance, outcome: of the first attempt.
+
+    Returns:
+        The replies, error replies among them, or why the shard gave none.
+    """
+    if isinstance(outcome, list) and not holds_error(outcome):
+        return outcome  # nearly always
+    replies: list[Any] = []
+    places: Sequence[int] = range(len(part.commands))
+    attempts = Attempts(part.repeatable, deadline)
+    while True:
+        if isinstance(outcome, list):
+            if not replies:
+                replies = outcome
+            for place, reply in zip(places, outcome, strict=True):
+                replies[place] = reply
+            left = part.undone(replies)
+            if not left:
+                return replies
+            places, error = left, replies[left[0]]
+            error = next(r for r in map(replies.__getitem__, left) if isinstance(r, Exception))
+        else:
+            error = outcome
+        try:
+            node.settle(attempts, instance, error)
+        except ShardUnavailableError as final:
+            return replies or final
+        rest = part.only(places)
+        ((instance, outcome),) = exchange([(node, rest.payload(), rest.decode)])

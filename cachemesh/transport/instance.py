@@ -1,0 +1,223 @@
+"""Blocking connections to one redis-server, and whether it serves.
+
+    Instance --- idle links (a stack) ---> Link
+             --- breaker: open means that commands fail at once, while a thread probes
+
+A link is held by one thread for one exchange. Whatever interrupts an exchange closes the link, so
+a reply can never be read by the next command.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+from redis.connection import ConnectionPool
+
+from cachemesh.core.attempts import Failure, Timeouts
+from cachemesh.core.health import Breaker
+from cachemesh.core.names import Address
+from cachemesh.core.weight import Window
+from cachemesh.transport import adapter
+from cachemesh.transport.adapter import MORE
+from cachemesh.transport.link import PUSH, READ_SIZE, Link
+from cachemesh.transport.notserved import BreakerOpenError, NotSentError
+
+
+@dataclass(eq=False)
+class Instance:
+    """Connections to one redis-server. Threads may share it.
+
+    Args:
+        address: of the server.
+        template: connection options.
+        timeouts: how long to wait.
+        role: what it has to be, or None.
+        noticed: told why a probe found that it does not serve.
+    """
+
+    address: Address
+    template: ConnectionPool
+    timeouts: Timeouts
+    role: str | None
+    noticed: Callable[[Instance, Exception], None]
+    breaker: Breaker = field(default_factory=Breaker)
+    window: Window = field(default_factory=Window)
+
+    def __post_init__(self) -> None:
+        self.idle: deque[Link] = deque()
+        self.dropped = False
+        self.doubted = False
+        self._links: weakref.WeakSet[Link] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._gone = threading.Event()
+
+    def ask(self, payload: bytes, decode: bool, deadline: float) -> Any:
+        """Send one packed command and return its reply; an error reply is returned, not raised.
+
+        Raises:
+            NotSentError: nobody to send to.
+            OSError, redis.RedisError, MemoryError: no reply came.
+        """
+        try:
+            link = self.idle.pop()
+            if link.has_input():
+                link = self._another(link)
+        except IndexError:
+            link = self.connect()
+        try:
+            link.send(payload)
+            data = link.recv(READ_SIZE)
+            if data:
+                link.feed(data)
+            reply = link.gets(decode)
+            if reply is MORE or reply.__class__ is PUSH:
+                reply = link.read(decode, deadline)
+        except BaseException:
+            self.close(link)
+            raise
+        if self.dropped or link.has_reply():
+            self.close(link)
+        else:
+            self.idle.append(link)
+        if self.doubted:
+            self.served()
+        return reply
+
+    def ask_within(self, payload: bytes, decode: bool, seconds: float) -> Any:
+        """As `ask`, when less than the usual time is left, or more."""
+        deadline = time.monotonic() + seconds
+        link = self.take(seconds)
+        try:
+            link.wait_at_most(max(seconds, 0.001))
+            link.send(payload)
+            reply = link.read(decode, deadline)
+            link.wait_at_most(self.timeouts.reply)
+        except BaseException:
+            self.close(link)
+            raise
+        self.give_back(link)
+        self.served()
+        return reply
+
+    def take(self, within: float | None = None) -> Link:
+        """An idle link, or a new one.
+
+        Args:
+            within: seconds to connect.
+
+        Raises:
+            NotSentError: nobody to connect to.
+        """
+        try:
+            link = self.idle.pop()
+        except IndexError:
+            return self.connect(within)
+        return self._another(link, within) if link.has_input() else link
+
+    def _another(self, stale: Link, within: float | None = None) -> Link:
+        self.close(stale)
+        return self.take(within)
+
+    def give_back(self, link: Link) -> None:
+        """After an exchange that is done."""
+        if self.dropped or link.has_reply():
+            self.close(link)
+        else:
+            self.idle.append(link)
+
+    def close(self, link: Link) -> None:
+        """Close a link for good."""
+        self._links.discard(link)
+        link.close()
+
+    def connect(self, within: float | None = None) -> Link:
+        """A new link; raises as `take`. While the breaker is open nobody waits for that."""
+        if self.breaker.state != "closed":
+            raise BreakerOpenError("it did not serve lately, and is probed until it does")
+        try:
+            link = self._connected(within)
+        except adapter.NOT_CONNECTED as error:
+            if not isinstance(error, (redis.AuthenticationError, redis.ReadOnlyError)):
+                self.failed(Failure.NOT_SENT)
+            raise NotSentError(str(error)) from error
+        self.served()
+        return link
+
+    def _connected(self, within: float | None) -> Link:
+        limit = self.timeouts.connecting(within)
+        options = {"socket_timeout": limit, "socket_connect_timeout": limit}
+        connection = adapter.connect(self.template, self.address, options, self.role)
+        reader = adapter.make_reader(self.template.connection_kwargs)
+        link = Link(connection, self.address, reader)
+        link.wait_at_most(self.timeouts.reply)
+        self._links.add(link)
+        return link
+
+    def served(self) -> None:
+        """It does; called where that was in doubt."""
+        if self.doubted:
+            with self._lock:
+                self.breaker.succeeded()
+                self.doubted = False
+
+    def failed(self, failure: Failure) -> None:
+        """It does not; several of these in a row open the breaker."""
+        with self._lock:
+            opened = self.breaker.failed(time.monotonic())
+            self.doubted = True
+        if not opened:
+            return
+        if failure is not Failure.NOT_SENT:
+            self._close_idle()  # each would cost its time again
+        threading.Thread(target=self._probe, name="cachemesh-probe", daemon=True).start()
+
+    def _probe(self) -> None:
+        """Body of a thread: connect until it serves; no app waits for this."""
+        breaker = self.breaker
+        while not self._gone.wait(breaker.pause(random.random())):
+            with self._lock:
+                breaker.probing()
+            try:
+                link = self._connected(None)
+            except (*adapter.NOT_CONNECTED, OSError) as error:
+                with self._lock:
+                    breaker.probe_failed()
+                self.noticed(self, error)
+                continue
+            self.served()
+            self.give_back(link)
+            return
+
+    def drop(self, grace: float | None = None) -> None:
+        """Close idle links now, those in use as they come back.
+
+        Args:
+            grace: seconds after which those still in use are ended under their threads; None
+                leaves them to their time limits.
+        """
+        self.dropped = True
+        self._gone.set()
+        self._close_idle()
+        if grace is not None and self._links:
+            timer = threading.Timer(grace, self._shut)
+            timer.daemon = True
+            timer.start()
+
+    def _close_idle(self) -> None:
+        while self.idle:
+            try:
+                self.close(self.idle.pop())
+            except IndexError:
+                break  # another thread was faster
+
+    def _shut(self) -> None:
+        for link in list(self._links):
+            link.shut()

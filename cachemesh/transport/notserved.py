@@ -1,0 +1,36 @@
+"""How an attempt at an instance fails, before an app hears of it."""
+
+from __future__ import annotations
+
+import redis
+
+from cachemesh.core.attempts import Failure, refused
+
+
+class NotSentError(Exception):
+    """There is no connection, so nothing was sent. The cause is what redis-py raised, if any."""
+
+
+class BreakerOpenError(NotSentError):
+    """The instance did not serve lately; it is being probed."""
+
+
+NOT_SERVED = (NotSentError, OSError, redis.RedisError, MemoryError)
+"""What an attempt raises, besides what interrupts it."""
+
+
+def failure_of(error: Exception) -> Failure | None:
+    """How an attempt failed; None if it is not to be tried again at all."""
+    if isinstance(error, NotSentError):
+        cause = error.__cause__
+        if isinstance(cause, redis.AuthenticationError):
+            return None
+        return Failure.NOT_MASTER if isinstance(cause, redis.ReadOnlyError) else Failure.NOT_SENT
+    if isinstance(error, MemoryError):
+        return None
+    if isinstance(error, (TimeoutError, BlockingIOError, redis.TimeoutError)):
+        return Failure.NO_REPLY
+    failure = refused(error)
+    if failure is None and not isinstance(error, redis.ResponseError):
+        failure = Failure.BROKEN
+    return failure

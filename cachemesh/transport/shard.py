@@ -1,0 +1,169 @@
+"""What the sync and the asyncio `Node` share: which instances a shard has, and which to ask."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
+
+from cachemesh.core.attempts import RETRY_SECONDS, Failure, Timeouts
+from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.health import Breaker, ShardHealth
+from cachemesh.core.lag import NEVER, LagMeter
+from cachemesh.core.names import Address
+from cachemesh.core.reading import Pins, Reading, order
+from cachemesh.core.weight import Window
+from cachemesh.transport.locator import Locator
+from cachemesh.transport.notserved import failure_of
+from cachemesh.transport.pools import no_replica, not_serving, raise_unserved
+
+SWITCH_GRACE = 0.25
+"""Seconds that a former master has for the replies it still owes."""
+
+_PINS = 1024
+
+
+class AnyInstance(Protocol):
+    """Connections to one server."""
+
+    address: Address
+    breaker: Breaker
+    window: Window
+
+    def failed(self, failure: Failure) -> None:
+        """It does not serve."""
+
+    def drop(self, grace: float | None = None) -> None:
+        """Use it no more; see `cachemesh.transport.instance`."""
+
+
+I = TypeVar("I", bound=AnyInstance)  # noqa: E741
+
+
+class Shard(Generic[I]):
+    """The instances of one shard.
+
+    Args:
+        name: of the shard.
+        template: connection options.
+        locator: knows where the master is.
+
+    Attributes:
+        limit: seconds that a command may take with all that belongs to it.
+        instance: the master, None if nobody knows it.
+        replicas: as far as known.
+        lag: up to when they have all writes.
+        misses, dropped: counted as `ShardHealth` tells.
+    """
+
+    def __init__(self, name: str, template: Any, locator: Locator) -> None:
+        self.shard = name
+        self._template = template
+        self._locator = locator
+        self._timeouts = Timeouts(None, None)
+        self._pins: Pins | None = None
+        self.limit = math.inf
+        self.instance: I | None = None
+        self.replicas: tuple[I, ...] = ()
+        self.lag = LagMeter()
+        self.misses = self.dropped = 0
+
+    @property
+    def master(self) -> Address | None:
+        """Where the master is, as far as known."""
+        instance = self.instance
+        return None if instance is None else instance.address
+
+    def configure(self, timeouts: Timeouts) -> None:
+        """How long to wait; connections made so far are dropped if this differs."""
+        if timeouts != self._timeouts:
+            self._timeouts = timeouts
+            self.limit = math.inf if timeouts.reply is None else timeouts.reply
+            self.drop_links()
+
+    def point_to(self, master: Address | None, replicas: Sequence[Address] = ()) -> None:
+        """They are there now; connections to others are ended. From any thread."""
+        self._set_replicas([address for address in replicas if address != master])
+        if master != self.master:
+            self._set_master(master, SWITCH_GRACE)
+            self.lag.follow(master)
+
+    def drop_links(self) -> None:
+        """Close all idle connections and, as they come back, those in use. From any thread."""
+        self._set_master(self.master, None)
+        former, self.replicas = self.replicas, ()
+        self._set_replicas([replica.address for replica in former])
+        for replica in former:
+            replica.drop()
+
+    def _set_master(self, master: Address | None, grace: float | None) -> None:
+        former = self.instance
+        self.instance = None if master is None else self._make(master, "master")
+        if former is not None:
+            former.drop(grace)
+
+    def _set_replicas(self, addresses: Sequence[Address]) -> None:
+        known = {replica.address: replica for replica in self.replicas}
+        if set(addresses) == set(known):
+            return
+        # Any role will do: one that has become a master since has all that it had.
+        self.replicas = tuple(known.pop(a, None) or self._make(a, None) for a in addresses)
+        for former in known.values():
+            former.drop(SWITCH_GRACE)
+
+    def _make(self, address: Address, role: str | None) -> I:
+        raise NotImplementedError
+
+    def deadline(self, began: float) -> float:
+        """Until when a command is tried again that ``began`` then."""
+        return began + (RETRY_SECONDS if self.limit == math.inf else self.limit)
+
+    def wrote(self, keys: Sequence[bytes], now: float) -> None:
+        """This client wrote to these keys; without keys, nobody knows to which."""
+        pins = self._pins
+        if pins is None:
+            pins = self._pins = Pins(_PINS)
+        for key in keys:
+            pins.wrote(key, now)
+        if not keys:
+            pins.wrote_anywhere(now)
+
+    def readable(self, reading: Reading, keys: Sequence[bytes], now: float) -> list[I]:
+        """The instances that may answer a read of these keys, best first."""
+        pins = self._pins
+        written = NEVER if pins is None else max(map(pins.written_at, keys), default=NEVER)
+        chance = random.random()
+        covered = self.lag.covered
+        return order(reading, self.instance, self.replicas, covered, written, now, chance)
+
+    def note_failed(self, instance: I, error: Exception, now: float) -> None:
+        """An instance that was to be read from did not serve."""
+        instance.window.failed(now)
+        failure = failure_of(error)
+        if failure in (Failure.NO_REPLY, Failure.NOT_READY):
+            instance.failed(failure)
+
+    def timeouts_for(self, role: str | None) -> Timeouts:
+        """Of a master all the time there is; of a replica half of it, for another to be asked."""
+        timeouts = self._timeouts
+        if role is not None or timeouts.reply is None:
+            return timeouts
+        return replace(timeouts, reply=timeouts.reply / 2)
+
+    def health(self) -> ShardHealth:
+        """How the shard does, as far as this client has seen."""
+        breaker = "closed" if self.instance is None else self.instance.breaker.state
+        return ShardHealth(self.master, breaker, self.misses, self.dropped)
+
+    def unavailable(self, address: Address | None, error: Exception) -> ShardUnavailableError:
+        """The error that tells an app why this shard did not answer."""
+        return not_serving(self.shard, address or self.master, error)
+
+    def _raise(self, instance: I | None, error: Exception) -> NoReturn:
+        raise_unserved(self.shard, None if instance is None else instance.address, error)
+
+    def _raise_unread(self, reading: Reading, error: Exception | None) -> NoReturn:
+        """Raise when no replica answered a read that is not for the master."""
+        raise no_replica(self.shard, reading.max_lag, error) from error
