@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
+import redis
+
 from cachemesh.core.attempts import Timeouts
 from cachemesh.core.commands import FIRST_KEY, Args
 from cachemesh.core.errors import ConfigurationError, ShardUnavailableError
@@ -17,12 +19,15 @@ from cachemesh.core.health import ShardHealth
 from cachemesh.core.missing import NO_MISS, miss
 from cachemesh.core.names import Address
 from cachemesh.core.policy import Policy
+from cachemesh.core.reading import Reading
 from cachemesh.core.registry import Registry
 from cachemesh.core.routing import Routes
 from cachemesh.core.topology import Topology
 from cachemesh.discovery.shared import Membership
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.pipelining import Part
+from cachemesh.transport.adapter import connect
+from cachemesh.transport.replication import Prober
 from cachemesh.view import view_of
 
 if TYPE_CHECKING:
@@ -58,6 +63,7 @@ MONITOR_REFUSED = (
 )
 ENDS_LINK = frozenset({"CLIENT REPLY", "HELLO", "QUIT", "RESET"})
 """Commands after which a connection speaks in another way, or not at all: none is used again."""
+_NOT_FOR_PROBES = ("redis_connect_func", "retry", "single_connection_client")
 PUSH_HANDLER_REFUSED = (
     "push_handler_func sees the raw pushes of one connection, and a CacheMesh has one for each "
     "shard; give a handler with subscribe(channel=handler) instead"
@@ -88,6 +94,7 @@ class MeshBase(Generic[N]):
         self._masters: Mapping[str, Address] = {}
         self._routes = None
         self._reads_replicas = False
+        self._prober: Prober | None = None
         self._parent = parent
         if parent is None:
             mates = self._mates = {}
@@ -207,15 +214,34 @@ class MeshBase(Generic[N]):
     def _set_policy(self, policy: Policy) -> None:
         self._policy = policy
         if policy.reading.uses_replicas:
-            self._read_replicas()
+            self._read_replicas(policy.reading)
         self._plain = not (self._reads_replicas or policy.retry_writes or policy.misses)
 
-    def _read_replicas(self) -> None:
-        """From now on, remember what was written when, and know the replicas."""
-        if not self._reads_replicas:
-            self._reads_replicas = True
-            self._plain = False
-            self._follower.want_replicas()
+    def _read_replicas(self, reading: Reading) -> None:
+        """From now on know the replicas, how far behind they are, and what was written when."""
+        self._reads_replicas = True
+        self._plain = False
+        self._follower.want_replicas()
+        if self._prober is None:
+            self._prober = Prober(self._shards, self._connector())
+        self._prober.measure_every(reading.probe_interval)
+
+    def _shards(self) -> list[Any]:
+        """The nodes known so far, for measuring."""
+        return list(self._nodes().values())
+
+    def _connector(self) -> Callable[[Address], Any]:
+        """Makes blocking connections to instances of any role; does not hold this client."""
+        options = {n: v for n, v in self._url.options.items() if n not in _NOT_FOR_PROBES}
+        template = redis.Redis(**options).connection_pool
+        limit = self._policy.timeouts.connecting(None)
+        bounds = {"socket_timeout": limit, "socket_connect_timeout": limit}
+        return lambda address: connect(template, address, bounds, None)
+
+    def _stop_measuring(self) -> None:
+        if self._prober is not None:
+            self._prober.stop()
+            self._prober = None
 
     def with_options(self, **options: Any) -> Self:
         """This client with other habits, for some calls: ``mesh.with_options(...).get(key)``.
@@ -285,6 +311,9 @@ class MeshBase(Generic[N]):
         """In the child: connections and threads are the parent's."""
         self._follower.forget()
         self._routes = None
+        if self._prober is not None:
+            self._prober.forget()
+            self._prober = None
 
 
 def _argument_encoder(options: Mapping[str, Any]) -> Callable[[Any], Any] | None:

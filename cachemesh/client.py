@@ -315,6 +315,7 @@ class CacheMesh(MeshBase[Node], redis.Redis):
             self.connection_pool.release(connection)
         if self._parent is None:
             self._follower.close(leave)
+        self._stop_measuring()
         routes, self._routes = self._routes, None
         if routes is not None:
             for node in routes.nodes.values():

@@ -29,9 +29,15 @@ class View:
 
     @property
     def _policy(self) -> Policy:
+        return self.habits()
+
+    def habits(self) -> Policy:
+        """What it goes by: the client's policy of now, with the options of this view."""
         base: Policy = self._root._policy
         if base is not self._base:
             self._made, self._base = _changed(base, self._options), base
+            if self._made.reading.uses_replicas:
+                self._root._read_replicas(self._made.reading)
         return self._made
 
     @property
@@ -75,8 +81,7 @@ def view_of(client: Any, options: Mapping[str, Any]) -> Any:
     view = view_class.__new__(view_class)
     view.__dict__ = client.__dict__
     view._root, view._options, view._base = client, checked, None
-    if view._policy.reading.uses_replicas:
-        client._read_replicas()
+    view.habits()  # which begins to measure replicas before the first read
     return view
 
 

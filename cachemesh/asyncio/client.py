@@ -323,6 +323,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         if self.connection is not None:
             connection, self.connection = self.connection, None
             await self.connection_pool.release(connection)
+        self._stop_measuring()
         if self._parent is None:
             await loop.run_in_executor(None, self._follower.close)
         if self._loop is not loop:

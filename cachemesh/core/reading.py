@@ -16,7 +16,7 @@ from cachemesh.core.weight import Window
 
 READ_FROM = ("master", "replica", "prefer_replica", "weighted")
 
-_SHORTEST, _LONGEST = 0.05, 0.5
+_SHORTEST, _SHORT, _LONGEST = 0.05, 0.1, 0.5
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,12 @@ class Reading:
     @property
     def probe_interval(self) -> float:
         """Seconds between two measurements, so that an idle replica stays within the bound."""
+        longest = (
+            _SHORT if self.only_replicas else _LONGEST
+        )  # there, one's own writes are waited for
         if self.max_lag is None:
-            return _LONGEST
-        return min(max(self.max_lag / 4, _SHORTEST), _LONGEST)
+            return longest
+        return min(max(self.max_lag / 4, _SHORTEST), longest)
 
 
 class Pins:

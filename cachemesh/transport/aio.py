@@ -26,7 +26,7 @@ from cachemesh.transport.locator import Locator
 from cachemesh.transport.notserved import NOT_SERVED, NotSentError, failure_of
 from cachemesh.transport.part import Outcome, Part, holds_error
 from cachemesh.transport.pools import AsyncShardPool
-from cachemesh.transport.shard import Shard
+from cachemesh.transport.shard import WAIT_STEP, Shard
 
 _FIND_SECONDS = 1.0  # to ask Sentinel where the master is
 
@@ -131,25 +131,28 @@ class Node(Shard[Instance]):
         """
         began = time.monotonic()
         deadline = began + self.limit
-        error: Exception | None = None
-        for instance in self.readable(reading, keys, began):
-            asked = time.monotonic()
-            if asked > deadline or (instance is self.instance and not reading.draws):
-                break
-            try:
-                reply = await _send(instance, args, decode)
-            except NOT_SERVED as failure:
-                if isinstance(failure, redis.ResponseError) and refused(failure) is None:
-                    raise
-                self.note_failed(instance, failure, asked)
-                error = failure
-                continue
-            now = time.monotonic()
-            instance.window.succeeded(now, now - asked)
-            return reply
-        if reading.only_replicas:
-            self._raise_unread(reading, error)
-        return await self.execute(args, True, decode)
+        while True:
+            error: Exception | None = None
+            for instance in self.readable(reading, keys, time.monotonic()):
+                asked = time.monotonic()
+                if asked > deadline or (instance is self.instance and not reading.draws):
+                    break
+                try:
+                    reply = await _send(instance, args, decode)
+                except NOT_SERVED as failure:
+                    if isinstance(failure, redis.ResponseError) and refused(failure) is None:
+                        raise
+                    self.note_failed(instance, failure, asked)
+                    error = failure
+                    continue
+                now = time.monotonic()
+                instance.window.succeeded(now, now - asked)
+                return reply
+            if not reading.only_replicas:
+                return await self.execute(args, True, decode)
+            if error is not None or not self.may_come(began, time.monotonic()):
+                self._raise_unread(reading, error)
+            await asyncio.sleep(WAIT_STEP)
 
     async def _again(
         self,

@@ -23,6 +23,9 @@ SWITCH_GRACE = 0.25
 """Seconds that a former master has for the replies it still owes."""
 
 _PINS = 1024
+_FIND_REPLICAS = 1.0  # seconds; they are looked for when the first client wants them
+WAIT_STEP = 0.005
+"""Seconds between looks whether a replica has caught up."""
 
 
 class AnyInstance(Protocol):
@@ -54,7 +57,7 @@ class Shard(Generic[I]):
         limit: seconds that a command may take with all that belongs to it.
         instance: the master, None if nobody knows it.
         replicas: as far as known.
-        lag: up to when they have all writes.
+        meter: up to when they have all writes.
         misses, dropped: counted as `ShardHealth` tells.
     """
 
@@ -67,7 +70,7 @@ class Shard(Generic[I]):
         self.limit = math.inf
         self.instance: I | None = None
         self.replicas: tuple[I, ...] = ()
-        self.lag = LagMeter()
+        self.meter = LagMeter()
         self.misses = self.dropped = 0
 
     @property
@@ -88,7 +91,7 @@ class Shard(Generic[I]):
         self._set_replicas([address for address in replicas if address != master])
         if master != self.master:
             self._set_master(master, SWITCH_GRACE)
-            self.lag.follow(master)
+            self.meter.follow(master)
 
     def drop_links(self) -> None:
         """Close all idle connections and, as they come back, those in use. From any thread."""
@@ -135,8 +138,20 @@ class Shard(Generic[I]):
         pins = self._pins
         written = NEVER if pins is None else max(map(pins.written_at, keys), default=NEVER)
         chance = random.random()
-        covered = self.lag.covered
+        covered = self.meter.covered
         return order(reading, self.instance, self.replicas, covered, written, now, chance)
+
+    def instances(self) -> tuple[I | None, tuple[I, ...]]:
+        """The master, if known, and the replicas."""
+        return self.instance, self.replicas
+
+    def may_come(self, began: float, now: float) -> bool:
+        """Whether a replica may yet answer a read that ``began`` then, though now none will do."""
+        if now - began >= self.limit:
+            return False
+        if not self.replicas:
+            return now - began < _FIND_REPLICAS
+        return any(replica.breaker.closed for replica in self.replicas)
 
     def note_failed(self, instance: I, error: Exception, now: float) -> None:
         """An instance that was to be read from did not serve."""

@@ -27,7 +27,7 @@ from cachemesh.transport.link import Link
 from cachemesh.transport.locator import Locator
 from cachemesh.transport.notserved import NOT_SERVED, NotSentError, failure_of
 from cachemesh.transport.pools import ShardPool
-from cachemesh.transport.shard import Shard
+from cachemesh.transport.shard import WAIT_STEP, Shard
 
 _FIND_SECONDS = 1.0  # to ask Sentinel where WATCH and pub/sub go
 
@@ -105,27 +105,30 @@ class Node(Shard[Instance]):
         payload = adapter.pack(args)
         began = time.monotonic()
         deadline = began + self.limit
-        error: Exception | None = None
-        for instance in self.readable(reading, keys, began):
-            asked = time.monotonic()
-            if asked > deadline or (instance is self.instance and not reading.draws):
-                break
-            try:
-                reply = instance.ask(payload, decode, deadline)
-                if isinstance(reply, Exception) and refused(reply) is not None:
+        while True:
+            error: Exception | None = None
+            for instance in self.readable(reading, keys, time.monotonic()):
+                asked = time.monotonic()
+                if asked > deadline or (instance is self.instance and not reading.draws):
+                    break
+                try:
+                    reply = instance.ask(payload, decode, deadline)
+                    if isinstance(reply, Exception) and refused(reply) is not None:
+                        raise reply
+                except NOT_SERVED as failure:
+                    self.note_failed(instance, failure, asked)
+                    error = failure
+                    continue
+                now = time.monotonic()
+                instance.window.succeeded(now, now - asked)
+                if isinstance(reply, Exception):
                     raise reply
-            except NOT_SERVED as failure:
-                self.note_failed(instance, failure, asked)
-                error = failure
-                continue
-            now = time.monotonic()
-            instance.window.succeeded(now, now - asked)
-            if isinstance(reply, Exception):
-                raise reply
-            return reply
-        if reading.only_replicas:
-            self._raise_unread(reading, error)
-        return self._within(payload, True, decode, deadline)
+                return reply
+            if not reading.only_replicas:
+                return self._within(payload, True, decode, deadline)
+            if error is not None or not self.may_come(began, time.monotonic()):
+                self._raise_unread(reading, error)
+            time.sleep(WAIT_STEP)
 
     def again(
         self,

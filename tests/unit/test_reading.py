@@ -73,8 +73,11 @@ def test_settings_that_are_wrong(read_from: Any, max_lag: Any) -> None:
 
 
 def test_measuring_often_enough() -> None:
-    intervals = [Reading("replica", lag).probe_interval for lag in (None, 60, 1.0, 0.4, 0.001)]
+    lags = (None, 60, 1.0, 0.4, 0.001)
+    intervals = [Reading("prefer_replica", lag).probe_interval for lag in lags]
     assert intervals == [0.5, 0.5, 0.25, 0.1, 0.05]
+    intervals = [Reading("replica", lag).probe_interval for lag in lags]
+    assert intervals == [0.1, 0.1, 0.1, 0.1, 0.05], "own writes are waited for"
 
 
 def test_master_only() -> None:
