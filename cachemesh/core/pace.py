@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SPACING = 0.5
+SPACING = 0.6
 """Seconds from one look-up to the next, for each Sentinel that it took."""
 
 SLOWEST = 2.0
@@ -10,7 +10,7 @@ SLOWEST = 2.0
 
 
 class Pace:
-    """Spaces look-ups: 2 questions a second, fewer while nobody answers. Not for two threads."""
+    """Spaces look-ups: less than 2 questions a second, fewer while nobody answers. Not for two threads."""
 
     def __init__(self) -> None:
         self.ready_at = float("-inf")

@@ -19,7 +19,7 @@ from cachemesh.transport.locator import Locator
 from cachemesh.transport.notserved import failure_of
 from cachemesh.transport.pools import no_replica, not_serving, raise_unserved
 
-SWITCH_GRACE = 0.25
+SWITCH_GRACE = 0.1
 """Seconds that a former master has for the replies it still owes."""
 
 _PINS = 1024
