@@ -26,7 +26,7 @@ from cachemesh.core.topology import Topology
 from cachemesh.discovery.shared import Membership
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.pipelining import Part
-from cachemesh.transport.adapter import connect
+from cachemesh.transport.adapter import connect, speaks_resp3
 from cachemesh.transport.replication import Prober
 from cachemesh.view import view_of
 
@@ -219,8 +219,11 @@ class MeshBase(Generic[N]):
 
     def _read_replicas(self, reading: Reading) -> None:
         """From now on know the replicas, how far behind they are, and what was written when."""
-        self._reads_replicas = True
+        first, self._reads_replicas = not self._reads_replicas, True
         self._plain = False
+        if first:
+            for node in self._nodes().values():
+                node.wrote((), time.monotonic())  # until now nobody kept count of writes
         self._follower.want_replicas()
         if self._prober is None:
             self._prober = Prober(self._shards, self._connector())
@@ -293,7 +296,7 @@ class MeshBase(Generic[N]):
         if not self._policy.misses:
             raise error
         options = self._url.options
-        resp3 = str(options.get("protocol")) == "3"
+        resp3 = speaks_resp3(options.get("protocol"))
         reply = miss(args, resp3, bool(options.get("decode_responses")))
         if reply is NO_MISS:
             raise error

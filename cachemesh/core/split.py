@@ -63,15 +63,20 @@ def only(replies: Sequence[Reply]) -> Reply:
     return replies[0]
 
 
+def all_done(replies: Sequence[Reply]) -> Reply:
+    """The one reply they all give; nil if a part got that, as one that was dropped does."""
+    return None if None in replies else replies[0]
+
+
 SPLIT: dict[str, Shape] = {
     "MGET": Shape(1, None),
-    "MSET": Shape(2, only),
+    "MSET": Shape(2, all_done),
     "DEL": Shape(1, sum),
     "UNLINK": Shape(1, sum),
     "EXISTS": Shape(1, sum),
     "TOUCH": Shape(1, sum),
     "JSON.MGET": Shape(1, None, tail=1),
-    "JSON.MSET": Shape(3, only),
+    "JSON.MSET": Shape(3, all_done),
     "TS.MADD": Shape(3, None),
     "FT.MGET": Shape(1, None, head=1),
 }

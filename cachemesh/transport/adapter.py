@@ -17,7 +17,7 @@ import ssl
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import hiredis
@@ -257,6 +257,14 @@ def _master_of(reply: list[Any]) -> Address | None:
     if not isinstance(host, str) or not host or not isinstance(reply[2], int):
         return None
     return Address(host, reply[2])
+
+
+@lru_cache
+def speaks_resp3(protocol: int | str | None) -> bool:
+    """Whether redis-py's connections speak RESP3 with this ``protocol``; None is its default."""
+    options = {} if protocol is None else {"protocol": protocol}
+    connection: Any = _make(redis.Connection, options)
+    return bool(connection.protocol == 3)
 
 
 def subscription_args(named: Mapping[bytes, Any]) -> tuple[list[Any], dict[str, Any]]:
