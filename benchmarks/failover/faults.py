@@ -12,6 +12,13 @@ def kill_master(site: Site, shard: str) -> None:
     site.stack.process(site.stack.master_of(shard)).kill()
 
 
+def restart_master(site: Site, shard: str) -> None:
+    """SIGKILL and at once a start at the same address: before Sentinel has noticed."""
+    process = site.stack.process(site.stack.master_of(shard))
+    process.kill()
+    process.spawn()
+
+
 def kill_shard(site: Site, shard: str) -> None:
     """SIGKILL for all of its instances, replicas first so that none is promoted."""
     for address in reversed(site.instances(shard)):
@@ -28,11 +35,27 @@ def freeze_master(site: Site, shard: str, seconds: float) -> None:
         process.resume()
 
 
+def freeze_until_replaced(site: Site, shard: str) -> None:
+    """SIGSTOP until Sentinel names another master, then SIGCONT."""
+    before = site.stack.master_of(shard)
+    process = site.stack.process(before)
+    process.pause()
+    try:
+        await_another(site, shard, before)
+    finally:
+        process.resume()
+
+
+def await_another(site: Site, shard: str, before: str) -> None:
+    """Wait until Sentinel names another master than ``before``. Raises AssertionError."""
+    wait_for(lambda: site.stack.master_of(shard) != before, 30.0, f"{before} is still master")
+
+
 def sentinel_failover(site: Site, shard: str) -> None:
     """SENTINEL FAILOVER, as operators do it; returns once Sentinel names the new master."""
     before = site.stack.master_of(shard)
     ask(site.stack.info["sentinels"][0], "SENTINEL", "FAILOVER", shard)
-    wait_for(lambda: site.stack.master_of(shard) != before, 30.0, f"{before} is still master")
+    await_another(site, shard, before)
 
 
 def planned_failover(site: Site, shard: str) -> None:

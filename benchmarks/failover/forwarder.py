@@ -16,7 +16,7 @@ from types import TracebackType
 import hiredis
 import redis
 
-from benchmarks.failover.site import Site, ask, wait_for
+from benchmarks.failover.site import Site, as_map, ask, wait_for
 from cachemesh.core.names import parse_address
 
 _READ = 65_536
@@ -31,21 +31,25 @@ _LOOK_UPS = frozenset(
 class Forwarder:
     """Listens on a free port of the loopback and passes everything on to one server.
 
+    Args:
+        upstream: "host:port" of the server.
+        at: where to listen instead.
+
     Attributes:
         address: "host:port" where it listens.
         deaf: from now on, drop what the server publishes.
-        asked: when a look-up came, monotonic; a pipeline of several is one.
+        asked: look-ups, when they came (monotonic) and what; a pipeline of several is one.
         connected: when a connection came.
     """
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, at: tuple[str, int] = ("127.0.0.1", 0)) -> None:
         self._upstream = parse_address(upstream)
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+        self._listener = socket.create_server(at, backlog=4096)
         self._open: list[socket.socket] = []
         host, port = self._listener.getsockname()
         self.address = f"{host}:{port}"
         self.deaf = False
-        self.asked: list[float] = []
+        self.asked: list[tuple[float, str]] = []
         self.connected: list[float] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -91,7 +95,7 @@ class Forwarder:
                 while command := reader.gets():
                     words.append(b" ".join(command[:2]).decode(errors="replace").upper())
                 if any(word in _LOOK_UPS for word in words):
-                    self.asked.append(time.monotonic())
+                    self.asked.append((time.monotonic(), ", ".join(words)))
                 server.sendall(data)
         with suppress(OSError):
             server.shutdown(socket.SHUT_WR)
@@ -129,11 +133,8 @@ def _peers(sentinel: str, shard: str) -> set[str]:
         found = ask(sentinel, "SENTINEL", "SENTINELS", shard)
     except redis.RedisError:
         return {"nobody"}
-    maps = [
-        entry if isinstance(entry, dict) else dict(zip(entry[::2], entry[1::2], strict=True))
-        for entry in found
-    ]
-    return {f"{entry['ip']}:{entry['port']}" for entry in maps}
+    peers = map(as_map, found)
+    return {f"{peer['ip']}:{peer['port']}" for peer in peers}
 
 
 def busiest_second(times: Sequence[float]) -> int:

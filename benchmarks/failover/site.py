@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +83,22 @@ class Site:
         found = wait_for(lambda: self._settled(shard), seconds, f"{shard} has no settled master")
         return Address(*found)
 
+    def await_streaming(self, shard: str, replicas: int) -> None:
+        """Wait until a write to the master reaches this many replicas. Raises AssertionError.
+
+        After a diskless sync a master streams nothing until the replica's first REPLCONF ACK,
+        which comes once a second; what is written before dies with the master.
+        """
+        client = direct(self.stack.master_of(shard), timeout=15.0)
+        try:
+            client.set("streaming", 1)
+            reached = client.wait(replicas, 10_000)
+            client.delete("streaming")
+        finally:
+            client.close()
+        if reached < replicas:
+            raise AssertionError(f"{shard}: writes reach {reached} of {replicas} replicas")
+
     def _settled(self, shard: str) -> Address | None:
         named = set()
         for address in self.stack.info["sentinels"]:
@@ -106,7 +122,10 @@ def site(shards: int, replicas: int = 2, metaservers: int = 0, **options: Any) -
     with LocalStack(
         shards=shards, replicas=replicas, metaservers=metaservers, dashboard=False, **options
     ) as stack:
-        yield Site.of(stack)
+        found = Site.of(stack)
+        for shard in found.shards:
+            found.await_streaming(shard, replicas)
+        yield found
 
 
 def ask(address: str, *words: object, timeout: float = 1.0) -> Any:
@@ -130,6 +149,13 @@ def direct(address: str, timeout: float = 1.0) -> Any:
         decode_responses=True,
         protocol=2,
     )
+
+
+def as_map(reply: Any) -> dict[str, str]:
+    """What a Sentinel says about one instance, in RESP2 or parsed by redis-py."""
+    if isinstance(reply, Mapping):
+        return {str(name): str(value) for name, value in reply.items()}
+    return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 def wait_for(condition: Callable[[], Any], seconds: float, otherwise: str) -> Any:

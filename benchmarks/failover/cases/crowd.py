@@ -37,10 +37,11 @@ class Crowd(Case):
             finally:
                 ended = load.stop()
             outcome = check(here, load.writers, ended, load.stall)
-        asked = [at for forwarder in forwarders for at in forwarder.asked if began <= at <= ended]
-        most, span = busiest_second(asked), ended - began
+        asked = sorted(ask for forwarder in forwarders for ask in forwarder.asked)
+        asked = [(at - began, what) for at, what in asked if began <= at <= ended]
+        most, span = busiest_second([at for at, _ in asked]), ended - began
         result = of_outcome(
             outcome, f"{most} ({len(asked) / span:.1f} a second over {span:.0f} s)", most <= _MOST
         )
-        result.figures |= {"look_ups": len(asked), "seconds": span, "busiest_second": most}
+        result.figures |= {"look_ups": asked, "seconds": span, "busiest_second": most}
         return result

@@ -1,0 +1,40 @@
+"""Masters that die, stand still, are replaced, or come back too soon."""
+
+from __future__ import annotations
+
+import time
+
+from benchmarks.failover import faults
+from benchmarks.failover.site import Site
+from tests.chaos.storm import storm
+
+
+def test_killed(here: Site) -> None:
+    shard = here.shards[0]
+    before = here.stack.master_of(shard)
+    with storm(here, hit=shard):
+        faults.kill_master(here, shard)
+        faults.await_another(here, shard, before)
+
+
+def test_stopped_and_continued(here: Site) -> None:
+    shard = here.shards[1]
+    with storm(here, hit=shard) as running:
+        faults.freeze_until_replaced(here, shard)
+        running.await_writes()
+        time.sleep(1.0)  # the old master is back, and is not to be written to
+
+
+def test_sentinel_failover(here: Site) -> None:
+    shard = here.shards[2]
+    with storm(here, hit=shard):
+        faults.sentinel_failover(here, shard)
+
+
+def test_restarted_before_anybody_noticed(here: Site) -> None:
+    """It comes back as the master, and empty: its data is gone, and nothing else may be."""
+    shard = here.shards[0]
+    before = here.stack.master_of(shard)
+    with storm(here, hit=shard):
+        faults.restart_master(here, shard)
+        assert str(here.settle(shard)) == before

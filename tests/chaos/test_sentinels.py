@@ -1,0 +1,76 @@
+"""Sentinels that are dead: nobody fails over then, and nobody has to."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import redis
+
+from benchmarks.failover import faults
+from benchmarks.failover.contenders import CONTENDERS
+from benchmarks.failover.contenders.base import Contender
+from benchmarks.failover.site import Site, site
+from tests.chaos.storm import storm
+
+_DEAD_FOR = 2.0
+
+
+def sentinels(here: Site, count: int) -> list[str]:
+    return list(here.stack.info["sentinels"][:count])
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_dead_ones_are_not_noticed(here: Site, count: int) -> None:
+    with storm(here):
+        for address in sentinels(here, count):
+            here.stack.process(address).kill()
+        time.sleep(_DEAD_FOR)
+        for address in sentinels(here, count):
+            here.stack.process(address).restart()
+
+
+def test_a_master_restarts_while_all_are_dead(here: Site) -> None:
+    """Its address is still right, and so is what clients remember."""
+    shard = here.shards[0]
+    with storm(here, hit=shard) as running:
+        for address in sentinels(here, 3):
+            here.stack.process(address).kill()
+        master = next(s["master"] for s in here.stack.info["shards"] if s["name"] == shard)
+        process = here.stack.process(master)
+        process.kill()
+        process.spawn()
+        running.await_writes()
+        for address in sentinels(here, 3):
+            here.stack.process(address).restart()
+
+
+def test_frozen_ones_delay_nobody(here: Site) -> None:
+    """They accept connections and say nothing: each costs its timeout, in the background."""
+    with storm(here):
+        for address in sentinels(here, 2):
+            here.stack.process(address).pause()
+        time.sleep(_DEAD_FOR)
+        for address in sentinels(here, 2):
+            here.stack.process(address).resume()
+
+
+def test_failover_is_found_where_the_first_sentinel_is_frozen() -> None:
+    """Two of three still are a majority."""
+    with site(1, replicas=1) as here:
+        shard = here.shards[0]
+        with storm(here, hit=shard):
+            here.stack.process(sentinels(here, 1)[0]).pause()
+            faults.kill_master(here, shard)
+
+
+def test_a_client_that_starts_while_all_are_dead_says_so() -> None:
+    with site(1, replicas=0) as here:
+        for address in sentinels(here, 3):
+            here.stack.process(address).kill()
+        contender = CONTENDERS["cachemesh"]
+        assert isinstance(contender, Contender)
+        client = contender.connect(here)
+        with pytest.raises(redis.ConnectionError, match="Sentinel"):
+            client.call(here.shards[0], "GET", "x")
+        client.close()

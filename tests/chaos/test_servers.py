@@ -1,0 +1,95 @@
+"""Servers that are alive and difficult: paused, hanging up, asleep, full."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import redis
+
+from benchmarks.failover import faults
+from benchmarks.failover.site import Site, ask, direct
+from cachemesh.local import LocalStack
+from tests.chaos.storm import await_whole, storm
+
+
+def test_client_pause(here: Site) -> None:
+    """Shorter than any timeout: everybody waits, nobody loses anything, nobody gets an error."""
+    shard = here.shards[0]
+    master = here.stack.master_of(shard)
+    with storm(here, hit=shard, lossless=True) as running:
+        for mode in ("WRITE", "ALL"):
+            ask(master, "CLIENT", "PAUSE", 400, mode)
+            time.sleep(0.6)
+    assert not [failure for writer in running.writers for failure in writer.failures]
+
+
+def test_client_kill(here: Site) -> None:
+    """Connections break off in the midst of commands, over and over."""
+    shard = here.shards[0]
+    master = here.stack.master_of(shard)
+    with storm(here, hit=shard, lossless=True):
+        for _ in range(20):
+            ask(master, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            time.sleep(0.05)
+
+
+def test_debug_sleep() -> None:
+    """Asleep for longer than down-after: a failover, and the old master wakes up as one."""
+    with sleeper() as here:
+        shard = here.shards[0]
+        before = here.stack.master_of(shard)
+        with storm(here, hit=shard):
+            with suppress(redis.TimeoutError):
+                ask(before, "DEBUG", "SLEEP", 4, timeout=0.1)
+            faults.await_another(here, shard, before)
+
+
+def test_maxclients(here: Site) -> None:
+    """A master that lets nobody in is an error of its own keys, and over when it lets them in."""
+    shard = here.shards[0]
+    master = here.stack.master_of(shard)
+    with storm(here, hit=shard, lossless=True) as running:
+        operator = direct(master)
+        operator.ping()
+        before = operator.config_get("maxclients")["maxclients"]
+        operator.config_set("maxclients", 1)
+        operator.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        time.sleep(0.7)  # less than down-after: Sentinel cannot get in again either
+        operator.config_set("maxclients", before)
+        operator.close()
+        running.await_writes()
+
+
+def test_a_restart_while_replicas_stand_still(here: Site) -> None:
+    """Nobody can be promoted: the shard is down until its master is back."""
+    shard = here.shards[0]
+    replica = here.stack.info["shards"][0]["replicas"][0]
+    with storm(here, hit=shard):
+        here.stack.process(replica).pause()
+        faults.restart_master(here, shard)
+        time.sleep(0.5)
+        here.stack.process(replica).resume()
+
+
+@contextmanager
+def sleeper() -> Iterator[Site]:
+    """A shard of servers that allow DEBUG, which Redis 7 does not unless configured so."""
+    with LocalStack(shards=1, replicas=0, metaservers=0, dashboard=False) as stack:
+        allowed = "enable-debug-command yes"
+        master = stack.start_redis(None, allowed)
+        host, port = master.address
+        replica = stack.start_redis(None, allowed, f"replicaof {host} {port}")
+        for sentinel in stack.info["sentinels"]:
+            ask(sentinel, "SENTINEL", "MONITOR", "sleepy", host, port, 2)
+            ask(sentinel, "SENTINEL", "SET", "sleepy", "down-after-milliseconds", 1000)
+        addresses = ",".join(stack.info["sentinels"])
+        stack.info["shards"][:] = [
+            {"name": "sleepy", "master": f"{host}:{port}", "replicas": [str(replica.address)]}
+        ]
+        found = Site.of(stack)
+        url = f"cachemesh+sentinel://{addresses}/sleepy"
+        here = Site(stack, url, {}, found.sentinels, ("sleepy",))
+        await_whole(here, "sleepy")
+        yield here
