@@ -138,9 +138,10 @@ class Monitor:
 
     def _observe_and_report(self, pool: str) -> None:
         try:
+            busy = self._failing_over(pool)
             state = self._store.state(pool)
             if state is not None:
-                self._report(state, self._publish(self._look(state)))
+                self._report(state, self._publish(self._look(state)), busy)
         except (CacheMeshError, redis.RedisError) as error:
             log.error("monitor: pool %s: %s", pool, error)
 
@@ -195,21 +196,32 @@ class Monitor:
         self._sentinels.pop(pool, None)
         self._up.pop(pool, None)
 
-    def _report(self, state: PoolState, status: Mapping[str, Any]) -> None:
-        """Record what happened since the last observation, once."""
+    def _failing_over(self, pool: str) -> set[str]:
+        """The shards with a planned failover, which gets an event of its own."""
+        return {each.shard for each in self._store.failovers() if each.pool == pool}
+
+    def _report(self, state: PoolState, status: Mapping[str, Any], busy: set[str]) -> None:
+        """Record what happened since the last observation, once; not of `busy` shards."""
         pool = state.document.pool
+        busy = busy | self._failing_over(pool)
         up = self._up.get(pool) or self._last_reported(pool)
         shards = [shard for shard in status["shards"] if shard["state"] != "draining"]
         for shard in shards:
+            if shard["name"] in busy:
+                continue
             self._report_failover(state, shard)
             self._report_up(pool, shard, up.get(shard["name"], True))
-        self._up[pool] = {shard["name"]: shard["state"] != "down" for shard in shards}
+        self._up[pool] = {
+            name: up.get(name, True) if name in busy else shard["state"] != "down"
+            for shard in shards
+            for name in [shard["name"]]
+        }
 
     def _report_failover(self, state: PoolState, shard: Mapping[str, Any]) -> None:
         pool, name, now = state.document.pool, shard["name"], shard["master"]["address"]
         before = state.masters.get(name)
-        if now is None or now == before:
-            return
+        if now is None or now == before or before != self._store.last_master(pool, name):
+            return  # the last: somebody else has just noted a planned one
         if before is not None:
             self._record_event(
                 NewEvent(

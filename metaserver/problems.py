@@ -22,6 +22,8 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "token-exists": (409, "The token exists already"),
     "version-conflict": (409, "The pool has changed meanwhile"),
     "resize-in-progress": (409, "An earlier resize is not finished"),
+    "failover-in-progress": (409, "The shard is failing over"),
+    "failover-refused": (409, "The shard cannot fail over now; nothing was touched"),
     "last-shard": (409, "A pool keeps at least one shard"),
     "last-admin": (409, "One admin token has to stay"),
     "too-large": (413, "The request is too large"),
@@ -29,6 +31,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "internal-error": (500, "The metaserver failed"),
     "storage-failed": (500, "The store failed; nothing was changed"),
     "sentinel-failed": (502, "The Sentinels did not take the change; it was undone"),
+    "failover-failed": (502, "The failover did not happen"),
     "storage-full": (507, "The store is full; nothing was changed"),
 }
 

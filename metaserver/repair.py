@@ -1,6 +1,7 @@
 """Repair: what Sentinels should monitor and what they do monitor, brought together again.
 
 * An intent that nobody carries on is undone: the Sentinels forget its shard.
+* A failover that nobody carries on is finished or taken back.
 * A Sentinel that forgot a shard, or watches it at an address that is not its master any more, is
   told again. The address is what most of the Sentinels say, or the last known one if all forgot,
   and only if the instance there says itself that it is a master.
@@ -20,6 +21,7 @@ import redis
 
 from cachemesh.core.errors import CacheMeshError
 from metaserver.config import Config
+from metaserver.failover.recovery import Recovery
 from metaserver.leader import process_is_alive
 from metaserver.link import Link
 from metaserver.networks import AllowedNetworks
@@ -39,6 +41,7 @@ class Repair:
         self._store = store
         self._config = config
         self._networks = networks
+        self._recovery = Recovery(store, config, networks)
         self._strays: dict[tuple[str, str, str], int] = {}  # pool, shard, Sentinel -> rounds
 
     def run(self, stop: threading.Event) -> None:
@@ -51,6 +54,7 @@ class Repair:
             stop.wait(self._config.repair_interval)
 
     def _repair_all(self, stop: threading.Event) -> None:
+        self._recovery.run()
         for intent in self._store.intents():
             if stop.is_set():
                 return
@@ -78,7 +82,8 @@ class Repair:
             log.error("repair: shard %s: %s", intent.shard, error)
 
     def _repair_pool(self, state: PoolState) -> None:
-        names = state.document.placement.names
+        busy = {failover.shard for failover in self._store.failovers()}
+        names = [name for name in state.document.placement.names if name not in busy]
         with self._sentinels(state.document.sentinels) as sentinels:
             views = sentinels.views(names)
             if all(view.error is not None for view in views.values()):

@@ -153,6 +153,7 @@ def build(config: Config) -> Runtime:
     leader = Leader(config.db.with_name(f"{config.db.name}.leader"))
     clients = Clients(store, config.lease)
     hub = Hub(store)
+    stopping = threading.Event()
     monitor = Monitor(
         store,
         config,
@@ -164,11 +165,12 @@ def build(config: Config) -> Runtime:
         config=config,
         store=store,
         networks=networks,
-        control=Control(store, config, networks, monitor, hub.nudge),
+        control=Control(store, config, networks, monitor, hub.nudge, stopping=stopping),
         tokens=Tokens(store),
         clients=clients,
         hub=hub,
         monitor=monitor,
         leader=leader,
         counters=Counters(),
+        stopping=stopping,
     )

@@ -163,6 +163,8 @@ class Sweeper:
                     process_identity(),
                 )
             )
+            if intent is None:
+                raise StorageError(f"something else is still being done to {sweep.shard}")
         event = NewEvent(
             "sweep.done",
             pool=sweep.pool,

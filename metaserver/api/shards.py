@@ -8,6 +8,7 @@ from cachemesh.core.placement import Shard
 from metaserver.api.http import Call, json_reply, operation
 from metaserver.problems import shard_not_found
 from metaserver.service import shards
+from metaserver.service.failover import TIMEOUT, Wish, fail_over
 from metaserver.service.shards import NewShard
 
 blueprint = Blueprint("shards", __name__)
@@ -74,3 +75,17 @@ def remove_shard(call: Call) -> Response:
         dry_run=call.query["dry_run"],
     )
     return json_reply(change.to_dict())
+
+
+@operation(blueprint, "failOver")
+def fail_over_shard(call: Call) -> Response:
+    """A replica takes over, and no write is lost."""
+    body = call.body
+    wish = Wish(
+        body.get("to"),
+        body.get("timeout", TIMEOUT),
+        body.get("hurry", False),
+        body.get("dry_run", False),
+    )
+    report = fail_over(call.runtime.control, call.actor, call.pool, call.shard, wish)
+    return json_reply(report.to_dict())

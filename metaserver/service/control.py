@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -38,6 +39,7 @@ class Control:
     monitor: StatusSource
     changed: Callable[[], None]
     owner: str = field(default_factory=process_identity)
+    stopping: threading.Event = field(default_factory=threading.Event)
 
     def sentinels(self, addresses: Sequence[str]) -> Sentinels:
         """The Sentinels at these addresses; to be used in a `with`, which closes them."""
@@ -89,9 +91,29 @@ class Control:
         )
         if stored is None:
             self.state(before.pool, before.version)
+            self.refuse_during_failover(before.pool)
             raise too_slow(before.pool)
         self.note(event, before.version, stored.version)
         return stored
+
+    def refuse_during_failover(self, pool: str, shards: Collection[str] | None = None) -> None:
+        """A shard does not leave while it fails over; None: no shard of the pool may.
+
+        Raises:
+            Problem: failover-in-progress, naming them.
+        """
+        busy = [
+            failover.shard
+            for failover in self.store.failovers()
+            if failover.pool == pool and (shards is None or failover.shard in shards)
+        ]
+        if busy:
+            raise Problem(
+                "failover-in-progress",
+                f"Of pool {pool!r}, {', '.join(busy)} is failing over",
+                "wait until that is over, and try again",
+                shards=busy,
+            )
 
     def note(self, event: NewEvent, before: int, after: int) -> None:
         """Tell whoever waits for a change, and write one line about it."""

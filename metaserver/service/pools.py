@@ -163,6 +163,7 @@ def delete(
         ],
     )
     if intents is None:
+        control.refuse_during_failover(pool)
         raise version_conflict(pool, before.version, control.state(pool).document.version)
     control.note(event, before.version, before.version + 1)
     warnings = registration.unregister(control, intents)

@@ -112,6 +112,7 @@ def remove(
     state = control.state(pool, version)
     plan = plan_remove(state.document, name)
     refuse_during_sweep(plan, state)
+    control.refuse_during_failover(pool, [name])
     masters = _masters(control, state)
     keys = control.key_counts(pool)
     event = _event("shard.remove", actor, plan, name, {"master": masters.get(name)})

@@ -1,7 +1,8 @@
 """What the metaserver remembers, and the promises every store makes.
 
-A store holds pool documents, the intents, sweeps and failovers under way, the last known masters, the audit log and the tokens. One `Store` object is used by one process, from any
-thread or greenlet; several processes may each open a store on the same data.
+A store holds pool documents, the intents, sweeps and failovers under way, the last known masters,
+the audit log and the tokens. One `Store` object is used by one process, from any thread or
+greenlet; several processes may each open a store on the same data.
 
 Promises for every method:
 

@@ -115,6 +115,15 @@ OPERATIONS: tuple[Operation, ...] = (
         },
     ),
     Operation(
+        "failOver",
+        "admin",
+        "POST",
+        f"{_SHARD}/failover",
+        "Have a replica take over from the master, without losing a write",
+        "Failover",
+        "FailoverRequest",
+    ),
+    Operation(
         "listEvents",
         "read",
         "GET",

@@ -135,6 +135,14 @@ _REQUESTS: dict[str, Schema] = {
         dry_run=DRY_RUN,
     ),
     "WeightRequest": request(("weight",), weight=WEIGHT, version=VERSION, dry_run=DRY_RUN),
+    "FailoverRequest": request(
+        to=text("the replica to promote, host:port", minLength=3, maxLength=300),
+        timeout=number(
+            "seconds after which nothing more is begun", "number", minimum=1, maximum=60, default=25
+        ),
+        hurry=flag("do not wait for the moment at which Sentinel notices the promotion soonest"),
+        dry_run=DRY_RUN,
+    ),
     "WatchRequest": request(
         ("client", "version"),
         client=text("any name that tells the client from others", minLength=1, maxLength=200),
@@ -184,6 +192,19 @@ _POOL: dict[str, Schema] = {
         destroys=array(text("what is lost")),
         warnings=array(text("what to look at")),
         document=nullable(ref("Document")),
+    ),
+    "Failover": reply(
+        dry_run={"type": "boolean"},
+        pool=NAME,
+        shard=NAME,
+        summary=text("the failover in one line"),
+        master_before=ADDRESS,
+        master_after=ADDRESS,
+        lag_bytes={"type": ["integer", "null"], "description": "of the new master, before"},
+        candidates=array(reply(address=ADDRESS, lag_bytes=COUNT)),
+        steps=array(text("what was done, or would be")),
+        warnings=array(text("what to look at")),
+        timings={"type": ["object", "null"], "description": "in ms, null for a dry run"},
     ),
     "Status": reply(
         pool=NAME,

@@ -1,0 +1,69 @@
+"""What a planned failover sets for its time, kept in the store until all is put back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import redis
+
+from metaserver.failover.instance import FENCE, PRIORITY
+from metaserver.failover.side import Side
+from metaserver.link import reason_of
+
+
+@dataclass(frozen=True)
+class Notes:
+    """The values from before, and who takes part.
+
+    Attributes:
+        replicas: those that Sentinel can choose from.
+        leader: the Sentinel that is told to fail over; "" as long as there is none.
+        timeout: its failover-timeout (ms).
+        fence: the master's min-replicas-to-write; None if it was not touched.
+        priorities: replica -> its replica-priority, where that is changed.
+    """
+
+    replicas: tuple[str, ...] = ()
+    leader: str = ""
+    timeout: int = 0
+    fence: str | None = None
+    priorities: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON keeps it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, kept: Mapping[str, Any]) -> Notes:
+        """The reverse of `to_dict`; also of {}."""
+        return cls(**{**kept, "replicas": tuple(kept.get("replicas", ()))})
+
+    def replace(self, **changes: Any) -> Notes:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+
+def put_back(side: Side, notes: Notes) -> list[str]:
+    """Undo every setting; what could not be undone, in words."""
+    left = []
+    if notes.leader:
+        try:
+            side.watchers[notes.leader].set_timeout(notes.timeout)
+        except redis.RedisError as error:
+            left.append(
+                f"Sentinel {notes.leader}: failover-timeout is to be {notes.timeout} again: "
+                f"{reason_of(error)}"
+            )
+    values = {side.master: (FENCE, notes.fence)} if notes.fence is not None else {}
+    values |= {side.replicas[at]: (PRIORITY, old) for at, old in notes.priorities.items()}
+    for instance, (name, value) in values.items():
+        try:
+            if value is not None:
+                instance.set(name, value)
+            # Sentinel has the promoted one write its configuration to its file, as it is then.
+            instance.rewrite()
+        except redis.RedisError as error:
+            left.append(f"{instance.address}: {name} is to be {value} again: {reason_of(error)}")
+    return left

@@ -1,0 +1,114 @@
+"""Settling a failover whose metaserver died, or could not settle it in time."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import redis
+
+from cachemesh.core.errors import CacheMeshError
+from metaserver.config import Config
+from metaserver.failover.handover import Handover, Timings
+from metaserver.failover.notes import Notes, put_back
+from metaserver.failover.settle import Settled, settle
+from metaserver.failover.side import Side
+from metaserver.leader import process_is_alive
+from metaserver.networks import AllowedNetworks
+from metaserver.store import Failover, NewEvent, Store
+
+log = logging.getLogger("metaserver")
+
+_TRIES = 60  # rounds of repair after which what is still missing is given up
+
+
+class Recovery:
+    """Settles the failovers that nobody carries on; `networks` are those of the instances."""
+
+    def __init__(self, store: Store, config: Config, networks: AllowedNetworks) -> None:
+        self._store = store
+        self._config = config
+        self._networks = networks
+        self._tries: dict[int, int] = {}
+
+    def run(self) -> None:
+        """One round.
+
+        Raises:
+            StorageError: the store does not answer.
+        """
+        failovers = self._store.failovers()
+        self._tries = {f.id: self._tries.get(f.id, 0) for f in failovers}
+        for failover in failovers:
+            if not process_is_alive(failover.owner):
+                self._settle(failover)
+
+    def _settle(self, failover: Failover) -> None:
+        self._tries[failover.id] += 1
+        last = self._tries[failover.id] >= _TRIES
+        try:
+            settled = self._settled(failover)
+        except (redis.RedisError, CacheMeshError) as error:
+            log.warning("failover of %s: not settled yet: %s", failover.shard, error)
+            if last:
+                self._end(failover, Settled(failover.master, False, False, [str(error)]))
+            return
+        if last or (settled.watch is None and not settled.left):
+            self._end(failover, settled)
+        else:
+            log.warning("failover of %s: %s", failover.shard, missing(settled))
+
+    def _settled(self, failover: Failover) -> Settled:
+        notes = Notes.from_dict(failover.notes)
+        with Side.of(
+            self._config,
+            self._networks,
+            failover.shard,
+            failover.master,
+            notes.replicas,
+            failover.sentinels,
+        ) as side:
+            if not notes.leader:  # it was still looking for one: nobody's writes waited
+                return Settled(failover.master, False, True, put_back(side, notes))
+            timings = Timings(began=time.monotonic())
+            return settle(Handover(side, notes, fence=0, timings=timings, told=True))
+
+    def _end(self, failover: Failover, settled: Settled) -> None:
+        event = told(failover, settled, "system", "the metaserver that began it broke off")
+        self._store.end_failover(failover.id, event, master=settled.master)
+        log.info("%s: %s", event.action, event.detail)
+
+
+def told(
+    failover: Failover,
+    settled: Settled,
+    actor: str,
+    why: str | None = None,
+    after: dict[str, object] | None = None,
+) -> NewEvent:
+    """The entry in the audit log; `why` is what went wrong, if anything did."""
+    old, new, shard = failover.master, settled.master, failover.shard
+    if settled.promoted:
+        detail = f"{new} is master of {shard} in place of {old}"
+    else:
+        detail = f"{old} stays master of {shard}"
+    parts = [detail, *([why] if why else []), *([missing(settled)] if missing(settled) else [])]
+    return NewEvent(
+        "shard.failover" if settled.promoted else "shard.failover-undone",
+        actor,
+        failover.pool,
+        shard,
+        "; ".join(parts),
+        {"master": old},
+        {"master": new, **(after or {})},
+    )
+
+
+def missing(settled: Settled) -> str:
+    """What is not as it should be, in words; empty if all is."""
+    found = list(settled.left)
+    if settled.watch is not None:
+        found.append(f"Sentinel {settled.watch} does not answer; it has to give the failover up")
+    if not settled.agreed:
+        found.append("the Sentinels do not all say so yet")
+    return "; ".join(found)

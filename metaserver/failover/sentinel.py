@@ -1,0 +1,119 @@
+"""One Sentinel and one shard, as a planned failover needs them.
+
+Which replica Sentinel chooses is not in its commands but in its rule: no replica that is down or
+has priority 0, then the lowest priority, the highest offset, the lowest run id, all as of its last
+INFO (https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/, "Replica selection
+and priority").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from cachemesh.core.names import Address
+from metaserver.link import Link, RedisAuth
+from metaserver.replies import NotRedisError, number, parse_pairs, row_address, text, whole
+
+TIMEOUT = "failover-timeout"  # in ms; Sentinel gives up a promotion that takes longer
+
+INFO_PERIOD = 10.0  # seconds between two INFO of a Sentinel to a replica; 1 s during a failover
+PHASE = (0.68, 0.75)
+"""The age, in seconds, that a Sentinel's last INFO of the replica has when a failover begins well.
+
+The promotion comes 0.13 to 0.25 s later, and the next INFO when the last is over 1 s old. So the
+Sentinel sees the promotion, which it then tells everybody, 0.05 to 0.2 s after it happened.
+"""
+
+_NOT_CHOSEN = frozenset(("s_down", "o_down", "disconnected"))
+
+
+@dataclass(frozen=True)
+class Row:
+    """What SENTINEL REPLICAS says of one replica; `info_age` in seconds."""
+
+    address: str
+    flags: frozenset[str]
+    priority: int
+    offset: int
+    run_id: str
+    info_age: float
+
+    @property
+    def eligible(self) -> bool:
+        """Whether this Sentinel may choose it."""
+        return self.priority > 0 and not self.flags & _NOT_CHOSEN
+
+    @classmethod
+    def of(cls, fields: Mapping[str, str]) -> Row:
+        """From one entry of the reply."""
+        return cls(
+            address=row_address(fields),
+            flags=frozenset(fields.get("flags", "").split(",")),
+            priority=number(fields, "slave-priority", missing=100),
+            offset=number(fields, "slave-repl-offset"),
+            run_id=fields.get("runid", ""),
+            info_age=number(fields, "info-refresh") / 1000,
+        )
+
+
+def first_choice(rows: Iterable[Row]) -> Row | None:
+    """The replica that Sentinel would promote; None if it has none to choose."""
+    eligible = [row for row in rows if row.eligible]
+    return min(
+        eligible, key=lambda row: (row.priority, -row.offset, row.run_id.lower()), default=None
+    )
+
+
+def seconds_to_phase(info_age: float) -> float:
+    """How long until the last INFO is as old as `PHASE` wants it; 0 if it is."""
+    low, high = PHASE
+    return max(0.0, low - info_age) if info_age <= high else INFO_PERIOD + low - info_age
+
+
+class Watcher:
+    """The Sentinel at `address`, asked about `shard`; each method raises `redis.RedisError`."""
+
+    def __init__(self, address: str, shard: str, auth: RedisAuth, timeout: float) -> None:
+        self.address = address
+        self._shard = shard
+        self.link = Link(address, auth, timeout)
+
+    def replicas(self) -> tuple[Row, ...]:
+        """The replicas it knows."""
+        reply = self.link.call("SENTINEL", "REPLICAS", self._shard)
+        if not isinstance(reply, list):
+            raise NotRedisError("what answers is not a Sentinel")
+        return tuple(Row.of(parse_pairs(row)) for row in reply)
+
+    def fields(self) -> dict[str, str]:
+        """What SENTINEL MASTER says: flags, failover-timeout, quorum, ..."""
+        return parse_pairs(self.link.call("SENTINEL", "MASTER", self._shard))
+
+    def in_progress(self) -> bool:
+        """Whether it is at a failover."""
+        return "failover_in_progress" in self.fields().get("flags", "").split(",")
+
+    def master(self) -> str | None:
+        """The master as clients are told; during a failover the promoted one already."""
+        reply = self.link.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._shard)
+        if not isinstance(reply, list) or len(reply) != 2:
+            return None
+        return str(Address(text(reply[0]), whole(reply[1])))
+
+    def fail_over(self) -> None:
+        """Begin a failover, without asking other Sentinels."""
+        self.link.call("SENTINEL", "FAILOVER", self._shard)
+
+    def set_timeout(self, milliseconds: int) -> None:
+        """Set failover-timeout.
+
+        Sentinel compares it at each of its ticks (50 to 100 ms): a promotion that it waits for
+        longer is given up, and once one is seen, so is waiting for the other replicas.
+        """
+        self.link.call("SENTINEL", "SET", self._shard, TIMEOUT, milliseconds)
+
+    def reset(self) -> None:
+        """Make it forget a failover in whatever state, with the replicas and Sentinels it knows;
+        it finds them again within 10 s."""
+        self.link.call("SENTINEL", "RESET", self._shard)
