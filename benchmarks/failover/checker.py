@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.failover.site import Site, direct
 from benchmarks.failover.values import claim_of
-from benchmarks.failover.writer import Writer
+from benchmarks.failover.writer import Acknowledged, Writer
 
 _BATCH = 500
 
@@ -66,15 +66,19 @@ def check(site: Site, writers: Sequence[Writer], ended: float, stall: float) -> 
     for shard in dict.fromkeys(writer.shard for writer in writers):
         mine = [writer for writer in writers if writer.shard == shard]
         outcome.gaps[shard] = longest_gap(mine, ended)
-        master = direct(str(site.settle(shard)), timeout=10.0)
-        try:
-            for writer in mine:
-                _look_up(master, writer, outcome)
-        finally:
-            master.close()
+        look_up(str(site.settle(shard)), mine, outcome)
     for writer in writers:
         _add(writer, outcome)
     return outcome
+
+
+def look_up(address: str, writers: Sequence[Writer], outcome: Outcome) -> list[Acknowledged]:
+    """Count in ``outcome`` what that master has lost and mixed up; the writes that are gone."""
+    master = direct(address, timeout=10.0)
+    try:
+        return [write for writer in writers for write in _look_up(master, writer, outcome)]
+    finally:
+        master.close()
 
 
 def longest_gap(writers: Sequence[Writer], ended: float) -> float:
@@ -85,19 +89,21 @@ def longest_gap(writers: Sequence[Writer], ended: float) -> float:
     return max(later - earlier for earlier, later in pairwise([*times, max(ended, times[-1])]))
 
 
-def _look_up(master: Any, writer: Writer, outcome: Outcome) -> None:
-    sequences = [write.sequence for write in writer.acknowledged]
-    for start in range(0, len(sequences), _BATCH):
-        batch = sequences[start : start + _BATCH]
-        found = master.mget([writer.key(sequence) for sequence in batch])
-        for sequence, value in zip(batch, found, strict=True):
+def _look_up(master: Any, writer: Writer, outcome: Outcome) -> list[Acknowledged]:
+    gone = []
+    for start in range(0, len(writer.acknowledged), _BATCH):
+        batch = writer.acknowledged[start : start + _BATCH]
+        found = master.mget([writer.key(write.sequence) for write in batch])
+        for write, value in zip(batch, found, strict=True):
+            key = writer.key(write.sequence)
             if value is None:
-                outcome.lost += 1
-            elif claim_of(value) != (writer.key(sequence), writer.name, sequence):
+                gone.append(write)
+            elif claim_of(value) != (key, writer.name, write.sequence):
                 outcome.wrong += 1
-                outcome.examples.append(f"{writer.key(sequence)} holds {value!r:.100}")
+                outcome.examples.append(f"{key} holds {value!r:.100}")
     last = master.get(writer.rolling)
-    outcome.lost += writer.last > (claim_of(last).sequence if last else 0)
+    outcome.lost += len(gone) + (writer.last > (claim_of(last).sequence if last else 0))
+    return gone
 
 
 def _add(writer: Writer, outcome: Outcome) -> None:

@@ -1,0 +1,97 @@
+"""A link is taken down between the master with one app and the rest with another app.
+
+Redis can lose here what the cut-off master acknowledges; `min-replicas-to-write` bounds for how
+long. What clients owe: no wrong reply, each side goes on with what it can reach, and the minority
+side finds the new master when the link is back.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.failover.site import as_map, wait_for
+from tests.chaos.app import SHARD
+from tests.chaos.islands import MAJORITY, MINORITY, App, Islands, islands, why_not
+
+_LAG = 2  # min-replicas-max-lag, seconds
+_STOPS_WITHIN = _LAG + 8.0
+_OLD, _NEW = f"{MINORITY}:6379", f"{MAJORITY}:6379"
+
+
+@pytest.mark.timeout(180)
+def test_the_master_and_one_app_are_cut_off(tmp_path: Path) -> None:
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    with islands(tmp_path) as here:
+        url = _start_servers(here)
+        near, far = here.app(MAJORITY, url, "majority"), here.app(MINORITY, url, "minority")
+        wait_for(lambda: _whole(near), 30.0, "the Sentinels do not know each other")
+        here.pull()
+        cut = time.monotonic()
+        wait_for(lambda: _writes(near, cut + 0.5), 30.0, "the majority does not write again")
+        time.sleep(max(0.0, cut + _LAG + 2.0 - time.monotonic()))
+        here.pull(plugged=True)
+        healed = time.monotonic()
+        wait_for(lambda: _replica_of_new(near), 60.0, "the old master is not demoted")
+        wait_for(lambda: _writes(far, time.monotonic() - 0.5), 30.0, "the minority does not return")
+        time.sleep(0.5)
+        for name, app in (("majority", near), ("minority", far)):
+            _judge(name, app.do("stop", master=_NEW), cut, healed)
+
+
+def _start_servers(here: Islands) -> str:
+    rules = ("port 6379", "repl-diskless-sync-delay 0", "repl-timeout 5")
+    bound = (*rules, "min-replicas-to-write 1", f"min-replicas-max-lag {_LAG}")
+    here.redis(MINORITY, "old", *bound)
+    here.redis(MAJORITY, "new", *rules, f"replicaof {MINORITY} 6379")
+    places = {"s1": (MAJORITY, 26379), "s2": (MAJORITY, 26380), "s3": (MINORITY, 26379)}
+    for name, (side, port) in places.items():
+        lines = (
+            f"port {port}",
+            f"sentinel monitor {SHARD} {MINORITY} 6379 2",
+            f"sentinel down-after-milliseconds {SHARD} 1000",
+            f"sentinel failover-timeout {SHARD} 10000",
+        )
+        here.redis(side, name, *lines, sentinel=True)
+    addresses = ",".join(f"{side}:{port}" for side, port in places.values())
+    return f"cachemesh+sentinel://{addresses}/{SHARD}"
+
+
+def _ask(app: App, address: str, *words: object) -> Any:
+    return app.do("ask", address=address, words=words).get("reply")
+
+
+def _whole(app: App) -> bool:
+    for sentinel in (f"{MAJORITY}:26379", f"{MAJORITY}:26380", f"{MINORITY}:26379"):
+        reply = _ask(app, sentinel, "SENTINEL", "MASTER", SHARD)
+        known = as_map(reply) if reply else {}
+        if (known.get("num-other-sentinels"), known.get("num-slaves")) != ("2", "1"):
+            return False
+    return True
+
+
+def _writes(app: App, since: float) -> bool:
+    """Whether all its writers have had writes acknowledged that began after ``since``."""
+    return bool(min(app.do("status")["latest"]) > since)
+
+
+def _replica_of_new(app: App) -> bool:
+    role = _ask(app, _OLD, "ROLE")
+    return bool(role and role[:2] == ["slave", MAJORITY])
+
+
+def _judge(side: str, found: dict[str, Any], cut: float, healed: float) -> None:
+    during = [at - cut for at in found["times"] if cut < at < healed]
+    print(  # noqa: T201  # the figures, for whoever looks
+        f"\n  {side}: {found['acknowledged']:,} acknowledged, {len(found['lost'])} of them lost, "
+        f"errors {found['errors']}; cut off for {healed - cut:.1f} s, "
+        f"acknowledged meanwhile until {max(during, default=0.0):.1f} s"
+    )
+    assert found["wrong"] == 0, found["examples"]
+    outside = [at for at in found["lost"] if not cut - 1.5 < at < cut + _STOPS_WITHIN]
+    assert not outside, "only what was acknowledged around the cut may be lost"
