@@ -22,7 +22,7 @@ from cachemesh.core.policy import Policy
 from cachemesh.core.reading import Reading
 from cachemesh.core.registry import Registry
 from cachemesh.core.routing import Routes
-from cachemesh.core.topology import Topology
+from cachemesh.core.topology import Candidate, Topology
 from cachemesh.discovery.shared import Membership
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.pipelining import Part
@@ -45,6 +45,9 @@ class ShardNode(Protocol):
 
     def point_to(self, master: Address | None, replicas: Sequence[Address]) -> None:
         """They are there now; connections to others are dropped."""
+
+    def expect(self, candidate: Candidate | None) -> None:
+        """Sentinel has selected a replica to be the next master."""
 
     def health(self) -> ShardHealth:
         """How the shard does."""
@@ -197,6 +200,7 @@ class MeshBase(Generic[N]):
                 node = self._make_node(name)
             node.configure(self._policy.timeouts)
             node.point_to(topology.masters.get(name), topology.replicas.get(name, ()))
+            node.expect(topology.candidates.get(name))
             nodes[name] = node
         self._masters = topology.masters
         self._routes = Routes(document.placement, nodes)

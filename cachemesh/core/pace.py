@@ -10,7 +10,7 @@ SLOWEST = 2.0
 
 
 class Pace:
-    """Spaces look-ups: less than 2 questions a second, fewer while nobody answers. Not for two threads."""
+    """Spaces look-ups: not quite 2 a second, fewer while nobody answers. Not for two threads."""
 
     def __init__(self) -> None:
         self.ready_at = float("-inf")

@@ -321,6 +321,15 @@ class Follower:
         self._change(change)
         self._tell_all()
 
+    def _selected(self, shard: str, old: Address, candidate: Address) -> None:
+        def change(topology: Topology) -> Topology:
+            if topology.masters.get(shard) != old:
+                return topology
+            return topology.with_candidate(shard, candidate)
+
+        self._change(change)
+        self._tell_all()
+
     # -- the threads ------------------------------------------------------------------------------
 
     def _watch(self) -> None:
@@ -370,7 +379,8 @@ class Follower:
             sentinels = self._sentinels
             return () if sentinels is None else sentinels.addresses
 
-        Listening(self._options, self._switched, soon).run(addresses, self._stop)
+        listening = Listening(self._options, self._switched, self._selected, soon)
+        listening.run(addresses, self._stop)
 
     def _poll(self) -> None:
         polled_at = time.monotonic()

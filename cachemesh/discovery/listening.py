@@ -1,6 +1,8 @@
-"""Hearing of failovers at once: ``+switch-master`` from all Sentinels of a pool, in one thread.
+"""Hearing of failovers at once, from all Sentinels of a pool, in one thread.
 
-For speed alone: whatever is missed here is found by the poll.
+``+switch-master`` says that a failover is over, ``+selected-slave`` which replica is going to be
+promoted: Sentinel itself learns of the promotion up to a second after it. For speed alone:
+whatever is missed here is found by the poll.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ from cachemesh.discovery.wire import SentinelOptions, Wire
 
 logger = logging.getLogger("cachemesh.discovery")
 
-OnSwitch = Callable[[str, Address, Address], None]
+OnEvent = Callable[[str, Address, Address], None]
+"""Called with a shard's name, its former (or present) master and its new (or next) one."""
+
+_SWITCH, _SELECTED = "+switch-master", "+selected-slave"
 
 _PING_SECONDS = 2.0
 _DEAF_SECONDS = 1.5
@@ -34,6 +39,7 @@ class _Ear:
 
     def __init__(self) -> None:
         self.wire: Wire | None = None
+        self.unconfirmed: list[str] = []
         self.refused = False
         self.heard_before = False
         self.retry_at = float("-inf")
@@ -43,19 +49,25 @@ class _Ear:
 
 
 class Listening:
-    """Subscriptions to ``+switch-master``.
+    """Subscriptions to what Sentinels tell of failovers.
 
     Args:
         options: credentials and timeouts.
-        on_switch: called with a shard's name, its former and its new master.
+        on_switch: called when a failover is over.
+        on_selected: called when a replica has been selected to be promoted.
         on_gap: called when a subscription works again after it was lost: something may be missed.
     """
 
     def __init__(
-        self, options: SentinelOptions, on_switch: OnSwitch, on_gap: Callable[[], None]
+        self,
+        options: SentinelOptions,
+        on_switch: OnEvent,
+        on_selected: OnEvent,
+        on_gap: Callable[[], None],
     ) -> None:
         self._options = options
         self._on_switch = on_switch
+        self._on_selected = on_selected
         self._on_gap = on_gap
         self._ears: dict[Address, _Ear] = {}
         self._refusal_told = False
@@ -105,7 +117,9 @@ class Listening:
     def _connect(self, selector: selectors.BaseSelector, address: Address, ear: _Ear) -> None:
         ear.wire = wire = Wire(address, self._options)
         selector.register(wire, selectors.EVENT_READ, address)
-        wire.tell(("SUBSCRIBE", "+switch-master"))
+        ear.unconfirmed = [_SWITCH, _SELECTED]
+        for channel in ear.unconfirmed:  # one by one, as an ACL may allow only one of them
+            wire.tell(("SUBSCRIBE", channel))
         now = time.monotonic()
         ear.ping_at, ear.deaf_at = now + _PING_SECONDS, now + _DEAF_SECONDS
 
@@ -124,22 +138,26 @@ class Listening:
 
     def _take(self, address: Address, ear: _Ear, message: Any) -> None:
         if isinstance(message, redis.ResponseError):
-            if not str(message).startswith("NOPERM"):
+            if not str(message).startswith("NOPERM") or not ear.unconfirmed:
                 raise message
-            ear.refused = True
-            if not self._refusal_told:
-                logger.info("Sentinel %s refuses SUBSCRIBE, so polling has to do", address)
-            self._refusal_told = True
+            if ear.unconfirmed.pop(0) == _SWITCH:
+                ear.refused = True
+                if not self._refusal_told:
+                    logger.info("Sentinel %s refuses SUBSCRIBE, so polling has to do", address)
+                self._refusal_told = True
         elif not isinstance(message, list) or not message:
             raise redis.InvalidResponse("its answer is not that of a Sentinel")
         elif message[0] == "subscribe":
+            if not ear.unconfirmed or ear.unconfirmed.pop(0) != _SWITCH:
+                return
             ear.retry_pause = _RETRY_FIRST
             if ear.heard_before:
                 self._on_gap()
             ear.heard_before = True
-        elif message[0] == "message":
-            shard, old, new = _switch(message)
-            self._on_switch(shard, old, new)
+        elif message[0] == "message" and message[1] == _SWITCH:
+            self._on_switch(*_switch(message))
+        elif message[0] == "message" and message[1] == _SELECTED:
+            self._on_selected(*_selected(message))
 
     def _lost(
         self, selector: selectors.BaseSelector, address: Address, ear: _Ear, error: Exception
@@ -172,3 +190,15 @@ def _switch(message: list[Any]) -> tuple[str, Address, Address]:
     if len(words) != 5:
         raise redis.InvalidResponse("its message is not that of a Sentinel")
     return words[0], checked_address(*words[1:3]), checked_address(*words[3:5])
+
+
+def _selected(message: list[Any]) -> tuple[str, Address, Address]:
+    """Shard, present master and the replica selected, of a ``+selected-slave`` message.
+
+    Its form, by the same source: ``slave <name> <ip> <port> @ <master-name> <master-ip>
+    <master-port>``. Raises as `_switch`.
+    """
+    words = str(message[-1]).split(" ")
+    if len(words) != 8 or words[4] != "@":
+        raise redis.InvalidResponse("its message is not that of a Sentinel")
+    return words[5], checked_address(*words[6:8]), checked_address(*words[2:4])

@@ -120,16 +120,25 @@ class _Handshake:
                 connection.on_connect()
         else:
             self._custom(connection)
-        if self._role is None:
-            return
-        for question in _ROLE_QUESTIONS:
-            connection.send_command(question, check_health=False)
-            try:
-                with _understood():
-                    _check_role(connection.read_response(), connection)
-            except redis.exceptions.NoPermissionError:
-                continue
-            return
+        if self._role is not None:
+            require_master(connection)
+
+
+def require_master(connection: Any) -> None:
+    """Ask an instance, over a redis-py connection, for its role.
+
+    Raises:
+        NotMasterError: it is no master.
+        redis.ConnectionError, redis.TimeoutError, redis.InvalidResponse: it does not say.
+    """
+    for question in _ROLE_QUESTIONS:
+        connection.send_command(question, check_health=False)
+        try:
+            with _understood():
+                _check_role(connection.read_response(), connection)
+        except redis.exceptions.NoPermissionError:
+            continue
+        return
 
 
 def connect(
@@ -205,16 +214,20 @@ class _AsyncHandshake:
             done = self._custom(connection)
             if inspect.isawaitable(done):
                 await done
-        if self._role is None:
-            return
-        for question in _ROLE_QUESTIONS:
-            await connection.send_command(question, check_health=False)
-            try:
-                with _understood():
-                    _check_role(await connection.read_response(), connection)
-            except redis.exceptions.NoPermissionError:
-                continue
-            return
+        if self._role is not None:
+            await require_master_async(connection)
+
+
+async def require_master_async(connection: Any) -> None:
+    """As `require_master`, for asyncio."""
+    for question in _ROLE_QUESTIONS:
+        await connection.send_command(question, check_health=False)
+        try:
+            with _understood():
+                _check_role(await connection.read_response(), connection)
+        except redis.exceptions.NoPermissionError:
+            continue
+        return
 
 
 @contextmanager

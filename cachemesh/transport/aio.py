@@ -26,7 +26,7 @@ from cachemesh.transport.locator import Locator
 from cachemesh.transport.notserved import NOT_SERVED, NotSentError, failure_of
 from cachemesh.transport.part import Outcome, Part, holds_error
 from cachemesh.transport.pools import AsyncShardPool
-from cachemesh.transport.shard import WAIT_STEP, Shard
+from cachemesh.transport.shard import COURT_SECONDS, COURT_STEP, WAIT_STEP, Shard
 
 _FIND_SECONDS = 1.0  # to ask Sentinel where the master is
 
@@ -52,6 +52,7 @@ class Node(Shard[Instance]):
         self._loop = loop
         self._pool: AsyncShardPool | None = None
         self._seeking: asyncio.Task[None] | None = None
+        self._courting: asyncio.Task[None] | None = None
         self._moved: asyncio.Future[None] | None = None
 
     @property
@@ -83,8 +84,9 @@ class Node(Shard[Instance]):
         for instance in former:
             if instance is not None:
                 await instance.close()
-        if self._seeking is not None:
-            self._seeking.cancel()
+        for task in (self._seeking, self._courting):
+            if task is not None:
+                task.cancel()
         if self._pool is not None:
             await self._pool.disconnect()
 
@@ -238,6 +240,39 @@ class Node(Shard[Instance]):
         finally:
             candidate.drop()
         return True
+
+    def _court(self, former: Address, candidate: Address) -> None:
+        def begin() -> None:
+            self._courting = self._loop.create_task(self._await_promotion(former, candidate))
+            self._courting.add_done_callback(seen)
+
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(begin)
+
+    async def _await_promotion(self, former: Address, candidate: Address) -> None:
+        """Sentinel kills all connections of whom it promotes, this one too."""
+        limit = self._timeouts.connecting(None)
+        options = {"socket_timeout": limit, "socket_connect_timeout": limit}
+        deadline = time.monotonic() + COURT_SECONDS
+        connection: Any = None
+        try:
+            while self.master == former and time.monotonic() < deadline:
+                try:
+                    if connection is None:
+                        connection = await adapter.connect_async(
+                            self._template, candidate, options, None
+                        )
+                    await adapter.require_master_async(connection)
+                except adapter.NotMasterError:
+                    await asyncio.sleep(COURT_STEP)
+                except (redis.RedisError, OSError):
+                    connection = None
+                    await asyncio.sleep(COURT_STEP)
+                else:
+                    self._locator.suggest(self.shard, former, candidate)
+        finally:
+            if connection is not None:
+                await connection.disconnect()
 
     async def _look_again(self, former: Address | None) -> Address | None:
         look = self._locator.look_again

@@ -14,6 +14,7 @@ from cachemesh.core.health import Breaker, ShardHealth
 from cachemesh.core.lag import NEVER, LagMeter
 from cachemesh.core.names import Address
 from cachemesh.core.reading import Pins, Reading, order
+from cachemesh.core.topology import Candidate
 from cachemesh.core.weight import Window
 from cachemesh.transport.locator import Locator
 from cachemesh.transport.notserved import failure_of
@@ -24,6 +25,12 @@ SWITCH_GRACE = 0.1
 
 _PINS = 1024
 _FIND_REPLICAS = 1.0  # seconds; they are looked for when the first client wants them
+COURT_SECONDS = 5.0
+"""How long a replica that was selected is asked whether it is master by now."""
+
+COURT_STEP = 0.03
+"""Seconds between two questions."""
+
 WAIT_STEP = 0.005
 """Seconds between looks whether a replica has caught up."""
 
@@ -67,6 +74,7 @@ class Shard(Generic[I]):
         self._locator = locator
         self._timeouts = Timeouts(None, None)
         self._pins: Pins | None = None
+        self._expected: Candidate | None = None
         self.limit = math.inf
         self.instance: I | None = None
         self.replicas: tuple[I, ...] = ()
@@ -92,6 +100,16 @@ class Shard(Generic[I]):
         if master != self.master:
             self._set_master(master, SWITCH_GRACE)
             self.meter.follow(master)
+
+    def expect(self, candidate: Candidate | None) -> None:
+        """Sentinel has selected a replica to be the next master. From any thread."""
+        if candidate is not None and candidate != self._expected and self.master is not None:
+            self._court(self.master, candidate.address)
+        self._expected = candidate
+
+    def _court(self, former: Address, candidate: Address) -> None:
+        """Ask the candidate for its role until it is master, and go there at once."""
+        raise NotImplementedError
 
     def drop_links(self) -> None:
         """Close all idle connections and, as they come back, those in use. From any thread."""

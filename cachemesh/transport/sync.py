@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import redis
 from redis.connection import ConnectionPool
 
 from cachemesh.core.attempts import RETRY_SECONDS, Attempts, Failure, refused
@@ -27,7 +28,7 @@ from cachemesh.transport.link import Link
 from cachemesh.transport.locator import Locator
 from cachemesh.transport.notserved import NOT_SERVED, NotSentError, failure_of
 from cachemesh.transport.pools import ShardPool
-from cachemesh.transport.shard import WAIT_STEP, Shard
+from cachemesh.transport.shard import COURT_SECONDS, COURT_STEP, WAIT_STEP, Shard
 
 _FIND_SECONDS = 1.0  # to ask Sentinel where WATCH and pub/sub go
 
@@ -210,6 +211,37 @@ class Node(Shard[Instance]):
         finally:
             candidate.drop()
         return True
+
+    def _court(self, former: Address, candidate: Address) -> None:
+        threading.Thread(
+            target=self._await_promotion,
+            args=(former, candidate),
+            name="cachemesh-promotion",
+            daemon=True,
+        ).start()
+
+    def _await_promotion(self, former: Address, candidate: Address) -> None:
+        """Body of a thread. Sentinel kills all connections of whom it promotes, this one too."""
+        limit = self._timeouts.connecting(None)
+        options = {"socket_timeout": limit, "socket_connect_timeout": limit}
+        deadline = time.monotonic() + COURT_SECONDS
+        connection: Any = None
+        while self.master == former and time.monotonic() < deadline:
+            try:
+                if connection is None:
+                    connection = adapter.connect(self._template, candidate, options, None)
+                adapter.require_master(connection)
+            except adapter.NotMasterError:
+                time.sleep(COURT_STEP)
+            except (redis.RedisError, OSError):
+                connection = None
+                time.sleep(COURT_STEP)
+            except ReferenceError:
+                break  # the client is gone
+            else:
+                self._locator.suggest(self.shard, former, candidate)
+        if connection is not None:
+            connection.disconnect()
 
     def _look_again(self, seen: Address | None, seconds: float = 0.0) -> Address | None:
         try:
