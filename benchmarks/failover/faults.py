@@ -25,6 +25,12 @@ def kill_shard(site: Site, shard: str) -> None:
         site.stack.process(address).kill()
 
 
+def freeze_shard(site: Site, shard: str) -> None:
+    """SIGSTOP for all of its instances, replicas first so that none is promoted."""
+    for address in reversed(site.instances(shard)):
+        site.stack.process(address).pause()
+
+
 def freeze_master(site: Site, shard: str, seconds: float) -> None:
     """SIGSTOP, and SIGCONT after ``seconds``; returns then."""
     process = site.stack.process(site.stack.master_of(shard))

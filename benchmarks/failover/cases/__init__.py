@@ -6,7 +6,7 @@ from .acl import LeastRights
 from .base import Case, Manner, Result
 from .counting import Counting
 from .crowd import Crowd
-from .dead import Dead
+from .dead import Dead, Silent
 from .deaf import Deaf
 from .freeze import Freeze
 from .kill import Kill, KillMiss
@@ -22,6 +22,7 @@ CASES: dict[str, Case] = {
         Freeze(),
         Counting(),
         Dead(),
+        Silent(),
         Crowd(),
         Deaf(),
         LeastRights(),

@@ -12,7 +12,7 @@ from benchmarks.failover.cases.base import BLOCKING, Case, Manner, Result
 from benchmarks.failover.contenders import AsyncContender, Contender
 from benchmarks.failover.contenders.base import Client
 from benchmarks.failover.load import APP_ERRORS
-from benchmarks.failover.site import site
+from benchmarks.failover.site import Site, site
 
 _MOST, _NOISE = 0.005, 1.25
 _OPENS_IN = 6.0  # seconds of calls until whatever a client does about it has happened
@@ -34,7 +34,7 @@ class Dead(Case):
             client = contender.connect(here)
             _timed(client, here.shards[0], dead, 0.5)
             before = _timed(client, here.shards[1], alive, 3.0)
-            faults.kill_shard(here, here.shards[0])
+            self._fail(here, here.shards[0])
             _timed(client, here.shards[0], dead, _OPENS_IN)
             failing: list[float] = []
             span = max(5.0, manner.seconds - _OPENS_IN - 3.5)
@@ -46,6 +46,19 @@ class Dead(Case):
             caller.join()
             client.close()
         return _judged(failing, before, meanwhile)
+
+    def _fail(self, here: Site, shard: str) -> None:
+        faults.kill_shard(here, shard)
+
+
+class Silent(Dead):
+    """Its instances take connections and commands, and never answer: no port refuses."""
+
+    name = "silent"
+    what = Dead.what.replace("dead", "silent (SIGSTOP)")
+
+    def _fail(self, here: Site, shard: str) -> None:
+        faults.freeze_shard(here, shard)
 
 
 def _judged(failing: list[float], before: list[float], meanwhile: list[float]) -> Result:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import redis
 from redis.asyncio.sentinel import Sentinel as AsyncioSentinel
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
 from redis.sentinel import Sentinel as BlockingSentinel
 
 from benchmarks.failover.contenders.base import AsyncClient, AsyncContender, Client, Contender
@@ -16,7 +15,8 @@ from cachemesh.core.names import parse_address
 
 Sentinel: Any = BlockingSentinel  # untyped in redis-py
 AsyncSentinel: Any = AsyncioSentinel
-_RETRY_EVERY, _RETRIES = 0.02, 250
+_RETRY_EVERY, _RETRY_FOR = 0.02, 10.0  # seconds
+_DEMOTED = "previous master is now a slave"  # redis-py on READONLY
 
 
 class _Masters:
@@ -33,6 +33,18 @@ class _Masters:
         for master in self.masters.values():
             master.close()
         self.sentinel.close()
+
+
+class _Retrying(_Masters):
+    def call(self, shard: str, *words: str) -> Any:
+        end = time.monotonic() + _RETRY_FOR
+        while True:
+            try:
+                return super().call(shard, *words)
+            except redis.ConnectionError as error:
+                if _DEMOTED not in str(error) or time.monotonic() > end:
+                    raise
+            time.sleep(_RETRY_EVERY)
 
 
 class _Direct:
@@ -78,22 +90,18 @@ class RedisPy(Contender):
 
 
 class RedisPyRetrying(Contender):
-    """The same told to try again when a master turned out to be none.
+    """The same in an app that calls again when the master turned out to be none any more.
 
-    Its Sentinel client turns READONLY into a ConnectionError, so that is what it retries.
+    Its Sentinel client makes a ConnectionError of READONLY. redis-py's own ``retry`` does not help:
+    it goes on with one connection, which asks Sentinel only when the pool hands it out.
     """
 
     name = "redis-py-retrying"
     ours = False
 
     def connect(self, site: Site, **options: Any) -> Client:
-        retry = Retry(
-            ConstantBackoff(_RETRY_EVERY),
-            _RETRIES,
-            supported_errors=(redis.ReadOnlyError, redis.ConnectionError),
-        )
         sentinel = Sentinel(site.sentinel_addresses, **_of_sentinel(options))
-        return _Masters(sentinel, site, {**options, "retry": retry})
+        return _Retrying(sentinel, site, options)
 
 
 class RedisPyDirect(Contender):
