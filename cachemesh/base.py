@@ -316,7 +316,6 @@ class MeshBase(Generic[N]):
 
     def _after_fork(self) -> None:
         """In the child: connections and threads are the parent's."""
-        self._follower.forget()
         self._routes = None
         if self._prober is not None:
             self._prober.forget()

@@ -15,20 +15,20 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol
+from typing import Protocol
 
 import redis
 
 from cachemesh.core.errors import CacheMeshError, SentinelUnavailableError
-from cachemesh.core.holds import SUGGESTED_SECONDS, TOLD_SECONDS, Holds
 from cachemesh.core.names import Address
 from cachemesh.core.pace import Pace
 from cachemesh.core.settings import setting_value
 from cachemesh.core.topology import Topology
+from cachemesh.discovery.current import Current
 from cachemesh.discovery.listening import Listening
 from cachemesh.discovery.sentinel import Found, Sentinels
 from cachemesh.discovery.source import Source
-from cachemesh.discovery.stop import Stop
+from cachemesh.discovery.stop import Bell, Stop
 from cachemesh.discovery.wire import SentinelOptions
 
 logger = logging.getLogger("cachemesh.discovery")
@@ -40,8 +40,12 @@ _NO_FAILURE: tuple[float, Exception | None] = float("-inf"), None
 class Party(Protocol):
     """Whoever is told of changes."""
 
-    def catch_up(self) -> None:
-        """Take in the topology of now. From any thread; does not raise."""
+    def catch_up(self, wait: bool) -> None:
+        """Take in the topology of now. From any thread; does not raise.
+
+        Args:
+            wait: until it is done, also if another thread does it.
+        """
 
 
 class Follower:
@@ -59,11 +63,10 @@ class Follower:
         self._options = sentinel_options
         self._load_lock = threading.Lock()
         self._failed = _NO_FAILURE
-        self._changed = threading.Condition()  # guards all below
+        self._now = Current()
+        self._changed = self._now.changed  # guards all below
         self._parties: dict[int, Callable[[], Party | None]] = {}
         self._ended = False
-        self._topology: Topology | None = None
-        self._holds = Holds()
         self._pace = Pace()
         self._asked: set[tuple[str, Address | None]] = set()
         self._waiting: Counter[tuple[str, Address | None]] = Counter()
@@ -73,11 +76,10 @@ class Follower:
         self._looks = 0
         self._unavailable: SentinelUnavailableError | None = None
         self._stop = Stop()
+        self._bell: Bell | None = None
         self._inbox: SimpleQueue[int | None] = SimpleQueue()
         self._sentinels: Sentinels | None = None
         self._calls_before = 0
-
-    # -- parties ----------------------------------------------------------------------------------
 
     def join(self, key: int, party: Callable[[], Party | None]) -> bool:
         """Have ``party`` told of changes; False if the last one has left already.
@@ -99,9 +101,10 @@ class Follower:
                 return
             self._ended = True
             self._changed.notify_all()
-            started = self._topology is not None
+            started = self._now.topology is not None
         self._stop.set()
         self._inbox.put(None)
+        self._tell_soon()
         if started:
             self._source.leave()
 
@@ -114,21 +117,19 @@ class Follower:
         """Whether the last party has left."""
         return self._ended
 
-    # -- what clients ask -------------------------------------------------------------------------
-
     def topology(self) -> Topology:
         """The topology of now; the first call loads it and starts the threads.
 
         Raises:
             CacheMeshError, redis.ConnectionError: it cannot be loaded; see `Source.load`.
         """
-        topology = self._topology
+        topology = self._now.topology
         return topology if topology is not None else self._start(time.monotonic())
 
     @property
     def latest(self) -> Topology | None:
         """The topology of now, if one is loaded."""
-        return self._topology
+        return self._now.topology
 
     @property
     def calls(self) -> int:
@@ -157,12 +158,15 @@ class Follower:
             SentinelUnavailableError: none of the Sentinels answers.
         """
         topology = self.topology()
+        master_of = self._now.master_of
         with self._changed:
-            known = self._known(shard)
-            if known != seen or self._ended or shard not in topology.document.placement.names:
-                return known
-            if seen is not None:
-                self._holds.failed(shard, seen)
+            if (
+                master_of(shard) != seen
+                or self._ended
+                or shard not in topology.document.placement.names
+            ):
+                return master_of(shard)
+            self._now.failed(shard, seen)
             first = not self._asked
             self._asked.add((shard, seen))
             if first:
@@ -170,13 +174,12 @@ class Follower:
             if self._looking or time.monotonic() >= self._pace.ready_at:
                 looks = self._looks
                 self._changed.wait_for(
-                    lambda: self._looks != looks or self._ended or self._known(shard) != seen,
+                    lambda: self._looks != looks or self._ended or master_of(shard) != seen,
                     seconds,
                 )
-                known = self._known(shard)
-            if known == seen and self._unavailable is not None:
+            if master_of(shard) == seen and self._unavailable is not None:
                 raise SentinelUnavailableError(str(self._unavailable))
-            return known
+            return master_of(shard)
 
     def wait_for_change(self, shard: str, seen: Address | None, seconds: float) -> Address | None:
         """Wait until the known master is not ``seen``; meanwhile Sentinel is asked, as it may be.
@@ -194,16 +197,17 @@ class Follower:
         """
         self.topology()
         with self._changed:
-            if self._known(shard) == seen and not self._ended:
+            if self._now.master_of(shard) == seen and not self._ended:
+                self._now.failed(shard, seen)
                 self._waiting[shard, seen] += 1
                 self._inbox.put(None)
                 try:
                     self._changed.wait_for(
-                        lambda: self._known(shard) != seen or self._ended, seconds
+                        lambda: self._now.master_of(shard) != seen or self._ended, seconds
                     )
                 finally:
                     self._waiting[shard, seen] -= 1
-            return self._known(shard)
+            return self._now.master_of(shard)
 
     def suggest(self, shard: str, seen: Address, master: Address) -> None:
         """Route to ``master``, before Sentinel says so.
@@ -213,16 +217,8 @@ class Follower:
         `look_again` is told that ``master`` does not serve. Does nothing if ``seen`` is not the
         master known.
         """
-
-        def change(topology: Topology) -> Topology:
-            if topology.masters.get(shard) != seen or master == seen:
-                return topology
-            self._holds.moved(shard, seen, master, time.monotonic(), SUGGESTED_SECONDS)
-            logger.info("shard %s: %s says that the master is %s", shard, seen, master)
-            return topology.with_masters({shard: master})
-
-        self._change(change)
-        self._tell_all()
+        self._now.suggest(shard, seen, master)
+        self._tell_soon()
 
     def want_replicas(self) -> None:
         """From now on look for replicas too; the first time soon."""
@@ -232,12 +228,10 @@ class Follower:
             self._with_replicas = self._early = True
         self._inbox.put(None)
 
-    # -- loading ----------------------------------------------------------------------------------
-
     def _start(self, asked_at: float) -> Topology:
         with self._load_lock:
-            if self._topology is not None:
-                return self._topology
+            if self._now.topology is not None:
+                return self._now.topology
             failed_at, failure = self._failed
             if failure is not None and failed_at >= asked_at:
                 raise failure  # of the attempt this thread has waited for
@@ -248,9 +242,10 @@ class Follower:
                 raise
             self._failed = _NO_FAILURE
             with self._changed:
-                self._topology = topology
+                self._now.topology = topology
                 if self._ended:
                     return topology
+                self._bell = Bell()
             for name, body in (("watch", self._watch), ("poll", self._poll), ("hear", self._hear)):
                 threading.Thread(target=body, name=f"cachemesh-{name}", daemon=True).start()
             return topology
@@ -272,69 +267,21 @@ class Follower:
         self._sentinels = after
         return after
 
-    # -- changing ---------------------------------------------------------------------------------
-
-    def _known(self, shard: str) -> Address | None:
-        return None if self._topology is None else self._topology.masters.get(shard)
-
-    def _change(self, change: Callable[[Topology], Topology]) -> None:
-        with self._changed:
-            before = self._topology
-            after = None if before is None else change(before)
-            if after is None or after is before:
-                return
-            self._topology = after
-            self._changed.notify_all()
-
-    def _tell_all(self) -> None:
+    def _tell_all(self, wait: bool = False) -> None:
         with self._changed:
             parties = list(self._parties.values())
         for party in parties:
             told = party()
             if told is not None:
-                told.catch_up()
+                told.catch_up(wait)
 
-    def _take_in(self, found: Found) -> None:
-        def change(topology: Topology) -> Topology:
-            now, believed = time.monotonic(), {}
-            for shard, address in found.masters.items():
-                known = topology.masters.get(shard)
-                if self._holds.admits(shard, address, now):
-                    believed[shard] = address
-                    if known is not None and known != address:
-                        self._holds.moved(shard, known, address, now, TOLD_SECONDS)
-            return topology.with_masters(believed).with_replicas(found.replicas)
-
-        self._change(change)
-
-    def _switched(self, shard: str, old: Address, new: Address) -> None:
-        def change(topology: Topology) -> Topology:
-            now, known = time.monotonic(), topology.masters.get(shard)
-            if shard not in topology.document.placement.names or known == new:
-                return topology
-            if known != old and not self._holds.admits(shard, new, now):
-                return topology  # an old story
-            self._holds.moved(shard, old, new, now, TOLD_SECONDS)
-            logger.info("shard %s: the master is %s, says Sentinel", shard, new)
-            return topology.with_masters({shard: new})
-
-        self._change(change)
-        self._tell_all()
-
-    def _selected(self, shard: str, old: Address, candidate: Address) -> None:
-        def change(topology: Topology) -> Topology:
-            if topology.masters.get(shard) != old:
-                return topology
-            return topology.with_candidate(shard, candidate)
-
-        self._change(change)
-        self._tell_all()
-
-    # -- the threads ------------------------------------------------------------------------------
+    def _tell_soon(self) -> None:
+        if self._bell is not None:
+            self._bell.ring()
 
     def _watch(self) -> None:
         def step() -> None:
-            topology = self._topology
+            topology = self._now.topology
             if topology is None:
                 return
             document = self._source.wait(topology.document.version, self._stop)
@@ -345,14 +292,14 @@ class Follower:
                 sentinels = self._use_sentinels(document.sentinels)
             new = set(document.placement.names) - set(topology.masters)
             found = sentinels.look_up(sorted(new), self._with_replicas)
-            self._change(
+            self._now.change(
                 lambda before: (
                     before.with_document(document)
                     .with_masters(found.masters)
                     .with_replicas(found.replicas)
                 )
             )
-            self._tell_all()
+            self._tell_all(wait=True)  # the next call to the source says that it is applied
             self._inbox.put(None)  # poll_interval may be another
             logger.info("pool %s: version %d applied", document.pool, document.version)
 
@@ -379,8 +326,19 @@ class Follower:
             sentinels = self._sentinels
             return () if sentinels is None else sentinels.addresses
 
-        listening = Listening(self._options, self._switched, self._selected, soon)
-        listening.run(addresses, self._stop)
+        def on_switch(shard: str, old: Address, new: Address) -> None:
+            self._now.switched(shard, old, new)
+            self._tell_all()
+
+        def on_selected(shard: str, master: Address, candidate: Address) -> None:
+            self._now.selected(shard, master, candidate)
+            self._tell_all()
+
+        bell = self._bell
+        assert bell is not None  # set before this thread was started
+        listening = Listening(self._options, on_switch, on_selected, soon)
+        listening.run(addresses, self._stop, bell, self._tell_all)
+        bell.close()
 
     def _poll(self) -> None:
         polled_at = time.monotonic()
@@ -409,7 +367,7 @@ class Follower:
             return
 
     def _look(self) -> None:
-        sentinels, topology = self._sentinels, self._topology
+        sentinels, topology = self._sentinels, self._now.topology
         if sentinels is None or topology is None:
             return
         with self._changed:
@@ -427,7 +385,7 @@ class Follower:
             if seen is not None and found.masters.get(shard) == seen:
                 sentinels.doubt(found.told_by[shard])
                 break
-        self._take_in(found)
+        self._now.take_in(found)
         with self._changed:
             self._pace.asked(started, sentinels.calls - calls, failure is None, random.random())
             self._unavailable = failure
@@ -435,9 +393,8 @@ class Follower:
             self._looks += 1
             self._waiting = +self._waiting  # without those that wait no longer
             self._changed.notify_all()
-        self._tell_all()
+        self._tell_soon()  # not from here: the next look-up waits for nobody
 
     def _setting(self, name: str) -> float:
-        topology = self._topology
-        settings: dict[str, Any] = {} if topology is None else dict(topology.document.settings)
-        return setting_value(settings, name)
+        topology = self._now.topology
+        return setting_value({} if topology is None else topology.document.settings, name)

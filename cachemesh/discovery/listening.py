@@ -18,7 +18,7 @@ import redis
 
 from cachemesh.core.names import Address
 from cachemesh.discovery.sentinel import checked_address
-from cachemesh.discovery.stop import Stop
+from cachemesh.discovery.stop import Bell, Stop
 from cachemesh.discovery.wire import SentinelOptions, Wire
 
 logger = logging.getLogger("cachemesh.discovery")
@@ -72,21 +72,32 @@ class Listening:
         self._ears: dict[Address, _Ear] = {}
         self._refusal_told = False
 
-    def run(self, addresses: Callable[[], Sequence[Address]], stop: Stop) -> None:
+    def run(
+        self,
+        addresses: Callable[[], Sequence[Address]],
+        stop: Stop,
+        bell: Bell,
+        on_bell: Callable[[], None],
+    ) -> None:
         """Listen until ``stop`` is set. Never fails: what breaks is made anew, after a while.
 
         Args:
             addresses: the Sentinels of now.
+            stop: is looked at every half second, and when the bell rings.
+            bell: wakes this thread.
+            on_bell: called when it has rung.
         """
         with selectors.DefaultSelector() as selector:
+            selector.register(bell, selectors.EVENT_READ)
             try:
                 while not stop.is_set():
                     self._look_after(selector, addresses(), stop)
-                    if not selector.get_map():
-                        stop.wait(_STEP)
-                        continue
                     for key, _ in selector.select(_STEP):
-                        self._hear(selector, key.data, self._ears[key.data])
+                        if key.data is None:
+                            bell.silence()
+                            on_bell()
+                        else:
+                            self._hear(selector, key.data, self._ears[key.data])
             finally:
                 for address in list(self._ears):
                     self._forget(selector, address)

@@ -36,14 +36,6 @@ _followers = _Followers()
 _keys = itertools.count()
 
 
-def _after_fork_in_child() -> None:
-    global _followers
-    _followers = _Followers()  # locks and threads are the parent's
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
 class Membership:
     """How one client, with those made from it, follows its pool. Any thread.
 
@@ -59,16 +51,16 @@ class Membership:
     def __init__(self, url: MeshUrl, listener: Listener) -> None:
         self._url = url
         self._listener = listener
-        self.forget()
+        self._with_replicas = False
+        self._start_over()
+        _memberships.add(self)
 
-    def forget(self) -> None:
-        """Start over; in a forked child, where locks and threads are the parent's."""
+    def _start_over(self) -> None:
         self._joining = threading.Lock()
         self._telling = threading.Lock()
         self._told: Topology | None = None
         self._follower: Follower | None = None
         self._key = -1
-        self._with_replicas = False
 
     def topology(self) -> Topology:
         """As `Follower.topology`."""
@@ -134,8 +126,14 @@ class Membership:
         follower = self._follower
         return 0 if follower is None else follower.calls
 
-    def catch_up(self) -> None:
-        """Tell the listener of the topology of now, unless it knows, or is being told just now."""
+    def catch_up(self, wait: bool = False) -> None:
+        """Tell the listener of the topology of now, unless it knows.
+
+        Args:
+            wait: until it knows; else leave it to the thread that tells it just now.
+        """
+        if wait:
+            self._await_news()
         while self._behind() and self._telling.acquire(blocking=False):
             try:
                 self._tell_news()
@@ -190,3 +188,17 @@ class Membership:
     def _reference(self, follower: Follower, key: int) -> Callable[[], Party | None]:
         gone = follower.gone
         return weakref.ref(self, lambda _: gone(key))
+
+
+_memberships: weakref.WeakSet[Membership] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """Locks and threads are the parent's."""
+    global _followers
+    _followers = _Followers()
+    for membership in list(_memberships):
+        membership._start_over()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

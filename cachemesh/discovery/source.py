@@ -171,9 +171,12 @@ class SentinelSource:
         self._addresses = addresses
         self._shards = shards
         self._last: PoolDocument | None = None
+        self._news: list[str] = []
 
     def load(self) -> PoolDocument:
-        names = sorted(self._shards) or self._asked.shards_of(self._pool)
+        return self._document(sorted(self._shards) or self._asked.shards_of(self._pool))
+
+    def _document(self, names: list[str]) -> PoolDocument:
         if not names:
             raise PoolNotFoundError(
                 f"{self._asked} monitor no master named {self._pool!r} or {self._pool}-...; "
@@ -190,10 +193,21 @@ class SentinelSource:
         return last
 
     def wait(self, version: int, stop: Stop) -> PoolDocument | None:
-        pause = WATCH_SECONDS if self._shards else setting_value({}, "poll_interval")
-        if stop.wait(pause):
+        last = self._last
+        if last is None or self._shards:
+            stop.wait(WATCH_SECONDS)
             return None
-        document = self.load()
+        if stop.wait(setting_value({}, "poll_interval")):
+            return None
+        names = self._asked.shards_of(self._pool)
+        if names in ([], list(last.placement.names)):
+            self._news = []
+            return None
+        if names != self._news:  # one Sentinel may have forgotten some: hear another first
+            self._news = names
+            self._asked.doubt(self._asked.addresses[0])
+            return None
+        document = self._document(names)
         return document if document.version > version else None
 
     def leave(self) -> None:

@@ -1,4 +1,4 @@
-"""The sign for threads to end, which also breaks off a call that waits for the network."""
+"""Signs for threads that wait for the network: to end, and to look up."""
 
 from __future__ import annotations
 
@@ -32,6 +32,34 @@ class Stop(threading.Event):
             yield
         finally:
             self._waited_on = None
+
+
+class Bell:
+    """Wakes the one thread that waits in a selector."""
+
+    def __init__(self) -> None:
+        self._near, self._far = socket.socketpair()
+        self._near.setblocking(False)
+        self._far.setblocking(False)
+
+    def ring(self) -> None:
+        """Wake it. From any thread, and never waits."""
+        with suppress(OSError):  # it rings already, or nobody is there any more
+            self._near.send(b"!")
+
+    def silence(self) -> None:
+        """It has woken up."""
+        with suppress(OSError):
+            self._far.recv(4096)
+
+    def fileno(self) -> int:
+        """For the selector."""
+        return self._far.fileno()
+
+    def close(self) -> None:
+        """It will not wait again."""
+        self._near.close()
+        self._far.close()
 
 
 def _shut_down(sock: socket.socket) -> None:
