@@ -64,7 +64,14 @@ def sentinel_failover(site: Site, shard: str) -> None:
     await_another(site, shard, before)
 
 
-def planned_failover(site: Site, shard: str) -> None:
-    """The metaserver's planned failover; returns when it is done. Raises CacheMeshError."""
-    pool = site.stack.info["pool"]
-    site.api().request("POST", f"/v1/pools/{pool}/shards/{shard}/failover", {}, timeout=60.0)
+def planned_failover(site: Site, shard: str, hurry: bool = False) -> None:
+    """The metaserver's planned failover; returns when it is done.
+
+    Args:
+        hurry: begin at once, not at the moment at which Sentinel notices the promotion soonest.
+
+    Raises:
+        CacheMeshError: it was refused, or undone.
+    """
+    path = f"/v1/pools/{site.stack.info['pool']}/shards/{shard}/failover"
+    site.api().request("POST", path, {"hurry": hurry}, timeout=60.0)

@@ -83,22 +83,6 @@ class Site:
         found = wait_for(lambda: self._settled(shard), seconds, f"{shard} has no settled master")
         return Address(*found)
 
-    def await_streaming(self, shard: str, replicas: int) -> None:
-        """Wait until a write to the master reaches this many replicas. Raises AssertionError.
-
-        After a diskless sync a master streams nothing until the replica's first REPLCONF ACK,
-        which comes once a second; what is written before dies with the master.
-        """
-        client = direct(self.stack.master_of(shard), timeout=15.0)
-        try:
-            client.set("streaming", 1)
-            reached = client.wait(replicas, 10_000)
-            client.delete("streaming")
-        finally:
-            client.close()
-        if reached < replicas:
-            raise AssertionError(f"{shard}: writes reach {reached} of {replicas} replicas")
-
     def _settled(self, shard: str) -> Address | None:
         named = set()
         for address in self.stack.info["sentinels"]:
@@ -124,8 +108,25 @@ def site(shards: int, replicas: int = 2, metaservers: int = 0, **options: Any) -
     ) as stack:
         found = Site.of(stack)
         for shard in found.shards:
-            found.await_streaming(shard, replicas)
+            await_streaming(stack.master_of(shard), replicas)
         yield found
+
+
+def await_streaming(master: str, replicas: int) -> None:
+    """Wait until a write to the master reaches this many replicas. Raises AssertionError.
+
+    After a diskless sync a master streams nothing until the replica's first REPLCONF ACK, which
+    comes once a second; what is written before dies with the master.
+    """
+    client = direct(master, timeout=15.0)
+    try:
+        client.set("streaming", 1)  # WAIT is about what its own connection wrote
+        reached = client.wait(replicas, 10_000)
+        client.delete("streaming")
+    finally:
+        client.close()
+    if reached < replicas:
+        raise AssertionError(f"writes to {master} reach {reached} of {replicas} replicas")
 
 
 def ask(address: str, *words: object, timeout: float = 1.0) -> Any:

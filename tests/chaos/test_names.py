@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from benchmarks.failover.forwarder import Forwarder
-from benchmarks.failover.site import ask, wait_for
+from benchmarks.failover.site import ask, await_streaming, wait_for
 from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.core.placement import Shard, SlotsPlacement
@@ -87,7 +87,7 @@ async def _through_the_move(url: str, names: Names, here: Any, port: int) -> Non
     async with AsyncCacheMesh.from_url(url) as tasks:
         mesh.set("k", "v")
         assert await tasks.get("k") == b"v"
-        assert ask(f"{_HERE}:{port}", "WAIT", 1, 5000, timeout=10.0) == 1
+        await_streaming(f"{_HERE}:{port}", replicas=1)
         ask(f"{_THERE}:{port}", "REPLICAOF", "NO", "ONE")
         names.known[_MASTER] = _THERE
         here.kill()

@@ -20,7 +20,7 @@ from cachemesh.core.errors import LocalStackError
 from cachemesh.local import Process
 from tests.chaos.storm import Storm, heal, verify
 
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "12"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "8"))
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 _ROUND = 30.0  # seconds of load before everything written is looked up
 

@@ -1,0 +1,17 @@
+"""A planned failover under load: nothing is lost, and no app sees an error."""
+
+from __future__ import annotations
+
+from benchmarks.failover import faults
+from benchmarks.failover.site import site
+from tests.chaos.storm import storm
+
+
+def test_nobody_notices() -> None:
+    with site(2, replicas=2, metaservers=1) as here:
+        shard = here.shards[0]
+        before = here.stack.master_of(shard)
+        with storm(here, hit=shard, lossless=True) as running:
+            faults.planned_failover(here, shard, hurry=True)
+            assert here.stack.master_of(shard) != before
+        assert not [failure for writer in running.writers for failure in writer.failures]
