@@ -55,8 +55,8 @@ class ShardNode(Protocol):
     def wrote(self, keys: Sequence[bytes], now: float) -> None:
         """This client wrote to these keys; without keys, nobody knows to which."""
 
-    def drop_links(self) -> None:
-        """Close all connections as soon as nobody waits for a reply on them."""
+    def end(self) -> None:
+        """Close all connections as soon as nobody waits for a reply on them; no more is sought."""
 
 
 N = TypeVar("N", bound=ShardNode)
@@ -205,7 +205,7 @@ class MeshBase(Generic[N]):
         self._masters = topology.masters
         self._routes = Routes(document.placement, nodes)
         for name in before.keys() - nodes.keys():
-            before[name].drop_links()
+            before[name].end()
 
     def master_of(self, shard: str) -> Address | None:
         """The address of a shard's master, as last heard of."""

@@ -124,13 +124,13 @@ class Pipeline(RedisPipeline):
             spread_out = spread(*how, plans, self._mesh.retry_writes)
         nodes = [routes.nodes[part.shard] for part in spread_out.parts]
         pairs = list(zip(nodes, spread_out.parts, strict=True))
-        began = time.monotonic()
+        deadline = time.monotonic() + max((node.limit for node in nodes), default=0.0)
         sendings = ((node, part.payload(), part.decode) for node, part in pairs)
         # What writes is packed whole before any of it is sent: an argument may prove bad.
-        outcomes = exchange(sendings if spread_out.only_reads() else list(sendings))
+        outcomes = exchange(sendings if spread_out.only_reads() else list(sendings), deadline)
         results = []
         for (node, part), outcome in zip(pairs, outcomes, strict=True):
-            result = complete(node, part, node.deadline(began), *outcome)
+            result = complete(node, part, deadline, *outcome)
             self._mesh.wrote_part(node, part)
             results.append(self._mesh.missed_part(result, node, part))
         replies = spread_out.replies(results)

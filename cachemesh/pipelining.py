@@ -55,16 +55,22 @@ class Part:
     def undone(self, replies: Sequence[Any]) -> Sequence[int]:
         """Places of the commands that were refused without having run, as during a failover.
 
-        Where one of a MULTI was, none has run.
+        Where one of a MULTI was, none has run. Reads behind a write that was refused have answered
+        too early.
         """
         if self.atomic and isinstance(replies[-1], list):
             return ()
-        places = [
+        places = range(len(self.commands))
+        first = next((place for place in places if _is_refused(replies[place])), None)
+        if first is None:
+            return ()
+        if self.atomic:
+            return places
+        return [
             place
-            for place, reply in enumerate(replies)
-            if isinstance(reply, Exception) and refused(reply) is not None
+            for place in places[first:]
+            if _is_refused(replies[place]) or FIRST_KEY.get(self.commands[place][0], False)
         ]
-        return range(len(self.commands)) if places and self.atomic else places
 
     def only(self, places: Sequence[int]) -> Part:
         """Some of the commands."""
@@ -78,6 +84,10 @@ class Part:
             redis.DataError: an argument Redis has no form for.
         """
         return pack_all(self.commands)
+
+
+def _is_refused(reply: Any) -> bool:
+    return isinstance(reply, Exception) and refused(reply) is not None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from cachemesh.core.errors import ConfigurationError
 from cachemesh.core.policy import Policy, check_options
 from cachemesh.core.reading import Reading
+from cachemesh.core.topology import Topology
 
 PER_CALL = ("retry_writes", "on_error", "read_from", "max_lag")
 
@@ -20,9 +21,10 @@ class View:
     Both have one ``__dict__``, so whatever changes in the client has changed here.
     """
 
-    __slots__ = ("_base", "_made", "_options", "_root")
+    __slots__ = ("_base", "_made", "_options", "_owns", "_root")
 
     _root: Any
+    _owns: bool
     _options: Mapping[str, Any]
     _base: Policy | None
     _made: Policy
@@ -47,22 +49,32 @@ class View:
     def __del__(self) -> None:
         """The client is not done with."""
 
+    def _apply(self, topology: Topology) -> None:
+        self._root._apply(topology)  # by the client's own habits, should this be its first use
+
     def close(self) -> None:
         """Does nothing: the client stays open."""
+        if self._owns:
+            self._root.close()
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
         """Does nothing: the client stays open."""
+        if self._owns:
+            await self._root.aclose(close_connection_pool)
 
     def __copy__(self) -> Any:
-        return view_of(self._root.__copy__(), self._options)
+        return view_of(self._root.__copy__(), self._options, owns=True)
 
     def client(self) -> Any:
         """As the client's own, with the same habits."""
-        return view_of(self._root.client(), self._options)
+        return view_of(self._root.client(), self._options, owns=True)
 
 
-def view_of(client: Any, options: Mapping[str, Any]) -> Any:
+def view_of(client: Any, options: Mapping[str, Any], owns: bool = False) -> Any:
     """A client with other habits.
+
+    Args:
+        owns: nobody else has the client, so closing the view closes it.
 
     Raises:
         ConfigurationError: an option that is none of a call's, or a value that it does not take.
@@ -80,7 +92,7 @@ def view_of(client: Any, options: Mapping[str, Any]) -> Any:
     view_class = _view_class(client_class)
     view = view_class.__new__(view_class)
     view.__dict__ = client.__dict__
-    view._root, view._options, view._base = client, checked, None
+    view._root, view._options, view._base, view._owns = client, checked, None, owns
     view.habits()  # which begins to measure replicas before the first read
     return view
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 
 import redis
 
-RETRY_SECONDS = 10.0
-"""For how long a command without a time limit is tried again."""
+_RETRY_SECONDS = 10.0  # for a command without a time limit
 
 _BROKEN_MOST = 2
+_FAIR = 0.2  # of the usual time to connect
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
 
 
@@ -29,7 +30,13 @@ class Timeouts:
     def connecting(self, within: float | None) -> float | None:
         """Seconds for each step of connecting, where only ``within`` are left."""
         bounds = [s for s in (self.reply, self.connect, within) if s is not None]
-        return max(min(bounds), 0.001) if bounds else None
+        shortest = min(bounds, default=math.inf)
+        return None if shortest == math.inf else max(shortest, 0.001)
+
+    def hurried(self, within: float | None) -> bool:
+        """Whether that is so little time to connect that a failure tells nothing."""
+        usual = self.connecting(None)
+        return within is not None and within < (math.inf if usual is None else usual) * _FAIR
 
 
 class Failure(Enum):
@@ -57,6 +64,15 @@ _UNDONE: dict[type[Exception], Failure] = {
     redis.exceptions.TryAgainError: Failure.NOT_READY,
 }
 
+_DISCARDED = "Transaction discarded because of: "  # by EXEC, where all before was queued
+_UNDONE_TEXTS = {
+    "UNBLOCKED": Failure.NOT_MASTER,  # it waited for a key while the master became a replica
+    "READONLY": Failure.NOT_MASTER,
+    "MASTERDOWN": Failure.NOT_READY,
+    "CLUSTERDOWN": Failure.NOT_READY,
+    "LOADING": Failure.NOT_READY,
+}
+
 
 def refused(reply: Exception) -> Failure | None:
     """Why an error reply means that the command has not run and belongs elsewhere, or later.
@@ -65,10 +81,15 @@ def refused(reply: Exception) -> Failure | None:
         None if the reply is the command's own business.
     """
     failure = _UNDONE.get(reply.__class__)
-    if failure is None and str(reply).startswith(("UNBLOCKED", "MASTERDOWN", "CLUSTERDOWN")):
-        # UNBLOCKED: it waited for a key while the master became a replica.
-        return Failure.NOT_MASTER if str(reply).startswith("UNB") else Failure.NOT_READY
+    if failure is None:
+        text = str(reply).removeprefix(_DISCARDED)
+        return next((f for start, f in _UNDONE_TEXTS.items() if text.startswith(start)), None)
     return failure
+
+
+def retry_until(deadline: float, now: float) -> float:
+    """Until when a command is tried again, which may be shorter than one attempt may take."""
+    return now + _RETRY_SECONDS if deadline == math.inf else deadline
 
 
 class Attempts:

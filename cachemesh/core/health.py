@@ -61,8 +61,18 @@ class Breaker:
         self.state = "open"
         return True
 
+    def served(self) -> bool:
+        """A command was answered; whether that leaves no doubt.
+
+        It ends a row of failures, but only a probe closes a breaker that is not closed: with
+        connections there were before, commands may go on where new ones are refused.
+        """
+        if self.closed:
+            self.failures = 0
+        return self.closed
+
     def succeeded(self) -> None:
-        """The instance serves."""
+        """The instance serves, as far as a probe can tell."""
         self.state = "closed"
         self.failures = 0
         self._pause = FIRST_PAUSE

@@ -69,17 +69,20 @@ def check_options(options: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
         setting = SETTINGS[name]
         if isinstance(value, str) and not setting.words:
-            value = _parsed(value)
+            value = _parsed(value, isinstance(setting.default, bool))
         if not (setting.allows(value) or (name == "max_lag" and value is None)):
             raise ConfigurationError(f"Option {name} takes {setting.takes}")
         checked[name] = value
     return checked
 
 
-def _parsed(text: str) -> object:
-    if text.lower() in ("true", "yes", "1", "false", "no", "0") and not text.isdigit():
-        return text.lower() in ("true", "yes")
+def _parsed(text: str, boolean: bool) -> object:
+    if boolean:
+        return {**dict.fromkeys(_YES, True), **dict.fromkeys(_NO, False)}.get(text.lower(), text)
     try:
         return float(text)
     except ValueError:
         return text
+
+
+_YES, _NO = ("true", "yes", "1"), ("false", "no", "0")

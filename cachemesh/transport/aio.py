@@ -15,12 +15,12 @@ from typing import Any
 import redis
 from redis.asyncio.connection import ConnectionPool
 
-from cachemesh.core.attempts import Attempts, Failure, refused
-from cachemesh.core.errors import SentinelUnavailableError, ShardUnavailableError
+from cachemesh.core.attempts import Attempts, Failure, refused, retry_until
+from cachemesh.core.errors import CacheMeshError, ShardUnavailableError
 from cachemesh.core.names import Address
 from cachemesh.core.reading import Reading
 from cachemesh.transport import adapter
-from cachemesh.transport.aioinstance import Instance, seen
+from cachemesh.transport.aioinstance import Instance, in_time, seen
 from cachemesh.transport.aiolink import LinkClosedError
 from cachemesh.transport.locator import Locator
 from cachemesh.transport.notserved import NOT_SERVED, NotSentError, failure_of
@@ -80,6 +80,7 @@ class Node(Shard[Instance]):
 
     async def close(self) -> None:
         """Close all connections; replies under way still come."""
+        self.ended = True
         former, self.instance, self.replicas = (self.instance, *self.replicas), None, ()
         for instance in former:
             if instance is not None:
@@ -112,9 +113,9 @@ class Node(Shard[Instance]):
                 raise NotSentError
             link = instance.link
             if link is None or link.closed or link.is_full:
-                link = await instance.connected()
-            # Packed as late as this, so that those who wait hold no copy of what they send.
-            reply = await link.send(adapter.pack(args), decode)
+                reply = await in_time(_send(instance, args, decode), self.limit)
+            else:
+                reply = await link.send(adapter.pack(args), decode)
         except NOT_SERVED as error:
             if isinstance(error, redis.ResponseError) and refused(error) is None:
                 raise
@@ -166,19 +167,18 @@ class Node(Shard[Instance]):
         error: Exception,
     ) -> Any:
         """Go on after a first attempt that failed."""
-        attempts = Attempts(repeatable, self.deadline(began))
+        deadline = began + self.limit
+        attempts = Attempts(repeatable, retry_until(deadline, began))
         while True:
             await self.settle(attempts, instance, error)
             instance = self.instance
             try:
                 if instance is None:
                     raise NotSentError
-                left = attempts.deadline - self._loop.time()
-                reply = await asyncio.wait_for(_send(instance, args, decode), left)
+                left = deadline - self._loop.time()
+                reply = await in_time(_send(instance, args, decode), left)
             except NOT_SERVED as failure:
                 error = failure
-            except asyncio.TimeoutError:  # another one than TimeoutError before Python 3.11
-                error = TimeoutError("no reply in time")
             else:
                 instance.served()
                 return reply
@@ -192,7 +192,7 @@ class Node(Shard[Instance]):
             ShardUnavailableError: there shall be none.
         """
         failure = failure_of(error)
-        if failure is None:
+        if failure is None or self.ended:
             self._raise(instance, error)
         if instance is not None and failure in (Failure.NO_REPLY, Failure.NOT_READY):
             instance.failed(failure)
@@ -225,21 +225,24 @@ class Node(Shard[Instance]):
 
     async def _find(self, instance: Instance | None, error: Exception) -> None:
         former = None if instance is None else instance.address
-        told = adapter.told_master(error)
-        if former is None or told is None or told == former or not await self._is_master(told):
+        told: Address | None = None
+        if former is not None and failure_of(error) is Failure.NOT_MASTER:
+            told = adapter.told_master(error) or adapter.told_master(await self._no_master(former))
+        if former is None or told is None or told == former or await self._no_master(told):
             await self._look_again(former)
         elif self.master == former:
             self._locator.suggest(self.shard, former, told)
 
-    async def _is_master(self, address: Address) -> bool:
+    async def _no_master(self, address: Address) -> NotSentError | None:
+        """Why an instance cannot be written to; a replica names its master."""
         candidate = self._make(address, "master")
         try:
             (await candidate.connect()).retire()
-        except NotSentError:
-            return False
+        except NotSentError as error:
+            return error
         finally:
             candidate.drop()
-        return True
+        return None
 
     def _court(self, former: Address, candidate: Address) -> None:
         def begin() -> None:
@@ -278,7 +281,7 @@ class Node(Shard[Instance]):
         look = self._locator.look_again
         try:
             return await self._loop.run_in_executor(None, look, self.shard, former, _FIND_SECONDS)
-        except SentinelUnavailableError:
+        except (CacheMeshError, redis.RedisError, OSError):
             return former  # as before: what the shard itself says counts
 
     async def execute_blocking(self, args: tuple[Any, ...], decode: bool, patience: float) -> Any:
@@ -290,24 +293,25 @@ class Node(Shard[Instance]):
         Raises:
             As `execute`.
         """
-        attempts = Attempts(False, self.deadline(self._loop.time()))
+        began = self._loop.time()
+        deadline = began + self.limit
+        attempts = Attempts(False, retry_until(deadline, began))
         payload = adapter.pack(args)
         while True:
             instance = self.instance
             try:
                 if instance is None:
                     raise NotSentError
-                return await self._alone(instance, payload, decode, patience)
+                left = deadline - self._loop.time() + patience
+                return await in_time(self._alone(instance, payload, decode, left), left)
             except NOT_SERVED as error:
                 if isinstance(error, redis.ResponseError) and refused(error) is None:
                     raise
                 await self.settle(attempts, instance, error)
 
-    async def _alone(
-        self, instance: Instance, payload: bytes, decode: bool, patience: float
-    ) -> Any:
+    async def _alone(self, instance: Instance, payload: bytes, decode: bool, seconds: float) -> Any:
         link = await instance.apart()
-        link.wait_at_most(self._timeouts.reply, patience)
+        link.wait_at_most(seconds)
         try:
             reply = await link.send(payload, decode)
         except redis.ResponseError:
@@ -335,7 +339,7 @@ class Node(Shard[Instance]):
         decode = part.decode
         while True:
             instance = self.instance
-            outcome = await self._send_all(instance, payload, decode)
+            outcome = await self._send_all(instance, payload, decode, began + self.limit)
             if isinstance(outcome, list):
                 if attempts is None and not holds_error(outcome):
                     return outcome  # nearly always
@@ -349,7 +353,8 @@ class Node(Shard[Instance]):
             else:
                 error = outcome
             if attempts is None:
-                attempts = Attempts(part.repeatable, self.deadline(began))
+                until = retry_until(began + self.limit, began)
+                attempts = Attempts(part.repeatable, until)
             try:
                 await self.settle(attempts, instance, error)
             except ShardUnavailableError as final:
@@ -358,14 +363,21 @@ class Node(Shard[Instance]):
             payload, decode = rest.payload(), rest.decode
 
     async def _send_all(
-        self, instance: Instance | None, payload: bytes, decode: Sequence[bool]
+        self,
+        instance: Instance | None,
+        payload: bytes,
+        decode: Sequence[bool],
+        deadline: float,
     ) -> Outcome:
         try:
             if instance is None:
                 raise NotSentError
             link = instance.link
-            if link is None or link.closed or link.is_full:
-                link = await instance.connected()
+            if link is None or link.closed or link.is_full or instance.doubted:
+                left = deadline - self._loop.time()
+                replies: list[Any] = await in_time(_send_part(instance, payload, decode), left)
+                instance.served()
+                return replies
             return await link.send_all(payload, decode)
         except NOT_SERVED as error:
             return error
@@ -377,4 +389,10 @@ def _nobody(instance: Instance, error: Exception) -> None:
 
 async def _send(instance: Instance, args: tuple[Any, ...], decode: bool) -> Any:
     link = await instance.connected()
+    # Packed as late as this, so that those who wait hold no copy of what they send.
     return await link.send(adapter.pack(args), decode)
+
+
+async def _send_part(instance: Instance, payload: bytes, decode: Sequence[bool]) -> list[Any]:
+    link = await instance.connected()
+    return await link.send_all(payload, decode)

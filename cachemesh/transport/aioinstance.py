@@ -8,21 +8,30 @@ Instance --- link: shared by all tasks
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
 import redis
 from redis.asyncio.connection import ConnectionPool
 
-from cachemesh.core.attempts import Failure, Timeouts
+from cachemesh.core.attempts import Failure, Timeouts, refused
 from cachemesh.core.health import Breaker
 from cachemesh.core.names import Address
 from cachemesh.core.weight import Window
 from cachemesh.transport import adapter
 from cachemesh.transport.aiolink import Link, LinkClosedError
-from cachemesh.transport.notserved import BreakerOpenError, NotSentError
+from cachemesh.transport.notserved import (
+    NOT_SERVED,
+    PING,
+    PING_SECONDS,
+    TELLING,
+    BreakerOpenError,
+    NotSentError,
+)
 
 
 @dataclass(eq=False)
@@ -51,6 +60,7 @@ class Instance:
         self.link: Link | None = None
         self.dropped = False
         self.doubted = False
+        self.probes = True
         self._idle: list[Link] = []  # for commands that block
         self._links: set[Link] = set()
         self._connecting: asyncio.Task[Link] | None = None
@@ -71,12 +81,15 @@ class Instance:
                 if self._connecting is None:
                     self._connecting = self.loop.create_task(self._connect_shared())
                     self._connecting.add_done_callback(self._connect_done)
-                link = await asyncio.shield(self._connecting)
+                try:
+                    link = await asyncio.shield(self._connecting)
+                except NotSentError as error:  # to each task one of its own
+                    raise copy(error) from error.__cause__
             await link.wait_writable()
             if not link.closed:
                 return link
             if isinstance(link.why_closed, TimeoutError):
-                raise link.why_closed
+                raise copy(link.why_closed)
 
     def _connect_done(self, task: asyncio.Task[Link]) -> None:
         self._connecting = None
@@ -111,7 +124,7 @@ class Instance:
         try:
             link = await self._connected()
         except (OSError, *adapter.NOT_CONNECTED) as error:
-            if not isinstance(error, (redis.AuthenticationError, redis.ReadOnlyError)):
+            if not isinstance(error, TELLING):
                 self.failed(Failure.NOT_SENT)
             raise NotSentError(str(error)) from error
         self.served()
@@ -128,15 +141,14 @@ class Instance:
         return link
 
     def served(self) -> None:
-        """It does; called where that was in doubt."""
+        """It does; called where that was in doubt. Only a probe closes a breaker that is open."""
         if self.doubted:
-            self.breaker.succeeded()
-            self.doubted = False
+            self.doubted = not self.breaker.served()
 
     def failed(self, failure: Failure) -> None:
         """It does not; several of these in a row open the breaker."""
         self.doubted = True
-        if not self.breaker.failed(self.loop.time()) or self.dropped:
+        if not self.breaker.failed(self.loop.time()) or self.dropped or not self.probes:
             return
         if failure is not Failure.NOT_SENT:
             self._retire_idle()  # each would cost its time again
@@ -145,23 +157,46 @@ class Instance:
 
     async def _probe(self) -> None:
         """Connect until it serves; no app waits for this."""
-        breaker = self.breaker
-        while not self.dropped:
-            await asyncio.sleep(breaker.pause(random.random()))
-            breaker.probing()
-            try:
-                link = await self._connected()
-            except (OSError, *adapter.NOT_CONNECTED) as error:
-                breaker.probe_failed()
+        try:
+            while not self.dropped:
+                await asyncio.sleep(self.breaker.pause(random.random()))
+                self.breaker.probing()
+                error = await self._try()
+                if error is None:
+                    return
+                self.breaker.probe_failed()
                 if not self.dropped:
                     self.noticed(self, error)
-                continue
-            self.served()
-            if self.dropped or (self.link is not None and not self.link.closed):
-                self.put_back(link)
-            else:
-                self.link = link
-            return
+        finally:
+            # Whatever else ended this, the next command may find out: nobody else probes.
+            self.breaker.succeeded()
+            self.doubted = False
+
+    async def _try(self) -> Exception | None:
+        """Why it does not serve."""
+        try:
+            link = await self._connected()
+        except redis.ReadOnlyError as error:
+            return error
+        except (redis.AuthenticationError, redis.ResponseError) as error:
+            # What it says to the handshake, the next command may hear as well.
+            return error if refused(error) else None
+        except (OSError, *adapter.NOT_CONNECTED) as error:
+            return error
+        try:
+            await in_time(_answer(link), PING_SECONDS)
+        except NOT_SERVED as error:
+            if not isinstance(error, redis.ResponseError):
+                link.fail(LinkClosedError("Probe failed"))
+                return error
+            if refused(error):
+                link.retire()
+                return error
+        if self.dropped or (self.link is not None and not self.link.closed):
+            self.put_back(link)
+        else:
+            self.link = link
+        return None
 
     def _retire_idle(self) -> None:
         links, self.link, self._idle = [*self._idle, self.link], None, []
@@ -208,6 +243,29 @@ class Instance:
                 self.loop.call_soon_threadsafe(link.retire)
         if self._probing is not None and not (forked or self.loop.is_closed()):
             self.loop.call_soon_threadsafe(self._probing.cancel)
+
+
+async def _answer(link: Link) -> Any:
+    return await link.send(PING)
+
+
+async def in_time(work: Coroutine[Any, Any, Any], seconds: float) -> Any:
+    """What it returns.
+
+    Unlike `asyncio.wait_for`, no cancellation is lost before Python 3.12.
+
+    Raises:
+        TimeoutError: it has not, and was cancelled.
+    """
+    task = asyncio.ensure_future(work)
+    task.add_done_callback(seen)
+    try:
+        await asyncio.wait((task,), timeout=None if math.isinf(seconds) else seconds)
+    finally:
+        task.cancel()  # does nothing if it is done
+    if task.done():
+        return task.result()
+    raise TimeoutError("no reply in time")
 
 
 def seen(task: asyncio.Task[Any]) -> None:

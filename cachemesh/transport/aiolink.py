@@ -15,6 +15,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 import hiredis
@@ -91,10 +92,9 @@ class Link(asyncio.Protocol):
         self._transport.set_write_buffer_limits(_HIGH_WATER)
         self._keep = connection  # its stream writer would close the socket when collected
 
-    def wait_at_most(self, timeout: float | None, patience: float) -> None:
-        """For a link of its own: let the next reply take ``patience`` seconds longer."""
-        longest = math.inf if timeout is None else timeout + patience
-        self._timeout = None if math.isinf(longest) else longest
+    def wait_at_most(self, seconds: float) -> None:
+        """For a link of its own: let the next reply take so long."""
+        self._timeout = None if math.isinf(seconds) else seconds
 
     def send(self, payload: bytes, decode: bool = True) -> asyncio.Future[Any]:
         """Queue one packed command; the future gets its reply or the error reply as exception.
@@ -167,7 +167,8 @@ class Link(asyncio.Protocol):
         for item in waiting:
             future = item.future if isinstance(item, Collector) else item
             if not future.done():
-                future.set_exception(error)
+                # To each its own: what many raise would collect the traceback of all of them.
+                future.set_exception(copy(error))
 
     def abandon(self, forked: bool) -> None:
         """Let go without the loop, which is closed or, in a forked child, the parent's.

@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from cachemesh.core.attempts import Attempts, refused
+from cachemesh.core.attempts import Attempts, refused, retry_until
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.transport import adapter
 from cachemesh.transport.instance import Instance
@@ -17,40 +17,36 @@ from cachemesh.transport.notserved import NOT_SERVED, NotSentError
 from cachemesh.transport.part import Outcome, Part, holds_error
 from cachemesh.transport.sync import Node
 
-_ON_TIME = 0.9  # of the time limit: as much left, and the socket's own limit will do
-_LAST_CHANCE = 0.05  # seconds, for a reply that had all the time there is already
-
+_LAST_CHANCE = 0.002  # seconds, for a reply that had all the time there is already
 
 Sending = tuple[Node, bytes, Sequence[bool]]
 """A node, packed commands for it, and for each of their replies whether to decode it."""
 
 
-def exchange(sendings: Iterable[Sending]) -> list[tuple[Instance | None, Outcome]]:
+def exchange(sendings: Iterable[Sending], deadline: float) -> list[tuple[Instance | None, Outcome]]:
     """Commands to several shards, all in flight at once: one write and one read per shard.
-
-    All together take no longer than one command may.
 
     Args:
         sendings: may be made one by one; a shard works on its part while the next is packed.
+        deadline: for all together, by `time.monotonic`.
 
     Returns:
         Per sending the instance it was sent to, and what came of it.
     """
     started: list[tuple[Node, Instance | None, Link | Exception, Sequence[bool]]] = []
     done: list[tuple[Instance | None, Outcome]] = []
-    began = time.monotonic()
     try:
         for node, payload, decode in sendings:
+            instance = node.instance
             try:
-                link, instance = node.start(payload)
-                started.append((node, instance, link, decode))
+                started.append((node, instance, _start(instance, payload, deadline), decode))
             except NOT_SERVED as error:
-                started.append((node, node.instance, error, decode))
-        for node, to, sent, decode in started:
+                started.append((node, instance, error, decode))
+        for _, to, sent, decode in started:
             if to is None or isinstance(sent, Exception):
                 done.append((to, sent if isinstance(sent, Exception) else NotSentError()))
             else:
-                done.append((to, _finish(node, to, sent, decode, began)))
+                done.append((to, _finish(to, sent, decode, deadline)))
     finally:
         for _, to, sent, _ in started[len(done) :]:  # interrupted half-way
             if isinstance(sent, Link) and to is not None:
@@ -58,19 +54,26 @@ def exchange(sendings: Iterable[Sending]) -> list[tuple[Instance | None, Outcome
     return done
 
 
-def _finish(
-    node: Node, instance: Instance, link: Link, decode: Sequence[bool], began: float
-) -> Outcome:
-    """Second half of an exchange."""
-    limit = node.limit
-    left = began + limit - time.monotonic()
-    late = left < limit * _ON_TIME
+def _start(instance: Instance | None, payload: bytes, deadline: float) -> Link:
+    """First half of an exchange.
+
+    To connect takes half of the time that is left, at most: other shards are to be asked as well.
+    """
+    if instance is None:
+        raise NotSentError
+    link = instance.take((deadline - time.monotonic()) / 2)
     try:
-        if late:
-            link.wait_at_most(max(left, _LAST_CHANCE))
-        replies = link.read_all(decode, began + limit + _LAST_CHANCE)
-        if late:
-            link.wait_at_most(instance.timeouts.reply)
+        link.send_within(payload, deadline)
+    except BaseException:
+        instance.close(link)
+        raise
+    return link
+
+
+def _finish(instance: Instance, link: Link, decode: Sequence[bool], deadline: float) -> Outcome:
+    """Second half of an exchange."""
+    try:
+        replies = link.read_all(decode, max(deadline, time.monotonic() + _LAST_CHANCE))
     except NOT_SERVED as error:
         instance.close(link)
         return error
@@ -101,7 +104,7 @@ def gather(
     deadline = time.monotonic() + max(node.limit for node, _ in requests)
     packed = ((node, adapter.pack(args), (decode,)) for node, args in requests)
     # What writes is packed whole before any of it is sent: an argument may prove bad.
-    outcomes = exchange(packed if repeatable else list(packed))
+    outcomes = exchange(packed if repeatable else list(packed), deadline)
     replies = []
     for (node, args), (instance, outcome) in zip(requests, outcomes, strict=True):
         reply = outcome[0] if isinstance(outcome, list) else outcome
@@ -146,7 +149,7 @@ def complete(
         return outcome  # nearly always
     replies: list[Any] = []
     places: Sequence[int] = range(len(part.commands))
-    attempts = Attempts(part.repeatable, deadline)
+    attempts = Attempts(part.repeatable, retry_until(deadline, time.monotonic()))
     while True:
         if isinstance(outcome, list):
             if not replies:
@@ -165,4 +168,4 @@ def complete(
         except ShardUnavailableError as final:
             return replies or final
         rest = part.only(places)
-        ((instance, outcome),) = exchange([(node, rest.payload(), rest.decode)])
+        ((instance, outcome),) = exchange([(node, rest.payload(), rest.decode)], deadline)

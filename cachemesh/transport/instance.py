@@ -21,14 +21,21 @@ from typing import Any
 import redis
 from redis.connection import ConnectionPool
 
-from cachemesh.core.attempts import Failure, Timeouts
+from cachemesh.core.attempts import Failure, Timeouts, refused
 from cachemesh.core.health import Breaker
 from cachemesh.core.names import Address
 from cachemesh.core.weight import Window
 from cachemesh.transport import adapter
 from cachemesh.transport.adapter import MORE
-from cachemesh.transport.link import PUSH, READ_SIZE, Link
-from cachemesh.transport.notserved import BreakerOpenError, NotSentError
+from cachemesh.transport.link import LUMP, PUSH, READ_SIZE, Link
+from cachemesh.transport.notserved import (
+    NOT_SERVED,
+    PING,
+    PING_SECONDS,
+    TELLING,
+    BreakerOpenError,
+    NotSentError,
+)
 
 
 @dataclass(eq=False)
@@ -55,6 +62,7 @@ class Instance:
         self.idle: deque[Link] = deque()
         self.dropped = False
         self.doubted = False
+        self.probes = True
         self._links: weakref.WeakSet[Link] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._gone = threading.Event()
@@ -68,10 +76,11 @@ class Instance:
         """
         try:
             link = self.idle.pop()
-            if link.has_input():
-                link = self._another(link)
         except IndexError:
-            link = self.connect()
+            return self.ask_within(payload, decode, deadline - time.monotonic())
+        if len(payload) > LUMP or link.has_input():
+            self.give_back(link)
+            return self.ask_within(payload, decode, deadline - time.monotonic())
         try:
             link.send(payload)
             data = link.recv(READ_SIZE)
@@ -80,6 +89,7 @@ class Instance:
             reply = link.gets(decode)
             if reply is MORE or reply.__class__ is PUSH:
                 reply = link.read(decode, deadline)
+                link.wait_at_most(self.timeouts.reply)
         except BaseException:
             self.close(link)
             raise
@@ -96,10 +106,9 @@ class Instance:
         deadline = time.monotonic() + seconds
         link = self.take(seconds)
         try:
-            link.wait_at_most(max(seconds, 0.001))
-            link.send(payload)
+            link.wait_at_most(deadline - time.monotonic())
+            link.send_within(payload, deadline)
             reply = link.read(decode, deadline)
-            link.wait_at_most(self.timeouts.reply)
         except BaseException:
             self.close(link)
             raise
@@ -116,26 +125,27 @@ class Instance:
         Raises:
             NotSentError: nobody to connect to.
         """
-        try:
-            link = self.idle.pop()
-        except IndexError:
-            return self.connect(within)
-        return self._another(link, within) if link.has_input() else link
-
-    def _another(self, stale: Link, within: float | None = None) -> Link:
-        self.close(stale)
-        return self.take(within)
+        while True:
+            try:
+                link = self.idle.pop()
+            except IndexError:
+                return self.connect(within)
+            if not link.has_input():
+                return link
+            self.close(link)  # stale
 
     def give_back(self, link: Link) -> None:
         """After an exchange that is done."""
         if self.dropped or link.has_reply():
             self.close(link)
         else:
+            link.wait_at_most(self.timeouts.reply)
             self.idle.append(link)
 
     def close(self, link: Link) -> None:
         """Close a link for good."""
-        self._links.discard(link)
+        with self._lock:
+            self._links.discard(link)
         link.close()
 
     def connect(self, within: float | None = None) -> Link:
@@ -145,7 +155,8 @@ class Instance:
         try:
             link = self._connected(within)
         except adapter.NOT_CONNECTED as error:
-            if not isinstance(error, (redis.AuthenticationError, redis.ReadOnlyError)):
+            timed_out = isinstance(error, redis.TimeoutError)
+            if not (isinstance(error, TELLING) or (timed_out and self.timeouts.hurried(within))):
                 self.failed(Failure.NOT_SENT)
             raise NotSentError(str(error)) from error
         self.served()
@@ -158,22 +169,22 @@ class Instance:
         reader = adapter.make_reader(self.template.connection_kwargs)
         link = Link(connection, self.address, reader)
         link.wait_at_most(self.timeouts.reply)
-        self._links.add(link)
+        with self._lock:
+            self._links.add(link)
         return link
 
     def served(self) -> None:
-        """It does; called where that was in doubt."""
+        """It does; called where that was in doubt. Only a probe closes a breaker that is open."""
         if self.doubted:
             with self._lock:
-                self.breaker.succeeded()
-                self.doubted = False
+                self.doubted = not self.breaker.served()
 
     def failed(self, failure: Failure) -> None:
         """It does not; several of these in a row open the breaker."""
         with self._lock:
             opened = self.breaker.failed(time.monotonic())
             self.doubted = True
-        if not opened:
+        if not (opened and self.probes):
             return
         if failure is not Failure.NOT_SENT:
             self._close_idle()  # each would cost its time again
@@ -181,20 +192,42 @@ class Instance:
 
     def _probe(self) -> None:
         """Body of a thread: connect until it serves; no app waits for this."""
-        breaker = self.breaker
-        while not self._gone.wait(breaker.pause(random.random())):
-            with self._lock:
-                breaker.probing()
-            try:
-                link = self._connected(None)
-            except (*adapter.NOT_CONNECTED, OSError) as error:
+        error: Exception | None = None
+        try:
+            while not self._gone.wait(self.breaker.pause(random.random())):
                 with self._lock:
-                    breaker.probe_failed()
+                    self.breaker.probing()
+                error = self._try()
+                if error is None:
+                    return
+                with self._lock:
+                    self.breaker.probe_failed()
                 self.noticed(self, error)
-                continue
-            self.served()
-            self.give_back(link)
-            return
+        finally:
+            # Whatever else ended this, the next command may find out: nobody else probes.
+            with self._lock:
+                self.breaker.succeeded()
+                self.doubted = False
+
+    def _try(self) -> Exception | None:
+        """Why it does not serve."""
+        try:
+            link = self._connected(None)
+        except redis.ReadOnlyError as error:
+            return error
+        except (redis.AuthenticationError, redis.ResponseError) as error:
+            # What it says to the handshake, the next command may hear as well.
+            return error if refused(error) else None
+        except (*adapter.NOT_CONNECTED, OSError) as error:
+            return error
+        try:
+            link.send(PING)
+            reply = link.read(True, time.monotonic() + PING_SECONDS)
+        except NOT_SERVED as error:
+            self.close(link)
+            return error
+        self.give_back(link)
+        return reply if isinstance(reply, Exception) and refused(reply) else None
 
     def drop(self, grace: float | None = None) -> None:
         """Close idle links now, those in use as they come back.
@@ -219,5 +252,7 @@ class Instance:
                 break  # another thread was faster
 
     def _shut(self) -> None:
-        for link in list(self._links):
+        with self._lock:
+            links = list(self._links)
+        for link in links:
             link.shut()

@@ -15,7 +15,11 @@ from cachemesh.transport import adapter
 from cachemesh.transport.adapter import MORE
 
 READ_SIZE = 65_536
+LUMP = 16_384
+"""Bytes that a socket with nothing to send takes at once, or not at all."""
 PUSH: type = getattr(hiredis, "PushNotification", type(MORE))  # from hiredis 3.0 on
+
+_ON_TIME = 0.9  # of the bound: as much time left, and the bound will do
 
 
 class Link:
@@ -23,6 +27,7 @@ class Link:
 
     __slots__ = (
         "__weakref__",
+        "_bound",
         "_connection",
         "_reader",
         "address",
@@ -44,18 +49,45 @@ class Link:
         # True before or after one: the server has hung up, or sent what nobody asked for.
         self.has_input, self.has_reply = adapter.input_probe(sock), reader.has_data
         self.address = address
+        self._bound = -1.0  # none of ours
 
     def wait_at_most(self, seconds: float | None) -> None:
         """Bound the waiting for bytes; None or infinity: not at all."""
-        if seconds is not None and math.isinf(seconds):
-            seconds = None
-        adapter.bound_waiting(adapter.socket_of(self._connection), seconds)
+        bound = math.inf if seconds is None else max(seconds, 0.001)
+        if bound != self._bound:
+            limit = None if bound == math.inf else bound
+            adapter.bound_waiting(adapter.socket_of(self._connection), limit)
+            self._bound = bound
+
+    def _wait_until(self, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("no reply in time")
+        if left < self._bound * _ON_TIME:
+            self.wait_at_most(left)
+
+    def send_within(self, payload: bytes, deadline: float) -> None:
+        """Send, in time also if the server takes it in small pieces.
+
+        Args:
+            deadline: by `time.monotonic`.
+
+        Raises:
+            OSError: the connection broke, or the server has not taken all of it in time.
+        """
+        if len(payload) <= LUMP:
+            self.send(payload)
+            return
+        rest = memoryview(payload)
+        while rest:
+            self._wait_until(deadline)
+            rest = rest[adapter.socket_of(self._connection).send(rest) :]
 
     def read(self, decode: bool = True, deadline: float = math.inf) -> Any:
         """The next reply; an error reply is returned, not raised.
 
         Args:
-            deadline: by `time.monotonic`; looked at before each wait for more.
+            deadline: by `time.monotonic`. The bound on waiting is less than it was after this.
 
         Raises:
             OSError: the connection broke or was closed, or no reply came in time.
@@ -64,8 +96,7 @@ class Link:
         reply = self.gets(decode)
         while reply is MORE or reply.__class__ is PUSH:
             if reply is MORE:
-                if time.monotonic() > deadline:
-                    raise TimeoutError("its reply is still coming in")
+                self._wait_until(deadline)
                 data = self.recv(READ_SIZE)
                 if not data:
                     raise ConnectionResetError("Connection closed by server")

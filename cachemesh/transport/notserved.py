@@ -19,6 +19,15 @@ NOT_SERVED = (NotSentError, OSError, redis.RedisError, MemoryError)
 """What an attempt raises, besides what interrupts it."""
 
 
+TELLING = (redis.AuthenticationError, redis.ReadOnlyError)
+"""What an instance that serves may say to whoever connects."""
+
+PING = b"*1\r\n$4\r\nPING\r\n"
+"""A probe's command: unlike the handshake it is refused while an instance loads its data."""
+
+PING_SECONDS = 1.0
+
+
 def failure_of(error: Exception) -> Failure | None:
     """How an attempt failed; None if it is not to be tried again at all."""
     if isinstance(error, NotSentError):
@@ -30,6 +39,8 @@ def failure_of(error: Exception) -> Failure | None:
         return None
     if isinstance(error, (TimeoutError, BlockingIOError, redis.TimeoutError)):
         return Failure.NO_REPLY
+    if isinstance(error, redis.ReadOnlyError):
+        return Failure.NOT_MASTER
     failure = refused(error)
     if failure is None and not isinstance(error, redis.ResponseError):
         failure = Failure.BROKEN

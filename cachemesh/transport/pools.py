@@ -156,6 +156,14 @@ def nobody_knows(shard: str) -> ShardUnavailableError:
     )
 
 
+def closed_meanwhile(shard: str) -> ShardUnavailableError:
+    """The error of a command that was under way when its client was closed."""
+    return ShardUnavailableError(
+        f"Shard {shard!r}: the client was closed before the command was done; close it when no "
+        "command is under way"
+    )
+
+
 def no_replica(shard: str, max_lag: float | None, error: Exception | None) -> ShardUnavailableError:
     """The error when no replica answers what is to be read from replicas alone."""
     bound = "" if max_lag is None else f", is at most {max_lag:g} s behind"

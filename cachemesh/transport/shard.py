@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
-from cachemesh.core.attempts import RETRY_SECONDS, Failure, Timeouts
+from cachemesh.core.attempts import Failure, Timeouts
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.health import Breaker, ShardHealth
 from cachemesh.core.lag import NEVER, LagMeter
@@ -18,7 +18,7 @@ from cachemesh.core.topology import Candidate
 from cachemesh.core.weight import Window
 from cachemesh.transport.locator import Locator
 from cachemesh.transport.notserved import failure_of
-from cachemesh.transport.pools import no_replica, not_serving, raise_unserved
+from cachemesh.transport.pools import closed_meanwhile, no_replica, not_serving, raise_unserved
 
 SWITCH_GRACE = 0.1
 """Seconds that a former master has for the replies it still owes."""
@@ -41,6 +41,7 @@ class AnyInstance(Protocol):
     address: Address
     breaker: Breaker
     window: Window
+    probes: bool
 
     def failed(self, failure: Failure) -> None:
         """It does not serve."""
@@ -66,6 +67,7 @@ class Shard(Generic[I]):
         replicas: as far as known.
         meter: up to when they have all writes.
         misses, dropped: counted as `ShardHealth` tells.
+        ended: nobody follows the shard any more: the client was closed, or it has left the pool.
     """
 
     def __init__(self, name: str, template: Any, locator: Locator) -> None:
@@ -80,6 +82,7 @@ class Shard(Generic[I]):
         self.replicas: tuple[I, ...] = ()
         self.meter = LagMeter()
         self.misses = self.dropped = 0
+        self.ended = False
 
     @property
     def master(self) -> Address | None:
@@ -119,6 +122,14 @@ class Shard(Generic[I]):
         for replica in former:
             replica.drop()
 
+    def end(self) -> None:
+        """As `drop_links`; commands under way go on, but nothing is sought or probed for them."""
+        self.ended = True
+        self.drop_links()
+        for instance in (self.instance, *self.replicas):
+            if instance is not None:
+                instance.probes = False
+
     def _set_master(self, master: Address | None, grace: float | None) -> None:
         former = self.instance
         self.instance = None if master is None else self._make(master, "master")
@@ -136,10 +147,6 @@ class Shard(Generic[I]):
 
     def _make(self, address: Address, role: str | None) -> I:
         raise NotImplementedError
-
-    def deadline(self, began: float) -> float:
-        """Until when a command is tried again that ``began`` then."""
-        return began + (RETRY_SECONDS if self.limit == math.inf else self.limit)
 
     def wrote(self, keys: Sequence[bytes], now: float) -> None:
         """This client wrote to these keys; without keys, nobody knows to which."""
@@ -195,6 +202,8 @@ class Shard(Generic[I]):
         return not_serving(self.shard, address or self.master, error)
 
     def _raise(self, instance: I | None, error: Exception) -> NoReturn:
+        if self.ended and instance is None:
+            raise closed_meanwhile(self.shard) from error
         raise_unserved(self.shard, None if instance is None else instance.address, error)
 
     def _raise_unread(self, reading: Reading, error: Exception | None) -> NoReturn:

@@ -6,7 +6,6 @@ Node (one shard) --- instance of the master --- links
 
 from __future__ import annotations
 
-import math
 import random
 import threading
 import time
@@ -16,15 +15,12 @@ from typing import Any
 import redis
 from redis.connection import ConnectionPool
 
-from cachemesh.core.attempts import RETRY_SECONDS, Attempts, Failure, refused
-from cachemesh.core.errors import (
-    SentinelUnavailableError,
-)
+from cachemesh.core.attempts import Attempts, Failure, refused, retry_until
+from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.names import Address
 from cachemesh.core.reading import Reading
 from cachemesh.transport import adapter
 from cachemesh.transport.instance import Instance
-from cachemesh.transport.link import Link
 from cachemesh.transport.locator import Locator
 from cachemesh.transport.notserved import NOT_SERVED, NotSentError, failure_of
 from cachemesh.transport.pools import ShardPool
@@ -142,9 +138,7 @@ class Node(Shard[Instance]):
         patience: float = 0.0,
     ) -> Any:
         """Go on after a first attempt that failed."""
-        if deadline == math.inf:
-            deadline = time.monotonic() + RETRY_SECONDS
-        attempts = Attempts(repeatable, deadline)
+        attempts = Attempts(repeatable, retry_until(deadline, time.monotonic()))
         while True:
             self.settle(attempts, instance, error)
             instance = self.instance
@@ -169,12 +163,12 @@ class Node(Shard[Instance]):
             ShardUnavailableError: there shall be none.
         """
         failure = failure_of(error)
-        if failure is None:
+        if failure is None or self.ended:
             self._raise(instance, error)
         if instance is not None and failure in (Failure.NO_REPLY, Failure.NOT_READY):
             instance.failed(failure)
         if failure is not Failure.BROKEN:
-            self._seek(instance, error)
+            self._seek(instance, error, attempts.deadline - time.monotonic())
         seen = None if instance is None else instance.address
         moved = self.instance is not instance
         if not moved and instance is not None and not instance.breaker.closed:
@@ -185,32 +179,46 @@ class Node(Shard[Instance]):
         if pause and not moved:
             self._locator.wait_for_change(self.shard, seen, pause)
 
-    def _seek(self, instance: Instance | None, error: Exception) -> None:
-        """Find out where the master is; a new one arrives by `point_to`."""
-        seen = None if instance is None else instance.address
-        told = adapter.told_master(error)
-        if seen is None or told is None or told == seen:
-            self._look_again(seen)
+    def _seek(
+        self, instance: Instance | None, error: Exception, within: float | None = None
+    ) -> None:
+        """Find out where the master is; a new one arrives by `point_to`.
+
+        Args:
+            within: seconds for each connection made for that.
+        """
+        if instance is None or failure_of(error) is not Failure.NOT_MASTER:
+            self._look_again(None if instance is None else instance.address)
         elif self._verifying.acquire(blocking=False):  # one thread is enough
             try:
-                if self.master != seen:
+                if self.instance is not instance:
                     return
-                if self._is_master(told):
-                    self._locator.suggest(self.shard, seen, told)
-                else:
+                seen = instance.address
+                told = adapter.told_master(error) or self._told_by(seen, within)
+                if told is None or told == seen or not self._is_master(told, within):
                     self._look_again(seen)
+                else:
+                    self._locator.suggest(self.shard, seen, told)
             finally:
                 self._verifying.release()
 
-    def _is_master(self, address: Address) -> bool:
+    def _told_by(self, replica: Address, within: float | None) -> Address | None:
+        """The master that a replica names."""
+        return adapter.told_master(self._no_master(replica, within))
+
+    def _is_master(self, address: Address, within: float | None) -> bool:
+        return self._no_master(address, within) is None
+
+    def _no_master(self, address: Address, within: float | None) -> NotSentError | None:
+        """Why an instance cannot be written to."""
         candidate = self._make(address, "master")
         try:
-            candidate.close(candidate.connect())
-        except NotSentError:
-            return False
+            candidate.close(candidate.connect(within))
+        except NotSentError as error:
+            return error
         finally:
             candidate.drop()
-        return True
+        return None
 
     def _court(self, former: Address, candidate: Address) -> None:
         threading.Thread(
@@ -246,7 +254,7 @@ class Node(Shard[Instance]):
     def _look_again(self, seen: Address | None, seconds: float = 0.0) -> Address | None:
         try:
             return self._locator.look_again(self.shard, seen, seconds)
-        except SentinelUnavailableError:
+        except (CacheMeshError, redis.RedisError, OSError):
             return seen  # as before: what the shard itself says counts
 
     def execute_blocking(self, args: tuple[Any, ...], decode: bool, patience: float) -> Any:
@@ -282,25 +290,6 @@ class Node(Shard[Instance]):
                 raise reply
             return self.again(payload, repeatable, decode, deadline, instance, reply, patience)
         return reply
-
-    def start(self, payload: bytes) -> tuple[Link, Instance]:
-        """First half of an exchange: send packed commands.
-
-        The caller goes on with `finish` or closes the link.
-
-        Raises:
-            NotSentError, OSError: they were not sent.
-        """
-        instance = self.instance
-        if instance is None:
-            raise NotSentError
-        link = instance.take()
-        try:
-            link.send(payload)
-        except BaseException:
-            instance.close(link)
-            raise
-        return link, instance
 
 
 def _nobody(instance: Instance, error: Exception) -> None:
