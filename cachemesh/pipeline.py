@@ -90,6 +90,7 @@ class Pipeline(RedisPipeline):
                 self.scripts = set()
             if self.watching or self.explicit_transaction or self._one_shard_only:
                 self._bind([args for args, _ in stack])
+            if self.watching or self.explicit_transaction:
                 return self._in_one_shard(raise_on_error)
             return self._over_shards(raise_on_error)
         finally:
@@ -122,6 +123,8 @@ class Pipeline(RedisPipeline):
         except UnknownCommand:
             plans = self._mesh.plans_of([args for args, _ in stack], routes)
             spread_out = spread(*how, plans, self._mesh.retry_writes)
+        if self._one_shard_only and len(spread_out.parts) > 1:
+            return self._in_one_shard(raise_on_error)  # some commands run on any shard
         nodes = [routes.nodes[part.shard] for part in spread_out.parts]
         pairs = list(zip(nodes, spread_out.parts, strict=True))
         deadline = time.monotonic() + max((node.limit for node in nodes), default=0.0)

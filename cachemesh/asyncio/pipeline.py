@@ -83,6 +83,7 @@ class Pipeline(RedisPipeline):
                 self.scripts = set()
             if self.watching or self.explicit_transaction or self._one_shard_only:
                 await self._bind([args for args, _ in stack])
+            if self.watching or self.explicit_transaction:
                 return await self._in_one_shard(raise_on_error)
             return await self._over_shards(raise_on_error)
         finally:
@@ -116,6 +117,8 @@ class Pipeline(RedisPipeline):
         except UnknownCommand:
             plans = await self._mesh.plans_of([args for args, _ in stack], routes)
             spread_out = spread(*how, plans, self._mesh.retry_writes)
+        if self._one_shard_only and len(spread_out.parts) > 1:
+            return await self._in_one_shard(raise_on_error)  # some commands run on any shard
         # All of it is packed before any is sent: an argument may prove bad.
         packed = [(part, part.payload()) for part in spread_out.parts]
         nodes = [routes.nodes[part.shard] for part in spread_out.parts]

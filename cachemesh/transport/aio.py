@@ -59,13 +59,17 @@ class Node(Shard[Instance]):
     def pool(self) -> AsyncShardPool:
         """A redis.asyncio connection pool to this shard's master."""
         if self._pool is None:
-            self._pool = AsyncShardPool(self.shard, self._template, self._where)
+            self._pool = AsyncShardPool(
+                self.shard, self._template, lambda: self._timeouts, self._where
+            )
         return self._pool
 
-    async def _where(self, failed: Address | None) -> Address | None:
-        if failed is None and self.master is not None:
-            return self.master
-        await self._look_again(failed)
+    async def _where(self, error: Exception | None) -> Address | None:
+        instance = self.instance
+        if error is None and instance is not None:
+            self._check_breaker(instance)
+            return instance.address
+        await self._find(instance, error or NotSentError())
         return self.master
 
     def _set_master(self, master: Address | None, grace: float | None) -> None:

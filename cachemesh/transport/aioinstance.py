@@ -120,7 +120,7 @@ class Instance:
     async def connect(self) -> Link:
         """A new link; raises as `connected`. While the breaker is open nobody waits for that."""
         if self.breaker.state != "closed":
-            raise BreakerOpenError("it did not serve lately, and is probed until it does")
+            raise BreakerOpenError
         try:
             link = await self._connected()
         except (OSError, *adapter.NOT_CONNECTED) as error:

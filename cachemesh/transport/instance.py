@@ -151,7 +151,7 @@ class Instance:
     def connect(self, within: float | None = None) -> Link:
         """A new link; raises as `take`. While the breaker is open nobody waits for that."""
         if self.breaker.state != "closed":
-            raise BreakerOpenError("it did not serve lately, and is probed until it does")
+            raise BreakerOpenError
         try:
             link = self._connected(within)
         except adapter.NOT_CONNECTED as error:

@@ -14,6 +14,9 @@ class NotSentError(Exception):
 class BreakerOpenError(NotSentError):
     """The instance did not serve lately; it is being probed."""
 
+    def __init__(self, why: str = "it did not serve lately, and is probed until it does") -> None:
+        super().__init__(why)
+
 
 NOT_SERVED = (NotSentError, OSError, redis.RedisError, MemoryError)
 """What an attempt raises, besides what interrupts it."""

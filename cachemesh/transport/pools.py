@@ -10,7 +10,7 @@ import redis
 from redis.asyncio.connection import ConnectionPool as AsyncConnectionPool
 from redis.connection import ConnectionPool
 
-from cachemesh.core.attempts import refused
+from cachemesh.core.attempts import Timeouts, refused
 from cachemesh.core.errors import (
     LoginRefusedError,
     ShardTimeoutError,
@@ -30,16 +30,19 @@ class ShardPool(ConnectionPool):
     Args:
         shard: its name.
         template: connection options.
-        locate: the master's address; asks Sentinel anew when told which one did not serve.
+        timeouts: how long to wait now.
+        locate: the master's address; finds another one when told why it could not be connected to.
     """
 
     def __init__(
         self,
         shard: str,
         template: ConnectionPool,
-        locate: Callable[[Address | None], Address | None],
+        timeouts: Callable[[], Timeouts],
+        locate: Callable[[Exception | None], Address | None],
     ) -> None:
         self._shard = shard
+        self._timeouts = timeouts
         self._locate = locate
         super().__init__(
             connection_class=template.connection_class,
@@ -64,7 +67,7 @@ class ShardPool(ConnectionPool):
             except adapter.NOT_CONNECTED as error:
                 if isinstance(error, redis.AuthenticationError):
                     raise login_refused(self._shard, address, error) from error
-                found = self._locate(address)
+                found = self._locate(error)
                 if last_try or found is None or found == address:
                     raise not_serving(self._shard, address, error) from error
                 address = found
@@ -73,9 +76,9 @@ class ShardPool(ConnectionPool):
     def _point_to(self, address: Address | None) -> None:
         if address is None:
             raise nobody_knows(self._shard)
-        kwargs = self.connection_kwargs
-        if (kwargs.get("host"), kwargs.get("port")) != address:
-            kwargs.update(host=address.host, port=address.port)
+        wanted = _where_and_how(address, self._timeouts())
+        if not wanted.items() <= self.connection_kwargs.items():
+            self.connection_kwargs.update(wanted)
             self.disconnect(inuse_connections=False)
             self.reset()  # redis-py's idle connections would go back to the old address
 
@@ -95,9 +98,11 @@ class AsyncShardPool(AsyncConnectionPool):
         self,
         shard: str,
         template: AsyncConnectionPool,
-        locate: Callable[[Address | None], Awaitable[Address | None]],
+        timeouts: Callable[[], Timeouts],
+        locate: Callable[[Exception | None], Awaitable[Address | None]],
     ) -> None:
         self._shard = shard
+        self._timeouts = timeouts
         self._locate = locate
         super().__init__(
             connection_class=template.connection_class,
@@ -120,9 +125,9 @@ class AsyncShardPool(AsyncConnectionPool):
         for last_try in (False, True):
             if address is None:
                 raise nobody_knows(self._shard)
-            options = self.connection_kwargs
-            if (options.get("host"), options.get("port")) != (address.host, address.port):
-                options.update(host=address.host, port=address.port)
+            wanted = _where_and_how(address, self._timeouts())
+            if not wanted.items() <= self.connection_kwargs.items():
+                self.connection_kwargs.update(wanted)
                 await self.disconnect(inuse_connections=False)
                 reset()
             try:
@@ -134,7 +139,7 @@ class AsyncShardPool(AsyncConnectionPool):
             except adapter.NOT_CONNECTED as error:
                 if isinstance(error, redis.AuthenticationError):
                     raise login_refused(self._shard, address, error) from error
-                found = await self._locate(address)
+                found = await self._locate(error)
                 if last_try or found is None or found == address:
                     raise not_serving(self._shard, address, error) from error
                 address = found
@@ -147,6 +152,15 @@ class AsyncShardPool(AsyncConnectionPool):
         options = self.connection_kwargs
         if (connection.host, connection.port) != (options.get("host"), options.get("port")):
             await connection.disconnect()
+
+
+def _where_and_how(address: Address, timeouts: Timeouts) -> dict[str, Any]:
+    return {
+        "host": address.host,
+        "port": address.port,
+        "socket_timeout": timeouts.reply,
+        "socket_connect_timeout": timeouts.connecting(None),
+    }
 
 
 def nobody_knows(shard: str) -> ShardUnavailableError:

@@ -17,7 +17,7 @@ from cachemesh.core.reading import Pins, Reading, order
 from cachemesh.core.topology import Candidate
 from cachemesh.core.weight import Window
 from cachemesh.transport.locator import Locator
-from cachemesh.transport.notserved import failure_of
+from cachemesh.transport.notserved import BreakerOpenError, failure_of
 from cachemesh.transport.pools import closed_meanwhile, no_replica, not_serving, raise_unserved
 
 SWITCH_GRACE = 0.1
@@ -191,6 +191,10 @@ class Shard(Generic[I]):
         if role is not None or timeouts.reply is None:
             return timeouts
         return replace(timeouts, reply=timeouts.reply / 2)
+
+    def _check_breaker(self, instance: I) -> None:
+        if not instance.breaker.closed:
+            self._raise(instance, BreakerOpenError())
 
     def health(self) -> ShardHealth:
         """How the shard does, as far as this client has seen."""

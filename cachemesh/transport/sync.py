@@ -47,13 +47,19 @@ class Node(Shard[Instance]):
     def pool(self) -> ShardPool:
         """A redis-py connection pool to this shard's master."""
         if self._pool is None:
-            self._pool = ShardPool(self.shard, self._template, self._where)
+            self._pool = ShardPool(self.shard, self._template, lambda: self._timeouts, self._where)
         return self._pool
 
-    def _where(self, failed: Address | None) -> Address | None:
-        if failed is None and self.master is not None:
-            return self.master
-        return self._look_again(failed, _FIND_SECONDS)
+    def _where(self, error: Exception | None) -> Address | None:
+        instance = self.instance
+        if error is None and instance is not None:
+            self._check_breaker(instance)
+            return instance.address
+        if error is not None:
+            self._seek(instance, error)
+        if self.instance is instance:
+            self._look_again(self.master, _FIND_SECONDS)
+        return self.master
 
     def _set_master(self, master: Address | None, grace: float | None) -> None:
         super()._set_master(master, grace)
