@@ -39,11 +39,12 @@ class ShardNode(Protocol):
 
     misses: int
     dropped: int
+    hurry: Callable[[], None]
 
     def configure(self, timeouts: Timeouts) -> None:
         """How long to wait."""
 
-    def point_to(self, master: Address | None, replicas: Sequence[Address]) -> None:
+    def point_to(self, master: Address | None, replicas: Sequence[Address] | None) -> None:
         """They are there now; connections to others are dropped."""
 
     def expect(self, candidate: Candidate | None) -> None:
@@ -198,8 +199,12 @@ class MeshBase(Generic[N]):
             node = before.get(name)
             if node is None:
                 node = self._make_node(name)
+                if self._prober is not None:
+                    node.hurry = self._prober.hurry
+                if self._reads_replicas and self._masters:  # closed since, forked or moved here
+                    node.wrote((), time.monotonic())
             node.configure(self._policy.timeouts)
-            node.point_to(topology.masters.get(name), topology.replicas.get(name, ()))
+            node.point_to(topology.masters.get(name), topology.replicas.get(name))
             node.expect(topology.candidates.get(name))
             nodes[name] = node
         self._masters = topology.masters
@@ -231,6 +236,8 @@ class MeshBase(Generic[N]):
         self._follower.want_replicas()
         if self._prober is None:
             self._prober = Prober(self._shards, self._connector())
+            for node in self._nodes().values():
+                node.hurry = self._prober.hurry
         self._prober.measure_every(reading.probe_interval)
 
     def _shards(self) -> list[Any]:
@@ -240,7 +247,7 @@ class MeshBase(Generic[N]):
     def _connector(self) -> Callable[[Address], Any]:
         """Makes blocking connections to instances of any role; does not hold this client."""
         options = {n: v for n, v in self._url.options.items() if n not in _NOT_FOR_PROBES}
-        template = redis.Redis(**options).connection_pool
+        template = redis.Redis(**{**options, "decode_responses": False}).connection_pool
         limit = self._policy.timeouts.connecting(None)
         bounds = {"socket_timeout": limit, "socket_connect_timeout": limit}
         return lambda address: connect(template, address, bounds, None)
@@ -283,7 +290,12 @@ class MeshBase(Generic[N]):
 
     def wrote_part(self, node: N, part: Part) -> None:
         """A part of a pipeline has been sent."""
-        if self._reads_replicas and not part.only_reads:
+        if not part.only_reads:
+            self.wrote_to(node)
+
+    def wrote_to(self, node: N) -> None:
+        """A transaction may have written there."""
+        if self._reads_replicas:
             node.wrote((), time.monotonic())
 
     @property

@@ -20,6 +20,7 @@ from cachemesh.core.errors import (
 )
 from cachemesh.core.hashing import SHORT_KEY, key_bytes
 from cachemesh.core.plan import UnknownCommand, keys_of, plan
+from cachemesh.core.reading import CURSORS
 from cachemesh.core.resolve import Calls, resolve_all
 from cachemesh.core.routing import Routes
 from cachemesh.core.split import Plan
@@ -31,6 +32,7 @@ from cachemesh.pubsub import PubSub
 from cachemesh.transport import adapter
 from cachemesh.transport.exchange import gather
 from cachemesh.transport.facade import MeshPool
+from cachemesh.transport.reads import gather_reads, read
 from cachemesh.transport.sync import Node
 
 
@@ -168,7 +170,7 @@ class CacheMesh(MeshBase[Node], redis.Redis):
         if patience is None:
             if self._plain:
                 return node.execute(words, command.read_only, decode)
-            keys = keys_of(command, words)
+            keys = () if command.name in CURSORS else keys_of(command, words)
             return self._one(node, words, keys, command.read_only, decode)
         try:
             return node.execute_blocking(words, decode, patience)
@@ -189,8 +191,8 @@ class CacheMesh(MeshBase[Node], redis.Redis):
         """A command for one shard, as the policy says."""
         policy = self._policy
         try:
-            if read_only and keys and policy.reading.uses_replicas:
-                return node.read(args, keys, decode, policy.reading)
+            if read_only and keys and policy.reading.uses_replicas and args[0] not in CURSORS:
+                return read(node, args, keys, policy.reading, decode)
             try:
                 return node.execute(args, read_only or policy.retry_writes, decode)
             finally:
@@ -205,17 +207,16 @@ class CacheMesh(MeshBase[Node], redis.Redis):
         """A command for several shards, as the policy says."""
         command, policy = planned.command, self._policy
         if command.read_only and command.specs and policy.reading.uses_replicas:
-            return [
-                self._one(node, words, keys_of(command, words), True, decode)
-                for node, words in requests
-            ]
-        try:
-            repeatable = command.read_only or policy.retry_writes
-            replies = gather(requests, repeatable, decode, keep_errors=True)
-        finally:
-            if self._reads_replicas and not command.read_only:
-                for node, words in requests:
-                    node.wrote(keys_of(command, words), time.monotonic())
+            reads = [(node, words, keys_of(command, words)) for node, words in requests]
+            replies = gather_reads(reads, policy.reading, decode)
+        else:
+            try:
+                repeatable = command.read_only or policy.retry_writes
+                replies = gather(requests, repeatable, decode, keep_errors=True)
+            finally:
+                if self._reads_replicas and not command.read_only:
+                    for node, words in requests:
+                        node.wrote(keys_of(command, words), time.monotonic())
         for at, (reply, (node, words)) in enumerate(zip(replies, requests, strict=True)):
             if isinstance(reply, ShardUnavailableError) and policy.misses and command.specs:
                 replies[at] = self._missed(reply, node, words, command.read_only)

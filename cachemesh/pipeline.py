@@ -64,6 +64,9 @@ class Pipeline(RedisPipeline):
             if self._home is None or type(error) not in adapter.BROKEN:
                 raise  # the server's answer
             raise self._home.unavailable(None, error) from error
+        finally:
+            if self._home is not None:
+                self._mesh.wrote_to(self._home)
 
     def load_scripts(self) -> None:
         """Make sure that all shards know the scripts this pipeline runs."""
@@ -114,6 +117,9 @@ class Pipeline(RedisPipeline):
             if home is None or type(error) not in adapter.BROKEN:
                 raise  # the server's answer
             raise home.unavailable(None, error) from error
+        finally:
+            if home is not None:
+                self._mesh.wrote_to(home)
 
     def _over_shards(self, raise_on_error: bool) -> list[Any]:
         stack, routes = self.command_stack, self._mesh.routes

@@ -24,6 +24,7 @@ from cachemesh.core.errors import (
 )
 from cachemesh.core.hashing import SHORT_KEY, key_bytes
 from cachemesh.core.plan import UnknownCommand, keys_of, plan
+from cachemesh.core.reading import CURSORS
 from cachemesh.core.resolve import Calls, resolve_all
 from cachemesh.core.routing import Routes
 from cachemesh.core.split import Plan
@@ -32,6 +33,7 @@ from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.pipelining import for_callback
 from cachemesh.transport import adapter
 from cachemesh.transport.aio import Node
+from cachemesh.transport.aioreads import read
 from cachemesh.transport.facade import AsyncMeshPool
 
 if TYPE_CHECKING:
@@ -180,7 +182,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         if patience is None:
             if self._plain:
                 return await node.execute(words, command.read_only, decode)
-            keys = keys_of(command, words)
+            keys = () if command.name in CURSORS else keys_of(command, words)
             return await self._one(node, words, keys, command.read_only, decode)
         try:
             return await node.execute_blocking(words, decode, patience)
@@ -201,8 +203,8 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         """A command for one shard, as the policy says."""
         policy = self._policy
         try:
-            if read_only and keys and policy.reading.uses_replicas:
-                return await node.read(args, keys, decode, policy.reading)
+            if read_only and keys and policy.reading.uses_replicas and args[0] not in CURSORS:
+                return await read(node, args, keys, policy.reading, decode)
             try:
                 return await node.execute(args, read_only or policy.retry_writes, decode)
             finally:

@@ -55,6 +55,9 @@ class Pipeline(RedisPipeline):
             if self._home is None or type(error) not in adapter.BROKEN:
                 raise  # the server's answer
             raise self._home.unavailable(None, error) from error
+        finally:
+            if self._home is not None:
+                self._mesh.wrote_to(self._home)
 
     def annotate_exception(
         self, exception: Exception, number: int, command: Iterable[object]
@@ -107,6 +110,9 @@ class Pipeline(RedisPipeline):
             if home is None or type(error) not in adapter.BROKEN:
                 raise  # the server's answer
             raise home.unavailable(None, error) from error
+        finally:
+            if home is not None:
+                self._mesh.wrote_to(home)
 
     async def _over_shards(self, raise_on_error: bool) -> list[Any]:
         stack: Stack = self.command_stack

@@ -91,6 +91,11 @@ class LagMeter:
         else:
             record.covered.pop(replica, None)
 
+    def lacks(self, replica: Address) -> bool:
+        """Its stream of writes is known to be another than the master's, or far behind it."""
+        record = self._record
+        return bool(record.offsets) and replica not in record.covered
+
     def forget(self, replica: Address) -> None:
         """Its connections broke, so it may have begun anew with less than it had."""
         self._record.covered.pop(replica, None)

@@ -18,6 +18,10 @@ READ_FROM = ("master", "replica", "prefer_replica", "weighted")
 
 _SHORTEST, _SHORT, _LONGEST = 0.05, 0.1, 0.5
 
+CURSORS = frozenset({"HSCAN", "SSCAN", "ZSCAN"})
+"""Read from the master by all clients: each instance hashes in its own order, so a cursor means
+something only to the one that gave it."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -81,7 +85,7 @@ class Pins:
     """When this client last wrote to a key.
 
     Keys share a table of fixed size. Two that fall on one place cost a read from the master that
-    could have gone to a replica, no more. Threads may share it.
+    could have gone to a replica, no more. Any thread may ask; those who tell lock.
     """
 
     __slots__ = ("_mask", "_times", "_whole")
@@ -94,11 +98,12 @@ class Pins:
 
     def wrote(self, key: bytes, now: float) -> None:
         """A write to a key ended, acknowledged or not; the app has not been told yet."""
-        self._times[hash(key) & self._mask] = now
+        at = hash(key) & self._mask
+        self._times[at] = max(self._times[at], now)
 
     def wrote_anywhere(self, now: float) -> None:
         """As `wrote`, when it is not known which keys it touched."""
-        self._whole = now
+        self._whole = max(self._whole, now)
 
     def written_at(self, key: bytes) -> float:
         """When `wrote` was called, or later; `NEVER` if it was not."""

@@ -18,7 +18,6 @@ from redis.asyncio.connection import ConnectionPool
 from cachemesh.core.attempts import Attempts, Failure, refused, retry_until
 from cachemesh.core.errors import CacheMeshError, ShardUnavailableError
 from cachemesh.core.names import Address
-from cachemesh.core.reading import Reading
 from cachemesh.transport import adapter
 from cachemesh.transport.aioinstance import Instance, in_time, seen
 from cachemesh.transport.aiolink import LinkClosedError
@@ -26,7 +25,7 @@ from cachemesh.transport.locator import Locator
 from cachemesh.transport.notserved import NOT_SERVED, NotSentError, failure_of
 from cachemesh.transport.part import Outcome, Part, holds_error
 from cachemesh.transport.pools import AsyncShardPool
-from cachemesh.transport.shard import COURT_SECONDS, COURT_STEP, WAIT_STEP, Shard
+from cachemesh.transport.shard import COURT_SECONDS, COURT_STEP, Shard
 
 _FIND_SECONDS = 1.0  # to ask Sentinel where the master is
 
@@ -117,7 +116,7 @@ class Node(Shard[Instance]):
                 raise NotSentError
             link = instance.link
             if link is None or link.closed or link.is_full:
-                reply = await in_time(_send(instance, args, decode), self.limit)
+                reply = await in_time(send(instance, args, decode), self.limit)
             else:
                 reply = await link.send(adapter.pack(args), decode)
         except NOT_SERVED as error:
@@ -128,38 +127,18 @@ class Node(Shard[Instance]):
             instance.served()
         return reply
 
-    async def read(
-        self, args: tuple[Any, ...], keys: Sequence[bytes], decode: bool, reading: Reading
-    ) -> Any:
-        """As `execute`, for a command that only reads ``keys``, from where ``reading`` says.
-
-        Raises:
-            As `execute`.
-        """
-        began = time.monotonic()
-        deadline = began + self.limit
-        while True:
-            error: Exception | None = None
-            for instance in self.readable(reading, keys, time.monotonic()):
-                asked = time.monotonic()
-                if asked > deadline or (instance is self.instance and not reading.draws):
-                    break
-                try:
-                    reply = await _send(instance, args, decode)
-                except NOT_SERVED as failure:
-                    if isinstance(failure, redis.ResponseError) and refused(failure) is None:
-                        raise
-                    self.note_failed(instance, failure, asked)
-                    error = failure
-                    continue
-                now = time.monotonic()
-                instance.window.succeeded(now, now - asked)
-                return reply
-            if not reading.only_replicas:
-                return await self.execute(args, True, decode)
-            if error is not None or not self.may_come(began, time.monotonic()):
-                self._raise_unread(reading, error)
-            await asyncio.sleep(WAIT_STEP)
+    async def execute_late(self, args: tuple[Any, ...], decode: bool, began: float) -> Any:
+        """As `execute`, for a command that only reads and ``began`` a while ago."""
+        instance = self.instance
+        try:
+            if instance is None:
+                raise NotSentError
+            left = began + self.limit - self._loop.time()
+            return await in_time(send(instance, args, decode), left)
+        except NOT_SERVED as error:
+            if isinstance(error, redis.ResponseError) and refused(error) is None:
+                raise
+            return await self._again(args, True, decode, began, instance, error)
 
     async def _again(
         self,
@@ -180,7 +159,7 @@ class Node(Shard[Instance]):
                 if instance is None:
                     raise NotSentError
                 left = deadline - self._loop.time()
-                reply = await in_time(_send(instance, args, decode), left)
+                reply = await in_time(send(instance, args, decode), left)
             except NOT_SERVED as failure:
                 error = failure
             else:
@@ -391,7 +370,8 @@ def _nobody(instance: Instance, error: Exception) -> None:
     """Nobody need know that a replica does not serve."""
 
 
-async def _send(instance: Instance, args: tuple[Any, ...], decode: bool) -> Any:
+async def send(instance: Instance, args: tuple[Any, ...], decode: bool) -> Any:
+    """Send one command and return its reply; raises one of `NOT_SERVED`."""
     link = await instance.connected()
     # Packed as late as this, so that those who wait hold no copy of what they send.
     return await link.send(adapter.pack(args), decode)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import redis
 
@@ -19,8 +19,17 @@ from cachemesh.transport.sync import Node
 
 _LAST_CHANCE = 0.002  # seconds, for a reply that had all the time there is already
 
-Sending = tuple[Node, bytes, Sequence[bool]]
-"""A node, packed commands for it, and for each of their replies whether to decode it."""
+
+class Way(Protocol):
+    """Where packed commands may be sent: a `Node`, or one instance of it."""
+
+    @property
+    def instance(self) -> Instance | None:
+        """None if nobody knows one."""
+
+
+Sending = tuple[Way, bytes, Sequence[bool]]
+"""Where to, packed commands, and for each of their replies whether to decode it."""
 
 
 def exchange(sendings: Iterable[Sending], deadline: float) -> list[tuple[Instance | None, Outcome]]:
@@ -33,7 +42,7 @@ def exchange(sendings: Iterable[Sending], deadline: float) -> list[tuple[Instanc
     Returns:
         Per sending the instance it was sent to, and what came of it.
     """
-    started: list[tuple[Node, Instance | None, Link | Exception, Sequence[bool]]] = []
+    started: list[tuple[Way, Instance | None, Link | Exception, Sequence[bool]]] = []
     done: list[tuple[Instance | None, Outcome]] = []
     try:
         for node, payload, decode in sendings:

@@ -10,6 +10,7 @@ keeps nobody else waiting.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import weakref
@@ -25,6 +26,8 @@ from cachemesh.core.reading import Readable
 from cachemesh.core.role import QUESTIONS, standing
 from cachemesh.transport import adapter
 
+logger = logging.getLogger("cachemesh.transport")
+
 REPLY_SECONDS = 0.05
 """How long a round waits for replies; later ones are taken in by a later round."""
 
@@ -32,7 +35,7 @@ LATE_SECONDS, DEAD_SECONDS = 1.0, 5.0
 """No reply for so long is a failure; for so long, a connection that leads nowhere."""
 
 RECONNECT_SECONDS = 0.5
-_FIRST_ROUNDS = 0.02  # seconds between rounds until all have been heard of
+_FAST_ROUNDS = 0.02  # seconds between rounds while somebody waits, or not all were heard of
 
 _FAILED = (*adapter.NOT_CONNECTED, OSError)
 
@@ -80,7 +83,7 @@ class _Target:
             return
         serves = not isinstance(self._reply(), redis.exceptions.ResponseError)
         if self.questions:
-            self._told(self._reply())
+            serves = self._told(self._reply()) and serves
         now = time.monotonic()
         took = now - self.asked
         if serves and took < LATE_SECONDS and self.instance.window.failures:
@@ -99,17 +102,29 @@ class _Target:
         except redis.exceptions.ResponseError as error:
             return error
 
-    def _told(self, reply: Any) -> None:
+    def _told(self, reply: Any) -> bool:
+        """Take it in; whether the instance has, as far as is known, what its master has."""
         address = self.instance.address
         if reply is None:
             del self.questions[0]  # the user must not ask this
+            if not self.questions:
+                logger.warning(
+                    "%s denies INFO and ROLE, so nobody knows what replicas have: max_lag and own "
+                    "writes leave the master alone to be read; grant the user +info or +role",
+                    address,
+                )
         told = standing(address, reply)
-        if told is None or self.asked is None or told.is_master != self.is_master:
+        if told is None or self.asked is None:
             self.meter.forget(address)
-        elif told.is_master:
+            return True
+        if told.is_master != self.is_master:
+            self.meter.forget(address)
+            return False
+        if told.is_master:
             self.meter.master_at(address, told.history, self.asked, told.offset)
-        else:
-            self.meter.replica_at(address, told.history, told.offset)
+            return True
+        self.meter.replica_at(address, told.history, told.offset)
+        return not self.meter.lacks(address)
 
     def failed(self) -> None:
         """The connection broke, or could not be made."""
@@ -170,6 +185,12 @@ class Prober:
         run = self._run
         return run is not None and run.complete.wait(seconds)
 
+    def hurry(self) -> None:
+        """Somebody waits for a replica to have caught up: measure now. Any thread."""
+        run = self._run
+        if run is not None:
+            run.wanted.set()
+
     def stop(self) -> None:
         """End measuring; the threads hang up and end soon. A later `measure_every` begins anew."""
         with self._lock:
@@ -177,6 +198,7 @@ class Prober:
             self._interval = float("inf")
         if run is not None:
             run.ended.set()
+            run.wanted.set()
 
 
 class _Run:
@@ -189,6 +211,7 @@ class _Run:
     ) -> None:
         self.interval = 0.5
         self.ended = threading.Event()
+        self.wanted = threading.Event()
         self.complete = threading.Event()
         self._shards = shards
         self._connect = connect
@@ -206,13 +229,19 @@ class _Run:
                 if not self._find_targets():
                     break
                 self._round()
-                pause = self.interval if self.complete.is_set() else _FIRST_ROUNDS
-                self.ended.wait(max(pause - (time.monotonic() - begun), pause / 10))
+                self._pause(begun)
         finally:
             self.ended.set()
             for target in self._targets.values():
                 target.gone = True
                 target.close()
+
+    def _pause(self, begun: float) -> None:
+        """Wait until the next round is due, or wanted and not too soon after the last."""
+        pause = self.interval if self.complete.is_set() else _FAST_ROUNDS
+        if self.wanted.wait(max(pause - (time.monotonic() - begun), pause / 10)):
+            self.ended.wait(max(0.0, begun + _FAST_ROUNDS - time.monotonic()))
+            self.wanted.clear()
 
     def _find_targets(self) -> bool:
         """Whom to ask by now; False if the client is gone."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
-from cachemesh.core.attempts import Failure, Timeouts
+import redis
+
+from cachemesh.core.attempts import Failure, Timeouts, retry_until
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.health import Breaker, ShardHealth
 from cachemesh.core.lag import NEVER, LagMeter
@@ -23,15 +27,16 @@ from cachemesh.transport.pools import closed_meanwhile, no_replica, not_serving,
 SWITCH_GRACE = 0.1
 """Seconds that a former master has for the replies it still owes."""
 
-_PINS = 1024
-_FIND_REPLICAS = 1.0  # seconds; they are looked for when the first client wants them
+_PINS = 8192
+_FIND_SECONDS = 2.0  # until the replicas are known, after the first client wanted them
+_LATE = 0.4  # of the time limit: so much later, what is left is for the master
 COURT_SECONDS = 5.0
 """How long a replica that was selected is asked whether it is master by now."""
 
 COURT_STEP = 0.03
 """Seconds between two questions."""
 
-WAIT_STEP = 0.005
+WAIT_STEP = 0.002
 """Seconds between looks whether a replica has caught up."""
 
 
@@ -66,6 +71,7 @@ class Shard(Generic[I]):
         instance: the master, None if nobody knows it.
         replicas: as far as known.
         meter: up to when they have all writes.
+        hurry: has them measured soon.
         misses, dropped: counted as `ShardHealth` tells.
         ended: nobody follows the shard any more: the client was closed, or it has left the pool.
     """
@@ -77,6 +83,10 @@ class Shard(Generic[I]):
         self._timeouts = Timeouts(None, None)
         self._pins: Pins | None = None
         self._expected: Candidate | None = None
+        self._pinning = threading.RLock()  # a signal handler may write, too
+        self._knows_replicas = False
+        self._finds_until: float | None = None
+        self.hurry: Callable[[], None] = _nothing
         self.limit = math.inf
         self.instance: I | None = None
         self.replicas: tuple[I, ...] = ()
@@ -97,12 +107,19 @@ class Shard(Generic[I]):
             self.limit = math.inf if timeouts.reply is None else timeouts.reply
             self.drop_links()
 
-    def point_to(self, master: Address | None, replicas: Sequence[Address] = ()) -> None:
-        """They are there now; connections to others are ended. From any thread."""
-        self._set_replicas([address for address in replicas if address != master])
+    def point_to(self, master: Address | None, replicas: Sequence[Address] | None = None) -> None:
+        """They are there now; connections to others are ended. From any thread.
+
+        Args:
+            master: None if nobody knows it.
+            replicas: None if nobody has looked for them yet.
+        """
+        self._set_replicas([address for address in replicas or () if address != master])
+        self._knows_replicas = replicas is not None
+        # First: what the former master has sent since must not count for writes to this one.
+        self.meter.follow(master)
         if master != self.master:
             self._set_master(master, SWITCH_GRACE)
-            self.meter.follow(master)
 
     def expect(self, candidate: Candidate | None) -> None:
         """Sentinel has selected a replica to be the next master. From any thread."""
@@ -117,8 +134,8 @@ class Shard(Generic[I]):
     def drop_links(self) -> None:
         """Close all idle connections and, as they come back, those in use. From any thread."""
         self._set_master(self.master, None)
-        former, self.replicas = self.replicas, ()
-        self._set_replicas([replica.address for replica in former])
+        former = self.replicas
+        self.replicas = tuple(self._make(replica.address, None) for replica in former)
         for replica in former:
             replica.drop()
 
@@ -140,23 +157,30 @@ class Shard(Generic[I]):
         known = {replica.address: replica for replica in self.replicas}
         if set(addresses) == set(known):
             return
-        # Any role will do: one that has become a master since has all that it had.
-        self.replicas = tuple(known.pop(a, None) or self._make(a, None) for a in addresses)
+        self.replicas = tuple(known.pop(a, None) or self._newcomer(a) for a in addresses)
         for former in known.values():
             former.drop(SWITCH_GRACE)
+
+    def _newcomer(self, address: Address) -> I:
+        """Any role will do: one that has become a master since has all that it had."""
+        replica = self._make(address, None)
+        if self._knows_replicas:  # it may have been away: a probe has to succeed first
+            replica.window.failed(time.monotonic())
+        return replica
 
     def _make(self, address: Address, role: str | None) -> I:
         raise NotImplementedError
 
     def wrote(self, keys: Sequence[bytes], now: float) -> None:
         """This client wrote to these keys; without keys, nobody knows to which."""
-        pins = self._pins
-        if pins is None:
-            pins = self._pins = Pins(_PINS)
-        for key in keys:
-            pins.wrote(key, now)
-        if not keys:
-            pins.wrote_anywhere(now)
+        with self._pinning:
+            pins = self._pins
+            if pins is None:
+                pins = self._pins = Pins(_PINS)
+            for key in keys:
+                pins.wrote(key, now)
+            if not keys:
+                pins.wrote_anywhere(now)
 
     def readable(self, reading: Reading, keys: Sequence[bytes], now: float) -> list[I]:
         """The instances that may answer a read of these keys, best first."""
@@ -170,13 +194,43 @@ class Shard(Generic[I]):
         """The master, if known, and the replicas."""
         return self.instance, self.replicas
 
-    def may_come(self, began: float, now: float) -> bool:
-        """Whether a replica may yet answer a read that ``began`` then, though now none will do."""
-        if now - began >= self.limit:
+    def for_master(self, reading: Reading, instance: I, began: float, failed: bool) -> bool:
+        """Whether it is time to turn to the master, instead of to this one of `readable`.
+
+        Args:
+            reading: as for `readable`.
+            instance: the next to ask.
+            began: when the read did.
+            failed: one was asked already.
+        """
+        if instance is self.instance:
+            return not reading.draws
+        if reading.only_replicas or not failed:
             return False
-        if not self.replicas:
-            return now - began < _FIND_REPLICAS
-        return any(replica.breaker.closed for replica in self.replicas)
+        master = self.instance
+        sound = master is not None and not master.window.failures
+        return sound and time.monotonic() - began > self.limit * _LATE
+
+    def may_come(self, began: float, error: Exception | None) -> bool:
+        """Whether a replica may yet answer a read that ``began`` then, though now none did."""
+        now = time.monotonic()
+        if error is not None and failure_of(error) is None:
+            return False
+        if now >= retry_until(began + self.limit, began):
+            return False
+        if self.replicas:
+            return any(replica.breaker.closed for replica in self.replicas)
+        if self._finds_until is None:
+            self._finds_until = now + _FIND_SECONDS
+        return not self._knows_replicas and now < self._finds_until
+
+    def lacks_script(self, reading: Reading, instance: I, reply: Exception) -> bool:
+        """Whether to ask the master instead: EVALSHA_RO knows only what each has loaded itself."""
+        return (
+            isinstance(reply, redis.exceptions.NoScriptError)
+            and instance is not self.instance
+            and not reading.only_replicas
+        )
 
     def note_failed(self, instance: I, error: Exception, now: float) -> None:
         """An instance that was to be read from did not serve."""
@@ -210,6 +264,10 @@ class Shard(Generic[I]):
             raise closed_meanwhile(self.shard) from error
         raise_unserved(self.shard, None if instance is None else instance.address, error)
 
-    def _raise_unread(self, reading: Reading, error: Exception | None) -> NoReturn:
+    def raise_unread(self, reading: Reading, error: Exception | None) -> NoReturn:
         """Raise when no replica answered a read that is not for the master."""
         raise no_replica(self.shard, reading.max_lag, error) from error
+
+
+def _nothing() -> None:
+    """Nobody measures."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import redis
@@ -18,13 +17,12 @@ from redis.connection import ConnectionPool
 from cachemesh.core.attempts import Attempts, Failure, refused, retry_until
 from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.names import Address
-from cachemesh.core.reading import Reading
 from cachemesh.transport import adapter
 from cachemesh.transport.instance import Instance
 from cachemesh.transport.locator import Locator
 from cachemesh.transport.notserved import NOT_SERVED, NotSentError, failure_of
 from cachemesh.transport.pools import ShardPool
-from cachemesh.transport.shard import COURT_SECONDS, COURT_STEP, WAIT_STEP, Shard
+from cachemesh.transport.shard import COURT_SECONDS, COURT_STEP, Shard
 
 _FIND_SECONDS = 1.0  # to ask Sentinel where WATCH and pub/sub go
 
@@ -96,42 +94,6 @@ class Node(Shard[Instance]):
                 raise reply
             return self.again(payload, repeatable, decode, deadline, instance, reply)
         return reply
-
-    def read(
-        self, args: tuple[Any, ...], keys: Sequence[bytes], decode: bool, reading: Reading
-    ) -> Any:
-        """As `execute`, for a command that only reads ``keys``, from where ``reading`` says.
-
-        Raises:
-            As `execute`.
-        """
-        payload = adapter.pack(args)
-        began = time.monotonic()
-        deadline = began + self.limit
-        while True:
-            error: Exception | None = None
-            for instance in self.readable(reading, keys, time.monotonic()):
-                asked = time.monotonic()
-                if asked > deadline or (instance is self.instance and not reading.draws):
-                    break
-                try:
-                    reply = instance.ask(payload, decode, deadline)
-                    if isinstance(reply, Exception) and refused(reply) is not None:
-                        raise reply
-                except NOT_SERVED as failure:
-                    self.note_failed(instance, failure, asked)
-                    error = failure
-                    continue
-                now = time.monotonic()
-                instance.window.succeeded(now, now - asked)
-                if isinstance(reply, Exception):
-                    raise reply
-                return reply
-            if not reading.only_replicas:
-                return self._within(payload, True, decode, deadline)
-            if error is not None or not self.may_come(began, time.monotonic()):
-                self._raise_unread(reading, error)
-            time.sleep(WAIT_STEP)
 
     def again(
         self,
@@ -272,9 +234,9 @@ class Node(Shard[Instance]):
             As `execute`.
         """
         deadline = time.monotonic() + self.limit
-        return self._within(adapter.pack(args), False, decode, deadline, patience)
+        return self.within(adapter.pack(args), False, decode, deadline, patience)
 
-    def _within(
+    def within(
         self,
         payload: bytes,
         repeatable: bool,

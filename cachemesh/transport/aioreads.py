@@ -1,0 +1,60 @@
+"""Reads from replicas too, for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+
+from cachemesh.core.attempts import refused
+from cachemesh.core.reading import Reading
+from cachemesh.transport import adapter
+from cachemesh.transport.aio import Node, send
+from cachemesh.transport.aioinstance import Instance, in_time
+from cachemesh.transport.notserved import NOT_SERVED
+from cachemesh.transport.shard import WAIT_STEP
+
+
+async def read(
+    node: Node, args: tuple[Any, ...], keys: Sequence[bytes], reading: Reading, decode: bool
+) -> Any:
+    """As `cachemesh.transport.reads.read`."""
+    began, began_in_loop = time.monotonic(), asyncio.get_running_loop().time()
+    deadline = began + node.limit
+    error: Exception | None = None
+    while True:
+        for instance in node.readable(reading, keys, time.monotonic()):
+            asked = time.monotonic()
+            if asked > deadline or node.for_master(reading, instance, began, error is not None):
+                break
+            try:
+                reply = await _from(instance, args, decode, min(node.limit / 2, deadline - asked))
+            except NOT_SERVED as failure:
+                if not isinstance(failure, redis.ResponseError) or refused(failure) is not None:
+                    node.note_failed(instance, failure, asked)
+                    error = failure
+                    continue
+                instance.window.succeeded(asked, time.monotonic() - asked)
+                if node.lacks_script(reading, instance, failure):
+                    break
+                raise
+            instance.window.succeeded(asked, time.monotonic() - asked)
+            return reply
+        if not reading.only_replicas:
+            if error is None:
+                return await node.execute(args, True, decode)
+            return await node.execute_late(args, decode, began_in_loop)
+        if not node.may_come(began, error):
+            node.raise_unread(reading, error)
+        node.hurry()
+        await asyncio.sleep(WAIT_STEP)
+
+
+async def _from(instance: Instance, args: tuple[Any, ...], decode: bool, seconds: float) -> Any:
+    link = instance.link
+    if instance.role is None and not (link is None or link.closed or link.is_full):
+        return await link.send(adapter.pack(args), decode)  # waits no longer by itself
+    return await in_time(send(instance, args, decode), seconds)
