@@ -80,7 +80,7 @@ class Forwarder:
 
     Attributes:
         deaf: what the Sentinel publishes is dropped.
-        stalled: nothing passes any more on the connections there are; new ones work.
+        connections: how many have been made so far.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -89,6 +89,7 @@ class Forwarder:
         self._open: list[socket.socket] = []
         self._stalled: set[socket.socket] = set()
         self.deaf = False
+        self.connections = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __str__(self) -> str:
@@ -96,7 +97,7 @@ class Forwarder:
         return f"{host}:{port}"
 
     def stall(self) -> None:
-        """From now on nothing passes on the connections there are."""
+        """From now on nothing passes on the connections there are; new ones work."""
         self._stalled.update(self._open)
 
     def __enter__(self) -> Forwarder:  # noqa: PYI034  # Self is in typing from Python 3.11 on
@@ -121,6 +122,7 @@ class Forwarder:
             except OSError:
                 return
             self._open += [near, far]
+            self.connections += 1
             for source, target, published in ((near, far, False), (far, near, True)):
                 threading.Thread(
                     target=self._pass_on, args=(source, target, published), daemon=True
