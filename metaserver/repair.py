@@ -31,6 +31,7 @@ from metaserver.store import Intent, NewEvent, PoolState, StorageError, Store
 
 log = logging.getLogger("metaserver")
 
+_FAILOVERS_EVERY = 0.5  # seconds
 _STRAY_FOR = 2  # rounds that a Sentinel must differ from the others before it is told
 
 
@@ -45,16 +46,22 @@ class Repair:
         self._strays: dict[tuple[str, str, str], int] = {}  # pool, shard, Sentinel -> rounds
 
     def run(self, stop: threading.Event) -> None:
-        """Repair each `config.repair_interval` seconds until `stop` is set."""
+        """Repair each `config.repair_interval` seconds until `stop` is set.
+
+        Failovers that nobody carries on are looked for more often: somebody's writes may wait.
+        """
+        again = 0.0
         while not stop.is_set():
             try:
-                self._repair_all(stop)
+                self._recovery.run()
+                if time.monotonic() >= again:
+                    self._repair_all(stop)
+                    again = time.monotonic() + self._config.repair_interval
             except StorageError as error:
                 log.error("repair: %s", error)
-            stop.wait(self._config.repair_interval)
+            stop.wait(min(_FAILOVERS_EVERY, self._config.repair_interval))
 
     def _repair_all(self, stop: threading.Event) -> None:
-        self._recovery.run()
         for intent in self._store.intents():
             if stop.is_set():
                 return

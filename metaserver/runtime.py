@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,7 @@ from metaserver.sweep import Sweeper
 
 POLL = 0.25  # seconds between two looks for changes of other processes
 RESTART = 2.0  # seconds until a loop that a fault ended starts again
+LAST_STEPS = 1.5  # seconds for a failover to get through when the process is told to stop
 HOUSEKEEPING = 10.0  # seconds between two notes of when tokens were used
 
 log = logging.getLogger("metaserver")
@@ -59,9 +61,12 @@ class Runtime:
         threading.Thread(target=self._stand, name="leader", daemon=True).start()
 
     def stop(self) -> None:
-        """End the loops, the streams, and every held watch."""
+        """End the loops, the streams, and every held watch; let writes that wait go on."""
         self.stopping.set()
         self.hub.stop()
+        end = time.monotonic() + LAST_STEPS
+        while self.control.failovers and time.monotonic() < end:
+            time.sleep(0.02)
 
     def pools(self) -> Iterator[tuple[PoolDocument, dict[str, Any]]]:
         """Every pool with its status; one that is deleted meanwhile is left out.

@@ -78,6 +78,7 @@ _NEXT = {
     "an admin makes one: cachemesh token create",
     "version-conflict": "look at the pool again (cachemesh pool status), and repeat the command "
     "if it still makes sense",
+    "failover-in-progress": "wait until it is over: cachemesh event list",
     "resize-in-progress": "wait until the sweeps are gone from: cachemesh pool status",
     "not-empty": "FLUSHALL it if nobody needs them, choose an empty instance, "
     "or pass --allow-nonempty",

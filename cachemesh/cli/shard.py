@@ -10,6 +10,7 @@ from rich.table import Table
 
 from cachemesh.cli.change import Change, Flags, carry_out, change_options
 from cachemesh.cli.context import Session, connected
+from cachemesh.cli.failover import failover
 from cachemesh.cli.output import emit, percent, show, show_fields, size, table
 from cachemesh.core.names import check_name, parse_address
 
@@ -19,6 +20,9 @@ _WEIGHT = click.IntRange(1, 1000)
 @click.group(no_args_is_help=False)
 def shard() -> None:
     """Shards: a master and its replicas, each holding a part of a pool."""
+
+
+shard.add_command(failover)
 
 
 @shard.command("list")

@@ -24,7 +24,7 @@ LONG_PAUSE = 5.0
 More would cost the Sentinels their sight of the master: what they PUBLISH on it waits too, and
 PING behind it, so that after `down-after-milliseconds` it is down to them.
 """
-PROMOTION = 3.0  # seconds until Sentinel gives up by itself, told so by its failover-timeout
+PROMOTION = 1.5  # seconds; it takes 0.13 to 0.25
 AGREE = 10.0  # seconds for the Sentinels to agree on the new master
 POLL = 0.004  # seconds between two looks while writes wait
 
@@ -35,7 +35,10 @@ class Stalled(CacheMeshError):
 
 @dataclass
 class Timings:
-    """What happened when, in seconds since the pause began; None for what did not happen."""
+    """What happened when: `at` in seconds since the pause `began` (monotonic).
+
+    `waited` is how long the search for a Sentinel and its moment took.
+    """
 
     waited: float = 0.0
     began: float = 0.0
@@ -61,7 +64,8 @@ class Handover:
     """One attempt, once `notes` say who leads and they are in the store.
 
     `told` is whether the Sentinel may have begun a failover; `fence` is the number of attached
-    replicas below which the old master refuses writes.
+    replicas below which the old master refuses writes; `patience` is for how many seconds a
+    promotion may still come once this is to be settled.
     """
 
     side: Side
@@ -69,6 +73,7 @@ class Handover:
     fence: int
     timings: Timings
     told: bool = False
+    patience: float = 0.0
 
     def run(self) -> str:
         """From the pause to the demotion; the new master. The writes still wait afterwards.

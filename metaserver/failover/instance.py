@@ -75,6 +75,10 @@ class Instance:
         self.link.call("REPLICAOF", host, port)
         return self.standing()
 
+    def promote(self) -> None:
+        """Make it a master."""
+        self.link.call("REPLICAOF", "NO", "ONE")
+
     def setting(self, name: str) -> str:
         """A value of its configuration."""
         reply = self.link.call("CONFIG", "GET", name)

@@ -9,7 +9,7 @@ import redis
 
 from cachemesh.core.errors import CacheMeshError
 from metaserver.config import Config
-from metaserver.failover.handover import Handover, Timings
+from metaserver.failover.handover import PROMOTION, Handover, Timings
 from metaserver.failover.notes import Notes, put_back
 from metaserver.failover.settle import Settled, settle
 from metaserver.failover.side import Side
@@ -19,7 +19,7 @@ from metaserver.store import Failover, NewEvent, Store
 
 log = logging.getLogger("metaserver")
 
-_TRIES = 60  # rounds of repair after which what is still missing is given up
+_FOR = 300.0  # seconds after which what is still missing is given up, and said so
 
 
 class Recovery:
@@ -29,7 +29,7 @@ class Recovery:
         self._store = store
         self._config = config
         self._networks = networks
-        self._tries: dict[int, int] = {}
+        self._since: dict[int, float] = {}  # failover -> when it was first seen (monotonic)
 
     def run(self) -> None:
         """One round.
@@ -38,14 +38,15 @@ class Recovery:
             StorageError: the store does not answer.
         """
         failovers = self._store.failovers()
-        self._tries = {f.id: self._tries.get(f.id, 0) for f in failovers}
+        now = time.monotonic()
+        self._since = {f.id: self._since.get(f.id, now) for f in failovers}
         for failover in failovers:
-            if not process_is_alive(failover.owner):
-                self._settle(failover)
+            if process_is_alive(failover.owner):
+                self._since[failover.id] = now
+            else:
+                self._settle(failover, last=now - self._since[failover.id] >= _FOR)
 
-    def _settle(self, failover: Failover) -> None:
-        self._tries[failover.id] += 1
-        last = self._tries[failover.id] >= _TRIES
+    def _settle(self, failover: Failover, *, last: bool) -> None:
         try:
             settled = self._settled(failover)
         except (redis.RedisError, CacheMeshError) as error:
@@ -71,7 +72,9 @@ class Recovery:
             if not notes.leader:  # it was still looking for one: nobody's writes waited
                 return Settled(failover.master, False, True, put_back(side, notes))
             timings = Timings(began=time.monotonic())
-            return settle(Handover(side, notes, fence=0, timings=timings, told=True))
+            return settle(
+                Handover(side, notes, fence=0, timings=timings, told=True, patience=PROMOTION)
+            )
 
     def _end(self, failover: Failover, settled: Settled) -> None:
         event = told(failover, settled, "system", "the metaserver that began it broke off")

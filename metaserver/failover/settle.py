@@ -1,8 +1,8 @@
 """After a failure, or a metaserver's death: the shard gets one master, and its writes go on.
 
-somebody was promoted, and the Sentinel that did it stands by it   --> finish
-a Sentinel still waits for the promotion                           --> make it give up
-nobody was promoted and nobody is at it                            --> go back
+a replica was promoted, and a Sentinel is about to say so, or does   --> finish
+a Sentinel still waits for the promotion                             --> make it give up
+no Sentinel is at it, and they say the old master                    --> go back
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import redis
 
 from cachemesh.core.errors import CacheMeshError
-from metaserver.failover.handover import LONG_PAUSE, Handover, agree
+from metaserver.failover.handover import AGREE, CATCH_UP, PAUSE, POLL, Handover, agree
 from metaserver.failover.notes import put_back
 from metaserver.failover.sentinel import Watcher
 from metaserver.failover.side import wait_for
@@ -60,37 +60,83 @@ def settle(handover: Handover) -> Settled:
     Raises:
         Unsettled: the master or the Sentinels do not let that happen now.
     """
-    side, began = handover.side, time.monotonic()
+    side, began, stopped = handover.side, time.monotonic(), False
     if not handover.told:
         return _go_back(handover, None)
-    with suppress(redis.RedisError):
-        side.master.pause(round(LONG_PAUSE * 1000))
     while time.monotonic() - began < TAKES:
         passed = time.monotonic() - began
         promoted = side.promoted()
         busy = side.ask(Watcher.in_progress)
-        leader = busy.get(handover.notes.leader, False)
-        silent = isinstance(leader, redis.RedisError)
-        if promoted is not None and (silent or _backed(handover, promoted, busy)):
+        at_it = any(answer is True for answer in busy.values())
+        silent = isinstance(busy.get(handover.notes.leader), redis.RedisError)
+        if promoted is not None and promoted in side.ask(Watcher.master).values():
             return _finish(handover, promoted)
-        if not any(answer is True for answer in busy.values()):
-            if not silent or _silent_for_long(handover, passed):
-                moved = _moved(handover)
-                if moved is not None:
-                    return _finish(handover, moved)
-                return _go_back(handover, promoted, handover.notes.leader if silent else None)
-        else:
-            _stop_them(handover, busy, stuck=passed > _STUCK)
+        # A Sentinel that was told to stop may have missed a promotion of this very moment.
+        if promoted is not None and not stopped and (at_it or silent):
+            return _finish(handover, promoted)
+        if not at_it and (not silent or _silent_for_long(handover, passed)):
+            return _by_word(handover, promoted, handover.notes.leader if silent else None)
+        if at_it and passed >= handover.patience:
+            _stop_them(handover, busy, stuck=passed > handover.patience + _STUCK)
+            stopped = True
         time.sleep(0.02)
     raise Unsettled(f"shard {side.shard}: a Sentinel is still at its failover")
 
 
 def conclude(handover: Handover, promoted: str) -> Settled:
-    """Once the old master is a replica: the Sentinels agree, and all is put back."""
+    """Once the old master is a replica: the Sentinels agree, and all is put back.
+
+    Raises:
+        Unsettled: as `settle`.
+    """
     side = handover.side
     agreed = agree(side, handover.notes, promoted, lambda: handover.timings.mark("announced"))
-    left = put_back(side, handover.notes)
-    return Settled(promoted, True, agreed, left)
+    if not agreed and side.said_master() == side.master.address:
+        return _by_word(handover, promoted)
+    return Settled(promoted, True, agreed, put_back(side, handover.notes))
+
+
+def _by_word(handover: Handover, promoted: str | None, watch: str | None = None) -> Settled:
+    """No Sentinel is at it: who they say is master has to be it."""
+    side = handover.side
+    try:
+        standing = side.master.standing()
+    except redis.RedisError as error:
+        moved = _moved(handover)
+        if moved is None:
+            raise Unsettled(f"{side.master.address}: {reason_of(error)}") from error
+        return _finish(handover, moved)
+    if standing.role == "master":
+        moved = _moved(handover)
+        return _finish(handover, moved) if moved else _go_back(handover, promoted, watch)
+    if promoted is not None and standing.master == promoted:
+        if side.said_master() == promoted:
+            return _finish(handover, promoted)
+        _give_back(handover, promoted)
+        return _go_back(handover, None, watch)
+    raise Unsettled(f"{side.master.address} is a replica of {standing.master}")
+
+
+def _give_back(handover: Handover, promoted: str) -> None:
+    """The Sentinels missed the promotion: hand over again, the other way round, by ourselves."""
+    master, now_master = handover.side.master, handover.side.replicas[promoted]
+
+    def caught_up() -> bool | None:
+        own, target = master.standing(), now_master.standing().offset
+        return True if own.link == "connected" and own.offset >= target else None
+
+    try:
+        if wait_for(caught_up, AGREE, 0.1) is None:
+            raise Unsettled(f"{master.address} has not yet all that {promoted} has")
+        now_master.pause(round(PAUSE * 1000))
+        if wait_for(caught_up, CATCH_UP, POLL) is None:
+            now_master.unpause()
+            raise Unsettled(f"{master.address} did not catch up with {promoted}")
+        master.promote()
+        now_master.replicate(master.address)
+        now_master.unpause()
+    except redis.RedisError as error:
+        raise Unsettled(f"{master.address}, {promoted}: {reason_of(error)}") from error
 
 
 def _finish(handover: Handover, promoted: str) -> Settled:
@@ -123,13 +169,6 @@ def _go_back(handover: Handover, rogue: str | None, watch: str | None = None) ->
         wait_for(lambda: _calm(handover), _CALM, 0.05)
     left = put_back(side, handover.notes)
     return Settled(side.master.address, False, True, left, watch)
-
-
-def _backed(handover: Handover, promoted: str, busy: Mapping[str, bool | redis.RedisError]) -> bool:
-    """Whether a Sentinel is about to tell that `promoted` is master, or does already."""
-    return any(answer is True for answer in busy.values()) or (
-        promoted in handover.side.ask(Watcher.master).values()
-    )
 
 
 def _moved(handover: Handover) -> str | None:

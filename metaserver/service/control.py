@@ -30,8 +30,11 @@ class StatusSource(Protocol):
 
 @dataclass(frozen=True)
 class Control:
-    """The store, the settings and the live view; `changed`, which must not raise, is called after
-    every change."""
+    """The store, the settings and the live view.
+
+    `changed`, which must not raise, is called after every change; `failovers` are those that this
+    process is at, and that it goes on with for a moment when it is `stopping`.
+    """
 
     store: Store
     config: Config
@@ -40,6 +43,7 @@ class Control:
     changed: Callable[[], None]
     owner: str = field(default_factory=process_identity)
     stopping: threading.Event = field(default_factory=threading.Event)
+    failovers: set[int] = field(default_factory=set)
 
     def sentinels(self, addresses: Sequence[str]) -> Sentinels:
         """The Sentinels at these addresses; to be used in a `with`, which closes them."""

@@ -120,11 +120,13 @@ class _Attempt:
         """Carry it out."""
         names = [each.address for each in self.report.survey.candidates]
         record = self.record
+        self.control.failovers.add(record.id)
         try:
             with _side(self.control, record.shard, record.master, names, record.sentinels) as side:
                 self._prepare(side)
                 return self._hand_over(side)
         finally:
+            self.control.failovers.discard(record.id)
             if not self.ended:
                 self.control.store.note_failover(record.id, owner="")
 
@@ -148,33 +150,39 @@ class _Attempt:
         except (redis.RedisError, CacheMeshError) as error:
             self._end(Settled(side.master.address, False, True, put_back(side, self.notes)), error)
             if isinstance(error, redis.RedisError):
-                raise failed(reason_of(error), "try again", undone=True) from error
+                raise failed(
+                    f"Failover of shard {side.shard!r}: {reason_of(error)}; nothing was paused",
+                    "try again",
+                    undone=True,
+                ) from error
             raise
 
     def _hand_over(self, side: Side) -> Report:
         timings = self.report.timings
         timings.waited = time.monotonic() - self.began
         handover = Handover(side, self.notes, self.report.survey.attached, timings)
-        error: redis.RedisError | Stalled | None = None
+        error: Exception | None = None
         try:
-            promoted = handover.run()
-            handover.resume()
-            settled = conclude(handover, promoted)
-        except (redis.RedisError, Stalled) as stumbled:
-            error = stumbled
             try:
+                promoted = handover.run()
+                handover.resume()
+            except (redis.RedisError, Stalled) as stumbled:
+                error = stumbled
                 settled = settle(handover)
-            except Unsettled as unsettled:
-                raise failed(
-                    f"{_why(error)}; {unsettled}",
-                    "it is settled as soon as that is possible; watch: GET /v1/events",
-                    undone=False,
-                ) from unsettled
+            else:
+                settled = conclude(handover, promoted)
+        except Unsettled as unsettled:
+            why = unsettled if error is None else f"{_why(error)}; {unsettled}"
+            raise failed(
+                f"Failover of shard {self.record.shard!r}: {why}",
+                "it is settled as soon as that is possible; watch: GET /v1/events",
+                undone=False,
+            ) from unsettled
         self._end(settled, error)
         if not settled.promoted:
             raise failed(
-                f"{_why(error)}; {settled.master} stays master of {self.record.shard}, "
-                "and its writes go on",
+                f"Failover of shard {self.record.shard!r}: {_why(error)}; {settled.master} stays "
+                "master, and writes go on",
                 "look at the replicas and the Sentinels (cachemesh shard show, cachemesh "
                 "sentinel list), then try again",
                 undone=True,
@@ -257,4 +265,4 @@ def _in_progress(shard: str) -> Problem:
 def _why(error: Exception | None) -> str:
     if isinstance(error, redis.RedisError):
         return reason_of(error)
-    return "it stumbled" if error is None else str(error)
+    return "the Sentinels did not notice the promotion" if error is None else str(error)
