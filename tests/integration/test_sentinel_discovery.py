@@ -24,6 +24,7 @@ from tests.integration.sentinel_tools import (
     following,
     master_of,
     pool_file,
+    sentinel,
     until,
 )
 
@@ -125,15 +126,10 @@ def test_a_stalled_sentinel_costs_one_timeout(stack: LocalStack, addresses: list
         sentinels.close()
 
 
-def peers(address: str) -> list[object]:
-    with direct(address) as client:
-        return list(client.sentinel_sentinels("cache-0"))
-
-
 def test_peers_are_learned_and_asked_when_the_given_ones_fail(
     stack: LocalStack, addresses: list[str]
 ) -> None:
-    until(lambda: len(peers(addresses[0])) == 2)
+    until(lambda: len(sentinel(addresses[0], "SENTINELS", "cache-0")) == 2)
     sentinels = Sentinels(addresses[:1])
     sentinels.look_up(SHARDS)
     assert {str(address) for address in sentinels.addresses} == set(addresses)
