@@ -148,7 +148,8 @@ class Handover:
 def agree(side: Side, notes: Notes, promoted: str, seen: Callable[[], None]) -> bool:
     """Wait until the Sentinels that answer say `promoted`, and none is at the failover any more.
 
-    The leader is spared its wait for the other replicas, which have all that the promoted one has.
+    The leader is spared its wait for the other replicas, which have all that the promoted one has,
+    and the other Sentinels hear of it at once.
     `seen` is called once every Sentinel that answers tells clients the new master.
     """
     announced = hurried = False
@@ -158,7 +159,10 @@ def agree(side: Side, notes: Notes, promoted: str, seen: Callable[[], None]) -> 
         said = side.ask(Watcher.master)
         if not hurried and said.get(notes.leader) == promoted:
             hurried = True
-            side.watchers[notes.leader].set_timeout(1)
+            leader = side.watchers[notes.leader]
+            news = leader.news()
+            side.ask(lambda watcher: watcher.hear(news))
+            leader.set_timeout(1)
         answers = [answer for answer in said.values() if not isinstance(answer, redis.RedisError)]
         if set(answers) != {promoted} or len(answers) * 2 <= len(said):
             return None

@@ -109,7 +109,8 @@ def preferring(to: str, priorities: Mapping[str, int]) -> dict[str, int]:
         return {}
     if lowest > 1:
         return {to: lowest - 1}
-    return {at: 2 for at, old in others.items() if old < 2} | {to: 1}
+    wanted = {at: max(2, old) for at, old in others.items()} | {to: 1}
+    return {at: new for at, new in wanted.items() if new != priorities[at]}
 
 
 def failed(detail: str, next_step: str, **extra: object) -> Problem:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from cachemesh.core.names import Address
+from cachemesh.core.names import Address, parse_address
 from metaserver.link import Link, RedisAuth
 from metaserver.replies import NotRedisError, number, parse_pairs, row_address, text, whole
 
@@ -68,7 +68,18 @@ def first_choice(rows: Iterable[Row]) -> Row | None:
 def seconds_to_phase(info_age: float) -> float:
     """How long until the last INFO is as old as `PHASE` wants it; 0 if it is."""
     low, high = PHASE
-    return max(0.0, low - info_age) if info_age <= high else INFO_PERIOD + low - info_age
+    if info_age <= high:
+        return max(0.0, low - info_age)
+    return max(0.0, INFO_PERIOD - info_age) + low
+
+
+@dataclass(frozen=True)
+class News:
+    """Whom a Sentinel of this `identity` has for the master, and the `epoch` of that."""
+
+    identity: str
+    epoch: str
+    master: str
 
 
 class Watcher:
@@ -112,6 +123,27 @@ class Watcher:
         longer is given up, and once one is seen, so is waiting for the other replicas.
         """
         self.link.call("SENTINEL", "SET", self._shard, TIMEOUT, milliseconds)
+
+    def news(self) -> News:
+        """What it is about to tell the other Sentinels: its master, and since which epoch."""
+        identity = text(self.link.call("SENTINEL", "MYID"))
+        master = self.master()
+        return News(identity, self.fields().get("config-epoch", "0"), master or "")
+
+    def hear(self, news: News) -> None:
+        """Let it know what another Sentinel says, as that one will itself a moment later.
+
+        A Sentinel takes PUBLISH on its hello channel for the message that Sentinels send each
+        other (redis, sentinel.c: sentinelPublishCommand, sentinelSendHello), and believes it as
+        far as the epoch is newer than what it knows.
+        """
+        host, port = parse_address(news.master)
+        rows = self.link.call("SENTINEL", "SENTINELS", self._shard)
+        for row in map(parse_pairs, rows if isinstance(rows, list) else []):
+            if row.get("runid") == news.identity:
+                sender = f"{row['ip']},{row['port']},{news.identity}"
+                hello = f"{sender},{news.epoch},{self._shard},{host},{port},{news.epoch}"
+                self.link.call("PUBLISH", "__sentinel__:hello", hello)
 
     def reset(self) -> None:
         """Make it forget a failover in whatever state, with the replicas and Sentinels it knows;

@@ -11,9 +11,15 @@ from typing import Any
 
 import pytest
 
+from cachemesh.core.pool import PoolDocument
 from cachemesh.local import LocalStack
+from metaserver.config import Config
+from metaserver.failover import handover
+from metaserver.failover.notes import Notes
+from metaserver.failover.settle import conclude
+from metaserver.failover.side import Side
 from tests.integration.metaserver_process import Api, Reply
-from tests.integration.operations import connect, eventually
+from tests.integration.operations import NETWORKS, connect, eventually
 from tests.integration.writers import Writers
 
 FENCE = "min-replicas-to-write"
@@ -145,13 +151,14 @@ def test_it_loses_nothing(stack: LocalStack, admin: Api) -> None:
 
 
 def test_to_a_replica_of_choice(stack: LocalStack, admin: Api) -> None:
-    for to in replicas_of(admin, "cache-1"):
-        with Writers(stack, "cache-1") as writers:
-            eventually(lambda w=writers: len(w.acknowledged) > 50)  # type: ignore[misc]
-            reply = fail_over(admin, "cache-1", to=to)
-        assert reply.status == 200, reply.text
-        assert reply.json["master_after"] == to == stack.master_of("cache-1")
-        assert (writers.errors, writers.lost()) == ([], [])
+    plan = fail_over(admin, "cache-1", dry_run=True).json
+    (to,) = set(replicas_of(admin, "cache-1")) - {plan["master_after"]}
+    with Writers(stack, "cache-1") as writers:
+        eventually(lambda: len(writers.acknowledged) > 50)
+        reply = fail_over(admin, "cache-1", to=to)
+    assert reply.status == 200, reply.text
+    assert reply.json["master_after"] == to == stack.master_of("cache-1")
+    assert (writers.errors, writers.lost()) == ([], [])
 
 
 def test_a_dry_run_touches_nothing(stack: LocalStack, admin: Api) -> None:
@@ -269,3 +276,41 @@ def test_all_sentinels_hang_once_begun(stack: LocalStack, admin: Api) -> None:
 
 def refused(api: Api) -> bool:
     return fail_over(api, "cache-0", dry_run=True).status != 200
+
+
+def test_sentinels_that_missed_the_promotion(
+    stack: LocalStack, admin: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What would remain if a Sentinel gave up at the moment of the promotion."""
+    monkeypatch.setattr(handover, "AGREE", 0.5)
+    master, replicas = stack.master_of("cache-0"), replicas_of(admin, "cache-0")
+    settings = Config(db=stack.directory / "none.db")
+    with Side.of(settings, NETWORKS, "cache-0", master, replicas, stack.info["sentinels"]) as side:
+        notes = Notes(tuple(replicas), stack.info["sentinels"][0], timeout=10000, fence="0")
+        attempt = handover.Handover(side, notes, 2, handover.Timings(), told=True)
+        promoted = replicas[0]
+        side.replicas[promoted].promote()
+        attempt.demote(promoted)
+        with connect(promoted) as client:
+            client.set("written", "there")
+        settled = conclude(attempt, promoted)
+    assert (settled.master, settled.promoted) == (master, False)
+    with connect(master) as client:
+        assert client.role()[0] == b"master"
+        assert client.get("written") == b"there"
+    with connect(promoted) as client:
+        assert client.role()[0] == b"slave"
+
+
+def test_a_sweep_goes_on_afterwards(stack: LocalStack, admin: Api) -> None:
+    count = 20_000
+    with connect(stack.master_of("cache-1")) as client:
+        client.mset({f"foreign:{number}": "x" for number in range(count)})
+    assert admin("PATCH", "/v1/pools/cache/shards/cache-0", {"weight": 3}).status == 200
+    assert fail_over(admin, "cache-1", hurry=True).status == 200
+    eventually(lambda: not admin("GET", "/v1/pools/cache/status").json["sweeps"], 60)
+    placement = PoolDocument.from_dict(admin("GET", "/v1/pools/cache").json).placement
+    with connect(stack.master_of("cache-1")) as client:
+        left = list(client.scan_iter("foreign:*", count=5000))
+    assert left
+    assert all(placement.shard_for(key) == "cache-1" for key in left)

@@ -1,4 +1,4 @@
-"""Planned failovers whose metaserver dies or stops, whose Sentinel forgets, whose user goes away."""
+"""Planned failovers whose metaserver dies or stops, and whose user goes away."""
 
 from __future__ import annotations
 

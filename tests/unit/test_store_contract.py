@@ -10,7 +10,7 @@ import pytest
 
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool import PoolDocument
-from metaserver.store import Intent, NewEvent, NewIntent, NewSweep, Store
+from metaserver.store import Intent, NewEvent, NewFailover, NewIntent, NewSweep, Store
 from metaserver.store.sqlite import SqliteStore
 
 Opener = Callable[[], Store]
@@ -261,6 +261,61 @@ class TestIntents:
         assert by_shard["a"] == left[0]
         assert by_shard["c"].id == pending.id
         assert by_shard["c"].undoing
+
+
+def failover(shard: str = "a", pool: str = "cache") -> NewFailover:
+    return NewFailover(pool, shard, "10.0.0.1:6379", ("10.0.0.9:26379",), "1:1")
+
+
+class TestFailovers:
+    def test_one_at_a_time_per_shard_of_a_pool(self, store: Store, another: Opener) -> None:
+        assert store.begin_failover(failover()) is None
+        create(store)
+        assert store.begin_failover(failover("z")) is None
+        begun = store.begin_failover(failover())
+        assert begun is not None
+        assert (begun.shard, begun.owner, begun.notes) == ("a", "1:1", {})
+        assert another().failovers() == (begun,)
+        assert another().begin_failover(failover()) is None
+        assert store.begin_failover(failover("b")) is not None
+
+    def test_notes_and_owner(self, store: Store, another: Opener) -> None:
+        create(store)
+        begun = store.begin_failover(failover())
+        assert begun is not None
+        assert store.note_failover(begun.id, notes={"leader": "x", "old": {"y": 1}})
+        assert store.note_failover(begun.id, owner="")
+        (kept,) = another().failovers()
+        assert (kept.notes, kept.owner) == ({"leader": "x", "old": {"y": 1}}, "")
+        assert not store.note_failover(begun.id + 1, owner="")
+
+    def test_its_end_remembers_the_master(self, store: Store) -> None:
+        create(store)
+        begun = store.begin_failover(failover())
+        assert begun is not None
+        assert store.end_failover(begun.id, event("shard.failover"), master="10.0.0.2:6379")
+        assert store.last_master("cache", "a") == "10.0.0.2:6379"
+        assert store.failovers() == ()
+        assert not store.end_failover(begun.id, event("shard.failover"), master="10.0.0.3:6379")
+        assert actions(store).count("shard.failover") == 1
+        assert store.last_master("cache", "a") == "10.0.0.2:6379"
+
+    def test_nothing_else_is_done_to_the_shard_meanwhile(self, store: Store) -> None:
+        before = create(store)
+        begun = store.begin_failover(failover())
+        assert begun is not None
+        assert store.add_intent(intent("a")) is None
+        without = before.replace(placement=before.placement.with_shards([Shard("b")]))
+        assert store.put_document(without, 1, event()) is None
+        assert store.delete_document("cache", 1, event()) is None
+        assert store.put_document(before, 1, event()) is not None
+        assert store.end_failover(begun.id, event(), master="10.0.0.2:6379")
+        assert store.delete_document("cache", 2, event()) is not None
+
+    def test_not_while_something_else_is_done(self, store: Store) -> None:
+        create(store)
+        added(store, intent("a"))
+        assert store.begin_failover(failover()) is None
 
 
 class TestMasters:

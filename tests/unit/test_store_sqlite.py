@@ -47,6 +47,21 @@ def test_a_newer_schema(tmp_path: Path) -> None:
         SqliteStore(path)
 
 
+def test_an_older_schema(tmp_path: Path) -> None:
+    path = tmp_path / "meta.db"
+    store = SqliteStore(path)
+    created = store.create_document(DOCUMENT, NewEvent("pool.create"))
+    store.close()
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE failovers")
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    store = SqliteStore(path)
+    assert store.document("cache") == created
+    assert store.failovers() == ()
+    store.close()
+
+
 def test_a_lock_of_another_process_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
