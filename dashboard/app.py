@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask, g, render_template
 from werkzeug.exceptions import HTTPException
 
-from dashboard import auth, board, changes, format
+from dashboard import auth, board, changes, failover, format
 from dashboard.config import DashboardConfig
 from dashboard.security import secure
 from dashboard.sessions import Session
@@ -23,7 +23,7 @@ def create_app(config: DashboardConfig) -> Flask:
     app.jinja_env.lstrip_blocks = True
     keep_state(app.extensions, new_state(config))
     secure(app)
-    for pages in (auth.pages, board.pages, changes.pages):
+    for pages in (auth.pages, board.pages, changes.pages, failover.pages):
         app.register_blueprint(pages)
     for word in ("number", "size", "percent", "ago", "duration", "stamp", "clock", "parse_time"):
         app.add_template_filter(getattr(format, word), word)

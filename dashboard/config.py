@@ -18,4 +18,4 @@ class DashboardConfig:
     cookie_name: str = "cachemesh_dashboard"
     idle_seconds: float = 3600.0
     read_timeout: float = 5.0
-    change_timeout: float = 30.0
+    change_timeout: float = 60.0  # a failover takes up to 25, and what it takes to undo it

@@ -16,6 +16,8 @@ _ACTIONS = {
     "shard.add": ("change", "added shard {target}"),
     "shard.remove": ("change", "removed shard {target}"),
     "shard.set-weight": ("change", "set the weight of {target}"),
+    "shard.failover": ("change", "failed over {target}"),
+    "shard.failover-undone": ("warn", "Failover of {target} was undone"),
     "token.create": ("change", "created token {target}"),
     "token.revoke": ("change", "revoked token {target}"),
     "failover": ("warn", "Failover of {target}"),

@@ -95,6 +95,9 @@ class Upstream:
             query["version"] = version
         return self._change("DELETE", _shard(pool, name), query=query)
 
+    def fail_over(self, pool: str, name: str, body: Json) -> Json:
+        return self._change("POST", _shard(pool, name) + "/failover", body=dict(body))
+
     def _get(self, path: str) -> Json:
         answer: Json = self._client.request("GET", path)
         return answer

@@ -96,6 +96,29 @@ def test_a_pool_changed_since_the_preview(board: Page, metaserver: MetaserverCli
     await_sweeps(board, metaserver)
 
 
+def test_fail_over_a_shard(board: Page, stack: LocalStack) -> None:
+    before = stack.master_of("cache-1")
+    board.open("/pools/cache/shards/cache-1/failover")
+    preview = board.text("#preview")
+    assert f"Fail over shard cache-1 from {before}" in preview
+    assert "Nothing has changed yet" in preview
+    assert stack.master_of("cache-1") == before
+    board.press("Fail over cache-1")
+    board.see("Done: fail over shard cache-1")
+    board.see("failed over cache-1", "#live-events")
+    assert stack.master_of("cache-1") != before
+    board.until(
+        lambda: "master" in board.text(f"#shard-cache-1 [id$='{stack.master_of('cache-1')}']")
+    )
+
+
+def test_a_failover_that_is_refused_says_why(board: Page) -> None:
+    board.open("/pools/cache/shards/cache-9/failover")
+    alert = board.text("[role=alert]")
+    assert "cache-9" in alert
+    assert "Next:" in alert
+
+
 def test_remove_a_shard(board: Page, metaserver: MetaserverClient) -> None:
     last = shard_names(metaserver)[-1]
     board.open(f"/pools/cache/shards/{last}/remove")

@@ -1,0 +1,52 @@
+"""Failing over a shard: a preview (a dry run), then the failover itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Blueprint, redirect, render_template, request, url_for
+
+from dashboard.auth import require_session, revoked
+from dashboard.changes import Page, only_admins
+from dashboard.state import current_session, state
+from dashboard.upstream import UPSTREAM_ERRORS, Json, Problem, problem_of
+
+pages = Blueprint("failover", __name__, url_prefix="/pools/<pool>/shards")
+pages.before_request(require_session)
+pages.before_request(only_admins)
+
+
+@dataclass(frozen=True)
+class Form:
+    """What was chosen ("" leaves it to Sentinel), what it would do, and what went wrong."""
+
+    pool: str
+    shard: str
+    to: str = ""
+    preview: Json | None = None
+    problem: Problem | None = None
+
+
+@pages.route("/<name>/failover", methods=["GET", "POST"])
+def fail_over(pool: str, name: str) -> Page:
+    to = request.form.get("to", "").strip()
+    body = {"to": to} if to else {}
+    upstream = state().connect(current_session().token)
+    problem = None
+    try:
+        if request.form.get("step") == "confirm":
+            done = upstream.fail_over(pool, name, body)
+            current_session().notices.append(f"Done: {done['summary']}.")
+            return redirect(url_for("board.pool", pool=pool), code=303)
+    except UPSTREAM_ERRORS as error:
+        problem = problem_of(error)
+    preview = None
+    if problem is None:
+        try:
+            preview = upstream.fail_over(pool, name, {**body, "dry_run": True})
+        except UPSTREAM_ERRORS as error:
+            problem = problem_of(error)
+    if problem is not None and problem.status == 401:
+        return revoked()
+    page = render_template("failover.html", form=Form(pool, name, to, preview, problem))
+    return (page, problem.status or 503) if problem else page
