@@ -37,11 +37,9 @@ async def read(
                     node.note_failed(instance, failure, asked)
                     error = failure
                     continue
-                instance.window.succeeded(asked, time.monotonic() - asked)
                 if node.lacks_script(reading, instance, failure):
                     break
                 raise
-            instance.window.succeeded(asked, time.monotonic() - asked)
             return reply
         if not reading.only_replicas:
             if error is None:
@@ -55,6 +53,17 @@ async def read(
 
 async def _from(instance: Instance, args: tuple[Any, ...], decode: bool, seconds: float) -> Any:
     link = instance.link
-    if instance.role is None and not (link is None or link.closed or link.is_full):
-        return await link.send(adapter.pack(args), decode)  # waits no longer by itself
-    return await in_time(send(instance, args, decode), seconds)
+    if link is None or link.closed or link.is_full:
+        link = await in_time(instance.connected(), seconds)
+    asked = time.monotonic()
+    try:
+        if instance.role is None:  # waits no longer by itself
+            reply = await link.send(adapter.pack(args), decode)
+        else:
+            reply = await in_time(send(instance, args, decode), seconds)
+    except redis.ResponseError as error:
+        if refused(error) is None:
+            instance.window.succeeded(asked, time.monotonic() - asked)
+        raise
+    instance.window.succeeded(asked, time.monotonic() - asked)
+    return reply

@@ -56,7 +56,6 @@ def read(
                 node.note_failed(instance, failure, asked)
                 error = failure
                 continue
-            instance.window.succeeded(asked, time.monotonic() - asked)
             if isinstance(reply, Exception):
                 if node.lacks_script(reading, instance, reply):
                     break
@@ -74,12 +73,16 @@ def read(
 
 def _from(instance: Instance, payload: bytes, decode: bool, until: float) -> Any:
     """The reply, or an error reply that is not about the instance; else raises as it does."""
+    if not instance.idle:  # how long it takes to connect tells little of the replies to come
+        instance.give_back(instance.take(until - time.monotonic()))
+    asked = time.monotonic()
     if instance.role is None:  # its connections wait no longer by themselves
         reply = instance.ask(payload, decode, until)
     else:
-        reply = instance.ask_within(payload, decode, until - time.monotonic())
+        reply = instance.ask_within(payload, decode, until - asked)
     if isinstance(reply, Exception) and refused(reply) is not None:
         raise reply
+    instance.window.succeeded(asked, time.monotonic() - asked)
     return reply
 
 
