@@ -95,23 +95,34 @@ class Membership:
     def look_again(
         self, shard: str, seen: Address | None, seconds: float | None = None
     ) -> Address | None:
-        """As `Follower.look_again`; the listener knows of it by then."""
+        """As `Follower.look_again`; the listener knows of it by then.
+
+        Once closed, this and what follows do nothing: only a use of the client starts again.
+        """
+        follower = self._follower
+        if follower is None:
+            return seen
         try:
-            return self._loaded()[0].look_again(shard, seen, seconds)
+            return follower.look_again(shard, seen, seconds)
         finally:
             self._await_news()
 
     def wait_for_change(self, shard: str, seen: Address | None, seconds: float) -> Address | None:
         """As `Follower.wait_for_change`; the listener knows of it by then."""
+        follower = self._follower
+        if follower is None:
+            return seen
         try:
-            return self._loaded()[0].wait_for_change(shard, seen, seconds)
+            return follower.wait_for_change(shard, seen, seconds)
         finally:
             self._await_news()
 
     def suggest(self, shard: str, seen: Address, master: Address) -> None:
         """As `Follower.suggest`; the listener knows of it by then."""
-        self._loaded()[0].suggest(shard, seen, master)
-        self._await_news()
+        follower = self._follower
+        if follower is not None:
+            follower.suggest(shard, seen, master)
+            self._await_news()
 
     def want_replicas(self) -> None:
         """As `Follower.want_replicas`; also before the first use, and after joining again."""

@@ -242,7 +242,7 @@ class Node(Shard[Instance]):
         deadline = time.monotonic() + COURT_SECONDS
         connection: Any = None
         try:
-            while self.master == former and time.monotonic() < deadline:
+            while self.master == former and not self.ended and time.monotonic() < deadline:
                 try:
                     if connection is None:
                         connection = await adapter.connect_async(

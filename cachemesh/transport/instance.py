@@ -97,7 +97,7 @@ class Instance:
             self.close(link)
         else:
             self.idle.append(link)
-        if self.doubted:
+        if self.doubted and not isinstance(reply, Exception):
             self.served()
         return reply
 
@@ -113,7 +113,8 @@ class Instance:
             self.close(link)
             raise
         self.give_back(link)
-        self.served()
+        if not isinstance(reply, Exception):
+            self.served()
         return reply
 
     def take(self, within: float | None = None) -> Link:
@@ -202,7 +203,8 @@ class Instance:
                     return
                 with self._lock:
                     self.breaker.probe_failed()
-                self.noticed(self, error)
+                if not self.dropped:
+                    self.noticed(self, error)
         finally:
             # Whatever else ended this, the next command may find out: nobody else probes.
             with self._lock:

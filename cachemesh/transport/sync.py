@@ -202,7 +202,7 @@ class Node(Shard[Instance]):
         options = {"socket_timeout": limit, "socket_connect_timeout": limit}
         deadline = time.monotonic() + COURT_SECONDS
         connection: Any = None
-        while self.master == former and time.monotonic() < deadline:
+        while self.master == former and not self.ended and time.monotonic() < deadline:
             try:
                 if connection is None:
                     connection = adapter.connect(self._template, candidate, options, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import socket
 import threading
@@ -72,11 +73,21 @@ class Caller:
     def health(self, shard: str = "cache-0") -> Any:
         return self.mesh.health()[shard]
 
+    def drop(self) -> None:
+        """Let go of the client without closing it; nothing of it may be left in the loop."""
+        self.mesh = None
+        gc.collect()
+        loop = self.loop
+        if loop is not None:
+            until(lambda: not asyncio.all_tasks(loop))
+
     def close(self) -> None:
         if self.loop is None:
-            self.mesh.close()
+            if self.mesh is not None:
+                self.mesh.close()
             return
-        self(lambda mesh: mesh.aclose())
+        if self.mesh is not None:
+            self(lambda mesh: mesh.aclose())
         self.loop.call_soon_threadsafe(self.loop.stop)
         until(lambda: self.loop is not None and not self.loop.is_running())
         self.loop.close()
