@@ -46,7 +46,7 @@ class Search:
         """
         if self.to is not None and len(self.survey.candidates) > 1:
             notes = self._prefer(self.to, notes)
-        leader = self._await(list(self.side.watchers), _SOON)
+        leader = self._await(self.survey.leaders, _SOON)
         fields = leader.fields()
         notes = notes.replace(leader=leader.address, timeout=number(fields, TIMEOUT))
         self.save(notes)

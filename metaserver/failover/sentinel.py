@@ -101,6 +101,11 @@ class Watcher:
         """What SENTINEL MASTER says: flags, failover-timeout, quorum, ..."""
         return parse_pairs(self.link.call("SENTINEL", "MASTER", self._shard))
 
+    def tilted(self) -> bool:
+        """Whether it is in TILT: for 30 s after it was held up it answers, and does nothing."""
+        lines = text(self.link.call("INFO", "sentinel")).splitlines()
+        return "sentinel_tilt:1" in lines
+
     def in_progress(self) -> bool:
         """Whether it is at a failover."""
         return "failover_in_progress" in self.fields().get("flags", "").split(",")

@@ -32,7 +32,7 @@ By then it has given up the promotion (`leader.GIVES_UP`), or it was stopped: on
 for over 2 s does nothing but answer for the 30 s after (TILT), time enough for repair to reset it.
 """
 _STUCK = 1.0  # seconds after which a Sentinel that does not give up is reset
-_CALM = 2.0  # seconds for the Sentinels to see the master again after a long pause
+_CALM = 1.0  # seconds for the Sentinels to see the master again after a long pause
 
 
 class Unsettled(CacheMeshError):

@@ -30,13 +30,14 @@ class Survey:
     """What may begin: `master` hands over to `chosen`.
 
     `candidates` are all that Sentinel could choose, the likely one first; `attached` counts the
-    replicas that are connected to the master.
+    replicas that are connected to the master; `leaders` are the Sentinels that can begin it.
     """
 
     master: str
     chosen: str
     candidates: tuple[Candidate, ...]
     attached: int
+    leaders: tuple[str, ...]
 
 
 def refused(shard: str, reason: str, detail: str, next_step: str) -> Problem:
@@ -115,6 +116,7 @@ def survey(side: Side, to: str | None) -> Survey:
         raise refused(
             shard, "not-a-replica", f"{to} is no replica of it", f"its replicas are: {known}"
         )
+    leaders = _leaders(side)
     standing = _master_standing(side)
     rows = rows_by_sentinel(side)
     eligible = _eligible(shard, rows, to)
@@ -124,13 +126,25 @@ def survey(side: Side, to: str | None) -> Survey:
     }
     chosen = to or _likely(rows, eligible)
     first = sorted(candidates.values(), key=lambda each: (each.address != chosen, each.address))
-    return Survey(master, chosen, tuple(first), len(standing.replicas))
+    return Survey(master, chosen, tuple(first), len(standing.replicas), leaders)
 
 
 def rows_by_sentinel(side: Side) -> dict[str, tuple[Row, ...]]:
     """What each Sentinel that answers says of the replicas."""
     answers = side.ask(Watcher.replicas)
     return {at: rows for at, rows in answers.items() if not isinstance(rows, redis.RedisError)}
+
+
+def _leaders(side: Side) -> tuple[str, ...]:
+    found = tuple(at for at, tilted in side.ask(Watcher.tilted).items() if tilted is False)
+    if not found:
+        raise refused(
+            side.shard,
+            "sentinels",
+            "its Sentinels are in TILT: they were held up, and do nothing for 30 s",
+            "wait half a minute, then try again",
+        )
+    return found
 
 
 def _master_standing(side: Side) -> Standing:
