@@ -15,8 +15,7 @@ import select
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
@@ -31,6 +30,7 @@ from redis.connection import ConnectionPool
 from redis.retry import Retry
 
 from cachemesh.core.names import Address
+from cachemesh.transport.handshake import AsyncHandshake, Handshake
 
 PLAIN_SOCKET = socket.socket if socket.socket.__module__ == "socket" else None
 """The standard library's class, if it was not replaced (by gevent) before this was imported."""
@@ -46,9 +46,6 @@ NOT_CONNECTED = (
 
 BROKEN = (redis.ConnectionError, redis.TimeoutError, redis.InvalidResponse, MemoryError)
 """What redis-py's connections raise when they break; subclasses of these are a server's answer."""
-
-NOT_AGAIN = (TimeoutError, BlockingIOError, MemoryError)
-"""Why a read is not sent to the same instance again: it would cost as much once more."""
 
 MORE: Any = object()
 """What a reader gives when it needs more bytes; False and None are replies."""
@@ -72,27 +69,6 @@ _NO_MAINTENANCE = _no_maintenance(redis.Redis)
 _NO_ASYNC_MAINTENANCE = _no_maintenance(redis.asyncio.Redis)
 
 
-class NotMasterError(redis.ReadOnlyError):
-    """An instance that was taken for a master is a replica.
-
-    Attributes:
-        master: whose replica it is, by what it says.
-    """
-
-    def __init__(self, message: str, master: Address | None) -> None:
-        super().__init__(message)
-        self.master = master
-
-
-def told_master(error: BaseException | None) -> Address | None:
-    """The master that a replica named in what became this error."""
-    while error is not None:
-        if isinstance(error, NotMasterError):
-            return error.master
-        error = error.__cause__
-    return None
-
-
 def pool_options(template: ConnectionPool, role: str | None = "master") -> dict[str, Any]:
     """The template's options for connections that check ``ROLE`` and never retry by themselves."""
     return {
@@ -100,45 +76,8 @@ def pool_options(template: ConnectionPool, role: str | None = "master") -> dict[
         **_NO_MAINTENANCE,
         "retry": Retry(NoBackoff(), 0),
         "command_packer": Packer(),
-        "redis_connect_func": _Handshake(
-            template.connection_kwargs.get("redis_connect_func"), role
-        ),
+        "redis_connect_func": Handshake(template.connection_kwargs.get("redis_connect_func"), role),
     }
-
-
-class _Handshake:
-    """What a connection does first: redis-py's own handshake, then ``ROLE``."""
-
-    def __init__(self, custom: Callable[[Any], None] | None, role: str | None) -> None:
-        self._custom = custom
-        self._role = role
-
-    def __call__(self, connection: Any) -> None:
-        """Raises NotMasterError if the instance is none and should be."""
-        if self._custom is None:
-            with _understood():
-                connection.on_connect()
-        else:
-            self._custom(connection)
-        if self._role is not None:
-            require_master(connection)
-
-
-def require_master(connection: Any) -> None:
-    """Ask an instance, over a redis-py connection, for its role.
-
-    Raises:
-        NotMasterError: it is no master.
-        redis.ConnectionError, redis.TimeoutError, redis.InvalidResponse: it does not say.
-    """
-    for question in _ROLE_QUESTIONS:
-        connection.send_command(question, check_health=False)
-        try:
-            with _understood():
-                _check_role(connection.read_response(), connection)
-        except redis.exceptions.NoPermissionError:
-            continue
-        return
 
 
 def connect(
@@ -182,7 +121,7 @@ def async_pool_options(
         **template.connection_kwargs,
         **_NO_ASYNC_MAINTENANCE,
         "retry": AsyncRetry(NoBackoff(), 0),
-        "redis_connect_func": _AsyncHandshake(custom, role).run,
+        "redis_connect_func": AsyncHandshake(custom, role).run,
     }
 
 
@@ -198,78 +137,6 @@ async def connect_async(
     connection = _make(template.connection_class, merged)
     await connection.connect()
     return connection
-
-
-class _AsyncHandshake:
-    def __init__(self, custom: Callable[[Any], Any] | None, role: str | None) -> None:
-        self._custom = custom
-        self._role = role
-
-    async def run(self, connection: Any) -> None:
-        """Raises NotMasterError if the instance is none and should be."""
-        if self._custom is None:
-            with _understood():
-                await connection.on_connect()
-        else:
-            done = self._custom(connection)
-            if inspect.isawaitable(done):
-                await done
-        if self._role is not None:
-            await require_master_async(connection)
-
-
-async def require_master_async(connection: Any) -> None:
-    """As `require_master`, for asyncio."""
-    for question in _ROLE_QUESTIONS:
-        await connection.send_command(question, check_health=False)
-        try:
-            with _understood():
-                _check_role(await connection.read_response(), connection)
-        except redis.exceptions.NoPermissionError:
-            continue
-        return
-
-
-@contextmanager
-def _understood() -> Iterator[None]:
-    """Around a handshake: redis-py does not expect answers of other forms than Redis gives."""
-    try:
-        yield
-    except (TypeError, AttributeError, UnicodeDecodeError) as error:
-        raise redis.InvalidResponse(
-            f"the handshake failed ({type(error).__name__}); is something else than Redis listening"
-        ) from error
-
-
-_ROLE_QUESTIONS = ("ROLE", "HELLO")
-"""ROLE is @admin, so an app's user may lack it; HELLO tells the role too and is never denied."""
-
-
-def _check_role(reply: Any, connection: Any) -> None:
-    if isinstance(reply, list) and reply and reply[0] in (b"server", "server"):  # HELLO in RESP2
-        reply = dict(zip(reply[::2], reply[1::2]))  # noqa: B905  # garbage may be of odd length
-    hello = isinstance(reply, dict)
-    role = reply.get(b"role", reply.get("role")) if hello else isinstance(reply, list) and reply[:1]
-    role = role[0] if isinstance(role, list) and role else role
-    if role in (b"master", "master"):
-        return
-    if not isinstance(role, (bytes, str)):
-        raise redis.InvalidResponse("What it says to ROLE is not of Redis; what listens there?")
-    shown = role.decode(errors="replace") if isinstance(role, bytes) else role
-    raise NotMasterError(
-        f"{connection.host}:{connection.port} is a {shown:.40}, not a master",
-        None if hello else _master_of(reply),
-    )
-
-
-def _master_of(reply: list[Any]) -> Address | None:
-    """Whose replica an instance is: ROLE answers role, host, port, state, offset."""
-    if len(reply) < 3:
-        return None
-    host = reply[1].decode(errors="replace") if isinstance(reply[1], bytes) else reply[1]
-    if not isinstance(host, str) or not host or not isinstance(reply[2], int):
-        return None
-    return Address(host, reply[2])
 
 
 @lru_cache

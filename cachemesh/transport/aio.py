@@ -18,7 +18,7 @@ from redis.asyncio.connection import ConnectionPool
 from cachemesh.core.attempts import Attempts, Failure, refused, retry_until
 from cachemesh.core.errors import CacheMeshError, ShardUnavailableError
 from cachemesh.core.names import Address
-from cachemesh.transport import adapter
+from cachemesh.transport import adapter, handshake
 from cachemesh.transport.aioinstance import Instance, in_time, seen
 from cachemesh.transport.aiolink import LinkClosedError
 from cachemesh.transport.locator import Locator
@@ -210,7 +210,9 @@ class Node(Shard[Instance]):
         former = None if instance is None else instance.address
         told: Address | None = None
         if former is not None and failure_of(error) is Failure.NOT_MASTER:
-            told = adapter.told_master(error) or adapter.told_master(await self._no_master(former))
+            told = handshake.told_master(error) or handshake.told_master(
+                await self._no_master(former)
+            )
         if former is None or told is None or told == former or await self._no_master(told):
             await self._look_again(former)
         elif self.master == former:
@@ -248,8 +250,8 @@ class Node(Shard[Instance]):
                         connection = await adapter.connect_async(
                             self._template, candidate, options, None
                         )
-                    await adapter.require_master_async(connection)
-                except adapter.NotMasterError:
+                    await handshake.require_master_async(connection)
+                except handshake.NotMasterError:
                     await asyncio.sleep(COURT_STEP)
                 except (redis.RedisError, OSError):
                     connection = None

@@ -17,7 +17,7 @@ from redis.connection import ConnectionPool
 from cachemesh.core.attempts import Attempts, Failure, refused, retry_until
 from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.names import Address
-from cachemesh.transport import adapter
+from cachemesh.transport import adapter, handshake
 from cachemesh.transport.instance import Instance
 from cachemesh.transport.locator import Locator
 from cachemesh.transport.notserved import NOT_SERVED, NotSentError, failure_of
@@ -162,7 +162,7 @@ class Node(Shard[Instance]):
                 if self.instance is not instance:
                     return
                 seen = instance.address
-                told = adapter.told_master(error) or self._told_by(seen, within)
+                told = handshake.told_master(error) or self._told_by(seen, within)
                 if told is None or told == seen or not self._is_master(told, within):
                     self._look_again(seen)
                 else:
@@ -172,7 +172,7 @@ class Node(Shard[Instance]):
 
     def _told_by(self, replica: Address, within: float | None) -> Address | None:
         """The master that a replica names."""
-        return adapter.told_master(self._no_master(replica, within))
+        return handshake.told_master(self._no_master(replica, within))
 
     def _is_master(self, address: Address, within: float | None) -> bool:
         return self._no_master(address, within) is None
@@ -206,8 +206,8 @@ class Node(Shard[Instance]):
             try:
                 if connection is None:
                     connection = adapter.connect(self._template, candidate, options, None)
-                adapter.require_master(connection)
-            except adapter.NotMasterError:
+                handshake.require_master(connection)
+            except handshake.NotMasterError:
                 time.sleep(COURT_STEP)
             except (redis.RedisError, OSError):
                 connection = None
