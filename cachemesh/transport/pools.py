@@ -83,7 +83,10 @@ class ShardPool(ConnectionPool):
             self.reset()  # redis-py's idle connections would go back to the old address
 
     def release(self, connection: Any) -> None:
-        """Take a connection back; one to a former master is closed."""
+        """Take a connection back; one from before a change is closed."""
+        if connection not in self._in_use_connections:
+            connection.disconnect()
+            return
         take_back: Any = super().release  # untyped in redis-py
         take_back(connection)
         kwargs = self.connection_kwargs
@@ -146,7 +149,10 @@ class AsyncShardPool(AsyncConnectionPool):
         raise AssertionError("unreachable")
 
     async def release(self, connection: Any) -> None:
-        """Take a connection back; one to a former master is closed."""
+        """Take a connection back; one from before a change is closed."""
+        if connection not in self._in_use_connections:
+            await connection.disconnect()
+            return
         take_back: Any = super().release  # untyped in redis-py
         await take_back(connection)
         options = self.connection_kwargs

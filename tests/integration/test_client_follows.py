@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 import cachemesh
+import cachemesh.asyncio
 from cachemesh import CacheMesh
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
@@ -85,6 +87,32 @@ def test_settings_reach_a_running_client(stack: LocalStack, api: MetaserverClien
         finally:
             process.resume()
         api.request("PATCH", "/v1/pools/cache/settings", {"settings": {"command_timeout": None}})
+
+
+def test_connections_from_before_a_change_are_given_back(
+    stack: LocalStack, api: MetaserverClient
+) -> None:
+    def timeout_is(value: float | None) -> None:
+        api.request("PATCH", "/v1/pools/cache/settings", {"settings": {"command_timeout": value}})
+
+    async def body() -> None:
+        mesh = cachemesh.asyncio.CacheMesh.from_url(stack.info["url"], token=stack.token)
+        async with mesh, mesh.pubsub() as pubsub, mesh.pipeline() as one:
+            await one.watch("{s}one")
+            await pubsub.subscribe("{s}channel")
+            former = one.connection
+            timeout_is(2.5)
+            while (await mesh.load()).document.settings.get("command_timeout") != 2.5:
+                await asyncio.sleep(0.02)
+            async with mesh.pipeline() as other:
+                await other.watch("{s}other")
+            await one.reset()
+            assert not former.is_connected, "it would wait as long as before the change"
+
+    try:
+        asyncio.run(asyncio.wait_for(body(), 20))
+    finally:
+        timeout_is(None)
 
 
 def test_a_client_is_listed_until_it_says_goodbye(stack: LocalStack, api: MetaserverClient) -> None:
