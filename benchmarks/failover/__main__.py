@@ -69,7 +69,9 @@ def _grid(found: dict[str, dict[str, Result]]) -> Grid:
         for who, result in results.items():
             rows.append([what, who, result.shown, _verdict(result)])
             what = ""
-    return Grid("failover: the same harness for all", ("case: bar", "", "measured", ""), rows)
+    return Grid(
+        "failover: the same harness for all", ("case: bar", "client", "measured", "verdict"), rows
+    )
 
 
 def _verdict(result: Result) -> str:

@@ -9,39 +9,48 @@ from benchmarks.failover import faults
 from benchmarks.failover.cases.base import BLOCKING, Case, Manner, Result, seconds
 from benchmarks.failover.contenders import AsyncContender, Contender
 from benchmarks.failover.forwarder import forwarded
-from benchmarks.failover.site import Site, site
+from benchmarks.failover.site import site
+from cachemesh.core.names import Address, parse_address
 
 _MOST, _PATIENCE = 5.0, 12.0
-_SUBSCRIBED = 1.5  # seconds a client gets to hear Sentinels, before they fall silent
+_HEARD = (1.5, 2.5, 3.5)
+"""Seconds a client hears Sentinels before they fall silent; its polling may be at any point."""
 
 
 class Deaf(Case):
     """An idle client: it sends nothing that could fail and tell it."""
 
     name = "deaf"
-    what = "Sentinel pub/sub silently deaf, client idle: failover noticed after"
+    what = "Sentinel pub/sub silently deaf, client idle: failover noticed after, at worst of 3"
     bar = f"<= {_MOST:g} s"
     contenders = BLOCKING
 
     def run(self, contender: Contender | AsyncContender, manner: Manner) -> Result:
         assert isinstance(contender, Contender)
-        with site(1, replicas=1) as plain, forwarded(plain) as (here, forwarders):
-            shard = here.shards[0]
-            client: Any = contender.connect(here)
-            client.call(shard, "GET", "x")
-            time.sleep(_SUBSCRIBED)
-            for forwarder in forwarders:
-                forwarder.deaf = True
-            faults.sentinel_failover(here, shard)
-            noticed = _until_noticed(client, here, shard)
-            client.close()
-        if noticed is None:
-            return Result(f"not within {_PATIENCE:g} s", False, {"noticed": None})
-        return Result(seconds(noticed), noticed <= _MOST, {"noticed": noticed})
+        times = [_noticed_after(contender, heard) for heard in _HEARD]
+        late = [time for time in times if time is None]
+        if late:
+            return Result(f"not within {_PATIENCE:g} s", False, {"noticed": times})
+        longest = max(time for time in times if time is not None)
+        return Result(seconds(longest), longest <= _MOST, {"noticed": times})
 
 
-def _until_noticed(client: Any, here: Site, shard: str) -> float | None:
-    wanted = here.settle(shard)
+def _noticed_after(contender: Contender, heard: float) -> float | None:
+    with site(1, replicas=1) as plain, forwarded(plain) as (here, forwarders):
+        shard = here.shards[0]
+        client: Any = contender.connect(here)
+        client.call(shard, "GET", "x")
+        time.sleep(heard)
+        for forwarder in forwarders:
+            forwarder.deaf = True
+        faults.sentinel_failover(here, shard)
+        noticed = _until_noticed(client, shard, parse_address(here.stack.master_of(shard)))
+        client.close()
+    return noticed
+
+
+def _until_noticed(client: Any, shard: str, wanted: Address) -> float | None:
+    """Seconds from when Sentinel names the new master until the client knows it."""
     began = time.monotonic()
     while time.monotonic() < began + _PATIENCE:
         if _known(client, shard) == tuple(wanted):
