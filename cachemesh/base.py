@@ -26,7 +26,7 @@ from cachemesh.core.topology import Candidate, Topology
 from cachemesh.discovery.shared import Membership
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.pipelining import Part
-from cachemesh.transport.adapter import connect, speaks_resp3
+from cachemesh.transport.adapter import connect, pack, speaks_resp3
 from cachemesh.transport.replication import Prober
 from cachemesh.view import view_of
 
@@ -308,9 +308,11 @@ class MeshBase(Generic[N]):
 
         Raises:
             ShardUnavailableError: it is not, or the command has no such reply.
+            redis.DataError: an argument Redis has no form for; without a connection nobody saw it.
         """
         if not self._policy.misses:
             raise error
+        pack(tuple(args))
         options = self._url.options
         resp3 = speaks_resp3(options.get("protocol"))
         reply = miss(args, resp3, bool(options.get("decode_responses")))

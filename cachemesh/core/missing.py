@@ -40,7 +40,7 @@ def miss(args: Args, resp3: bool = False, text: bool = False) -> Any:
     command, words = KNOWN.look_up(args)
     if command is None:
         return None
-    if not command.specs or command.name in _NEVER:
+    if not command.specs or command.name in _NEVER or len(words) < 2:
         return NO_MISS
     make = _MAKERS.get(command.name)
     reply = None if make is None else make(words, resp3)
