@@ -101,13 +101,18 @@ class Site:
 
 
 @contextmanager
-def site(shards: int, replicas: int = 2, metaservers: int = 0, **options: Any) -> Iterator[Site]:
-    """A fresh stack: three Sentinels, down-after 1 s unless told otherwise."""
+def site(
+    shards: int, replicas: int = 2, metaservers: int = 0, streaming: bool = True, **options: Any
+) -> Iterator[Site]:
+    """A fresh stack: three Sentinels, down-after 1 s unless told otherwise.
+
+    ``streaming``: wait, up to a second, until writes reach the replicas.
+    """
     with LocalStack(
         shards=shards, replicas=replicas, metaservers=metaservers, dashboard=False, **options
     ) as stack:
         found = Site.of(stack)
-        for shard in found.shards:
+        for shard in found.shards if streaming else ():
             await_streaming(stack.master_of(shard), replicas)
         yield found
 

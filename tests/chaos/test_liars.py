@@ -59,7 +59,7 @@ LIARS = (
 @pytest.mark.parametrize("liar", LIARS)
 def test_a_failover_is_followed_nevertheless(liar: Liar) -> None:
     with ExitStack() as stack:
-        here = stack.enter_context(site(1, replicas=1))
+        here = stack.enter_context(site(1, replicas=1, streaming=False))
         bad = stack.enter_context(Server(liar(here)))
         honest = here.stack.info["sentinels"]
         lied_to = Site.of(here.stack, [str(bad), *honest[1:]])

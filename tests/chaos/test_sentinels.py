@@ -13,7 +13,7 @@ from benchmarks.failover.contenders.base import Contender
 from benchmarks.failover.site import Site, site
 from tests.chaos.storm import storm
 
-_DEAD_FOR = 2.0
+_DEAD_FOR = 1.0
 
 
 def sentinels(here: Site, count: int) -> list[str]:
