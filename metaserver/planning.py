@@ -192,11 +192,17 @@ def plan_settings(document: PoolDocument, changes: Mapping[str, Any]) -> Plan:
     given = check_settings({name: value for name, value in changes.items() if value is not None})
     kept = {name: value for name, value in document.settings.items() if name not in changes}
     text = ", ".join(
-        f"{name} to {'its default' if value is None else f'{value:g}'}"
+        f"{name} to {'its default' if value is None else _shown(value)}"
         for name, value in changes.items()
     )
     after = document.replace(settings={**kept, **given})
     return Plan(f"set {text}" if text else "set nothing", document, after)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def plan_delete(document: PoolDocument) -> Plan:
