@@ -11,6 +11,7 @@ keeps nobody else waiting.
 from __future__ import annotations
 
 import logging
+import select
 import threading
 import time
 import weakref
@@ -77,9 +78,9 @@ class _Target:
         packed = adapter.pack_all([("PING",), *self.questions[:1]])
         self.connection.send_packed_command([packed], check_health=False)
 
-    def hear(self, within: float) -> None:
-        """Take in the replies if they come within so many seconds; raises as redis-py does."""
-        if self.asked is None or not self.connection.can_read(timeout=within):
+    def hear(self) -> None:
+        """Take in the replies if they have come; raises as redis-py does."""
+        if self.asked is None or not self.connection.can_read(timeout=0):
             return
         serves = not isinstance(self._reply(), redis.exceptions.ResponseError)
         if self.questions:
@@ -275,9 +276,7 @@ class _Run:
         for masters in (True, False):
             some = [target for target in targets if target.is_master is masters]
             asked = [target for target in some if self._ask(target)]
-            until = time.monotonic() + REPLY_SECONDS
-            for target in asked:
-                self._hear(target, max(0.0, until - time.monotonic()))
+            self._hear_all(asked, time.monotonic() + REPLY_SECONDS)
         self._connect_missing([target for target in targets if target.connection is None])
         if not self.complete.is_set() and all(target.heard for target in targets):
             self.complete.set()
@@ -289,7 +288,7 @@ class _Run:
             target.failed()
         if target.connection is None:
             return False
-        if target.asked is not None and not self._hear(target, 0.0):
+        if target.asked is not None and not self._hear(target):
             return False
         try:
             target.ask()
@@ -298,10 +297,10 @@ class _Run:
             return False
         return True
 
-    def _hear(self, target: _Target, within: float) -> bool:
+    def _hear(self, target: _Target) -> bool:
         """Whether it has answered."""
         try:
-            target.hear(within)
+            target.hear()
         except _FAILED:
             target.failed()
             return False
@@ -314,6 +313,18 @@ class _Run:
             target.late = True
             target.missed()
         return False
+
+    def _hear_all(self, waiting: list[_Target], until: float) -> None:
+        """Take in each reply as soon as it comes."""
+        while True:
+            waiting = [t for t in waiting if not self._hear(t) and t.connection is not None]
+            left = until - time.monotonic()
+            if not waiting or left <= 0:
+                return
+            poller = select.poll()
+            for target in waiting:
+                poller.register(adapter.socket_of(target.connection), select.POLLIN)
+            poller.poll(left * 1000)
 
     def _connect_missing(self, targets: list[_Target]) -> None:
         now = time.monotonic()

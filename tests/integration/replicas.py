@@ -169,7 +169,7 @@ class Own:
         number = 0
         while not self.ended.is_set():
             number += 1
-            way = chance.choice(list(ways))
+            way = ways[number % len(ways)]
             some = chance.sample(keys, 3 if way in ("mset", "pipeline") else 1)
             try:
                 self.call.on(self.mesh, lambda mesh: WRITES[way](mesh, some, number))  # noqa: B023

@@ -51,7 +51,7 @@ def let(site: Replicated, *rights: str) -> dict[str, Any]:
     """A user of all instances with these rights; the options to be it."""
     for process in site.processes:
         with direct(process) as client:
-            client.execute_command("ACL", "SETUSER", "app", "reset", "on", ">pw", "~*", *rights)
+            client.acl_setuser("app", True, passwords="+pw", keys="*", commands=rights, reset=True)
     return {"username": "app", "password": "pw"}
 
 
@@ -130,11 +130,14 @@ def test_tls_and_a_password(kind: str, tmp_path: Path) -> None:
         master = servers.start([*guarded, "repl-diskless-sync-delay 0"])
         await_port(master)
         replica = servers.start([*guarded, f"replicaof 127.0.0.1 {master}"])
+        await_port(replica)
+        options: dict[str, Any] = {"ssl": True, "ssl_ca_certs": str(paths["ca"]), "password": "pw"}
+        with redis.Redis(port=replica, **options) as client:
+            link: Any = client.info
+            until(lambda: link("replication")["master_link_status"] == "up", 20)
         monitor = [f"sentinel monitor s-0 127.0.0.1 {master} 1", "sentinel auth-pass s-0 pw"]
         sentinel = servers.start(["port PORT", *tls, *monitor], sentinel=True)
-        await_port(replica)
         await_port(sentinel)
-        options: dict[str, Any] = {"ssl": True, "ssl_ca_certs": str(paths["ca"]), "password": "pw"}
         url = f"cachemesh+sentinel://127.0.0.1:{sentinel}/s"
         with (
             redis.Redis(port=replica, **options) as direct_one,

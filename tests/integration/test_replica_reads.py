@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from cachemesh.local import LocalStack
-from tests.integration.failing import CLIENTS, Caller, calling, direct, until
+from tests.integration.failing import CLIENTS, Caller, calling, until
 from tests.integration.replicas import MODES, NO_FAILOVER, WRITES, Own, Replicated, measured
 
 both = pytest.mark.parametrize("kind", CLIENTS)
@@ -108,10 +108,11 @@ def test_own_writes_are_seen_in_all_modes(site: Replicated, kind: str) -> None:
         try:
             ending = time.monotonic() + 2.5
             while time.monotonic() < ending:
-                filler(lambda mesh: mesh.set("filler", b"x" * 1_000_000))
-                with direct(lagging) as client:
-                    client.client_pause(20, all=False)
-                time.sleep(0.01)
+                filler(lambda mesh: mesh.set("filler", b"x" * 300_000))
+                lagging.pause()
+                time.sleep(0.03)
+                lagging.resume()
+                time.sleep(0.03)
         finally:
             for own in running:
                 own.stop()
@@ -119,7 +120,7 @@ def test_own_writes_are_seen_in_all_modes(site: Replicated, kind: str) -> None:
         assert not own.stale
         assert not own.lost
         assert set(own.done) == set(WRITES)
-        assert min(own.done.values()) > 8
+        assert sum(own.done.values()) > 100
 
 
 @both
