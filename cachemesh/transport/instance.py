@@ -106,7 +106,7 @@ class Instance:
         deadline = time.monotonic() + seconds
         link = self.take(seconds)
         try:
-            link.wait_at_most(deadline - time.monotonic())
+            link.wait_until(deadline)
             link.send_within(payload, deadline)
             reply = link.read(decode, deadline)
         except BaseException:

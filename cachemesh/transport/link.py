@@ -59,11 +59,16 @@ class Link:
             adapter.bound_waiting(adapter.socket_of(self._connection), limit)
             self._bound = bound
 
-    def _wait_until(self, deadline: float) -> None:
+    def wait_until(self, deadline: float) -> None:
+        """Bound the waiting for bytes, by `time.monotonic`, roughly.
+
+        Raises:
+            TimeoutError: it is too late.
+        """
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("no reply in time")
-        if left < self._bound * _ON_TIME:
+        if not self._bound * _ON_TIME <= left <= self._bound:
             self.wait_at_most(left)
 
     def send_within(self, payload: bytes, deadline: float) -> None:
@@ -80,7 +85,7 @@ class Link:
             return
         rest = memoryview(payload)
         while rest:
-            self._wait_until(deadline)
+            self.wait_until(deadline)
             rest = rest[adapter.socket_of(self._connection).send(rest) :]
 
     def read(self, decode: bool = True, deadline: float = math.inf) -> Any:
@@ -96,7 +101,7 @@ class Link:
         reply = self.gets(decode)
         while reply is MORE or reply.__class__ is PUSH:
             if reply is MORE:
-                self._wait_until(deadline)
+                self.wait_until(deadline)
                 data = self.recv(READ_SIZE)
                 if not data:
                     raise ConnectionResetError("Connection closed by server")
