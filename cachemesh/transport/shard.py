@@ -93,6 +93,7 @@ class Shard(Generic[I]):
         self.meter = LagMeter()
         self.misses = self.dropped = 0
         self.ended = False
+        self._switching = threading.RLock()  # else a former master could be brought back
 
     @property
     def master(self) -> Address | None:
@@ -114,12 +115,13 @@ class Shard(Generic[I]):
             master: None if nobody knows it.
             replicas: None if nobody has looked for them yet.
         """
-        self._set_replicas([address for address in replicas or () if address != master])
-        self._knows_replicas = replicas is not None
-        # First: what the former master has sent since must not count for writes to this one.
-        self.meter.follow(master)
-        if master != self.master:
-            self._set_master(master, SWITCH_GRACE)
+        with self._switching:
+            self._set_replicas([address for address in replicas or () if address != master])
+            self._knows_replicas = replicas is not None
+            # First: what the former master has sent since must not count for writes to this one.
+            self.meter.follow(master)
+            if master != self.master:
+                self._set_master(master, SWITCH_GRACE)
 
     def expect(self, candidate: Candidate | None) -> None:
         """Sentinel has selected a replica to be the next master. From any thread."""
@@ -133,9 +135,10 @@ class Shard(Generic[I]):
 
     def drop_links(self) -> None:
         """Close all idle connections and, as they come back, those in use. From any thread."""
-        self._set_master(self.master, None)
-        former = self.replicas
-        self.replicas = tuple(self._make(replica.address, None) for replica in former)
+        with self._switching:
+            self._set_master(self.master, None)
+            former = self.replicas
+            self.replicas = tuple(self._make(replica.address, None) for replica in former)
         for replica in former:
             replica.drop()
 

@@ -68,7 +68,7 @@ def test_opens_fails_at_once_and_closes(
     how: str, kind: str, site: Site, redises: list[Process]
 ) -> None:
     (key,), (other,) = site.keys(), site.keys("cache-1")
-    with calling(kind, site.url, command_timeout=0.4) as caller:
+    with calling(kind, site.url, command_timeout=0.3) as caller:
         caller(lambda mesh: mesh.mset({key: 1, other: 1}))
         if how == "killed":
             redises[0].kill()
@@ -78,7 +78,7 @@ def test_opens_fails_at_once_and_closes(
             open_breaker(caller, key)
             seen = set()
             waits: dict[str, list[float]] = {key: [], other: []}
-            ends = time.monotonic() + 1.2
+            ends = time.monotonic() + 0.8
             while time.monotonic() < ends:
                 for name, waited in waits.items():
                     came, seconds = caller.timed(methodcaller("get", name))
@@ -144,7 +144,7 @@ def test_one_probe_at_a_time_whatever_the_number_of_threads(kind: str, tmp_path:
         threads = [threading.Thread(target=hammer) for _ in range(20)]
         for thread in threads:
             thread.start()
-        ends = time.monotonic() + 1.5
+        ends = time.monotonic() + 1.0
         while time.monotonic() < ends:
             most = max(most, probes())
             time.sleep(0.005)
@@ -308,7 +308,7 @@ def test_what_the_handshake_says_does_not_end_the_probing(
 @pytest.mark.parametrize("how", ["closed", "collected"])
 def test_nothing_is_left_of_a_client(how: str, kind: str, tmp_path: Path) -> None:
     with silent() as trap, Site({"cache-0": trap.address}, tmp_path) as site:
-        callers = [Caller(kind, site.url, command_timeout=0.15) for _ in range(5)]
+        callers = [Caller(kind, site.url, command_timeout=0.05) for _ in range(5)]
         for caller in callers:
             open_breaker(caller, "k")
         while callers:
