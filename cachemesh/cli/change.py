@@ -12,6 +12,7 @@ import click
 
 from cachemesh.cli.context import Session
 from cachemesh.cli.errors import CommandError, ExitCode
+from cachemesh.cli.numbers import Number
 from cachemesh.cli.output import emit, percent, printable, say, show, table
 from cachemesh.core.errors import MetaserverError
 
@@ -67,7 +68,7 @@ def change_options(command: Command) -> Command:
     """--dry-run, --yes and --wait; the command takes them as ``dry_run``, ``yes``, ``wait``."""
     wait = click.option(
         "--wait",
-        type=click.FloatRange(min=0),
+        type=Number(min=0),
         default=60.0,
         show_default=True,
         metavar="SECONDS",

@@ -9,6 +9,7 @@ import click
 
 from cachemesh.cli.change import dry_run_option, end_dry_run
 from cachemesh.cli.context import Session, connected
+from cachemesh.cli.numbers import Number
 from cachemesh.cli.output import duration, emit, printable, say, size
 from cachemesh.core.names import check_name, parse_address
 
@@ -21,7 +22,7 @@ _SETTLING_S = 30.0
 @click.option("--to", "to", metavar="HOST:PORT", help="The replica to promote [Sentinel chooses].")
 @click.option(
     "--timeout",
-    type=click.FloatRange(1, 60),
+    type=Number(1, 60),
     default=25.0,
     show_default=True,
     metavar="SECONDS",

@@ -12,6 +12,7 @@ import click
 from cachemesh.cli.change import confirm, dry_run_option, end_dry_run, yes_option
 from cachemesh.cli.context import Session, connected
 from cachemesh.cli.errors import CommandError, ExitCode
+from cachemesh.cli.numbers import Number
 from cachemesh.cli.output import emit, show_fields
 from cachemesh.core.hashing import key_bytes, key_slot
 from cachemesh.core.placement import SlotsPlacement
@@ -68,7 +69,7 @@ def get(session: Session, key: str, escaped: bool) -> None:
 @click.argument("value")
 @click.option(
     "--ttl",
-    type=click.FloatRange(0.001, _LONGEST_TTL_S),
+    type=Number(0.001, _LONGEST_TTL_S),
     metavar="SECONDS",
     help="Forget the key after that many seconds [never].",
 )

@@ -15,13 +15,14 @@ from rich.progress import Progress as Bar
 
 from cachemesh.cli.context import Session, connected
 from cachemesh.cli.errors import CommandError, ExitCode
+from cachemesh.cli.numbers import Number
 from cachemesh.cli.output import console, duration, emit, percent, say, show, show_fields, table
 from cachemesh.client import CacheMesh
 from cachemesh.replay.reader import Format, TraceError, open_trace
 from cachemesh.replay.result import Progress, Result
 from cachemesh.replay.runner import Replay
 
-_POSITIVE = click.FloatRange(min=0.001)
+_POSITIVE = Number(min=0.001)
 
 
 @click.command()
