@@ -11,7 +11,7 @@ from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
 from cachemesh.base import ENDS_LINK, MONITOR_REFUSED, PUSH_HANDLER_REFUSED, MeshBase
 from cachemesh.core.batch import Plans
-from cachemesh.core.blocking import block_seconds
+from cachemesh.core.blocking import block_seconds, miss_pause
 from cachemesh.core.commands import FIRST_KEY, Command
 from cachemesh.core.errors import (
     ConfigurationError,
@@ -172,10 +172,13 @@ class CacheMesh(MeshBase[Node], redis.Redis):
                 return node.execute(words, command.read_only, decode)
             keys = () if command.name in CURSORS else keys_of(command, words)
             return self._one(node, words, keys, command.read_only, decode)
+        began = time.monotonic()
         try:
             return node.execute_blocking(words, decode, patience)
         except ShardUnavailableError as error:
-            return self._missed(error, node, words, command.read_only)
+            reply = self._missed(error, node, words, command.read_only)
+            time.sleep(miss_pause(patience, time.monotonic() - began))
+            return reply
         finally:
             if self._reads_replicas and not command.read_only:
                 node.wrote(keys_of(command, words), time.monotonic())

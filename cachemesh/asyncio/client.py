@@ -15,7 +15,7 @@ from cachemesh.asyncio.pipeline import Pipeline
 from cachemesh.asyncio.pubsub import PubSub
 from cachemesh.base import ENDS_LINK, MONITOR_REFUSED, PUSH_HANDLER_REFUSED, MeshBase
 from cachemesh.core.batch import Plans
-from cachemesh.core.blocking import block_seconds
+from cachemesh.core.blocking import block_seconds, miss_pause
 from cachemesh.core.commands import FIRST_KEY, Command
 from cachemesh.core.errors import (
     ConfigurationError,
@@ -184,10 +184,13 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
                 return await node.execute(words, command.read_only, decode)
             keys = () if command.name in CURSORS else keys_of(command, words)
             return await self._one(node, words, keys, command.read_only, decode)
+        began = time.monotonic()
         try:
             return await node.execute_blocking(words, decode, patience)
         except ShardUnavailableError as error:
-            return self._missed(error, node, words, command.read_only)
+            reply = self._missed(error, node, words, command.read_only)
+            await asyncio.sleep(miss_pause(patience, time.monotonic() - began))
+            return reply
         finally:
             if self._reads_replicas and not command.read_only:
                 node.wrote(keys_of(command, words), time.monotonic())

@@ -12,6 +12,8 @@ _SECONDS_AT = {"BLMOVE": 5, "BLMOVEM": 5, "BLMPOP": 1, "BZMPOP": 1}  # or that o
 _MILLISECONDS_LAST = frozenset({"WAIT", "WAITAOF"})
 _BLOCK_OPTION = frozenset({"XREAD", "XREADGROUP", "TS.READ"})  # BLOCK milliseconds
 
+_MISS_SECONDS = 0.1  # for a command that may block; without, an app's loop around it would spin
+
 BLOCKING = _SECONDS_LAST | _SECONDS_AT.keys() | _MILLISECONDS_LAST | _BLOCK_OPTION
 
 
@@ -39,6 +41,16 @@ def block_seconds(name: str, args: Sequence[object]) -> float | None:
         at, unit = len(args) - 1, 0.001 if name in _MILLISECONDS_LAST else 1.0
     seconds = _number(args[at]) * unit if at < len(args) else 0.0
     return seconds if seconds > 0 else math.inf
+
+
+def miss_pause(patience: float, waited: float) -> float:
+    """Seconds to wait on before a command that may block is answered as a miss.
+
+    Args:
+        patience: seconds that it may block.
+        waited: seconds since it was called.
+    """
+    return max(min(patience, _MISS_SECONDS) - waited, 0.0)
 
 
 def _word(arg: object) -> str:

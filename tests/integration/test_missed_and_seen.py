@@ -12,6 +12,7 @@ import redis
 from cachemesh import CacheMesh
 from cachemesh.core.names import parse_address
 from cachemesh.local import LocalStack
+from tests.integration.failing import CLIENTS, calling
 
 
 @pytest.fixture(scope="module")
@@ -69,5 +70,25 @@ def test_answers_of_a_dead_shard_have_the_form_of_real_ones(
             assert not mesh.mset({alive: 2, dead: 1})
             assert mesh.mget(dead, alive) == [None, b"2"]
             assert mesh.delete(dead, alive) == 1
+        finally:
+            process.restart()
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_a_loop_around_a_blocking_command_does_not_spin(stack: LocalStack, kind: str) -> None:
+    with calling(kind, stack.info["url"], on_error="miss", command_timeout=0.5) as call:
+        call(lambda mesh: mesh.set("{dead}", 1))
+        shard = call(lambda mesh: mesh.shard_for("{dead}"))
+        process = stack.process(stack.master_of(shard))
+        process.kill()
+        try:
+            for _ in range(5):
+                call(lambda mesh: mesh.get("{dead}"))
+            began, answers = time.monotonic(), 0
+            while time.monotonic() - began < 0.5:
+                assert call(lambda mesh: mesh.blpop("{dead}q", timeout=5)) is None
+                answers += 1
+            assert answers < 10
+            assert call(lambda mesh: mesh.get("{dead}")) is None
         finally:
             process.restart()
