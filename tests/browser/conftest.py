@@ -27,7 +27,7 @@ def plain_chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriv
     driver.quit()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stack(chromium: webdriver.Chrome) -> Iterator[LocalStack]:
     """Three shards, a spare pair outside the pool, metaserver and dashboard."""
     with LocalStack(spares=1) as running:
