@@ -114,6 +114,7 @@ def parse_url(
     _check_names(merged)
     own = {name: merged.pop(name) for name in _OWN_OPTIONS & merged.keys()}
     policy = check_options({name: merged.pop(name) for name in OPTIONS & merged.keys()})
+    _check_timeouts(merged)
     sentinel_options = SentinelOptions(
         username=own.get("sentinel_username"),
         password=own.get("sentinel_password"),
@@ -256,6 +257,13 @@ def _check_names(options: Mapping[str, Any]) -> None:
                 f"Unknown option {name!r:.60}; options are those of redis.Redis "
                 f"(not its host, port or pool) and {', '.join(sorted(_OWN_OPTIONS | OPTIONS))}"
             )
+
+
+def _check_timeouts(options: Mapping[str, Any]) -> None:
+    for name in ("socket_timeout", "socket_connect_timeout"):
+        seconds = options.get(name)
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float, type(None))):
+            raise ConfigurationError(f"Option {name} takes seconds, or None to wait for ever")
 
 
 def _seconds(name: str, value: object) -> float:

@@ -101,3 +101,17 @@ def test_tokens(tmp_path: Path) -> None:
 def test_nothing_is_connected_before_the_first_command() -> None:
     with CacheMesh.from_url("cachemesh://127.0.0.1:1/cache") as mesh:
         assert mesh.get_encoder().encode("a") == b"a"
+
+
+@pytest.mark.parametrize("name", ["socket_timeout", "socket_connect_timeout"])
+@pytest.mark.parametrize("value", ["1", True, [1]])
+def test_a_time_limit_that_is_no_number_is_refused_at_once(name: str, value: object) -> None:
+    with pytest.raises(ConfigurationError, match=f"Option {name} takes seconds"):
+        parse_url("cachemesh://meta/cache", {name: value})
+
+
+def test_a_time_limit_may_stand_in_the_url_or_be_none() -> None:
+    assert parse_url("cachemesh://meta/cache?socket_timeout=1", {}).options["socket_timeout"] == 1.0
+    assert parse_url("cachemesh://meta/cache", {"socket_timeout": None}).options == {
+        "socket_timeout": None
+    }
