@@ -59,7 +59,11 @@ def failover(
         emit(session.output, plan, lambda: _show_plan(plan))
         end_dry_run(True)
     say(f"failing over {name}, within {timeout + _SETTLING_S:g} s at most")
-    done = session.metaserver.request("POST", path, body, timeout=timeout + _SETTLING_S)
+    try:
+        done = session.metaserver.request("POST", path, body, timeout=timeout + _SETTLING_S)
+    except KeyboardInterrupt:
+        say(f"the metaserver goes on with {name} if it has begun; see how: cachemesh event list")
+        raise
     emit(session.output, done, lambda: _show_done(done))
     for warning in done["warnings"]:
         say(f"warning: {warning}")

@@ -7,11 +7,22 @@ from dataclasses import dataclass
 import redis
 
 from cachemesh.core.names import Address, parse_address
-from metaserver.link import Link, RedisAuth
+from metaserver.link import Link, RedisAuth, reason_of
 from metaserver.replies import NotRedisError, parse_role, text, whole
 
 FENCE = "min-replicas-to-write"
 PRIORITY = "replica-priority"
+
+# right -> a command that needs it. Where one can be wrong, so that it would fail if it ran, it is.
+_RIGHTS: dict[str, tuple[str | int, ...]] = {
+    "+role": ("ROLE",),
+    "+replicaof": ("REPLICAOF", "host", "port"),
+    "+client|pause": ("CLIENT", "PAUSE", "milliseconds", "WRITE"),
+    "+client|unpause": ("CLIENT", "UNPAUSE"),
+    "+config|get": ("CONFIG", "GET", FENCE),
+    "+config|set": ("CONFIG", "SET", FENCE, -1),
+    "+config|rewrite": ("CONFIG", "REWRITE"),
+}
 
 
 @dataclass(frozen=True)
@@ -98,26 +109,25 @@ class Instance:
             if "without a config file" not in str(error):
                 raise
 
-    def forbidden(self) -> str | None:
-        """What of all this its ACL would not let us do to a master, in its words; else None.
+    def forbidden(self) -> dict[str, str]:
+        """The rights, as ACL SETUSER spells them, that its ACL denies us, and why; empty if none.
 
-        None also from a server before Redis 7, which has no ACL DRYRUN, or one that does not
-        let us ask.
+        Within MULTI a command is refused when it is queued, and nothing runs unless EXEC follows
+        (https://redis.io/docs/latest/develop/using-commands/transactions/). That needs no right
+        beyond those which Sentinel needs, unlike ACL DRYRUN, and no Redis 7.
         """
         try:
-            user = text(self.link.call("ACL", "WHOAMI"))
-            replies = self.link.call_all(
-                [
-                    ("ACL", "DRYRUN", user, "CLIENT", "PAUSE", 1, "WRITE"),
-                    ("ACL", "DRYRUN", user, "CLIENT", "UNPAUSE"),
-                    ("ACL", "DRYRUN", user, "CONFIG", "SET", FENCE, 1),
-                    ("ACL", "DRYRUN", user, "REPLICAOF", "NO", "ONE"),
-                ]
-            )
-        except redis.ResponseError:
-            return None
-        said = [text(reply) for reply in replies if isinstance(reply, bytes)]
-        return next((words for words in said if words != "OK"), None)
+            self.link.call("MULTI")
+            replies = self.link.call_all(list(_RIGHTS.values()))
+        except redis.ResponseError as error:
+            return {"+multi": reason_of(error)}
+        finally:
+            self.link.close()  # which throws away what was queued
+        return {
+            right: reason_of(reply)
+            for right, reply in zip(_RIGHTS, replies, strict=True)
+            if isinstance(reply, redis.ResponseError)
+        }
 
 
 def _attached(item: object) -> tuple[str, int]:

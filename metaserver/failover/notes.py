@@ -8,8 +8,9 @@ from typing import Any
 
 import redis
 
-from metaserver.failover.instance import FENCE, PRIORITY
+from metaserver.failover.instance import FENCE, PRIORITY, Instance
 from metaserver.failover.side import Side
+from metaserver.failover.unsettled import StillMaster
 from metaserver.link import reason_of
 
 
@@ -45,8 +46,13 @@ class Notes:
         return replace(self, **changes)
 
 
-def put_back(side: Side, notes: Notes) -> list[str]:
-    """Undo every setting; what could not be undone, in words."""
+def put_back(side: Side, notes: Notes, promoted: str | None = None) -> list[str]:
+    """Undo every setting; what could not be undone, in words.
+
+    Raises:
+        StillMaster: `promoted` took over, and the old master does not say that it is a replica.
+            Its fence stays, as all that is between its clients and writes that get lost.
+    """
     left = []
     if notes.leader:
         try:
@@ -56,14 +62,22 @@ def put_back(side: Side, notes: Notes) -> list[str]:
                 f"Sentinel {notes.leader}: failover-timeout is to be {notes.timeout} again: "
                 f"{reason_of(error)}"
             )
-    values = {side.master: (FENCE, notes.fence)} if notes.fence is not None else {}
-    values |= {side.replicas[at]: (PRIORITY, old) for at, old in notes.priorities.items()}
+    values: dict[Instance, tuple[str, str]] = {
+        side.replicas[at]: (PRIORITY, old) for at, old in notes.priorities.items()
+    }
+    values |= {side.master: (FENCE, notes.fence)} if notes.fence is not None else {}
     for instance, (name, value) in values.items():
         try:
-            if value is not None:
-                instance.set(name, value)
+            if promoted is not None and instance is side.master:
+                _require_replica(instance, promoted)
+            instance.set(name, value)
             # Sentinel has the promoted one write its configuration to its file, as it is then.
             instance.rewrite()
         except redis.RedisError as error:
             left.append(f"{instance.address}: {name} is to be {value} again: {reason_of(error)}")
     return left
+
+
+def _require_replica(old: Instance, promoted: str) -> None:
+    if old.standing().role == "master":
+        raise StillMaster(old.address, promoted, "it has become a master again")

@@ -13,6 +13,7 @@ from metaserver.failover.handover import PROMOTION, Handover, Timings
 from metaserver.failover.notes import Notes, put_back
 from metaserver.failover.settle import Settled, settle
 from metaserver.failover.side import Side
+from metaserver.failover.unsettled import StillMaster
 from metaserver.leader import process_is_alive
 from metaserver.networks import AllowedNetworks
 from metaserver.store import Failover, NewEvent, Store
@@ -30,6 +31,7 @@ class Recovery:
         self._config = config
         self._networks = networks
         self._since: dict[int, float] = {}  # failover -> when it was first seen (monotonic)
+        self._told: set[int] = set()  # failovers that wait for an operator, who was told so
 
     def run(self) -> None:
         """One round.
@@ -40,6 +42,7 @@ class Recovery:
         failovers = self._store.failovers()
         now = time.monotonic()
         self._since = {f.id: self._since.get(f.id, now) for f in failovers}
+        self._told &= self._since.keys()
         for failover in failovers:
             if process_is_alive(failover.owner):
                 self._since[failover.id] = now
@@ -49,6 +52,9 @@ class Recovery:
     def _settle(self, failover: Failover, *, last: bool) -> None:
         try:
             settled = self._settled(failover)
+        except StillMaster as error:  # never given up, as the fence must not stay without a note
+            self._tell(failover, error)
+            return
         except (redis.RedisError, CacheMeshError) as error:
             log.warning("failover of %s: not settled yet: %s", failover.shard, error)
             if last:
@@ -74,6 +80,15 @@ class Recovery:
             timings = Timings(began=time.monotonic())
             return settle(
                 Handover(side, notes, fence=0, timings=timings, told=True, patience=PROMOTION)
+            )
+
+    def _tell(self, failover: Failover, error: StillMaster) -> None:
+        log.warning("failover of %s: %s; %s", failover.shard, error, error.next_step)
+        if failover.id not in self._told:
+            self._told.add(failover.id)
+            why = f"{error}; {error.next_step}"
+            self._store.record_event(
+                told(failover, Settled(error.promoted, True, True), "system", why)
             )
 
     def _end(self, failover: Failover, settled: Settled) -> None:

@@ -20,6 +20,7 @@ from metaserver.failover.handover import AGREE, CATCH_UP, PAUSE, POLL, Handover,
 from metaserver.failover.notes import put_back
 from metaserver.failover.sentinel import Watcher
 from metaserver.failover.side import wait_for
+from metaserver.failover.unsettled import StillMaster, Unsettled
 from metaserver.link import reason_of
 
 log = logging.getLogger("metaserver")
@@ -33,10 +34,6 @@ for over 2 s does nothing but answer for the 30 s after (TILT), time enough for 
 """
 _STUCK = 1.0  # seconds after which a Sentinel that does not give up is reset
 _CALM = 1.0  # seconds for the Sentinels to see the master again after a long pause
-
-
-class Unsettled(CacheMeshError):
-    """Not now; it is to be tried again."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +55,8 @@ def settle(handover: Handover) -> Settled:
     """Find out what became of it, and finish or go back.
 
     Raises:
+        StillMaster: a replica was promoted, and the old master does not become one; it keeps its
+            fence.
         Unsettled: the master or the Sentinels do not let that happen now.
     """
     side, began, stopped = handover.side, time.monotonic(), False
@@ -93,7 +92,7 @@ def conclude(handover: Handover, promoted: str) -> Settled:
     agreed = agree(side, handover.notes, promoted, lambda: handover.timings.mark("announced"))
     if not agreed and side.said_master() == side.master.address:
         return _by_word(handover, promoted)
-    return Settled(promoted, True, agreed, put_back(side, handover.notes))
+    return Settled(promoted, True, agreed, put_back(side, handover.notes, promoted))
 
 
 def _by_word(handover: Handover, promoted: str | None, watch: str | None = None) -> Settled:
@@ -108,7 +107,12 @@ def _by_word(handover: Handover, promoted: str | None, watch: str | None = None)
         return _finish(handover, moved)
     if standing.role == "master":
         moved = _moved(handover)
-        return _finish(handover, moved) if moved else _go_back(handover, promoted, watch)
+        if moved is not None:
+            return _finish(handover, moved)
+        said = side.said_master()
+        if said not in (None, side.master.address):
+            raise Unsettled(f"{side.master.address}: the Sentinels say that {said} is the master")
+        return _go_back(handover, promoted, watch)
     if promoted is not None and standing.master == promoted:
         if side.said_master() == promoted:
             return _finish(handover, promoted)
@@ -147,6 +151,9 @@ def _finish(handover: Handover, promoted: str) -> Settled:
             handover.demote(promoted)
         handover.resume()
     except (redis.RedisError, CacheMeshError) as error:
+        if _says_master(handover):
+            why = reason_of(error) if isinstance(error, redis.RedisError) else str(error)
+            raise StillMaster(side.master.address, promoted, why) from error
         if side.said_master() != promoted:
             raise Unsettled(f"{side.master.address}: {error}") from error
         # It is gone, and the Sentinels will make it a replica when it is back.
@@ -169,6 +176,12 @@ def _go_back(handover: Handover, rogue: str | None, watch: str | None = None) ->
         wait_for(lambda: _calm(handover), _CALM, 0.05)
     left = put_back(side, handover.notes)
     return Settled(side.master.address, False, True, left, watch)
+
+
+def _says_master(handover: Handover) -> bool:
+    with suppress(redis.RedisError):
+        return handover.side.master.standing().role == "master"
+    return False
 
 
 def _moved(handover: Handover) -> str | None:

@@ -150,8 +150,8 @@ def _leaders(side: Side) -> tuple[str, ...]:
 def _master_standing(side: Side) -> Standing:
     shard, master = side.shard, side.master.address
     try:
+        _require_rights(side)
         standing = side.master.standing()
-        forbidden = side.master.forbidden()
     except (redis.RedisError, OSError) as error:
         why = reason_of(error) if isinstance(error, redis.RedisError) else str(error)
         raise refused(
@@ -167,15 +167,19 @@ def _master_standing(side: Side) -> Standing:
             f"{master} says that it is a replica of {standing.master}",
             "wait until the Sentinels have noticed",
         )
-    if forbidden is not None:
-        raise refused(
-            shard,
-            "no-permission",
-            f"{master} does not let the metaserver do it: {forbidden}",
-            "allow the metaserver's user CLIENT PAUSE and UNPAUSE, CONFIG GET, SET and REWRITE, "
-            "and REPLICAOF",
-        )
     return standing
+
+
+def _require_rights(side: Side) -> None:
+    denied = side.master.forbidden()
+    if denied:
+        raise refused(
+            side.shard,
+            "no-permission",
+            f"the metaserver's user lacks {' '.join(denied)} on {side.master.address}: "
+            + next(iter(denied.values())),
+            f"there, and on its replicas: ACL SETUSER USER {' '.join(denied)}",
+        )
 
 
 def _eligible(shard: str, rows: Mapping[str, Sequence[Row]], to: str | None) -> set[str]:
@@ -202,7 +206,8 @@ def _eligible(shard: str, rows: Mapping[str, Sequence[Row]], to: str | None) -> 
         shard,
         "replica-down",
         f"the Sentinels take {to or 'each of its replicas'} for down",
-        "start it, and wait until the shard is up (cachemesh shard show)",
+        ("start them" if to is None else "name a live one with --to, or start it again")
+        + ", and wait until the shard is up (cachemesh shard show)",
     )
 
 
@@ -215,7 +220,8 @@ def _candidate(
             shard,
             "replica-down",
             f"replica {at}, which Sentinel could choose, does not answer: {reason_of(standing)}",
-            f"start it, {aside}",
+            "start it again; or name a live one with --to, once the Sentinels take this one for "
+            "down",
         )
     if standing.role != "replica" or standing.link != "connected":
         raise refused(

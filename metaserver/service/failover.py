@@ -16,9 +16,10 @@ from metaserver.failover.leader import Search, failed
 from metaserver.failover.notes import Notes, put_back
 from metaserver.failover.recovery import missing, told
 from metaserver.failover.sentinel import INFO_PERIOD
-from metaserver.failover.settle import Settled, Unsettled, conclude, settle
+from metaserver.failover.settle import Settled, conclude, settle
 from metaserver.failover.side import Side
 from metaserver.failover.survey import Survey, agreed_master, survey
+from metaserver.failover.unsettled import StillMaster, Unsettled
 from metaserver.link import reason_of
 from metaserver.problems import Problem, shard_not_found
 from metaserver.service.control import Control, log
@@ -92,7 +93,7 @@ def fail_over(control: Control, actor: str, pool: str, shard: str, wish: Wish) -
     sentinel_addresses = document.sentinels
     with _side(control, shard, master, replicas, sentinel_addresses) as side:
         found = survey(side, wish.to)
-    report = Report(pool, shard, wish.dry_run, found, found.chosen, _steps(found))
+    report = Report(pool, shard, wish.dry_run, found, found.chosen, _steps(found, wish.hurry))
     if wish.dry_run:
         return report
     record = control.store.begin_failover(
@@ -172,10 +173,14 @@ class _Attempt:
             else:
                 settled = conclude(handover, promoted)
         except Unsettled as unsettled:
-            why = unsettled if error is None else f"{_why(error)}; {unsettled}"
+            why, following = str(unsettled), "it is settled as soon as that is possible"
+            if isinstance(unsettled, StillMaster):
+                following = unsettled.next_step
+            elif error is not None:
+                why = f"{_why(error)}; {why}"
             raise failed(
                 f"Failover of shard {self.record.shard!r}: {why}",
-                "it is settled as soon as that is possible; watch: GET /v1/events",
+                f"{following}; watch: GET /v1/events",
                 undone=False,
             ) from unsettled
         self._end(settled, error)
@@ -236,10 +241,11 @@ def _side(
     return Side.of(control.config, control.networks, shard, master, replicas, sentinels)
 
 
-def _steps(found: Survey) -> list[str]:
+def _steps(found: Survey, hurry: bool) -> list[str]:
+    wait = f"wait for a Sentinel that will notice at once, up to {INFO_PERIOD:g} s; writes go on"
     return [
         f"check {found.master}, its replicas and its Sentinels",
-        f"wait for a Sentinel that will notice at once, up to {INFO_PERIOD:g} s; writes go on",
+        *([] if hurry else [wait]),
         f"CLIENT PAUSE WRITE on {found.master}, until its replicas have caught up",
         f"SENTINEL FAILOVER, until {found.chosen} is master",
         f"REPLICAOF {found.chosen} on {found.master}, then CLIENT UNPAUSE: the writes that "

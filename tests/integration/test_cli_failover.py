@@ -43,6 +43,8 @@ def test_a_plan_then_the_failover(run: Run, stack: LocalStack) -> None:
     before = stack.master_of("cache-0")
     code, plan, _ = run("cache-0", "--dry-run")
     assert (code, plan["master_before"]) == (6, before)
+    assert "wait for a Sentinel" in plan["steps"][1]
+    assert "CLIENT PAUSE" in run("cache-0", "--now", "--dry-run")[1]["steps"][1]
     to = plan["master_after"]
     code, shown, _ = run("cache-0", "--to", to, "--dry-run", output="table")
     assert code == 6
@@ -52,6 +54,7 @@ def test_a_plan_then_the_failover(run: Run, stack: LocalStack) -> None:
 
     code, done, err = run("cache-0", "--to", to, "--now", "--yes")
     assert (code, done["master_after"]) == (0, to), err
+    assert not any("wait for a Sentinel" in step for step in done["steps"])
     assert stack.master_of("cache-0") == to
     assert "failing over cache-0" in err
     eventually(lambda: run("cache-0", "--dry-run")[0] == 6)
@@ -85,6 +88,9 @@ def test_a_shard_without_a_replica_to_promote(run: Run, stack: LocalStack) -> No
         code, _, err = run("cache-1")
     assert code == 4
     assert f"replica {address}" in err
+    following = err.splitlines()[-1]
+    assert "start it again" in following and "--to" in following
+    assert "replica-priority" not in following
     with connect(address) as replica:
         replica.config_set("replica-priority", 0)
         try:

@@ -141,6 +141,7 @@ def test_the_user_goes_away(stack: LocalStack) -> None:
         )
     assert process.returncode == 130, said
     assert b"Traceback" not in said
+    assert b"the metaserver goes on" in said and b"cachemesh event list" in said
     assert event["before"]["master"] == before != stack.master_of("cache-0")
     assert (writers.errors, writers.lost()) == ([], [])
     await_health(first)
