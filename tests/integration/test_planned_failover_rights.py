@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,9 +12,15 @@ import redis
 
 from cachemesh.core.names import parse_address
 from cachemesh.local import LocalStack
+from metaserver.config import Config
+from metaserver.failover.handover import Handover, Timings
+from metaserver.failover.notes import Notes, put_back
+from metaserver.failover.settle import settle
+from metaserver.failover.side import Side
+from metaserver.failover.unsettled import StillMaster, Unsettled
 from tests.integration.metaserver_process import Api
-from tests.integration.operations import connect, eventually
-from tests.integration.test_planned_failover import FENCE, await_health, last_event
+from tests.integration.operations import NETWORKS, connect, eventually
+from tests.integration.test_planned_failover import FENCE, await_health, last_event, stopped
 from tests.integration.test_planned_failover_broken import PATH, at_once_when_begun, in_order
 from tests.integration.writers import Writers
 
@@ -33,6 +40,12 @@ def api(stack: LocalStack) -> Api:
 
 def allow(client: redis.Redis, user: str, *rules: str) -> None:
     assert client.execute_command("ACL", "SETUSER", user, *rules)  # type: ignore[no-untyped-call]
+
+
+def other(stack: LocalStack, address: str) -> str:
+    shard = stack.info["shards"][0]
+    (found,) = {shard["master"], *shard["replicas"]} - {address}
+    return str(found)
 
 
 @contextmanager
@@ -78,8 +91,7 @@ def test_a_right_that_is_missing_is_named_beforehand(
 
 def test_a_right_withdrawn_on_the_way_loses_no_write(stack: LocalStack, api: Api) -> None:
     old = stack.master_of("cache-0")
-    shard = stack.info["shards"][0]
-    (new,) = {shard["master"], *shard["replicas"]} - {old}
+    new = other(stack, old)
     begun = threading.Event()
     watcher = at_once_when_begun(stack, begun)
     with operator(old) as root, Writers(stack, "cache-0") as writers:
@@ -100,7 +112,6 @@ def test_a_right_withdrawn_on_the_way_loses_no_write(stack: LocalStack, api: Api
         )
         assert (told["action"], told["after"]["master"]) == ("shard.failover", new)
         assert "'replicaof'" in told["detail"] and f"REPLICAOF {host} {port}" in told["detail"]
-        # It waits for the end of the pause.
         with pytest.raises(redis.ResponseError, match="enough good replicas"):
             root.set("nobody", "sees this")
         assert (root.role()[0], root.config_get(FENCE)) == (b"master", {FENCE: "1"})
@@ -112,3 +123,41 @@ def test_a_right_withdrawn_on_the_way_loses_no_write(stack: LocalStack, api: Api
     assert writers.lost() == []
     await_health(api)
     eventually(lambda: in_order(stack, api))
+
+
+@contextmanager
+def fenced(stack: LocalStack, old: str) -> Iterator[tuple[Side, Notes]]:
+    """Who takes part in a failover that has set the fence on the old master."""
+    new, sentinels = other(stack, old), stack.info["sentinels"]
+    notes = Notes((new,), sentinels[0], 10000, "0")
+    settings = Config(db=stack.directory / "none.db")
+    with (
+        connect(old) as client,
+        Side.of(settings, NETWORKS, "cache-0", old, notes.replicas, sentinels) as side,
+    ):
+        client.config_set(FENCE, 1)
+        try:
+            yield side, notes
+            assert client.config_get(FENCE) == {FENCE: "1"}
+        finally:
+            client.config_set(FENCE, 0)
+
+
+def test_the_fence_is_not_lifted_on_one_that_is_a_master_again(stack: LocalStack, api: Api) -> None:
+    old = stack.master_of("cache-0")
+    with fenced(stack, old) as (side, notes), pytest.raises(StillMaster):
+        put_back(side, notes, promoted=other(stack, old))
+
+
+def test_nor_while_the_promoted_one_does_not_answer(stack: LocalStack, api: Api) -> None:
+    old = stack.master_of("cache-0")
+    new = other(stack, old)
+    with operator(old) as root, fenced(stack, old) as (side, notes):
+        allow(root, "default", "-slaveof")
+        with connect(stack.info["sentinels"][0]) as sentinel:
+            sentinel.sentinel_failover("cache-0")
+        eventually(lambda: side.said_master() == new)
+        with stopped(stack, new), pytest.raises(Unsettled):
+            settle(Handover(side, notes, 1, Timings(began=time.monotonic()), told=True))
+        assert root.role()[0] == b"master"
+    await_health(api)
