@@ -100,7 +100,7 @@ def test_connections_from_before_a_change_are_given_back(
         async with mesh, mesh.pubsub() as pubsub, mesh.pipeline() as one:
             await one.watch("{s}one")
             await pubsub.subscribe("{s}channel")
-            former = one.connection
+            former: Any = one.connection
             timeout_is(2.5)
             while (await mesh.load()).document.settings.get("command_timeout") != 2.5:
                 await asyncio.sleep(0.02)
