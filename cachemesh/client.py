@@ -265,9 +265,10 @@ class CacheMesh(MeshBase[Node], redis.Redis):
             (node,) = self.routes.nodes.values()
             if not adapter.is_ready(connection, node.master):
                 connection.disconnect()
-                former, connection = connection, self.connection_pool.get_connection()
-                self.connection = self._own_connection = connection
-                self.connection_pool.release(former)
+                if not adapter.reconnects(connection, node.master):
+                    former, connection = connection, self.connection_pool.get_connection()
+                    self.connection = self._own_connection = connection
+                    self.connection_pool.release(former)
             try:
                 return execute(*args, **options)
             except redis.ReadOnlyError:

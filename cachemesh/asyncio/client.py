@@ -288,9 +288,10 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
             own = connection is not None and connection is self._own_connection
             if own and not adapter.is_ready_async(connection, node.master):
                 await connection.disconnect()
-                former, connection = connection, await pool.get_connection()
-                self.connection = self._own_connection = connection
-                await pool.release(former)
+                if not await adapter.reconnects_async(connection, node.master):
+                    former, connection = connection, await pool.get_connection()
+                    self.connection = self._own_connection = connection
+                    await pool.release(former)
         try:
             return await execute(*args, **options)
         except redis.ReadOnlyError:

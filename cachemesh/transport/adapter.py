@@ -212,6 +212,29 @@ def is_ready(connection: Any, master: Address | None) -> bool:
     return not has_input(sock)
 
 
+def reconnects(connection: Any, master: Address | None) -> bool:
+    """Whether a closed redis-py connection to the master can be made anew as it is: an app may
+    have given it credentials of its own."""
+    if (connection.host, connection.port) != master:
+        return False
+    try:
+        connection.connect()
+    except NOT_CONNECTED:
+        return False
+    return True
+
+
+async def reconnects_async(connection: Any, master: Address | None) -> bool:
+    """As `reconnects`, for asyncio."""
+    if (connection.host, connection.port) != master:
+        return False
+    try:
+        await connection.connect()
+    except (OSError, *NOT_CONNECTED):
+        return False
+    return True
+
+
 def is_ready_async(connection: Any, master: Address | None) -> bool:
     """As `is_ready`, for asyncio."""
     if not connection.is_connected or (connection.host, connection.port) != master:

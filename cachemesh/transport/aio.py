@@ -174,6 +174,8 @@ class Node(Shard[Instance]):
         Raises:
             ShardUnavailableError: there shall be none.
         """
+        if isinstance(error, redis.DataError):
+            raise error  # an argument that has no form; nothing was sent
         failure = failure_of(error)
         if failure is None or self.ended:
             self._raise(instance, error)

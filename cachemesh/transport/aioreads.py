@@ -32,6 +32,8 @@ async def read(
                 break
             try:
                 reply = await _from(instance, args, decode, min(node.limit / 2, deadline - asked))
+            except redis.DataError:
+                raise  # an argument that has no form; nothing was sent
             except NOT_SERVED as failure:
                 if not isinstance(failure, redis.ResponseError) or refused(failure) is not None:
                     node.note_failed(instance, failure, asked)

@@ -257,3 +257,19 @@ def test_a_killed_master_is_replaced(stack: LocalStack) -> None:
         process.restart()
 
     run(stack, body)
+
+
+@pytest.mark.parametrize("read_from", ["master", "prefer_replica"])
+def test_an_argument_without_a_form_is_the_apps_own_error(
+    stack: LocalStack, read_from: str
+) -> None:
+    async def body() -> None:
+        async with CacheMesh.from_url(stack.info["url"], read_from=read_from) as mesh:
+            values: list[Any] = [None, True, object()]
+            for bad in values:
+                with pytest.raises(redis.DataError):
+                    await mesh.set("k", bad)
+                with pytest.raises(redis.DataError):
+                    await mesh.hget("k", bad)
+
+    asyncio.run(body())
