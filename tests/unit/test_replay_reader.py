@@ -66,23 +66,27 @@ def test_the_format_can_be_told(tmp_path: Path) -> None:
     assert list(open_trace(path, "ids").keys()) == [b"%d" % 0x61626364]
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"", ["is empty", "byte 0"]),
-        (b"\n\r\n\n", ["is empty"]),
-        (lzma.compress(b""), ["is empty"]),
-        (gzip.compress(b""), ["is empty"]),
-        (RAW[:-1], ["inside an integer", "from byte 28 on"]),
-        (lzma.compress(RAW[:9]), ["inside an integer", "from byte 8 on"]),
-        (lzma.compress(RAW)[:-9], ["xz stream breaks off", f"byte {len(lzma.compress(RAW)) - 9}"]),
-        (b"\xfd7zX", ["header of an xz stream", "byte 4"]),
-        (b"\xfd7zXZ\x00", ["xz stream breaks off", "byte 6"]),
-        (b"\xfd7zXZ\x00" + bytes(100), ["xz stream is damaged", "byte 106"]),
-        (gzip.compress(RAW)[:-5], ["gzip stream breaks off"]),
-        (gzip.compress(RAW)[:-8] + bytes(8), ["gzip stream is damaged"]),
-    ],
-)
+# Named, since a gzip header holds the time and so would the names pytest makes of the bytes.
+DAMAGED: dict[str, tuple[bytes, list[str]]] = {
+    "empty": (b"", ["is empty", "byte 0"]),
+    "blank lines": (b"\n\r\n\n", ["is empty"]),
+    "empty xz": (lzma.compress(b""), ["is empty"]),
+    "empty gzip": (gzip.compress(b""), ["is empty"]),
+    "integer cut": (RAW[:-1], ["inside an integer", "from byte 28 on"]),
+    "integer cut in xz": (lzma.compress(RAW[:9]), ["inside an integer", "from byte 8 on"]),
+    "xz cut": (
+        lzma.compress(RAW)[:-9],
+        ["xz stream breaks off", f"byte {len(lzma.compress(RAW)) - 9}"],
+    ),
+    "xz magic cut": (b"\xfd7zX", ["header of an xz stream", "byte 4"]),
+    "xz header only": (b"\xfd7zXZ\x00", ["xz stream breaks off", "byte 6"]),
+    "xz of zeros": (b"\xfd7zXZ\x00" + bytes(100), ["xz stream is damaged", "byte 106"]),
+    "gzip cut": (gzip.compress(RAW)[:-5], ["gzip stream breaks off"]),
+    "gzip checksum": (gzip.compress(RAW)[:-8] + bytes(8), ["gzip stream is damaged"]),
+}
+
+
+@pytest.mark.parametrize(("content", "said"), DAMAGED.values(), ids=DAMAGED)
 def test_damage_is_named_with_file_byte_and_next_step(
     tmp_path: Path, content: bytes, said: list[str]
 ) -> None:
