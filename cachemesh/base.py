@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 import redis
 
 from cachemesh.core.attempts import Timeouts
-from cachemesh.core.commands import FIRST_KEY, Args
+from cachemesh.core.commands import Args
 from cachemesh.core.errors import ConfigurationError, ShardUnavailableError
 from cachemesh.core.health import ShardHealth
 from cachemesh.core.missing import NO_MISS, miss
@@ -156,13 +156,6 @@ class MeshBase(Generic[N]):
         encode = self._encode
         return args if encode is None else (*args[:1], *map(encode, args[1:]))
 
-    def callback_of(self, name: Any) -> Any:
-        """The response callback of a command as it was called; None without one."""
-        callbacks = self.response_callbacks
-        if name.__class__ is str and name in FIRST_KEY:  # in capitals, as the keys are
-            return dict.get(callbacks, name)
-        return callbacks.get(name)
-
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
         """A client for the pool that a URL names.
@@ -290,7 +283,7 @@ class MeshBase(Generic[N]):
 
     def wrote_part(self, node: N, part: Part) -> None:
         """A part of a pipeline has been sent."""
-        if not part.only_reads:
+        if self._reads_replicas and not part.only_reads:
             self.wrote_to(node)
 
     def wrote_to(self, node: N) -> None:

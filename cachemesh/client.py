@@ -131,13 +131,14 @@ class CacheMesh(MeshBase[Node], redis.Redis):
                     reply = node.execute(args, FIRST_KEY[name], decode)
                 else:
                     reply = self._one(node, args, (encoded,), FIRST_KEY[name], decode)
+                callback = dict.get(self.response_callbacks, name)  # in capitals, as the keys are
             else:
                 reply = self._execute_planned(args, routes, decode)
+                callback = self.response_callbacks.get(name)
         except redis.ResponseError:
             if EMPTY_RESPONSE in options:
                 return options[EMPTY_RESPONSE]
             raise
-        callback = self.callback_of(name)
         return reply if callback is None else callback(reply, **for_callback(options))
 
     def _execute_planned(self, args: tuple[Any, ...], routes: Routes[Node], decode: bool) -> Any:

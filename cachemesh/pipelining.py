@@ -19,6 +19,7 @@ from cachemesh.core.plan import shards_in_transaction
 from cachemesh.core.registry import Registry
 from cachemesh.core.scan import MasterOf
 from cachemesh.transport.adapter import pack_all
+from cachemesh.transport.part import holds_error
 
 Stack = Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]]
 """What redis-py's pipelines queue: arguments and options of each command."""
@@ -45,7 +46,7 @@ class Part:
     def only_reads(self) -> bool:
         """Whether no command changes anything."""
         commands = self.commands[1:-1] if self.atomic else self.commands
-        return all(FIRST_KEY.get(args[0], False) for args in commands)
+        return all(FIRST_KEY.get(name, False) for name in {args[0] for args in commands})
 
     @property
     def repeatable(self) -> bool:
@@ -210,19 +211,18 @@ def finished(replies: Sequence[Any], stack: Stack, callbacks: Any, annotate: Any
     Raises:
         redis.ResponseError: the server refused a transaction; the command that was wrong is named.
     """
-    failed = [reply for reply in replies if isinstance(reply, Exception)]
-    if any(isinstance(reply, ExecAbortError) for reply in failed):
+    failed = holds_error(replies)
+    if failed and any(isinstance(reply, ExecAbortError) for reply in replies):
         for number, reply in enumerate(replies, 1):
             if isinstance(reply, redis.ResponseError) and not isinstance(reply, ExecAbortError):
                 annotate(reply, number, stack[number - 1][0])
                 raise reply
+    known = {name: callbacks.get(name) for name in {args[0] for args, _ in stack}}
+    if not failed and not any(known.values()):
+        return list(replies)
     results = []
-    known: dict[Any, Any] = {}  # redis-py's look-up folds case, so each name is looked up once
     for reply, (args, options) in zip(replies, stack, strict=True):
-        name = args[0]
-        if name not in known:
-            known[name] = callbacks.get(name)
-        callback = known[name]
+        callback = known[args[0]]
         if failed and isinstance(reply, Exception):
             refused = isinstance(reply, redis.ResponseError)
             results.append(options.get(EMPTY_RESPONSE, reply) if refused else reply)
@@ -235,6 +235,8 @@ def finished(replies: Sequence[Any], stack: Stack, callbacks: Any, annotate: Any
 
 def raise_first(results: Sequence[Any], stack: Stack, annotate: Any) -> None:
     """Raise the first error among the results, saying which command it was."""
+    if not holds_error(results):
+        return
     for number, result in enumerate(results, 1):
         if isinstance(result, Exception):
             if isinstance(result, redis.ResponseError):

@@ -19,7 +19,7 @@ from cachemesh.core.placement import Placement
 from cachemesh.core.plan import plan
 from cachemesh.core.registry import KNOWN, Registry
 from cachemesh.core.scan import MasterOf, nobody
-from cachemesh.core.split import Plan, only
+from cachemesh.core.split import Plan, dealt, encoded, only
 
 Plans: TypeAlias = "Mapping[int, Plan]"
 """``id`` of a call's arguments -> its plan; a pipeline may hold calls that are equal."""
@@ -101,6 +101,10 @@ def plan_batch(
         CrossShardError, UnsupportedCommandError, InvalidKeyError, UnknownCommand: as
             `cachemesh.core.plan.plan`; nothing of the pipeline is to be sent then.
     """
+    names = {args[0] for args in commands}
+    if names <= FIRST_KEY.keys() and min(map(len, commands), default=0) > 1:  # nearly always
+        homes = placement.owners(encoded([args[1] for args in commands], key_bytes))
+        return Batch(dealt(commands, homes), homes)
     batch = Batch()
     parts, homes, owner = batch.parts, batch.homes, placement.owner
     for args in commands:

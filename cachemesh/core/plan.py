@@ -18,7 +18,6 @@ from cachemesh.core.split import (
     Plan,
     Request,
     only,
-    owners_of,
     split,
     split_msetex,
 )
@@ -96,7 +95,7 @@ def plan_known(
     """
     if command.name in ALWAYS_REFUSED:
         raise _always_refused(command)
-    owners = owners_of([encode(key) for key in keys], placement)
+    owners = placement.owners([encode(key) for key in keys])
     if command.name == "SCAN" and len(words) > 1:
         return _scan(command, words, placement, master_of)
     if len(placement.shards) == 1:
@@ -213,7 +212,7 @@ def shards_in_transaction(
     if command.name in ALWAYS_REFUSED and command.name not in _TRANSACTION:
         raise _always_refused(command)
     keys = [key_bytes(words[at]) for at in key_positions(command, words)]
-    owners = owners_of(keys, placement)
+    owners = placement.owners(keys)
     if len(placement.shards) == 1 or command.specs or command.name in _TRANSACTION:
         if command.name in ("SORT", "SORT_RO") and owners:
             _check_patterns(command, words, owners[0], placement, key_bytes)

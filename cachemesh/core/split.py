@@ -6,18 +6,18 @@ MGET a b c   --split-->  cache-0: MGET a c     --merge-->  [va, vb, vc]
 
 from __future__ import annotations
 
-from binascii import crc_hqx
-from collections.abc import Callable, Sequence
-from itertools import repeat
-from typing import Any, NamedTuple
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from cachemesh.core.commands import Args, Command, is_word
 from cachemesh.core.hashing import MAX_KEY_BYTES, key_bytes
 from cachemesh.core.merge import Reply, fitting, in_order
-from cachemesh.core.placement import Placement, SlotsPlacement
+from cachemesh.core.placement import Placement
 
 Merge = Callable[[Sequence[Reply]], Reply]
 Encode = Callable[[Any], bytes]
+T = TypeVar("T")
 
 
 class Request(NamedTuple):
@@ -101,9 +101,9 @@ def split(
     keys = encoded(words[begin:end:step], encode)
     if len(placement.shards) == 1:
         return Plan(command, (Request(placement.shards[0].name, words),), only)
-    owners = owners_of(keys, placement)
+    owners = placement.owners(keys)
     before, groups, after = words[:begin], words[begin:end], words[end:]
-    parts = _dealt(keys, owners) if step == 1 else _dealt_groups(groups, owners, step)
+    parts = dealt(keys, owners) if step == 1 else _dealt_groups(groups, owners, step)
     requests = tuple([Request(shard, (*before, *part, *after)) for shard, part in parts.items()])
     if len(parts) == 1:
         merge = only
@@ -112,14 +112,16 @@ def split(
     return Plan(command, requests, fitting(merge, command.name) if len(parts) > 1 else merge)
 
 
-def _dealt(keys: Sequence[bytes], owners: Sequence[str]) -> dict[str, list[Any]]:
-    parts: dict[str, list[Any]] = {}
-    for key, owner in zip(keys, owners, strict=True):
-        if owner in parts:
-            parts[owner].append(key)
-        else:
-            parts[owner] = [key]
-    return parts
+def dealt(items: Iterable[T], owners: Sequence[str]) -> dict[str, list[T]]:
+    """To each shard what is its own, in order.
+
+    Args:
+        owners: the shard of each item.
+    """
+    parts: dict[str, list[T]] = defaultdict(list)
+    for item, owner in zip(items, owners, strict=True):
+        parts[owner].append(item)
+    return dict(parts)
 
 
 def _dealt_groups(args: Args, owners: Sequence[str], step: int) -> dict[str, list[Any]]:
@@ -141,27 +143,9 @@ def encoded(keys: Sequence[Any], encode: Encode) -> list[bytes]:
         except TypeError:
             pass  # not all of them are str
         else:
-            if sum(map(len, raw)) <= MAX_KEY_BYTES:
+            if len(b"".join(raw)) <= MAX_KEY_BYTES:
                 return raw
     return list(map(encode, keys))
-
-
-def owners_of(keys: Sequence[bytes], placement: Placement) -> list[str]:
-    """The shard of each key."""
-    if not isinstance(placement, SlotsPlacement):
-        return list(map(placement.owner, keys))
-    table = placement.table
-    hashed = _hash_tags(keys) if b"{" in b"".join(keys) else keys
-    return [table[crc & 16_383] for crc in map(crc_hqx, hashed, repeat(0))]
-
-
-def _hash_tags(keys: Sequence[bytes]) -> list[bytes]:
-    """`hashing.hash_tag_of` for many keys, three times as fast."""
-    hashed = []
-    for key in keys:
-        tag, closing, _ = key.partition(b"{")[2].partition(b"}")
-        hashed.append(tag if closing and tag else key)
-    return hashed
 
 
 def split_msetex(command: Command, words: Args, owners: Sequence[str]) -> Plan | None:

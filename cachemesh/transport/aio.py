@@ -109,20 +109,18 @@ class Node(Shard[Instance]):
             redis.ResponseError: the command was answered with an error.
             redis.DataError: an argument Redis has no form for.
         """
-        began = self._loop.time()
+        began = time.monotonic()
         instance = self.instance
         try:
             if instance is None:
                 raise NotSentError
             link = instance.link
-            if link is None or link.closed or link.is_full:
+            if link is None or not link.ready:
                 reply = await in_time(send(instance, args, decode), self.limit)
             else:
                 reply = await link.send(adapter.pack(args), decode)
         except NOT_SERVED as error:
-            if isinstance(error, redis.ResponseError) and refused(error) is None:
-                raise
-            return await self._again(args, repeatable, decode, began, instance, error)
+            return await self.again(args, repeatable, decode, began, instance, error)
         if instance.doubted:
             instance.served()
         return reply
@@ -133,14 +131,12 @@ class Node(Shard[Instance]):
         try:
             if instance is None:
                 raise NotSentError
-            left = began + self.limit - self._loop.time()
+            left = began + self.limit - time.monotonic()
             return await in_time(send(instance, args, decode), left)
         except NOT_SERVED as error:
-            if isinstance(error, redis.ResponseError) and refused(error) is None:
-                raise
-            return await self._again(args, True, decode, began, instance, error)
+            return await self.again(args, True, decode, began, instance, error)
 
-    async def _again(
+    async def again(
         self,
         args: tuple[Any, ...],
         repeatable: bool,
@@ -149,24 +145,28 @@ class Node(Shard[Instance]):
         instance: Instance | None,
         error: Exception,
     ) -> Any:
-        """Go on after a first attempt that failed."""
+        """Go on after a first attempt that failed, or was answered with an error.
+
+        Args:
+            began: when that attempt did, by `time.monotonic`.
+        """
         deadline = began + self.limit
         attempts = Attempts(repeatable, retry_until(deadline, began))
         while True:
+            if isinstance(error, redis.ResponseError) and refused(error) is None:
+                raise error
             await self.settle(attempts, instance, error)
             instance = self.instance
             try:
                 if instance is None:
                     raise NotSentError
-                left = deadline - self._loop.time()
+                left = deadline - time.monotonic()
                 reply = await in_time(send(instance, args, decode), left)
             except NOT_SERVED as failure:
                 error = failure
             else:
                 instance.served()
                 return reply
-            if isinstance(error, redis.ResponseError) and refused(error) is None:
-                raise error
 
     async def settle(self, attempts: Attempts, instance: Instance | None, error: Exception) -> None:
         """Return when it is time for the next attempt.
@@ -186,7 +186,7 @@ class Node(Shard[Instance]):
             self._seek(instance, error)
         if not moved and instance is not None and not instance.breaker.closed:
             self._raise(instance, error)
-        pause = attempts.pause(failure, self._loop.time(), random.random())
+        pause = attempts.pause(failure, time.monotonic(), random.random())
         if pause is None:
             self._raise(instance, error)
         if pause and not moved:
@@ -280,7 +280,7 @@ class Node(Shard[Instance]):
         Raises:
             As `execute`.
         """
-        began = self._loop.time()
+        began = time.monotonic()
         deadline = began + self.limit
         attempts = Attempts(False, retry_until(deadline, began))
         payload = adapter.pack(args)
@@ -289,7 +289,7 @@ class Node(Shard[Instance]):
             try:
                 if instance is None:
                     raise NotSentError
-                left = deadline - self._loop.time() + patience
+                left = deadline - time.monotonic() + patience
                 return await in_time(self._alone(instance, payload, decode, left), left)
             except NOT_SERVED as error:
                 if isinstance(error, redis.ResponseError) and refused(error) is None:
@@ -320,7 +320,7 @@ class Node(Shard[Instance]):
             The replies, error replies among them, or why the shard gave none.
         """
         attempts: Attempts | None = None
-        began = self._loop.time()
+        began = time.monotonic()
         replies: list[Any] = []
         places: Sequence[int] = range(len(part.commands))
         decode = part.decode
@@ -360,8 +360,8 @@ class Node(Shard[Instance]):
             if instance is None:
                 raise NotSentError
             link = instance.link
-            if link is None or link.closed or link.is_full or instance.doubted:
-                left = deadline - self._loop.time()
+            if link is None or not link.ready or instance.doubted:
+                left = deadline - time.monotonic()
                 replies: list[Any] = await in_time(_send_part(instance, payload, decode), left)
                 instance.served()
                 return replies

@@ -26,9 +26,7 @@ from cachemesh.transport import adapter
 from cachemesh.transport.adapter import MORE
 
 _HIGH_WATER = 1_048_576
-_PUSH: tuple[type, ...] = (
-    (hiredis.PushNotification,) if hasattr(hiredis, "PushNotification") else ()
-)
+_PUSH: type = getattr(hiredis, "PushNotification", type(MORE))  # from hiredis 3.0 on
 
 
 class LinkClosedError(ConnectionError):
@@ -55,6 +53,10 @@ class Link(asyncio.Protocol):
         loop: the running event loop.
         address: of the instance.
         ended: called with the link when it is closed.
+
+    Attributes:
+        ready: whether `send` will do now: it is not closed, and the socket takes more; else
+            `wait_writable` comes first.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Link(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._retired = False
         self.closed = False
+        self.ready = True
         self.why_closed: Exception = LinkClosedError("Connection closed")
 
     def take_over(self, connection: Any) -> None:
@@ -105,9 +108,10 @@ class Link(asyncio.Protocol):
         if self.closed:
             raise LinkClosedError("Connection closed")
         future = self._make_future()
-        if not self._out:
+        out = self._out
+        if not out:
             self._loop.call_soon(self._flush)
-        self._out.append(payload)
+        out.append(payload)
         self._waiting.append(future)
         if not decode:
             self._undecoded.add(future)
@@ -139,11 +143,6 @@ class Link(asyncio.Protocol):
         while self._writable is not None:
             await asyncio.shield(self._writable)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether the socket takes no more for now; then `wait_writable` before `send`."""
-        return self._writable is not None
-
     def retire(self) -> None:
         """Close once all replies under way have come."""
         self._retired = True
@@ -154,7 +153,7 @@ class Link(asyncio.Protocol):
         """Close now, and tell all who wait."""
         if self.closed:
             return
-        self.closed, self.why_closed = True, error
+        self.closed, self.ready, self.why_closed = True, False, error
         self._ended(self)
         if self._watchdog is not None:
             self._watchdog.cancel()
@@ -176,7 +175,7 @@ class Link(asyncio.Protocol):
         A child must not even close the socket's transport: that would reach into the parent's
         selector.
         """
-        self.closed = True
+        self.closed, self.ready = True, False
         if forked:
             _abandoned.append(self)
         else:
@@ -226,14 +225,16 @@ class Link(asyncio.Protocol):
                     reply = error  # read to its end: the others' replies are good
                 if reply is MORE:
                     return
-                if isinstance(reply, _PUSH):
+                kind = reply.__class__
+                if kind is _PUSH:
                     continue
                 waiting.popleft()
                 self._answered += 1
-                undecoded.discard(future)
+                if undecoded:
+                    undecoded.discard(future)
                 if future.done():
                     continue  # cancelled: nobody wants this reply
-                if isinstance(reply, Exception):
+                if kind is not bytes and isinstance(reply, Exception):
                     future.set_exception(reply)
                 else:
                     future.set_result(reply)
@@ -253,7 +254,7 @@ class Link(asyncio.Protocol):
                 reply = error
             if reply is MORE:
                 return False
-            if not isinstance(reply, _PUSH):
+            if reply.__class__ is not _PUSH:
                 replies.append(reply)
         self._waiting.popleft()
         self._answered += 1
@@ -263,7 +264,7 @@ class Link(asyncio.Protocol):
 
     def _check_unasked(self) -> None:
         while (reply := self._gets()) is not MORE:
-            if not isinstance(reply, _PUSH):
+            if reply.__class__ is not _PUSH:
                 raise redis.InvalidResponse("A reply came that nobody asked for")
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -274,10 +275,12 @@ class Link(asyncio.Protocol):
         """Called by the loop: the socket's buffer is full."""
         if self._writable is None:
             self._writable = self._make_future()
+        self.ready = False
 
     def resume_writing(self) -> None:
         """Called by the loop: there is room again."""
         writable, self._writable = self._writable, None
+        self.ready = not self.closed
         if writable is not None and not writable.done():
             writable.set_result(None)
 

@@ -22,7 +22,7 @@ async def read(
     node: Node, args: tuple[Any, ...], keys: Sequence[bytes], reading: Reading, decode: bool
 ) -> Any:
     """As `cachemesh.transport.reads.read`."""
-    began, began_in_loop = time.monotonic(), asyncio.get_running_loop().time()
+    began = time.monotonic()
     deadline = began + node.limit
     error: Exception | None = None
     while True:
@@ -46,7 +46,7 @@ async def read(
         if not reading.only_replicas:
             if error is None:
                 return await node.execute(args, True, decode)
-            return await node.execute_late(args, decode, began_in_loop)
+            return await node.execute_late(args, decode, began)
         if not node.may_come(began, error):
             node.raise_unread(reading, error)
         node.hurry()
@@ -55,7 +55,7 @@ async def read(
 
 async def _from(instance: Instance, args: tuple[Any, ...], decode: bool, seconds: float) -> Any:
     link = instance.link
-    if link is None or link.closed or link.is_full:
+    if link is None or not link.ready:
         link = await in_time(instance.connected(), seconds)
     asked = time.monotonic()
     try:

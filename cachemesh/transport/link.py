@@ -101,17 +101,22 @@ class Link:
         reply = self.gets(decode)
         while reply is MORE or reply.__class__ is PUSH:
             if reply is MORE:
-                self.wait_until(deadline)
-                data = self.recv(READ_SIZE)
-                if not data:
-                    raise ConnectionResetError("Connection closed by server")
-                self.feed(data)
+                self._more(deadline)
             reply = self.gets(decode)
         return reply
+
+    def _more(self, deadline: float) -> None:
+        self.wait_until(deadline)
+        data = self.recv(READ_SIZE)
+        if not data:
+            raise ConnectionResetError("Connection closed by server")
+        self.feed(data)
 
     def read_all(self, decode: Sequence[bool], deadline: float = math.inf) -> list[Any]:
         """As many replies as ``decode`` has items; arguments and errors as of `read`."""
         gets, replies = self.gets, []
+        if decode and not self.has_reply():
+            self._more(deadline)
         for wanted in decode:
             reply = gets(wanted)
             if reply is MORE or reply.__class__ is PUSH:

@@ -15,7 +15,7 @@ from cachemesh.core.hashing import key_bytes
 from cachemesh.core.placement import KetamaPlacement, Shard, SlotsPlacement
 from cachemesh.core.plan import UnknownCommand, plan, shards_in_transaction
 from cachemesh.core.registry import KNOWN
-from cachemesh.core.split import Plan, encoded, owners_of
+from cachemesh.core.split import Plan, encoded
 
 FOUR = SlotsPlacement.even([Shard(f"cache-{i}") for i in range(4)])
 ONE = SlotsPlacement.even([Shard("cache-0")])
@@ -169,7 +169,7 @@ def test_owners_of_many_keys_are_the_owners_of_each(keys: list[Any], shards: int
     ):
         raw = encoded(keys, key_bytes)
         assert raw == [key_bytes(key) for key in keys]
-        assert owners_of(raw, placement) == [placement.shard_for(key) for key in keys]
+        assert placement.owners(raw) == [placement.shard_for(key) for key in keys]
 
 
 def test_sort_looks_up_only_keys_of_the_same_shard() -> None:

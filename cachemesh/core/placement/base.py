@@ -138,6 +138,10 @@ class Placement(ABC):
         None if that can only be found out by trying keys.
         """
 
+    def owners(self, keys: Sequence[bytes]) -> list[str]:
+        """The shard of each of many keys."""
+        return list(map(self.owner, keys))
+
     def shard_for(self, key: str | bytes) -> str:
         """Name of the shard that owns a key.
 
