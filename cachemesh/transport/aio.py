@@ -301,8 +301,11 @@ class Node(Shard[Instance]):
         link.wait_at_most(seconds)
         try:
             reply = await link.send(payload, decode)
-        except redis.ResponseError:
-            instance.put_back(link)
+        except redis.ResponseError as error:
+            if refused(error) is None:
+                instance.put_back(link)
+            else:
+                link.retire()  # Redis hangs up after UNBLOCKED
             raise
         except asyncio.CancelledError:
             link.fail(LinkClosedError("Cancelled"))  # else it would still pop what comes

@@ -112,6 +112,9 @@ class Instance:
         except BaseException:
             self.close(link)
             raise
+        if isinstance(reply, Exception) and refused(reply) is not None:
+            self.close(link)  # Redis hangs up after UNBLOCKED
+            return reply
         self.give_back(link)
         if not isinstance(reply, Exception):
             self.served()

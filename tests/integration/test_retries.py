@@ -251,6 +251,31 @@ def test_a_blocked_pop_moves_to_the_new_master(kind: str, site: Site, pair: list
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
+def test_a_pop_that_was_unblocked_goes_on_elsewhere(kind: str, tmp_path: Path) -> None:
+    """Redis hangs up after that reply, but not at once."""
+    unblocked: set[threading.Thread] = set()
+
+    def answer(words: Words) -> bytes | None:
+        if reply := greeting(words):
+            return reply
+        connection = threading.current_thread()  # each has one
+        if connection in unblocked:
+            return HANG_UP
+        if not unblocked:
+            unblocked.add(connection)
+            return b"-UNBLOCKED force unblock from blocking operation\r\n"
+        return b"*2\r\n$1\r\nk\r\n$1\r\nv\r\n"
+
+    with (
+        Server(answer) as server,
+        Site({"cache-0": server.address}, tmp_path) as site,
+        calling(kind, site.url) as caller,
+    ):
+        assert tuple(caller(lambda mesh: mesh.blpop(["k"], timeout=5))) == (b"k", b"v")
+        assert unblocked
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
 def test_a_pop_under_way_is_not_taken_twice(kind: str, site: Site, pair: list[Process]) -> None:
     (key,) = site.keys()
     with calling(kind, site.url, decode_responses=True) as caller, direct(pair[0]) as server:
