@@ -54,7 +54,7 @@ def freeze_until_replaced(site: Site, shard: str) -> None:
 
 def await_another(site: Site, shard: str, before: str) -> None:
     """Wait until Sentinel names another master than ``before``. Raises AssertionError."""
-    wait_for(lambda: site.stack.master_of(shard) != before, 30.0, f"{before} is still master")
+    wait_for(lambda: site.stack.master_of(shard) != before, 60.0, f"{before} is still master")
 
 
 def sentinel_failover(site: Site, shard: str) -> None:

@@ -21,18 +21,10 @@ from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool import PoolDocument
 from cachemesh.local import LocalStack, Process
 from tests.integration.hostile import Server, greeting, sentinel
+from tests.waiting import until
 
 Target = tuple[str, int]
 CLIENTS = ("sync", "asyncio")
-
-
-def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
-    """What it gives once it is true."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.01)
-    return value
 
 
 class Caller:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import redis
 
@@ -27,15 +26,6 @@ NETWORKS = AllowedNetworks(["127.0.0.0/8", "::1/128"])
 
 class Loop(Protocol):
     def run(self, stop: threading.Event) -> None: ...
-
-
-def eventually(holds: Callable[[], Any], timeout: float = 20.0) -> Any:
-    """Wait until `holds()` is true, and return what it returned."""
-    deadline = time.monotonic() + timeout
-    while not (found := holds()):
-        assert time.monotonic() < deadline, f"not so after {timeout:g} s"
-        time.sleep(0.05)
-    return found
 
 
 @contextmanager

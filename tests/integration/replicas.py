@@ -15,7 +15,8 @@ from typing import Any
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool import PoolDocument
 from cachemesh.local import LocalStack, Process
-from tests.integration.failing import Caller, direct, target, until
+from tests.integration.failing import Caller, direct, target
+from tests.waiting import until
 
 MODES = ("replica", "prefer_replica", "weighted")
 NO_FAILOVER = 600_000  # milliseconds
@@ -50,7 +51,7 @@ class Replicated:
                     client.config_set("repl-diskless-sync-delay", 0)
                     if follows(replica) != target(master):
                         client.replicaof(*target(master))
-            until(lambda: all(in_step(replica) for replica in replicas), 20)  # noqa: B023
+            until(lambda: all(in_step(replica) for replica in replicas))  # noqa: B023
 
     @property
     def processes(self) -> list[Process]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,14 +18,7 @@ from cachemesh.core.topology import Topology
 from cachemesh.discovery.shared import Membership
 from cachemesh.discovery.url import parse_url
 from cachemesh.local import LocalStack
-
-
-def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.02)
-    return value
+from tests.waiting import until
 
 
 @contextmanager

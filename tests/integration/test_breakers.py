@@ -27,9 +27,9 @@ from tests.integration.failing import (
     servers,
     silent,
     target,
-    until,
 )
 from tests.integration.hostile import HANG_UP, Server, greeting
+from tests.waiting import until
 
 USUAL = 0.02  # seconds
 QUICK = 0.25  # on a busy machine; to wait for a probe would take longer

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import yaml
 from cachemesh import CacheMesh
 from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
+from tests.waiting import until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "cachemesh.cli.main"]
@@ -57,13 +57,6 @@ def client(stack: LocalStack) -> Iterator[CacheMesh]:
         yield connected
 
 
-def eventually(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.05)
-
-
 def healthy(run: Run) -> bool:
     return run("pool", "status")[0] == 0
 
@@ -81,7 +74,7 @@ def said(err: str) -> None:
 
 
 def test_what_there_is(run: Run, stack: LocalStack) -> None:
-    eventually(lambda: healthy(run))
+    until(lambda: healthy(run))
     code, pools, _ = run("pool", "list")
     assert code == 0
     assert [(p["pool"], p["shards"], p["strategy"]) for p in pools["pools"]] == [
@@ -134,7 +127,7 @@ def test_a_shard_comes_and_goes(run: Run, spare: dict[str, Any], client: CacheMe
     client.flushall()
     for number in range(600):
         client.set(f"key:{number}", number)
-    eventually(lambda: sum(keys_per_shard(run)) == 600)
+    until(lambda: sum(keys_per_shard(run)) == 600)
     address = spare["master"]
     before = run("pool", "show")[1]
     code, plan, _ = run("shard", "add", "spare-1", address, "--dry-run")
@@ -158,7 +151,7 @@ def test_a_shard_comes_and_goes(run: Run, spare: dict[str, Any], client: CacheMe
     code, done, _ = run("shard", "remove", "spare-1", "--yes")
     assert code == 0
     assert done["document"]["placement"]["shards"][-1]["name"] == "cache-1"
-    eventually(lambda: not run("pool", "status")[1]["sweeps"])
+    until(lambda: not run("pool", "status")[1]["sweeps"])
 
 
 def test_weights(run: Run) -> None:
@@ -309,7 +302,7 @@ def test_tokens(
 def test_clients_and_events(run: Run, client: CacheMesh) -> None:
     client.get("k")
     version = run("pool", "show")[1]["version"]
-    eventually(lambda: version in [c["version"] for c in run("client", "list")[1]["clients"]])
+    until(lambda: version in [c["version"] for c in run("client", "list")[1]["clients"]])
     run("pool", "set", "poll_interval=4")
     run("pool", "set", "poll_interval=")
     events = run("event", "list")[1]["events"]
@@ -346,10 +339,10 @@ def test_events_are_followed(run: Run) -> None:
 def test_unhealthy_is_5(run: Run, stack: LocalStack) -> None:
     replica = stack.process(stack.info["shards"][0]["replicas"][0])
     replica.kill()
-    eventually(lambda: run("pool", "status")[0] == 5)
+    until(lambda: run("pool", "status")[0] == 5)
     _, data, err = run("pool", "status")
     assert data["health"] == "degraded"
     assert "cache-0" in err
     said(err)
     replica.restart()
-    eventually(lambda: healthy(run), 30)
+    until(lambda: healthy(run))

@@ -10,8 +10,9 @@ import pytest
 
 from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
-from tests.integration.operations import connect, eventually
+from tests.integration.operations import connect
 from tests.integration.test_planned_failover import stopped
+from tests.waiting import until
 
 Run = Callable[..., tuple[int, Any, str]]
 
@@ -57,7 +58,7 @@ def test_a_plan_then_the_failover(run: Run, stack: LocalStack) -> None:
     assert not any("wait for a Sentinel" in step for step in done["steps"])
     assert stack.master_of("cache-0") == to
     assert "failing over cache-0" in err
-    eventually(lambda: run("cache-0", "--dry-run")[0] == 6)
+    until(lambda: run("cache-0", "--dry-run")[0] == 6)
     code, shown, _ = run("cache-0", "--now", output="table")
     assert code == 0
     assert f"done: fail over shard cache-0 from {to} to {before}\nwrites waited " in shown
@@ -94,7 +95,7 @@ def test_a_shard_without_a_replica_to_promote(run: Run, stack: LocalStack) -> No
     with connect(address) as replica:
         replica.config_set("replica-priority", 0)
         try:
-            _, _, err = eventually(lambda: r if (r := run("cache-1", "--dry-run"))[0] == 4 else 0)
+            _, _, err = until(lambda: r if (r := run("cache-1", "--dry-run"))[0] == 4 else 0)
             assert "replica-priority 0" in err
         finally:
             replica.config_set("replica-priority", 100)

@@ -10,8 +10,7 @@ import signal
 import struct
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
 from cachemesh.replay import Progress, Replay, TraceError, open_trace
 from cachemesh.replay.workload import zipf
+from tests.waiting import until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WEB12 = REPOSITORY.parent / "shared" / "traces" / "web12.trace.xz"
@@ -52,13 +52,6 @@ def plain(stack: LocalStack) -> Iterator[redis.Redis]:
     address = stack.start_redis().address
     with redis.Redis(host=address.host, port=address.port) as client:
         yield client
-
-
-def eventually(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.02)
 
 
 def replayed(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
@@ -226,7 +219,7 @@ def test_interrupted_it_prints_what_it_found_and_exits_130(pool: CacheMesh) -> N
         assert process.stdin and process.stdout and process.stderr
         process.stdin.write(b"".join(b"user:%d\n" % number for number in range(20_000)))
         process.stdin.flush()
-        eventually(lambda: pool.dbsize() > 100)
+        until(lambda: pool.dbsize() > 100)
         process.send_signal(signal.SIGINT)
         process.stdin.close()  # a read that nothing arrives for ends
         out, err = process.stdout.read(), process.stderr.read()

@@ -8,8 +8,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import pytest
 from cachemesh import CacheMesh
 from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
+from tests.waiting import until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "cachemesh.cli.main"]
@@ -36,13 +35,6 @@ def plan_of(*arguments: str) -> Any:
     )
     assert done.returncode == 6, done.stderr
     return json.loads(done.stdout)
-
-
-def eventually(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.05)
 
 
 class Terminal:
@@ -98,7 +90,7 @@ def test_it_asks(here: None, cachemesh_client: CacheMesh) -> None:
 def test_the_confirmed_change_is_the_planned_one(here: None, cachemesh_client: CacheMesh) -> None:
     for number in range(100):
         cachemesh_client.set(f"key:{number}", number)
-    eventually(lambda: plan_of("shard", "remove", "cache-1")["destroys"])
+    until(lambda: plan_of("shard", "remove", "cache-1")["destroys"])
     before = cachemesh_client.topology.document
     terminal = Terminal("shard", "remove", "cache-1")
     terminal.until("Go on? [y/N] ")
@@ -107,5 +99,5 @@ def test_the_confirmed_change_is_the_planned_one(here: None, cachemesh_client: C
     assert terminal.answer("y\n") == 4
     assert "version" in terminal.seen and "next: " in terminal.seen
     assert cli.run(["pool", "set", "poll_interval="]) == 0
-    eventually(lambda: cachemesh_client.topology.document.version == before.version + 2)
+    until(lambda: cachemesh_client.topology.document.version == before.version + 2)
     assert cachemesh_client.topology.document.placement == before.placement

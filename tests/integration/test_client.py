@@ -8,8 +8,7 @@ import re
 import signal
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from cachemesh import CacheMesh
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool import PoolDocument
 from cachemesh.local import LocalStack
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +34,6 @@ def client(stack: LocalStack) -> Iterator[CacheMesh]:
     with CacheMesh.from_url(stack.info["url"], decode_responses=True) as mesh:
         mesh.flushall()
         yield mesh
-
-
-def until(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.02)
-    return value
 
 
 def write_document(path: Path, stack: LocalStack, version: int, names: list[str]) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ import cachemesh.asyncio
 from cachemesh import CacheMesh
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +25,6 @@ def stack() -> Iterator[LocalStack]:
 @pytest.fixture
 def api(stack: LocalStack) -> MetaserverClient:
     return MetaserverClient(stack.info["metaservers"], stack.token)
-
-
-def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.02)
-    return value
 
 
 def test_sentinel_alone_reads_what_a_metaserver_client_wrote(stack: LocalStack) -> None:

@@ -63,7 +63,7 @@ def key_on(mesh: Any, shard: str) -> str:
     return next(key for key in map("k{}".format, range(99)) if mesh.shard_for(key) == shard)
 
 
-def eventually(operation: Callable[[], Any], seconds: float = 10.0) -> None:
+def eventually(operation: Callable[[], Any], seconds: float = 60.0) -> None:
     """Until it succeeds: the breaker of a server that is back is closed by a probe."""
     deadline = time.monotonic() + seconds
     while True:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,19 +21,13 @@ from cachemesh.local import LocalStack, probes
 from cachemesh.local.binaries import REDIS_SERVER, find_redis_server
 from cachemesh.local.leaks import await_none, processes_below
 from cachemesh.local.ports import HOST, Ports
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
     with LocalStack(shards=2, metaservers=0, spares=1, down_after_ms=500) as stack:
         yield stack
-
-
-def eventually(holds: Callable[[], bool], timeout: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not holds():
-        assert time.monotonic() < deadline, f"not so after {timeout:g} s"
-        time.sleep(0.05)
 
 
 def role(address: str) -> list[Any]:
@@ -46,9 +39,7 @@ def role(address: str) -> list[Any]:
 
 
 def wait_failed_over(stack: LocalStack, shard: str, old: str) -> None:
-    eventually(
-        lambda: stack.master_of(shard) != old and role(stack.master_of(shard))[0] == "master"
-    )
+    until(lambda: stack.master_of(shard) != old and role(stack.master_of(shard))[0] == "master")
 
 
 def test_info_names_everything(stack: LocalStack) -> None:
@@ -98,7 +89,7 @@ def test_paused_master_is_failed_over(stack: LocalStack) -> None:
     stack.process(old).pause()
     wait_failed_over(stack, "cache-0", old)
     stack.process(old).resume()
-    eventually(lambda: role(old) != [])
+    until(lambda: role(old) != [])
 
 
 def test_more_instances_on_demand(stack: LocalStack) -> None:

@@ -16,7 +16,7 @@ from cachemesh.local import LocalStack
 from metaserver.link import RedisAuth
 from metaserver.sentinels import Sentinels
 from tests.integration.metaserver_process import Api, Reply
-from tests.integration.operations import eventually
+from tests.waiting import until
 
 KEYS = [f"key:{number}" for number in range(3000)]
 
@@ -53,7 +53,7 @@ def fill(admin: Api, stack: LocalStack) -> None:
         shards = admin("GET", "/v1/pools/cache/shards").json["shards"]
         return sum(shard["master"]["keys"] for shard in shards)
 
-    eventually(lambda: keys() == len(KEYS))
+    until(lambda: keys() == len(KEYS))
 
 
 def master_of(stack: LocalStack, shard: str) -> str:
@@ -102,7 +102,7 @@ def test_a_shard_comes_and_goes(stack: LocalStack, admin: Api, sentinels: Sentin
     assert sentinels.master_of("cache-2") == master
     assert admin("GET", "/v1/pools/cache").json == done["document"]
 
-    eventually(lambda: not sweeps(admin))
+    until(lambda: not sweeps(admin))
     for shard in ("cache-0", "cache-1"):
         with connect(master_of(stack, shard)) as client:
             assert set(client.keys()) == owned(admin, shard)
@@ -110,10 +110,10 @@ def test_a_shard_comes_and_goes(stack: LocalStack, admin: Api, sentinels: Sentin
     removed = changed(admin("DELETE", "/v1/pools/cache/shards/cache-0?version=2"), 2)
     assert {move["source"] for move in removed["moves"]} == {"cache-0"}
     assert any("unlink everything on cache-0" in step for step in removed["steps"])
-    eventually(lambda: not sweeps(admin))
+    until(lambda: not sweeps(admin))
     with connect(master_of(stack, "cache-0")) as client:
         assert client.dbsize() == 0
-    eventually(lambda: "cache-0" not in sentinels.monitored())
+    until(lambda: "cache-0" not in sentinels.monitored())
 
     events = admin("GET", "/v1/events?pool=cache").json["events"]
     by_hand = [event for event in events if event["actor"] == "token:admin"]
@@ -135,7 +135,7 @@ def test_no_slots_back_while_keys_are_swept(stack: LocalStack, admin: Api) -> No
         assert refused.problem == "resize-in-progress"
         assert refused.json["shards"] == ["cache-1"]
     admin("POST", "/v1/pools/cache/watch", {**waiting, "version": 2})
-    eventually(lambda: not sweeps(admin))
+    until(lambda: not sweeps(admin))
     changed(admin("PATCH", "/v1/pools/cache/shards/cache-0", {"weight": 1}), 2)
 
 
@@ -149,8 +149,8 @@ def test_a_drained_shard_comes_back_only_when_it_is_empty(stack: LocalStack, adm
     assert elsewhere.problem == "instance-rejected"
     assert elsewhere.json["reason"] == "in-use"
     admin("POST", "/v1/pools/cache/watch", {**waiting, "version": 2})
-    eventually(lambda: not sweeps(admin))
-    reply = eventually(
+    until(lambda: not sweeps(admin))
+    reply = until(
         lambda: (
             reply
             if (reply := admin("POST", "/v1/pools/cache/shards", again)).status == 201
@@ -233,13 +233,13 @@ def test_without_a_majority_of_sentinels_it_is_undone(
         for process in down:
             process.resume()
     assert admin("GET", "/v1/pools/cache").json["version"] == 1
-    eventually(lambda: "cache-2" not in sentinels.monitored())
+    until(lambda: "cache-2" not in sentinels.monitored())
 
     def added() -> bool:
         body = {"name": "cache-2", "master": master}
         return admin("POST", "/v1/pools/cache/shards", body).status == 201
 
-    eventually(added)
+    until(added)
 
 
 def test_of_changes_at_once_one_wins(stack: LocalStack, admin: Api, sentinels: Sentinels) -> None:
@@ -259,7 +259,7 @@ def test_of_changes_at_once_one_wins(stack: LocalStack, admin: Api, sentinels: S
     assert {reply.problem for reply in replies if reply.status == 409} == {"version-conflict"}
     document = PoolDocument.from_dict(admin("GET", "/v1/pools/cache").json)
     assert isinstance(document.placement, SlotsPlacement)
-    eventually(lambda: set(sentinels.monitored()) == set(document.placement.names))
+    until(lambda: set(sentinels.monitored()) == set(document.placement.names))
 
 
 def test_the_same_shard_twice_at_once(stack: LocalStack, admin: Api) -> None:

@@ -17,7 +17,7 @@ from cachemesh.local import LocalStack
 from metaserver.link import RedisAuth
 from metaserver.sentinels import Sentinels
 from tests.integration.metaserver_process import Api, Metaserver, environment, free_port
-from tests.integration.operations import eventually
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ class TestEnd:
         server.start()
         server.signal(signal.SIGKILL)
         server.wait()
-        eventually(lambda: not server.ready(), timeout=5)
+        until(lambda: not server.ready())
         assert server.start()("GET", "/v1/tokens").status == 200
 
     def test_state_survives_a_kill(self, server: Metaserver) -> None:
@@ -145,7 +145,7 @@ class TestEnd:
         made = api("POST", "/v1/tokens", {"name": "kept", "role": "read"}).json
         server.signal(signal.SIGKILL)
         server.wait()
-        eventually(lambda: not server.ready(), timeout=5)
+        until(lambda: not server.ready())
         server.start()
         assert Api(api.address, made["token"])("GET", "/v1/events").status == 200
 
@@ -161,14 +161,14 @@ def test_killed_between_sentinel_monitor_and_the_document(tmp_path: Path) -> Non
         with Sentinels(stack.info["sentinels"][:2], RedisAuth()) as sentinels:
             slow.pause()
             admin.in_background("POST", "/v1/pools/cache/shards", body)
-            eventually(lambda: sentinels.master_of("cache-1"))
+            until(lambda: sentinels.master_of("cache-1"))
             metaserver.kill(signal.SIGKILL)
             slow.resume()
             assert sentinels.master_of("cache-1") == body["master"]
             metaserver.restart()
             assert admin("GET", "/v1/pools/cache").json["version"] == 1
-            eventually(lambda: "cache-1" not in sentinels.monitored())
-        undone = eventually(
+            until(lambda: "cache-1" not in sentinels.monitored())
+        undone = until(
             lambda: [
                 event
                 for event in admin("GET", "/v1/events").json["events"]
@@ -214,10 +214,10 @@ def test_a_full_disk(tmp_path: Path) -> None:
             assert admin("GET", "/v1/pools/cache").json == before
             assert admin("GET", "/v1/events").json == events
             with Sentinels(stack.info["sentinels"], RedisAuth()) as sentinels:
-                eventually(lambda: set(sentinels.monitored()) == {"cache-0", "c-0"})
+                until(lambda: set(sentinels.monitored()) == {"cache-0", "c-0"})
 
             ballast.unlink()
-            eventually(lambda: admin("POST", "/v1/pools/cache/shards", shard).status == 201)
+            until(lambda: admin("POST", "/v1/pools/cache/shards", shard).status == 201)
 
 
 def mounted(directory: Path, options: str) -> list[str]:
@@ -256,11 +256,11 @@ def test_the_metaservers_of_a_stack_share_the_load(tmp_path: Path) -> None:
         def leads(api: Api) -> bool:
             return "cachemesh_metaserver_leader 1" in api("GET", "/metrics").text
 
-        leader = eventually(lambda: [api for api in apis if leads(api)])[0]
+        leader = until(lambda: [api for api in apis if leads(api)])[0]
         other = next(api for api in apis if api is not leader)
         stack.process(leader.address).kill(signal.SIGKILL)
-        eventually(lambda: leads(other))
+        until(lambda: leads(other))
         client = MetaserverClient(stack.info["metaservers"], stack.token)
         shard = {"name": "cache-1", "master": str(stack.start_redis().address)}
         client.request("POST", "/v1/pools/cache/shards", shard)
-        eventually(lambda: not client.request("GET", "/v1/pools/cache/status")["sweeps"])
+        until(lambda: not client.request("GET", "/v1/pools/cache/status")["sweeps"])

@@ -12,7 +12,7 @@ import pytest
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
 from tests.integration.metaserver_process import Api
-from tests.integration.operations import eventually
+from tests.waiting import until
 
 SETTINGS = "/v1/pools/cache/settings"
 
@@ -77,14 +77,14 @@ def test_held_until_it_changes(apis: list[Api], changer: int) -> None:
         apis[0].in_background("POST", "/v1/pools/cache/watch", watch(f"app-{n}", now))
         for n in range(20)
     ]
-    eventually(lambda: held(apis[0]) == 20)
+    until(lambda: held(apis[0]) == 20)
     began = time.monotonic()
     after = set_timeout(apis[changer], 1 + changer)
     replies = [result() for result in results]
     assert time.monotonic() - began < 5
     assert all(reply.json["changed"] for reply in replies)
     assert {reply.json["document"]["version"] for reply in replies} == {after}
-    eventually(lambda: held(apis[0]) == 0)
+    until(lambda: held(apis[0]) == 0)
 
 
 def test_who_watches_is_listed(admin: Api) -> None:
@@ -106,7 +106,7 @@ def test_a_pool_that_is_deleted_meanwhile(stack: LocalStack, admin: Api) -> None
     }
     assert admin("POST", "/v1/pools", body).status == 201
     result = admin.in_background("POST", "/v1/pools/second/watch", watch("app", 1))
-    eventually(lambda: held(admin) == 1)
+    until(lambda: held(admin) == 1)
     assert admin("DELETE", "/v1/pools/second").status == 200
     assert result().problem == "pool-not-found"
 
@@ -173,7 +173,7 @@ def test_a_thousand_watches_are_cheap(admin: Api) -> None:
                 {"Authorization": f"Bearer {admin.token}"},
             )
             connections.append(connection)
-        eventually(lambda: held(admin) == 1000)
+        until(lambda: held(admin) == 1000)
         began = time.monotonic()
         assert admin("GET", "/livez").status == 200
         assert time.monotonic() - began < 2

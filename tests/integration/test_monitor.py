@@ -17,7 +17,8 @@ from metaserver.networks import AllowedNetworks
 from metaserver.store import NewEvent
 from metaserver.store.sqlite import SqliteStore
 from tests.integration import operations
-from tests.integration.operations import NETWORKS, actions, connect, eventually, running
+from tests.integration.operations import NETWORKS, actions, connect, running
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +80,10 @@ def test_rates_come_from_two_observations(
                 client.get(key)
             return shard(subject.status("cache"), "cache-0")
 
-        found = eventually(lambda: read()["master"]["hit_ratio"])
+        found = until(lambda: read()["master"]["hit_ratio"])
         assert 0.5 < found < 0.9
-        assert eventually(lambda: read()["master"]["ops_per_second"]) > 0
-        eventually(lambda: shard(subject.status("cache"), "cache-0")["master"]["keys"] == 1)
+        assert until(lambda: read()["master"]["ops_per_second"]) > 0
+        until(lambda: shard(subject.status("cache"), "cache-0")["master"]["keys"] == 1)
         client.flushall()
 
 
@@ -119,7 +120,7 @@ def test_a_hanging_master_holds_no_request_up(
         subject.status("cache")
         stack.process(replica).pause()
         try:
-            eventually(lambda: shard(subject.status("cache"), "cache-1")["state"] == "degraded")
+            until(lambda: shard(subject.status("cache"), "cache-1")["state"] == "degraded")
             began = time.monotonic()
             seen = shard(subject.status("cache"), "cache-1")
             assert time.monotonic() - began < 0.5
@@ -127,7 +128,7 @@ def test_a_hanging_master_holds_no_request_up(
             assert shard(subject.status("cache"), "cache-0")["state"] == "up"
         finally:
             stack.process(replica).resume()
-        eventually(lambda: subject.status("cache")["health"] == "ok")
+        until(lambda: subject.status("cache")["health"] == "ok")
     assert actions(store, "cache-1") == [], "a degraded shard is not down"
 
 
@@ -147,7 +148,7 @@ def test_a_dead_sentinel_degrades_the_pool(
     with running(subject):
         stack.process(dead).kill()
         try:
-            eventually(lambda: subject.status("cache")["health"] == "degraded")
+            until(lambda: subject.status("cache")["health"] == "degraded")
             status = subject.status("cache")
             assert [s["address"] for s in status["sentinels"] if not s["up"]] == [dead]
             seen = shard(status, "cache-0")
@@ -155,7 +156,7 @@ def test_a_dead_sentinel_degrades_the_pool(
             assert dead in seen["reason"]
         finally:
             stack.process(dead).restart()
-        eventually(lambda: subject.status("cache")["health"] == "ok")
+        until(lambda: subject.status("cache")["health"] == "ok")
 
 
 def test_failover_is_seen_and_reported_once(
@@ -166,14 +167,14 @@ def test_failover_is_seen_and_reported_once(
     with running(subject):
         subject.status("cache")
         stack.process(old).kill()
-        eventually(lambda: store.last_master("cache", "cache-0") != old)
-        eventually(lambda: "shard.up" in actions(store, "cache-0"))
+        until(lambda: store.last_master("cache", "cache-0") != old)
+        until(lambda: "shard.up" in actions(store, "cache-0"))
         seen = shard(subject.status("cache"), "cache-0")
         assert seen["master"]["address"] == store.last_master("cache", "cache-0")
     with running(monitor(store, tmp_path)):
-        eventually(lambda: shard(subject.status("cache"), "cache-0")["state"] == "degraded")
+        until(lambda: shard(subject.status("cache"), "cache-0")["state"] == "degraded")
         stack.process(old).restart()
-        eventually(lambda: shard(subject.status("cache"), "cache-0")["state"] == "up")
+        until(lambda: shard(subject.status("cache"), "cache-0")["state"] == "up")
     assert sorted(actions(store, "cache-0")) == ["failover", "shard.down", "shard.up"]
     assert actions(store, "cache-0")[0] == "shard.down"
     (event,) = [e for e in store.events() if e.action == "failover"]
@@ -191,10 +192,10 @@ def test_down_is_reported_once_also_by_the_next_leader(
     with running(subject):
         for member in members:
             member.kill()
-        eventually(lambda: actions(store, "cache-1") == ["shard.down"])
-        eventually(lambda: subject.status("cache")["health"] == "down")
+        until(lambda: actions(store, "cache-1") == ["shard.down"])
+        until(lambda: subject.status("cache")["health"] == "down")
     with running(monitor(store, tmp_path)):
         for member in members:
             member.restart()
-        eventually(lambda: "shard.up" in actions(store, "cache-1"))
+        until(lambda: "shard.up" in actions(store, "cache-1"))
     assert actions(store, "cache-1") == ["shard.down", "shard.up"]

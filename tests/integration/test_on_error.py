@@ -21,8 +21,8 @@ from tests.integration.failing import (
     reset,
     servers,
     target,
-    until,
 )
+from tests.waiting import until
 
 NOWHERE = ("127.0.0.1", 1)
 

@@ -6,7 +6,6 @@ import asyncio
 import copy
 import signal
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -20,6 +19,7 @@ import cachemesh
 import cachemesh.asyncio
 from cachemesh import CacheMesh
 from cachemesh.local import LocalStack
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +47,6 @@ def run(stack: LocalStack, body: Callable[[cachemesh.asyncio.CacheMesh], Awaitab
             await mesh.aclose()
 
     return asyncio.run(main())
-
-
-def until(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.02)
-    return value
 
 
 def test_client_keeps_to_one_connection(client: CacheMesh) -> None:

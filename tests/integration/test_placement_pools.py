@@ -13,7 +13,7 @@ from cachemesh.core.names import parse_address
 from cachemesh.core.placement import Placement
 from cachemesh.local import LocalStack
 from tests.integration.metaserver_process import Api
-from tests.integration.operations import eventually
+from tests.waiting import until
 
 KEYS = [f"{{user:{number}}}:name" for number in range(400)]
 PLACEMENTS: dict[str, dict[str, Any]] = {
@@ -82,8 +82,8 @@ def test_a_pool_of_another_strategy_lives_like_any_other(
         assert added.json["moved_share"] == pytest.approx(1 / 3, abs=0.35)
         after = Placement.from_dict(added.json["document"]["placement"])
         kept = {name: keys & owned(before).get(name, set()) for name, keys in owned(after).items()}
-        eventually(lambda: {name: held(master) for name, master in masters.items()} == kept)
-        eventually(lambda: client.topology.document.version == added.json["version_after"])
+        until(lambda: {name: held(master) for name, master in masters.items()} == kept)
+        until(lambda: client.topology.document.version == added.json["version_after"])
         hits = {key for key, value in zip(KEYS, client.mget(KEYS), strict=True) if value}
         assert hits == set().union(*kept.values())
     status = admin("GET", f"/v1/pools/{strategy}/status").json

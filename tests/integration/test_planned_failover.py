@@ -19,8 +19,9 @@ from metaserver.failover.notes import Notes
 from metaserver.failover.settle import conclude
 from metaserver.failover.side import Side
 from tests.integration.metaserver_process import Api, Reply
-from tests.integration.operations import NETWORKS, connect, eventually
+from tests.integration.operations import NETWORKS, connect
 from tests.integration.writers import Writers
+from tests.waiting import until
 
 FENCE = "min-replicas-to-write"
 
@@ -50,7 +51,7 @@ def admin(stack: LocalStack) -> Iterator[Api]:
 
 
 def await_health(api: Api) -> None:
-    eventually(lambda: api("GET", "/v1/pools/cache/status").json["health"] == "ok", 60)
+    until(lambda: api("GET", "/v1/pools/cache/status").json["health"] == "ok", 60)
 
 
 def everybody(api: Api, shard: str) -> list[str]:
@@ -121,11 +122,11 @@ def hanging_once_begun(stack: LocalStack, *addresses: str) -> Iterator[None]:
 def test_it_loses_nothing(stack: LocalStack, admin: Api) -> None:
     before = stack.master_of("cache-0")
     with Writers(stack, "cache-0", threads=4) as writers:
-        eventually(lambda: len(writers.acknowledged) > 200)
+        until(lambda: len(writers.acknowledged) > 200)
         reply = fail_over(admin, "cache-0")
         assert reply.status == 200, reply.text
         count = len(writers.acknowledged)
-        eventually(lambda: len(writers.acknowledged) > count + 200)
+        until(lambda: len(writers.acknowledged) > count + 200)
     report = reply.json
     assert report["master_before"] == before
     assert report["master_after"] == stack.master_of("cache-0") != before
@@ -154,7 +155,7 @@ def test_to_a_replica_of_choice(stack: LocalStack, admin: Api) -> None:
     plan = fail_over(admin, "cache-1", dry_run=True).json
     (to,) = set(replicas_of(admin, "cache-1")) - {plan["master_after"]}
     with Writers(stack, "cache-1") as writers:
-        eventually(lambda: len(writers.acknowledged) > 50)
+        until(lambda: len(writers.acknowledged) > 50)
         reply = fail_over(admin, "cache-1", to=to)
     assert reply.status == 200, reply.text
     assert reply.json["master_after"] == to == stack.master_of("cache-1")
@@ -181,7 +182,7 @@ def test_one_at_a_time(admin: Api) -> None:
     first = admin.in_background(
         "POST", "/v1/pools/cache/shards/cache-0/failover", {"timeout": 30}, timeout=60
     )
-    second = eventually(
+    second = until(
         lambda: r if (r := fail_over(admin, "cache-0", dry_run=True)).status != 200 else None
     )
     assert second.problem == "failover-in-progress"
@@ -212,7 +213,7 @@ def test_what_is_refused(stack: LocalStack, admin: Api) -> None:
     with stopped(stack, *replicas):
         for to in (None, replicas[0]):
             body = {} if to is None else {"to": to}
-            eventually(
+            until(
                 lambda b=body: "for down" in fail_over(admin, "cache-0", **b).json["detail"]  # type: ignore[misc]
             )
             assert reason(fail_over(admin, "cache-0", **body)) == "replica-down"
@@ -224,18 +225,18 @@ def test_what_is_refused(stack: LocalStack, admin: Api) -> None:
 def test_a_replica_that_hangs_while_it_catches_up(stack: LocalStack, admin: Api) -> None:
     master, replicas = stack.master_of("cache-0"), replicas_of(admin, "cache-0")
     with Writers(stack, "cache-0") as writers:
-        eventually(lambda: len(writers.acknowledged) > 50)
+        until(lambda: len(writers.acknowledged) > 50)
         reply = admin.in_background(
             "POST", "/v1/pools/cache/shards/cache-0/failover", {"timeout": 30}, timeout=60
         )
-        eventually(lambda: planned(admin).status != 200)  # it looks for its moment by now
+        until(lambda: planned(admin).status != 200)  # it looks for its moment by now
         with stopped(stack, replicas[0]):
             failed = reply()
             assert failed.problem == "failover-failed", failed.text
             assert "did not catch up" in failed.json["detail"]
             assert failed.json["undone"]
             count = len(writers.acknowledged)
-            eventually(lambda: len(writers.acknowledged) > count + 20, 3)
+            until(lambda: len(writers.acknowledged) > count + 20, 3)
     assert stack.master_of("cache-0") == master
     assert (writers.errors, writers.lost()) == ([], [])
     assert last_event(admin)["action"] == "shard.failover-undone"
@@ -244,14 +245,14 @@ def test_a_replica_that_hangs_while_it_catches_up(stack: LocalStack, admin: Api)
 def test_a_replica_that_hangs_when_it_is_promoted(stack: LocalStack, admin: Api) -> None:
     master, replicas = stack.master_of("cache-0"), replicas_of(admin, "cache-0")
     with Writers(stack, "cache-0") as writers:
-        eventually(lambda: len(writers.acknowledged) > 50)
+        until(lambda: len(writers.acknowledged) > 50)
         with hanging_once_begun(stack, *replicas):
             reply = fail_over(admin, "cache-0", hurry=True)
             assert reply.problem == "failover-failed", reply.text
             assert "no replica was promoted" in reply.json["detail"]
             assert reply.json["undone"]
             count = len(writers.acknowledged)
-            eventually(lambda: len(writers.acknowledged) > count + 20, 3)
+            until(lambda: len(writers.acknowledged) > count + 20, 3)
         await_health(admin)  # the Sentinels have made a replica again of the one they told too late
     assert stack.master_of("cache-0") == master
     assert (writers.errors, writers.lost()) == ([], [])
@@ -291,7 +292,7 @@ def test_a_sweep_goes_on_afterwards(stack: LocalStack, admin: Api) -> None:
         client.mset({f"foreign:{number}": "x" for number in range(count)})
     assert admin("PATCH", "/v1/pools/cache/shards/cache-0", {"weight": 3}).status == 200
     assert fail_over(admin, "cache-1", hurry=True).status == 200
-    eventually(lambda: not admin("GET", "/v1/pools/cache/status").json["sweeps"], 60)
+    until(lambda: not admin("GET", "/v1/pools/cache/status").json["sweeps"], 60)
     placement = PoolDocument.from_dict(admin("GET", "/v1/pools/cache").json).placement
     with connect(stack.master_of("cache-1")) as client:
         left = list(client.scan_iter("foreign:*", count=5000))
@@ -302,17 +303,17 @@ def test_a_sweep_goes_on_afterwards(stack: LocalStack, admin: Api) -> None:
 def test_all_sentinels_hang_once_begun(stack: LocalStack, admin: Api) -> None:
     master = stack.master_of("cache-0")
     with Writers(stack, "cache-0") as writers:
-        eventually(lambda: len(writers.acknowledged) > 50)
+        until(lambda: len(writers.acknowledged) > 50)
         with hanging_once_begun(stack, *stack.info["sentinels"]):
             reply = fail_over(admin, "cache-0", hurry=True)
             assert reply.problem == "failover-failed", reply.text
             count = len(writers.acknowledged)
-            eventually(lambda: len(writers.acknowledged) > count + 20, 3)
+            until(lambda: len(writers.acknowledged) > count + 20, 3)
         # The Sentinel was in the midst of it, and would go on after its 30 s of TILT; repair
         # makes it forget.
-        tilted = eventually(lambda: r if "TILT" in (r := planned(admin)).text else None, 30)
+        tilted = until(lambda: r if "TILT" in (r := planned(admin)).text else None, 30)
         assert tilted.json["reason"] == "sentinels"
         count = len(writers.acknowledged)
-        eventually(lambda: len(writers.acknowledged) > count + 20)
+        until(lambda: len(writers.acknowledged) > count + 20)
     assert stack.master_of("cache-0") == master
     assert (writers.errors, writers.lost()) == ([], [])

@@ -15,9 +15,10 @@ import pytest
 
 from cachemesh.local import LocalStack
 from tests.integration.metaserver_process import Api, environment
-from tests.integration.operations import connect, eventually
+from tests.integration.operations import connect
 from tests.integration.test_planned_failover import FENCE, await_health, everybody, last_event
 from tests.integration.writers import Writers
+from tests.waiting import until
 
 PATH = "/v1/pools/cache/shards/cache-0/failover"
 
@@ -77,7 +78,7 @@ def test_the_metaserver_is_killed_in_the_midst_of_it(stack: LocalStack) -> None:
     begun = threading.Event()
     thread = at_once_when_begun(stack, begun)
     with Writers(stack, "cache-0") as writers:
-        eventually(lambda: len(writers.acknowledged) > 50)
+        until(lambda: len(writers.acknowledged) > 50)
         reply = first.in_background("POST", PATH, {"hurry": True}, timeout=30)
         assert begun.wait(20)
         os.kill(stack.process(first.address).pid, signal.SIGKILL)
@@ -85,8 +86,8 @@ def test_the_metaserver_is_killed_in_the_midst_of_it(stack: LocalStack) -> None:
             reply()
         thread.join(10)
         count = len(writers.acknowledged)
-        eventually(lambda: len(writers.acknowledged) > count + 50)
-        event = eventually(
+        until(lambda: len(writers.acknowledged) > count + 50)
+        event = until(
             lambda: e if (e := last_event(second))["action"].startswith("shard.fail") else None
         )
     assert (writers.errors, writers.lost()) == ([], [])
@@ -96,7 +97,7 @@ def test_the_metaserver_is_killed_in_the_midst_of_it(stack: LocalStack) -> None:
     assert event["actor"] == "system"
     assert event["after"]["master"] == after
     await_health(second)
-    eventually(lambda: in_order(stack, second))
+    until(lambda: in_order(stack, second))
     assert second("POST", PATH, {"hurry": True}, timeout=60).status == 200
 
 
@@ -106,7 +107,7 @@ def test_the_metaserver_is_stopped_in_the_midst_of_it(stack: LocalStack) -> None
     begun = threading.Event()
     thread = at_once_when_begun(stack, begun)
     with Writers(stack, "cache-0") as writers:
-        eventually(lambda: len(writers.acknowledged) > 50)
+        until(lambda: len(writers.acknowledged) > 50)
         reply = first.in_background("POST", PATH, {"hurry": True}, timeout=30)
         assert begun.wait(20)
         os.kill(stack.process(first.address).pid, signal.SIGTERM)
@@ -114,10 +115,10 @@ def test_the_metaserver_is_stopped_in_the_midst_of_it(stack: LocalStack) -> None
             reply()
         thread.join(10)
         count = len(writers.acknowledged)
-        eventually(lambda: len(writers.acknowledged) > count + 50)
+        until(lambda: len(writers.acknowledged) > count + 50)
     assert (writers.errors, writers.lost()) == ([], [])
     await_health(second)
-    eventually(lambda: in_order(stack, second))
+    until(lambda: in_order(stack, second))
 
 
 def test_the_user_goes_away(stack: LocalStack) -> None:
@@ -128,7 +129,7 @@ def test_the_user_goes_away(stack: LocalStack) -> None:
     thread = at_once_when_begun(stack, begun)
     command = [sys.executable, "-m", "cachemesh.cli.main", "shard", "failover", "cache-0", "--now"]
     with Writers(stack, "cache-0") as writers:
-        eventually(lambda: len(writers.acknowledged) > 50)
+        until(lambda: len(writers.acknowledged) > 50)
         process = subprocess.Popen(
             command, env={**environment(), **stack.info["env"]}, stderr=subprocess.PIPE
         )
@@ -136,13 +137,11 @@ def test_the_user_goes_away(stack: LocalStack) -> None:
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)
         thread.join(10)
-        event = eventually(
-            lambda: e if (e := last_event(first))["action"] == "shard.failover" else None
-        )
+        event = until(lambda: e if (e := last_event(first))["action"] == "shard.failover" else None)
     assert process.returncode == 130, said
     assert b"Traceback" not in said
     assert b"the metaserver goes on" in said and b"cachemesh event list" in said
     assert event["before"]["master"] == before != stack.master_of("cache-0")
     assert (writers.errors, writers.lost()) == ([], [])
     await_health(first)
-    eventually(lambda: in_order(stack, first))
+    until(lambda: in_order(stack, first))

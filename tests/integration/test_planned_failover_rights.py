@@ -19,10 +19,11 @@ from metaserver.failover.settle import settle
 from metaserver.failover.side import Side
 from metaserver.failover.unsettled import StillMaster, Unsettled
 from tests.integration.metaserver_process import Api
-from tests.integration.operations import NETWORKS, connect, eventually
+from tests.integration.operations import NETWORKS, connect
 from tests.integration.test_planned_failover import FENCE, await_health, last_event, stopped
 from tests.integration.test_planned_failover_broken import PATH, at_once_when_begun, in_order
 from tests.integration.writers import Writers
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,7 @@ def test_a_right_withdrawn_on_the_way_loses_no_write(stack: LocalStack, api: Api
     begun = threading.Event()
     watcher = at_once_when_begun(stack, begun)
     with operator(old) as root, Writers(stack, "cache-0") as writers:
-        eventually(lambda: len(writers.acknowledged) > 50)
+        until(lambda: len(writers.acknowledged) > 50)
         reply = api.in_background("POST", PATH, {"hurry": True}, timeout=60)
         assert begun.wait(20)
         # Without SLAVEOF, which Sentinel sends, the Sentinels cannot demote it either.
@@ -107,7 +108,7 @@ def test_a_right_withdrawn_on_the_way_loses_no_write(stack: LocalStack, api: Api
         host, port = parse_address(new)
         for words in ("'replicaof'", f"REPLICAOF {host} {port}", "+replicaof"):
             assert words in str(failed.json), failed.json
-        told = eventually(
+        told = until(
             lambda: e if (e := last_event(api))["action"].startswith("shard.failover") else None
         )
         assert (told["action"], told["after"]["master"]) == ("shard.failover", new)
@@ -118,11 +119,11 @@ def test_a_right_withdrawn_on_the_way_loses_no_write(stack: LocalStack, api: Api
         assert api("POST", PATH, {"hurry": True}).problem == "failover-in-progress"
 
         allow(root, "default", "+replicaof", "+slaveof")
-        eventually(lambda: last_event(api)["id"] > told["id"])
+        until(lambda: last_event(api)["id"] > told["id"])
         assert last_event(api)["action"] == "shard.failover"
     assert writers.lost() == []
     await_health(api)
-    eventually(lambda: in_order(stack, api))
+    until(lambda: in_order(stack, api))
 
 
 @contextmanager
@@ -156,7 +157,7 @@ def test_nor_while_the_promoted_one_does_not_answer(stack: LocalStack, api: Api)
         allow(root, "default", "-slaveof")
         with connect(stack.info["sentinels"][0]) as sentinel:
             sentinel.sentinel_failover("cache-0")
-        eventually(lambda: side.said_master() == new)
+        until(lambda: side.said_master() == new)
         with stopped(stack, new), pytest.raises(Unsettled):
             settle(Handover(side, notes, 1, Timings(began=time.monotonic()), told=True))
         assert root.role()[0] == b"master"

@@ -17,7 +17,8 @@ from metaserver.sentinels import Sentinels
 from metaserver.store import NewIntent
 from metaserver.store.sqlite import SqliteStore
 from tests.integration import operations
-from tests.integration.operations import NETWORKS, actions, eventually, running
+from tests.integration.operations import NETWORKS, actions, running
+from tests.waiting import until
 
 NOBODY = RedisAuth()
 DEAD_OWNER = f"{os.getpid()}:1"  # a pid that now belongs to another process
@@ -82,7 +83,7 @@ def test_a_sentinel_that_forgot_is_told_again(
     before = sentinels.views(["cache-0"])[first].shards["cache-0"]
     sentinels.unregister("cache-0", only=[first])
     with running(repair(store, tmp_path)):
-        eventually(lambda: "sentinel.repaired" in actions(store, "cache-0"))
+        until(lambda: "sentinel.repaired" in actions(store, "cache-0"))
     after = sentinels.views(["cache-0"])[first].shards["cache-0"]
     assert (after.master, after.quorum, after.options) == (
         before.master,
@@ -103,8 +104,8 @@ def test_a_sentinel_restarted_with_an_empty_config(
     first.restart()
     assert str(first.address) not in seen_by(sentinels, "cache-0")
     with running(repair(store, tmp_path)):
-        eventually(lambda: len(seen_by(sentinels, "cache-0")) == 3)
-        eventually(lambda: len(seen_by(sentinels, "cache-1")) == 3)
+        until(lambda: len(seen_by(sentinels, "cache-0")) == 3)
+        until(lambda: len(seen_by(sentinels, "cache-1")) == 3)
     for shard in ("cache-0", "cache-1"):
         assert set(seen_by(sentinels, shard).values()) == {stack.master_of(shard)}
 
@@ -118,7 +119,7 @@ def test_all_forgot_and_the_last_known_master_is_a_replica_now(
     sentinels.unregister("cache-0")
     store.remember_master("cache", "cache-0", replica)
     with running(repair(store, tmp_path)):
-        eventually(lambda: len(seen_by(sentinels, "cache-0")) == 3)
+        until(lambda: len(seen_by(sentinels, "cache-0")) == 3)
     assert set(seen_by(sentinels, "cache-0").values()) == {master}
     store.remember_master("cache", "cache-0", master)
 
@@ -133,7 +134,7 @@ def test_no_sentinel_is_pointed_at_a_dead_instance(
         threading.Event().wait(0.6)
         assert seen_by(sentinels, "cache-1") == {}
         store.remember_master("cache", "cache-1", master)
-        eventually(lambda: len(seen_by(sentinels, "cache-1")) == 3)
+        until(lambda: len(seen_by(sentinels, "cache-1")) == 3)
 
 
 def test_a_sentinel_astray_is_brought_back(
@@ -145,7 +146,7 @@ def test_a_sentinel_astray_is_brought_back(
     elsewhere = str(stack.start_redis().address)
     assert sentinels.register("cache-0", elsewhere, 2, NOBODY, only=[astray]).failed == {}
     with running(repair(store, tmp_path)):
-        eventually(lambda: set(seen_by(sentinels, "cache-0").values()) == {master})
+        until(lambda: set(seen_by(sentinels, "cache-0").values()) == {master})
     assert len(seen_by(sentinels, "cache-0")) == 3
 
 
@@ -157,9 +158,9 @@ def test_one_shard_in_trouble_does_not_keep_another_from_repair(
     store.remember_master("cache", "cache-0", "127.0.0.1:1")
     sentinels.unregister("cache-1", only=[first])
     with running(repair(store, tmp_path)):
-        eventually(lambda: len(seen_by(sentinels, "cache-1")) == 3)
+        until(lambda: len(seen_by(sentinels, "cache-1")) == 3)
         store.remember_master("cache", "cache-0", stack.info["shards"][0]["master"])
-        eventually(lambda: len(seen_by(sentinels, "cache-0")) == 3)
+        until(lambda: len(seen_by(sentinels, "cache-0")) == 3)
 
 
 def test_the_intent_of_a_dead_process_is_undone(
@@ -167,7 +168,7 @@ def test_the_intent_of_a_dead_process_is_undone(
 ) -> None:
     intend(store, stack, DEAD_OWNER)
     with running(repair(store, tmp_path)):
-        eventually(lambda: not store.intents())
+        until(lambda: not store.intents())
     assert "half" not in sentinels.monitored()
     assert actions(store, "half") == ["shard.undone"]
 
@@ -180,7 +181,7 @@ def test_the_intent_of_a_live_process_is_left_to_it(
         threading.Event().wait(0.6)
         assert len(seen_by(sentinels, "half")) == 3
         store.claim_intent(store.intents()[0].id)
-        eventually(lambda: not store.intents())
+        until(lambda: not store.intents())
     assert seen_by(sentinels, "half") == {}
 
 
@@ -193,7 +194,7 @@ def test_undoing_does_not_touch_a_foreign_shard_of_that_name(
     intent = NewIntent("cache", "half", "127.0.0.1:1", "add", addresses, DEAD_OWNER)
     assert store.add_intent(intent) is not None
     with running(repair(store, tmp_path)):
-        eventually(lambda: not store.intents())
+        until(lambda: not store.intents())
     assert set(seen_by(sentinels, "half").values()) == {foreign}
     sentinels.unregister("half")
 
@@ -205,8 +206,8 @@ def test_an_intent_waits_for_a_dead_sentinel(
     dead = stack.process(stack.info["sentinels"][0])
     dead.kill()
     with running(repair(store, tmp_path)):
-        eventually(lambda: seen_by(sentinels, "half") == {})
+        until(lambda: seen_by(sentinels, "half") == {})
         assert store.intents()
         dead.restart()
-        eventually(lambda: not store.intents())
+        until(lambda: not store.intents())
     assert seen_by(sentinels, "half") == {}

@@ -18,9 +18,10 @@ import trustme
 import cachemesh
 from cachemesh.local import LocalStack
 from cachemesh.local.binaries import find_redis_server
-from tests.integration.failing import CLIENTS, calling, direct, until
+from tests.integration.failing import CLIENTS, calling, direct
 from tests.integration.replicas import MODES, NO_FAILOVER, Replicated, calls_of
 from tests.integration.test_client_security import Servers, await_port
+from tests.waiting import until
 
 both = pytest.mark.parametrize("kind", CLIENTS)
 
@@ -134,7 +135,7 @@ def test_tls_and_a_password(kind: str, tmp_path: Path) -> None:
         options: dict[str, Any] = {"ssl": True, "ssl_ca_certs": str(paths["ca"]), "password": "pw"}
         with redis.Redis(port=replica, **options) as client:
             link: Any = client.info
-            until(lambda: link("replication")["master_link_status"] == "up", 20)
+            until(lambda: link("replication")["master_link_status"] == "up")
         monitor = [f"sentinel monitor s-0 127.0.0.1 {master} 1", "sentinel auth-pass s-0 pw"]
         sentinel = servers.start(["port PORT", *tls, *monitor], sentinel=True)
         await_port(sentinel)
@@ -145,8 +146,8 @@ def test_tls_and_a_password(kind: str, tmp_path: Path) -> None:
         ):
             call(lambda mesh: mesh.set("k", "v"))
             only = call.mesh.with_options(read_from="replica")
-            until(lambda: call.mesh._nodes()["s-0"].replicas, 20)
-            until(lambda: _reply(call, only) == b"v", 20)
+            until(lambda: call.mesh._nodes()["s-0"].replicas)
+            until(lambda: _reply(call, only) == b"v")
             stats: Any = direct_one.info("commandstats")
             assert stats["cmdstat_get"]["calls"] > 0
     finally:

@@ -12,7 +12,7 @@ import redis
 
 from cachemesh.core.names import Address, parse_address
 from cachemesh.local import LocalStack, Process
-from tests.integration.failing import CLIENTS, Caller, calling, direct, until
+from tests.integration.failing import CLIENTS, Caller, calling, direct
 from tests.integration.replicas import (
     MODES,
     WRITES,
@@ -22,6 +22,7 @@ from tests.integration.replicas import (
     measured,
     reset_counts_of,
 )
+from tests.waiting import until
 
 both = pytest.mark.parametrize("kind", CLIENTS)
 
@@ -67,17 +68,17 @@ def test_own_writes_are_seen_across_a_failover(
             else:
                 with sentinel(site) as client:
                     client.execute_command("SENTINEL", "FAILOVER", shard)
-            until(lambda: addresses(one, shard)[0] != former.address, 20)
-            until(lambda: addresses(other, shard)[0] != former.address, 20)
+            until(lambda: addresses(one, shard)[0] != former.address)
+            until(lambda: addresses(other, shard)[0] != former.address)
             if how == "killed":
                 former.restart()
             # The one that was promoted is the master; the former one is a replica, in the end.
             for call in (one, other):
-                until(lambda: former.address in addresses(call, shard)[1], 20)  # noqa: B023
+                until(lambda: former.address in addresses(call, shard)[1])  # noqa: B023
                 master, replicas = addresses(call, shard)
                 assert master not in replicas
                 assert len(replicas) == 2
-            until(lambda: gets_reads(former), 20)
+            until(lambda: gets_reads(former))
         finally:
             for own in running:
                 own.stop()

@@ -15,8 +15,9 @@ import redis
 
 import cachemesh
 from cachemesh.local import LocalStack
-from tests.integration.failing import CLIENTS, Caller, calling, direct, target, until
+from tests.integration.failing import CLIENTS, Caller, calling, direct, target
 from tests.integration.replicas import NO_FAILOVER, Replicated, calls_of, measured, reset_counts_of
+from tests.waiting import until
 
 both = pytest.mark.parametrize("kind", CLIENTS)
 each_mode = pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import pytest
 import redis
 
 from cachemesh.local import LocalStack
-from tests.integration.failing import CLIENTS, Caller, calling, until
+from tests.integration.failing import CLIENTS, Caller, calling
 from tests.integration.replicas import MODES, NO_FAILOVER, WRITES, Own, Replicated, measured
+from tests.waiting import until
 
 both = pytest.mark.parametrize("kind", CLIENTS)
 

@@ -6,7 +6,7 @@ import gc
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from cachemesh.core.weight import Window
 from cachemesh.local import LocalStack
 from cachemesh.local.process import Process
 from cachemesh.transport.replication import Prober
+from tests.waiting import until
 
 INTERVAL = 0.05
 
@@ -67,13 +68,6 @@ class Client:
 
     def shards(self) -> list[Shard]:
         return self.known
-
-
-def until(what: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.005)
 
 
 def threads() -> list[str]:

@@ -27,9 +27,9 @@ from tests.integration.failing import (
     servers,
     swap,
     target,
-    until,
 )
 from tests.integration.hostile import HANG_UP, Server, Words, greeting
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,8 @@ from tests.integration.sentinel_tools import (
     master_of,
     pool_file,
     sentinel,
-    until,
 )
+from tests.waiting import until
 
 NOBODY = "127.0.0.1:1"
 # redis.io, "High availability with Redis Sentinel", for clients of Sentinel

@@ -22,8 +22,8 @@ from tests.integration.sentinel_tools import (
     following,
     master_of,
     pool_file,
-    until,
 )
+from tests.waiting import until
 
 SELDOM = 600.0
 """A poll_interval, in seconds, with which no poll comes while a test runs."""

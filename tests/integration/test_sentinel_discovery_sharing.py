@@ -26,8 +26,8 @@ from tests.integration.sentinel_tools import (
     following,
     master_of,
     pool_file,
-    until,
 )
+from tests.waiting import until
 
 SHARDS = ["cache-0", "cache-1"]
 THREADS = ["cachemesh-hear", "cachemesh-poll", "cachemesh-watch"]

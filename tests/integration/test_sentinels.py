@@ -12,7 +12,8 @@ from cachemesh.local import LocalStack
 from metaserver.link import RedisAuth
 from metaserver.sentinels import DEFAULT_OPTIONS, Sentinels
 from tests.integration import operations
-from tests.integration.operations import connect, eventually
+from tests.integration.operations import connect
+from tests.waiting import until
 
 NOBODY = RedisAuth()
 
@@ -100,7 +101,7 @@ def test_sentinel_logs_in_with_the_instance_password(
         views = sentinels.views(["x"]).values()
         return all(view.shards["x"].flags == {"master"} for view in views)
 
-    eventually(connected)
+    until(connected)
 
 
 def test_a_view_names_replicas_quorum_and_verdict(stack: LocalStack, sentinels: Sentinels) -> None:

@@ -17,7 +17,8 @@ from metaserver.store import NewEvent, NewSweep, Sweep
 from metaserver.store.sqlite import SqliteStore
 from metaserver.sweep import Sweeper
 from tests.integration import operations
-from tests.integration.operations import NETWORKS, actions, connect, eventually, running
+from tests.integration.operations import NETWORKS, actions, connect, running
+from tests.waiting import until
 
 KEYS = [f"key:{number}" for number in range(6000)]
 
@@ -106,7 +107,7 @@ def test_only_what_another_shard_owns_is_removed(
         client.execute_command("SELECT", 2)
         client.mset(dict.fromkeys(KEYS[:100], "in another database"))
     with running(sweeper(store, tmp_path)):
-        eventually(lambda: not store.sweeps())
+        until(lambda: not store.sweeps())
     owned = {key for key in KEYS if placement.shard_for(key) == "cache-0"}
     assert keys_at(stack.master_of("cache-0")) == owned
     assert keys_at(stack.master_of("cache-1")) == set(KEYS), "nobody asked for this sweep"
@@ -127,7 +128,7 @@ def test_it_waits_for_the_clients_but_not_for_ever(
         assert (only_sweep(store).state, only_sweep(store).removed) == ("waiting", 0)
         assert keys_at(stack.master_of("cache-0")) == set(KEYS)
     with running(sweeper(store, tmp_path, acknowledged=1, grace=0.0)):
-        eventually(lambda: not store.sweeps())
+        until(lambda: not store.sweeps())
 
 
 def test_a_sweep_survives_its_process(
@@ -136,7 +137,7 @@ def test_a_sweep_survives_its_process(
     placement = shrink(store, stack)
     store.update_sweep(only_sweep(store).id, state="running", removed=17, detail="cut off")
     with running(sweeper(store, tmp_path)):
-        eventually(lambda: not store.sweeps())
+        until(lambda: not store.sweeps())
     foreign = sum(placement.shard_for(key) != "cache-0" for key in KEYS)
     assert f"{foreign + 17:,} keys" in store.events(limit=1)[0].detail
 
@@ -148,12 +149,12 @@ def test_a_failover_meanwhile_is_followed(
     placement = shrink(store, stack)
     stack.process(old).kill()
     with running(sweeper(store, tmp_path)):
-        eventually(lambda: not store.sweeps())
+        until(lambda: not store.sweeps())
     new = stack.master_of("cache-0")
     assert new != old
     assert all(placement.shard_for(key) == "cache-0" for key in keys_at(new))
     stack.process(old).restart()
-    eventually(lambda: keys_at(old) == keys_at(new))
+    until(lambda: keys_at(old) == keys_at(new))
 
 
 def test_a_sweep_replaced_or_deleted_is_called_off(
@@ -192,7 +193,7 @@ def test_a_drained_shard_is_emptied_and_forgotten(
 ) -> None:
     gone = spare_pool(store, stack, "leaver")
     with running(sweeper(store, tmp_path)):
-        eventually(lambda: not store.sweeps() and not store.intents())
+        until(lambda: not store.sweeps() and not store.intents())
     assert keys_at(gone) == set()
     assert actions(store, "leaver") == ["sweep.done"]
     with operations.sentinels(stack) as sentinels:
@@ -205,14 +206,14 @@ def test_a_drained_shard_that_stays_away_is_failed_and_tried_again(
     gone = spare_pool(store, stack, "lost")
     stack.process(gone).kill()
     with running(sweeper(store, tmp_path, give_up=0.5)):
-        eventually(lambda: only_sweep(store).state == "failed")
-        eventually(lambda: "sweep.failed" in actions(store, "lost"))
+        until(lambda: only_sweep(store).state == "failed")
+        until(lambda: "sweep.failed" in actions(store, "lost"))
         detail = only_sweep(store).detail
         assert gone in detail
         assert "may remain" in detail
         assert "Sentinels still monitor it" in detail
         stack.process(gone).restart()
-        eventually(lambda: not store.sweeps() and not store.intents())
+        until(lambda: not store.sweeps() and not store.intents())
     assert actions(store, "lost") == ["sweep.failed", "sweep.done"]
 
 
@@ -223,12 +224,12 @@ def test_a_sentinel_that_was_away_is_told_to_forget_when_it_returns(
     away = stack.process(stack.info["sentinels"][0])
     away.kill()
     with running(sweeper(store, tmp_path)):
-        eventually(lambda: not store.sweeps())
+        until(lambda: not store.sweeps())
     (intent,) = store.intents()
     assert (intent.shard, intent.action) == ("leaver", "delete")
     away.restart()
     with operations.sentinels(stack) as sentinels:
         assert "leaver" in sentinels.monitored()
         with running(Repair(store, operations.config(tmp_path), networks=NETWORKS)):
-            eventually(lambda: not store.intents())
+            until(lambda: not store.intents())
         assert "leaver" not in sentinels.monitored()

@@ -6,7 +6,8 @@ import time
 
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
-from tests.integration.operations import connect, eventually, sentinels
+from tests.integration.operations import connect, sentinels
+from tests.waiting import until
 
 KEYS = [f"key:{number}" for number in range(120_000)]
 
@@ -30,7 +31,7 @@ def test_kill_9_at_any_moment_of_a_sweep() -> None:
             with connect(drained) as client:
                 return int(client.dbsize())
 
-        eventually(lambda: left() < len(KEYS))
+        until(lambda: left() < len(KEYS))
         for pause in (0.0, 0.02, 0.05):
             time.sleep(pause)
             server.kill()
@@ -39,11 +40,11 @@ def test_kill_9_at_any_moment_of_a_sweep() -> None:
         def swept() -> bool:
             return not api.request("GET", "/v1/pools/cache/status")["sweeps"]
 
-        eventually(swept, timeout=40)
+        until(swept)
         assert left() == 0
         with connect(kept) as client:
             assert client.dbsize() == len(KEYS), "the last shard owns every key"
         with sentinels(stack) as asked:
-            eventually(lambda: set(asked.monitored()) == {"cache-0"})
+            until(lambda: set(asked.monitored()) == {"cache-0"})
         events = api.request("GET", "/v1/events")["events"]
         assert [event["action"] for event in events].count("sweep.done") == 1

@@ -23,7 +23,8 @@ from cachemesh.cli import main as cli
 from cachemesh.cli.errors import ExitCode
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
-from tests.integration.failing import CLIENTS, Caller, Site, calling, direct, until
+from tests.integration.failing import CLIENTS, Caller, Site, calling, direct
+from tests.waiting import until
 
 NOWHERE = ("127.0.0.1", 1)
 
