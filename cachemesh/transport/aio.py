@@ -302,10 +302,10 @@ class Node(Shard[Instance]):
         try:
             reply = await link.send(payload, decode)
         except redis.ResponseError as error:
-            if refused(error) is None:
-                instance.put_back(link)
+            if refused(error) is Failure.NOT_MASTER:
+                link.retire()  # after UNBLOCKED Redis hangs up
             else:
-                link.retire()  # Redis hangs up after UNBLOCKED
+                instance.put_back(link)
             raise
         except asyncio.CancelledError:
             link.fail(LinkClosedError("Cancelled"))  # else it would still pop what comes

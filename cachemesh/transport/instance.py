@@ -112,8 +112,8 @@ class Instance:
         except BaseException:
             self.close(link)
             raise
-        if isinstance(reply, Exception) and refused(reply) is not None:
-            self.close(link)  # Redis hangs up after UNBLOCKED
+        if isinstance(reply, Exception) and refused(reply) is Failure.NOT_MASTER:
+            self.close(link)  # after UNBLOCKED Redis hangs up
             return reply
         self.give_back(link)
         if not isinstance(reply, Exception):
