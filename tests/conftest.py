@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 
@@ -12,6 +13,11 @@ from cachemesh.local.leaks import adopt_orphans, await_none, descendants
 # An installed package is a plugin by its entry point already; pytest refuses to load it twice.
 if not any(found.name == "cachemesh" for found in entry_points(group="pytest11")):
     pytest_plugins = ["cachemesh.local.pytest_plugin"]
+
+
+# In the background of a script SIGINT is ignored, and what is started there would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
