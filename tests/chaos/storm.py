@@ -94,7 +94,9 @@ def _await_arrival(master: Any, writer: Writer) -> None:
     def arrived() -> bool:
         if not writer.acknowledged or writer.acknowledged[-1].started < since:
             return False
-        return bool(master.exists(writer.key(writer.acknowledged[-1].sequence)))
+        with suppress(redis.ConnectionError, redis.TimeoutError):  # it may be busy still
+            return bool(master.exists(writer.key(writer.acknowledged[-1].sequence)))
+        return False
 
     wait_for(arrived, _RECOVER, f"{writer.name} does not write to the master in charge")
 

@@ -32,7 +32,7 @@ from tests.integration.hostile import (
     sentinel,
 )
 
-TIMEOUT = 0.2
+TIMEOUT = 0.5
 NO_MESSAGE = (b"$-1\r\n", b"*0\r\n")  # a client waits 5 s for what is one
 NESTED = b"*1\r\n" * 1_000_000 + b":1\r\n"
 BROKEN = {
