@@ -16,5 +16,5 @@ def until(condition: Callable[[], Any], seconds: float = AT_MOST) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"the condition did not come true in {seconds:g} s"
-        time.sleep(0.01)
+        time.sleep(0.02)
     return value
