@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from redis.exceptions import InvalidResponse, RedisError
 
 from cachemesh.core.commands import FIRST_KEY, Args
-from cachemesh.core.hashing import SHORT_KEY, key_bytes
+from cachemesh.core.hashing import key_bytes
 from cachemesh.core.merge import Reply
 from cachemesh.core.placement import Placement
 from cachemesh.core.plan import plan
@@ -106,20 +106,12 @@ def plan_batch(
         homes = placement.owners(encoded([args[1] for args in commands], key_bytes))
         return Batch(dealt(commands, homes), homes)
     batch = Batch()
-    parts, homes, owner = batch.parts, batch.homes, placement.owner
+    parts, homes = batch.parts, batch.homes
     for args in commands:
         if len(args) > 1 and args[0] in FIRST_KEY:
-            key = args[1]
-            if type(key) is str and len(key) < SHORT_KEY:
-                shard = owner(key.encode())
-            else:
-                shard = owner(key_bytes(key))
+            shard = placement.owner(key_bytes(args[1]))
+            parts.setdefault(shard, []).append(args)
             homes.append(shard)
-            part = parts.get(shard)
-            if part is None:
-                parts[shard] = [args]
-            else:
-                part.append(args)
             continue
         at = len(homes)
         planned = plans.get(id(args)) or plan(args, placement, key_bytes, registry, master_of)

@@ -115,12 +115,7 @@ def parse_url(
     own = {name: merged.pop(name) for name in _OWN_OPTIONS & merged.keys()}
     policy = check_options({name: merged.pop(name) for name in OPTIONS & merged.keys()})
     _check_timeouts(merged)
-    sentinel_options = SentinelOptions(
-        username=own.get("sentinel_username"),
-        password=own.get("sentinel_password"),
-        timeout=_seconds("sentinel_timeout", own.get("sentinel_timeout", DEFAULT_TIMEOUT)),
-        connection=_sentinel_tls(own.get("sentinel_ssl", False), merged),
-    )
+    sentinel_options = _sentinel_options(own, merged)
     if parts.scheme == "cachemesh+file":
         _shards(own.get("shards"), parts.scheme)
         return replace(_file_url(parts.path, sentinel_options, merged), policy=policy)
@@ -152,6 +147,15 @@ def parse_url(
         merged,
         identity,
         policy,
+    )
+
+
+def _sentinel_options(own: Mapping[str, Any], redis_options: Mapping[str, Any]) -> SentinelOptions:
+    return SentinelOptions(
+        username=own.get("sentinel_username"),
+        password=own.get("sentinel_password"),
+        timeout=_seconds("sentinel_timeout", own.get("sentinel_timeout", DEFAULT_TIMEOUT)),
+        connection=_sentinel_tls(own.get("sentinel_ssl", False), redis_options),
     )
 
 

@@ -50,6 +50,9 @@ BROKEN = (redis.ConnectionError, redis.TimeoutError, redis.InvalidResponse, Memo
 MORE: Any = object()
 """What a reader gives when it needs more bytes; False and None are replies."""
 
+PUSH: type = getattr(hiredis, "PushNotification", type(MORE))
+"""The class of what a RESP3 server sends unasked; of `MORE` before hiredis 3.0, which has none."""
+
 
 def _no_maintenance(client: type) -> dict[str, Any]:
     """Turn off the maintenance notifications of managed Redis, where redis-py's client has them.

@@ -23,10 +23,9 @@ import redis
 
 from cachemesh.core.names import Address
 from cachemesh.transport import adapter
-from cachemesh.transport.adapter import MORE
+from cachemesh.transport.adapter import MORE, PUSH
 
 _HIGH_WATER = 1_048_576
-_PUSH: type = getattr(hiredis, "PushNotification", type(MORE))  # from hiredis 3.0 on
 
 
 class LinkClosedError(ConnectionError):
@@ -226,7 +225,7 @@ class Link(asyncio.Protocol):
                 if reply is MORE:
                     return
                 kind = reply.__class__
-                if kind is _PUSH:
+                if kind is PUSH:
                     continue
                 waiting.popleft()
                 self._answered += 1
@@ -254,7 +253,7 @@ class Link(asyncio.Protocol):
                 reply = error
             if reply is MORE:
                 return False
-            if reply.__class__ is not _PUSH:
+            if reply.__class__ is not PUSH:
                 replies.append(reply)
         self._waiting.popleft()
         self._answered += 1
@@ -264,7 +263,7 @@ class Link(asyncio.Protocol):
 
     def _check_unasked(self) -> None:
         while (reply := self._gets()) is not MORE:
-            if reply.__class__ is not _PUSH:
+            if reply.__class__ is not PUSH:
                 raise redis.InvalidResponse("A reply came that nobody asked for")
 
     def connection_lost(self, error: Exception | None) -> None:

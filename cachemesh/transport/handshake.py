@@ -115,7 +115,7 @@ _ROLE_QUESTIONS = ("ROLE", "HELLO")
 
 def _check_role(reply: Any, connection: Any) -> None:
     if isinstance(reply, list) and reply and reply[0] in (b"server", "server"):  # HELLO in RESP2
-        reply = dict(zip(reply[::2], reply[1::2]))  # noqa: B905  # garbage may be of odd length
+        reply = dict(zip(reply[::2], reply[1::2], strict=False))  # garbage may be of odd length
     hello = isinstance(reply, dict)
     role = reply.get(b"role", reply.get("role")) if hello else isinstance(reply, list) and reply[:1]
     role = role[0] if isinstance(role, list) and role else role

@@ -26,8 +26,8 @@ from cachemesh.core.health import Breaker
 from cachemesh.core.names import Address
 from cachemesh.core.weight import Window
 from cachemesh.transport import adapter
-from cachemesh.transport.adapter import MORE
-from cachemesh.transport.link import LUMP, PUSH, READ_SIZE, Link
+from cachemesh.transport.adapter import MORE, PUSH
+from cachemesh.transport.link import LUMP, READ_SIZE, Link
 from cachemesh.transport.notserved import (
     NOT_SERVED,
     PING,

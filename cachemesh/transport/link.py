@@ -12,12 +12,11 @@ import hiredis
 
 from cachemesh.core.names import Address
 from cachemesh.transport import adapter
-from cachemesh.transport.adapter import MORE
+from cachemesh.transport.adapter import MORE, PUSH
 
 READ_SIZE = 65_536
 LUMP = 16_384
 """Bytes that a socket with nothing to send takes at once, or not at all."""
-PUSH: type = getattr(hiredis, "PushNotification", type(MORE))  # from hiredis 3.0 on
 
 _ON_TIME = 0.9  # of the bound: as much time left, and the bound will do
 

@@ -48,8 +48,6 @@ class SlotsPlacement(Placement):
         self.table: list[str] = [names[owner] for owner in owners]
         """Slot -> shard name."""
         self.owner = _find_in(self.table)
-        # A CRC16 has two bits more than a slot: four tables in a row, and none need be masked.
-        self._by_crc = (self.table * 4).__getitem__
 
     @classmethod
     def even(cls, shards: Sequence[Shard]) -> SlotsPlacement:
@@ -105,7 +103,8 @@ class SlotsPlacement(Placement):
 
     def owners(self, keys: Sequence[bytes]) -> list[str]:
         hashed = _hash_tags(keys) if b"{" in b"".join(keys) else keys
-        return list(map(self._by_crc, map(crc_hqx, hashed, repeat(0))))
+        table = self.table
+        return [table[crc & 16_383] for crc in map(crc_hqx, hashed, repeat(0))]
 
     def with_shards(self, shards: Sequence[Shard]) -> SlotsPlacement:
         shards = check_shards(shards)
