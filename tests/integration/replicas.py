@@ -7,8 +7,10 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,15 @@ from tests.waiting import until
 
 MODES = ("replica", "prefer_replica", "weighted")
 NO_FAILOVER = 600_000  # milliseconds
+
+
+@contextmanager
+def replicated() -> Iterator[Replicated]:
+    """Two shards of three, where what hangs stays what it is."""
+    with LocalStack(
+        shards=2, replicas=2, sentinels=1, metaservers=0, down_after_ms=NO_FAILOVER
+    ) as stack:
+        yield Replicated(stack)
 
 
 class Replicated:
@@ -51,7 +62,8 @@ class Replicated:
                     client.config_set("repl-diskless-sync-delay", 0)
                     if follows(replica) != target(master):
                         client.replicaof(*target(master))
-            until(lambda: all(in_step(replica) for replica in replicas))  # noqa: B023
+            for replica in replicas:
+                until(partial(in_step, replica))
 
     @property
     def processes(self) -> list[Process]:
@@ -173,7 +185,7 @@ class Own:
             way = ways[number % len(ways)]
             some = chance.sample(keys, 3 if way in ("mset", "pipeline") else 1)
             try:
-                self.call.on(self.mesh, lambda mesh: WRITES[way](mesh, some, number))  # noqa: B023
+                self.call.on(self.mesh, partial(_write, way, some, number))
             except self.tolerated as error:
                 self.failed.append(error)
                 acknowledged.update((key, -1) for key in some)  # nobody knows
@@ -278,6 +290,10 @@ def _blocking(mesh: Any, keys: Sequence[str], value: int) -> Any:
         return await mesh.blpop([f"{{{key}}}list"], timeout=1)
 
     return run()
+
+
+def _write(way: str, keys: Sequence[str], value: int, mesh: Any) -> Any:
+    return WRITES[way](mesh, keys, value)
 
 
 WRITES: dict[str, Callable[[Any, Sequence[str], int], Any]] = {

@@ -232,7 +232,7 @@ def test_broken_connections_open_nothing(kind: str, site: Site, redises: list[Pr
             thread.start()
         for _ in range(20):
             server.client_kill_filter(_type="normal", skipme=True)
-            time.sleep(0.02)
+            time.sleep(0.02)  # how often they break, not a wait
         stop.set()
         for thread in threads:
             thread.join()

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -199,7 +200,8 @@ def test_what_is_refused(stack: LocalStack, admin: Api) -> None:
         assert reply.json["next"]
         return str(reply.json["reason"])
 
-    def is_down(reply: Reply) -> bool:
+    def is_down(body: dict[str, str]) -> bool:
+        reply = fail_over(admin, "cache-0", **body)
         return reason(reply) == "replica-down" and "for down" in reply.json["detail"]
 
     master, replicas = stack.master_of("cache-0"), replicas_of(admin, "cache-0")
@@ -216,7 +218,7 @@ def test_what_is_refused(stack: LocalStack, admin: Api) -> None:
     with stopped(stack, *replicas):
         for to in (None, replicas[0]):
             body = {} if to is None else {"to": to}
-            until(lambda b=body: is_down(fail_over(admin, "cache-0", **b)))  # type: ignore[misc]
+            until(partial(is_down, body))
     with stopped(stack, *stack.info["sentinels"][:2]):
         assert reason(fail_over(admin, "cache-0")) == "sentinels"
     assert stack.master_of("cache-0") == master

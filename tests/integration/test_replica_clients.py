@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,9 @@ import redis
 import trustme
 
 import cachemesh
-from cachemesh.local import LocalStack
 from cachemesh.local.binaries import find_redis_server
 from tests.integration.failing import CLIENTS, calling, direct
-from tests.integration.replicas import MODES, NO_FAILOVER, Replicated, calls_of
+from tests.integration.replicas import MODES, Replicated, calls_of, replicated
 from tests.integration.test_client_security import Servers, await_port
 from tests.waiting import until
 
@@ -28,10 +28,8 @@ both = pytest.mark.parametrize("kind", CLIENTS)
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Replicated]:
-    with LocalStack(
-        shards=2, replicas=2, sentinels=1, metaservers=0, down_after_ms=NO_FAILOVER
-    ) as stack:
-        yield Replicated(stack)
+    with replicated() as found:
+        yield found
 
 
 def threads() -> list[str]:
@@ -67,7 +65,7 @@ def test_a_user_with_one_right_more_than_an_app_needs(
     login = let(site, *rights)
     with calling("sync", site.url, read_from="replica", max_lag=5, **login) as call:
         for number in range(10):
-            call(lambda mesh: mesh.set("k", number))  # noqa: B023
+            call(methodcaller("set", "k", number))
             assert call(lambda mesh: mesh.get("k")) == b"%d" % number
 
 
@@ -89,7 +87,7 @@ def test_a_user_who_may_not_ask_for_offsets(
         until(lambda: "grant the user +info or +role" in caplog.text)
         site.reset_counts()
         for number in range(10):
-            call(lambda mesh: mesh.set(key, number))  # noqa: B023
+            call(methodcaller("set", key, number))
             assert call(lambda mesh: mesh.get(key)) == b"%d" % number
             assert call(lambda mesh: mesh.get(other)) == b"v"
         master_reads, *replica_reads = site.counts("get")["cache-0"]
@@ -193,7 +191,7 @@ def test_nothing_is_left_of_a_closed_client(site: Replicated, kind: str) -> None
             for _ in range(2):
                 call(lambda mesh: mesh.mset({f"k{i}": i for i in range(50)}))
                 for i in range(200):
-                    assert call(lambda mesh: mesh.get(f"k{i % 50}")) == b"%d" % (i % 50)  # noqa: B023
+                    assert call(methodcaller("get", f"k{i % 50}")) == b"%d" % (i % 50)
                 assert "cachemesh-replication" in threads()
                 if kind == "sync":
                     call.mesh.close()
@@ -232,8 +230,8 @@ def test_clients_of_masters_alone_ask_nobody_else(site: Replicated) -> None:
     site.reset_counts()
     with calling("sync", site.url) as call:
         for i in range(100):
-            call(lambda mesh: mesh.set(f"k{i}", i))  # noqa: B023
-            call(lambda mesh: mesh.get(f"k{i}"))  # noqa: B023
+            call(methodcaller("set", f"k{i}", i))
+            call(methodcaller("get", f"k{i}"))
         assert call.mesh._plain
         assert "cachemesh-replication" not in threads()
         assert all(node._pins is None and not node.replicas for node in call.mesh._nodes().values())

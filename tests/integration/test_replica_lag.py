@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
@@ -16,8 +16,17 @@ import redis
 import cachemesh
 from cachemesh.local import LocalStack
 from tests.integration.failing import CLIENTS, Caller, calling, direct, target
-from tests.integration.replicas import NO_FAILOVER, Replicated, calls_of, measured, reset_counts_of
+from tests.integration.replicas import (
+    Replicated,
+    calls_of,
+    measured,
+    replicated,
+    reset_counts_of,
+)
 from tests.waiting import until
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
 
 both = pytest.mark.parametrize("kind", CLIENTS)
 each_mode = pytest.mark.parametrize(
@@ -27,10 +36,8 @@ each_mode = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Replicated]:
-    with LocalStack(
-        shards=2, replicas=2, sentinels=1, metaservers=0, down_after_ms=NO_FAILOVER
-    ) as stack:
-        yield Replicated(stack)
+    with replicated() as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +133,7 @@ class Readers:
                 self.values[value] += 1
             self.longest = max(self.longest, time.monotonic() - began)
 
-    def __enter__(self) -> Readers:  # noqa: PYI034  # Self is in typing from Python 3.11 on
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
-from cachemesh.local import LocalStack
 from tests.integration.failing import CLIENTS, Caller, calling
-from tests.integration.replicas import MODES, NO_FAILOVER, WRITES, Own, Replicated, measured
+from tests.integration.replicas import (
+    MODES,
+    WRITES,
+    Own,
+    Replicated,
+    measured,
+    replicated,
+)
 from tests.waiting import until
 
 both = pytest.mark.parametrize("kind", CLIENTS)
@@ -20,10 +28,8 @@ both = pytest.mark.parametrize("kind", CLIENTS)
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Replicated]:
-    with LocalStack(
-        shards=2, replicas=2, sentinels=1, metaservers=0, down_after_ms=NO_FAILOVER
-    ) as stack:
-        yield Replicated(stack)
+    with replicated() as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)
@@ -31,10 +37,15 @@ def sound(site: Replicated) -> None:
     site.settle()
 
 
+def reads_from(call: Caller, mode: str) -> bool:
+    found: str = call.mesh._policy.reading.read_from
+    return found == mode
+
+
 def read_all(call: Caller, mesh: Any, keys: list[str], times: int = 5) -> None:
     for _ in range(times):
         for key in keys:
-            assert call.on(mesh, lambda m: m.get(key)) == b"v"  # noqa: B023
+            assert call.on(mesh, methodcaller("get", key)) == b"v"
         assert call.on(mesh, lambda m: m.mget(keys)) == [b"v"] * len(keys)
         assert call.on(mesh, lambda m: m.exists(*keys)) == len(keys)
 
@@ -92,7 +103,7 @@ def test_a_setting_of_the_pool_changes_it_while_it_runs(
         check(shares(site, call, call.mesh), "master")
         for version, mode in enumerate(("replica", "weighted", "master"), 2):
             site.document(tmp_path, version, read_from=mode)
-            until(lambda: call.mesh._policy.reading.read_from == mode)  # noqa: B023
+            until(partial(reads_from, call, mode))
             check(shares(site, call, call.mesh), mode)
         assert firm.mesh._policy.reading.read_from == "master"
         assert not firm.mesh._reads_replicas
@@ -135,7 +146,7 @@ def test_an_own_write_is_soon_read_from_a_replica(site: Replicated, kind: str) -
         site.reset_counts()
         waits = []
         for number in range(30):
-            call(lambda mesh: mesh.set("k", number))  # noqa: B023
+            call(methodcaller("set", "k", number))
             value, seconds = call.timed(lambda mesh: mesh.get("k"))
             assert int(value) == number
             waits.append(seconds)
