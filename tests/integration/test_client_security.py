@@ -23,6 +23,7 @@ from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.local.binaries import find_redis_server
 from cachemesh.local.ports import Ports
+from tests.server import speaks_tls
 
 PASSWORD, APP_PASSWORD, SENTINEL_PASSWORD = "hunter2", "hunter3", "hunter4"
 BIG = "x" * 3_000_000
@@ -140,6 +141,9 @@ class Tls:
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tls]:
+    binary = str(find_redis_server().path)
+    if not speaks_tls(binary):
+        pytest.skip(f"{binary} was built without TLS")
     directory = tmp_path_factory.mktemp("tls")
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1", "localhost")
@@ -153,7 +157,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tls]:
         f'tls-key-file "{paths["key"]}"',
         "tls-auth-clients no",
     ]
-    servers = Servers(str(find_redis_server().path), directory)
+    servers = Servers(binary, directory)
     try:
         shards = [servers.start(["port 0", "tls-port PORT", 'save ""', *secure]) for _ in range(2)]
         plain = servers.ports.take()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.integration.failing import CLIENTS, Caller, calling
+from tests.integration.failing import CLIENTS, Caller, calling, direct
 from tests.integration.replicas import (
     MODES,
     WRITES,
@@ -21,6 +21,7 @@ from tests.integration.replicas import (
     measured,
     replicated,
 )
+from tests.server import needs_command
 from tests.waiting import until
 
 both = pytest.mark.parametrize("kind", CLIENTS)
@@ -174,6 +175,8 @@ def test_what_goes_to_the_master_in_any_mode(site: Replicated, kind: str) -> Non
 @both
 def test_scripts_that_only_read(site: Replicated, kind: str) -> None:
     """SCRIPT LOAD goes to masters: replicas do not know what was loaded there."""
+    with direct(site.shards["cache-0"][0]) as client:
+        needs_command(client, "EVAL_RO")
     key = site.keys("cache-0")[0]
     with calling(kind, site.url, read_from="prefer_replica") as call:
         call(lambda mesh: mesh.set(key, "v"))

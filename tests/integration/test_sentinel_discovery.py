@@ -177,7 +177,8 @@ def test_the_documented_rights_suffice(
     for address in addresses:
         with direct(address) as client:
             denied |= {entry["object"] for entry in client.acl_log()}
-    assert denied <= {"sentinel|masters", "subscribe"}
+    # Before 7.0 the log names the command alone.
+    assert denied <= {"sentinel|masters", "sentinel", "subscribe"}
 
 
 def test_names_of_another_form_can_be_given(
