@@ -10,6 +10,13 @@ from selenium import webdriver
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
 from tests.browser.page import HEIGHT, WIDTH, Page, start_chromium
+from tests.needs import needs
+
+
+@pytest.fixture(scope="session", autouse=True)
+def redis_server() -> str:
+    """The redis-server that everything here runs on."""
+    return needs("redis-server")
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,8 @@ from selenium.common.exceptions import (
 )
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.needs import needs
 
 WIDTH, HEIGHT = 1440, 900
 FLAGS = (
@@ -99,25 +99,14 @@ class Page:
         ]
 
 
-def find(program: str, package: str) -> str:
-    """The program's path; without it the test fails under CI and is skipped elsewhere."""
-    found = shutil.which(program)
-    if found is None:
-        reason = f"{program} is not installed (Debian package {package})"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
-
-
 def start_chromium(directory: Path, *, javascript: bool = True) -> webdriver.Chrome:
     options = webdriver.ChromeOptions()
-    options.binary_location = find("chromium", "chromium")
+    options.binary_location = needs("chromium")
     for flag in (*FLAGS, f"--user-data-dir={directory}", f"--window-size={WIDTH},{HEIGHT}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     if not javascript:
         block = {"profile.managed_default_content_settings.javascript": 2}
         options.add_experimental_option("prefs", block)
-    service = webdriver.ChromeService(find("chromedriver", "chromium-driver"))
+    service = webdriver.ChromeService(needs("chromedriver"))
     return webdriver.Chrome(options=options, service=service)

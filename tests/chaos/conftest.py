@@ -7,6 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.failover.site import Site, site
+from tests.needs import needs
+
+
+@pytest.fixture(scope="session", autouse=True)
+def redis_server() -> str:
+    """The redis-server that everything here runs on."""
+    return needs("redis-server")
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
 """Two network namespaces joined by one cable that can be pulled, with processes in each.
 
-Linux and root only; `why_not` says what is missing.
+Linux and root only; `needs_namespaces` ends the test elsewhere.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,28 +15,27 @@ from pathlib import Path
 from typing import Any
 
 from cachemesh.local.binaries import find_redis_server
+from tests.needs import lacks, needs
 
 _ROOT = Path(__file__).resolve().parents[2]
 MAJORITY, MINORITY = "10.213.7.1", "10.213.7.2"
 
 
-def why_not() -> str | None:
-    """The reason why this machine cannot have network namespaces; None if it can."""
-    if shutil.which("ip") is None:
-        return "there is no `ip` command (iproute2)"
+def needs_namespaces() -> None:
+    """End the test where this machine cannot have network namespaces."""
+    ip = needs("ip")
     if os.geteuid() != 0:
-        return "network namespaces need root"
+        lacks("network namespaces need root")
     name = f"cm-probe-{os.getpid()}"
-    made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
+    made = subprocess.run([ip, "netns", "add", name], capture_output=True, text=True, check=False)
     if made.returncode:
-        return f"`ip netns add`: {made.stderr.strip()}"
-    subprocess.run(["ip", "netns", "del", name], check=True)
-    cable = [*("ip", "link", "add", name[-15:], "type", "veth", "peer", "name", f"p{os.getpid()}")]
+        lacks(f"`ip netns add`: {made.stderr.strip()}")
+    _ip("netns", "del", name)
+    cable = [*(ip, "link", "add", name[-15:], "type", "veth", "peer", "name", f"p{os.getpid()}")]
     made = subprocess.run(cable, capture_output=True, text=True, check=False)
     if made.returncode:
-        return f"`ip link add type veth`: {made.stderr.strip()}"
-    subprocess.run(["ip", "link", "del", name[-15:]], check=True)
-    return None
+        lacks(f"`ip link add type veth`: {made.stderr.strip()}")
+    _ip("link", "del", name[-15:])
 
 
 class Islands:
@@ -65,7 +63,7 @@ class Islands:
             process.kill()
             process.communicate()
         for name in self._names.values():
-            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+            subprocess.run([needs("ip"), "netns", "del", name], capture_output=True, check=False)
 
     def pull(self, plugged: bool = False) -> None:
         """Take the link down, or up again; packets are lost, nobody is told."""
@@ -88,7 +86,7 @@ class Islands:
         return App(self._start(side, words, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
 
     def _start(self, side: str, words: list[str], **streams: Any) -> subprocess.Popen[str]:
-        words = ["ip", "netns", "exec", self._names[side], *words]
+        words = [needs("ip"), "netns", "exec", self._names[side], *words]
         process = subprocess.Popen(words, text=True, cwd=_ROOT, env=_environment(), **streams)
         self._started.append(process)
         return process
@@ -126,7 +124,7 @@ def islands(directory: Path) -> Iterator[Islands]:
 
 
 def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
+    subprocess.run([needs("ip"), *words], check=True, capture_output=True)
 
 
 def _environment() -> dict[str, str]:

@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.failover.site import as_map, wait_for
 from tests.chaos.app import SHARD
-from tests.chaos.islands import MAJORITY, MINORITY, App, Islands, islands, why_not
+from tests.chaos.islands import MAJORITY, MINORITY, App, Islands, islands, needs_namespaces
 
 _LAG = 2  # min-replicas-max-lag, seconds
 _STOPS_WITHIN = _LAG + 8.0
@@ -24,9 +24,7 @@ _OLD, _NEW = f"{MINORITY}:6379", f"{MAJORITY}:6379"
 
 @pytest.mark.timeout(180)
 def test_the_master_and_one_app_are_cut_off(tmp_path: Path) -> None:
-    reason = why_not()
-    if reason is not None:
-        pytest.skip(reason)
+    needs_namespaces()
     with islands(tmp_path) as here:
         url = _start_servers(here)
         near, far = here.app(MAJORITY, url, "majority"), here.app(MINORITY, url, "minority")

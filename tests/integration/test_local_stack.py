@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from cachemesh.local import LocalStack, probes
 from cachemesh.local.binaries import REDIS_SERVER, find_redis_server
 from cachemesh.local.leaks import await_none, processes_below
 from cachemesh.local.ports import HOST, Ports
+from tests.needs import needs
 from tests.waiting import until
 
 
@@ -188,8 +188,9 @@ def test_everything_works_with_the_bundled_redis_6_2(monkeypatch: pytest.MonkeyP
         wait_failed_over(stack, "cache-0", old)
 
 
-@pytest.mark.skipif(not shutil.which("java"), reason="ZooKeeper needs java")
 def test_zookeeper_beside_the_stack() -> None:
+    for program in ("java", "/usr/share/java/zookeeper.jar"):
+        needs(program)
     with (
         LocalStack(shards=1, sentinels=1, metaservers=0, zookeeper=True) as stack,
         socket.create_connection(parse_address(stack.info["zookeeper"]), timeout=5) as link,

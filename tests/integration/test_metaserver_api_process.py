@@ -17,6 +17,7 @@ from cachemesh.local import LocalStack
 from metaserver.link import RedisAuth
 from metaserver.sentinels import Sentinels
 from tests.integration.metaserver_process import Api, Metaserver, environment, free_port
+from tests.needs import lacks, needs
 from tests.waiting import until
 
 
@@ -223,10 +224,10 @@ def test_a_full_disk(tmp_path: Path) -> None:
 def mounted(directory: Path, options: str) -> list[str]:
     """Runs a command with an empty file system at `directory`, which nobody else sees."""
     script = f'mount -t tmpfs -o {options} none {directory} && exec "$@"'
-    prefix = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+    prefix = [needs("unshare"), "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
     tried = subprocess.run([*prefix, "true"], capture_output=True, text=True, check=False)
     if tried.returncode:
-        pytest.skip(f"this machine allows no mount namespace: {tried.stderr.strip()}")
+        lacks(f"this machine allows no mount namespace: {tried.stderr.strip()}")
     return prefix
 
 

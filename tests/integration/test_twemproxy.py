@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
 import socket
 import subprocess
 import time
@@ -21,6 +19,7 @@ from cachemesh.core import hashes
 from cachemesh.core.placement import Placement
 from cachemesh.local import LocalStack
 from cachemesh.local.ports import Ports
+from tests.needs import needs
 
 INSTANCES = 4
 KEYS = 1_000
@@ -97,16 +96,6 @@ class Proxy:
                 assert reply == ok * len(some)
 
 
-def nutcracker() -> str:
-    found = shutil.which("nutcracker", path=os.environ.get("PATH", "") + ":/usr/sbin")
-    if found is None:
-        reason = "twemproxy is not installed; on Debian and Ubuntu: apt-get install nutcracker"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
-
-
 def configuration(ports: dict[str, int], addresses: list[str]) -> str:
     """Position i of the document is served by instance i modulo 4."""
     lines = []
@@ -156,7 +145,7 @@ def listens(port: int) -> bool:
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    program = nutcracker()
+    program = needs("nutcracker")
     free = Ports()
     ports = {pool: free.take() for pool in POOLS}
     config = tmp_path_factory.mktemp("twemproxy") / "nutcracker.yml"

@@ -31,6 +31,7 @@ from cachemesh.core.errors import (
     ShardUnavailableError,
 )
 from cachemesh.replay import TraceError
+from tests.needs import needs
 
 
 @pytest.fixture(autouse=True)
@@ -293,7 +294,12 @@ def test_completion_of_a_word() -> None:
 
 def test_a_reader_that_goes_away_is_no_error() -> None:
     done = subprocess.run(
-        ["bash", "-c", 'set -o pipefail; "$0" -m cachemesh.cli.main --help | true', sys.executable],
+        [
+            needs("bash"),
+            "-c",
+            'set -o pipefail; "$0" -m cachemesh.cli.main --help | true',
+            sys.executable,
+        ],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

@@ -6,7 +6,6 @@ import itertools
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,24 +16,22 @@ import yaml
 
 import cachemesh
 from cachemesh.cli.main import cachemesh as cli
+from tests.needs import LIST, needs
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SCRIPTS = sorted(
-    path for path in (ROOT / "scripts").iterdir() if path.is_file() and not path.suffix
+    path
+    for path in (ROOT / "scripts").iterdir()
+    if path.is_file() and not path.suffix and path != LIST
 )
 PROSE = [README, *(p.read_text(encoding="utf-8") for p in sorted((ROOT / "docs").rglob("*.md")))]
 
 
 def test_compose_file_is_accepted() -> None:
-    program = shutil.which("docker-compose")
-    if program is None and os.environ.get("CI") != "true":
-        pytest.skip("docker-compose is not installed: apt-get install docker-compose")
-    assert program is not None, "docker-compose is not installed and CI=true"
-    done = subprocess.run(
-        [program, "config", "-q"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    command = [needs("docker-compose"), "config", "-q"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
