@@ -8,6 +8,7 @@
   const RETRY_MS = 2000;
   let source = null;
   let lostSince = null;
+  let leaving = false;
 
   function ago(seconds) {
     if (seconds < 2) return "now";
@@ -59,7 +60,8 @@
     source.close();
     source = null;
     show("lost", "signed out");
-    window.location.assign(body.dataset.login + "?reason=expired");
+    // Who signs out is on the way to a page that says so.
+    if (!leaving) window.location.assign(body.dataset.login + "?reason=expired");
   }
 
   // An EventSource gives up for good when the reply is not a stream: signed out, or restarting.
@@ -91,6 +93,8 @@
     }
   }
 
+  window.addEventListener("beforeunload", () => (leaving = true));
+  window.addEventListener("pageshow", () => (leaving = false));
   document.addEventListener("visibilitychange", follow);
   window.setInterval(tick, 1000);
   follow();

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.needs import needs
+from tests.waiting import AT_MOST
 
 WIDTH, HEIGHT = 1440, 900
 FLAGS = (
@@ -30,7 +32,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = AT_MOST
 
 
 class Page:
@@ -83,6 +85,18 @@ class Page:
     def resize(self, width: int, height: int) -> None:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+    @contextmanager
+    def slow_replies(self, milliseconds: int) -> Iterator[None]:
+        """Hold the head of each reply back for so long; streams that are open go on."""
+        network = {"offline": False, "downloadThroughput": -1, "uploadThroughput": -1}
+        self.driver.execute_cdp_cmd("Network.enable", {})
+        try:
+            slow = {**network, "latency": milliseconds}
+            self.driver.execute_cdp_cmd("Network.emulateNetworkConditions", slow)
+            yield
+        finally:
+            self.driver.execute_cdp_cmd("Network.disable", {})
 
     def page_size(self) -> tuple[int, int]:
         """Width and height of the whole page, in pixels."""

@@ -142,7 +142,9 @@ def test_many_browsers_share_one_upstream_stream(board: Page, stack: LocalStack)
 
 
 def test_sign_out(board: Page) -> None:
-    board.driver.find_element("css selector", "header form button").click()
-    board.see("You are signed out")
+    """Also where the page hears that its session has ended before the next page is there."""
+    with board.slow_replies(2_000):
+        board.driver.find_element("css selector", "header form button").click()
+        board.see("You are signed out")
     board.open("/pools/cache")
     assert board.driver.current_url.endswith("/login")

@@ -17,11 +17,13 @@ import redis
 
 from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
+from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool import PoolDocument
 from cachemesh.local import LocalStack, Process
+from cachemesh.transport.notserved import BreakerOpenError
 from tests.integration.hostile import Server, greeting, sentinel
-from tests.waiting import until
+from tests.waiting import AT_MOST, until
 
 Target = tuple[str, int]
 CLIENTS = ("sync", "asyncio")
@@ -38,11 +40,11 @@ class Caller:
         make = CacheMesh if kind == "sync" else AsyncCacheMesh
         self.mesh: Any = make.from_url(url, **options)
 
-    def __call__(self, use: Callable[[Any], Any], seconds: float = 30.0) -> Any:
+    def __call__(self, use: Callable[[Any], Any], seconds: float = AT_MOST) -> Any:
         """What ``use`` returns for the client, awaited if need be."""
         return self.on(self.mesh, use, seconds)
 
-    def on(self, mesh: Any, use: Callable[[Any], Any], seconds: float = 30.0) -> Any:
+    def on(self, mesh: Any, use: Callable[[Any], Any], seconds: float = AT_MOST) -> Any:
         """As a call, for another client of the same kind, such as a view."""
         if self.loop is None:
             return use(mesh)
@@ -61,6 +63,16 @@ class Caller:
         except (redis.RedisError, OSError) as error:
             result = error
         return result, time.monotonic() - began
+
+    def warm(self, use: Callable[[Any], Any]) -> None:
+        """Do it until it is done: a time limit that is short may be too short for the first."""
+        until(lambda: not isinstance(self.timed(use)[0], Exception))
+
+    def fails_at_once(self, use: Callable[[Any], Any]) -> bool:
+        """Whether it fails because the breaker is open: nobody was asked, and nobody waited for."""
+        came, _ = self.timed(use)
+        assert isinstance(came, ShardUnavailableError), came
+        return isinstance(came.__cause__, BreakerOpenError)
 
     def health(self, shard: str = "cache-0") -> Any:
         return self.mesh.health()[shard]
@@ -133,7 +145,7 @@ def target(process: Process) -> Target:
 @contextmanager
 def direct(process: Process) -> Iterator[redis.Redis]:
     """redis-py, connected to one server."""
-    with redis.Redis(*target(process), socket_timeout=10, decode_responses=True) as client:
+    with redis.Redis(*target(process), socket_timeout=AT_MOST, decode_responses=True) as client:
         yield client
 
 

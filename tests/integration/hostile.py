@@ -10,6 +10,8 @@ from types import TracebackType
 
 import hiredis
 
+from tests.waiting import until
+
 Words = list[bytes]
 Answer = Callable[[Words], "bytes | None"]
 """What to send for a command; None: nothing. Ends with `HANG_UP`: then the connection is closed."""
@@ -26,7 +28,8 @@ class Server:
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
-        self.connections = 0
+        self._peers: list[object] = []
+        self._marks: list[object] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -39,6 +42,18 @@ class Server:
     def __str__(self) -> str:
         host, port = self.address
         return f"{host}:{port}"
+
+    @property
+    def connections(self) -> int:
+        return len(self._peers) - len(self._marks)
+
+    def connections_so_far(self) -> int:
+        """As `connections`, once all that clients have made by now are counted."""
+        with socket.create_connection(self.address) as last:
+            mark = last.getsockname()
+            until(lambda: mark in self._peers)
+            self._marks.append(mark)
+            return self.connections
 
     def after(self, seconds: float, data: bytes) -> None:
         """Send this on the latest connection, a while from now."""
@@ -69,10 +84,10 @@ class Server:
     def _accept(self) -> None:
         while True:
             try:
-                sock, _ = self._listener.accept()
+                sock, peer = self._listener.accept()
             except OSError:
                 return
-            self.connections += 1
+            self._peers.append(peer)
             self._open.append(sock)
             threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 

@@ -29,8 +29,9 @@ from tests.integration.failing import (
     silent,
     target,
 )
+from tests.waiting import in_time
 
-LIMIT, SLACK = 0.25, 2.0
+LIMIT = 0.3
 SHARDS = tuple(f"cache-{number}" for number in range(4))
 BIG = b"x" * 20_000_000
 
@@ -83,7 +84,7 @@ def check(kind: str, site: Site, use: Use, limit: float = LIMIT) -> None:
         keys = [site.keys(shard)[0] for shard in SHARDS]
         came, seconds = caller.timed(lambda mesh: use(mesh, keys))
         assert isinstance(came, cachemesh.ShardUnavailableError), came
-        assert seconds < limit + SLACK
+        in_time(seconds, limit)
 
 
 def run(use: Use, keys: list[str], mesh: Any) -> Any:
@@ -142,7 +143,7 @@ def test_servers_that_stop_after_they_have_served(
     for name in ("SET", "a large SET", "MGET", "a MULTI for each shard", "a transaction"):
         with Site(masters, tmp_path) as site, calling(kind, site.url, command_timeout=LIMIT) as one:
             keys = [site.keys(shard)[0] for shard in SHARDS]
-            one(partial(mget, keys))
+            one.warm(partial(mget, keys))
             for process in redises:
                 process.pause()
             try:
@@ -151,7 +152,7 @@ def test_servers_that_stop_after_they_have_served(
                 for process in redises:
                     process.resume()
             assert isinstance(came, cachemesh.ShardTimeoutError), (name, came)
-            assert seconds < LIMIT + SLACK, name
+            in_time(seconds, LIMIT)
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
@@ -162,10 +163,11 @@ def test_a_dead_shard_leaves_the_others_the_time_to_connect(
         masters = {shard: target(redises[0]) for shard in SHARDS} | {"cache-0": traps[trap]}
         with Site(masters, tmp_path) as site:
             keys = [site.keys(shard)[0] for shard in SHARDS]
-            options: dict[str, Any] = {"command_timeout": LIMIT, "on_error": "miss"}
+            # Enough for the others to connect on a machine that is slow.
+            options: dict[str, Any] = {"command_timeout": 3 * LIMIT, "on_error": "miss"}
             with calling(kind, site.url, decode_responses=True, **options) as caller:
                 _, seconds = caller.timed(partial(run, mset, keys))
-                assert seconds < LIMIT + SLACK
+                in_time(seconds, 3 * LIMIT)
                 assert caller(partial(mget, keys)) == [None, "v", "v", "v"]
 
 
@@ -177,24 +179,23 @@ def test_all_that_wait_at_once(kind: str, redises: list[Process], tmp_path: Path
         Site({"cache-0": target(master)}, tmp_path) as site,
         calling(kind, site.url, command_timeout=LIMIT) as caller,
     ):
-        caller(lambda mesh: mesh.set("k", "v"))
+        caller.warm(lambda mesh: mesh.set("k", "v"))
         master.pause()
         try:
-            waited: list[float] = []
+            came: list[Any] = []
             many = [
-                threading.Thread(
-                    target=lambda: waited.append(caller.timed(lambda m: m.incr("n"))[1])
-                )
+                threading.Thread(target=lambda: came.append(caller.timed(lambda m: m.incr("n"))[0]))
                 for _ in range(50)
             ]
+            began = time.monotonic()
             for thread in many:
                 thread.start()
             for thread in many:
                 thread.join()
+            in_time(time.monotonic() - began, LIMIT)  # one after the other they would take 15 s
         finally:
             master.resume()
-        assert len(waited) == 50
-        assert max(waited) < LIMIT + SLACK
+        assert [type(error) for error in came] == [cachemesh.ShardTimeoutError] * 50
 
 
 def test_thousands_of_tasks_before_a_server_that_reads_nothing(
@@ -205,26 +206,25 @@ def test_thousands_of_tasks_before_a_server_that_reads_nothing(
 
     async def main(site: Site) -> list[Any]:
         async with AsyncCacheMesh.from_url(site.url, command_timeout=LIMIT) as mesh:
-            await mesh.set("k", "v")
+            while await mesh.with_options(on_error="miss").set("k", "v") is None:
+                pass  # the limit may be too short for the first
             master.pause()
             began = time.monotonic()
-
-            async def one(number: int) -> Any:
-                try:
-                    await mesh.set(f"k{number}", b"x" * 4_000)
-                except cachemesh.ShardUnavailableError as error:
-                    return error, time.monotonic() - began
-
-            return await asyncio.gather(*map(one, range(4_000)))
+            sets = (mesh.set(f"k{number}", b"x" * 4_000) for number in range(4_000))
+            outcomes = await asyncio.gather(*sets, return_exceptions=True)
+            in_time(time.monotonic() - began, 2.0)  # one after the other they would take 20 minutes
+            return outcomes
 
     with Site({"cache-0": target(master)}, tmp_path) as site:
         try:
             outcomes = asyncio.run(main(site))
         finally:
             master.resume()
-        assert None not in outcomes
-        assert max(seconds for _, seconds in outcomes) < LIMIT + 3 * SLACK
-        cause = outcomes[-1][0].__cause__
+        assert {type(error) for error in outcomes} <= {
+            cachemesh.ShardTimeoutError,
+            cachemesh.ShardUnavailableError,
+        }
+        cause = outcomes[-1].__cause__
         depth, trace = 0, cause.__traceback__
         while trace is not None:
             depth, trace = depth + 1, trace.tb_next

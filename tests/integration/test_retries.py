@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from operator import methodcaller
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ from tests.integration.failing import (
     target,
 )
 from tests.integration.hostile import HANG_UP, Server, Words, greeting
-from tests.waiting import until
+from tests.waiting import AT_MOST, in_time, until
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +85,12 @@ def test_a_replica_names_its_master(use: str, kind: str, site: Site, pair: list[
         else:
             caller(lambda mesh: mesh.set(site.keys("cache-1")[0], 0))
         swap(*pair)
-        came, seconds = caller.timed(lambda mesh: mesh.incr(key))
-        assert came == 1
-        assert seconds < 0.3, "no Sentinel says so"
+        assert caller(lambda mesh: mesh.incr(key)) == 1, "though Sentinel names the former one"
         assert caller.health().master == target(pair[1])
-        _, seconds = caller.timed(lambda mesh: mesh.incr(key))
-        assert seconds < 0.1
+        with direct(pair[0]) as old:
+            before: Any = old.info("errorstats")
+            assert caller(lambda mesh: mesh.incr(key)) == 2
+            assert old.info("errorstats") == before, "the former one is not asked again"
         with direct(pair[1]) as new:
             assert new.get(key) == "2"
 
@@ -182,15 +183,15 @@ def test_a_stall(retry_writes: bool, kind: str, site: Site, pair: list[Process])
     (key,), (other,) = site.keys(), site.keys("cache-1")
     master = pair[0]
     with calling(kind, site.url, command_timeout=1.0, retry_writes=retry_writes) as caller:
-        caller(lambda mesh: mesh.mset({key: 0, other: 0}))
+        caller.warm(lambda mesh: mesh.mset({key: 0, other: 0}))
         master.pause()
-        timer = threading.Timer(2.0, master.resume)
-        timer.start()
-        came, seconds = caller.timed(lambda mesh: mesh.incr(key))
-        assert isinstance(came, cachemesh.ShardTimeoutError)
-        assert seconds < 1.5
-        assert caller(lambda mesh: mesh.incr(other)) == 1
-        timer.join()
+        try:
+            came, seconds = caller.timed(lambda mesh: mesh.incr(key))
+            assert isinstance(came, cachemesh.ShardTimeoutError)
+            in_time(seconds, 1.0)
+            assert caller(lambda mesh: mesh.incr(other)) == 1
+        finally:
+            master.resume()
         until(lambda: caller.health().breaker == "closed")
         count = int(caller(lambda mesh: mesh.get(key)))
         assert count == calls_of(master, "incrby") <= 1
@@ -237,7 +238,7 @@ def test_a_blocked_pop_moves_to_the_new_master(kind: str, site: Site, pair: list
     with calling(kind, site.url, decode_responses=True) as caller:
         popped: list[Any] = []
         waiting = threading.Thread(
-            target=lambda: popped.append(caller(lambda mesh: mesh.blpop([key], timeout=5)))
+            target=lambda: popped.append(caller(lambda mesh: mesh.blpop([key], timeout=60)))
         )
         with direct(pair[0]) as old:
             waiting.start()
@@ -280,10 +281,13 @@ def test_a_pop_under_way_is_not_taken_twice(kind: str, site: Site, pair: list[Pr
     (key,) = site.keys()
     with calling(kind, site.url, decode_responses=True) as caller, direct(pair[0]) as server:
         popped: list[Any] = []
+        pushed = threading.Event()
 
         def pop() -> None:
-            while (came := caller.timed(lambda mesh: mesh.blpop([key], timeout=1))[0]) is not None:
-                if not isinstance(came, Exception):
+            came: Any = ()
+            while came is not None or not pushed.is_set():
+                came, _ = caller.timed(lambda mesh: mesh.blpop([key], timeout=1))
+                if isinstance(came, tuple):
                     popped.append(came[1])
 
         threads = [threading.Thread(target=pop) for _ in range(4)]
@@ -293,6 +297,7 @@ def test_a_pop_under_way_is_not_taken_twice(kind: str, site: Site, pair: list[Pr
             server.rpush(key, number)
             if number % 20 == 0:
                 server.client_kill_filter(_type="normal", skipme=True)
+        pushed.set()
         for thread in threads:
             thread.join()
         assert len(popped) == len(set(popped))
@@ -305,7 +310,7 @@ def test_many_threads_when_a_master_dies(site: Site, pair: list[Process]) -> Non
         mesh.mset({key: 0, other: 0})
         stop = threading.Event()
         done = {key: 0, other: 0}
-        slowest = {key: 0.0, other: 0.0}
+        waits: dict[str, list[float]] = {key: [], other: []}
 
         def work(name: str) -> None:
             while not stop.is_set():
@@ -315,7 +320,7 @@ def test_many_threads_when_a_master_dies(site: Site, pair: list[Process]) -> Non
                     done[name] += 1
                 except cachemesh.ShardUnavailableError:
                     time.sleep(0.05)
-                slowest[name] = max(slowest[name], time.monotonic() - began)
+                waits[name].append(time.monotonic() - began)
                 time.sleep(0.02)
 
         threads = [
@@ -325,22 +330,24 @@ def test_many_threads_when_a_master_dies(site: Site, pair: list[Process]) -> Non
             thread.start()
         until(lambda: min(done.values()) > 200)
         calls, began = mesh._follower.calls, time.monotonic()
-        slowest[other] = 0.0
         pair[0].kill()
+        waits[other].clear()
         try:
-            time.sleep(2.0)
+            time.sleep(2.0)  # the time over which calls are counted
+            until(lambda: len(waits[other]) > 1000)
+            # Two hundred threads share a core; to wait for a connection or a Sentinel takes longer.
+            assert median(waits[other]) < 0.5, "a hundred others are busy with the dead one"
             seconds = time.monotonic() - began
             assert (mesh._follower.calls - calls) / seconds <= 3.5
             with direct(pair[1]) as new:
                 new.replicaof("NO", "ONE")
             site.masters["cache-0"] = target(pair[1])
             former = done[key]
-            until(lambda: done[key] > former + 200, 5.0)
+            until(lambda: done[key] > former + 200)
             stop.set()
             for thread in threads:
-                thread.join(5.0)
+                thread.join(AT_MOST)
             assert not any(thread.is_alive() for thread in threads)
-            assert slowest[other] < 1.0, "a hundred others are busy with the dead one"
         finally:
             stop.set()
             pair[0].restart()
@@ -370,7 +377,7 @@ def test_cancelled_while_it_is_tried_again(site: Site, pair: list[Process]) -> N
             counts = await asyncio.gather(*(mesh.incr("n") for _ in range(100)))
             assert counts == list(range(1, 101))
         left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        await asyncio.sleep(0.1)
-        assert [task for task in left if not task.done()] == []
+        _, pending = await asyncio.wait(left, timeout=AT_MOST) if left else ((), ())
+        assert not pending
 
     asyncio.run(main())
