@@ -49,6 +49,18 @@ def master_seen(address: str, shard: str) -> Address:
     return Address(host, int(port))
 
 
+def keep_masters(stack: LocalStack, milliseconds: int = 600_000) -> None:
+    """From now on Sentinels fail nobody over unasked, however slow the machine is.
+
+    Args:
+        milliseconds: after which they call an instance down that does not answer.
+    """
+    for address in stack.info["sentinels"]:
+        for shard in stack.info["shards"]:
+            words = ("down-after-milliseconds", str(milliseconds))
+            sentinel(address, "SET", shard["name"], *words)
+
+
 def fail_over(stack: LocalStack, shard: str) -> tuple[Address, Address]:
     """A failover without a fault; the former and the new master."""
     until(lambda: agreed(stack, shard))

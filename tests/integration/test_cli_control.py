@@ -16,7 +16,7 @@ import yaml
 from cachemesh import CacheMesh
 from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
-from tests.waiting import until
+from tests.waiting import AT_MOST, until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "cachemesh.cli.main"]
@@ -303,6 +303,7 @@ def test_clients_and_events(run: Run, client: CacheMesh) -> None:
     client.get("k")
     version = run("pool", "show")[1]["version"]
     until(lambda: version in [c["version"] for c in run("client", "list")[1]["clients"]])
+    until(lambda: not run("pool", "status")[1]["sweeps"])  # whose ends are events, too
     run("pool", "set", "poll_interval=4")
     run("pool", "set", "poll_interval=")
     events = run("event", "list")[1]["events"]
@@ -326,11 +327,12 @@ def test_events_are_followed(run: Run) -> None:
     ) as process:
         assert process.stdout and process.stderr
         last = json.loads(process.stdout.readline())
+        until(lambda: not run("pool", "status")[1]["sweeps"])
         run("pool", "set", "poll_interval=3")
         run("pool", "set", "poll_interval=")
         following = [json.loads(process.stdout.readline()) for _ in range(2)]
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(AT_MOST) == 130
         assert process.stderr.read().strip() == ""
     assert [event["action"] for event in following] == ["pool.settings"] * 2
     assert last["id"] < following[0]["id"] < following[1]["id"]

@@ -22,11 +22,12 @@ from tests.integration.sentinel_tools import (
     fail_over,
     follower_threads,
     following,
+    keep_masters,
     master_of,
     pool_file,
     sentinel,
 )
-from tests.waiting import until
+from tests.waiting import AT_MOST, in_time, until
 
 NOBODY = "127.0.0.1:1"
 # redis.io, "High availability with Redis Sentinel", for clients of Sentinel
@@ -40,7 +41,8 @@ SHARDS = ["cache-0", "cache-1"]
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
-    with LocalStack(shards=2, replicas=1, metaservers=0, down_after_ms=1000) as running:
+    with LocalStack(shards=2, replicas=1, metaservers=0) as running:
+        keep_masters(running)
         yield running
 
 
@@ -115,12 +117,12 @@ def test_a_stalled_sentinel_costs_one_timeout(stack: LocalStack, addresses: list
     process = stack.process(str(sentinels.addresses[0]))
     process.pause()
     try:
-        started = time.monotonic()
+        started, before = time.monotonic(), sentinels.calls
         sentinels.look_up(SHARDS)
-        assert 0.25 < time.monotonic() - started < 1.5
-        started = time.monotonic()
+        in_time(time.monotonic() - started, 0.3)
+        assert sentinels.calls == before + 2
         sentinels.look_up(SHARDS)
-        assert time.monotonic() - started < 0.25, "the next is not asked of it"
+        assert sentinels.calls == before + 3, "the next is not asked of it"
     finally:
         process.resume()
         sentinels.close()
@@ -148,12 +150,14 @@ def test_replicas_that_are_down_are_left_out(stack: LocalStack, addresses: list[
     (replica,) = sentinels.look_up(["cache-0"], with_replicas=True).replicas["cache-0"]
     assert replica != master_of(stack, "cache-0")
     process = stack.process(str(replica))
+    keep_masters(stack, milliseconds=1000)
     process.pause()
     try:
         until(lambda: not sentinels.look_up(["cache-0"], with_replicas=True).replicas["cache-0"])
     finally:
         process.resume()
     until(lambda: sentinels.look_up(["cache-0"], with_replicas=True).replicas["cache-0"])
+    keep_masters(stack)
     assert sentinels.look_up(["cache-0"]).replicas == {}
     sentinels.close()
 
@@ -168,9 +172,8 @@ def test_the_documented_rights_suffice(
         assert set(mesh.topology.masters) == set(SHARDS)
         until(lambda: len(member.topology().replicas) == 2)
         old, new = fail_over(stack, "cache-1")
-        started = time.monotonic()
-        assert member.wait_for_change("cache-1", old, 10) == new
-        assert time.monotonic() - started < 5, "without a subscription, by polling"
+        # Without a subscription, by polling.
+        assert member.wait_for_change("cache-1", old, AT_MOST) == new
         key = next(f"k{i}" for i in range(99) if mesh.shard_for(f"k{i}") == "cache-1")
         assert mesh.set(key, 1) is True
     denied = set()
@@ -228,14 +231,15 @@ def test_a_liar_is_doubted_once_its_master_does_not_serve(
         url = pool_file(tmp_path / "p.json", [str(liar), *addresses], SHARDS, poll_interval=600)
         with following(url) as member:
             assert member.topology().masters["cache-0"] == nowhere
-            found = member.wait_for_change("cache-0", nowhere, 5)
+            found = member.wait_for_change("cache-0", nowhere, AT_MOST)
             assert found == master_of(stack, "cache-0")
-            assert member.wait_for_change("cache-1", nowhere, 5) == master_of(stack, "cache-1")
+            found_too = member.wait_for_change("cache-1", nowhere, AT_MOST)
+            assert found_too == master_of(stack, "cache-1")
             before = member.calls
             member.look_again("cache-0", found)
             assert member.calls - before <= 1
         with CacheMesh.from_url(url) as mesh:
-            until(lambda: _sets(mesh), 5)
+            until(lambda: _sets(mesh))
 
 
 def _sets(mesh: CacheMesh) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,13 +19,14 @@ from tests.integration.sentinel_tools import (
     direct,
     fail_over,
     following,
+    keep_masters,
     master_of,
     pool_file,
 )
 from tests.waiting import until
 
 SELDOM = 600.0
-"""A poll_interval, in seconds, with which no poll comes while a test runs."""
+"""A poll_interval, in seconds, with which no poll comes while a test waits."""
 
 
 LONER = "sentinel_username=loner&sentinel_password=s3cret"
@@ -35,7 +35,8 @@ LONER = "sentinel_username=loner&sentinel_password=s3cret"
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
-    with LocalStack(shards=1, replicas=1, metaservers=0, down_after_ms=1000) as running:
+    with LocalStack(shards=1, replicas=1, metaservers=0) as running:
+        keep_masters(running)
         yield running
 
 
@@ -67,7 +68,7 @@ def test_a_failover_is_heard_without_any_poll(stack: LocalStack, tmp_path: Path)
         member.topology()
         until(lambda: all(subscribers(address) == 1 for address in sentinels))
         _, new = fail_over(stack, "cache-0")
-        until(lambda: member.topology().masters["cache-0"] == new, 3)
+        until(lambda: member.topology().masters["cache-0"] == new)
         assert member.calls == 1, "that of the beginning"
         stack.process(sentinels[2]).restart()
         until(lambda: subscribers(sentinels[2]) == 1)
@@ -86,7 +87,7 @@ def test_one_sentinel_that_speaks_is_enough(
         member.topology()
         until(lambda: subscribers(stack.info["sentinels"][2]))
         _, new = fail_over(stack, "cache-0")
-        until(lambda: member.topology().masters["cache-0"] == new, 3)
+        until(lambda: member.topology().masters["cache-0"] == new)
         assert member.calls == 1
 
 
@@ -100,9 +101,7 @@ def test_where_all_are_deaf_the_poll_finds_out(
         member.topology()
         until(lambda: all(subscribers(address) for address in stack.info["sentinels"]))
         _, new = fail_over(stack, "cache-0")
-        started = time.monotonic()
-        until(lambda: member.topology().masters["cache-0"] == new, 8)
-        assert time.monotonic() - started < 5
+        until(lambda: member.topology().masters["cache-0"] == new)
 
 
 def test_a_subscription_that_went_silent_is_made_anew(
@@ -117,10 +116,10 @@ def test_a_subscription_that_went_silent_is_made_anew(
         before = [forwarder.connections for forwarder in forwarders]
         for forwarder in forwarders:
             forwarder.stall()
-        until(lambda: all(f.connections > n for f, n in zip(forwarders, before, strict=True)), 10)
+        until(lambda: all(f.connections > n for f, n in zip(forwarders, before, strict=True)))
         until(lambda: all(subscribers(address) for address in sentinels))
         _, new = fail_over(stack, "cache-0")
-        until(lambda: member.topology().masters["cache-0"] == new, 3)
+        until(lambda: member.topology().masters["cache-0"] == new)
 
 
 def test_one_sentinel_that_forgot_shards_does_not_shrink_the_pool(stack: LocalStack) -> None:

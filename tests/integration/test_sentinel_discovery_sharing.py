@@ -24,10 +24,11 @@ from cachemesh.local import LocalStack
 from tests.integration.sentinel_tools import (
     follower_threads,
     following,
+    keep_masters,
     master_of,
     pool_file,
 )
-from tests.waiting import until
+from tests.waiting import AT_MOST, until
 
 SHARDS = ["cache-0", "cache-1"]
 THREADS = ["cachemesh-hear", "cachemesh-poll", "cachemesh-watch"]
@@ -36,6 +37,7 @@ THREADS = ["cachemesh-hear", "cachemesh-poll", "cachemesh-watch"]
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
     with LocalStack(shards=2, replicas=1, dashboard=False) as running:
+        keep_masters(running)
         yield running
 
 
@@ -97,7 +99,8 @@ def test_the_last_client_dropped_says_goodbye_too(stack: LocalStack) -> None:
     until(lambda: api.request("GET", "/v1/pools/cache/clients")["clients"])
     del mesh
     gc.collect()
-    until(lambda: not api.request("GET", "/v1/pools/cache/clients")["clients"], 5)
+    # Sooner than the 30 s of its lease.
+    until(lambda: not api.request("GET", "/v1/pools/cache/clients")["clients"], 20)
 
 
 def test_other_pools_and_other_credentials_are_followed_apart(url: str) -> None:
@@ -145,8 +148,8 @@ def test_clients_in_threads_and_in_event_loops_share(url: str) -> None:
         async with AsyncCacheMesh.from_url(url) as client:
             mesh: Any = client
             assert await mesh.set("loop", "1")
-            await asyncio.to_thread(ready.wait, 10)
-            await asyncio.to_thread(counted.wait, 10)
+            await asyncio.to_thread(ready.wait, AT_MOST)
+            await asyncio.to_thread(counted.wait, AT_MOST)
             assert await mesh.get("loop") == b"1"
 
     loops = [threading.Thread(target=lambda: asyncio.run(main())) for _ in range(3)]
@@ -154,9 +157,9 @@ def test_clients_in_threads_and_in_event_loops_share(url: str) -> None:
         loop.start()
     with CacheMesh.from_url(url) as mesh:
         assert mesh.ping()
-        ready.wait(10)
+        ready.wait(AT_MOST)
         assert follower_threads() == THREADS
-        counted.wait(10)
+        counted.wait(AT_MOST)
         for loop in loops:
             loop.join()
         assert follower_threads() == THREADS
@@ -169,7 +172,7 @@ def test_a_listener_that_fails_or_dawdles_stops_nobody_else(url: str) -> None:
         raise ConfigurationError("cannot")
 
     def slow(_: Topology) -> None:
-        go_on.wait(20)
+        go_on.wait(AT_MOST)
 
     with (
         following(url, failing) as one,
@@ -182,10 +185,10 @@ def test_a_listener_that_fails_or_dawdles_stops_nobody_else(url: str) -> None:
         try:
             three.suggest("cache-0", old, new)
             assert told[-1].masters["cache-0"] == new
-            assert one.wait_for_change("cache-0", old, 1) == new
+            assert one.wait_for_change("cache-0", old, AT_MOST) == new
             looked = three.calls
             until(lambda: three.calls > looked)
-            assert three.wait_for_change("cache-0", new, 5) == old
+            assert three.wait_for_change("cache-0", new, AT_MOST) == old
             assert told[-1].masters["cache-0"] == old
         finally:
             go_on.set()
@@ -197,12 +200,12 @@ def test_a_suggestion_holds_against_sentinels_until_it_fails(stack: LocalStack, 
         new = replica_of(member, "cache-0")
         told: list[Address | None] = []
         waiter = threading.Thread(
-            target=lambda: told.append(other.wait_for_change("cache-0", old, 10))
+            target=lambda: told.append(other.wait_for_change("cache-0", old, AT_MOST))
         )
         other.topology()
         waiter.start()
         member.suggest("cache-0", old, new)
-        waiter.join(5)
+        waiter.join(AT_MOST)
         assert told == [new], "who waits is woken at once"
         assert old not in member.topology().replicas["cache-0"]
         assert new not in member.topology().replicas["cache-0"]
@@ -211,7 +214,7 @@ def test_a_suggestion_holds_against_sentinels_until_it_fails(stack: LocalStack, 
         assert member.topology().masters["cache-0"] == new
         member.suggest("cache-0", old, parse_address("127.0.0.1:1"))  # about what is no master now
         assert member.topology().masters["cache-0"] == new
-        assert member.wait_for_change("cache-0", new, 5) == old, "it does not serve"
+        assert member.wait_for_change("cache-0", new, AT_MOST) == old, "it does not serve"
 
 
 def test_replicas_are_looked_for_once_somebody_wants_them(url: str) -> None:
@@ -268,7 +271,7 @@ def test_a_forked_child_follows_for_itself(stack: LocalStack, url: str) -> None:
         threads.append(follower_threads())
         mesh.close()
         member.close()
-        until(lambda: follower_threads() == [], 5)
+        until(lambda: follower_threads() == [])
         return bool(good) and threads == [[], THREADS]
 
     with CacheMesh.from_url(url) as client, following(url) as member:
