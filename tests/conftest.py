@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 import pytest
 
 from cachemesh.local.leaks import adopt_orphans, await_none, descendants
+from tests.waiting import AT_MOST
 
 # An installed package is a plugin by its entry point already; pytest refuses to load it twice.
 if not any(found.name == "cachemesh" for found in entry_points(group="pytest11")):
@@ -26,5 +27,5 @@ def no_process_left() -> Iterator[None]:
     adopt_orphans()
     before = set(descendants())
     yield
-    left = await_none(lambda: [line for line in descendants() if line not in before], timeout=10.0)
+    left = await_none(lambda: [one for one in descendants() if one not in before], timeout=AT_MOST)
     assert not left, f"processes started by the tests are still alive: {left}"

@@ -54,13 +54,13 @@ def freeze_until_replaced(site: Site, shard: str) -> None:
 
 def await_another(site: Site, shard: str, before: str) -> None:
     """Wait until Sentinel names another master than ``before``. Raises AssertionError."""
-    wait_for(lambda: site.stack.master_of(shard) != before, 60.0, f"{before} is still master")
+    wait_for(lambda: site.stack.master_of(shard) != before, 120.0, f"{before} is still master")
 
 
 def sentinel_failover(site: Site, shard: str) -> None:
     """SENTINEL FAILOVER, as operators do it; returns once Sentinel names the new master."""
     before = site.stack.master_of(shard)
-    ask(site.stack.info["sentinels"][0], "SENTINEL", "FAILOVER", shard)
+    ask(site.stack.info["sentinels"][0], "SENTINEL", "FAILOVER", shard, timeout=30.0)
     await_another(site, shard, before)
 
 

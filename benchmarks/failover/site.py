@@ -75,7 +75,7 @@ class Site:
         """The metaserver, with its admin token."""
         return MetaserverClient(self.stack.info["metaservers"], self.stack.token)
 
-    def settle(self, shard: str, seconds: float = 30.0) -> Address:
+    def settle(self, shard: str, seconds: float = 120.0) -> Address:
         """The shard's master, once all Sentinels that live name it and it says so itself.
 
         Raises AssertionError after ``seconds``.
@@ -118,15 +118,15 @@ def site(
 
 
 def await_streaming(master: str, replicas: int) -> None:
-    """Wait until a write to the master reaches this many replicas. Raises AssertionError.
+    """Wait, a minute at most, until a write reaches this many replicas. Raises AssertionError.
 
     After a diskless sync a master streams nothing until the replica's first REPLCONF ACK, which
     comes once a second; what is written before dies with the master.
     """
-    client = direct(master, timeout=15.0)
+    client = direct(master, timeout=90.0)
     try:
         client.set("streaming", 1)  # WAIT is about what its own connection wrote
-        reached = client.wait(replicas, 10_000)
+        reached = client.wait(replicas, 60_000)
         client.delete("streaming")
     finally:
         client.close()

@@ -14,6 +14,7 @@ from cachemesh.core.names import parse_address
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
 from tests.browser.page import Page
+from tests.waiting import AT_MOST
 
 pytestmark = pytest.mark.browser
 
@@ -129,7 +130,7 @@ def test_many_browsers_share_one_upstream_stream(board: Page, stack: LocalStack)
     assert before > 0
     watchers = []
     for _ in range(8):
-        watcher = http.client.HTTPConnection(address.host, address.port, timeout=20)
+        watcher = http.client.HTTPConnection(address.host, address.port, timeout=AT_MOST)
         headers = {"Cookie": f"{cookie['name']}={cookie['value']}"}
         watcher.request("GET", "/pools/cache/live", headers=headers)
         reply = watcher.getresponse()

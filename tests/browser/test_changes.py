@@ -21,7 +21,7 @@ def shard_names(metaserver: MetaserverClient) -> list[str]:
 
 def await_sweeps(page: Page, metaserver: MetaserverClient) -> None:
     """A shard that is still being swept takes no slots; wait until none is."""
-    page.until(lambda: not metaserver.request("GET", "/v1/pools/cache/status")["sweeps"], 30)
+    page.until(lambda: not metaserver.request("GET", "/v1/pools/cache/status")["sweeps"])
 
 
 def fill_new_shard(page: Page, name: str, address: str, weight: str = "1") -> None:

@@ -22,6 +22,7 @@ from benchmarks.failover.load import Load
 from benchmarks.failover.site import Site, ask
 from benchmarks.failover.trial import PAUSE
 from benchmarks.failover.writer import Writer
+from tests.waiting import AT_MOST
 
 SHARD = "cache"
 
@@ -34,7 +35,7 @@ def main(url: str, who: str) -> None:
         writers = [Writer(f"{who}/{name}/{i}", SHARD, f"{who}-{name}-{i}") for i in range(2)]
         loads.append(Load(CONTENDERS[name], site, writers, PAUSE))
     for load in loads:
-        load.warm(60.0)
+        load.warm(AT_MOST)
     _say({"ready": True})
     writers = [writer for load in loads for writer in load.writers]
     for line in sys.stdin:

@@ -15,9 +15,10 @@ from benchmarks.failover.load import Load
 from benchmarks.failover.site import Site, as_map, ask, direct, wait_for
 from benchmarks.failover.trial import PAUSE
 from benchmarks.failover.writer import Writer
+from tests.waiting import AT_MOST
 
 CLIENTS = ("cachemesh", "cachemesh-asyncio")
-_RECOVER = 60.0  # seconds; a bound for a busy machine, not what an app should expect
+_PATIENT, _HASTY = 600_000, 1_000  # down-after-milliseconds
 
 
 class Storm:
@@ -42,7 +43,7 @@ class Storm:
 
     def warm(self) -> None:
         for load in self._loads.values():
-            load.warm(_RECOVER)
+            load.warm(AT_MOST)
 
     def await_writes(self, *shards: str) -> None:
         """Wait until every writer of these shards (none: all) has a new write acknowledged."""
@@ -52,7 +53,7 @@ class Storm:
         def recovered() -> bool:
             return all(w.acknowledged and w.acknowledged[-1].started > since for w in wanted)
 
-        wait_for(recovered, _RECOVER, f"no writes get through on {shards or 'any shard'} again")
+        wait_for(recovered, AT_MOST, f"no writes get through on {shards or 'any shard'} again")
 
     def await_recovery(self) -> None:
         """Wait until new writes of every writer stand on the master that Sentinel names."""
@@ -98,17 +99,33 @@ def _await_arrival(master: Any, writer: Writer) -> None:
             return bool(master.exists(writer.key(writer.acknowledged[-1].sequence)))
         return False
 
-    wait_for(arrived, _RECOVER, f"{writer.name} does not write to the master in charge")
+    wait_for(arrived, AT_MOST, f"{writer.name} does not write to the master in charge")
+
+
+def fails_over_alone(site: Site, shard: str | None) -> None:
+    """Sentinels call masters of this shard down soon, and of all others never.
+
+    Those would else be called down where the machine, and not a fault, keeps them from answering.
+    """
+    for sentinel in site.stack.info["sentinels"]:
+        for name in site.shards:
+            value = _HASTY if name == shard else _PATIENT
+            words = ("SENTINEL", "SET", name, "down-after-milliseconds", value)
+            ask(sentinel, *words, timeout=AT_MOST)
 
 
 @contextmanager
-def storm(site: Site, hit: str | None = None, lossless: bool = False) -> Iterator[Storm]:
+def storm(
+    site: Site, hit: str | None = None, lossless: bool = False, failover: bool = True
+) -> Iterator[Storm]:
     """Load around the block; then all that is promised is asserted, and the rest printed.
 
     Args:
         hit: the shard where something goes wrong; None: nothing that an app may notice does.
         lossless: on that shard, too, no acknowledged write may be lost.
+        failover: Sentinels may fail it over without being told to.
     """
+    fails_over_alone(site, hit if failover and not lossless else None)
     running = Storm(site)
     try:
         running.warm()
@@ -164,8 +181,8 @@ def await_whole(site: Site, shard: str) -> None:
         sentinels = site.stack.info["sentinels"]
         return all(_sees(sentinel, shard, len(replicas)) for sentinel in sentinels)
 
-    wait_for(attached, 20.0, f"{shard} does not get its replicas {replicas} back")
-    wait_for(seen, 20.0, f"the Sentinels do not see {shard} whole")
+    wait_for(attached, AT_MOST, f"{shard} does not get its replicas {replicas} back")
+    wait_for(seen, AT_MOST, f"the Sentinels do not see {shard} whole")
 
 
 def _replicates(address: str, host: str, port: int) -> bool:

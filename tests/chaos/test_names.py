@@ -23,6 +23,7 @@ from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool import PoolDocument
 from cachemesh.local import LocalStack
 from tests.integration.hostile import Server, sentinel
+from tests.waiting import AT_MOST, until_async
 
 _MASTER, _SENTINEL = "redis.test", "sentinel.test"
 _HERE, _THERE, _NOWHERE = "127.0.0.1", "127.0.0.2", "127.0.0.9"
@@ -71,7 +72,7 @@ def test_a_master_moves(stack: LocalStack, names: Names, tmp_path: Path) -> None
     here = stack.start_redis()
     port = here.address.port
     there = stack.start_redis(port, f"bind {_THERE}", f"replicaof {_HERE} {port}")
-    wait_for(lambda: _in_step(f"{_THERE}:{port}"), 20.0, "the replica does not follow")
+    wait_for(lambda: _in_step(f"{_THERE}:{port}"), AT_MOST, "the replica does not follow")
     with Server(sentinel({"cache-0": (_MASTER, port)})) as tells_the_name:
         placement = SlotsPlacement.even([Shard("cache-0")])
         document = PoolDocument("cache", 1, placement, sentinels=(str(tells_the_name),))
@@ -91,15 +92,12 @@ async def _through_the_move(url: str, names: Names, here: Any, port: int) -> Non
         ask(f"{_THERE}:{port}", "REPLICAOF", "NO", "ONE")
         names.known[_MASTER] = _THERE
         here.kill()
-        wait_for(lambda: _value(mesh) == b"v", 20.0, "threads do not find the name's new address")
+        wait_for(
+            lambda: _value(mesh) == b"v", AT_MOST, "threads do not find the name's new address"
+        )
         assert mesh.set("k", "w")
-        for _ in range(200):
-            try:
-                assert await tasks.get("k") == b"w"
-                break
-            except redis.ConnectionError:
-                await asyncio.sleep(0.1)
-        assert await tasks.get("k") == b"w"
+        hopeful = tasks.with_options(on_error="miss")
+        assert await until_async(lambda: hopeful.get("k")) == b"w"
     mesh.close()
 
 

@@ -11,32 +11,31 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from benchmarks.failover.site import as_map, wait_for
 from tests.chaos.app import SHARD
 from tests.chaos.islands import MAJORITY, MINORITY, App, Islands, islands, needs_namespaces
+from tests.waiting import AT_MOST
 
 _LAG = 2  # min-replicas-max-lag, seconds
 _STOPS_WITHIN = _LAG + 8.0
 _OLD, _NEW = f"{MINORITY}:6379", f"{MAJORITY}:6379"
 
 
-@pytest.mark.timeout(180)
 def test_the_master_and_one_app_are_cut_off(tmp_path: Path) -> None:
     needs_namespaces()
     with islands(tmp_path) as here:
         url = _start_servers(here)
         near, far = here.app(MAJORITY, url, "majority"), here.app(MINORITY, url, "minority")
-        wait_for(lambda: _whole(near), 30.0, "the Sentinels do not know each other")
+        wait_for(lambda: _whole(near), AT_MOST, "the Sentinels do not know each other")
         here.pull()
         cut = time.monotonic()
-        wait_for(lambda: _writes(near, cut + 0.5), 30.0, "the majority does not write again")
+        wait_for(lambda: _writes(near, cut + 0.5), AT_MOST, "the majority does not write again")
         time.sleep(max(0.0, cut + _LAG + 2.0 - time.monotonic()))
         here.pull(plugged=True)
         healed = time.monotonic()
-        wait_for(lambda: _replica_of_new(near), 60.0, "the old master is not demoted")
-        wait_for(lambda: _writes(far, time.monotonic() - 0.5), 30.0, "the minority does not return")
+        wait_for(lambda: _replica_of_new(near), AT_MOST, "the old master is not demoted")
+        back = time.monotonic()
+        wait_for(lambda: _writes(far, back), AT_MOST, "the minority does not return")
         time.sleep(0.5)
         for name, app in (("majority", near), ("minority", far)):
             _judge(name, app.do("stop", master=_NEW), cut, healed)
@@ -91,5 +90,5 @@ def _judge(side: str, found: dict[str, Any], cut: float, healed: float) -> None:
         f"acknowledged meanwhile until {max(during, default=0.0):.1f} s"
     )
     assert found["wrong"] == 0, found["examples"]
-    outside = [at for at in found["lost"] if not cut - 1.5 < at < cut + _STOPS_WITHIN]
+    outside = [at for at in found["lost"] if not cut - 5.0 < at < cut + _STOPS_WITHIN]
     assert not outside, "only what was acknowledged around the cut may be lost"

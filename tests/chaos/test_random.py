@@ -18,7 +18,7 @@ import redis
 from benchmarks.failover.site import Site, ask, site
 from cachemesh.core.errors import LocalStackError
 from cachemesh.local import Process
-from tests.chaos.storm import Storm, heal, verify
+from tests.chaos.storm import Storm, fails_over_alone, heal, verify
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "8"))
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
@@ -95,7 +95,7 @@ class Mischief:
         process.spawn()
 
 
-@pytest.mark.timeout(SECONDS * 2 + 240)
+@pytest.mark.timeout(SECONDS * 2 + 600)
 def test_faults_at_random() -> None:
     print(f"\n  CHAOS_SEED={SEED}")  # noqa: T201  # to repeat it
     dice = random.Random(SEED)
@@ -107,6 +107,7 @@ def test_faults_at_random() -> None:
 
 
 def _one_round(here: Site, shard: str, dice: random.Random, end: float) -> None:
+    fails_over_alone(here, shard)
     mischief = Mischief(here, shard, dice)
     storm = Storm(here)
     try:

@@ -33,7 +33,7 @@ def test_dead_ones_are_not_noticed(here: Site, count: int) -> None:
 def test_a_master_restarts_while_all_are_dead(here: Site) -> None:
     """Its address is still right, and so is what clients remember."""
     shard = here.shards[0]
-    with storm(here, hit=shard) as running:
+    with storm(here, hit=shard, failover=False) as running:
         for address in sentinels(here, 3):
             here.stack.process(address).kill()
         master = next(s["master"] for s in here.stack.info["shards"] if s["name"] == shard)

@@ -12,6 +12,7 @@ from benchmarks.failover import faults
 from benchmarks.failover.site import Site, ask, direct, wait_for
 from cachemesh.local import LocalStack
 from tests.chaos.storm import await_whole, storm
+from tests.waiting import AT_MOST
 
 
 def test_client_pause(here: Site) -> None:
@@ -20,7 +21,7 @@ def test_client_pause(here: Site) -> None:
     master = here.stack.master_of(shard)
     with storm(here, hit=shard, lossless=True) as running:
         for mode in ("WRITE", "ALL"):
-            ask(master, "CLIENT", "PAUSE", 400, mode)
+            ask(master, "CLIENT", "PAUSE", 400, mode, timeout=AT_MOST)
             time.sleep(0.6)
     assert not [failure for writer in running.writers for failure in writer.failures]
 
@@ -31,7 +32,8 @@ def test_client_kill(here: Site) -> None:
     master = here.stack.master_of(shard)
     with storm(here, hit=shard, lossless=True):
         for _ in range(20):
-            ask(master, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            words = ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            ask(master, *words, timeout=AT_MOST)
             time.sleep(0.05)
 
 
@@ -54,12 +56,12 @@ def test_maxclients(here: Site) -> None:
     shard = here.shards[0]
     master = here.stack.master_of(shard)
     with storm(here, hit=shard, lossless=True) as running:
-        operator = direct(master)
+        operator = direct(master, AT_MOST)
         operator.ping()
         before = operator.config_get("maxclients")["maxclients"]
         operator.config_set("maxclients", 1)
         operator.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        time.sleep(0.7)  # less than down-after: Sentinel cannot get in again either
+        time.sleep(0.7)
         operator.config_set("maxclients", before)
         operator.close()
         running.await_writes()
@@ -69,7 +71,7 @@ def test_a_restart_while_replicas_stand_still(here: Site) -> None:
     """Nobody can be promoted: the shard is down until its master is back."""
     shard = here.shards[0]
     replica = here.stack.info["shards"][0]["replicas"][0]
-    with storm(here, hit=shard):
+    with storm(here, hit=shard, failover=False):
         here.stack.process(replica).pause()
         faults.restart_master(here, shard)
         time.sleep(0.5)
@@ -85,8 +87,9 @@ def sleeper() -> Iterator[Site]:
         host, port = master.address
         replica = stack.start_redis(None, allowed, f"replicaof {host} {port}")
         for sentinel in stack.info["sentinels"]:
-            ask(sentinel, "SENTINEL", "MONITOR", "sleepy", host, port, 2)
-            ask(sentinel, "SENTINEL", "SET", "sleepy", "down-after-milliseconds", 1000)
+            words = ("SET", "sleepy", "down-after-milliseconds", 1000)
+            for order in (("MONITOR", "sleepy", host, port, 2), words):
+                ask(sentinel, "SENTINEL", *order, timeout=AT_MOST)
         addresses = ",".join(stack.info["sentinels"])
         stack.info["shards"][:] = [
             {"name": "sleepy", "master": f"{host}:{port}", "replicas": [str(replica.address)]}

@@ -10,12 +10,13 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from tests.waiting import AT_MOST, until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,7 +55,7 @@ class Api:
         *,
         raw: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        timeout: float = 20.0,
+        timeout: float = AT_MOST,
     ) -> Reply:
         host, _, port = self.address.rpartition(":")
         connection = http.client.HTTPConnection(host, int(port), timeout=timeout)
@@ -87,7 +88,7 @@ class Api:
         thread.start()
 
         def result() -> Reply:
-            thread.join(30)
+            thread.join(AT_MOST)
             assert replies, "no reply"
             if isinstance(replies[0], OSError):
                 raise replies[0]
@@ -128,22 +129,19 @@ class Metaserver:
         ]
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, timeout: float = 30.0) -> Api:
+    def start(self) -> Api:
         """Start it and wait until it is ready and has a token for us."""
-        self.start_without_token(timeout)
+        self.start_without_token()
         return self.api()
 
-    def start_without_token(self, timeout: float = 30.0) -> None:
+    def start_without_token(self) -> None:
         """Start it and wait until it is ready."""
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = process = subprocess.Popen(
                 self._argv, stderr=log, cwd=self.db.parent, env=environment()
             )
-        deadline = time.monotonic() + timeout
-        while not self.ready():
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.05)
+        until(lambda: self.ready() or process.poll() is not None)
+        assert process.poll() is None, self.log.read_text()
 
     def api(self) -> Api:
         return Api(f"127.0.0.1:{self.port}", self.token())
@@ -161,9 +159,9 @@ class Metaserver:
         assert self.process is not None
         self.process.send_signal(number)
 
-    def wait(self, timeout: float = 15.0) -> int:
+    def wait(self) -> int:
         assert self.process is not None
-        return self.process.wait(timeout)
+        return self.process.wait(AT_MOST)
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:

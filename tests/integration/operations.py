@@ -20,6 +20,7 @@ from metaserver.networks import AllowedNetworks
 from metaserver.sentinels import Sentinels
 from metaserver.store import NewEvent
 from metaserver.store.sqlite import SqliteStore
+from tests.waiting import AT_MOST
 
 NETWORKS = AllowedNetworks(["127.0.0.0/8", "::1/128"])
 
@@ -38,7 +39,7 @@ def running(loop: Loop) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join(timeout=10)
+        thread.join(AT_MOST)
     assert not thread.is_alive()
 
 
@@ -54,7 +55,7 @@ def config(directory: Path) -> Config:
 
 def connect(address: str) -> redis.Redis:
     host, port = parse_address(address)
-    return redis.Redis(host, port, socket_timeout=5)
+    return redis.Redis(host, port, socket_timeout=AT_MOST)
 
 
 def masters(stack: LocalStack) -> dict[str, str]:

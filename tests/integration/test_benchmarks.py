@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks.goals import GOALS, plan
+from tests.waiting import AT_MOST
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ("--rounds", "2", "--seconds", "0.001")
@@ -24,7 +25,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=90,
+        timeout=5 * AT_MOST,
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
 from tests.integration.operations import connect
+from tests.integration.sentinel_tools import keep_masters
 from tests.integration.test_planned_failover import stopped
 from tests.waiting import until
 
@@ -20,6 +21,7 @@ Run = Callable[..., tuple[int, Any, str]]
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
     with LocalStack(shards=2, replicas=1, dashboard=False) as started:
+        keep_masters(started)
         yield started
 
 

@@ -17,6 +17,7 @@ import pytest
 from cachemesh.local import LocalStack
 from cachemesh.local.leaks import await_none, processes_below
 from cachemesh.local.ports import HOST
+from tests.waiting import AT_MOST
 
 COMMAND = [sys.executable, "-m", "cachemesh.cli.main"]
 SMALL = ["--shards", "1", "--sentinels", "1", "--metaservers", "0"]
@@ -29,7 +30,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
     """A directory for a stack; nothing may run in it after the test."""
     directory = tmp_path / "stack"
     yield directory
-    left = await_none(lambda: processes_below(directory), timeout=20)
+    left = await_none(lambda: processes_below(directory), timeout=AT_MOST)
     assert left == []
 
 
@@ -45,7 +46,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
             [*COMMAND, *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=AT_MOST,
             env={**os.environ, **env},
             check=False,
         )
@@ -78,7 +79,7 @@ def start(place: Path) -> Iterator[Start]:
 
 def end(up: subprocess.Popen[str]) -> tuple[int, str]:
     """Exit code and what was said on stderr since."""
-    _, said = up.communicate(timeout=30)
+    _, said = up.communicate(timeout=AT_MOST)
     return up.returncode, said
 
 
@@ -105,7 +106,7 @@ def test_killed_up_leaves_no_process(place: Path, start: Start) -> None:
     assert len(processes_below(place)) >= 4
     up.kill()
     end(up)
-    assert await_none(lambda: processes_below(place), timeout=20) == []
+    assert await_none(lambda: processes_below(place), timeout=AT_MOST) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -143,8 +144,8 @@ def test_a_detached_start_nobody_waits_for_is_given_up(
     up.send_signal(number)
     code, _ = end(up)
     assert code == (130 if number == signal.SIGINT else -number)
-    assert await_none(lambda: processes_below(place), timeout=20) == []
-    assert await_none(lambda: described(place), timeout=20) == []
+    assert await_none(lambda: processes_below(place), timeout=AT_MOST) == []
+    assert await_none(lambda: described(place), timeout=AT_MOST) == []
 
 
 def test_a_hangup_that_nohup_ignores_is_ignored(start: Start) -> None:
@@ -166,7 +167,7 @@ def test_detached_stack_outlives_its_shell_until_down(place: Path, run: Run) -> 
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        timeout=120,
+        timeout=AT_MOST,
         check=False,
     )
     assert shell.returncode == -signal.SIGHUP
@@ -214,14 +215,14 @@ def test_killed_supervisor_leaves_no_process_and_down_cleans_up(
         os.kill(known[victim], signal.SIGSTOP)
     for victim in victims:
         os.kill(known[victim], signal.SIGKILL)
-    assert await_none(lambda: processes_below(place), timeout=20) == []
+    assert await_none(lambda: processes_below(place), timeout=AT_MOST) == []
     if "owner" in victims:
         shown = run("status", "--dir", place, "-o", "json")
         assert shown.returncode == 5
         assert json.loads(shown.stdout)["state"] == "down"
         assert "cleaned up" in run("down", "--dir", place).stderr
     else:  # the supervisor cleans up
-        assert await_none(lambda: described(place), timeout=20) == []
+        assert await_none(lambda: described(place), timeout=AT_MOST) == []
     assert run("down", "--dir", place).returncode == 4
 
 

@@ -16,7 +16,7 @@ import pytest
 from cachemesh import CacheMesh
 from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
-from tests.waiting import until
+from tests.waiting import AT_MOST, until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "cachemesh.cli.main"]
@@ -73,7 +73,7 @@ class Terminal:
                 self.seen += os.read(self._leader, 4096).decode()
             except OSError:  # Linux: the other side of the terminal is closed
                 os.close(self._leader)
-                return self.process.wait(20)
+                return self.process.wait(AT_MOST)
 
 
 def test_it_asks(here: None, cachemesh_client: CacheMesh) -> None:

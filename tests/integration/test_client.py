@@ -20,12 +20,14 @@ from cachemesh import CacheMesh
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool import PoolDocument
 from cachemesh.local import LocalStack
+from tests.integration.sentinel_tools import keep_masters
 from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
     with LocalStack(metaservers=0) as running:
+        keep_masters(running)
         yield running
 
 
@@ -239,6 +241,7 @@ def test_a_killed_master_costs_only_its_own_keys_until_a_replica_is_promoted(
         mesh.mset(dict.fromkeys(keys.values(), "v"))
         old = stack.master_of("cache-1")
         process = stack.process(old)
+        keep_masters(stack, milliseconds=1000)
         process.kill(signal.SIGKILL)
         with pytest.raises(cachemesh.ShardUnavailableError, match="'cache-1' at") as caught:
             mesh.set(keys["cache-1"], "w")
@@ -257,6 +260,7 @@ def test_a_killed_master_costs_only_its_own_keys_until_a_replica_is_promoted(
         # Sentinel says so up to a second after the client has seen it.
         until(lambda: str(mesh.topology.masters["cache-1"]) == stack.master_of("cache-1"))
         process.restart()
+        keep_masters(stack)
 
 
 def test_a_server_that_answers_garbage_or_hangs_up_is_an_error_and_no_more(

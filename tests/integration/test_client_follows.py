@@ -13,12 +13,14 @@ import cachemesh.asyncio
 from cachemesh import CacheMesh
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
-from tests.waiting import until
+from tests.integration.sentinel_tools import keep_masters
+from tests.waiting import AT_MOST, until
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
     with LocalStack(shards=2, spares=1, dashboard=False) as running:
+        keep_masters(running)
         yield running
 
 
@@ -102,7 +104,7 @@ def test_connections_from_before_a_change_are_given_back(
             assert not former.is_connected, "it would wait as long as before the change"
 
     try:
-        asyncio.run(asyncio.wait_for(body(), 20))
+        asyncio.run(asyncio.wait_for(body(), AT_MOST))
     finally:
         timeout_is(None)
 

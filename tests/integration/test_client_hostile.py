@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ from tests.integration.hostile import (
     sentinel,
 )
 
-TIMEOUT = 0.5
+TIMEOUT = 1.0
 NO_MESSAGE = (b"$-1\r\n", b"*0\r\n")  # a client waits 5 s for what is one
 NESTED = b"*1\r\n" * 1_000_000 + b":1\r\n"
 BROKEN = {
@@ -109,14 +110,22 @@ def calls(pool: Pool) -> list[Callable[[Any], Any]]:
 
 @pytest.mark.parametrize("attack", BROKEN)
 def test_it_is_an_error_that_names_the_shard(pool: Pool, attack: str) -> None:
-    pool.attacker.answer = after_greeting(BROKEN[attack])
+    asked: list[bytes] = []
+
+    def attacking(words: Words) -> bytes | None:
+        if (said := greeting(words)) is not None:
+            return said
+        asked.append(words[0])
+        return BROKEN[attack]
+
+    pool.attacker.answer = attacking
     match = f"^Shard 'cache-0' at {pool.attacker}: ."
     with pool.connect() as mesh:
         for call in calls(pool):
-            started = time.monotonic()
-            with pytest.raises(cachemesh.ShardUnavailableError, match=match):
+            asked.clear()
+            with pytest.raises(cachemesh.ShardUnavailableError, match=match) as caught:
                 call(mesh)
-            assert time.monotonic() - started < 1.9 * TIMEOUT, "one timeout at most"
+            one_timeout(caught.value, asked)
             assert mesh.set(pool.good[0], attack) is True
             assert mesh.get(pool.good[0]) == attack
 
@@ -125,7 +134,7 @@ def test_it_is_an_error_that_names_the_shard(pool: Pool, attack: str) -> None:
 
     async def body(mesh: Any) -> None:
         for call in calls(pool):
-            started = time.monotonic()
+            asked.clear()
             got: Any = await asyncio.gather(
                 call(mesh),
                 mesh.set(pool.good[0], attack),
@@ -135,12 +144,19 @@ def test_it_is_an_error_that_names_the_shard(pool: Pool, attack: str) -> None:
             assert isinstance(got[0], cachemesh.ShardUnavailableError), got[0]
             assert str(got[0]).startswith(f"Shard 'cache-0' at {pool.attacker}: ")
             assert list(got[1:]) == [True, attack]
-            assert time.monotonic() - started < 1.9 * TIMEOUT, "one timeout at most"
+            one_timeout(got[0], asked)
         pool.attacker.answer = after_greeting(b"$1\r\nA\r\n")
         assert await asyncio.gather(*map(mesh.get, pool.bad)) == ["A"] * len(pool.bad)
 
-    pool.attacker.answer = after_greeting(BROKEN[attack])
+    pool.attacker.answer = attacking
     pool.run(body)
+
+
+def one_timeout(error: object, asked: list[bytes]) -> None:
+    """Assert that what ran into the time limit was sent once; what broke off may be sent again."""
+    if isinstance(error, cachemesh.ShardTimeoutError):
+        most = Counter(word for word in asked if word != b"PING")  # a probe's
+        assert set(most.values()) <= {1}, most
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.05], ids=["at once", "a moment later"])

@@ -21,7 +21,9 @@ import redis
 import cachemesh
 from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
+from cachemesh.discovery.wire import DEFAULT_TIMEOUT as SENTINEL_TIMEOUT
 from cachemesh.local import LocalStack
+from tests.waiting import AT_MOST, in_time, until, until_async
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,16 +65,17 @@ def key_on(mesh: Any, shard: str) -> str:
     return next(key for key in map("k{}".format, range(99)) if mesh.shard_for(key) == shard)
 
 
-def eventually(operation: Callable[[], Any], seconds: float = 60.0) -> None:
+def eventually(operation: Callable[[], Any]) -> None:
     """Until it succeeds: the breaker of a server that is back is closed by a probe."""
-    deadline = time.monotonic() + seconds
-    while True:
+
+    def served() -> bool:
         try:
             assert operation() is True
-            return
         except cachemesh.ShardUnavailableError:
-            assert time.monotonic() < deadline, "it is still not served"
-            time.sleep(0.02)
+            return False
+        return True
+
+    until(served)
 
 
 def resources() -> tuple[int, int]:
@@ -92,11 +95,12 @@ def nothing_left() -> Iterator[None]:
     gc.collect()
     before = resources()
     yield
-    deadline = time.monotonic() + 5
-    while resources() > before and time.monotonic() < deadline:
+
+    def as_before() -> bool:
         gc.collect()
-        time.sleep(0.02)
-    assert resources() <= before
+        return resources() <= before
+
+    until(as_before)
 
 
 @pytest.mark.usefixtures("nothing_left")
@@ -182,7 +186,7 @@ def test_waiting_for_a_pool_that_is_not_there_costs_all_the_same_time() -> None:
 
         started = time.monotonic()
         assert asyncio.run(main()) == {cachemesh.SentinelUnavailableError}
-        assert time.monotonic() - started < 1.5
+        in_time(time.monotonic() - started, SENTINEL_TIMEOUT)
 
         errors: list[type] = []
 
@@ -200,7 +204,7 @@ def test_waiting_for_a_pool_that_is_not_there_costs_all_the_same_time() -> None:
             for thread in threads:
                 thread.join()
         assert errors == [cachemesh.SentinelUnavailableError] * 16
-        assert time.monotonic() - started < 1.5
+        in_time(time.monotonic() - started, SENTINEL_TIMEOUT)
 
 
 @pytest.mark.usefixtures("nothing_left")
@@ -220,7 +224,7 @@ def test_two_event_loops_at_once_are_refused_and_never_mixed(stack: LocalStack) 
             else:
                 results["right" if got == key else "wrong"].append(got)
             if i == 5:
-                started.wait(10)
+                started.wait(AT_MOST)
 
     threads = [threading.Thread(target=lambda me=me: asyncio.run(use(me))) for me in range(2)]
     for thread in threads:
@@ -241,7 +245,7 @@ def test_timeouts_and_cancellation_while_connecting(stack: LocalStack) -> None:
     process = stack.process(masters(stack)[0])
 
     async def main() -> None:
-        async with connect_async(stack, socket_timeout=1.0) as mesh:
+        async with connect_async(stack, socket_timeout=60.0) as mesh:
             await mesh.load()
             key, other = key_on(mesh, "cache-0"), key_on(mesh, "cache-1")
             process.pause()
@@ -270,7 +274,7 @@ def test_a_stalled_server_and_big_values_stay_within_memory(stack: LocalStack) -
     value = b"x" * 102_400
 
     async def main() -> tuple[int, float, set[type]]:
-        async with connect_async(stack, socket_timeout=0.5) as mesh:
+        async with connect_async(stack, socket_timeout=1.0) as mesh:
             await mesh.mget([f"k{i}" for i in range(20)])
             for process in processes:
                 process.pause()
@@ -285,16 +289,16 @@ def test_a_stalled_server_and_big_values_stay_within_memory(stack: LocalStack) -
                 tracemalloc.stop()
                 for process in processes:
                     process.resume()
-            deadline = time.monotonic() + 10
-            while await mesh.with_options(on_error="miss").set("k1", "1") is not True:
-                assert time.monotonic() < deadline, "a probe should have closed the breaker"
-                await asyncio.sleep(0.02)
+            hopeful = mesh.with_options(on_error="miss")
+            await until_async(lambda: hopeful.set("k1", "1"))  # a probe closes the breaker
             return peak, took, {type(error) for error in got}
 
     peak, took, kinds = asyncio.run(main())
-    assert kinds == {cachemesh.ShardTimeoutError}
+    # The last to begin may find the breaker open.
+    assert kinds <= {cachemesh.ShardTimeoutError, cachemesh.ShardUnavailableError}
+    assert cachemesh.ShardTimeoutError in kinds
     assert peak < 25_000_000, "of 100 MB that wait to be sent"
-    assert took < 2.5
+    in_time(took, 2.0)  # one after the other they would take 1000 s
 
 
 OPERATIONS: list[Callable[[Any], Any]] = [
@@ -429,7 +433,8 @@ import time
 import gevent
 from cachemesh import CacheMesh, ShardTimeoutError
 
-mesh = CacheMesh.from_url(sys.argv[1], decode_responses=True, socket_timeout=0.3)
+mesh = CacheMesh.from_url(sys.argv[1], decode_responses=True)
+hasty = CacheMesh.from_url(sys.argv[1], decode_responses=True, socket_timeout=0.3)
 
 
 def work(me):
@@ -444,21 +449,28 @@ gevent.joinall([gevent.spawn(work, me) for me in range(20)], raise_error=True)
 started = time.monotonic()
 waits = [gevent.spawn(mesh.blpop, [f"q{i}"], 0.4) for i in range(20)]
 gevent.joinall(waits, raise_error=True)
-assert time.monotonic() - started < 3, "all wait at the same time"
+assert time.monotonic() - started < 4, "all wait at the same time, not for 8 s"
 
+while True:
+    try:
+        hasty.get("a")
+        break
+    except ShardTimeoutError:
+        pass  # the first one may take its time
 print("ready", flush=True)
 sys.stdin.readline()  # now the servers are stalled
 started = time.monotonic()
 try:
-    mesh.get("a")
+    hasty.get("a")
 except ShardTimeoutError:
-    print("timeout", time.monotonic() - started < 1.5, flush=True)
+    print("timeout", time.monotonic() - started < 4, flush=True)
 with gevent.Timeout(0.1, False):
     mesh.get("a")
 print("broken off", flush=True)
 sys.stdin.readline()
 assert mesh.set("a", "after") and mesh.get("a") == "after"
 mesh.close()
+hasty.close()
 print("done")
 """
 
@@ -486,7 +498,7 @@ def test_a_process_patched_by_gevent(stack: LocalStack) -> None:
     finally:
         for process in processes:
             process.resume()
-    out, _ = child.communicate("\n", timeout=20)
+    out, _ = child.communicate("\n", timeout=AT_MOST)
     assert out == "done\n"
     assert child.returncode == 0
 
@@ -511,7 +523,7 @@ def test_uvloop(stack: LocalStack) -> None:
             async with mesh.pubsub(ignore_subscribe_messages=True) as pubsub:
                 await pubsub.subscribe("news")
                 assert await mesh.publish("news", "n" * 500_000) == 1
-                assert (await pubsub.get_message(timeout=2))["data"] == "n" * 500_000
+                assert (await pubsub.get_message(timeout=AT_MOST))["data"] == "n" * 500_000
             process = stack.process(masters(stack)[0])
             process.pause()
             try:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from cachemesh.local.leaks import await_none, processes_below
+from tests.waiting import AT_MOST
 
 COMMAND = [sys.executable, "-m", "cachemesh.demo"]
 
@@ -32,7 +33,7 @@ def _demo(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
-    assert not await_none(lambda: processes_below(directory), timeout=5.0)
+    assert not await_none(lambda: processes_below(directory), timeout=AT_MOST)
     assert list(directory.iterdir()) == []
 
 
@@ -62,7 +63,7 @@ def _happened_at(output: str, what: str) -> float:
 
 def test_the_whole_demo(directory: Path) -> None:
     with _demo(directory) as process:
-        output, errors = process.communicate(timeout=90)
+        output, errors = process.communicate(timeout=AT_MOST)
         assert (process.returncode, errors) == (0, ""), output + errors
     assert re.search(r"Dashboard: +http://127\.0\.0\.1:\d+", output)
     assert "Log in with the token in /" in output
@@ -84,7 +85,7 @@ def test_ctrl_c_in_the_middle_of_a_trace_is_quiet(tmp_path: Path, directory: Pat
     with _demo(directory, "--trace", str(trace)) as process:
         _read_until(process, "killed cache-1's master")
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=AT_MOST)
         assert (process.returncode, errors) == (130, "")
 
 
@@ -92,7 +93,7 @@ def test_a_damaged_trace_is_refused_before_anything_starts(tmp_path: Path, direc
     trace = tmp_path / "trace.xz"
     trace.write_bytes(b"\xfd7zXZ\x00 and no more")
     with _demo(directory, "--trace", str(trace)) as process:
-        output, errors = process.communicate(timeout=20)
+        output, errors = process.communicate(timeout=AT_MOST)
         assert (process.returncode, output) == (1, "")
     assert str(trace) in errors
     assert "Traceback" not in errors

@@ -21,7 +21,7 @@ from cachemesh.local.binaries import REDIS_SERVER, find_redis_server
 from cachemesh.local.leaks import await_none, processes_below
 from cachemesh.local.ports import HOST, Ports
 from tests.needs import needs
-from tests.waiting import until
+from tests.waiting import AT_MOST, until
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,7 @@ def test_zookeeper_beside_the_stack() -> None:
         needs(program)
     with (
         LocalStack(shards=1, sentinels=1, metaservers=0, zookeeper=True) as stack,
-        socket.create_connection(parse_address(stack.info["zookeeper"]), timeout=5) as link,
+        socket.create_connection(parse_address(stack.info["zookeeper"]), timeout=AT_MOST) as link,
     ):
         link.sendall(b"ruok")
         assert link.recv(16) == b"imok"
@@ -228,4 +228,4 @@ def test_two_metaservers_and_a_dashboard_share_one_store() -> None:
         stack.process(stack.info["metaservers"][0]).kill()
         left = MetaserverClient(stack.info["metaservers"], stack.token)
         assert left.request("GET", "/v1/pools/cache")["pool"] == "cache"
-    assert await_none(lambda: processes_below(place), timeout=1) == []
+    assert await_none(lambda: processes_below(place), timeout=AT_MOST) == []

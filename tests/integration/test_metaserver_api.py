@@ -15,11 +15,13 @@ from cachemesh.local import LocalStack
 from metaserver.api.contract import OPERATIONS, openapi
 from tests.integration.metaserver_process import Api
 from tests.integration.operations import connect
+from tests.integration.sentinel_tools import keep_masters
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
     with LocalStack(shards=2, replicas=1, dashboard=False) as stack:
+        keep_masters(stack)
         yield stack
 
 

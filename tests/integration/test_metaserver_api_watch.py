@@ -12,7 +12,7 @@ import pytest
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
 from tests.integration.metaserver_process import Api
-from tests.waiting import until
+from tests.waiting import AT_MOST, in_time, until
 
 SETTINGS = "/v1/pools/cache/settings"
 
@@ -64,10 +64,12 @@ def test_one_who_lags_is_told_at_once(admin: Api) -> None:
 
 
 def test_nothing_new(admin: Api) -> None:
-    before = time.monotonic()
+    began = time.monotonic()
     reply = admin("POST", "/v1/pools/cache/watch", watch("app", version(admin), 0.3)).json
     assert reply == {"changed": False, "document": None, "lease": 30.0}
-    assert 0.3 <= time.monotonic() - before < 5
+    took = time.monotonic() - began
+    assert took >= 0.3
+    in_time(took, 0.3)
 
 
 @pytest.mark.parametrize("changer", [0, 1], ids=["same process", "other process"])
@@ -81,7 +83,7 @@ def test_held_until_it_changes(apis: list[Api], changer: int) -> None:
     began = time.monotonic()
     after = set_timeout(apis[changer], 1 + changer)
     replies = [result() for result in results]
-    assert time.monotonic() - began < 5
+    in_time(time.monotonic() - began, 1.0)  # they would be held for 20 s
     assert all(reply.json["changed"] for reply in replies)
     assert {reply.json["document"]["version"] for reply in replies} == {after}
     until(lambda: held(apis[0]) == 0)
@@ -165,7 +167,7 @@ def test_a_thousand_watches_are_cheap(admin: Api) -> None:
     connections = []
     try:
         for number in range(1000):
-            connection = http.client.HTTPConnection(host, int(port), timeout=30)
+            connection = http.client.HTTPConnection(host, int(port), timeout=AT_MOST)
             connection.request(
                 "POST",
                 "/v1/pools/cache/watch",
@@ -176,12 +178,12 @@ def test_a_thousand_watches_are_cheap(admin: Api) -> None:
         until(lambda: held(admin) == 1000)
         began = time.monotonic()
         assert admin("GET", "/livez").status == 200
-        assert time.monotonic() - began < 2
+        in_time(time.monotonic() - began, 1.0)
         began = time.monotonic()
         set_timeout(admin, 9)
         for connection in connections:
             assert connection.getresponse().read().startswith(b'{"changed": true')
-        assert time.monotonic() - began < 10
+        in_time(time.monotonic() - began, 3.0)  # they would be held for a minute
     finally:
         for connection in connections:
             connection.close()

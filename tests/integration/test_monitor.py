@@ -18,7 +18,7 @@ from metaserver.store import NewEvent
 from metaserver.store.sqlite import SqliteStore
 from tests.integration import operations
 from tests.integration.operations import NETWORKS, actions, connect, running
-from tests.waiting import until
+from tests.waiting import in_time, until
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +121,9 @@ def test_a_hanging_master_holds_no_request_up(
         try:
             until(lambda: shard(subject.status("cache"), "cache-1")["state"] == "degraded")
             began = time.monotonic()
-            seen = shard(subject.status("cache"), "cache-1")
-            assert time.monotonic() - began < 0.5
+            for _ in range(10):
+                seen = shard(subject.status("cache"), "cache-1")
+            in_time(time.monotonic() - began, 0.1)  # not the instance_timeout of 1 s, ten times
             assert replica in seen["reason"]
             assert shard(subject.status("cache"), "cache-0")["state"] == "up"
         finally:

@@ -19,6 +19,7 @@ import cachemesh
 import cachemesh.asyncio
 from cachemesh import CacheMesh
 from cachemesh.local import LocalStack
+from tests.integration.sentinel_tools import keep_masters
 from tests.server import has_command
 from tests.waiting import until
 
@@ -28,6 +29,7 @@ def stack() -> Iterator[LocalStack]:
     with LocalStack(
         shards=1, replicas=1, sentinels=1, metaservers=0, dashboard=False, down_after_ms=500
     ) as running:
+        keep_masters(running)
         yield running
 
 
@@ -366,8 +368,9 @@ def test_single_connections_follow_a_failover(stack: LocalStack) -> None:
     """Last, for the stack is another one afterwards."""
     shard = stack.info["shards"][0]["name"]
     with CacheMesh.from_url(stack.info["url"]) as mesh, mesh.client() as single:
-        assert single.set("k", "before") and single.wait(1, 2000) == 1
+        assert single.set("k", "before") and single.wait(1, 60_000) == 1
         old = stack.master_of(shard)
+        keep_masters(stack, milliseconds=500)
         stack.process(str(old)).kill(signal.SIGKILL)
         until(lambda: stack.master_of(shard) != old)
 

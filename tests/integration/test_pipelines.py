@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,11 +13,14 @@ import redis
 import cachemesh
 from cachemesh import CacheMesh
 from cachemesh.local import LocalStack
+from tests.integration.sentinel_tools import keep_masters
+from tests.waiting import AT_MOST, until
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
     with LocalStack(metaservers=0) as running:
+        keep_masters(running)
         yield running
 
 
@@ -117,13 +119,13 @@ def test_scripts_in_a_pipeline_are_loaded_on_every_shard(client: Any) -> None:
 
 
 def test_blocking_commands_may_take_longer_than_the_timeout(stack: LocalStack) -> None:
-    with CacheMesh.from_url(stack.info["url"], socket_timeout=0.2) as mesh:
-        assert mesh.blpop("queue", timeout=0.5) is None
-        pushed = threading.Timer(0.4, lambda: mesh.rpush("queue", "x"))
+    with CacheMesh.from_url(stack.info["url"], socket_timeout=1.0) as mesh:
+        assert mesh.blpop("queue", timeout=1.2) is None
+        pushed = threading.Timer(1.2, lambda: mesh.rpush("queue", "x"))
         pushed.start()
         assert mesh.blpop("queue", timeout=0) in ((b"queue", b"x"), [b"queue", b"x"])
         pushed.join()
-        assert mesh.xread({"stream": "$"}, block=300) in ([], {})
+        assert mesh.xread({"stream": "$"}, block=1200) in ([], {})
         with pytest.raises(cachemesh.ShardTimeoutError) as caught:
             mesh.eval("while true do end", 1, "queue")
         assert isinstance(caught.value, redis.TimeoutError)
@@ -144,19 +146,18 @@ def test_pubsub_over_shards(client: Any) -> None:
     with client.pubsub() as pubsub:
         pubsub.subscribe(*channels)
         pubsub.psubscribe("x*")
-        kinds = [pubsub.get_message(timeout=1)["type"] for _ in range(5)]
+        kinds = [pubsub.get_message(timeout=AT_MOST)["type"] for _ in range(5)]
         assert kinds == ["subscribe"] * 4 + ["psubscribe"]
         assert [client.publish(channel, "hello") for channel in [*channels, "x1"]] == [1] * 5
-        got = {
-            m["channel"]: m["data"] for m in (pubsub.get_message(timeout=2) for _ in range(5)) if m
-        }
+        messages = [pubsub.get_message(timeout=AT_MOST) for _ in range(5)]
+        got = {message["channel"]: message["data"] for message in messages}
         assert got == dict.fromkeys([*channels, "x1"], "hello")
         assert pubsub.get_message(timeout=0.05) is None
         pubsub.unsubscribe("a")
-        assert pubsub.get_message()["type"] == "unsubscribe"
+        assert pubsub.get_message(timeout=AT_MOST)["type"] == "unsubscribe"
         assert client.publish("a", "nobody") == 0
         assert set(pubsub.channels) == {b"b", b"c", b"d"}
-    assert client.publish("b", "nobody") == 0
+    until(lambda: client.publish("b", "nobody") == 0)  # the server has to hear of it
 
 
 def test_pubsub_handlers_run_in_a_thread(client: Any) -> None:
@@ -171,9 +172,9 @@ def test_pubsub_handlers_run_in_a_thread(client: Any) -> None:
     pubsub.subscribe(news=handler)
     thread = pubsub.run_in_thread(0.01)
     client.publish("news", "1")
-    assert heard.wait(5)
+    assert heard.wait(AT_MOST)
     thread.stop()
-    thread.join(5)
+    thread.join(AT_MOST)
     assert [m["data"] for m in got] == ["1"]
     pubsub = client.pubsub()
     pubsub.subscribe("plain")
@@ -187,18 +188,20 @@ def test_subscriptions_follow_a_failover(stack: LocalStack, client: Any) -> None
     with client.pubsub(ignore_subscribe_messages=True) as pubsub:
         pubsub.subscribe("news")
         process = stack.process(stack.master_of(shard))
+        keep_masters(stack, milliseconds=1000)
         process.kill(signal.SIGKILL)
-        deadline = time.monotonic() + 20
-        message = None
-        while message is None:
-            assert time.monotonic() < deadline
+
+        def heard() -> Any:
             try:
                 message = pubsub.get_message(timeout=0.1)
                 client.publish("news", "still here")
             except cachemesh.ShardUnavailableError:
-                time.sleep(0.05)
-        assert message["data"] == "still here"
+                return None
+            return message
+
+        assert until(heard)["data"] == "still here"
         process.restart()
+    keep_masters(stack)
 
 
 def test_monitor_is_refused_with_a_reason(client: Any) -> None:

@@ -18,7 +18,7 @@ from tests.integration.metaserver_process import Api, environment
 from tests.integration.operations import connect
 from tests.integration.test_planned_failover import FENCE, await_health, everybody, last_event
 from tests.integration.writers import Writers
-from tests.waiting import until
+from tests.waiting import AT_MOST, until
 
 PATH = "/v1/pools/cache/shards/cache-0/failover"
 
@@ -55,7 +55,7 @@ def at_once_when_begun(stack: LocalStack, action: threading.Event) -> threading.
             listeners = [stacked.enter_context(client.pubsub()) for client in clients]
             for listener in listeners:
                 listener.subscribe("+try-failover")
-                listener.get_message(timeout=5)
+                assert listener.get_message(timeout=AT_MOST)
             ready.set()
             while not any(
                 listener.get_message(ignore_subscribe_messages=True, timeout=0.002)
@@ -67,7 +67,7 @@ def at_once_when_begun(stack: LocalStack, action: threading.Event) -> threading.
     ready = threading.Event()
     thread = threading.Thread(target=watch)
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(AT_MOST)
     return thread
 
 
@@ -79,12 +79,12 @@ def test_the_metaserver_is_killed_in_the_midst_of_it(stack: LocalStack) -> None:
     thread = at_once_when_begun(stack, begun)
     with Writers(stack, "cache-0") as writers:
         until(lambda: len(writers.acknowledged) > 50)
-        reply = first.in_background("POST", PATH, {"hurry": True}, timeout=30)
-        assert begun.wait(20)
+        reply = first.in_background("POST", PATH, {"hurry": True})
+        assert begun.wait(AT_MOST)
         os.kill(stack.process(first.address).pid, signal.SIGKILL)
         with pytest.raises((OSError, http.client.HTTPException)):
             reply()
-        thread.join(10)
+        thread.join(AT_MOST)
         count = len(writers.acknowledged)
         until(lambda: len(writers.acknowledged) > count + 50)
         event = until(
@@ -98,7 +98,7 @@ def test_the_metaserver_is_killed_in_the_midst_of_it(stack: LocalStack) -> None:
     assert event["after"]["master"] == after
     await_health(second)
     until(lambda: in_order(stack, second))
-    assert second("POST", PATH, {"hurry": True}, timeout=60).status == 200
+    assert second("POST", PATH, {"hurry": True}).status == 200
 
 
 def test_the_metaserver_is_stopped_in_the_midst_of_it(stack: LocalStack) -> None:
@@ -108,12 +108,12 @@ def test_the_metaserver_is_stopped_in_the_midst_of_it(stack: LocalStack) -> None
     thread = at_once_when_begun(stack, begun)
     with Writers(stack, "cache-0") as writers:
         until(lambda: len(writers.acknowledged) > 50)
-        reply = first.in_background("POST", PATH, {"hurry": True}, timeout=30)
-        assert begun.wait(20)
+        reply = first.in_background("POST", PATH, {"hurry": True})
+        assert begun.wait(AT_MOST)
         os.kill(stack.process(first.address).pid, signal.SIGTERM)
         with contextlib.suppress(OSError, http.client.HTTPException):
             reply()
-        thread.join(10)
+        thread.join(AT_MOST)
         count = len(writers.acknowledged)
         until(lambda: len(writers.acknowledged) > count + 50)
     assert (writers.errors, writers.lost()) == ([], [])
@@ -133,10 +133,10 @@ def test_the_user_goes_away(stack: LocalStack) -> None:
         process = subprocess.Popen(
             command, env={**environment(), **stack.info["env"]}, stderr=subprocess.PIPE
         )
-        assert begun.wait(20)
+        assert begun.wait(AT_MOST)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=20)
-        thread.join(10)
+        _, said = process.communicate(timeout=AT_MOST)
+        thread.join(AT_MOST)
         event = until(lambda: e if (e := last_event(first))["action"] == "shard.failover" else None)
     assert process.returncode == 130, said
     assert b"Traceback" not in said

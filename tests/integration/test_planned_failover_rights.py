@@ -24,7 +24,7 @@ from tests.integration.operations import NETWORKS, connect
 from tests.integration.test_planned_failover import FENCE, await_health, last_event, stopped
 from tests.integration.test_planned_failover_broken import PATH, at_once_when_begun, in_order
 from tests.integration.writers import Writers
-from tests.waiting import until
+from tests.waiting import AT_MOST, until
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def operator(address: str) -> Iterator[redis.Redis]:
     with connect(address) as client:
         allow(client, "root", "on", ">r", "~*", "&*", "+@all")
     host, port = parse_address(address)
-    with redis.Redis(host, port, username="root", password="r", socket_timeout=20) as client:
+    with redis.Redis(host, port, username="root", password="r", socket_timeout=AT_MOST) as client:
         try:
             yield client
         finally:
@@ -99,12 +99,12 @@ def test_a_right_withdrawn_on_the_way_loses_no_write(stack: LocalStack, api: Api
     watcher = at_once_when_begun(stack, begun)
     with operator(old) as root, Writers(stack, "cache-0") as writers:
         until(lambda: len(writers.acknowledged) > 50)
-        reply = api.in_background("POST", PATH, {"hurry": True}, timeout=60)
-        assert begun.wait(20)
+        reply = api.in_background("POST", PATH, {"hurry": True})
+        assert begun.wait(AT_MOST)
         # Without SLAVEOF, which Sentinel sends, the Sentinels cannot demote it either.
         allow(root, "default", "-replicaof", "-slaveof")
         failed = reply()
-        watcher.join(10)
+        watcher.join(AT_MOST)
         assert (failed.status, failed.problem) == (502, "failover-failed"), failed.json
         assert failed.json["undone"] is False
         host, port = parse_address(new)

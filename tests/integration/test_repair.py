@@ -18,6 +18,7 @@ from metaserver.store import NewIntent
 from metaserver.store.sqlite import SqliteStore
 from tests.integration import operations
 from tests.integration.operations import NETWORKS, actions, running
+from tests.integration.sentinel_tools import keep_masters
 from tests.waiting import until
 
 NOBODY = RedisAuth()
@@ -27,6 +28,7 @@ DEAD_OWNER = f"{os.getpid()}:1"  # a pid that now belongs to another process
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
     with LocalStack(shards=2, metaservers=0, dashboard=False, down_after_ms=500) as stack:
+        keep_masters(stack)
         yield stack
 
 

@@ -80,7 +80,7 @@ def test_a_user_who_may_not_ask_for_offsets(
         master.set(other, "v")
     with (
         caplog.at_level(logging.WARNING, "cachemesh.transport"),
-        calling(kind, site.url, read_from="prefer_replica", command_timeout=1.0, **login) as call,
+        calling(kind, site.url, read_from="prefer_replica", command_timeout=3.0, **login) as call,
     ):
         call(lambda mesh: mesh.set(key, 1))
         until(lambda: len(call.mesh._nodes()["cache-0"].replicas) == 2)
@@ -187,7 +187,7 @@ def test_nothing_is_left_of_a_closed_client(site: Replicated, kind: str) -> None
     lost = site.shards["cache-0"][1][0]
     lost.kill()
     try:
-        with calling(kind, site.url, read_from="weighted", command_timeout=1.0) as call:
+        with calling(kind, site.url, read_from="weighted", command_timeout=3.0) as call:
             for _ in range(2):
                 call(lambda mesh: mesh.mset({f"k{i}": i for i in range(50)}))
                 for i in range(200):
@@ -251,10 +251,13 @@ def test_fifty_clients(site: Replicated) -> None:
             mesh.set(f"client-{number}", number)
         for number, mesh in enumerate(made):
             assert int(mesh.get(f"client-{number}")) == number
+        began = time.monotonic()
         site.reset_counts()
         time.sleep(1.0)
         asked = sum(calls_of(process, "info") for process in site.processes)
-        assert asked < 50 * 6 * 11, "those of 'replica' measure ten times a second, others twice"
+        rounds = 1 + 10 * (time.monotonic() - began)
+        # Those of 'replica' measure ten times a second, others twice.
+        assert asked < 50 * len(site.processes) * rounds
         for number in range(50):
             assert int(made[(number + 1) % 50].get(f"client-{number}")) == number
     finally:

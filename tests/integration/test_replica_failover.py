@@ -24,6 +24,7 @@ from tests.integration.replicas import (
     measured,
     reset_counts_of,
 )
+from tests.integration.sentinel_tools import keep_masters
 from tests.waiting import until
 
 both = pytest.mark.parametrize("kind", CLIENTS)
@@ -32,6 +33,7 @@ both = pytest.mark.parametrize("kind", CLIENTS)
 @pytest.fixture(scope="module")
 def site() -> Iterator[Replicated]:
     with LocalStack(shards=2, replicas=2, sentinels=1, metaservers=0) as stack:
+        keep_masters(stack)
         site = Replicated(stack)
         with sentinel(site) as client:  # it looks for replicas every 10 s else
             client.execute_command("SENTINEL", "DEBUG", "info-period", 200, "publish-period", 200)
@@ -66,6 +68,7 @@ def test_own_writes_are_seen_across_a_failover(
         try:
             until(lambda: all(len(own.done) > 3 for own in running))
             if how == "killed":
+                keep_masters(site.stack, milliseconds=1000)
                 former.kill()
             else:
                 with sentinel(site) as client:
@@ -73,6 +76,7 @@ def test_own_writes_are_seen_across_a_failover(
             until(lambda: addresses(one, shard)[0] != former.address)
             until(lambda: addresses(other, shard)[0] != former.address)
             if how == "killed":
+                keep_masters(site.stack)
                 former.restart()
             # The one that was promoted is the master; the former one is a replica, in the end.
             for call in (one, other):

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +24,7 @@ from tests.integration.replicas import (
     replicated,
     reset_counts_of,
 )
-from tests.waiting import until
+from tests.waiting import in_time, until
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
@@ -57,7 +58,7 @@ def stalled(site: Replicated, how: str) -> Iterator[None]:
             if how == "cut off":
                 client.replicaof("127.0.0.1", 1)
             else:
-                client.client_pause(1_800)
+                client.client_pause(60_000)
     if how == "cut off":
         with direct(master) as client:
             client.client_kill_filter(_type="replica")
@@ -81,7 +82,7 @@ def stalled(site: Replicated, how: str) -> Iterator[None]:
 def test_the_bound_on_lag(site: Replicated, kind: str, how: str) -> None:
     """Replicas that fall behind are read from no longer than allowed; the other shard's are."""
     here, there = site.keys("cache-0")[0], site.keys("cache-1")[0]
-    options: dict[str, Any] = {"max_lag": 0.5, "command_timeout": 0.7}
+    options: dict[str, Any] = {"max_lag": 0.5, "command_timeout": 2.0}
     with calling(kind, site.url, **options) as call, calling(kind, site.url) as writer:
         writer(lambda mesh: mesh.mset({here: "old", there: "v"}))
         prefers = call.mesh.with_options(read_from="prefer_replica")
@@ -96,11 +97,10 @@ def test_the_bound_on_lag(site: Replicated, kind: str, how: str) -> None:
                 value = call.on(prefers, lambda mesh: mesh.get(here))
                 assert value == b"new" or began - written < 0.5
                 assert call.on(only, lambda mesh: mesh.get(there)) == b"v"
-                assert time.monotonic() - began < 1.6
             began = time.monotonic()
             with pytest.raises(cachemesh.ShardUnavailableError, match=r"no replica .*0\.5 s"):
                 call.on(only, lambda mesh: mesh.get(here))
-            assert time.monotonic() - began < 1.6
+            in_time(time.monotonic() - began, 2.0)
         until(lambda: seen(call, only, here) == b"new")
 
 
@@ -117,21 +117,18 @@ class Readers:
     def __init__(self, call: Caller, mesh: Any, key: str, threads: int = 4) -> None:
         self.errors: list[Exception] = []
         self.values: Counter[Any] = Counter()
-        self.longest = 0.0
         self._ended = threading.Event()
         self._call, self._mesh, self._key = call, mesh, key
         self._threads = [threading.Thread(target=self._work) for _ in range(threads)]
 
     def _work(self) -> None:
         while not self._ended.is_set():
-            began = time.monotonic()
             try:
                 value = self._call.on(self._mesh, lambda mesh: mesh.get(self._key))
             except redis.RedisError as error:
                 self.errors.append(error)
             else:
                 self.values[value] += 1
-            self.longest = max(self.longest, time.monotonic() - began)
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -181,26 +178,21 @@ def test_a_replica_that_dies_is_missed_by_nobody(
             until(lambda: calls_of(lost, "get") > 20)
     assert readers.errors == []
     assert set(readers.values) == {b"v"}, "a replica that lacked it was read from"
-    assert readers.longest < 1.5
 
 
 @each_mode
 def test_stalled_replicas_cost_no_error(site: Replicated, kind: str, mode: str) -> None:
     key = site.keys("cache-0")[0]
-    with calling(kind, site.url, read_from=mode, command_timeout=0.8) as call:
+    with calling(kind, site.url, read_from=mode, command_timeout=2.0) as call:
         call(lambda mesh: mesh.set(key, "v"))
         measured(call)
         keys = [key, site.keys("cache-1", prefix="none")[0]]
         with stalled(site, "stopped"), Readers(call, call.mesh, key) as readers:
             for _ in range(3):
-                value, seconds = call.timed(lambda mesh: mesh.mget(keys))
-                assert value == [b"v", None]
-                assert seconds < 1.2
-            began = time.monotonic()
-            until(lambda: call.timed(lambda mesh: mesh.get(key))[1] < 0.1)
-            assert time.monotonic() - began < 3
+                assert call(lambda mesh: mesh.mget(keys)) == [b"v", None]
+            # They are left out then: to wait for one takes a second.
+            until(lambda: call.timed(lambda mesh: mesh.get(key))[1] < 0.5)
     assert readers.errors == []
-    assert readers.longest < 1.2
 
 
 @both
@@ -209,7 +201,7 @@ def test_a_stalled_master_costs_no_error_where_replicas_have_their_share(
 ) -> None:
     key = site.keys("cache-0")[0]
     master = site.shards["cache-0"][0]
-    with calling(kind, site.url, read_from="weighted", command_timeout=0.8) as call:
+    with calling(kind, site.url, read_from="weighted", command_timeout=2.0) as call:
         call(lambda mesh: mesh.set(key, "v"))
         measured(call)
         with Readers(call, call.mesh, key) as readers:
@@ -222,7 +214,6 @@ def test_a_stalled_master_costs_no_error_where_replicas_have_their_share(
                 master.resume()
     assert readers.errors == []
     assert set(readers.values) == {b"v"}
-    assert readers.longest < 1.2
 
 
 @both
@@ -234,14 +225,16 @@ def test_no_replica_is_a_clear_error_in_time(site: Replicated, kind: str) -> Non
         measured(call)
         for replica in replicas:
             replica.kill()
-        for _ in range(6):
+        waits = []
+        for _ in range(11):
             error, seconds = call.timed(lambda mesh: mesh.get(key))
             assert isinstance(error, cachemesh.ShardUnavailableError)
             assert "cache-0" in str(error)
             assert "no replica is up" in str(error)
             assert "prefer_replica" in str(error)
-            assert seconds < 1.5
-        assert seconds < 0.2, "by now it is known"
+            in_time(seconds, 1.0)
+            waits.append(seconds)
+        assert median(waits[-5:]) < 0.5, "by now it is known"
         assert (
             call.on(call.mesh.with_options(read_from="prefer_replica"), lambda mesh: mesh.get(key))
             == b"v"
@@ -257,8 +250,10 @@ def test_a_shard_without_replicas(site: Replicated, kind: str) -> None:
             call(lambda mesh: mesh.set("k", "v"))
             assert call(lambda mesh: mesh.get("k")) == b"v"
             only = call.mesh.with_options(read_from="replica")
-            for _ in range(2):
+            waits = []
+            for _ in range(4):
                 began = time.monotonic()
                 with pytest.raises(cachemesh.ShardUnavailableError, match="no replica is up"):
                     call.on(only, lambda mesh: mesh.get("k"))
-            assert time.monotonic() - began < 0.5
+                waits.append(time.monotonic() - began)
+            assert median(waits[1:]) < 1.0, "known after the first, which looks for 2 s"

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from cachemesh.core.weight import Window
 from cachemesh.local import LocalStack
 from cachemesh.local.process import Process
 from cachemesh.transport.replication import Prober
-from tests.waiting import until
+from tests.waiting import AT_MOST, until
 
 INTERVAL = 0.05
 
@@ -108,17 +109,22 @@ def shard(servers: Servers) -> Shard:
 def client(shard: Shard) -> Iterator[Client]:
     made = Client(shard)
     made.prober.measure_every(INTERVAL)
-    assert made.prober.wait(10)
+    assert made.prober.wait(AT_MOST)
     yield made
     made.prober.stop()
     until(lambda: not threads())
 
 
+def catch_up(shard: Shard) -> float:
+    """Wait until all replicas are known to have what was written until now; seconds it took."""
+    since = time.monotonic()
+    until(lambda: all(shard.meter.covered(replica.address) > since for replica in shard.replicas))
+    return time.monotonic() - since
+
+
 def test_an_idle_replica_is_never_far_behind(client: Client, shard: Shard) -> None:
-    until(lambda: all(shard.lag(replica) < 1 for replica in shard.replicas))
-    for _ in range(20):
-        time.sleep(INTERVAL / 2)
-        assert all(shard.lag(replica) < 2 for replica in shard.replicas)
+    for _ in range(10):
+        catch_up(shard)
 
 
 def test_what_is_covered_is_there(client: Client, shard: Shard, servers: Servers) -> None:
@@ -170,7 +176,7 @@ def test_own_writes_are_seen_while_others_write(
                 time.sleep(0.001)
             if number % 30 == 0:
                 since = time.monotonic()
-                until(lambda: all(shard.meter.covered(r.address) > since for r in shard.replicas))  # noqa: B023
+                catch_up(shard)
                 pinned = pins.written_at(key)
                 best = order(reading, *shard.instances(), covered, pinned, since, 0.0)[0]
                 asked.add(best.address)
@@ -193,9 +199,9 @@ def test_a_replica_that_stands_still_falls_behind_alone(
         paused = time.monotonic()
         until(lambda: shard.lag(still) > 2 and bool(still.window.failures))
         assert shard.meter.covered(still.address) < paused + 0.5
-        assert shard.lag(other) < 1.5
-        assert not other.window.failures
-        assert not shard.master.window.failures
+        sound = (other, shard.master)
+        until(lambda: shard.lag(other) < 1 and not any(one.window.failures for one in sound))
+        assert still.window.failures
     finally:
         servers.replicas[0].resume()
     until(lambda: shard.lag(still) < 1)
@@ -267,7 +273,7 @@ def test_a_killed_replica_is_found_again(client: Client, shard: Shard, servers: 
     servers.replicas[0].restart()
     until(lambda: not lost.window.failures)
     until(lambda: shard.lag(lost) < 1)
-    assert shard.lag(shard.replicas[1]) < 2
+    until(lambda: shard.lag(shard.replicas[1]) < 1)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +289,7 @@ def test_rights_that_are_missing(
             direct.execute_command("ACL", "SETUSER", "app", "reset", *words)
     client = Client(shard, username="app", password="any")
     client.prober.measure_every(INTERVAL)
-    assert client.prober.wait(10)
+    assert client.prober.wait(AT_MOST)
     lost = shard.replicas[0]
     if measures:
         until(lambda: all(shard.lag(replica) < 1 for replica in shard.replicas))
@@ -301,9 +307,8 @@ def test_a_shard_that_does_not_answer_keeps_no_other_waiting(
     nobody.shard = "nobody"
     client.known.append(nobody)
     until(lambda: bool(nobody.replicas[0].window.failures and nobody.master.window.failures))
-    for _ in range(20):
-        time.sleep(INTERVAL)
-        assert all(shard.lag(replica) < 1.5 for replica in shard.replicas)
+    # An attempt to connect to nobody takes a second.
+    assert median(catch_up(shard) for _ in range(9)) < 0.5
     client.known.remove(nobody)
 
 
@@ -317,7 +322,7 @@ def test_it_ends_with_its_client(shard: Shard, servers: Servers) -> None:
     prober = owner.prober
     prober.measure_every(INTERVAL)
     prober.measure_every(60.0)
-    assert prober.wait(10)
+    assert prober.wait(AT_MOST)
     assert threads() == ["cachemesh-replication"]
     del owner
     gc.collect()
@@ -369,7 +374,7 @@ def test_a_forked_child_measures_by_itself(client: Client, shard: Shard) -> None
             client.prober.forget()
             since = time.monotonic()
             client.prober.measure_every(INTERVAL)
-            until(lambda: shard.meter.covered(shard.replicas[0].address) > since, 10)
+            until(lambda: shard.meter.covered(shard.replicas[0].address) > since)
             code = 0
         finally:
             os._exit(code)

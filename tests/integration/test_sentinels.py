@@ -13,6 +13,7 @@ from metaserver.link import RedisAuth
 from metaserver.sentinels import DEFAULT_OPTIONS, Sentinels
 from tests.integration import operations
 from tests.integration.operations import connect
+from tests.integration.sentinel_tools import keep_masters
 from tests.waiting import until
 
 NOBODY = RedisAuth()
@@ -21,6 +22,7 @@ NOBODY = RedisAuth()
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
     with LocalStack(shards=1, metaservers=0, dashboard=False) as stack:
+        keep_masters(stack)
         yield stack
 
 

@@ -6,7 +6,6 @@ Real servers on both sides: a pool of three shards, and a redis-server alone.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from cachemesh.core.registry import KNOWN
 from cachemesh.core.split import SPLIT
 from cachemesh.local import LocalStack
 from tests.server import needs_command
+from tests.waiting import until
 
 real = settings(
     max_examples=150,
@@ -396,7 +396,4 @@ def test_a_scan_goes_on_through_a_resize(stack: LocalStack, tmp_path: Path, mesh
 
 
 def wait_for_version(mesh: CacheMesh, version: int) -> None:
-    deadline = time.monotonic() + 15
-    while mesh.topology.document.version < version:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: mesh.topology.document.version >= version)

@@ -14,19 +14,20 @@ from redis.sentinel import MasterNotFoundError, Sentinel
 from cachemesh.core.names import parse_address
 from cachemesh.local import LocalStack
 from tests.integration.operations import connect
+from tests.waiting import AT_MOST
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
 
-_GIVE_UP = 20.0  # seconds that a writer tries one key again
+_GIVE_UP = AT_MOST / 2  # seconds that a writer tries one key again
 
 
 @dataclass
 class Writers:
     """Threads that SET one new key after the other; each tries again while nobody took the write.
 
-    `acknowledged` maps keys to values; `waits` holds the longest of each thread, in seconds;
-    `errors` are those that leave it open whether the write was done.
+    `acknowledged` maps keys to values; `errors` are those that leave it open whether the write was
+    done.
     """
 
     stack: LocalStack
@@ -34,7 +35,6 @@ class Writers:
     threads: int = 2
     acknowledged: dict[str, str] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
-    longest: float = 0.0
 
     def __enter__(self) -> Self:
         self._stop = threading.Event()
@@ -53,7 +53,7 @@ class Writers:
     ) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(_GIVE_UP + 10)
+            thread.join(AT_MOST)
 
     def lost(self) -> list[str]:
         """Acknowledged keys that the master does not hold."""
@@ -69,7 +69,7 @@ class Writers:
         sentinels = [parse_address(address) for address in self.stack.info["sentinels"]]
         asked: Any = Sentinel  # redis-py leaves it without types
         client = asked(
-            [(address.host, address.port) for address in sentinels], socket_timeout=0.5
+            [(address.host, address.port) for address in sentinels], socket_timeout=2.0
         ).master_for(self.shard, socket_timeout=_GIVE_UP)
         with client:
             count = 0
@@ -98,5 +98,4 @@ class Writers:
                 return
             else:
                 self.acknowledged[key] = value
-                self.longest = max(self.longest, time.monotonic() - began)
                 return

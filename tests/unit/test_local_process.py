@@ -17,6 +17,7 @@ from cachemesh.core.names import Address
 from cachemesh.local.leaks import await_none, processes_below
 from cachemesh.local.pids import ProcessId, start_time
 from cachemesh.local.process import Keeper, Process, ProcessEndedError, await_ready
+from tests.waiting import AT_MOST
 
 # Two children of its own, one of them in another session, as a daemon would be.
 FAMILY = "sleep 600 & setsid sleep 600 & wait"
@@ -50,7 +51,7 @@ def in_directory(directory: Path) -> list[str]:
 
 
 def gone(directory: Path) -> bool:
-    return not await_none(lambda: in_directory(directory), timeout=5)
+    return not await_none(lambda: in_directory(directory), timeout=AT_MOST)
 
 
 def test_close_ends_children_grandchildren_and_daemons(tmp_path: Path) -> None:
@@ -78,7 +79,7 @@ def test_a_terminated_keeper_ends_daemons_too(tmp_path: Path) -> None:
     wait_for_family(tmp_path)
     assert keeper.id is not None
     keeper.id.signal(signal.SIGTERM)
-    assert keeper.id.wait_gone(5)
+    assert keeper.id.wait_gone(AT_MOST)
     assert in_directory(tmp_path) == []
     keeper.close()
 
@@ -88,7 +89,7 @@ def wait_for_family(directory: Path) -> None:
         found = in_directory(directory)
         return [] if len(found) >= 3 else ["not yet"]
 
-    assert await_none(too_few, timeout=5) == []
+    assert await_none(too_few, timeout=AT_MOST) == []
 
 
 def test_the_thread_that_started_the_keeper_may_end(tmp_path: Path) -> None:
@@ -119,7 +120,7 @@ def test_directory_is_removed_when_the_parent_is_killed(tmp_path: Path) -> None:
     parent.wait()
     parent.stdout.close()
     assert gone(state)
-    assert await_none(lambda: ["there"] if state.exists() else [], timeout=5) == []
+    assert await_none(lambda: ["there"] if state.exists() else [], timeout=AT_MOST) == []
 
 
 def test_exit_codes_and_signals_are_told(keeper: Keeper, tmp_path: Path) -> None:
@@ -136,9 +137,9 @@ def test_pause_and_resume(keeper: Keeper, tmp_path: Path) -> None:
         return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
     process.pause()
-    assert await_none(lambda: [] if state() == "T" else ["running"], timeout=5) == []
+    assert await_none(lambda: [] if state() == "T" else ["running"], timeout=AT_MOST) == []
     process.resume()
-    assert await_none(lambda: [] if state() != "T" else ["stopped"], timeout=5) == []
+    assert await_none(lambda: [] if state() != "T" else ["stopped"], timeout=AT_MOST) == []
     with pytest.raises(LocalStackError, match="still runs"):
         process.wait(timeout=0.05)
 
@@ -151,7 +152,7 @@ def test_a_program_that_cannot_start_is_named(keeper: Keeper, tmp_path: Path) ->
 def test_a_program_that_ends_at_once_shows_its_log(keeper: Keeper, tmp_path: Path) -> None:
     process = make(keeper, tmp_path, "sh", "-c", "echo port is in use; exit 1", ready=False)
     with pytest.raises(ProcessEndedError, match="port is in use") as caught:
-        await_ready([process], timeout=5)
+        await_ready([process], timeout=AT_MOST)
     assert "exit code 1" in str(caught.value)
     assert caught.value.lost_its_port()
 
