@@ -3,7 +3,7 @@
 #   enter_repo          cd to the top of the clone
 #   ensure_venv EXTRA   .venv with the project and that extra (all or dev) installed
 #   ensure_redis        a redis-server that `cachemesh up` finds
-#   ensure_needs [PROGRAM...]   these programs of needs.txt, or all: installed as root, else named
+#   ensure_needs [PROGRAM...]   these programs of needs, or all: installed as root, else named
 #
 # Nothing outside the clone is changed here. A rerun with nothing to do takes no time: what .venv
 # was made from is written in .venv/made-from when it is whole.
@@ -217,7 +217,8 @@ apt_install() {
 
 # lacking [PROGRAM...]: "package what-for" of each need that is not on this machine.
 lacking() {
-    sed -e '/^#/d' -e 's/ *| */|/g' scripts/needs.txt | while IFS='|' read -r program package what; do
+    tab=$(printf '\t')
+    sed '/^#/d' scripts/needs | while IFS=$tab read -r program package what; do
         case " $* " in "  " | *" $program "*) ;; *) continue ;; esac
         [ -e "$program" ] || command -v "$program" >/dev/null 2>&1 || printf '%s %s\n' "$package" "$what"
     done
