@@ -78,7 +78,11 @@ def test_a_master_moves(stack: LocalStack, names: Names, tmp_path: Path) -> None
         document = PoolDocument("cache", 1, placement, sentinels=(str(tells_the_name),))
         path = tmp_path / "cache.json"
         path.write_text(document.to_json())
-        asyncio.run(_through_the_move(f"cachemesh+file://{path}", names, here, port))
+        asyncio.run(
+            _through_the_move(
+                f"cachemesh+file://{path}?sentinel_timeout={AT_MOST}", names, here, port
+            )
+        )
     assert there.poll() is None
 
 

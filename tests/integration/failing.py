@@ -122,7 +122,8 @@ class Site:
         document = PoolDocument("cache", 1, self.placement, sentinels=(str(self.sentinel),))
         path = directory / f"cache-{self.sentinel.address[1]}.json"
         path.write_text(document.to_json())
-        self.url = f"cachemesh+file://{path}"
+        # The Sentinel is threads of this process, which may be busy.
+        self.url = f"cachemesh+file://{path}?sentinel_timeout={AT_MOST}"
 
     def keys(self, shard: str = "cache-0", count: int = 1, prefix: str = "k") -> list[str]:
         """Keys of a shard."""

@@ -8,7 +8,6 @@ import resource
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from tests.integration.hostile import (
     greeting,
     sentinel,
 )
+from tests.waiting import AT_MOST, in_time
 
 TIMEOUT = 1.0
 NO_MESSAGE = (b"$-1\r\n", b"*0\r\n")  # a client waits 5 s for what is one
@@ -90,7 +90,9 @@ def pool(real: LocalStack, tmp_path: Path) -> Iterator[Pool]:
             keys = [f"k{i}" for i in range(40)]
             bad = [key for key in keys if placement.shard_for(key) == "cache-0"]
             good = [key for key in keys if placement.shard_for(key) == "cache-1"]
-            yield Pool(f"cachemesh+file://{path}", attacker, bad, good)
+            # The Sentinel is threads of this process, which may be busy.
+            url = f"cachemesh+file://{path}?sentinel_timeout={AT_MOST}"
+            yield Pool(url, attacker, bad, good)
 
 
 def calls(pool: Pool) -> list[Callable[[Any], Any]]:
@@ -110,22 +112,14 @@ def calls(pool: Pool) -> list[Callable[[Any], Any]]:
 
 @pytest.mark.parametrize("attack", BROKEN)
 def test_it_is_an_error_that_names_the_shard(pool: Pool, attack: str) -> None:
-    asked: list[bytes] = []
-
-    def attacking(words: Words) -> bytes | None:
-        if (said := greeting(words)) is not None:
-            return said
-        asked.append(words[0])
-        return BROKEN[attack]
-
-    pool.attacker.answer = attacking
+    pool.attacker.answer = after_greeting(BROKEN[attack])
     match = f"^Shard 'cache-0' at {pool.attacker}: ."
     with pool.connect() as mesh:
         for call in calls(pool):
-            asked.clear()
-            with pytest.raises(cachemesh.ShardUnavailableError, match=match) as caught:
+            started = time.monotonic()
+            with pytest.raises(cachemesh.ShardUnavailableError, match=match):
                 call(mesh)
-            one_timeout(caught.value, asked)
+            in_time(time.monotonic() - started, TIMEOUT)
             assert mesh.set(pool.good[0], attack) is True
             assert mesh.get(pool.good[0]) == attack
 
@@ -134,7 +128,7 @@ def test_it_is_an_error_that_names_the_shard(pool: Pool, attack: str) -> None:
 
     async def body(mesh: Any) -> None:
         for call in calls(pool):
-            asked.clear()
+            started = time.monotonic()
             got: Any = await asyncio.gather(
                 call(mesh),
                 mesh.set(pool.good[0], attack),
@@ -144,19 +138,12 @@ def test_it_is_an_error_that_names_the_shard(pool: Pool, attack: str) -> None:
             assert isinstance(got[0], cachemesh.ShardUnavailableError), got[0]
             assert str(got[0]).startswith(f"Shard 'cache-0' at {pool.attacker}: ")
             assert list(got[1:]) == [True, attack]
-            one_timeout(got[0], asked)
+            in_time(time.monotonic() - started, TIMEOUT)
         pool.attacker.answer = after_greeting(b"$1\r\nA\r\n")
         assert await asyncio.gather(*map(mesh.get, pool.bad)) == ["A"] * len(pool.bad)
 
-    pool.attacker.answer = attacking
+    pool.attacker.answer = after_greeting(BROKEN[attack])
     pool.run(body)
-
-
-def one_timeout(error: object, asked: list[bytes]) -> None:
-    """Assert that what ran into the time limit was sent once; what broke off may be sent again."""
-    if isinstance(error, cachemesh.ShardTimeoutError):
-        most = Counter(word for word in asked if word != b"PING")  # a probe's
-        assert set(most.values()) <= {1}, most
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.05], ids=["at once", "a moment later"])
