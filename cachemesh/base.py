@@ -14,7 +14,9 @@ import redis
 
 from cachemesh.core.attempts import Timeouts
 from cachemesh.core.commands import Args
+from cachemesh.core.encoding import encode
 from cachemesh.core.errors import ConfigurationError, ShardUnavailableError
+from cachemesh.core.hashing import key_bytes
 from cachemesh.core.health import ShardHealth
 from cachemesh.core.missing import NO_MISS, miss
 from cachemesh.core.names import Address
@@ -155,6 +157,15 @@ class MeshBase(Generic[N]):
         """Arguments of a command with text as bytes, where it is not to be plain UTF-8."""
         encode = self._encode
         return args if encode is None else (*args[:1], *map(encode, args[1:]))
+
+    def key_bytes(self, key: Any) -> bytes:
+        """A key, or a channel's name, as the bytes that this client sends.
+
+        Raises:
+            cachemesh.InvalidKeyError: a key Redis cannot hold.
+        """
+        (_, encoded) = self.encoded(("", key))
+        return key_bytes(encoded)
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
@@ -337,7 +348,7 @@ def _argument_encoder(options: Mapping[str, Any]) -> Callable[[Any], Any] | None
         raise ConfigurationError(f"Option encoding: {error}; see the codecs of Python") from error
     if name == "utf-8" and errors == "strict":
         return None  # what the packer does by itself
-    return lambda arg: arg.encode(encoding, errors) if isinstance(arg, str) else arg
+    return lambda arg: encode(arg, encoding, errors) if issubclass(type(arg), str) else arg
 
 
 def _teller(mates: Mapping[int, weakref.ref[MeshBase[N]]]) -> Callable[[Topology], None]:

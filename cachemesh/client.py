@@ -92,7 +92,7 @@ class CacheMesh(MeshBase[Node], redis.Redis):
         Raises:
             cachemesh.InvalidKeyError: a key Redis cannot hold.
         """
-        return self.topology.document.placement.shard_for(key)
+        return self.topology.document.placement.owner(self.key_bytes(key))
 
     def dbsize_per_shard(self) -> dict[str, int]:
         """Shard name -> number of keys on its master.

@@ -198,12 +198,12 @@ class PubSub:
         return thread
 
     def _add(self, kind: str, names: tuple[Any, ...], handlers: dict[str, Handler]) -> None:
-        given = self._wanted.add(kind, names, handlers)
+        given = self._wanted.add(kind, names, handlers, self._mesh.key_bytes)
         self._settle()
         self._confirm(SUBSCRIBE[kind], given)
 
     def _remove(self, kind: str, names: tuple[Any, ...]) -> None:
-        gone = self._wanted.remove(kind, names)
+        gone = self._wanted.remove(kind, names, self._mesh.key_bytes)
         try:
             self._settle()
         except ShardUnavailableError:

@@ -6,10 +6,13 @@ import signal
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 
+import hypothesis
 import pytest
 
 from cachemesh.local.leaks import adopt_orphans, await_none, descendants
 from tests.waiting import AT_MOST
+
+hypothesis.settings.register_profile("thorough", max_examples=20_000)
 
 # An installed package is a plugin by its entry point already; pytest refuses to load it twice.
 if not any(found.name == "cachemesh" for found in entry_points(group="pytest11")):

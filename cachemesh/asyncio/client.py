@@ -109,7 +109,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         """
         if self._routes is None:
             raise ConfigurationError("No topology is loaded yet; await client.load() first")
-        return self._routes.placement.shard_for(key)
+        return self._routes.placement.owner(self.key_bytes(key))
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send any command to the shard or shards it concerns; the reply as redis-py gives it.

@@ -194,12 +194,12 @@ class PubSub:
             await asyncio.sleep(0)
 
     async def _add(self, kind: str, names: tuple[Any, ...], handlers: dict[str, Handler]) -> None:
-        given = self._wanted.add(kind, names, handlers)
+        given = self._wanted.add(kind, names, handlers, self._mesh.key_bytes)
         await self._settle()
         self._confirm(SUBSCRIBE[kind], given)
 
     async def _remove(self, kind: str, names: tuple[Any, ...]) -> None:
-        gone = self._wanted.remove(kind, names)
+        gone = self._wanted.remove(kind, names, self._mesh.key_bytes)
         try:
             await self._settle()
         except ShardUnavailableError:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from redis.exceptions import DataError
+
+from cachemesh.core.encoding import capitals, encode
+
 _SECONDS_LAST = frozenset(
     {"BLPOP", "BRPOP", "BZPOPMIN", "BZPOPMAX", "BRPOPLPUSH"}
 )  # the last argument is a timeout in seconds
@@ -30,11 +34,11 @@ def block_seconds(name: str, args: Sequence[object]) -> float | None:
     if name not in BLOCKING:
         return None
     if name in _BLOCK_OPTION:
-        words = [_word(arg) for arg in args]
-        streams = words.index("STREAMS") if "STREAMS" in words else len(words)
-        if "BLOCK" not in words[:streams]:
+        words = [capitals(arg) for arg in args]
+        streams = words.index(b"STREAMS") if b"STREAMS" in words else len(words)
+        if b"BLOCK" not in words[:streams]:
             return None
-        at, unit = words.index("BLOCK") + 1, 0.001
+        at, unit = words.index(b"BLOCK") + 1, 0.001
     elif name in _SECONDS_AT:
         at, unit = _SECONDS_AT[name], 1.0
     else:
@@ -53,14 +57,8 @@ def miss_pause(patience: float, waited: float) -> float:
     return max(min(patience, _MISS_SECONDS) - waited, 0.0)
 
 
-def _word(arg: object) -> str:
-    if isinstance(arg, bytes):
-        return arg.decode("latin-1").upper()
-    return arg.upper() if isinstance(arg, str) else ""
-
-
 def _number(arg: object) -> float:
     try:
-        return float(arg)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        return float(encode(arg))
+    except (DataError, ValueError):
         return 0.0  # the server says what is wrong with it

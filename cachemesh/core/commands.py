@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from redis.exceptions import DataError
+
 from cachemesh.core.blocking import BLOCKING
 from cachemesh.core.command_table import TABLE
+from cachemesh.core.encoding import capitals, encode
 from cachemesh.core.errors import UnsupportedCommandError
 from cachemesh.core.rows import Facts, Find, Row, Specs
 
@@ -125,9 +128,7 @@ def sort_options(words: Sequence[Any]) -> tuple[list[int], list[int]]:
 
 def is_word(arg: Any, word: str) -> bool:
     """Whether an argument is this keyword, given in capitals."""
-    if isinstance(arg, bytes):
-        return arg.upper() == word.encode()
-    return isinstance(arg, str) and arg.upper() == word
+    return capitals(arg) == word.encode()
 
 
 def _keyword(words: Sequence[Any], keyword: str, start: int) -> int | None:
@@ -157,6 +158,6 @@ def _found(words: Sequence[Any], first: int, find: Find) -> range:
 
 def _count(arg: Any) -> int:
     try:
-        return max(0, int(arg))
-    except (TypeError, ValueError):
+        return max(0, int(encode(arg)))
+    except (DataError, ValueError):
         return 0  # the server says what is wrong with it

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from binascii import crc_hqx
 
+from redis.exceptions import DataError
+
+from cachemesh.core.encoding import encode
 from cachemesh.core.errors import InvalidKeyError
 
 SLOT_COUNT = 16_384
@@ -16,25 +19,20 @@ SHORT_KEY = 65_536
 """A str of fewer characters surely is no key that is too long."""
 
 
-def key_bytes(key: object, encoding: str = "utf-8", errors: str = "strict") -> bytes:
-    """A key as the bytes that go over the wire, by redis-py's encoding rules.
+def key_bytes(key: object) -> bytes:
+    """A key as the bytes that go over the wire, see `cachemesh.core.encoding`.
 
     Raises:
         InvalidKeyError: the key is None, a bool or of another type Redis has no form for, or
             longer than 512 MiB.
+        UnicodeEncodeError: it is text that UTF-8 cannot express.
     """
-    if isinstance(key, bytes):
-        raw = key
-    elif isinstance(key, str):
-        raw = key.encode(encoding, errors)
-    elif isinstance(key, (bytearray, memoryview)):
-        raw = bytes(key)
-    elif isinstance(key, (int, float)) and not isinstance(key, bool):
-        raw = repr(key).encode()
-    else:
+    try:
+        raw = key if type(key) is bytes else encode(key)
+    except DataError:
         raise InvalidKeyError(
             f"Invalid key of type {type(key).__name__!r}: convert it to bytes, str, int or float"
-        )
+        ) from None
     if len(raw) > MAX_KEY_BYTES:
         raise InvalidKeyError(
             f"Key of {len(raw):,} bytes: Redis takes at most {MAX_KEY_BYTES:,}; hash or shorten it"

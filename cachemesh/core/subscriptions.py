@@ -14,8 +14,8 @@ from typing import Any
 from redis.commands.helpers import list_or_args
 from redis.exceptions import InvalidResponse, PubSubError
 
-from cachemesh.core.hashing import key_bytes
 from cachemesh.core.placement import Placement
+from cachemesh.core.split import Encode
 
 Handler = Callable[[dict[str, Any]], Any]
 Named = dict[bytes, "Handler | None"]
@@ -59,9 +59,14 @@ class Subscriptions:
     patterns: Named = field(default_factory=dict)
     shard_channels: Named = field(default_factory=dict)
 
-    def add(self, kind: str, names: Iterable[Any], handlers: Mapping[str, Handler]) -> Named:
+    def add(
+        self, kind: str, names: Iterable[Any], handlers: Mapping[str, Handler], encode: Encode
+    ) -> Named:
         """Remember names given as redis-py takes them: one after the other or as a list, with a
         handler by keyword or as a ``Subscription``.
+
+        Args:
+            encode: a name as bytes.
 
         Raises:
             InvalidKeyError: a name that is no string.
@@ -69,17 +74,17 @@ class Subscriptions:
         given: Named = {}
         for item in _listed(names):
             if hasattr(item, "handler"):  # a Subscription, from redis-py 8 on
-                given[key_bytes(item.name)] = item.handler
+                given[encode(item.name)] = item.handler
             else:
-                given[key_bytes(item)] = None
-        given.update({key_bytes(name): handler for name, handler in handlers.items()})
+                given[encode(item)] = None
+        given.update({encode(name): handler for name, handler in handlers.items()})
         getattr(self, kind).update(given)
         return given
 
-    def remove(self, kind: str, names: Iterable[Any]) -> list[bytes]:
-        """Forget some names, or all of a kind; those that were there."""
+    def remove(self, kind: str, names: Iterable[Any], encode: Encode) -> list[bytes]:
+        """Forget some names, or all of a kind; those that were there. Else as `add`."""
         known: Named = getattr(self, kind)
-        wanted = [key_bytes(name) for name in _listed(names)] or list(known)
+        wanted = [encode(name) for name in _listed(names)] or list(known)
         return [name for name in wanted if known.pop(name, self) is not self]
 
     def __bool__(self) -> bool:

@@ -22,6 +22,7 @@ from typing import Any
 import hiredis
 import redis
 import redis.asyncio
+from redis._parsers import Encoder
 from redis._parsers.base import BaseParser
 from redis.asyncio.connection import ConnectionPool as AsyncConnectionPool
 from redis.asyncio.retry import Retry as AsyncRetry
@@ -29,6 +30,7 @@ from redis.backoff import NoBackoff
 from redis.connection import ConnectionPool
 from redis.retry import Retry
 
+from cachemesh.core.encoding import encode
 from cachemesh.core.names import Address
 from cachemesh.transport.handshake import AsyncHandshake, Handshake
 
@@ -124,6 +126,7 @@ def async_pool_options(
         **template.connection_kwargs,
         **_NO_ASYNC_MAINTENANCE,
         "retry": AsyncRetry(NoBackoff(), 0),
+        "encoder_class": ArgumentEncoder,
         "redis_connect_func": AsyncHandshake(custom, role).run,
     }
 
@@ -153,22 +156,17 @@ def speaks_resp3(protocol: int | str | None) -> bool:
 def subscription_args(named: Mapping[bytes, Any]) -> tuple[list[Any], dict[str, Any]]:
     """Names with their handlers or None, as the arguments of redis-py's ``subscribe``.
 
-    Handlers go by keyword; one for a name that is not text can only be given, and is passed on,
-    as redis-py 8's ``Subscription``.
+    Handlers go with redis-py 8's ``Subscription``, or before that by keyword.
     """
-    names: list[Any] = []
-    handlers: dict[str, Any] = {}
-    for name, handler in named.items():
-        if handler is None:
-            names.append(name)
-            continue
-        try:
-            handlers[name.decode()] = handler
-        except UnicodeDecodeError:
-            from redis.typing import Subscription
-
-            names.append(Subscription(name, handler))
-    return names, handlers
+    names: list[Any] = [name for name, handler in named.items() if handler is None]
+    handled = {name: handler for name, handler in named.items() if handler is not None}
+    if not handled:
+        return names, {}
+    try:
+        from redis.typing import Subscription
+    except ImportError:
+        return names, {name.decode(): handler for name, handler in handled.items()}
+    return [*names, *map(Subscription, handled, handled.values())], {}
 
 
 _READS_WITHIN = "timeout" in inspect.signature(redis.Connection.read_response).parameters
@@ -302,11 +300,12 @@ def pack(args: tuple[Any, ...]) -> bytes:
 
     Raises:
         redis.DataError: an argument is not bytes, str, int or float.
+        UnicodeEncodeError: an argument is text that UTF-8 cannot express.
     """
     for arg in args:
-        kind = arg.__class__
+        kind = type(arg)  # an object may claim another ``__class__``
         if kind is not str and kind is not bytes:
-            return _pack(tuple(map(_plain, args)))
+            return _pack(tuple(map(encode, args)))
     return _pack(args)
 
 
@@ -314,24 +313,11 @@ def pack_all(commands: Iterable[tuple[Any, ...]]) -> bytes:
     """Several commands in one; raises as `pack`."""
     packed = []
     for args in commands:
-        if len(args) == 2 and args[1].__class__ is str:  # a name and a key: most of them
+        if len(args) == 2 and type(args[1]) is str:  # a name and a key: most of them
             packed.append(_pack(args))
         else:
             packed.append(pack(args))
     return b"".join(packed)
-
-
-def _plain(arg: Any) -> bytes | str:
-    if isinstance(arg, (bytes, str)):
-        return bytes(arg) if isinstance(arg, bytes) else str(arg)
-    if isinstance(arg, (int, float)) and not isinstance(arg, bool):
-        return repr(arg)
-    if isinstance(arg, (bytearray, memoryview)):
-        return bytes(arg)
-    raise redis.DataError(
-        f"Invalid input of type: {type(arg).__name__!r}. "
-        "Convert to a bytes, string, int or float first."
-    )
 
 
 class Packer:
@@ -341,3 +327,11 @@ class Packer:
         """A command whose name may be several words, as redis-py gives it."""
         head = args[0].encode() if isinstance(args[0], str) else args[0]
         return [pack((*head.split(), *args[1:]))]
+
+
+class ArgumentEncoder(Encoder):
+    """As `Packer`, for redis-py's asyncio connections, which encode one argument after another."""
+
+    def encode(self, value: Any) -> bytes:
+        """An argument as bytes."""
+        return encode(value, self.encoding, self.encoding_errors)

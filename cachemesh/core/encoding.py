@@ -1,0 +1,47 @@
+"""Arguments of commands as the bytes that Redis gets: exactly those that `redis.Redis` sends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.exceptions import DataError
+
+
+def encode(arg: Any, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+    """An argument as bytes, by the rules of redis-py with hiredis.
+
+    bytes and str, and what inherits from them, are what they hold: a ``__str__`` or ``encode`` of
+    their own does not count. bytearray and memoryview are ``bytes()`` of them, a float is its
+    ``repr``, and so is an int. Everything else is refused: None, bool, Decimal, and also what
+    inherits from int, as ``enum.IntEnum`` does. redis-py's asyncio client alone would store an
+    IntEnum, as ``<Color.RED: 1>``. What a type is counts, not what it claims by ``__class__``.
+
+    Args:
+        encoding, errors: for str, as of ``str.encode``.
+
+    Raises:
+        redis.DataError: Redis has no form for it.
+        UnicodeEncodeError: it is text that ``encoding`` cannot express.
+    """
+    kind = type(arg)
+    if kind is bytes:
+        return bytes(arg)  # itself
+    if isinstance(arg, (bytearray, memoryview)):
+        return bytes(arg)
+    if issubclass(kind, str):
+        return str.encode(arg, encoding, errors)
+    if issubclass(kind, bytes):
+        return bytes.__getitem__(arg, slice(None))
+    if kind is int or issubclass(kind, float):
+        return str.encode(repr(arg))
+    raise DataError(
+        f"Invalid input of type: {kind.__name__!r}. Convert to a bytes, string, int or float first."
+    )
+
+
+def capitals(arg: Any) -> bytes:
+    """An argument as the server compares it with a keyword; empty if it cannot be sent at all."""
+    try:
+        return encode(arg).upper()
+    except (DataError, UnicodeEncodeError):
+        return b""  # whoever packs it says so
