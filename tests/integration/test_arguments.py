@@ -255,7 +255,7 @@ def test_routes_and_channels_go_by_the_encoding_asked_for(
                 pubsub.subscribe(**{name: got.append})
                 plain.publish(raw, raw)
                 while not got:
-                    pubsub.get_message(timeout=1)
+                    pubsub.get_message(timeout=0.05)
             assert got == [message]
 
     async def body() -> None:
