@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from redis.asyncio.connection import Connection as AsyncConnection
 from redis.connection import HiredisRespSerializer
 
@@ -49,9 +50,9 @@ def reference(*command: Any) -> bytes:
 
 
 @settings(deadline=None)
-@given(ARGUMENTS, ARGUMENTS)
-def test_what_is_packed_is_what_redis_py_packs(key: Any, value: Any) -> None:
-    command = ("SET", key, value)
+@given(ARGUMENTS, st.booleans())
+def test_what_is_packed_is_what_redis_py_packs(argument: Any, last: bool) -> None:
+    command = ("SET", "k", argument) if last else ("SET", argument, b"v")
     connection: Any = AsyncConnection(encoder_class=ArgumentEncoder)
     theirs = result(lambda: reference(*command))
     assert result(lambda: pack(command)) == theirs
