@@ -290,6 +290,7 @@ def input_probe(sock: socket.socket) -> Callable[[], object]:
 
 
 _pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
+_PACKED = frozenset({bytes, str})
 
 
 def pack(args: tuple[Any, ...]) -> bytes:
@@ -303,10 +304,15 @@ def pack(args: tuple[Any, ...]) -> bytes:
         UnicodeEncodeError: an argument is text that UTF-8 cannot express.
     """
     for arg in args:
-        kind = type(arg)  # an object may claim another ``__class__``
+        kind = arg.__class__  # faster than type()
         if kind is not str and kind is not bytes:
-            return _pack(tuple(map(encode, args)))
-    return _pack(args)
+            break
+    else:
+        try:
+            return _pack(args)
+        except TypeError:
+            pass  # something is not what it claims to be
+    return _pack(tuple([arg if type(arg) in _PACKED else encode(arg) for arg in args]))
 
 
 def pack_all(commands: Iterable[tuple[Any, ...]]) -> bytes:
