@@ -81,7 +81,11 @@ def pools(
 ) -> Iterator[dict[int, tuple[Any, Any]]]:
     """Number of shards -> a client of each body."""
     urls = {3: shards.info["url"], 1: shard.info["url"]}
-    made = {n: (CacheMesh.from_url(u), AsyncCacheMesh.from_url(u)) for n, u in urls.items()}
+    patient: dict[str, Any] = {"socket_timeout": 60, "socket_connect_timeout": 60}
+    made = {
+        n: (CacheMesh.from_url(u, **patient), AsyncCacheMesh.from_url(u, **patient))
+        for n, u in urls.items()
+    }
     yield made
     for mesh, amesh in made.values():
         mesh.close()
