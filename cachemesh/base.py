@@ -264,7 +264,7 @@ class MeshBase(Generic[N]):
     def with_options(self, **options: Any) -> Self:
         """This client with other habits, for some calls: ``mesh.with_options(...).get(key)``.
 
-        It shares all connections with this one; closing it does nothing.
+        It shares all connections with this one, and closing it leaves this one open.
 
         Args:
             options: ``retry_writes``, ``on_error``, ``read_from`` or ``max_lag``, see

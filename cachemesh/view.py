@@ -7,6 +7,8 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import redis.asyncio
+
 from cachemesh.core.errors import ConfigurationError
 from cachemesh.core.policy import Policy, check_options
 from cachemesh.core.reading import Reading
@@ -52,16 +54,6 @@ class View:
     def _apply(self, topology: Topology) -> None:
         self._root._apply(topology)  # by the client's own habits, should this be its first use
 
-    def close(self) -> None:
-        """Does nothing: the client stays open."""
-        if self._owns:
-            self._root.close()
-
-    async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        """Does nothing: the client stays open."""
-        if self._owns:
-            await self._root.aclose(close_connection_pool)
-
     def __copy__(self) -> Any:
         return view_of(self._root.__copy__(), self._options, owns=True)
 
@@ -70,11 +62,37 @@ class View:
         return view_of(self._root.client(), self._options, owns=True)
 
 
+class SyncView(View):
+    """A view of a `cachemesh.CacheMesh`."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        """Leave the client open, which `with_options` was called on and others use.
+
+        A view that a copy or ``client()`` of another view gave has its client to itself. That
+        client is closed.
+        """
+        if self._owns:
+            self._root.close()
+
+
+class AsyncView(View):
+    """A view of a `cachemesh.asyncio.CacheMesh`."""
+
+    __slots__ = ()
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """As `SyncView.close`."""
+        if self._owns:
+            await self._root.aclose(close_connection_pool)
+
+
 def view_of(client: Any, options: Mapping[str, Any], owns: bool = False) -> Any:
     """A client with other habits.
 
     Args:
-        owns: nobody else has the client, so closing the view closes it.
+        owns: nobody else has the client, so closing the view closes the client.
 
     Raises:
         ConfigurationError: an option that is none of a call's, or a value that it does not take.
@@ -100,7 +118,8 @@ def view_of(client: Any, options: Mapping[str, Any], owns: bool = False) -> Any:
 @cache
 def _view_class(client_class: type) -> Any:
     body = {"__slots__": (), "__module__": client_class.__module__, "__doc__": client_class.__doc__}
-    return type(client_class.__name__, (View, client_class), body)
+    view = AsyncView if issubclass(client_class, redis.asyncio.Redis) else SyncView
+    return type(client_class.__name__, (view, client_class), body)
 
 
 def _changed(policy: Policy, options: Mapping[str, Any]) -> Policy:

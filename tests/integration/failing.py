@@ -55,6 +55,15 @@ class Caller:
 
         return asyncio.run_coroutine_threadsafe(run(), self.loop).result(seconds)
 
+    def drive(self, it: Any) -> Driven:
+        """Something of the client, such as a pipeline, with methods to call as on the sync one."""
+        return Driven(self, it)
+
+    @property
+    def driven(self) -> Driven:
+        """The client itself, as of `drive`."""
+        return self.drive(self.mesh)
+
     def timed(self, use: Callable[[Any], Any]) -> tuple[Any, float]:
         """What came of it, an exception or not, and the seconds it took."""
         began = time.monotonic()
@@ -95,6 +104,28 @@ class Caller:
         self.loop.call_soon_threadsafe(self.loop.stop)
         until(lambda: self.loop is not None and not self.loop.is_running())
         self.loop.close()
+
+
+class Driven:
+    """Something of either kind of client: what its methods return is awaited where need be."""
+
+    def __init__(self, caller: Caller, it: Any) -> None:
+        self.it = it
+        self._caller = caller
+
+    def __getattr__(self, name: str) -> Any:
+        if not callable(getattr(self.it, name)):
+            return getattr(self.it, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            return self._caller.on(self.it, lambda it: getattr(it, name)(*args, **options), 90.0)
+
+        return call
+
+    def close(self) -> None:
+        """Close it, in the words of its kind."""
+        word = "close" if self._caller.loop is None else "aclose"
+        self._caller.on(self.it, lambda it: getattr(it, word)())
 
 
 @contextmanager
