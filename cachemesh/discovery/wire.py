@@ -15,12 +15,11 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cachemesh.core.names import Address
+from cachemesh.transport.adapter import MORE, PUSH, socket_of
 
 DEFAULT_TIMEOUT = 0.3
 _READ_SIZE = 65_536
-_NOTHING: Any = object()
 _NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-_PUSH: type = getattr(hiredis, "PushNotification", type(_NOTHING))  # from hiredis 3.0 on
 
 # The least that redis.io has a Sentinel's user be allowed does not include CLIENT SETINFO.
 _ANONYMOUS: dict[str, Any] = (
@@ -76,13 +75,13 @@ class Wire:
         maker.close()
         connection.connect()
         self._connection = connection
-        self._sock: Any = connection._sock
+        self._sock: Any = socket_of(connection)
         self._reader = hiredis.Reader(
             protocolError=redis.InvalidResponse,
             replyError=redis.ResponseError,
             encoding="utf-8",
             errors="replace",
-            notEnoughData=_NOTHING,
+            notEnoughData=MORE,
         )
 
     def ask(self, commands: Sequence[tuple[str, ...]], seconds: float) -> list[Any]:
@@ -98,13 +97,13 @@ class Wire:
         replies: list[Any] = []
         while len(replies) < len(commands):
             reply = self._reader.gets()
-            if reply is _NOTHING:
+            if reply is MORE:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise TimeoutError("no answer in time")
                 self._sock.settimeout(left)
                 self._feed(self._sock.recv(_READ_SIZE))
-            elif reply.__class__ is not _PUSH:
+            elif reply.__class__ is not PUSH:
                 replies.append(reply)
         return replies
 
@@ -126,7 +125,7 @@ class Wire:
             except _NOT_YET:
                 break
         replies: list[Any] = []
-        while (reply := self._reader.gets()) is not _NOTHING:
+        while (reply := self._reader.gets()) is not MORE:
             replies.append(reply)
         return replies
 

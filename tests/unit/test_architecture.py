@@ -34,7 +34,11 @@ SYNC = ("cachemesh.client", "cachemesh.pipeline", "cachemesh.pubsub")
 RULES = (
     Rule("cachemesh.core", (), ("redis",)),
     Rule("cachemesh.transport", ("cachemesh.core",), ("redis", "hiredis")),
-    Rule("cachemesh.discovery", ("cachemesh.core",), ("redis", "hiredis")),
+    Rule(
+        "cachemesh.discovery",
+        ("cachemesh.core", "cachemesh.transport.adapter"),
+        ("redis", "hiredis"),
+    ),
     *(Rule(part, (*CLIENT, *SHARED), ("redis",)) for part in SHARED),
     *(Rule(part, (*CLIENT, *SHARED, *SYNC), ("redis",)) for part in SYNC),
     Rule("cachemesh.asyncio", (*CLIENT, *SHARED), ("redis",)),
@@ -147,6 +151,7 @@ def test_every_rule_has_modules(rule: Rule) -> None:
         ("cachemesh.core.slots", "from ..discovery import metaserver"),
         ("cachemesh.core.slots", "from cachemesh import CacheMesh"),
         ("cachemesh.transport.sync", "import cachemesh.discovery.metaserver"),
+        ("cachemesh.discovery.wire", "from cachemesh.transport import sync"),
         ("cachemesh.client", "import flask"),
         ("cachemesh.client", "from cachemesh.local import LocalStack"),
         ("cachemesh.client", "import cachemesh.asyncio.client"),
@@ -160,6 +165,24 @@ def test_every_rule_has_modules(rule: Rule) -> None:
 )
 def test_a_wrong_import_is_noticed(module: str, source: str) -> None:
     assert len(_violations(module, MODULES[module], ast.parse(source))) == 1
+
+
+REDIS_PYS_OWN = {"_sock", "_reader", "_writer", "_parser", "_connect"}
+"""Attributes of redis-py's connections that are none of its public interface."""
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_redis_pys_internals_are_touched_in_the_adapter_alone(module: str) -> None:
+    if module in ("cachemesh.transport.adapter", "metaserver.link"):  # the latter says why
+        return
+    touched = [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and node.attr in REDIS_PYS_OWN
+        and not (isinstance(node.value, ast.Name) and node.value.id == "self")
+    ]
+    assert touched == []
 
 
 def test_importing_the_client_is_light() -> None:
