@@ -29,6 +29,7 @@ from cachemesh.discovery.shared import Membership
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.pipelining import Part
 from cachemesh.transport.adapter import connect, pack, speaks_resp3
+from cachemesh.transport.part import holds_error
 from cachemesh.transport.replication import Prober
 from cachemesh.view import view_of
 
@@ -277,16 +278,25 @@ class MeshBase(Generic[N]):
 
     def missed_part(self, result: Any, node: N, part: Part) -> Any:
         """A part of a pipeline, with misses where its shard gave no replies, if that is wanted."""
-        if not isinstance(result, ShardUnavailableError) or not self._policy.misses:
+        if not self._policy.misses:
             return result
-        commands = part.commands[1:-1] if part.atomic else part.commands
-        replies = []
-        for args in commands:
-            try:
-                replies.append(self._missed(result, node, args, self._only_reads(args)))
-            except ShardUnavailableError as error:
-                replies.append(error)
-        return [*[None] * (len(part.commands) - 1), replies] if part.atomic else replies
+        if isinstance(result, ShardUnavailableError):
+            commands = part.commands[1:-1] if part.atomic else part.commands
+            replies = [self._or_missed(result, node, args) for args in commands]
+            return [*[None] * (len(part.commands) - 1), replies] if part.atomic else replies
+        if not holds_error(result):
+            return result
+        pairs = zip(result, part.commands, strict=True)
+        return [self._or_missed(reply, node, args) for reply, args in pairs]
+
+    def _or_missed(self, reply: Any, node: N, args: Args) -> Any:
+        """A reply in a pipeline, or what stands for it if its shard did not serve."""
+        if not isinstance(reply, ShardUnavailableError):
+            return reply
+        try:
+            return self._missed(reply, node, args, self._only_reads(args))
+        except ShardUnavailableError as error:
+            return error
 
     def _only_reads(self, args: Args) -> bool:
         command, _ = self.registry.look_up(args)

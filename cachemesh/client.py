@@ -101,7 +101,7 @@ class CacheMesh(MeshBase[Node], redis.Redis):
             cachemesh.ShardUnavailableError: a shard does not answer.
         """
         nodes = self.routes.nodes
-        replies = gather([(node, ("DBSIZE",)) for node in nodes.values()], repeatable=True)
+        replies = gather([(node, ("DBSIZE",)) for node in nodes.values()], read_only=True)
         return dict(zip(nodes, replies, strict=True))
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
@@ -215,8 +215,8 @@ class CacheMesh(MeshBase[Node], redis.Redis):
             replies = gather_reads(reads, policy.reading, decode)
         else:
             try:
-                repeatable = command.read_only or policy.retry_writes
-                replies = gather(requests, repeatable, decode, keep_errors=True)
+                how = (command.read_only, decode, True, policy.retry_writes)
+                replies = gather(requests, *how)
             finally:
                 if self._reads_replicas and not command.read_only:
                     for node, words in requests:

@@ -136,12 +136,16 @@ class Pipeline(RedisPipeline):
         deadline = time.monotonic() + max((node.limit for node in nodes), default=0.0)
         sendings = ((node, part.payload(), part.decode) for node, part in pairs)
         # What writes is packed whole before any of it is sent: an argument may prove bad.
-        outcomes = exchange(sendings if spread_out.only_reads() else list(sendings), deadline)
+        ready = sendings if spread_out.only_reads() else list(sendings)
         results = []
-        for (node, part), outcome in zip(pairs, outcomes, strict=True):
-            result = complete(node, part, deadline, *outcome)
-            self._mesh.wrote_part(node, part)
-            results.append(self._mesh.missed_part(result, node, part))
+        try:
+            outcomes = exchange(ready, deadline)
+            for (node, part), outcome in zip(pairs, outcomes, strict=True):
+                result = complete(node, part, deadline, *outcome)
+                results.append(self._mesh.missed_part(result, node, part))
+        finally:
+            for node, part in pairs:  # also if one shard raised, or a signal came in between
+                self._mesh.wrote_part(node, part)
         replies = spread_out.replies(results)
         finals = finished(replies, stack, self.response_callbacks, self.annotate_exception)
         if raise_on_error:

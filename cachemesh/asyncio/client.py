@@ -34,6 +34,8 @@ from cachemesh.pipelining import for_callback
 from cachemesh.transport import adapter
 from cachemesh.transport.adapter import pack
 from cachemesh.transport.aio import Node
+from cachemesh.transport.aioexchange import gather
+from cachemesh.transport.aioinstance import seen
 from cachemesh.transport.aioreads import read
 from cachemesh.transport.facade import AsyncMeshPool
 from cachemesh.transport.notserved import NOT_SERVED
@@ -82,7 +84,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         loading = self._loading
         if loading is None or loading.done() or loading.get_loop() is not loop:
             loading = self._loading = loop.create_task(self._load(loop))
-            loading.add_done_callback(_seen)
+            loading.add_done_callback(seen)
         return await asyncio.shield(loading)
 
     async def _load(self, loop: asyncio.AbstractEventLoop) -> Topology:
@@ -110,6 +112,16 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         if self._routes is None:
             raise ConfigurationError("No topology is loaded yet; await client.load() first")
         return self._routes.placement.owner(self.key_bytes(key))
+
+    async def dbsize_per_shard(self) -> dict[str, int]:
+        """Shard name -> number of keys on its master.
+
+        Raises:
+            cachemesh.ShardUnavailableError: a shard does not answer.
+        """
+        nodes = (await self.routes()).nodes
+        replies = await gather([node.execute(("DBSIZE",), True) for node in nodes.values()])
+        return dict(zip(nodes, replies, strict=True))
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send any command to the shard or shards it concerns; the reply as redis-py gives it.
@@ -237,20 +249,30 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
     ) -> list[Any]:
         """A command for several shards, as the policy says; all are in flight at once."""
         command = planned.command
-        if not command.specs or self._plain:
+        if not command.read_only:
+            for _, words in requests:  # before any of it is sent: an argument may prove bad
+                pack(words)
+        if self._plain:
             sent = [node.execute(words, command.read_only, decode) for node, words in requests]
-        else:
+        elif command.specs:
             sent = [
                 self._one(node, words, keys_of(command, words), command.read_only, decode)
                 for node, words in requests
             ]
-        replies: list[Any] = await asyncio.gather(*sent, return_exceptions=True)
-        for reply in replies:
-            if isinstance(reply, BaseException) and not (
-                planned.takes_errors and isinstance(reply, redis.RedisError)
-            ):
-                raise reply
-        return replies
+        else:
+            sent = [self._keyless(node, words, command, decode) for node, words in requests]
+        return await gather(sent, redis.RedisError if planned.takes_errors else ())
+
+    async def _keyless(
+        self, node: Node, words: tuple[Any, ...], command: Command, decode: bool
+    ) -> Any:
+        """A command without keys, for one of several shards. Nothing stands for a miss of it."""
+        try:
+            repeatable = command.read_only or self._policy.retry_writes
+            return await node.execute(words, repeatable, decode)
+        finally:
+            if self._reads_replicas and not command.read_only:
+                node.wrote((), time.monotonic())
 
     async def plans_of(self, calls: Calls, routes: Routes[Node]) -> Plans:
         """As `cachemesh.CacheMesh.plans_of`."""
@@ -374,8 +396,3 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         if self._parent is None:
             self._follower.close(leave=False)
         self._abandon_links()
-
-
-def _seen(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled():
-        task.exception()  # seen, also when all who waited were cancelled

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from redis.asyncio.client import Pipeline as RedisPipeline
 from redis.client import Pipeline as SyncPipeline
 
+from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.plan import UnknownCommand
 from cachemesh.pipelining import Stack, finished, one_shard, raise_first, spread
 from cachemesh.transport import adapter
 from cachemesh.transport.aio import Node
+from cachemesh.transport.aioexchange import gather
 
 if TYPE_CHECKING:
     from cachemesh.asyncio.client import CacheMesh
@@ -128,12 +129,17 @@ class Pipeline(RedisPipeline):
         # All of it is packed before any is sent: an argument may prove bad.
         packed = [(part, part.payload()) for part in spread_out.parts]
         nodes = [routes.nodes[part.shard] for part in spread_out.parts]
-        results = await asyncio.gather(
-            *(node.send_part(*sending) for node, sending in zip(nodes, packed, strict=True))
-        )
-        for at, (node, part) in enumerate(zip(nodes, spread_out.parts, strict=True)):
-            self._mesh.wrote_part(node, part)
-            results[at] = self._mesh.missed_part(results[at], node, part)
+        pairs = list(zip(nodes, spread_out.parts, strict=True))
+        try:
+            sent = (node.send_part(*sending) for node, sending in zip(nodes, packed, strict=True))
+            outcomes = await gather(sent, kept=ShardUnavailableError)
+            results = [
+                self._mesh.missed_part(outcome, node, part)
+                for (node, part), outcome in zip(pairs, outcomes, strict=True)
+            ]
+        finally:
+            for node, part in pairs:  # also if one shard raised, or the task was cancelled
+                self._mesh.wrote_part(node, part)
         replies = spread_out.replies(results)
         finals = finished(replies, stack, self.response_callbacks, self.annotate_exception)
         for at, final in enumerate(finals):

@@ -22,8 +22,8 @@ from cachemesh.transport import adapter, handshake
 from cachemesh.transport.aioinstance import Instance, in_time, seen
 from cachemesh.transport.aiolink import LinkClosedError
 from cachemesh.transport.locator import Locator
-from cachemesh.transport.notserved import NOT_SERVED, NotSentError, failure_of
-from cachemesh.transport.part import Outcome, Part, holds_error
+from cachemesh.transport.notserved import NOT_SERVED, NotSentError, failure_of, is_answer
+from cachemesh.transport.part import Outcome, Part, holds_error, unserved
 from cachemesh.transport.pools import AsyncShardPool
 from cachemesh.transport.shard import COURT_SECONDS, COURT_STEP, Shard
 
@@ -88,9 +88,11 @@ class Node(Shard[Instance]):
         for instance in former:
             if instance is not None:
                 await instance.close()
-        for task in (self._seeking, self._courting):
-            if task is not None:
-                task.cancel()
+        tasks = [task for task in (self._seeking, self._courting) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         if self._pool is not None:
             await self._pool.disconnect()
 
@@ -151,9 +153,9 @@ class Node(Shard[Instance]):
             began: when that attempt did, by `time.monotonic`.
         """
         deadline = began + self.limit
-        attempts = Attempts(repeatable, retry_until(deadline, began))
+        attempts = Attempts(repeatable, retry_until(deadline, time.monotonic()))
         while True:
-            if isinstance(error, redis.ResponseError) and refused(error) is None:
+            if is_answer(error):
                 raise error
             await self.settle(attempts, instance, error)
             instance = self.instance
@@ -280,9 +282,8 @@ class Node(Shard[Instance]):
         Raises:
             As `execute`.
         """
-        began = time.monotonic()
-        deadline = began + self.limit
-        attempts = Attempts(False, retry_until(deadline, began))
+        deadline = time.monotonic() + self.limit
+        attempts: Attempts | None = None
         payload = adapter.pack(args)
         while True:
             instance = self.instance
@@ -290,11 +291,16 @@ class Node(Shard[Instance]):
                 if instance is None:
                     raise NotSentError
                 left = deadline - time.monotonic() + patience
-                return await in_time(self._alone(instance, payload, decode, left), left)
+                reply = await in_time(self._alone(instance, payload, decode, left), left)
             except NOT_SERVED as error:
-                if isinstance(error, redis.ResponseError) and refused(error) is None:
+                if is_answer(error):
                     raise
+                if attempts is None:
+                    attempts = Attempts(False, retry_until(deadline, time.monotonic()))
                 await self.settle(attempts, instance, error)
+            else:
+                instance.served()
+                return reply
 
     async def _alone(self, instance: Instance, payload: bytes, decode: bool, seconds: float) -> Any:
         link = await instance.apart()
@@ -343,12 +349,12 @@ class Node(Shard[Instance]):
             else:
                 error = outcome
             if attempts is None:
-                until = retry_until(began + self.limit, began)
+                until = retry_until(began + self.limit, time.monotonic())
                 attempts = Attempts(part.repeatable, until)
             try:
                 await self.settle(attempts, instance, error)
             except ShardUnavailableError as final:
-                return replies or final
+                return unserved(replies, places, final)
             rest = part.only(places)
             payload, decode = rest.payload(), rest.decode
 
@@ -366,7 +372,8 @@ class Node(Shard[Instance]):
             if link is None or not link.ready or instance.doubted:
                 left = deadline - time.monotonic()
                 replies: list[Any] = await in_time(_send_part(instance, payload, decode), left)
-                instance.served()
+                if not holds_error(replies):
+                    instance.served()
                 return replies
             return await link.send_all(payload, decode)
         except NOT_SERVED as error:

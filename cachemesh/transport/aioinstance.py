@@ -31,6 +31,7 @@ from cachemesh.transport.notserved import (
     TELLING,
     BreakerOpenError,
     NotSentError,
+    is_answer,
 )
 
 
@@ -186,11 +187,8 @@ class Instance:
         try:
             await in_time(_answer(link), PING_SECONDS)
         except NOT_SERVED as error:
-            if not isinstance(error, redis.ResponseError):
+            if not is_answer(error):
                 link.fail(LinkClosedError("Probe failed"))
-                return error
-            if refused(error):
-                link.retire()
                 return error
         if self.dropped or (self.link is not None and not self.link.closed):
             self.put_back(link)
@@ -231,6 +229,8 @@ class Instance:
         if self._connecting is not None:
             await asyncio.wait([self._connecting])
         self._end(None)
+        if self._probing is not None:
+            await asyncio.wait([self._probing])
 
     def abandon(self, forked: bool) -> None:
         """The client goes on in another loop, or in a forked child."""

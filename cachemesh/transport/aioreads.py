@@ -9,12 +9,11 @@ from typing import Any
 
 import redis
 
-from cachemesh.core.attempts import refused
 from cachemesh.core.reading import Reading
 from cachemesh.transport import adapter
 from cachemesh.transport.aio import Node, send
 from cachemesh.transport.aioinstance import Instance, in_time
-from cachemesh.transport.notserved import NOT_SERVED
+from cachemesh.transport.notserved import NOT_SERVED, is_answer
 from cachemesh.transport.shard import WAIT_STEP
 
 
@@ -35,7 +34,7 @@ async def read(
             except redis.DataError:
                 raise  # an argument that has no form; nothing was sent
             except NOT_SERVED as failure:
-                if not isinstance(failure, redis.ResponseError) or refused(failure) is not None:
+                if not is_answer(failure):
                     node.note_failed(instance, failure, asked)
                     error = failure
                     continue
@@ -63,9 +62,11 @@ async def _from(instance: Instance, args: tuple[Any, ...], decode: bool, seconds
             reply = await link.send(adapter.pack(args), decode)
         else:
             reply = await in_time(send(instance, args, decode), seconds)
-    except redis.ResponseError as error:
-        if refused(error) is None:
+    except NOT_SERVED as error:
+        if is_answer(error):
             instance.window.succeeded(asked, time.monotonic() - asked)
         raise
     instance.window.succeeded(asked, time.monotonic() - asked)
+    if instance.doubted:
+        instance.served()
     return reply

@@ -8,13 +8,13 @@ from typing import Any, Protocol
 
 import redis
 
-from cachemesh.core.attempts import Attempts, refused, retry_until
+from cachemesh.core.attempts import Attempts, retry_until
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.transport import adapter
 from cachemesh.transport.instance import Instance
 from cachemesh.transport.link import Link
-from cachemesh.transport.notserved import NOT_SERVED, NotSentError
-from cachemesh.transport.part import Outcome, Part, holds_error
+from cachemesh.transport.notserved import NOT_SERVED, NotSentError, is_answer
+from cachemesh.transport.part import Outcome, Part, holds_error, unserved
 from cachemesh.transport.sync import Node
 
 _LAST_CHANCE = 0.002  # seconds, for a reply that had all the time there is already
@@ -90,22 +90,26 @@ def _finish(instance: Instance, link: Link, decode: Sequence[bool], deadline: fl
         instance.close(link)
         raise
     instance.give_back(link)
+    if instance.doubted and not holds_error(replies):
+        instance.served()
     return replies
 
 
 def gather(
     requests: Sequence[tuple[Node, tuple[Any, ...]]],
-    repeatable: bool,
+    read_only: bool,
     decode: bool = True,
     keep_errors: bool = False,
+    retry_writes: bool = False,
 ) -> list[Any]:
     """One command to each of several shards, all in flight at once; replies in order.
 
     A part that failed is tried again on its own, as in `Node.execute`.
 
     Args:
-        repeatable: as of `Node.execute`.
+        read_only: the command changes nothing.
         keep_errors: error replies, and shards that gave none, stand in the list as exceptions.
+        retry_writes: one that may have run is sent again though it writes.
 
     Raises:
         The first failure, in order of ``requests``, after all replies have been taken in.
@@ -113,12 +117,13 @@ def gather(
     deadline = time.monotonic() + max(node.limit for node, _ in requests)
     packed = ((node, adapter.pack(args), (decode,)) for node, args in requests)
     # What writes is packed whole before any of it is sent: an argument may prove bad.
-    outcomes = exchange(packed if repeatable else list(packed), deadline)
+    outcomes = exchange(packed if read_only else list(packed), deadline)
+    repeatable = read_only or retry_writes
     replies = []
     for (node, args), (instance, outcome) in zip(requests, outcomes, strict=True):
         reply = outcome[0] if isinstance(outcome, list) else outcome
         if isinstance(reply, Exception):
-            if not isinstance(outcome, list) or refused(reply) is not None:
+            if isinstance(reply, NOT_SERVED) and (reply is outcome or not is_answer(reply)):
                 reply = _second_try(node, args, repeatable, decode, deadline, instance, reply)
             if isinstance(reply, Exception) and not keep_errors:
                 raise reply
@@ -175,6 +180,6 @@ def complete(
         try:
             node.settle(attempts, instance, error)
         except ShardUnavailableError as final:
-            return replies or final
+            return unserved(replies, places, final)
         rest = part.only(places)
         ((instance, outcome),) = exchange([(node, rest.payload(), rest.decode)], deadline)

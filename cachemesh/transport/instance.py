@@ -35,6 +35,7 @@ from cachemesh.transport.notserved import (
     TELLING,
     BreakerOpenError,
     NotSentError,
+    is_answer,
 )
 
 
@@ -158,8 +159,8 @@ class Instance:
             raise BreakerOpenError
         try:
             link = self._connected(within)
-        except adapter.NOT_CONNECTED as error:
-            timed_out = isinstance(error, redis.TimeoutError)
+        except (OSError, *adapter.NOT_CONNECTED) as error:
+            timed_out = isinstance(error, (TimeoutError, redis.TimeoutError))
             if not (isinstance(error, TELLING) or (timed_out and self.timeouts.hurried(within))):
                 self.failed(Failure.NOT_SENT)
             raise NotSentError(str(error)) from error
@@ -232,7 +233,7 @@ class Instance:
             self.close(link)
             return error
         self.give_back(link)
-        return reply if isinstance(reply, Exception) and refused(reply) else None
+        return reply if isinstance(reply, Exception) and not is_answer(reply) else None
 
     def drop(self, grace: float | None = None) -> None:
         """Close idle links now, those in use as they come back.

@@ -112,14 +112,20 @@ class Link:
         self.feed(data)
 
     def read_all(self, decode: Sequence[bool], deadline: float = math.inf) -> list[Any]:
-        """As many replies as ``decode`` has items; arguments and errors as of `read`."""
+        """As many replies as ``decode`` has items; arguments and errors as of `read`.
+
+        A reply that cannot be decoded stands in the list as a `UnicodeDecodeError`.
+        """
         gets, replies = self.gets, []
         if decode and not self.has_reply():
             self._more(deadline)
         for wanted in decode:
-            reply = gets(wanted)
-            if reply is MORE or reply.__class__ is PUSH:
-                reply = self.read(wanted, deadline)
+            try:
+                reply = gets(wanted)
+                if reply is MORE or reply.__class__ is PUSH:
+                    reply = self.read(wanted, deadline)
+            except UnicodeDecodeError as error:
+                reply = error  # read to its end: the other replies are good
             replies.append(reply)
         return replies
 

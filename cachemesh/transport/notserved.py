@@ -31,6 +31,19 @@ PING = b"*1\r\n$4\r\nPING\r\n"
 PING_SECONDS = 1.0
 
 
+def is_answer(error: Exception) -> bool:
+    """Whether an error is a server's answer to the command itself, which the app is to see.
+
+    False of what came instead of a reply, and of a reply which says that the command has not run
+    and belongs elsewhere, or later. redis-py makes some answers, such as ``NOAUTH``, subclasses of
+    its ``ConnectionError``; that class itself is what its connections raise when they break.
+    """
+    answers = isinstance(error, redis.ResponseError) or (
+        isinstance(error, redis.ConnectionError) and type(error) is not redis.ConnectionError
+    )
+    return answers and refused(error) is None
+
+
 def failure_of(error: Exception) -> Failure | None:
     """How an attempt failed; None if it is not to be tried again at all."""
     if isinstance(error, NotSentError):

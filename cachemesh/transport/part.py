@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from cachemesh.core.errors import ShardUnavailableError
+
 Outcome = list[Any] | Exception
 """The replies, error replies among them, or one of `NOT_SERVED`."""
 
@@ -32,6 +34,27 @@ class Part(Protocol):
 
     def only(self, places: Sequence[int]) -> Part:
         """Some of the commands."""
+
+
+def unserved(
+    replies: list[Any], places: Sequence[int], why: ShardUnavailableError
+) -> list[Any] | ShardUnavailableError:
+    """What a part comes to when its shard has ceased to serve.
+
+    Args:
+        replies: those that came, error replies among them; empty if none did.
+        places: of the commands that have not run, as of `Part.undone`.
+
+    Returns:
+        The replies, with ``why`` for commands that the shard has refused; ``why`` alone if no
+        command has run.
+    """
+    if len(places) == len(replies) or not replies:
+        return why
+    for place in places:
+        if isinstance(replies[place], Exception):
+            replies[place] = why
+    return replies
 
 
 def holds_error(replies: Sequence[Any]) -> bool:

@@ -9,12 +9,11 @@ from typing import Any
 
 import redis
 
-from cachemesh.core.attempts import refused
 from cachemesh.core.reading import Reading
 from cachemesh.transport import adapter
 from cachemesh.transport.exchange import Sending, exchange
 from cachemesh.transport.instance import Instance
-from cachemesh.transport.notserved import NOT_SERVED
+from cachemesh.transport.notserved import NOT_SERVED, is_answer
 from cachemesh.transport.shard import WAIT_STEP
 from cachemesh.transport.sync import Node
 
@@ -80,7 +79,7 @@ def _from(instance: Instance, payload: bytes, decode: bool, until: float) -> Any
         reply = instance.ask(payload, decode, until)
     else:
         reply = instance.ask_within(payload, decode, until - asked)
-    if isinstance(reply, Exception) and refused(reply) is not None:
+    if isinstance(reply, Exception) and not is_answer(reply):
         raise reply
     instance.window.succeeded(asked, time.monotonic() - asked)
     return reply
@@ -110,7 +109,7 @@ def gather_reads(requests: Sequence[Request], reading: Reading, decode: bool) ->
     replies: list[Any] = []
     for (node, args, keys), (instance, outcome) in zip(requests, outcomes, strict=True):
         reply = outcome[0] if isinstance(outcome, list) else outcome
-        if isinstance(reply, Exception) and (reply is outcome or refused(reply) is not None):
+        if isinstance(reply, NOT_SERVED) and (reply is outcome or not is_answer(reply)):
             if instance is not None:
                 node.note_failed(instance, reply, began)
             try:

@@ -14,13 +14,13 @@ from typing import Any
 import redis
 from redis.connection import ConnectionPool
 
-from cachemesh.core.attempts import Attempts, Failure, refused, retry_until
+from cachemesh.core.attempts import Attempts, Failure, retry_until
 from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.names import Address
 from cachemesh.transport import adapter, handshake
 from cachemesh.transport.instance import Instance
 from cachemesh.transport.locator import Locator
-from cachemesh.transport.notserved import NOT_SERVED, NotSentError, failure_of
+from cachemesh.transport.notserved import NOT_SERVED, NotSentError, failure_of, is_answer
 from cachemesh.transport.pools import ShardPool
 from cachemesh.transport.shard import COURT_SECONDS, COURT_STEP, Shard
 
@@ -90,7 +90,7 @@ class Node(Shard[Instance]):
         except NOT_SERVED as error:
             return self.again(payload, repeatable, decode, deadline, instance, error)
         if isinstance(reply, Exception):
-            if refused(reply) is None:
+            if is_answer(reply):
                 raise reply
             return self.again(payload, repeatable, decode, deadline, instance, reply)
         return reply
@@ -120,7 +120,7 @@ class Node(Shard[Instance]):
                 continue
             if not isinstance(reply, Exception):
                 return reply
-            if refused(reply) is None:
+            if is_answer(reply):
                 raise reply
             error = reply
 
@@ -254,7 +254,7 @@ class Node(Shard[Instance]):
         except NOT_SERVED as error:
             return self.again(payload, repeatable, decode, deadline, instance, error, patience)
         if isinstance(reply, Exception):
-            if refused(reply) is None:
+            if is_answer(reply):
                 raise reply
             return self.again(payload, repeatable, decode, deadline, instance, reply, patience)
         return reply

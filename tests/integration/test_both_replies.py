@@ -1,0 +1,403 @@
+"""What either kind of client makes of error replies, broken connections and bad arguments.
+
+One table of calls, each of which a server answers in turn with everything that may go wrong.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+import cachemesh
+from cachemesh.core import attempts
+from cachemesh.core.attempts import Failure
+from cachemesh.local import Process
+from tests.integration.failing import CLIENTS, Caller, Site, calling, reset, servers, target
+from tests.integration.hostile import HANG_UP, Server, Words, greeting
+
+both = pytest.mark.parametrize("kind", CLIENTS)
+SHARDS = ("cache-0", "cache-1")
+
+
+@dataclass(frozen=True)
+class Use:
+    """A call of an app.
+
+    Attributes:
+        call: the client and a key of each shard -> what the call gives.
+        sent: the command that arrives at a server.
+        reads: it only reads, so it may run twice.
+        misses: it has a reply that stands for a miss.
+        piped: it is a pipeline.
+    """
+
+    call: Callable[[Caller, Any, str, str], Any]
+    sent: str
+    reads: bool = False
+    misses: bool = True
+    piped: bool = False
+
+
+def piped(transaction: bool | None, method: str, call: Caller, mesh: Any, a: str, b: str) -> Any:
+    pipe = getattr(mesh.pipeline(transaction=transaction), method)(a)
+    if transaction is not True:
+        getattr(pipe, method)(b)
+    return call.drive(pipe).execute()
+
+
+def on(method: str, *args: Any) -> Callable[[Caller, Any, str, str], Any]:
+    """A method that takes one key."""
+    return lambda call, mesh, a, b: getattr(call.drive(mesh), method)(a, *args)
+
+
+def of_both(method: str) -> Callable[[Caller, Any, str, str], Any]:
+    return lambda call, mesh, a, b: getattr(call.drive(mesh), method)(a, b)
+
+
+def keyless(method: str, *args: Any) -> Callable[[Caller, Any, str, str], Any]:
+    return lambda call, mesh, a, b: getattr(call.drive(mesh), method)(*args)
+
+
+USES: dict[str, Use] = {
+    "a read": Use(on("strlen"), "STRLEN", reads=True),
+    "a write": Use(on("incr"), "INCRBY"),
+    "a read in lower case": Use(
+        lambda call, mesh, a, b: call.drive(mesh).execute_command("llen", a), "LLEN", reads=True
+    ),
+    "a split read": Use(of_both("exists"), "EXISTS", reads=True),
+    "a split write": Use(of_both("unlink"), "UNLINK"),
+    "MSET": Use(lambda call, mesh, a, b: call.drive(mesh).mset({a: 1, b: 2}), "MSET"),
+    "a keyless read of all": Use(keyless("dbsize"), "DBSIZE", reads=True, misses=False),
+    "a keyless write to all": Use(keyless("flushdb"), "FLUSHDB", misses=False),
+    "a keyless read of one": Use(keyless("time"), "TIME", misses=False),
+    "a script": Use(lambda call, mesh, a, b: call.drive(mesh).eval("return 1", 1, a), "EVAL"),
+    "a blocking command": Use(on("blpop", 1), "BLPOP"),
+    "a pipeline of reads": Use(partial(piped, False, "scard"), "SCARD", reads=True, piped=True),
+    "a pipeline of writes": Use(partial(piped, False, "persist"), "PERSIST", piped=True),
+    "a MULTI for each shard": Use(partial(piped, None, "decr"), "DECRBY", piped=True),
+    "a transaction": Use(partial(piped, True, "getdel"), "GETDEL", piped=True),
+}
+
+
+GOOD = {
+    "MSET": b"+OK\r\n",
+    "FLUSHDB": b"+OK\r\n",
+    "BLPOP": b"*2\r\n$1\r\nk\r\n$1\r\nv\r\n",
+    "TIME": b"*2\r\n$1\r\n1\r\n$1\r\n2\r\n",
+}
+
+
+class Master(Server):
+    """Says ``bad`` to an app's commands as often as it is told to, then what Redis says.
+
+    Attributes:
+        bad: what to say.
+        times: how often.
+        ran: how often each command came.
+    """
+
+    def __init__(self) -> None:
+        self.bad: bytes | None = None
+        self.times = 0
+        self.ran: Counter[str] = Counter()
+        self._queued: dict[threading.Thread, int] = {}  # a connection has one
+        super().__init__(self._say)
+
+    def _say(self, words: Words) -> bytes | None:
+        if said := greeting(words):
+            return said
+        name = words[0].decode().upper()
+        me = threading.current_thread()
+        if name == "PING":
+            return b"+PONG\r\n"
+        if name == "MULTI":
+            self._queued[me] = 0
+            return b"+OK\r\n"
+        if name == "EXEC":
+            count = self._queued.pop(me, None)
+            if count is None:
+                return b"-EXECABORT Transaction discarded because of previous errors.\r\n"
+            return b"*%d\r\n" % count + b":1\r\n" * count
+        self.ran[name] += 1
+        if self.times:
+            self.times -= 1
+            self._queued.pop(me, None)
+            return self.bad
+        if me in self._queued:
+            self._queued[me] += 1
+            return b"+QUEUED\r\n"
+        return GOOD.get(name, b":1\r\n")
+
+    def say(self, bad: bytes | None, times: int) -> None:
+        self.bad, self.times = bad, times
+        self.ran.clear()
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Two shards whose masters misbehave on demand."""
+
+    masters: list[Master]
+    site: Site
+
+    def say(self, bad: bytes | None, times: int = 10**9) -> None:
+        for master in self.masters:
+            master.say(bad, times)
+
+    def ran(self, name: str) -> list[int]:
+        """How often the masters have heard a command, without those that never did."""
+        return [master.ran[name] for master in self.masters if master.ran[name]]
+
+    def keys(self) -> tuple[str, str]:
+        first, second = (self.site.keys(shard)[0] for shard in SHARDS)
+        return first, second
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[Pool]:
+    with Master() as one, Master() as other:
+        masters: list[Any] = [one, other]
+        with Site(dict(zip(SHARDS, (m.address for m in masters), strict=True)), tmp_path) as site:
+            yield Pool(masters, site)
+
+
+def outcome(use: Use, call: Caller, mesh: Any, keys: tuple[str, str]) -> Any:
+    try:
+        return use.call(call, mesh, *keys)
+    except (redis.RedisError, OSError) as error:
+        return error
+
+
+@contextmanager
+def failing_cases() -> Iterator[Callable[[str, object, bool], None]]:
+    """All cases of a table are tried, and those that are not as told are named together."""
+    wrong: list[str] = []
+
+    def check(name: str, came: object, good: bool) -> None:
+        if not good:
+            wrong.append(f"{name}: {type(came).__name__} {came}"[:300])
+
+    yield check
+    assert wrong == []
+
+
+FINAL: dict[str, tuple[bytes, type[Exception]]] = {
+    "BUSY": (b"-BUSY Redis is busy running a script\r\n", redis.ResponseError),
+    "OOM": (b"-OOM command not allowed\r\n", redis.exceptions.OutOfMemoryError),
+    "NOPERM": (b"-NOPERM no permissions\r\n", redis.exceptions.NoPermissionError),
+    "WRONGTYPE": (b"-WRONGTYPE Operation against a key\r\n", redis.ResponseError),
+    "NOREPLICAS": (b"-NOREPLICAS Not enough good replicas\r\n", redis.ResponseError),
+    "MISCONF": (b"-MISCONF Redis is configured to save\r\n", redis.ResponseError),
+    "NOSCRIPT": (b"-NOSCRIPT No matching script\r\n", redis.exceptions.NoScriptError),
+    "MOVED": (b"-MOVED 3999 127.0.0.1:6381\r\n", redis.ResponseError),
+    "NOAUTH": (b"-NOAUTH Authentication required.\r\n", redis.AuthenticationError),
+    "a text of its own": (b"-what went wrong\r\n", redis.ResponseError),
+}
+PASSING = {
+    "READONLY": b"-READONLY You can't write against a read only replica.\r\n",
+    "LOADING": b"-LOADING Redis is loading the dataset in memory\r\n",
+    "MASTERDOWN": b"-MASTERDOWN Link with MASTER is down\r\n",
+    "CLUSTERDOWN": b"-CLUSTERDOWN The cluster is down\r\n",
+    "TRYAGAIN": b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n",
+    "UNBLOCKED": b"-UNBLOCKED force unblock from blocking operation\r\n",
+}
+
+
+@both
+@pytest.mark.parametrize("said", FINAL)
+def test_what_a_server_says_of_the_command_is_the_apps_to_see(
+    pool: Pool, said: str, kind: str
+) -> None:
+    """At once, as redis-py raises it, and nothing is sent again or dropped."""
+    reply, error = FINAL[said]
+    with calling(kind, pool.site.url, retry_writes=True) as call, failing_cases() as check:
+        for name, use in USES.items():
+            pool.say(reply)
+            came = outcome(use, call, call.mesh, pool.keys())
+            fits = isinstance(came, error) and not isinstance(came, cachemesh.CacheMeshError)
+            check(name, came, fits and set(pool.ran(use.sent)) == {1})
+        assert all(each.breaker == "closed" for each in call.mesh.health().values())
+
+
+@both
+@pytest.mark.parametrize("said", PASSING)
+def test_what_has_surely_not_run_is_sent_again(pool: Pool, said: str, kind: str) -> None:
+    with calling(kind, pool.site.url) as call, failing_cases() as check:
+        for name, use in USES.items():
+            pool.say(PASSING[said], times=1)
+            came = outcome(use, call, call.mesh, pool.keys())
+            good = not isinstance(came, Exception) and set(pool.ran(use.sent)) == {2}
+            check(name, came, good)
+
+
+@both
+@pytest.mark.parametrize("said", ["READONLY", "LOADING", "UNBLOCKED", "max clients"])
+def test_a_shard_that_goes_on_refusing(pool: Pool, said: str, kind: str) -> None:
+    """It does not serve: an error of ours, or a miss."""
+    reply = PASSING.get(said, b"-ERR max number of clients reached\r\n")
+    with calling(kind, pool.site.url, command_timeout=0.1) as call, failing_cases() as check:
+        view = call.mesh.with_options(on_error="miss")
+        for name, use in USES.items():
+            if said not in PASSING and use.piped:
+                continue  # there, it stands in the list as what it is
+            pool.say(reply)
+            came = outcome(use, call, call.mesh, pool.keys())
+            check(name, came, isinstance(came, cachemesh.ShardUnavailableError))
+            came = outcome(use, call, view, pool.keys())
+            check(f"{name}, miss", came, isinstance(came, Exception) != use.misses)
+
+
+BROKEN = {
+    "hung up": HANG_UP,
+    "half a reply": b"$5\r\nab" + HANG_UP,
+    "garbage": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+}
+
+
+@both
+@pytest.mark.parametrize("retry_writes", [False, True])
+@pytest.mark.parametrize("how", BROKEN)
+def test_what_may_have_run_is_sent_again_if_it_may(
+    pool: Pool, how: str, retry_writes: bool, kind: str
+) -> None:
+    """Once more, in all ways to send it; a command that blocks never is."""
+    with calling(kind, pool.site.url) as call, failing_cases() as check:
+        view = call.mesh.with_options(retry_writes=retry_writes)
+        for name, use in USES.items():
+            call.driven.ping()  # there are connections
+            pool.say(BROKEN[how], times=1)
+            came = outcome(use, call, view, pool.keys())
+            again = (use.reads or retry_writes) and use.sent != "BLPOP"
+            check(
+                name,
+                f"{came} after {pool.ran(use.sent)}",
+                isinstance(came, cachemesh.ShardUnavailableError) != again
+                and set(pool.ran(use.sent)) == {1 + again},
+            )
+
+
+@both
+def test_a_miss_is_counted_once(pool: Pool, kind: str) -> None:
+    with calling(kind, pool.site.url, on_error="miss") as call, failing_cases() as check:
+        for name, use in USES.items():
+            if not use.misses or use.reads:
+                continue
+            before = sum(each.dropped for each in call.mesh.health().values())
+            pool.say(HANG_UP, times=1)
+            came = outcome(use, call, call.mesh, pool.keys())
+            dropped = sum(each.dropped for each in call.mesh.health().values()) - before
+            check(name, f"{came}, {dropped}", dropped == len(pool.ran(use.sent)))
+
+
+@both
+def test_a_bad_argument_is_known_before_anything_is_sent(pool: Pool, kind: str) -> None:
+    key, other = pool.keys()
+    bad: Any = object()
+    uses: dict[str, Callable[[Any], Any]] = {
+        "SET": lambda mesh: mesh.set(key, bad),
+        "MSET": lambda mesh: mesh.mset({key: 1, other: bad}),
+        "MSET, the other way": lambda mesh: mesh.mset({other: 1, key: bad}),
+        "a pipeline": lambda m: m.pipeline(transaction=False).set(key, 1).set(other, bad).execute(),
+        "a MULTI for each": lambda mesh: mesh.pipeline().set(key, 1).set(other, bad).execute(),
+        "BLPOP": lambda mesh: mesh.blpop([key], timeout=bad),
+        "CONFIG SET": lambda mesh: mesh.config_set("maxmemory", bad),
+    }
+    pool.say(HANG_UP)
+    for options in ({}, {"on_error": "miss"}, {"retry_writes": True}):
+        with calling(kind, pool.site.url, **options) as call:
+            for name, use in uses.items():
+                with pytest.raises(redis.DataError):
+                    call(use)
+                assert not pool.ran("SET") + pool.ran("MSET") + pool.ran("CONFIG"), name
+
+
+@both
+def test_without_a_time_limit_a_late_failure_is_tried_again_as_well(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is bounded is the time for trying again, not that before the first failure."""
+    monkeypatch.setattr(attempts, "_RETRY_SECONDS", 0.2)
+    late = threading.Event()
+    heard: Counter[bytes] = Counter()
+
+    def answer(words: Words) -> bytes | None:
+        if said := greeting(words):
+            return said
+        heard[words[0]] += 1
+        if heard[words[0]] > 1:
+            return b"$1\r\nv\r\n"
+        late.wait(0.5)
+        return HANG_UP
+
+    with (
+        Server(answer) as server,
+        Site({"cache-0": server.address}, tmp_path) as site,
+        calling(kind, site.url, socket_timeout=None) as call,
+    ):
+        assert call.driven.get("k") == b"v"
+        pipe = call.mesh.pipeline(transaction=False).hget("k", "f")
+        assert call.drive(pipe).execute() == [b"v"]
+
+
+@both
+def test_any_reply_ends_a_row_of_failures(pool: Pool, kind: str) -> None:
+    with calling(kind, pool.site.url) as call, failing_cases() as check:
+        for name, use in USES.items():
+            call.driven.ping()
+            outcome(use, call, call.mesh, pool.keys())  # the connections that it takes are there
+            asked = [call.mesh._nodes()[shard].instance for shard in SHARDS]
+            for instance in asked:
+                for _ in range(2):
+                    call.drive(instance).failed(Failure.NOT_READY)
+            pool.say(None, times=0)
+            outcome(use, call, call.mesh, pool.keys())
+            left = [
+                instance.breaker.failures
+                for instance, master in zip(asked, pool.masters, strict=True)
+                if master.ran[use.sent]
+            ]
+            check(name, left, set(left) == {0})
+            call.driven.ping()
+
+
+@pytest.fixture(scope="module")
+def redises() -> Iterator[list[Process]]:
+    with servers(2) as running:
+        yield running
+
+
+@both
+@pytest.mark.parametrize("transaction", [False, None])
+def test_a_value_that_cannot_be_decoded_harms_no_other_reply(
+    redises: list[Process], transaction: bool | None, kind: str, tmp_path: Path
+) -> None:
+    for process in redises:
+        reset(process)
+    masters = dict(zip(SHARDS, map(target, redises), strict=True))
+    with (
+        Site(masters, tmp_path) as site,
+        calling(kind, site.url, decode_responses=True) as call,
+    ):
+        (binary, text), (other,) = site.keys("cache-0", 2), site.keys("cache-1")
+        call.driven.mset({binary: b"\xff\xfe", text: "t", other: "o"})
+        pipe = call.mesh.pipeline(transaction=transaction).get(text).get(binary).get(text)
+        replies = call.drive(pipe.get(other).strlen(binary)).execute(raise_on_error=False)
+        if transaction is False:
+            assert isinstance(replies.pop(1), UnicodeDecodeError)
+            assert replies == ["t", "t", "o", 2]
+        else:
+            assert replies[3] == "o"
+        with pytest.raises(UnicodeDecodeError):
+            call.drive(call.mesh.pipeline(transaction=transaction).get(binary)).execute()
+        with pytest.raises(UnicodeDecodeError):
+            call.driven.mget(text, binary)
+        assert call.driven.mget(text, other) == ["t", "o"]
