@@ -325,7 +325,7 @@ class CacheMesh(MeshBase[Node], redis.Redis):
         routes, self._routes = self._routes, None
         if routes is not None:
             for node in routes.nodes.values():
-                node.end()
+                node.close()
 
     @property
     def routes(self) -> Routes[Node]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from redis.client import Pipeline as RedisPipeline
 
 from cachemesh.core.plan import UnknownCommand
-from cachemesh.pipelining import finished, one_shard, raise_first, spread
+from cachemesh.pipelining import finished, one_shard, raise_first, require_watching, spread
 from cachemesh.transport import adapter
 from cachemesh.transport.exchange import complete, exchange
 from cachemesh.transport.sync import Node
@@ -56,6 +56,7 @@ class Pipeline(RedisPipeline):
 
     def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command now, on the shard that is being watched."""
+        require_watching(self)
         self._bind([args])
         immediate: Any = super().immediate_execute_command  # untyped in redis-py
         try:
@@ -91,6 +92,7 @@ class Pipeline(RedisPipeline):
             if self.scripts:
                 self.load_scripts()
                 self.scripts = set()
+            require_watching(self)
             if self.watching or self.explicit_transaction or self._one_shard_only:
                 self._bind([args for args, _ in stack])
             if self.watching or self.explicit_transaction:

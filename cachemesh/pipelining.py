@@ -18,7 +18,7 @@ from cachemesh.core.placement import Placement
 from cachemesh.core.plan import shards_in_transaction
 from cachemesh.core.registry import Registry
 from cachemesh.core.scan import MasterOf
-from cachemesh.transport.adapter import pack_all
+from cachemesh.transport.adapter import is_open, pack_all
 from cachemesh.transport.part import holds_error
 
 Stack = Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]]
@@ -203,6 +203,23 @@ def one_shard(
             f"{second}; give the keys one hash tag, or use pipeline(transaction=False)"
         )
     return next(iter(shards), placement.names[0])
+
+
+def require_watching(pipeline: Any) -> None:
+    """Refuse to go on once the connection that watches is closed, as by closing the client.
+
+    redis-py would connect anew and run the transaction with nothing watched.
+
+    Raises:
+        redis.WatchError: it is closed; nothing is watched any more.
+    """
+    connection = pipeline.connection
+    if pipeline.watching and connection is not None and not is_open(connection):
+        pipeline.watching = False  # there is nothing to UNWATCH
+        raise redis.WatchError(
+            "The connection was closed while it watched keys, which may have changed since; watch "
+            "them anew"
+        )
 
 
 def finished(replies: Sequence[Any], stack: Stack, callbacks: Any, annotate: Any) -> list[Any]:

@@ -8,25 +8,20 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import redis
-from redis.client import PubSub as RedisPubSub
 from redis.client import PubSubWorkerThread
 
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.routing import Routes
 from cachemesh.core.subscriptions import (
-    CONFIRM_SECONDS,
     CONFIRMATIONS,
-    KINDS,
     LOOK_STEP,
     SUBSCRIBE,
     UNSUBSCRIBE,
     Handler,
     Subscriptions,
     require_handlers,
-    require_message,
 )
-from cachemesh.transport import adapter
+from cachemesh.listener import Listener
 from cachemesh.transport.sync import Node
 
 if TYPE_CHECKING:
@@ -51,9 +46,11 @@ class PubSub:
         self._mesh = mesh
         self._ignore = ignore_subscribe_messages
         self._wanted = Subscriptions()
-        self._listeners: dict[str, _Listener] = {}
+        self._listeners: dict[str, Listener] = {}
         self._routes: Routes[Node] | None = None
-        self._confirmed: deque[dict[str, Any]] = deque()
+        self._ready: deque[dict[str, Any]] = deque()
+        encoder: Any = mesh.get_encoder()  # untyped in redis-py
+        self._encode, self._decode = encoder.encode, encoder.decode
 
     def __enter__(self) -> Self:
         return self
@@ -71,7 +68,7 @@ class PubSub:
             listener.close()
         self._listeners = {}
         self._wanted = Subscriptions()
-        self._confirmed.clear()
+        self._ready.clear()
         self._routes = None
 
     reset = close
@@ -79,7 +76,7 @@ class PubSub:
     @property
     def subscribed(self) -> bool:
         """Whether anything is subscribed to."""
-        return bool(self._wanted) or bool(self._confirmed)
+        return bool(self._wanted) or bool(self._ready)
 
     @property
     def channels(self) -> dict[bytes, Handler | None]:
@@ -130,26 +127,37 @@ class PubSub:
     ) -> dict[str, Any] | None:
         """The next message, or None if there is none within ``timeout`` seconds (None: for ever).
 
+        None as well after a message for which there is a handler; that has been called.
+
         Raises:
-            cachemesh.ShardUnavailableError: a shard that is listened to cannot be reached; the
-                next call tries again.
+            cachemesh.ShardUnavailableError: a shard that is listened to cannot be reached, and
+                there is no message of another; the next call tries again.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         ignore = ignore_subscribe_messages or self._ignore
         while True:
-            while self._confirmed:
-                confirmation = self._confirmed.popleft()
-                if not ignore:
-                    return confirmation
-            self._settle()
-            for listener in list(self._listeners.values()):
-                message = listener.next_message()
-                if message is not None:
+            lost = self._settle()
+            message = self._next()
+            if message is None:
+                if lost is not None:
+                    raise lost
+                left = LOOK_STEP if deadline is None else deadline - time.monotonic()
+                if left <= 0:
+                    return None
+                self._await_input(min(left, LOOK_STEP))
+            elif not (ignore and message["type"] in CONFIRMATIONS):
+                handler = self._wanted.handler_of(message, self._encode)
+                if handler is None:
                     return message
-            left = LOOK_STEP if deadline is None else deadline - time.monotonic()
-            if left <= 0:
+                handler(message)
                 return None
-            self._await_input(min(left, LOOK_STEP))
+
+    def _next(self) -> dict[str, Any] | None:
+        """A message that is there."""
+        if self._ready:
+            return self._ready.popleft()
+        heard = (listener.next_message() for listener in list(self._listeners.values()))
+        return next((message for message in heard if message is not None), None)
 
     def get_sharded_message(
         self,
@@ -166,7 +174,7 @@ class PubSub:
         Raises:
             cachemesh.ShardUnavailableError: one of them cannot be reached.
         """
-        self._settle()
+        self._settled()
         for listener in self._listeners.values():
             listener.ping(message)
         return True
@@ -199,42 +207,64 @@ class PubSub:
 
     def _add(self, kind: str, names: tuple[Any, ...], handlers: dict[str, Handler]) -> None:
         given = self._wanted.add(kind, names, handlers, self._mesh.key_bytes)
-        self._settle()
+        self._settled()
         self._confirm(SUBSCRIBE[kind], given)
 
     def _remove(self, kind: str, names: tuple[Any, ...]) -> None:
         gone = self._wanted.remove(kind, names, self._mesh.key_bytes)
-        try:
-            self._settle()
-        except ShardUnavailableError:
-            pass  # a lost connection listens to nothing; the rest is settled with the next call
+        self._settle()  # a lost connection listens to nothing; the next call settles the rest
         self._confirm(UNSUBSCRIBE[kind], gone)
 
     def _confirm(self, word: str, names: Any) -> None:
-        decode: Any = self._mesh.get_encoder().decode  # untyped in redis-py
+        for listener in self._listeners.values():
+            self._ready.extend(listener.heard())  # which came before
         for name in names:
-            self._confirmed.append(
-                {"type": word, "pattern": None, "channel": decode(name), "data": len(self._wanted)}
+            channel = self._decode(name)
+            self._ready.append(
+                {"type": word, "pattern": None, "channel": channel, "data": len(self._wanted)}
             )
 
-    def _settle(self) -> None:
-        """Let each shard's connection listen to what it shall, after any change."""
+    def _settled(self) -> None:
+        """As `_settle`; raises why a shard cannot be reached."""
+        lost = self._settle()
+        if lost is not None:
+            raise lost
+
+    def _settle(self) -> ShardUnavailableError | None:
+        """Let each shard's connection listen to what it shall, after any change.
+
+        Returns:
+            Why a shard cannot be reached; the others are settled all the same.
+
+        Raises:
+            redis.ResponseError: a subscription is refused.
+        """
+        lost = None
         routes = self._mesh.routes
         if routes is not self._routes:
-            for shard in self._listeners.keys() - routes.nodes.keys():
-                self._listeners.pop(shard).close()
+            for shard, listener in list(self._listeners.items()):
+                if routes.nodes.get(shard) is not listener.node:
+                    self._let_go(shard)
             self._routes = routes
         for shard, node in routes.nodes.items():
             wanted = self._wanted.on(shard, routes.placement)
-            listener = self._listeners.get(shard)
-            if listener is None:
-                if not wanted:
-                    continue
-                listener = self._listeners[shard] = _Listener(node)
             if not wanted:
-                self._listeners.pop(shard).close()
-            elif wanted != listener.has:
-                listener.settle(wanted)
+                self._let_go(shard)
+                continue
+            if shard not in self._listeners:
+                self._listeners[shard] = Listener(node)
+            if wanted != self._listeners[shard].has:
+                try:
+                    self._listeners[shard].settle(wanted)
+                except ShardUnavailableError as error:
+                    lost = lost or error
+        return lost
+
+    def _let_go(self, shard: str) -> None:
+        listener = self._listeners.pop(shard, None)
+        if listener is not None:
+            listener.leave()
+            self._ready.extend(listener.heard())
 
     def _await_input(self, seconds: float) -> None:
         with selectors.DefaultSelector() as selector:
@@ -242,115 +272,3 @@ class PubSub:
                 if (sock := listener.socket()) is not None:
                     selector.register(sock, selectors.EVENT_READ)
             selector.select(seconds)
-
-
-class _Inner(RedisPubSub):
-    """redis-py's subscriptions over one connection; takes nothing that is no message.
-
-    redis-py itself drops the connection when a message has not come whole within ``timeout``.
-    """
-
-    def parse_response(self, block: bool = True, timeout: float = 0) -> Any:
-        self.check_health()
-        response = adapter.receive(self.connection, timeout)
-        if self.is_health_check_response(response):
-            self.health_check_response_counter -= 1
-            return None
-        return require_message(response)
-
-
-class _Listener:
-    """What is subscribed to on one shard, and the connection that hears it."""
-
-    def __init__(self, node: Node) -> None:
-        self.has = Subscriptions()
-        self._node = node
-        self._master = node.master
-        self._inner: Any = None
-        self._heard: deque[dict[str, Any]] = deque()
-
-    def settle(self, wanted: Subscriptions) -> None:
-        """Subscribe and unsubscribe until ``has`` is ``wanted``, confirmed by the server.
-
-        Raises:
-            ShardUnavailableError: it cannot be reached.
-        """
-        if self._inner is None:
-            self._master = self._node.master
-            self._inner = _Inner(self._node.pool)
-        try:
-            changes = 0
-            for kind in KINDS:
-                changes += self._change(kind, wanted)
-            deadline = time.monotonic() + CONFIRM_SECONDS
-            while changes:
-                if time.monotonic() > deadline:
-                    raise redis.TimeoutError("a subscription was not confirmed in time")
-                message = self._receive(LOOK_STEP)
-                if message is not None and message["type"] in CONFIRMATIONS:
-                    changes -= 1
-                elif message is not None:
-                    self._heard.append(message)
-        except adapter.BROKEN as error:
-            self.close()
-            raise self._node.unavailable(None, error) from error
-        self.has = wanted
-
-    def _change(self, kind: str, wanted: Subscriptions) -> int:
-        new = wanted.missing_from(self.has, kind)
-        if new:
-            names, handlers = adapter.subscription_args(new)
-            getattr(self._inner, SUBSCRIBE[kind])(*names, **handlers)
-        gone = self.has.missing_from(wanted, kind)
-        if gone:
-            getattr(self._inner, UNSUBSCRIBE[kind])(*gone)
-        return len(new) + len(gone)
-
-    def next_message(self) -> dict[str, Any] | None:
-        """A message that is there already. A lost connection is found out here, and mended when
-        the subscriptions are settled next."""
-        if self._heard:
-            return self._heard.popleft()
-        if self._inner is not None and self._node.master != self._master:
-            self.close()  # the master is elsewhere now
-        try:
-            while self._inner is not None and self._inner.connection.can_read(timeout=0):
-                message = self._receive(0)
-                if message is None:
-                    break
-                if message["type"] not in CONFIRMATIONS:
-                    return message
-        except adapter.BROKEN:
-            self.close()
-        return None
-
-    def _receive(self, timeout: float) -> dict[str, Any] | None:
-        message: dict[str, Any] | None = self._inner.get_message(timeout=timeout)
-        return message
-
-    def ping(self, message: str | bytes | None) -> None:
-        try:
-            self._inner.ping(message)
-        except adapter.BROKEN as error:
-            self.close()
-            raise self._node.unavailable(None, error) from error
-
-    @property
-    def connection(self) -> Any:
-        """redis-py's connection, None without one."""
-        return self._inner and self._inner.connection
-
-    def socket(self) -> Any:
-        """What to wait on for input; None without a connection."""
-        connection = self.connection
-        return adapter.socket_of(connection) if connection else None
-
-    def close(self) -> None:
-        """Let go of the connection; nothing is subscribed to then."""
-        inner, self._inner = self._inner, None
-        self.has = Subscriptions()
-        if inner is not None:
-            connection = inner.connection
-            if connection is not None:
-                connection.disconnect()  # UNSUBSCRIBE replies must not be left to the pool
-            inner.close()

@@ -11,7 +11,7 @@ from redis.client import Pipeline as SyncPipeline
 
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.plan import UnknownCommand
-from cachemesh.pipelining import Stack, finished, one_shard, raise_first, spread
+from cachemesh.pipelining import Stack, finished, one_shard, raise_first, require_watching, spread
 from cachemesh.transport import adapter
 from cachemesh.transport.aio import Node
 from cachemesh.transport.aioexchange import gather
@@ -48,6 +48,7 @@ class Pipeline(RedisPipeline):
 
     async def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command now, on the shard that is being watched."""
+        require_watching(self)
         await self._bind([args])
         immediate: Any = super().immediate_execute_command  # untyped in redis-py
         try:
@@ -85,6 +86,7 @@ class Pipeline(RedisPipeline):
             if self.scripts:
                 await self.load_scripts()
                 self.scripts = set()
+            require_watching(self)
             if self.watching or self.explicit_transaction or self._one_shard_only:
                 await self._bind([args for args, _ in stack])
             if self.watching or self.explicit_transaction:

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import inspect
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
-import redis
 from redis.asyncio.client import PubSub as RedisPubSub
 
+from cachemesh.asyncio.listener import Listener, Mailbox
 from cachemesh.core.errors import ShardUnavailableError, UnsupportedCommandError
 from cachemesh.core.subscriptions import (
-    CONFIRM_SECONDS,
     CONFIRMATIONS,
-    KINDS,
     LOOK_STEP,
     SUBSCRIBE,
     UNSUBSCRIBE,
     Handler,
     Subscriptions,
     require_handlers,
-    require_message,
 )
-from cachemesh.transport import adapter
-from cachemesh.transport.aio import Node
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
@@ -42,9 +37,16 @@ class PubSub:
         self._mesh = mesh
         self._ignore = ignore_subscribe_messages
         self._wanted = Subscriptions()
-        self._listeners: dict[str, _Listener] = {}
-        self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._listeners: dict[str, Listener] = {}
+        self._mailbox = Mailbox()
         self._settling = asyncio.Lock()
+        client: Any = mesh  # untyped in redis-py
+        encoder = client.get_encoder()
+        self._encode, self._decode = encoder.encode, encoder.decode
+
+    def __del__(self) -> None:
+        for listener in getattr(self, "_listeners", {}).values():
+            listener.abandon()
 
     async def __aenter__(self) -> Self:
         return self
@@ -56,16 +58,16 @@ class PubSub:
         """Unsubscribe from everything and let go of the connections."""
         listeners, self._listeners = self._listeners, {}
         self._wanted = Subscriptions()
-        self._messages = asyncio.Queue()
         for listener in listeners.values():
             await listener.close()
+        self._mailbox.clear()
 
     close = reset = aclose
 
     @property
     def subscribed(self) -> bool:
         """Whether anything is subscribed to."""
-        return bool(self._wanted) or not self._messages.empty()
+        return bool(self._wanted) or bool(self._mailbox)
 
     @property
     def channels(self) -> dict[bytes, Handler | None]:
@@ -127,20 +129,33 @@ class PubSub:
     ) -> dict[str, Any] | None:
         """The next message, or None if there is none within ``timeout`` seconds (None: for ever).
 
+        None as well after a message for which there is a handler; that has been called.
+
         Raises:
-            cachemesh.ShardUnavailableError: a shard that is listened to cannot be reached; the
-                next call tries again.
+            cachemesh.ShardUnavailableError: a shard that is listened to cannot be reached, and
+                there is no message of another; the next call tries again.
         """
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
         ignore = ignore_subscribe_messages or self._ignore
         while True:
-            await self._settle()
-            left = LOOK_STEP if deadline is None else deadline - loop.time()
-            message = await self._next(min(left, LOOK_STEP))
-            if message is not None and not (ignore and message["type"] in CONFIRMATIONS):
-                return message
-            if message is None and deadline is not None and loop.time() >= deadline:
+            self._mailbox.expect()
+            lost = await self._settle()
+            message = await self._mailbox.take()
+            if message is None:
+                if lost is not None:
+                    raise lost
+                left = LOOK_STEP if deadline is None else deadline - loop.time()
+                if left <= 0:
+                    return None
+                await self._mailbox.wait(min(left, LOOK_STEP))
+            elif not (ignore and message["type"] in CONFIRMATIONS):
+                handler = self._wanted.handler_of(message, self._encode)
+                if handler is None:
+                    return message
+                done = handler(message)
+                if inspect.isawaitable(done):
+                    await done
                 return None
 
     async def ping(self, message: str | bytes | None = None) -> bool:
@@ -149,19 +164,10 @@ class PubSub:
         Raises:
             cachemesh.ShardUnavailableError: one of them cannot be reached.
         """
-        await self._settle()
+        await self._settled()
         for listener in self._listeners.values():
             await listener.ping(message)
         return True
-
-    async def _next(self, seconds: float) -> dict[str, Any] | None:
-        if seconds <= 0:
-            await asyncio.sleep(0)
-            return None if self._messages.empty() else self._messages.get_nowait()
-        try:
-            return await asyncio.wait_for(self._messages.get(), seconds)
-        except asyncio.TimeoutError:
-            return None
 
     async def listen(self) -> AsyncIterator[dict[str, Any]]:
         """Messages as they come, for as long as anything is subscribed to."""
@@ -178,6 +184,11 @@ class PubSub:
     ) -> None:
         """Call the handlers until cancelled; every subscription must have one.
 
+        Args:
+            exception_handler: called with what a handler has raised, or waiting for messages;
+                without, that ends this.
+            poll_timeout: seconds to wait for a message at a time.
+
         Raises:
             redis.PubSubError: one has none.
         """
@@ -185,160 +196,65 @@ class PubSub:
         while True:
             try:
                 await self.get_message(True, poll_timeout)
-            except (redis.RedisError, OSError) as error:
+            except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # a handler may raise anything; redis-py passes it on
                 if exception_handler is None:
                     raise
                 done = exception_handler(error, self)
-                if asyncio.iscoroutine(done):
+                if inspect.isawaitable(done):
                     await done
             await asyncio.sleep(0)
 
     async def _add(self, kind: str, names: tuple[Any, ...], handlers: dict[str, Handler]) -> None:
         given = self._wanted.add(kind, names, handlers, self._mesh.key_bytes)
-        await self._settle()
+        await self._settled()
         self._confirm(SUBSCRIBE[kind], given)
 
     async def _remove(self, kind: str, names: tuple[Any, ...]) -> None:
         gone = self._wanted.remove(kind, names, self._mesh.key_bytes)
-        try:
-            await self._settle()
-        except ShardUnavailableError:
-            pass  # a lost connection listens to nothing; the rest is settled with the next call
+        await self._settle()  # a lost connection listens to nothing; the next call settles the rest
         self._confirm(UNSUBSCRIBE[kind], gone)
 
     def _confirm(self, word: str, names: Any) -> None:
-        client: Any = self._mesh  # untyped in redis-py
-        decode = client.get_encoder().decode
         for name in names:
-            self._messages.put_nowait(
-                {"type": word, "pattern": None, "channel": decode(name), "data": len(self._wanted)}
+            channel = self._decode(name)
+            self._mailbox.put(
+                {"type": word, "pattern": None, "channel": channel, "data": len(self._wanted)}
             )
 
-    async def _settle(self) -> None:
-        """Let each shard's connection listen to what it shall, after any change."""
-        async with self._settling:
-            routes = await self._mesh.routes()
-            for shard in self._listeners.keys() - routes.nodes.keys():
-                await self._listeners.pop(shard).close()
-            for shard, node in routes.nodes.items():
-                wanted = self._wanted.on(shard, routes.placement)
-                listener = self._listeners.get(shard)
-                if listener is None:
-                    if not wanted:
-                        continue
-                    listener = self._listeners[shard] = _Listener(node, self._messages.put_nowait)
-                if not wanted:
-                    await self._listeners.pop(shard).close()
-                elif listener.must_change(wanted):
-                    await listener.settle(wanted)
+    async def _settled(self) -> None:
+        """As `_settle`; raises why a shard cannot be reached."""
+        lost = await self._settle()
+        if lost is not None:
+            raise lost
 
+    async def _settle(self) -> ShardUnavailableError | None:
+        """Let each shard's connection listen to what it shall, after any change.
 
-class _Inner(RedisPubSub):
-    """redis-py's subscriptions over one connection; takes nothing that is no message."""
-
-    async def parse_response(self, block: bool = True, timeout: float = 0) -> Any:
-        parse: Any = super().parse_response  # untyped in redis-py
-        return require_message(await parse(block, timeout))
-
-
-class _Listener:
-    """What is subscribed to on one shard, and the task that hears it."""
-
-    def __init__(self, node: Node, hand_on: Callable[[dict[str, Any]], None]) -> None:
-        self.has = Subscriptions()
-        self._node = node
-        self._hand_on = hand_on
-        self._master = node.master
-        self._inner: Any = None
-        self._task: asyncio.Task[Exception] | None = None
-        self._confirmed: deque[object] = deque()
-        self._news = asyncio.Event()
-
-    def must_change(self, wanted: Subscriptions) -> bool:
-        """Whether something else is listened to than shall be, or nothing any more."""
-        lost = self._task is None or self._task.done()
-        return lost or self._node.master != self._master or wanted != self.has
-
-    async def settle(self, wanted: Subscriptions) -> None:
-        """Subscribe and unsubscribe until ``has`` is ``wanted``, confirmed by the server.
+        Returns:
+            Why a shard cannot be reached; the others are settled all the same.
 
         Raises:
-            ShardUnavailableError: it cannot be reached.
+            redis.ResponseError: a subscription is refused.
         """
-        if self._task is None or self._task.done() or self._node.master != self._master:
-            await self.close()
-            self._master = self._node.master
-            self._inner = _Inner(self._node.pool)
-        try:
-            changes = 0
-            for kind in KINDS:
-                changes += await self._change(kind, wanted)
-            if self._task is None:
-                self._task = asyncio.create_task(self._hear(self._inner))
-            await asyncio.wait_for(self._await_confirmed(changes), CONFIRM_SECONDS)
-        except (OSError, *adapter.BROKEN, asyncio.TimeoutError) as error:
-            await self.close()
-            raise self._node.unavailable(None, error) from error
-        except redis.ResponseError:
-            await self.close()  # refused; what was subscribed to before is again with the next call
-            raise
-        self.has = wanted
-
-    async def _change(self, kind: str, wanted: Subscriptions) -> int:
-        new = wanted.missing_from(self.has, kind)
-        if new:
-            names, handlers = adapter.subscription_args(new)
-            await getattr(self._inner, SUBSCRIBE[kind])(*names, **handlers)
-        gone = self.has.missing_from(wanted, kind)
-        if gone:
-            await getattr(self._inner, UNSUBSCRIBE[kind])(*gone)
-        return len(new) + len(gone)
-
-    async def _await_confirmed(self, changes: int) -> None:
-        while len(self._confirmed) < changes:
-            if self._task is not None and self._task.done():
-                raise self._task.result()
-            self._news.clear()
-            await self._news.wait()
-        self._confirmed.clear()
-
-    async def _hear(self, inner: Any) -> Exception:
-        """Hand on what comes until the connection breaks or the server refuses; then, why."""
-        try:
-            while True:
-                message = await inner.get_message(timeout=None)
-                if message is not None and message["type"] in CONFIRMATIONS:
-                    self._confirmed.append(message)
-                    self._news.set()
-                elif message is not None:
-                    self._hand_on(message)
-        except (*adapter.BROKEN, redis.ResponseError, OSError) as error:
-            return error  # found out and mended when the subscriptions are settled next
-        finally:
-            self._news.set()
-
-    async def ping(self, message: str | bytes | None) -> None:
-        try:
-            await self._inner.ping(message)
-        except (OSError, *adapter.BROKEN) as error:
-            await self.close()
-            raise self._node.unavailable(None, error) from error
-
-    @property
-    def connection(self) -> Any:
-        """redis-py's connection, None without one."""
-        return self._inner and self._inner.connection
-
-    async def close(self) -> None:
-        """Let go of the connection; nothing is subscribed to then."""
-        inner, self._inner = self._inner, None
-        task, self._task = self._task, None
-        self.has = Subscriptions()
-        self._confirmed.clear()
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
-        if inner is not None:
-            if inner.connection is not None:
-                await inner.connection.disconnect()
-            await inner.aclose()
+        lost = None
+        async with self._settling:
+            routes = await self._mesh.routes()
+            for shard, listener in list(self._listeners.items()):
+                if routes.nodes.get(shard) is not listener.node:
+                    await self._listeners.pop(shard).close()
+            for shard, node in routes.nodes.items():
+                wanted = self._wanted.on(shard, routes.placement)
+                if not wanted:
+                    if shard in self._listeners:
+                        await self._listeners.pop(shard).leave()
+                    continue
+                if shard not in self._listeners:
+                    self._listeners[shard] = Listener(node, self._mailbox)
+                if self._listeners[shard].must_change(wanted):
+                    try:
+                        await self._listeners[shard].settle(wanted)
+                    except ShardUnavailableError as error:
+                        lost = lost or error
+        return lost

@@ -29,6 +29,13 @@ UNSUBSCRIBE = {
 CONFIRMATIONS = frozenset({*SUBSCRIBE.values(), *UNSUBSCRIBE.values()})
 """Types of messages that only say that a subscription has changed."""
 
+_HANDLED = {
+    "message": ("channels", "channel"),
+    "pmessage": ("patterns", "pattern"),
+    "smessage": ("shard_channels", "channel"),
+}
+"""Type of a message -> whose handler it is for, and by which of its parts."""
+
 CONFIRM_SECONDS = 5.0
 """How long a server may take to confirm a subscription."""
 
@@ -86,6 +93,18 @@ class Subscriptions:
         known: Named = getattr(self, kind)
         wanted = [encode(name) for name in _listed(names)] or list(known)
         return [name for name in wanted if known.pop(name, self) is not self]
+
+    def handler_of(
+        self, message: Mapping[str, Any], encode: Callable[[Any], bytes]
+    ) -> Handler | None:
+        """The handler that a message is for, None if it is for whoever asks for messages.
+
+        Args:
+            message: as redis-py gives it.
+            encode: a name as bytes, as it went to the server.
+        """
+        kind, part = _HANDLED.get(message["type"], ("", ""))
+        return getattr(self, kind).get(encode(message[part])) if kind else None
 
     def __bool__(self) -> bool:
         return bool(self.channels or self.patterns or self.shard_channels)

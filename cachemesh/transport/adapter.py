@@ -153,22 +153,6 @@ def speaks_resp3(protocol: int | str | None) -> bool:
     return bool(connection.protocol == 3)
 
 
-def subscription_args(named: Mapping[bytes, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Names with their handlers or None, as the arguments of redis-py's ``subscribe``.
-
-    Handlers go with redis-py 8's ``Subscription``, or before that by keyword.
-    """
-    names: list[Any] = [name for name, handler in named.items() if handler is None]
-    handled = {name: handler for name, handler in named.items() if handler is not None}
-    if not handled:
-        return names, {}
-    try:
-        from redis.typing import Subscription
-    except ImportError:
-        return names, {name.decode(): handler for name, handler in handled.items()}
-    return [*names, *map(Subscription, handled, handled.values())], {}
-
-
 _READS_WITHIN = "timeout" in inspect.signature(redis.Connection.read_response).parameters
 
 
@@ -223,6 +207,13 @@ def reconnects(connection: Any, master: Address | None) -> bool:
     except NOT_CONNECTED:
         return False
     return True
+
+
+def is_open(connection: Any) -> bool:
+    """Whether a redis-py connection, of either kind, has not been closed on this side."""
+    if isinstance(connection, redis.asyncio.Connection):
+        return bool(connection.is_connected)
+    return connection._sock is not None
 
 
 async def reconnects_async(connection: Any, master: Address | None) -> bool:

@@ -68,6 +68,12 @@ class Node(Shard[Instance]):
         noticed = _nobody if role is None else self._seek
         return Instance(address, self._template, self.timeouts_for(role), role, noticed)
 
+    def close(self) -> None:
+        """As `end`, and close the connections of WATCH and pub/sub, also those in use."""
+        self.end()
+        if self._pool is not None:
+            self._pool.disconnect()
+
     def execute(self, args: tuple[Any, ...], repeatable: bool, decode: bool = True) -> Any:
         """Send one command and return its reply, within the time limit for commands.
 

@@ -30,7 +30,7 @@ class Rule:
 
 CLIENT = ("cachemesh.core", "cachemesh.discovery", "cachemesh.transport")
 SHARED = ("cachemesh.base", "cachemesh.view", "cachemesh.pipelining")  # of both clients
-SYNC = ("cachemesh.client", "cachemesh.pipeline", "cachemesh.pubsub")
+SYNC = ("cachemesh.client", "cachemesh.listener", "cachemesh.pipeline", "cachemesh.pubsub")
 RULES = (
     Rule("cachemesh.core", (), ("redis",)),
     Rule("cachemesh.transport", ("cachemesh.core",), ("redis", "hiredis")),

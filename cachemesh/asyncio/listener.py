@@ -1,0 +1,240 @@
+"""What one shard's connection hears for an asyncio pub/sub object, and where that is kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+import redis
+from redis.asyncio.client import PubSub as RedisPubSub
+
+from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.subscriptions import (
+    CONFIRM_SECONDS,
+    CONFIRMATIONS,
+    KINDS,
+    SUBSCRIBE,
+    UNSUBSCRIBE,
+    Subscriptions,
+    require_message,
+)
+from cachemesh.transport import adapter
+from cachemesh.transport.aio import Node
+from cachemesh.transport.aioinstance import in_time, seen
+
+MOST_WAITING = 1000
+"""Messages, after which listeners read no more until some are asked for."""
+
+
+class Mailbox:
+    """What listeners have heard and nobody has asked for yet.
+
+    While there is much of it they do not read on. Then the server holds what is published, and
+    drops the connection at its ``client-output-buffer-limit``, as that of any slow client.
+    """
+
+    def __init__(self) -> None:
+        self._messages: deque[dict[str, Any]] = deque()
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def put(self, message: dict[str, Any]) -> None:
+        """Add a message behind the others."""
+        self._messages.append(message)
+        self._news.set()
+
+    async def take(self) -> dict[str, Any] | None:
+        """The oldest message; None if there is none though the event loop had a turn."""
+        if not self._messages:
+            await asyncio.sleep(0)
+            if not self._messages:
+                return None
+        message = self._messages.popleft()
+        if len(self._messages) < MOST_WAITING:
+            self._room.set()
+        return message
+
+    def clear(self) -> None:
+        """Forget all messages."""
+        self._messages.clear()
+        self.make_room()
+        self.wake()
+
+    def expect(self) -> None:
+        """From now on `put` and `wake` are news for `wait`."""
+        self._news.clear()
+
+    def wake(self) -> None:
+        """A connection is lost, so whoever waits is to subscribe anew."""
+        self._news.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait for news, for so many seconds at most."""
+        try:
+            await in_time(self._news.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def wait_for_room(self) -> None:
+        """Return once there is room for more, or `make_room` was called."""
+        if len(self._messages) >= MOST_WAITING:
+            self._room.clear()
+            await self._room.wait()
+
+    def make_room(self) -> None:
+        """Let listeners read on: a server's confirmation may be behind what is not read yet."""
+        self._room.set()
+
+
+class _Inner(RedisPubSub):
+    """redis-py's subscriptions over one connection; takes nothing that is no message."""
+
+    async def parse_response(self, block: bool = True, timeout: float = 0) -> Any:
+        parse: Any = super().parse_response  # untyped in redis-py
+        return require_message(await parse(block, timeout))
+
+
+class Listener:
+    """What is subscribed to on one shard, and the task that hears it."""
+
+    def __init__(self, node: Node, mailbox: Mailbox) -> None:
+        self.has = Subscriptions()
+        self.node = node
+        self._mailbox = mailbox
+        self._changing = False
+        self._master = node.master
+        self._inner: Any = None
+        self._task: asyncio.Task[Exception] | None = None
+        self._confirmed: deque[object] = deque()
+        self._news = asyncio.Event()
+
+    def must_change(self, wanted: Subscriptions) -> bool:
+        """Whether something else is listened to than shall be, or nothing any more."""
+        return not self._sound or wanted != self.has
+
+    @property
+    def _sound(self) -> bool:
+        """Whether the connection leads to the master, and was not lost."""
+        heard = self._task is not None and not self._task.done()
+        return heard and self.node.master == self._master
+
+    async def settle(self, wanted: Subscriptions) -> None:
+        """Subscribe and unsubscribe until ``has`` is ``wanted``, confirmed by the server.
+
+        Raises:
+            ShardUnavailableError: it cannot be reached.
+            redis.ResponseError: the server refuses; the next call begins anew.
+        """
+        if not self._sound:
+            await self.close()
+            self._master = self.node.master
+            self._inner = _Inner(self.node.pool)
+        self._changing = True
+        self._mailbox.make_room()
+        try:
+            changes = 0
+            for kind in KINDS:
+                changes += await self._change(kind, wanted)
+            if self._task is None:
+                self._task = asyncio.create_task(self._hear(self._inner))
+            await in_time(self._await_confirmed(changes), CONFIRM_SECONDS)
+        except (OSError, *adapter.BROKEN, asyncio.TimeoutError) as error:
+            await self.close()
+            raise self.node.unavailable(None, error) from error
+        except BaseException:
+            await self.close()  # nobody knows what it listens to
+            raise
+        finally:
+            self._changing = False
+        self.has = wanted
+
+    async def leave(self) -> None:
+        """Unsubscribe from everything, hear what was sent before that, and close."""
+        if self._sound:
+            try:
+                await self.settle(Subscriptions())
+            except (ShardUnavailableError, redis.ResponseError):
+                return  # closed, so nothing is subscribed to
+        await self.close()
+
+    async def _change(self, kind: str, wanted: Subscriptions) -> int:
+        new = wanted.missing_from(self.has, kind)
+        if new:  # handlers are called from `PubSub.get_message`, not as messages come
+            await getattr(self._inner, SUBSCRIBE[kind])(*new)
+        gone = self.has.missing_from(wanted, kind)
+        if gone:
+            await getattr(self._inner, UNSUBSCRIBE[kind])(*gone)
+        return len(new) + len(gone)
+
+    async def _await_confirmed(self, changes: int) -> None:
+        while len(self._confirmed) < changes:
+            if self._task is not None and self._task.done():
+                raise self._task.result()
+            self._news.clear()
+            await self._news.wait()
+        self._confirmed.clear()
+
+    async def _hear(self, inner: Any) -> Exception:
+        """Hand on what comes until the connection breaks or the server refuses; then, why."""
+        try:
+            while True:
+                if not self._changing:
+                    await self._mailbox.wait_for_room()
+                message = await inner.get_message(timeout=None)
+                if message is not None and message["type"] in CONFIRMATIONS:
+                    self._confirmed.append(message)
+                    self._news.set()
+                elif message is not None:
+                    self._mailbox.put(message)
+        except (*adapter.BROKEN, redis.ResponseError, OSError) as error:
+            self._mailbox.wake()
+            return error  # found out and mended when the subscriptions are settled next
+        finally:
+            self._news.set()
+
+    async def ping(self, message: str | bytes | None) -> None:
+        try:
+            await self._inner.ping(message)
+        except (OSError, *adapter.BROKEN) as error:
+            await self.close()
+            raise self.node.unavailable(None, error) from error
+
+    @property
+    def connection(self) -> Any:
+        """redis-py's connection, None without one."""
+        return self._inner and self._inner.connection
+
+    async def close(self) -> None:
+        """Let go of the connection; nothing is subscribed to then."""
+        inner, self._inner = self._inner, None
+        task, self._task = self._task, None
+        self.has = Subscriptions()
+        self._confirmed.clear()
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        if inner is not None:
+            if inner.connection is not None:
+                await inner.connection.disconnect()
+            await inner.aclose()
+
+    def abandon(self) -> None:
+        """Close soon: nobody is left who could ask for messages, or wait for that."""
+        loop = None if self._task is None else self._task.get_loop()
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(_close_soon, self)
+
+
+_closing: set[asyncio.Task[None]] = set()
+"""Held until they are done, which the loop itself does not do."""
+
+
+def _close_soon(listener: Listener) -> None:
+    task = asyncio.get_running_loop().create_task(listener.close())
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
+    task.add_done_callback(seen)
