@@ -13,6 +13,8 @@ NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?|[0-9A-Fa-f:.]{2,45}")
 
+_PORT = re.compile(r"[0-9]{1,5}")
+
 
 def check_name(kind: str, name: object) -> str:
     """A valid name of a ``kind`` ("pool" or "shard"), unchanged.
@@ -55,7 +57,7 @@ def parse_address(text: object, default_port: int | None = None) -> Address:
             host = host[1:-1]
         elif ":" in host:
             host = ""
-    if _HOST.fullmatch(host) and port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535:
+    if _HOST.fullmatch(host) and _PORT.fullmatch(port) and 1 <= int(port) <= 65_535:
         return Address(host, int(port))
     shown = repr(text) if len(repr(text)) <= 80 else repr(text)[:77] + "..."
     raise InvalidDocumentError(f"Address {shown} is not valid: write host:port, port 1 to 65535")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cachemesh.core.errors import InvalidDocumentError
+from cachemesh.core.json_text import NotJsonError, decode_json
 from cachemesh.core.names import check_name, parse_address
 from cachemesh.core.placement import Placement
 from cachemesh.core.settings import check_settings
@@ -92,14 +93,10 @@ class PoolDocument:
             InvalidDocumentError: not JSON (with line and column), or not a valid document.
         """
         try:
-            return cls.from_dict(json.loads(text))
-        except json.JSONDecodeError as error:
-            raise InvalidDocumentError(
-                f"The pool document is not JSON: {error.msg} at line {error.lineno}, "
-                f"column {error.colno}"
-            ) from error
-        except (UnicodeDecodeError, RecursionError) as error:
-            raise InvalidDocumentError("The pool document is not JSON in UTF-8") from error
+            decoded = decode_json(text)
+        except NotJsonError as error:
+            raise InvalidDocumentError(f"The pool document is {error}") from error
+        return cls.from_dict(decoded)
 
     def to_json(self) -> str:
         """The document as JSON text, keys in document order."""

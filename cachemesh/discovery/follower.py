@@ -310,7 +310,7 @@ class Follower:
             except (CacheMeshError, redis.RedisError, OSError) as error:
                 if self._stop.is_set():
                     return
-                logger.warning("%s: %s", threading.current_thread().name, error)
+                logger.warning("%s: %.500s", threading.current_thread().name, error)
                 self._stop.wait(delay * random.uniform(0.5, 1.0))
                 delay = min(delay * 2, _RETRY_MOST)
             else:

@@ -165,9 +165,9 @@ class Listening:
             if ear.heard_before:
                 self._on_gap()
             ear.heard_before = True
-        elif message[0] == "message" and message[1] == _SWITCH:
+        elif message[:2] == ["message", _SWITCH]:
             self._on_switch(*_switch(message))
-        elif message[0] == "message" and message[1] == _SELECTED:
+        elif message[:2] == ["message", _SELECTED]:
             self._on_selected(*_selected(message))
 
     def _lost(

@@ -9,6 +9,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,11 +21,17 @@ from cachemesh.core.errors import (
     MetaserverError,
     MetaserverUnavailableError,
 )
+from cachemesh.core.json_text import NotJsonError, decode_json
 from cachemesh.core.names import Address, parse_address
+from cachemesh.discovery.reply import bounded
 from cachemesh.discovery.stop import Stop
 
 DEFAULT_PORT = 7700
 _MAX_REPLY_BYTES = 64 * 1024 * 1024
+_FAILED = (OSError, http.client.HTTPException, ValueError, OverflowError)
+"""What an exchange raises that failed; the last two are for host names that are none, and for
+chunks whose length is below zero."""
+
 Query = Mapping[str, "str | int | bool"]
 
 
@@ -64,7 +71,7 @@ class MetaserverClient:
     Args:
         addresses: ``host:port`` or ``http(s)://host:port`` of each metaserver.
         token: bearer token, never shown by ``repr``.
-        timeout: seconds for each network step of one request to one metaserver.
+        timeout: seconds for one metaserver to be connected to, and then to answer in full.
 
     Raises:
         ConfigurationError: no address, or one that is not valid.
@@ -96,12 +103,13 @@ class MetaserverClient:
         query: Query | None = None,
         timeout: float | None = None,
         stop: Stop | None = None,
+        most_bytes: int = _MAX_REPLY_BYTES,
     ) -> Any:
         """One request; the decoded JSON reply, or None where the reply is empty.
 
         A metaserver that cannot be connected to is passed over for the next. One that took the
         request and then failed is passed over only for a GET or a watch, which may run twice.
-        Setting ``stop`` breaks it off.
+        Setting ``stop`` breaks it off. A reply of more than ``most_bytes`` is a failure.
 
         Raises:
             MetaserverError: the metaserver refused.
@@ -116,14 +124,17 @@ class MetaserverClient:
             try:
                 try:
                     connection.connect()
-                except OSError as error:
+                except _FAILED as error:
                     failures.append(f"{server[1]}: {_reason(error)}")
                     continue
+                sock = connection.sock
+                seconds = self._timeout if timeout is None else timeout
+                connection.sock = bounded(sock, most_bytes, time.monotonic() + seconds)
                 try:
-                    with nullcontext() if stop is None else stop.breaks_off(connection.sock):
+                    with nullcontext() if stop is None else stop.breaks_off(sock):
                         response = self._send(connection, method, path, body, query)
-                        raw = response.read(_MAX_REPLY_BYTES)
-                except (OSError, http.client.HTTPException) as error:
+                        raw = response.read(most_bytes)
+                except _FAILED as error:
                     failures.append(f"{server[1]}: {_reason(error)}")
                     if not repeatable:
                         raise self._unavailable(
@@ -155,7 +166,7 @@ class MetaserverClient:
                 self._prefer(server)
                 yield from _parse_events(response)
                 return
-            except (OSError, http.client.HTTPException) as error:
+            except _FAILED as error:
                 failures.append(f"{server[1]}: {_reason(error)}")
             finally:
                 connection.close()
@@ -229,10 +240,10 @@ def _decode(status: int, raw: bytes, address: Address) -> Any:
         body: object = {}
     else:
         try:
-            body = json.loads(raw)
-        except ValueError:
+            body = decode_json(raw)
+        except NotJsonError:
             body = None
-    if status >= 400:
+    if not 200 <= status < 300:
         raise MetaserverError(status, body if isinstance(body, dict) else _foreign(status, address))
     if status == 204:
         return None
@@ -248,7 +259,7 @@ def _parse_events(response: http.client.HTTPResponse) -> Iterator[tuple[str, Any
         line = raw.decode("utf-8").rstrip("\r\n")
         if not line:
             if data:
-                yield name, json.loads("\n".join(data))
+                yield name, decode_json("\n".join(data))
             name, data = "message", []
             continue
         field, _, value = line.partition(":")

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import redis
@@ -32,6 +33,7 @@ _IDLE_SECONDS = 60.0
 _FAILING_SECONDS = 5.0
 _LEARN_SECONDS = 30.0
 _MOST_LEARNED = 16
+_MOST_REPLICAS = 100  # of one shard
 _AT_ONCE = 200
 """So many questions are answered within one timeout; more of them get more time."""
 _MOST_NUMBERED = 256
@@ -150,7 +152,7 @@ class Sentinels:
             if not self._masters_refused:
                 (reply,) = self._answers(wire, [("SENTINEL", "MASTERS")])
                 if not _is_refusal(reply):
-                    monitored = (row.get("name", "") for row in _rows(reply))
+                    monitored = [row.get("name", "") for row in _rows(reply)]
                     names.extend(n for n in monitored if n == pool or n.startswith(f"{pool}-"))
                     return bool(names)
                 logger.info("%s refuses SENTINEL MASTERS; probing for names", wire.address)
@@ -238,7 +240,7 @@ class Sentinels:
                 )
             self._replicas_refused = True
         elif shard in found.masters and not isinstance(reply, redis.ResponseError):
-            found.replicas[shard] = tuple(_usable(_rows(reply)))
+            found.replicas[shard] = tuple(islice(_usable(_rows(reply)), _MOST_REPLICAS))
 
     def _learn(self, reply: Any) -> None:
         """Take in the Sentinels that one names."""
@@ -279,7 +281,8 @@ def _rows(reply: Any) -> list[dict[str, str]]:
     if isinstance(reply, redis.ResponseError):
         raise reply
     with _understood():
-        return [dict(zip(row[::2], row[1::2], strict=True)) for row in reply]
+        rows = [dict(zip(row[::2], row[1::2], strict=True)) for row in reply]
+        return [{str(name): str(value) for name, value in row.items()} for row in rows]
 
 
 def _usable(rows: Iterable[dict[str, str]]) -> Iterator[Address]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import stat
 import time
 import uuid
 from pathlib import Path
@@ -17,6 +18,7 @@ from cachemesh.core.errors import (
     MetaserverError,
     PoolNotFoundError,
 )
+from cachemesh.core.json_text import MOST_DOCUMENT_BYTES
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool import PoolDocument
 from cachemesh.core.settings import setting_value
@@ -29,6 +31,11 @@ logger = logging.getLogger("cachemesh.discovery")
 WATCH_SECONDS = 25.0
 _LEAVE_SECONDS = 0.5  # closing a client shall not take long
 _LOOK_STEP = 1.0
+_SOON = 1.0
+"""Seconds between two watch calls that brought nothing, should a metaserver not hold them."""
+
+Stamp = tuple[int, int, int, int, int]
+"""Changes whenever a file is written or replaced, but for writes within one tick of its clock."""
 
 
 class Source(Protocol):
@@ -52,7 +59,9 @@ class Source(Protocol):
     def wait(self, version: int, stop: Stop) -> PoolDocument | None:
         """Hold until the document is above ``version``; None if it is not within a while.
 
-        Ends soon after ``stop`` is set, perhaps with an error. Errors as `load`.
+        One that is above it already is given at once, also if it was given before: what came in
+        between may have failed. Ends soon after ``stop`` is set, perhaps with an error. Errors as
+        `load`.
         """
 
     def leave(self) -> None:
@@ -76,20 +85,44 @@ class MetaserverSource:
         # A new name each time: a client that has left is not let in again under its old one.
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         try:
-            return PoolDocument.from_dict(self._client.request("GET", f"/v1/pools/{self._pool}"))
-        except MetaserverError as error:
-            raise self._translated(error) from error
-
-    def wait(self, version: int, stop: Stop) -> PoolDocument | None:
-        body = {"client": self._name, "version": version, "wait": WATCH_SECONDS}
-        try:
             reply = self._client.request(
-                "POST", f"/v1/pools/{self._pool}/watch", body, timeout=WATCH_SECONDS + 5, stop=stop
+                "GET", f"/v1/pools/{self._pool}", most_bytes=MOST_DOCUMENT_BYTES
             )
         except MetaserverError as error:
             raise self._translated(error) from error
-        document = reply.get("document") if isinstance(reply, dict) else None
-        return None if document is None else PoolDocument.from_dict(document)
+        return self._document(reply)
+
+    def wait(self, version: int, stop: Stop) -> PoolDocument | None:
+        body = {"client": self._name, "version": version, "wait": WATCH_SECONDS}
+        began = time.monotonic()
+        try:
+            reply = self._client.request(
+                "POST",
+                f"/v1/pools/{self._pool}/watch",
+                body,
+                timeout=WATCH_SECONDS + 5,
+                stop=stop,
+                most_bytes=MOST_DOCUMENT_BYTES,
+            )
+        except MetaserverError as error:
+            raise self._translated(error) from error
+        if not isinstance(reply, dict) or "document" not in reply:
+            raise InvalidDocumentError("The answer to a watch call holds no document")
+        news = reply["document"]
+        document = None if news is None else self._document(news)
+        if document is not None and document.version > version:
+            return document
+        stop.wait(began + _SOON - time.monotonic())
+        return None
+
+    def _document(self, reply: object) -> PoolDocument:
+        document = PoolDocument.from_dict(reply)
+        if document.pool != self._pool:
+            raise InvalidDocumentError(
+                f"The metaserver was asked for pool {self._pool!r} and answered with "
+                f"{document.pool!r}"
+            )
+        return document
 
     def leave(self) -> None:
         path = f"/v1/pools/{self._pool}/clients/{quote(self._name, safe='')}"
@@ -114,35 +147,65 @@ class FileSource:
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
+        self._document: PoolDocument | None = None  # the last good one
+        self._seen: Stamp | None = None  # of the file that it was in
+        self._settled = False  # whether that stamp has been seen twice
 
     def load(self) -> PoolDocument:
         try:
-            return PoolDocument.from_json(self._path.read_bytes())
+            stamp, text = self._read()
+            document = PoolDocument.from_json(text)
         except OSError as error:
-            raise PoolNotFoundError(f"Pool file {self._path}: {error.strerror}") from error
+            reason = error.strerror or error
+            raise PoolNotFoundError(f"Pool file {self._path}: {reason}") from error
         except InvalidDocumentError as error:
             raise InvalidDocumentError(f"Pool file {self._path}: {error}") from error
+        # A write within the tick of the clock in which it was read would leave the same stamp.
+        self._settled, self._seen = stamp == self._seen, stamp
+        self._document = document
+        return document
 
     def wait(self, version: int, stop: Stop) -> PoolDocument | None:
-        seen = self._stamp()
         deadline = time.monotonic() + WATCH_SECONDS
-        while not stop.wait(_LOOK_STEP) and time.monotonic() < deadline:
-            if self._stamp() != seen:
+        while True:
+            document = self._document
+            if document is None or not self._settled or self._stamp() != self._seen:
                 document = self.load()
-                if document.version > version:
-                    return document
-                seen = self._stamp()
-        return None
+            if document.version > version:
+                return document
+            if stop.wait(_LOOK_STEP) or time.monotonic() > deadline:
+                return None
 
     def leave(self) -> None:
         return
 
-    def _stamp(self) -> tuple[int, int, int] | None:
+    def _read(self) -> tuple[Stamp, bytes]:
+        """The file, and its stamp from before it was read."""
+        # Without O_NONBLOCK a pipe would be waited for until somebody writes to it.
+        with os.fdopen(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError("it is not a regular file")
+            text = file.read(MOST_DOCUMENT_BYTES + 1)
+        if len(text) > MOST_DOCUMENT_BYTES:
+            raise InvalidDocumentError(f"it is larger than {MOST_DOCUMENT_BYTES} bytes")
+        return _stamp_of(status), text
+
+    def _stamp(self) -> Stamp | None:
         try:
-            stat = self._path.stat()
+            return _stamp_of(self._path.stat())
         except OSError:
             return None
-        return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def _stamp_of(status: os.stat_result) -> Stamp:
+    return (
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_size,
+        status.st_ino,
+        status.st_dev,
+    )
 
 
 class SentinelSource:
@@ -197,6 +260,8 @@ class SentinelSource:
         if last is None or self._shards:
             stop.wait(WATCH_SECONDS)
             return None
+        if last.version > version:
+            return last
         if stop.wait(setting_value({}, "poll_interval")):
             return None
         names = self._asked.shards_of(self._pool)

@@ -19,6 +19,10 @@ from cachemesh.transport.adapter import MORE, PUSH, socket_of
 
 DEFAULT_TIMEOUT = 0.3
 _READ_SIZE = 65_536
+_MOST_BYTES = 4 * 1024 * 1024
+"""What a Sentinel says at once; 1 KB for each master or replica is usual."""
+
+_MOST_BYTES_EACH = 64 * 1024  # more for each of several questions
 _NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 # The least that redis.io has a Sentinel's user be allowed does not include CLIENT SETINFO.
@@ -76,6 +80,7 @@ class Wire:
         connection.connect()
         self._connection = connection
         self._sock: Any = socket_of(connection)
+        self._bytes_left = _MOST_BYTES
         self._reader = hiredis.Reader(
             protocolError=redis.InvalidResponse,
             replyError=redis.ResponseError,
@@ -89,14 +94,15 @@ class Wire:
 
         Raises:
             OSError: the connection broke, or not all replies came in time (TimeoutError).
-            redis.InvalidResponse: what came is not RESP.
+            redis.InvalidResponse: what came is not RESP, or too much.
         """
         deadline = time.monotonic() + seconds
+        self._bytes_left = _MOST_BYTES + _MOST_BYTES_EACH * len(commands)
         self._sock.settimeout(seconds)
         self._sock.sendall(_packed(commands))
         replies: list[Any] = []
         while len(replies) < len(commands):
-            reply = self._reader.gets()
+            reply = self._next()
             if reply is MORE:
                 left = deadline - time.monotonic()
                 if left <= 0:
@@ -117,16 +123,17 @@ class Wire:
         self._sock.sendall(_packed(commands))
 
     def heard(self) -> list[Any]:
-        """All that has come since the last call. Raises as `ask`."""
+        """What has come since the last call, though not all of very much. Raises as `ask`."""
         self._sock.setblocking(False)
-        while True:
+        for _ in range(_MOST_BYTES // _READ_SIZE):
             try:
                 self._feed(self._sock.recv(_READ_SIZE))
             except _NOT_YET:
                 break
         replies: list[Any] = []
-        while (reply := self._reader.gets()) is not MORE:
+        while (reply := self._next()) is not MORE:
             replies.append(reply)
+            self._bytes_left = _MOST_BYTES
         return replies
 
     def is_quiet(self) -> bool:
@@ -148,7 +155,17 @@ class Wire:
     def _feed(self, data: bytes) -> None:
         if not data:
             raise ConnectionResetError("Connection closed by server")
+        self._bytes_left -= len(data)
+        if self._bytes_left < 0:
+            raise redis.InvalidResponse("its answer is too long")
         self._reader.feed(data)
+
+    def _next(self) -> Any:
+        try:
+            return self._reader.gets()
+        except (TypeError, ValueError, MemoryError) as error:
+            # A map whose key is a list, a number of thousands of digits, an array of 2^32 items.
+            raise redis.InvalidResponse("its answer is not that of a Sentinel") from error
 
 
 def _packed(commands: Iterable[tuple[str, ...]]) -> bytes:

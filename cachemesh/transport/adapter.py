@@ -17,7 +17,7 @@ import ssl
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NoReturn
 
 import hiredis
 import redis
@@ -246,6 +246,22 @@ def make_reader(connection_kwargs: Mapping[str, Any]) -> hiredis.Reader:
     if connection_kwargs.get("decode_responses"):
         options["encoding"] = connection_kwargs.get("encoding", "utf-8")
     return hiredis.Reader(**options)
+
+
+def unreadable(error: Exception) -> Exception:
+    """What becomes of an error of `make_reader`'s reader.
+
+    Bytes that are not text are the app's business; no reply of Redis is what Python cannot hold,
+    such as a map whose key is a list.
+    """
+    if isinstance(error, (redis.RedisError, UnicodeDecodeError, MemoryError)):
+        return error
+    return redis.InvalidResponse("its reply is not of Redis")
+
+
+def raise_unreadable(error: TypeError | ValueError) -> NoReturn:
+    """Raise what `unreadable` makes of it."""
+    raise unreadable(error)
 
 
 def bound_waiting(sock: socket.socket, seconds: float | None) -> None:

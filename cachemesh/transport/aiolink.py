@@ -238,8 +238,8 @@ class Link(asyncio.Protocol):
                 else:
                     future.set_result(reply)
             self._check_unasked()
-        except (redis.RedisError, UnicodeDecodeError, MemoryError) as error:
-            self.fail(error)
+        except (redis.RedisError, TypeError, ValueError, MemoryError) as error:
+            self.fail(adapter.unreadable(error))
         if self._retired and not waiting:
             self.fail(LinkClosedError("Connection retired"))
 

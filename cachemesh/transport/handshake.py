@@ -43,7 +43,7 @@ class Handshake:
     def __call__(self, connection: Any) -> None:
         """Raises NotMasterError if the instance is none and should be."""
         if self._custom is None:
-            with _understood():
+            with understood():
                 connection.on_connect()
         else:
             self._custom(connection)
@@ -61,7 +61,7 @@ def require_master(connection: Any) -> None:
     for question in _ROLE_QUESTIONS:
         connection.send_command(question, check_health=False)
         try:
-            with _understood():
+            with understood():
                 _check_role(connection.read_response(), connection)
         except redis.exceptions.NoPermissionError:
             continue
@@ -76,7 +76,7 @@ class AsyncHandshake:
     async def run(self, connection: Any) -> None:
         """Raises NotMasterError if the instance is none and should be."""
         if self._custom is None:
-            with _understood():
+            with understood():
                 await connection.on_connect()
         else:
             done = self._custom(connection)
@@ -91,7 +91,7 @@ async def require_master_async(connection: Any) -> None:
     for question in _ROLE_QUESTIONS:
         await connection.send_command(question, check_health=False)
         try:
-            with _understood():
+            with understood():
                 _check_role(await connection.read_response(), connection)
         except redis.exceptions.NoPermissionError:
             continue
@@ -99,13 +99,13 @@ async def require_master_async(connection: Any) -> None:
 
 
 @contextmanager
-def _understood() -> Iterator[None]:
-    """Around a handshake: redis-py does not expect answers of other forms than Redis gives."""
+def understood() -> Iterator[None]:
+    """Around the reading of an answer: redis-py expects none of other forms than Redis gives."""
     try:
         yield
-    except (TypeError, AttributeError, UnicodeDecodeError) as error:
+    except (TypeError, AttributeError, IndexError, ValueError) as error:
         raise redis.InvalidResponse(
-            f"the handshake failed ({type(error).__name__}); is something else than Redis listening"
+            f"what it says is not of Redis ({type(error).__name__}); is something else listening"
         ) from error
 
 

@@ -91,6 +91,9 @@ class Instance:
             if reply is MORE or reply.__class__ is PUSH:
                 reply = link.read(decode, deadline)
                 link.wait_at_most(self.timeouts.reply)
+        except (TypeError, ValueError) as error:
+            self.close(link)
+            adapter.raise_unreadable(error)
         except BaseException:
             self.close(link)
             raise

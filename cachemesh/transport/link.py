@@ -97,11 +97,14 @@ class Link:
             OSError: the connection broke or was closed, or no reply came in time.
             redis.InvalidResponse: what came is not RESP.
         """
-        reply = self.gets(decode)
-        while reply is MORE or reply.__class__ is PUSH:
-            if reply is MORE:
-                self._more(deadline)
+        try:
             reply = self.gets(decode)
+            while reply is MORE or reply.__class__ is PUSH:
+                if reply is MORE:
+                    self._more(deadline)
+                reply = self.gets(decode)
+        except (TypeError, ValueError) as error:
+            adapter.raise_unreadable(error)
         return reply
 
     def _more(self, deadline: float) -> None:
@@ -119,14 +122,17 @@ class Link:
         gets, replies = self.gets, []
         if decode and not self.has_reply():
             self._more(deadline)
-        for wanted in decode:
-            try:
-                reply = gets(wanted)
-                if reply is MORE or reply.__class__ is PUSH:
-                    reply = self.read(wanted, deadline)
-            except UnicodeDecodeError as error:
-                reply = error  # read to its end: the other replies are good
-            replies.append(reply)
+        try:
+            for wanted in decode:
+                try:
+                    reply = gets(wanted)
+                    if reply is MORE or reply.__class__ is PUSH:
+                        reply = self.read(wanted, deadline)
+                except UnicodeDecodeError as error:
+                    reply = error  # read to its end: the other replies are good
+                replies.append(reply)
+        except (TypeError, ValueError) as error:
+            adapter.raise_unreadable(error)
         return replies
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ from cachemesh.core.names import Address
 from cachemesh.core.reading import Readable
 from cachemesh.core.role import QUESTIONS, standing
 from cachemesh.transport import adapter
+from cachemesh.transport.handshake import understood
 
 logger = logging.getLogger("cachemesh.transport")
 
@@ -93,7 +94,8 @@ class _Target:
 
     def _reply(self) -> Any:
         try:
-            return self.connection.read_response(disconnect_on_error=False)
+            with understood():
+                return self.connection.read_response(disconnect_on_error=False)
         except redis.exceptions.NoPermissionError:
             return None
         except redis.ConnectionError as error:

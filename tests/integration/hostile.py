@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
+from typing import TypeVar
 
 import hiredis
 
@@ -17,6 +18,7 @@ Answer = Callable[[Words], "bytes | None"]
 """What to send for a command; None: nothing. Ends with `HANG_UP`: then the connection is closed."""
 
 HANG_UP = b"<hang up>"
+S = TypeVar("S", bound="Server")
 
 
 class Server:
@@ -61,7 +63,7 @@ class Server:
         timer.daemon = True
         timer.start()
 
-    def __enter__(self) -> Server:  # noqa: PYI034  # Self is in typing from Python 3.11 on
+    def __enter__(self: S) -> S:  # noqa: PYI019  # Self is in typing from Python 3.11 on
         return self
 
     def __exit__(
@@ -77,6 +79,10 @@ class Server:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """End all connections."""
         for sock in self._open:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)

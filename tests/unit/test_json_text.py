@@ -1,0 +1,53 @@
+"""JSON from whoever sends it: what JSON is comes through, and nothing that harms who reads it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cachemesh.core.json_text import MOST_NESTED, NotJsonError, decode_json
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(VALUES)
+def test_json_comes_through(value: object) -> None:
+    text = json.dumps(value)
+    assert decode_json(text) == decode_json(text.encode()) == json.loads(text)
+    assert decode_json(b"\xef\xbb\xbf" + text.encode()) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"NaN",
+        b"[-Infinity]",
+        b"9" * 5000,
+        b'{"a": %d}' % 2**63,
+        b"[" * (MOST_NESTED + 2) + b"]" * (MOST_NESTED + 2),
+        b"[" * 1_000_000,
+        b'{"a":' * 1_000_000,
+    ],
+)
+def test_what_is_none_or_would_harm_is_refused(text: bytes) -> None:
+    with pytest.raises(NotJsonError, match="JSON"):
+        decode_json(text)
+
+
+def test_nesting_has_a_bound_that_documents_do_not_meet() -> None:
+    assert decode_json("[" * MOST_NESTED + "]" * MOST_NESTED)
+    with pytest.raises(NotJsonError, match="line 2, column 1"):
+        decode_json("{\n!")
