@@ -13,8 +13,10 @@ import click
 from cachemesh.cli.context import Session
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.numbers import Number
-from cachemesh.cli.output import emit, percent, printable, say, show, table
+from cachemesh.cli.output import emit, percent, printable, say
+from cachemesh.cli.tables import Column, show, table
 from cachemesh.core.errors import MetaserverError
+from cachemesh.core.words import counted
 
 _RETRY_S = 0.5
 
@@ -152,9 +154,12 @@ def show_plan(plan: Mapping[str, Any], *, err: bool = False) -> None:
         line(f"  {number}. {step}")
     if plan["moves"]:
         rows = [(move["source"], move["target"], move["slots"]) for move in plan["moves"]]
-        show(table(["from", "to", "slots>"], rows), err=err)
-        keys = "an unknown number of" if plan["keys_moved"] is None else f"{plan['keys_moved']:,}"
-        line(f"moves: {plan['moved_slots']:,} slots ({percent(plan['moved_share'])}), {keys} keys")
+        columns = (Column("from", fit="middle"), Column("to", fit="middle"), "slots>")
+        show(table(columns, rows), err=err)
+        moved = plan["keys_moved"]
+        keys = "an unknown number of keys" if moved is None else counted(moved, "key")
+        slots = counted(plan["moved_slots"], "slot")
+        line(f"moves: {slots} ({percent(plan['moved_share'])}), {keys}")
     for item in plan["destroys"]:
         line(f"destroys: {item}")
     for item in plan["warnings"]:
@@ -170,7 +175,8 @@ def _has_changes(plan: Mapping[str, Any]) -> bool:
 def _show_done(done: Mapping[str, Any]) -> None:
     click.echo(printable(f"done: {done['summary']}"))
     if done["moves"]:
-        click.echo(f"moved {done['moved_slots']:,} slots ({percent(done['moved_share'])})")
+        slots = counted(done["moved_slots"], "slot")
+        click.echo(f"moved {slots} ({percent(done['moved_share'])})")
     if done["document"] is not None:
         click.echo(printable(f"pool {done['pool']} is at version {done['version_after']}"))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from cachemesh.cli.context import Session, connected
-from cachemesh.cli.output import emit, show, table
+from cachemesh.cli.output import emit
+from cachemesh.cli.tables import Column, moment, show, table
 
 
 @click.group(no_args_is_help=False)
@@ -23,10 +24,16 @@ def list_clients(session: Session) -> None:
             entry["client"],
             entry["version"],
             entry["address"],
-            entry["seen"],
+            moment(entry["seen"]),
             ", ".join(f"{key}={value}" for key, value in (entry.get("stats") or {}).items()) or "-",
         ]
         for entry in data["clients"]
     ]
-    columns = ["client", "version>", "address", "seen", "stats"]
-    emit(session.output, data, lambda: show(table(columns, rows)))
+    columns = (
+        Column("client", fit="middle"),
+        "version>",
+        Column("address", rank=2),
+        "seen",
+        Column("stats", rank=1, fit="end"),
+    )
+    emit(session.output, data, lambda: show(table(columns, rows), wide=session.wide))

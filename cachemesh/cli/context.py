@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit, urlun
 import click
 
 from cachemesh.cli.errors import CommandError, ExitCode
-from cachemesh.cli.output import OUTPUTS, Output
+from cachemesh.cli.output import OUTPUT_HELP, OUTPUTS, Output
 from cachemesh.client import CacheMesh
 from cachemesh.core.names import check_name
 from cachemesh.core.pool import PoolDocument
@@ -56,6 +56,11 @@ class Session:
     @property
     def output(self) -> Output:
         return self.options.output or "table"
+
+    @property
+    def wide(self) -> bool:
+        """Whether tables have all their columns, however narrow the terminal."""
+        return self.output == "wide"
 
     @property
     def url(self) -> str:
@@ -200,9 +205,7 @@ class Session:
 def add_options(command: Command) -> Command:
     """The options of `Options`, on a command or group."""
     for option in (
-        click.option(
-            "-o", "--output", type=click.Choice(OUTPUTS), help="How to print data [table]."
-        ),
+        click.option("-o", "--output", type=click.Choice(OUTPUTS), help=OUTPUT_HELP),
         click.option("--pool", metavar="NAME", help="The pool, instead of the URL's."),
         click.option(
             "--token-file",

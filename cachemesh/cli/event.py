@@ -11,11 +11,20 @@ import click
 import yaml
 
 from cachemesh.cli.context import Session, connected
-from cachemesh.cli.output import Output, emit, printable, say, show, table
+from cachemesh.cli.output import Output, emit, printable, say
+from cachemesh.cli.tables import Cell, Column, moment, show, table
 from cachemesh.core.errors import MetaserverUnavailableError
 
 _RECONNECT_S = 1.0
 _MOST = 1000
+_COLUMNS = (
+    Column("id", right=True, rank=1),
+    Column("at"),
+    Column("actor", rank=2, fit="middle"),
+    Column("action"),
+    Column("on", fit="middle"),
+    Column("detail", rank=3, fit="end"),
+)
 
 
 @click.group(no_args_is_help=False)
@@ -35,7 +44,7 @@ def list_events(session: Session, limit: int, follow: bool) -> None:
         session.get()  # a pool that was there once has events; any other is an error
     events = list(reversed(newest_first))
     if not follow:
-        emit(session.output, {"events": events}, lambda: _show(events))
+        emit(session.output, {"events": events}, lambda: _show(events, session))
         return
     last = 0
     for item in events:
@@ -76,11 +85,20 @@ def _following(session: Session, pool: str, last: int) -> Iterator[Mapping[str, 
         time.sleep(_RECONNECT_S)
 
 
-def _show(events: Sequence[Mapping[str, Any]]) -> None:
+def _show(events: Sequence[Mapping[str, Any]], session: Session) -> None:
+    pool = session.pool_or_none
     rows = [
-        [str(e["id"]), e["at"], e["actor"], e["action"], _subject(e), e["detail"]] for e in events
+        [
+            str(e["id"]),
+            moment(e["at"]),
+            e["actor"],
+            e["action"],
+            Cell(_subject(e), e["target"] or e["pool"] if e["pool"] == pool else _subject(e)),
+            e["detail"],
+        ]
+        for e in events
     ]
-    show(table(["id>", "at", "actor", "action", "on", "detail"], rows))
+    show(table(_COLUMNS, rows), wide=session.wide)
 
 
 def _subject(item: Mapping[str, Any]) -> str:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import click
 import yaml
-from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-Output = Literal["table", "json", "yaml"]
-OUTPUTS: tuple[Output, ...] = ("table", "json", "yaml")
+Output = Literal["table", "wide", "json", "yaml"]
+OUTPUTS: tuple[Output, ...] = ("table", "wide", "json", "yaml")
+OUTPUT_HELP = "How to print data [table, with the columns that fit the terminal; wide has all]."
 _WIDEST = 10_000
 
 
@@ -41,26 +41,6 @@ def say(message: str) -> None:
     click.echo(printable(message), err=True)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table of plain cells; a column whose name ends in ">" is aligned to the right."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in columns:
-        name = column.removesuffix(">")
-        made.add_column(name, justify="right" if name != column else "left", overflow="fold")
-    for row in rows:
-        made.add_row(*(cell(value) for value in row))
-    return made
-
-
-def show(renderable: RenderableType, *, err: bool = False) -> None:
-    """Print a table; into a pipe or file as wide as it needs, so that nothing is folded."""
-    target = console(err=err)
-    if not target.is_terminal:
-        wide = target.options.update(width=_WIDEST)
-        target.width = max(Measurement.get(target, wide, renderable).maximum, 1)
-    target.print(renderable)
-
-
 def show_fields(fields: Iterable[tuple[str, object]], *, err: bool = False) -> None:
     """Names and values, one pair a line."""
     grid = Table.grid(padding=(0, 2))
@@ -68,7 +48,15 @@ def show_fields(fields: Iterable[tuple[str, object]], *, err: bool = False) -> N
     grid.add_column(overflow="fold")
     for name, value in fields:
         grid.add_row(name, cell(value))
-    show(grid, err=err)
+    target = console(err=err)
+    if not target.is_terminal:
+        target.width = max(widest(target, grid), 1)
+    target.print(grid)
+
+
+def widest(target: Console, made: Table) -> int:
+    """How many characters wide something is if nothing of it is folded."""
+    return Measurement.get(target, target.options.update(width=_WIDEST), made).maximum
 
 
 def cell(value: object) -> str:

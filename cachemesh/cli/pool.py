@@ -12,9 +12,14 @@ import click
 from cachemesh.cli.change import Change, Flags, carry_out, change_options
 from cachemesh.cli.context import Session, connected
 from cachemesh.cli.errors import ExitCode
-from cachemesh.cli.output import emit, printable, say, show, show_fields, table
+from cachemesh.cli.output import emit, printable, say, show_fields
 from cachemesh.cli.shard import shard_table
+from cachemesh.cli.tables import Column, show, state, table
 from cachemesh.core.names import check_name, parse_address
+from cachemesh.core.words import counted
+
+_FINE = ("up", "draining", "failing over", "joining")
+"""States of a shard that need nobody to look at it."""
 
 
 @click.group(no_args_is_help=False)
@@ -35,10 +40,10 @@ def _named(session: Session, name: str | None) -> Session:
 def list_pools(session: Session) -> None:
     """List the pools of the metaserver."""
     data = session.metaserver.request("GET", "/v1/pools")
-    columns = ["pool", "version>", "strategy", "shards>", "health"]
-    fields = [column.removesuffix(">") for column in columns]
-    rows = [[entry.get(field) for field in fields] for entry in data["pools"]]
-    emit(session.output, data, lambda: show(table(columns, rows)))
+    fields = ("pool", "version", "strategy", "shards")
+    rows = [[*map(entry.get, fields), state(entry["health"])] for entry in data["pools"]]
+    columns = (Column("pool", fit="middle"), "version>", "strategy", "shards>", "health")
+    emit(session.output, data, lambda: show(table(columns, rows), wide=session.wide))
 
 
 @pool.command("show")
@@ -47,7 +52,7 @@ def list_pools(session: Session) -> None:
 def show_pool(session: Session, name: str | None) -> None:
     """Show a pool's document."""
     document = _named(session, name).get()
-    emit(session.output, document, lambda: _show_document(document))
+    emit(session.output, document, lambda: _show_document(document, session.wide))
 
 
 @pool.command()
@@ -57,7 +62,7 @@ def status(session: Session, name: str | None) -> None:
     """Show how a pool and its instances do; exit 5 unless all is well."""
     session = _named(session, name)
     data = session.get("status")
-    emit(session.output, data, lambda: _show_status(data))
+    emit(session.output, data, lambda: _show_status(data, session.wide))
     if data["health"] != "ok":
         say(f"error: pool {session.pool}: its health is {data['health']}")
         say(f"next: {_next_step(data)}")
@@ -178,7 +183,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return key, value
 
 
-def _show_document(document: Mapping[str, Any]) -> None:
+def _show_document(document: Mapping[str, Any], wide: bool) -> None:
     placement = document["placement"]
     fields = [
         ("pool", document["pool"]),
@@ -195,28 +200,35 @@ def _show_document(document: Mapping[str, Any]) -> None:
         count = sum(b - a + 1 for a, b in slots) if slots else None
         rows.append([shard["name"], shard.get("weight", 1), count, ranges or "-"])
     click.echo()
-    show(table(["shard", "weight>", "slots>", "ranges"], rows))
+    columns = (Column("shard", fit="middle"), "weight>", "slots>", Column("ranges", fit="end"))
+    show(table(columns, rows), wide=wide)
 
 
-def _show_status(data: Mapping[str, Any]) -> None:
-    clients = "1 client" if data["clients"] == 1 else f"{data['clients']} clients"
+def _show_status(data: Mapping[str, Any], wide: bool) -> None:
+    clients = counted(data["clients"], "client")
     click.echo(
         printable(
             f"pool {data['pool']}, version {data['version']}: {data['health']}, "
             f"{clients}, at {data['at']}"
         )
     )
-    show(shard_table(data["shards"]))
+    show(shard_table(data["shards"]), wide=wide)
     sentinels = [
-        (entry["address"], "up" if entry["up"] else "down", entry.get("error") or "")
+        (entry["address"], state("up" if entry["up"] else "down"), entry.get("error") or "")
         for entry in data["sentinels"]
     ]
     click.echo()
-    show(table(["sentinel", "state", "reason"], sentinels))
+    show(table(["sentinel", "state", Column("reason", fit="end")], sentinels), wide=wide)
     if data["sweeps"]:
         click.echo()
         rows = [[s["shard"], s["state"], s["removed"], s["detail"]] for s in data["sweeps"]]
-        show(table(["sweep of", "state", "removed>", "detail"], rows))
+        columns = (
+            Column("sweep of", fit="middle"),
+            "state",
+            "removed>",
+            Column("detail", fit="end"),
+        )
+        show(table(columns, rows), wide=wide)
     for shard in data["shards"]:
         if shard.get("reason"):
             click.echo(printable(f"{shard['name']}: {shard['reason']}"))
@@ -224,6 +236,6 @@ def _show_status(data: Mapping[str, Any]) -> None:
 
 def _next_step(data: Mapping[str, Any]) -> str:
     for shard in data["shards"]:
-        if shard["state"] not in ("up", "draining"):
+        if shard["state"] not in _FINE:
             return f"look at shard {shard['name']}: cachemesh shard show {shard['name']}"
     return "look at the Sentinels: cachemesh sentinel list"

@@ -16,8 +16,10 @@ from rich.progress import Progress as Bar
 from cachemesh.cli.context import Session, connected
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.numbers import Number
-from cachemesh.cli.output import console, duration, emit, percent, say, show, show_fields, table
+from cachemesh.cli.output import console, duration, emit, percent, say, show_fields
+from cachemesh.cli.tables import show, table
 from cachemesh.client import CacheMesh
+from cachemesh.core.words import counted
 from cachemesh.replay.reader import Format, TraceError, open_trace
 from cachemesh.replay.result import Progress, Result
 from cachemesh.replay.runner import Replay
@@ -98,7 +100,7 @@ def replay(
         except (KeyboardInterrupt, TraceError) as error:
             result, trouble = run.result(), error
         result = replace(result, keys_per_shard=_keys_per_shard(client))
-    emit(session.output, result.to_dict(), lambda: _show(result))
+    emit(session.output, result.to_dict(), lambda: _show(result, session.wide))
     if trouble is not None:
         raise trouble
     _check(result)
@@ -108,14 +110,14 @@ def _check(result: Result) -> None:
     if result.wrong:
         raise CommandError(
             "replay",
-            f"{result.wrong:,} hits had a value that this replay did not store under their key",
+            f"{counted(result.wrong, 'hit')} had a value that this replay did not store there",
             "if the pool is in use, keep apart from its keys with --key-prefix; "
             "otherwise a shard gives wrong answers",
         )
     if result.operations and result.errors == result.operations:
         raise CommandError(
             "replay",
-            f"all {result.errors:,} operations failed",
+            f"all of {counted(result.errors, 'operation')} failed",
             "see: cachemesh pool status",
             ExitCode.UNREACHABLE,
         )
@@ -151,7 +153,7 @@ def _progress(total: int | None) -> Iterator[Callable[[Progress], None] | None]:
         yield update
 
 
-def _show(result: Result) -> None:
+def _show(result: Result, wide: bool) -> None:
     latency, get = result.latency, result.get_latency
     fields: list[tuple[str, object]] = [
         ("complete", result.complete),
@@ -173,7 +175,7 @@ def _show(result: Result) -> None:
             [name, count, result.error_examples[name]]
             for name, count in result.errors_by_class.items()
         ]
-        show(table(["error", "operations>", "first message"], rows))
+        show(table(["error", "operations>", "first message"], rows), wide=wide)
     if result.keys_per_shard:
         total = sum(result.keys_per_shard.values())
         click.echo()
@@ -181,7 +183,7 @@ def _show(result: Result) -> None:
             [name, keys, percent(keys / total if total else None)]
             for name, keys in result.keys_per_shard.items()
         ]
-        show(table(["shard", "keys>", "share>"], shards))
+        show(table(["shard", "keys>", "share>"], shards), wide=wide)
 
 
 def _errors(result: Result) -> str:
@@ -189,7 +191,8 @@ def _errors(result: Result) -> str:
     if window is None:
         return "0"
     return (
-        f"{result.errors:,} operations failed, over {duration(window.last_s - window.first_s)} "
+        f"{counted(result.errors, 'operation')} failed, "
+        f"over {duration(window.last_s - window.first_s)} "
         f"({window.first_s:.1f} s to {window.last_s:.1f} s), "
         f"at most {duration(window.longest_s)} on end"
     )

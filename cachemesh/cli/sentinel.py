@@ -11,7 +11,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cachemesh.cli.context import Session, connected
-from cachemesh.cli.output import emit, show, table
+from cachemesh.cli.output import emit
+from cachemesh.cli.tables import show, table
 from cachemesh.core.names import Address, parse_address
 from cachemesh.discovery.wire import SentinelOptions
 

@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
-from rich.table import Table
 
 from cachemesh.cli.change import Change, Flags, carry_out, change_options
 from cachemesh.cli.context import Session, connected
 from cachemesh.cli.failover import failover
-from cachemesh.cli.output import emit, percent, show, show_fields, size, table
+from cachemesh.cli.output import emit, percent, show_fields, size
+from cachemesh.cli.tables import Cell, Column, Table, show, state, table
 from cachemesh.core.names import check_name, parse_address
 
 _WEIGHT = click.IntRange(1, 1000)
+_SHARDS = (
+    Column("shard", fit="middle"),
+    Column("state"),
+    Column("weight", right=True, rank=1),
+    Column("share", right=True, rank=4),
+    Column("master"),
+    Column("keys", right=True, rank=6),
+    Column("ops/s", right=True, rank=5),
+    Column("hits", right=True, rank=2),
+    Column("memory", right=True, rank=3),
+    Column("replicas", rank=8),
+    Column("sentinel", rank=7),
+)
+_INSTANCES = (
+    Column("instance"),
+    Column("role"),
+    Column("up"),
+    Column("keys", right=True, rank=4),
+    Column("ops/s", right=True, rank=3),
+    Column("hits", right=True, rank=1),
+    Column("memory", right=True, rank=2),
+    Column("link", rank=6),
+    Column("lag", right=True, rank=5),
+    Column("error", rank=7, fit="end"),
+)
 
 
 @click.group(no_args_is_help=False)
@@ -30,7 +55,7 @@ shard.add_command(failover)
 def list_shards(session: Session) -> None:
     """List a pool's shards and how they do."""
     data = session.get("shards")
-    emit(session.output, data, lambda: show(shard_table(data["shards"])))
+    emit(session.output, data, lambda: show(shard_table(data["shards"]), wide=session.wide))
 
 
 @shard.command("show")
@@ -39,7 +64,7 @@ def list_shards(session: Session) -> None:
 def show_shard(session: Session, name: str) -> None:
     """Show one shard: its instances, and what the Sentinels think of it."""
     data = session.get("shards", check_name("shard", name))
-    emit(session.output, data, lambda: _show(data))
+    emit(session.output, data, lambda: _show(data, session.wide))
 
 
 @shard.command()
@@ -106,7 +131,7 @@ def shard_table(shards: Iterable[Mapping[str, Any]]) -> Table:
         rows.append(
             [
                 entry["name"],
-                entry["state"],
+                state(entry["state"]),
                 entry["weight"],
                 percent(entry["share"]),
                 master["address"],
@@ -114,23 +139,38 @@ def shard_table(shards: Iterable[Mapping[str, Any]]) -> Table:
                 master.get("ops_per_second"),
                 percent(master.get("hit_ratio")),
                 size(master.get("used_memory")),
-                ", ".join(_replica(replica) for replica in entry["replicas"]) or "-",
-                entry["sentinel"]["detail"],
+                _replicas(entry["replicas"]),
+                _sentinels(entry["sentinel"]),
             ]
         )
-    columns = ["shard", "state", "weight>", "share>", "master", "keys>", "ops/s>", "hits>"]
-    return table([*columns, "memory>", "replicas", "sentinel"], rows)
+    return table(_SHARDS, rows)
 
 
-def _replica(replica: Mapping[str, Any]) -> str:
+def _replicas(replicas: Sequence[Mapping[str, Any]]) -> Cell:
+    told = [(replica["address"], _condition(replica)) for replica in replicas]
+    fine = sum(condition == "ok" for _, condition in told)
+    return Cell(
+        ", ".join(f"{address} {condition}" for address, condition in told) or "-",
+        f"{fine}/{len(told)}" if told else "none",
+        "" if fine == len(told) else "red",
+    )
+
+
+def _condition(replica: Mapping[str, Any]) -> str:
     if not replica["up"]:
-        return f"{replica['address']} down"
-    if replica.get("link") != "up":
-        return f"{replica['address']} link {replica.get('link') or 'unknown'}"
-    return f"{replica['address']} ok"
+        return "down"
+    return "ok" if replica.get("link") == "up" else f"link {replica.get('link') or 'unknown'}"
 
 
-def _show(data: Mapping[str, Any]) -> None:
+def _sentinels(sentinel: Mapping[str, Any]) -> Cell:
+    trouble = "" if sentinel["agree"] else " split"
+    if not sentinel["usable"]:
+        trouble = " NOQUORUM"
+    short = f"{sentinel['seen_by']}/{sentinel['of']} q{sentinel['quorum']}{trouble}"
+    return Cell(sentinel["detail"], short, "red" if trouble else "")
+
+
+def _show(data: Mapping[str, Any], wide: bool) -> None:
     sentinel = data["sentinel"]
     show_fields(
         [
@@ -147,7 +187,6 @@ def _show(data: Mapping[str, Any]) -> None:
         ]
     )
     click.echo()
-    columns = ["instance", "role", "up", "keys>", "ops/s>", "hits>", "memory>", "link", "lag>"]
     instances = [data["master"], *data["replicas"]]
     rows = [
         [
@@ -164,4 +203,4 @@ def _show(data: Mapping[str, Any]) -> None:
         ]
         for instance in instances
     ]
-    show(table([*columns, "error"], rows))
+    show(table(_INSTANCES, rows), wide=wide)

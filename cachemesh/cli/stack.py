@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import click
 
 from cachemesh.cli.context import Options
 from cachemesh.cli.errors import CommandError, ExitCode
-from cachemesh.cli.output import OUTPUTS, Output, emit, say, show, show_fields, table
+from cachemesh.cli.output import OUTPUT_HELP, OUTPUTS, Output, emit, printable, say, show_fields
+from cachemesh.cli.tables import Cell, Column, show, state, table
 from cachemesh.core.errors import InvalidDocumentError, LocalStackError
 from cachemesh.core.names import check_name
 from cachemesh.local import LocalStack
@@ -25,6 +26,14 @@ from cachemesh.local.runner import run
 from cachemesh.local.state import default_directory
 from cachemesh.local.supervisor import detach
 
+_PROCESSES = (
+    Column("process", fit="middle"),
+    Column("state"),
+    Column("role", rank=2),
+    Column("address"),
+    Column("pid", right=True, rank=1),
+    Column("", fit="end"),
+)
 _DIR_HELP = "Where its state and logs live [XDG_STATE_HOME/cachemesh/POOL]."
 
 
@@ -59,9 +68,7 @@ _pool = click.option("--pool", metavar="NAME", callback=_pool_name, help="The po
 _directory = click.option(
     "--dir", "directory", metavar="DIR", type=click.Path(path_type=Path), help=_DIR_HELP
 )
-_output_option = click.option(
-    "-o", "--output", type=click.Choice(OUTPUTS), help="How to print data [table]."
-)
+_output_option = click.option("-o", "--output", type=click.Choice(OUTPUTS), help=OUTPUT_HELP)
 
 
 @contextmanager
@@ -132,11 +139,12 @@ def _report(output: Output, detached: bool, info: dict[str, Any]) -> None:
         show_fields(_fields(info))
         click.echo()
         rows = [
-            (kind, shard["name"], shard["master"], shard["replicas"])
+            (kind, shard["name"], shard["master"], _addresses(shard["replicas"]))
             for kind, shards in (("shard", info["shards"]), ("spare", info["spares"]))
             for shard in shards
         ]
-        show(table(["", "name", "master", "replicas"], rows))
+        columns = ("", Column("name", fit="middle"), "master", Column("replicas", rank=1))
+        show(table(columns, rows), wide=output == "wide")
         click.echo()
         first = {"SPARE": info["spares"][0]["master"]} if info["spares"] else {}
         for name, value in (info["env"] | first).items():
@@ -146,6 +154,10 @@ def _report(output: Output, detached: bool, info: dict[str, Any]) -> None:
     sys.stdout.flush()
     stop = f"cachemesh down --dir {info['dir']}" if detached else "Ctrl-C"
     say(f"ready; stop it with {stop}")
+
+
+def _addresses(addresses: Sequence[str]) -> Cell:
+    return Cell(addresses, str(len(addresses)))
 
 
 def _fields(info: dict[str, Any]) -> list[tuple[str, object]]:
@@ -175,13 +187,15 @@ def status(pool: str, directory: Path | None, output: Output | None) -> None:
     with _explained("stack"):
         found = look(place)
 
+    wide = _output(output) == "wide"
+
     def as_table() -> None:
         show_fields([*_fields(found), ("state", found["state"])])
         click.echo()
         rows = [
             (
                 process["name"],
-                "up" if process["up"] else "DOWN",
+                state("up" if process["up"] else "DOWN"),
                 process["role"] or process["kind"],
                 process["address"],
                 str(process["pid"]),
@@ -189,10 +203,10 @@ def status(pool: str, directory: Path | None, output: Output | None) -> None:
             )
             for process in found["processes"]
         ]
-        show(table(["process", "state", "role", "address", "pid>", ""], rows))
+        show(table(_PROCESSES, rows), wide=wide)
         click.echo()
         masters = [(shard["name"], shard["master_now"]) for shard in found["shards"]]
-        show(table(["shard", "master now"], masters))
+        show(table([Column("shard", fit="middle"), "master now"], masters), wide=wide)
 
     emit(_output(output), found, as_table)
     if found["state"] != "up":
@@ -210,7 +224,7 @@ def doctor(pool: str, directory: Path | None, output: Output | None) -> None:
     checks: list[Check] = []
     for check in examine(directory or default_directory(pool), outer.url, outer.token_file):
         checks.append(check)
-        if chosen == "table":
+        if chosen in ("table", "wide"):
             _show_check(check)
     failed = [check.name for check in checks if check.state == "fail"]
     data = {"healthy": not failed, "checks": [vars(check) for check in checks]}
@@ -221,9 +235,9 @@ def doctor(pool: str, directory: Path | None, output: Output | None) -> None:
 
 
 def _show_check(check: Check) -> None:
-    click.echo(f"{check.state:<4}  {check.name}: {check.detail}")
+    click.echo(printable(f"{check.state:<4}  {check.name}: {check.detail}"))
     if check.next_step:
-        click.echo(f"      -> {check.next_step}")
+        click.echo(printable(f"      -> {check.next_step}"))
 
 
 COMMANDS: list[click.Command] = [up, down, status, doctor]

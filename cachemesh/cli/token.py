@@ -13,7 +13,8 @@ import click
 from cachemesh.cli.change import confirm, dry_run_option, end_dry_run, yes_option
 from cachemesh.cli.context import Session, connected
 from cachemesh.cli.errors import CommandError, ExitCode
-from cachemesh.cli.output import emit, say, show, table
+from cachemesh.cli.output import emit, say
+from cachemesh.cli.tables import Column, moment, show, table
 
 
 @click.group(no_args_is_help=False)
@@ -26,12 +27,18 @@ def token() -> None:
 def list_tokens(session: Session) -> None:
     """List the tokens; what they are themselves is not kept anywhere."""
     data = session.metaserver.request("GET", "/v1/tokens")
-    fields = ["id", "name", "role", "created", "last_used"]
     rows = [
-        [str(entry[f]) if entry[f] is not None else None for f in fields]
+        [
+            str(entry["id"]),
+            entry["name"],
+            entry["role"],
+            moment(entry["created"]),
+            moment(entry["last_used"]),
+        ]
         for entry in data["tokens"]
     ]
-    emit(session.output, data, lambda: show(table(fields, rows)))
+    columns = ("id", Column("name", fit="middle"), "role", Column("created", rank=1), "last_used")
+    emit(session.output, data, lambda: show(table(columns, rows), wide=session.wide))
 
 
 @token.command()

@@ -124,7 +124,7 @@ def test_a_value_of_somebody_else_is_noticed(
     assert cli.run(["replay", str(trace), "-o", "json"]) == 1
     captured = capsys.readouterr()
     assert json.loads(captured.out)["wrong"] == 1
-    assert "error: replay: 1 hits had a value" in captured.err
+    assert "error: replay: 1 hit had a value" in captured.err
     assert pool.get("a") == b"b\n....."
 
 

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import signal
 import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +11,8 @@ import pytest
 from cachemesh import CacheMesh
 from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
-from tests.waiting import AT_MOST, until
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-COMMAND = [sys.executable, "-m", "cachemesh.cli.main"]
+from tests.integration.terminal import COMMAND, REPOSITORY, Terminal
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -35,45 +28,6 @@ def plan_of(*arguments: str) -> Any:
     )
     assert done.returncode == 6, done.stderr
     return json.loads(done.stdout)
-
-
-class Terminal:
-    """A command on a terminal of its own."""
-
-    def __init__(self, *arguments: str) -> None:
-        self._leader, follower = pty.openpty()
-        self.process = subprocess.Popen(
-            [*COMMAND, *arguments],
-            stdin=follower,
-            stdout=follower,
-            stderr=follower,
-            env={**os.environ, "TERM": "dumb", "COLUMNS": "100"},
-            cwd=REPOSITORY,
-        )
-        os.close(follower)
-        self.seen = ""
-
-    def until(self, text: str) -> None:
-        while text not in self.seen:
-            try:
-                data = os.read(self._leader, 4096)
-            except OSError:
-                data = b""
-            assert data, f"it ended before it said {text!r}: {self.seen}"
-            self.seen += data.decode()
-
-    def answer(self, text: str) -> int:
-        """Exit code after an answer; an empty one is Ctrl-C."""
-        if text:
-            os.write(self._leader, text.encode())
-        else:
-            self.process.send_signal(signal.SIGINT)
-        while True:
-            try:
-                self.seen += os.read(self._leader, 4096).decode()
-            except OSError:  # Linux: the other side of the terminal is closed
-                os.close(self._leader)
-                return self.process.wait(AT_MOST)
 
 
 def test_it_asks(here: None, cachemesh_client: CacheMesh) -> None:

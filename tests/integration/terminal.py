@@ -1,0 +1,86 @@
+"""A command on a terminal of its own, as wide as a test wants it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Mapping
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, "-m", "cachemesh.cli.main"]
+
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Terminal:
+    """A running command whose three streams are one pseudo-terminal.
+
+    Args:
+        arguments: of the `cachemesh` command.
+        columns: how wide the terminal is.
+        command: another program to run, with its arguments.
+        env: added to this process's environment.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        columns: int = 100,
+        command: list[str] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self._leader, follower = pty.openpty()
+        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+        inherited = {name: v for name, v in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        self.process = subprocess.Popen(
+            [*(COMMAND if command is None else command), *arguments],
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+            env={**inherited, "TERM": "xterm", "NO_COLOR": "1", **(env or {})},
+            cwd=REPOSITORY,
+        )
+        os.close(follower)
+        self.raw = b""
+
+    @property
+    def seen(self) -> str:
+        """What has been shown so far, without bold and colours."""
+        return _STYLE.sub("", self.raw.decode())
+
+    def until(self, text: str) -> None:
+        """Wait until it has shown ``text``."""
+        while text not in self.seen:
+            data = self._read()
+            assert data, f"it ended before it said {text!r}: {self.seen}"
+
+    def answer(self, text: str) -> int:
+        """Exit code after an answer; an empty one is Ctrl-C."""
+        if text:
+            os.write(self._leader, text.encode())
+        else:
+            self.process.send_signal(signal.SIGINT)
+        return self.end()
+
+    def end(self) -> int:
+        """Exit code, once it has ended."""
+        while self._read():
+            pass
+        os.close(self._leader)
+        return self.process.wait(60)
+
+    def _read(self) -> bytes:
+        try:
+            data = os.read(self._leader, 65_536)
+        except OSError:  # Linux: the other side of the terminal is closed
+            return b""
+        self.raw += data
+        return data

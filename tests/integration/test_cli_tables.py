@@ -1,0 +1,190 @@
+"""Tables on a real terminal: one line a row, no address broken or cut, all of it in pipes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from cachemesh.local import LocalStack
+from tests.integration.terminal import COMMAND, REPOSITORY, Terminal
+from tests.waiting import until
+
+SHARDS, REPLICAS = 4, 2
+_ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+:\d+")
+_COMMANDS = (
+    "pool status",
+    "shard list",
+    "sentinel list",
+    "event list",
+    "token list",
+    "client list",
+    "shard show cache-0",
+)
+_ALL = """
+import json, sys
+from cachemesh.cli import main as cli
+for command in json.loads(sys.argv[1]):
+    print("$", *command, flush=True)
+    assert cli.run(sys.argv[2:] + command) == 0
+"""
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[LocalStack]:
+    with LocalStack(shards=SHARDS, replicas=REPLICAS, dashboard=False) as started:
+        yield started
+
+
+def run(stack: LocalStack, *arguments: str) -> str:
+    done = subprocess.run(
+        [*COMMAND, *access(stack), *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout
+
+
+def access(stack: LocalStack) -> list[str]:
+    return ["--url", stack.info["url"], "--token-file", stack.info["token_file"]]
+
+
+def on_terminal(options: list[str], columns: int, *commands: str) -> dict[str, list[str]]:
+    """What each command shows, by lines; one process runs them all, which is quicker."""
+    words = json.dumps([command.split() for command in commands])
+    python = [sys.executable, "-c", _ALL, words]
+    shown = Terminal(*options, columns=columns, command=python)
+    assert shown.end() == 0, shown.seen
+    parts = shown.seen.split("$ ")[1:]
+    return {command: p.splitlines()[1:] for command, p in zip(commands, parts, strict=True)}
+
+
+def table_at(lines: list[str], first: str) -> list[str]:
+    """The rows below the heading that begins with a word."""
+    (at,) = (number for number, line in enumerate(lines) if line.startswith(first))
+    rows = lines[at + 2 :]
+    return rows[: rows.index("")] if "" in rows else rows
+
+
+def healthy(stack: LocalStack) -> bool:
+    done = run(stack, "pool", "status", "-o", "json")
+    return bool(json.loads(done)["health"] == "ok")
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_one_line_a_row(stack: LocalStack, columns: int) -> None:
+    until(lambda: healthy(stack))
+    shown = on_terminal(access(stack), columns, *_COMMANDS)
+    for command, lines in shown.items():
+        assert max(map(len, lines)) <= columns, command
+    assert len(table_at(shown["shard list"], "shard")) == SHARDS
+    assert len(table_at(shown["sentinel list"], "sentinel")) == SHARDS * 3
+    assert len(table_at(shown["shard show cache-0"], "instance")) == 1 + REPLICAS
+    assert len(table_at(shown["token list"], "id")) == 1
+    events = json.loads(run(stack, "event", "list", "-o", "json"))["events"]
+    assert len(shown["event list"]) == 2 + len(events)
+    rows = table_at(shown["pool status"], "shard")
+    assert len(rows) == SHARDS
+    for row, shard in zip(rows, stack.info["shards"], strict=True):
+        words = row.split()
+        assert words[:2] == [shard["name"], "up"]
+        assert shard["master"] in words
+        assert "2/2" in words
+        assert row.rstrip().endswith("3/3 q2")
+
+
+def test_wide_and_pipes_have_every_column(stack: LocalStack) -> None:
+    until(lambda: healthy(stack))
+    piped = run(stack, "shard", "list").splitlines()
+    for heading in ("weight", "hits", "memory", "replicas", "sentinel"):
+        assert heading in piped[0]
+    assert run(stack, "shard", "list", "-o", "wide").splitlines()[0] == piped[0]
+    wide = on_terminal(access(stack), 80, "shard list -o wide")["shard list -o wide"]
+    assert wide[0] == piped[0]
+    assert len(wide) == 2 + SHARDS
+    for row, shard in zip(piped[2:], stack.info["shards"], strict=True):
+        assert row.startswith(shard["name"])
+        for replica in shard["replicas"]:
+            assert f"{replica} ok" in row
+        assert row.endswith("3 of 3 Sentinels, quorum 2")
+
+
+class Recorded(ThreadingHTTPServer):
+    """A web server that answers as a metaserver did before, word for word."""
+
+    def __init__(self, documents: dict[str, str]) -> None:
+        super().__init__(("127.0.0.1", 0), _Recorded)
+        self.documents = documents
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.server_port}"
+
+
+class _Recorded(BaseHTTPRequestHandler):
+    server: Recorded
+
+    def do_GET(self) -> None:
+        body = self.server.documents[self.path.partition("?")[0]].encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def told(stack: LocalStack) -> str:
+    """What the metaserver says, by path, as one text."""
+    until(lambda: healthy(stack))
+    commands = {
+        "/v1/events": "event list",
+        "/v1/tokens": "token list",
+        "/v1/pools/cache/status": "pool status",
+        "/v1/pools/cache/shards": "shard list",
+        "/v1/pools/cache/clients": "client list",
+    }
+    return json.dumps(
+        {path: run(stack, *words.split(), "-o", "json") for path, words in commands.items()}
+    )
+
+
+@pytest.mark.parametrize("columns", [70, 80, 120])
+@pytest.mark.parametrize(
+    "name", ["cache", "the-very-longest-name-that-anybody-may-give-to-one-shard-only"]
+)
+def test_the_widest_addresses_and_names_fit(told: str, columns: int, name: str) -> None:
+    """The real documents, with addresses and names as long as they come."""
+    longest = {
+        address: f"10.123.45.{60 + number}:1{6300 + number}"
+        for number, address in enumerate(dict.fromkeys(_ADDRESS.findall(told)))
+    }
+    text = _ADDRESS.sub(lambda match: longest[match.group()], told).replace("cache-", f"{name}-")
+    with Recorded(json.loads(text)) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        options = ["--url", f"cachemesh://{server.address}/cache"]
+        commands = ("pool status", "shard list", "event list", "token list", "client list")
+        shown = on_terminal(options, columns, *commands)
+        server.shutdown()
+    for command, lines in shown.items():
+        assert max(map(len, lines)) <= columns, (command, lines)
+        for part in re.findall(r"\d+\.\d+\.\d+\.[\d:]*", "\n".join(lines)):
+            assert part in longest.values(), (command, lines)
+    for command in ("pool status", "shard list"):
+        rows = table_at(shown[command], "shard")
+        assert len(rows) == SHARDS
+        for number, row in enumerate(rows):
+            assert re.match(rf"{name[:5]}.*-{number} ", row)
+            assert ("…" in row) == (name != "cache")
+            assert len(_ADDRESS.findall(row)) == 1
