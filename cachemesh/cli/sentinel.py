@@ -1,22 +1,34 @@
-"""`cachemesh sentinel`: what each Sentinel says, asked one by one."""
+"""`cachemesh sentinel`: what each Sentinel says, asked all at once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import click
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from cachemesh.cli.context import Session, connected
 from cachemesh.cli.output import emit
-from cachemesh.cli.tables import show, table
-from cachemesh.core.names import Address, parse_address
-from cachemesh.discovery.wire import SentinelOptions
+from cachemesh.cli.tables import Column, show, state, table
+from cachemesh.core.names import parse_address
+from cachemesh.discovery.survey import ShardView, ask_each, ask_sentinel
 
 _TIMEOUT_S = 2.0
+_WITHIN_S = 3 * _TIMEOUT_S
+"""For a Sentinel's name to be looked up, to connect, and for its answer."""
+_COLUMNS = (
+    Column("sentinel"),
+    Column("state"),
+    Column("error", rank=5, fit="end"),
+    Column("shard", fit="middle"),
+    Column("master"),
+    Column("flags", rank=4, fit="end"),
+    Column("quorum", right=True, rank=3),
+    Column("replicas", right=True, rank=2),
+    Column("other sentinels", right=True, rank=1),
+)
 
 
 @click.group(no_args_is_help=False)
@@ -28,59 +40,51 @@ def sentinel() -> None:
 @connected
 def list_sentinels(session: Session) -> None:
     """List what each Sentinel says about each shard of the pool."""
-    document, options = session.document(), session.sentinel_options
+    document = session.document()
+    options = replace(session.sentinel_options, timeout=_TIMEOUT_S)
     names = document.placement.names
-    said = [_ask(parse_address(text), options, names) for text in document.sentinels]
+    jobs = {
+        text: partial(ask_sentinel, parse_address(text), options, names, _TIMEOUT_S)
+        for text in document.sentinels
+    }
+    said = [_entry(at, names, views) for at, views in ask_each(jobs, _WITHIN_S).items()]
     data = {"sentinels": said}
-    emit(session.output, data, lambda: _show(said))
+    emit(session.output, data, lambda: _show(said, session.wide))
 
 
-def _ask(address: Address, options: SentinelOptions, names: tuple[str, ...]) -> dict[str, Any]:
-    connection = redis.Redis(
-        host=address.host,
-        port=address.port,
-        username=options.username,
-        password=options.password,
-        socket_timeout=_TIMEOUT_S,
-        socket_connect_timeout=_TIMEOUT_S,
-        decode_responses=True,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-        **options.connection,
-    )
-    try:
-        with connection:
-            masters: Any = connection.sentinel_masters()
-    except redis.RedisError as error:
-        return {"address": str(address), "up": False, "error": str(error), "shards": []}
-    shards = [_shard(name, masters.get(name)) for name in names]
-    return {"address": str(address), "up": True, "error": None, "shards": shards}
+def _entry(
+    address: str, names: Sequence[str], views: dict[str, ShardView] | Exception
+) -> dict[str, Any]:
+    if isinstance(views, Exception):
+        why = str(views) or type(views).__name__
+        return {"address": address, "up": False, "error": why, "shards": []}
+    shards = [_shard(name, views.get(name)) for name in names]
+    return {"address": address, "up": True, "error": None, "shards": shards}
 
 
-def _shard(name: str, state: Mapping[str, Any] | None) -> dict[str, Any]:
-    if state is None:
+def _shard(name: str, view: ShardView | None) -> dict[str, Any]:
+    if view is None:
         return {"shard": name, "monitored": False}
     return {
         "shard": name,
         "monitored": True,
-        "master": str(Address(str(state["ip"]), int(state["port"]))),
-        "flags": str(state["flags"]),
-        "quorum": int(state["quorum"]),
-        "replicas": int(state["num-slaves"]),
-        "other_sentinels": int(state["num-other-sentinels"]),
+        "master": str(view.master),
+        "flags": ",".join(view.flags),
+        "quorum": view.quorum,
+        "replicas": len(view.replicas),
+        "other_sentinels": view.other_sentinels,
     }
 
 
-def _show(said: list[dict[str, Any]]) -> None:
+def _show(said: Sequence[Mapping[str, Any]], wide: bool) -> None:
     rows: list[list[Any]] = []
     for entry in said:
         if not entry["up"]:
-            rows.append([entry["address"], "down", entry["error"], *[None] * 6])
+            rows.append([entry["address"], state("down"), entry["error"], *[None] * 6])
         for shard in entry["shards"]:
             fields = ("flags", "quorum", "replicas", "other_sentinels")
             says = shard["master"] if shard["monitored"] else "not monitored"
             rows.append(
-                [entry["address"], "up", None, shard["shard"], says, *map(shard.get, fields)]
+                [entry["address"], state("up"), None, shard["shard"], says, *map(shard.get, fields)]
             )
-    columns = ["sentinel", "state", "error", "shard", "master", "flags", "quorum>", "replicas>"]
-    show(table([*columns, "other sentinels>"], rows))
+    show(table(_COLUMNS, rows), wide=wide)

@@ -40,7 +40,8 @@ class Column:
     Attributes:
         title: its heading.
         right: whether its cells are aligned to the right.
-        rank: when it leaves a table that is too wide, the lowest first; None: never.
+        rank: when it leaves a table that is too wide: empty columns first, then the lowest rank;
+            None: never.
         fit: what a long cell does: stay ``whole``, lose its ``middle`` (for names), or its ``end``
             after a word (for prose).
     """
@@ -133,14 +134,15 @@ def layout(
 ) -> tuple[list[int], list[int]]:
     """Which columns stay, by their index, and how many characters wide each of them is."""
     kept = list(range(len(columns)))
-    leaving = sorted((r, i) for i, c in enumerate(columns) if (r := c.rank) is not None)
+    says = [any(row[i] not in ("", "-") for row in texts) for i in kept]
+    leaving = sorted((says[i], r, i) for i, c in enumerate(columns) if (r := c.rank) is not None)
     natural = [
         max([cell_len(column.title), *(cell_len(row[i]) for row in texts)])
         for i, column in enumerate(columns)
     ]
     least = _least(columns, texts, natural, _COMFORTABLE)
     while leaving and _total(least[i] for i in kept) > width:
-        kept.remove(leaving.pop(0)[1])
+        kept.remove(leaving.pop(0)[-1])
     if _total(least[i] for i in kept) > width:
         least = _least(columns, texts, natural, _NARROWEST)
     widths = {i: natural[i] for i in kept}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import ssl
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,8 @@ _MOST_BYTES = 4 * 1024 * 1024
 """What a Sentinel says at once; 1 KB for each master or replica is usual."""
 
 _MOST_BYTES_EACH = 64 * 1024  # more for each of several questions
+_HUGE_LIST = re.compile(rb"[*~>]\d{6}")
+"""hiredis makes room for as many elements as a list announces: gigabytes for eleven bytes."""
 _NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 # The least that redis.io has a Sentinel's user be allowed does not include CLIENT SETINFO.
@@ -81,6 +84,7 @@ class Wire:
         self._connection = connection
         self._sock: Any = socket_of(connection)
         self._bytes_left = _MOST_BYTES
+        self._last = b""
         self._reader = hiredis.Reader(
             protocolError=redis.InvalidResponse,
             replyError=redis.ResponseError,
@@ -158,6 +162,10 @@ class Wire:
         self._bytes_left -= len(data)
         if self._bytes_left < 0:
             raise redis.InvalidResponse("its answer is too long")
+        seen = self._last + data
+        if _HUGE_LIST.search(seen):
+            raise redis.InvalidResponse("it announces a list of 100,000 elements or more")
+        self._last = seen[-len("*99999") :]
         self._reader.feed(data)
 
     def _next(self) -> Any:
