@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import base64
-import re
 import sys
 from typing import Any
 
 import click
+import redis
 
 from cachemesh.cli.change import confirm, dry_run_option, end_dry_run, yes_option
 from cachemesh.cli.context import Session, connected
-from cachemesh.cli.errors import CommandError, ExitCode
+from cachemesh.cli.escapes import escaped_option, on_terminal, parse_bytes, shown
+from cachemesh.cli.key_info import absent, info, other_type
 from cachemesh.cli.numbers import Number
-from cachemesh.cli.output import emit, show_fields
+from cachemesh.cli.output import emit, say, show_fields
 from cachemesh.core.hashing import key_bytes, key_slot
 from cachemesh.core.placement import SlotsPlacement
+from cachemesh.core.words import counted
 
-_ESCAPE = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|(.?))", re.DOTALL)
-_SHORT = {b"\\": b"\\", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 _LONGEST_TTL_S = 1e10
 """Three hundred years; Redis refuses what overflows 64 bits of milliseconds since 1970."""
-
-escaped_option = click.option(
-    "--escaped", is_flag=True, help=r"Read \xHH, \n, \r, \t and \\ as the bytes they stand for."
-)
 
 
 @click.group(no_args_is_help=False)
 def key() -> None:
     """Keys: where they live and what is in them."""
+
+
+key.add_command(info)
 
 
 @key.command()
@@ -48,20 +47,24 @@ def locate(session: Session, key: str, escaped: bool) -> None:
 @escaped_option
 @connected
 def get(session: Session, key: str, escaped: bool) -> None:
-    """Print a key's value; exit 4 if there is no such key."""
+    """Print a key's value; exit 4 if there is no such key.
+
+    Into a pipe or file goes the value, byte for byte, with nothing added. A terminal gets a line
+    in which control characters, and bytes that are not UTF-8, are escaped.
+    """
     raw = parse_bytes(key, escaped)
     with session.client() as client:
-        value: Any = client.get(raw)
         shard = client.shard_for(raw)
+        try:
+            value: Any = client.with_options(on_error="raise").get(raw)
+        except redis.ResponseError as error:
+            if str(error).startswith("WRONGTYPE"):
+                raise other_type(client, raw) from error
+            raise
     if value is None:
-        raise CommandError(
-            f"key {shown(raw) or '(empty)'}",
-            f"shard {shard} of the pool holds no such key",
-            "check how it is spelled; it may also have expired",
-            ExitCode.NOT_FOUND_OR_CONFLICT,
-        )
+        raise absent(raw, shard)
     data = {"key": shown(raw), "shard": shard, **_value(value)}
-    emit(session.output, data, lambda: click.echo(value))
+    emit(session.output, data, lambda: _print(value))
 
 
 @key.command("set")
@@ -115,49 +118,21 @@ def delete(
         destroys = [f"key {shown(raw)} on shard {client.shard_for(raw)}" for raw in found]
         data: dict[str, Any] = {"dry_run": dry_run, "deleted": 0, "destroys": destroys}
         if not dry_run and found:
-            confirm(f"delete {len(found)} key(s)", destroys, yes)
+            confirm(f"delete {counted(len(found), 'key')}", destroys, yes)
             data["deleted"] = client.delete(*found)
     emit(session.output, data, lambda: show_fields(data.items()))
     if dry_run:
         end_dry_run(has_changes=bool(found))
 
 
-def parse_bytes(text: str, escaped: bool) -> bytes:
-    r"""A key or value from the command line, as bytes.
-
-    Args:
-        text: as the shell handed it over; bytes that are not UTF-8 come through as they are.
-        escaped: read ``\xHH``, ``\n``, ``\r``, ``\t`` and ``\\`` as what they stand for.
-
-    Raises:
-        click.UsageError: an escape of another kind.
-    """
-    raw = text.encode("utf-8", "surrogateescape")
-    if not escaped:
-        return raw
-
-    def unescape(match: re.Match[bytes]) -> bytes:
-        digits, char = match.groups()
-        if digits:
-            return bytes.fromhex(digits.decode())
-        if char in _SHORT:
-            return _SHORT[char]
-        raise click.UsageError(
-            f"{text!r:.100}: after a backslash comes xHH, n, r, t or a second backslash."
-        )
-
-    return _ESCAPE.sub(unescape, raw)
-
-
-def shown(raw: bytes) -> str:
-    """Bytes as text that --escaped reads back; text that is printable stays as it is."""
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        text = ""
-    if text.isprintable() and (text or not raw):
-        return text
-    return "".join(chr(b) if 32 <= b < 127 and b != 92 else f"\\x{b:02x}" for b in raw)
+def _print(value: bytes) -> None:
+    if not sys.stdout.isatty():
+        sys.stdout.buffer.write(value)
+        return
+    text = on_terminal(value)
+    click.echo(text)
+    if text.encode("utf-8") != value:
+        say("shown escaped; a pipe or file gets the bytes as they are")
 
 
 def _value(value: bytes) -> dict[str, str]:

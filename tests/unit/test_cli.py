@@ -18,7 +18,7 @@ from cachemesh.cli import main as cli
 from cachemesh.cli.change import confirm
 from cachemesh.cli.context import Options
 from cachemesh.cli.errors import CommandError, ExitCode, explain
-from cachemesh.cli.key import parse_bytes, shown
+from cachemesh.cli.escapes import parse_bytes, shown
 from cachemesh.cli.output import cell, emit, printable, size
 from cachemesh.cli.pool import parse_setting, parse_shard
 from cachemesh.cli.tables import show, table
