@@ -99,7 +99,7 @@ def fragments(pool: str, snapshot: Snapshot, can_change: bool) -> dict[str, str]
 
 def _events(shared: State, session: Session, pool: str, feed: Feed) -> Iterator[str]:
     yield "retry: 1500\n\n"
-    serial, shown = -1, dict[str, str]()
+    serial, shown = 0, dict[str, str]()  # a feed that just began says nothing before it has read
     while True:
         snapshot = feed.wait(serial, KEEP_ALIVE_SECONDS)
         # An open page is not activity: its session still ends when nobody clicks.

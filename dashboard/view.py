@@ -15,6 +15,7 @@ from dashboard.upstream import Json
 
 QUIET_SECONDS = 8.0
 HUES = 8  # colours of the slot bar, used in turn
+WORKING = frozenset(("failing over", "joining"))  # states of shards at which somebody works
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,14 @@ class Instance:
 
 @dataclass(frozen=True)
 class ShardView:
+    """One shard; `working` is whether known work explains what is missing of it."""
+
     name: str
     hue: int
     state: str
+    working: bool
     reason: str | None
+    warnings: tuple[str, ...]
     weight: int
     slots: int | None
     share: float
@@ -146,14 +151,19 @@ def segments(shares: Sequence[tuple[str, float]], order: Sequence[str] = ()) -> 
 def _shard(index: int, shard: Json, samples: Sequence[Sample]) -> ShardView:
     name = str(shard["name"])
     own = [sample.shards.get(name) for sample in samples]
+    working = shard.get("state") in WORKING
     instances = []
     if shard.get("master"):
         instances.append(_instance(shard["master"], is_master=True))
-    instances += [_instance(each, is_master=False) for each in _list(shard, "replicas")]
+    instances += [
+        _instance(each, is_master=False, working=working) for each in _list(shard, "replicas")
+    ]
     return ShardView(
         name=name,
         hue=index % HUES,
         state=str(shard.get("state", "unknown")),
+        working=working,
+        warnings=tuple(_list(shard, "warnings")),
         reason=shard.get("reason"),
         weight=int(shard.get("weight", 1)),
         slots=shard.get("slots"),
@@ -169,9 +179,11 @@ def _ratio_spark(values: Sequence[float | None]) -> charts.Spark | None:
     return charts.spark(values, SAMPLES, ceiling=1.0)
 
 
-def _instance(data: Json, *, is_master: bool) -> Instance:
+def _instance(data: Json, *, is_master: bool, working: bool = False) -> Instance:
     limit, used = data.get("maxmemory") or 0, data.get("used_memory")
     lag, lagging = ("", False) if is_master else _lag(data)
+    if working and lagging:
+        lag, lagging = "synchronizing", False
     return Instance(
         address=str(data.get("address") or "address unknown"),
         role=str(data.get("role") or ("master" if is_master else "replica")),
@@ -233,11 +245,14 @@ def _alerts(status: Json) -> list[Alert]:
             alerts.append(
                 Alert(state, f"{shard['name']} is {state}", str(shard.get("reason") or ""))
             )
+        elif state in WORKING:
+            reason = str(shard.get("reason") or "")
+            alerts.append(Alert("info", f"{shard['name']} is {state}", reason))
     for sweep in _list(status, "sweeps"):
         if sweep.get("state") == "failed":
             what = f"Sweep of {sweep.get('shard')} failed"
             alerts.append(Alert("degraded", what, str(sweep.get("detail") or "")))
-    return sorted(alerts, key=lambda alert: alert.level != "down")
+    return sorted(alerts, key=lambda alert: ("down", "degraded", "info").index(alert.level))
 
 
 def _list(data: Json, name: str) -> list[Any]:

@@ -1,7 +1,7 @@
 """Watching every pool: one observation each interval, kept for whoever asks for the status.
 
-A request never waits for an instance: it gets the last observation. What changed between two
-observations (failover, shard down, shard up) becomes an event.
+A request never waits for an instance: it gets the last observation. What changed since the last
+report (`metaserver.reports`) becomes events.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import redis
 from cachemesh.core.errors import CacheMeshError, PoolNotFoundError
 from metaserver.clock import rfc3339
 from metaserver.config import Config
+from metaserver.known_work import KnownWork
 from metaserver.networks import AllowedNetworks
+from metaserver.reports import changes
 from metaserver.samples import Instances
 from metaserver.sentinels import Sentinels, SentinelView
 from metaserver.status import (
@@ -30,6 +32,7 @@ from metaserver.status import (
     shard_names,
 )
 from metaserver.store import NewEvent, PoolState, StorageError, Store
+from metaserver.store.observed import Seen
 
 log = logging.getLogger("metaserver")
 
@@ -37,9 +40,9 @@ log = logging.getLogger("metaserver")
 class Monitor:
     """The live view of every pool.
 
-    `record_event` is called with each event, `count_clients` answers how many clients of a pool
-    are live. `run` is called by the process that leads, and only there events are recorded;
-    elsewhere an observation is made when one is asked for and the last is too old.
+    `count_clients` answers how many clients of a pool are live. `run` is called by the process
+    that leads, and only there events are recorded; elsewhere an observation is made when one is
+    asked for and the last is too old.
     """
 
     def __init__(
@@ -48,16 +51,15 @@ class Monitor:
         config: Config,
         *,
         networks: AllowedNetworks,
-        record_event: Callable[[NewEvent], object],
         count_clients: Callable[[str], int],
     ) -> None:
         self._store = store
         self._config = config
-        self._record_event = record_event
         self._count_clients = count_clients
         self._instances = Instances(config, networks)
         self._sentinels: dict[str, Sentinels] = {}
-        self._up: dict[str, dict[str, bool]] = {}
+        self._work = KnownWork()
+        self._told: dict[str, Seen] = {}
         self._running = False
         self._wake = threading.Event()
         self._observing = threading.Lock()
@@ -138,10 +140,10 @@ class Monitor:
 
     def _observe_and_report(self, pool: str) -> None:
         try:
-            busy = self._failing_over(pool)
             state = self._store.state(pool)
             if state is not None:
-                self._report(state, self._publish(self._look(state)), busy)
+                seen = self._look(state)
+                self._report(seen, self._publish(seen))
         except (CacheMeshError, redis.RedisError) as error:
             log.error("monitor: pool %s: %s", pool, error)
 
@@ -155,6 +157,7 @@ class Monitor:
         """Ask the Sentinels, then the instances they name, then replicas just heard of."""
         document = state.document
         names = shard_names(state)
+        work = self._work.of(state)
         views = self._sentinels_of(document.pool, document.sentinels).views(names)
         samples: dict[str, Sample] = {}
         while True:
@@ -162,6 +165,9 @@ class Monitor:
             if not wanted:
                 break
             samples.update(self._instances.sample(wanted))
+        # What began during the look explains what it saw, as does what ended.
+        after = self._store.state(document.pool)
+        work |= {} if after is None else self._work.of(after)
         return Observation(
             at=rfc3339(),
             state=state,
@@ -169,6 +175,7 @@ class Monitor:
             samples=samples,
             earlier=self._instances.earlier(samples),
             clients=self._count_clients(document.pool),
+            work=work,
         )
 
     def _sentinels_of(self, pool: str, addresses: tuple[str, ...]) -> Sentinels:
@@ -194,28 +201,30 @@ class Monitor:
     def _forget(self, pool: str) -> None:
         self._last.pop(pool, None)
         self._sentinels.pop(pool, None)
-        self._up.pop(pool, None)
+        self._told.pop(pool, None)
+        self._work.forget(pool)
 
-    def _failing_over(self, pool: str) -> set[str]:
-        """The shards with a planned failover, which gets an event of its own."""
-        return {each.shard for each in self._store.failovers() if each.pool == pool}
+    def _report(self, seen: Observation, status: Mapping[str, Any]) -> None:
+        """Record what happened since the last report, once, and which work is over.
 
-    def _report(self, state: PoolState, status: Mapping[str, Any], busy: set[str]) -> None:
-        """Record what happened since the last observation, once; not of `busy` shards."""
+        A shard with a planned failover gets an event of that, and no other.
+        """
+        state = seen.state
         pool = state.document.pool
-        busy = busy | self._failing_over(pool)
-        up = self._up.get(pool) or self._last_reported(pool)
-        shards = [shard for shard in status["shards"] if shard["state"] != "draining"]
-        for shard in shards:
-            if shard["name"] in busy:
-                continue
-            self._report_failover(state, shard)
-            self._report_up(pool, shard, up.get(shard["name"], True))
-        self._up[pool] = {
-            name: up.get(name, True) if name in busy else shard["state"] != "down"
-            for shard in shards
-            for name in [shard["name"]]
-        }
+        busy = {each.shard for each in self._store.failovers() if each.pool == pool}
+        busy |= {shard for shard, work in seen.work.items() if work.kind == "failing over"}
+        for shard in status["shards"]:
+            if shard["state"] != "draining" and shard["name"] not in busy:
+                self._report_failover(state, shard)
+        before = self._told.get(pool) or self._store.seen(pool)
+        told, events = changes(before, status, busy)
+        if told != before:
+            self._store.report(pool, told, events)
+        self._told[pool] = told
+        well = {shard["name"] for shard in status["shards"] if shard["state"] == "up"}
+        for name, work in state.work.items():
+            if name not in state.failovers and (name in well or name not in seen.work):
+                self._store.end_work(work.id)
 
     def _report_failover(self, state: PoolState, shard: Mapping[str, Any]) -> None:
         pool, name, now = state.document.pool, shard["name"], shard["master"]["address"]
@@ -223,7 +232,7 @@ class Monitor:
         if now is None or now == before or before != self._store.last_master(pool, name):
             return  # the last: somebody else has just noted a planned one
         if before is not None:
-            self._record_event(
+            self._store.record_event(
                 NewEvent(
                     "failover",
                     pool=pool,
@@ -234,21 +243,6 @@ class Monitor:
                 )
             )
         self._store.remember_master(pool, name, now)
-
-    def _report_up(self, pool: str, shard: Mapping[str, Any], was_up: bool) -> None:
-        up = shard["state"] != "down"
-        if up != was_up:
-            detail = "it serves again" if up else str(shard["reason"])
-            action = "shard.up" if up else "shard.down"
-            self._record_event(NewEvent(action, pool=pool, target=shard["name"], detail=detail))
-
-    def _last_reported(self, pool: str) -> dict[str, bool]:
-        """What the log says, so that a new leader does not report the same again."""
-        return {
-            event.target: event.action != "shard.down"
-            for event in reversed(self._store.events(pool, limit=1000))
-            if event.target and event.action in ("shard.up", "shard.down", "shard.add")
-        }
 
 
 def _addresses(

@@ -163,7 +163,6 @@ def build(config: Config) -> Runtime:
         store,
         config,
         networks=networks,
-        record_event=store.record_event,
         count_clients=clients.count,
     )
     return Runtime(

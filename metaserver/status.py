@@ -1,7 +1,7 @@
 """From what instances and Sentinels say to the status document of docs/api.md. Pure.
 
-A shard is `down` when its master does not answer as a master, `degraded` when it serves but a
-replica, a Sentinel or the quorum is missing, `draining` when it is on its way out of the pool.
+A shard's state is that of `metaserver.shard_state`, or `draining` when it is on its way out of the
+pool.
 """
 
 from __future__ import annotations
@@ -11,12 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cachemesh.core.placement import SlotsPlacement
+from metaserver.known_work import Known
 from metaserver.planning import quorum_of
 from metaserver.replies import keys_in, number, replicas_in
-from metaserver.sentinels import SentinelView, ShardView, majority
+from metaserver.sentinels import SentinelView, majority
+from metaserver.shard_state import (
+    Trouble,
+    fails_over,
+    is_usable,
+    judge,
+    sentinel_troubles,
+    views_of,
+    warnings_of,
+)
 from metaserver.store import PoolState, Sweep
-
-_FAILOVER = frozenset(("o_down", "failover_in_progress"))
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,8 @@ class Observation:
     """All that was seen of a pool at one moment.
 
     `samples` holds the newest sample of each address, `earlier` the one it is compared with for
-    rates; `views` is by Sentinel; `clients` counts the live ones; `at` is RFC 3339.
+    rates; `views` is by Sentinel; `clients` counts the live ones; `at` is RFC 3339; `work` is what
+    goes on as planned, by shard.
     """
 
     at: str
@@ -43,6 +52,7 @@ class Observation:
     samples: Mapping[str, Sample]
     earlier: Mapping[str, Sample]
     clients: int
+    work: Mapping[str, Known] = field(default_factory=dict)
 
 
 def shard_names(state: PoolState) -> tuple[str, ...]:
@@ -53,7 +63,7 @@ def shard_names(state: PoolState) -> tuple[str, ...]:
 
 def master_address(shard: str, state: PoolState, views: Mapping[str, SentinelView]) -> str | None:
     """The master most Sentinels name, else the last known one."""
-    known = _views_of(shard, views)
+    known = views_of(shard, views)
     agreed = majority([view.master for view in known])
     if agreed is not None:
         return agreed
@@ -65,7 +75,7 @@ def replica_addresses(
     shard: str, master: str | None, views: Mapping[str, SentinelView], sample: Sample | None
 ) -> tuple[str, ...]:
     """Every replica that a Sentinel or the master knows, in address order."""
-    found = {replica for view in _views_of(shard, views) for replica in view.replicas}
+    found = {replica for view in views_of(shard, views) for replica in view.replicas}
     if sample is not None:
         found.update(replicas_in(sample.info))
     return tuple(sorted(found - {master}))
@@ -101,9 +111,11 @@ def shard_status(name: str, seen: Observation) -> dict[str, Any]:
         _replica(at, master_sample, seen)
         for at in replica_addresses(name, address, seen.views, master_sample)
     ]
-    sentinel = _sentinel(name, seen.views, quorum_of(seen.state.document))
+    failover = fails_over(name, seen.views, replicas)
+    quorum = quorum_of(seen.state.document)
+    sentinel, troubles = _sentinel(name, seen.views, quorum, failover=failover)
     shard = next((shard for shard in placement.shards if shard.name == name), None)
-    state, reason = _state(master, replicas, sentinel)
+    state, reason = judge(master, replicas, sentinel, troubles, seen.work.get(name))
     if shard is None:
         state = "draining"
     slots = placement.slot_counts().get(name, 0) if isinstance(placement, SlotsPlacement) else None
@@ -114,14 +126,11 @@ def shard_status(name: str, seen: Observation) -> dict[str, Any]:
         "share": round(placement.share(name), 6) if shard else 0.0,
         "state": state,
         "reason": reason,
+        "warnings": warnings_of(replicas),
         "master": master,
         "replicas": replicas,
         "sentinel": sentinel,
     }
-
-
-def _views_of(shard: str, views: Mapping[str, SentinelView]) -> list[ShardView]:
-    return [view.shards[shard] for view in views.values() if shard in view.shards]
 
 
 def _instance(address: str | None, sample: Sample | None, earlier: Sample | None) -> dict[str, Any]:
@@ -195,69 +204,29 @@ def _hit_ratio(sample: Sample, earlier: Sample | None) -> float | None:
     return round(hits / (hits + misses), 4) if hits + misses else None
 
 
-def _sentinel(shard: str, views: Mapping[str, SentinelView], configured: int) -> dict[str, Any]:
-    known = _views_of(shard, views)
+def _sentinel(
+    shard: str, views: Mapping[str, SentinelView], configured: int, *, failover: bool
+) -> tuple[dict[str, Any], list[Trouble]]:
+    """What the Sentinels say of a shard, and what is wrong with that."""
+    known = views_of(shard, views)
     of = len(views)
-    masters = {view.master for view in known}
-    quorums = [view.quorum for view in known]
-    usable = sum(view.usable for view in known) * 2 > of
-    failover = any(view.flags & _FAILOVER for view in known)
-    silent = [view.address for view in views.values() if view.error is not None]
-    problems = [f"no answer from {', '.join(silent)}"] if silent else []
-    problems += [
-        f"Sentinel {view.address} does not know {shard}"
-        for view in views.values()
-        if view.error is None and shard not in view.shards
-    ]
-    if len(masters) > 1:
-        problems.append(f"Sentinels differ about the master: {', '.join(sorted(masters))}")
-    if failover:
-        problems.append("a failover is under way")
-    problems += [view.detail for view in known if not view.usable][:1]
-    quorum = max(quorums, default=configured)
+    quorum = max((view.quorum for view in known), default=configured)
+    troubles = sentinel_troubles(shard, views, failover=failover)
     summary = f"{len(known)} of {of} Sentinels, quorum {quorum}"
-    return {
+    sentinel = {
         "quorum": quorum,
         "seen_by": len(known),
         "of": of,
-        "agree": len(masters) == 1,
-        "usable": usable,
+        "agree": len({view.master for view in known}) == 1,
+        "usable": is_usable(shard, views),
         "failover": failover,
-        "detail": "; ".join([summary, *problems]),
+        "detail": "; ".join([summary, *(trouble.text for trouble in troubles)]),
     }
-
-
-def _state(
-    master: Mapping[str, Any], replicas: Sequence[Mapping[str, Any]], sentinel: Mapping[str, Any]
-) -> tuple[str, str | None]:
-    """The state of a shard and, unless it is up, why."""
-    address = master["address"]
-    if not master["up"]:
-        where = f"master {address}" if address else "master unknown"
-        reason = f"{where}: {master['error']}"
-        return "down", f"{reason}; a failover is under way" if sentinel["failover"] else reason
-    if master["role"] != "master":
-        return "down", f"{address} is a {master['role']}; no master took its place yet"
-    missing = [
-        f"replica {replica['address']}: {problem}"
-        for replica in replicas
-        if (problem := _replica_problem(replica)) is not None
-    ]
-    healthy = sentinel["usable"] and sentinel["agree"] and not sentinel["failover"]
-    if sentinel["seen_by"] < sentinel["of"] or not healthy:
-        missing.append(sentinel["detail"])
-    return ("degraded", "; ".join(missing)) if missing else ("up", None)
-
-
-def _replica_problem(replica: Mapping[str, Any]) -> str | None:
-    if not replica["up"]:
-        return str(replica["error"])
-    if replica["role"] != "replica":
-        return f"it is a {replica['role']}"
-    return None if replica["link"] == "up" else "its link to the master is down"
+    return sentinel, troubles
 
 
 def _health(shards: Sequence[Mapping[str, Any]], sentinels: Sequence[Mapping[str, Any]]) -> str:
+    """Work that goes as planned leaves a pool well."""
     states = {shard["state"] for shard in shards}
     if "down" in states:
         return "down"

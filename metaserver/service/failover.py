@@ -16,7 +16,7 @@ from metaserver.failover.leader import Search, failed
 from metaserver.failover.notes import Notes, put_back
 from metaserver.failover.recovery import missing, told
 from metaserver.failover.sentinel import INFO_PERIOD
-from metaserver.failover.settle import Settled, conclude, settle
+from metaserver.failover.settle import TAKES, Settled, conclude, settle
 from metaserver.failover.side import Side
 from metaserver.failover.survey import Survey, agreed_master, survey
 from metaserver.failover.unsettled import StillMaster, Unsettled
@@ -97,7 +97,8 @@ def fail_over(control: Control, actor: str, pool: str, shard: str, wish: Wish) -
     if wish.dry_run:
         return report
     record = control.store.begin_failover(
-        NewFailover(pool, shard, master, sentinel_addresses, control.owner)
+        NewFailover(pool, shard, master, sentinel_addresses, control.owner),
+        within=wish.timeout + TAKES,
     )
     if record is None:
         raise _in_progress(shard)

@@ -1,8 +1,8 @@
 """What the metaserver remembers, and the promises every store makes.
 
-A store holds pool documents, the intents, sweeps and failovers under way, the last known masters,
-the audit log and the tokens. One `Store` object is used by one process, from any thread or
-greenlet; several processes may each open a store on the same data.
+A store holds pool documents, the intents, sweeps and failovers under way, known work on shards, the
+last known masters, the audit log and the tokens. One `Store` object is used by one process, from
+any thread or greenlet; several processes may each open a store on the same data.
 
 Promises for every method:
 
@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.pool import PoolDocument
+from metaserver.store.observed import ObservedStore, Work
 
 Role: TypeAlias = Literal["read", "admin"]
 SweepState: TypeAlias = Literal["waiting", "running", "failed"]
@@ -183,11 +184,13 @@ class Token:
 
 @dataclass(frozen=True)
 class PoolState:
-    """A pool as one consistent read: its document, its sweeps and its last known masters."""
+    """A pool as one consistent read: its document, and what goes on in it, by shard name."""
 
     document: PoolDocument
     sweeps: tuple[Sweep, ...] = ()
     masters: Mapping[str, str] = field(default_factory=dict)
+    work: Mapping[str, Work] = field(default_factory=dict)
+    failovers: Mapping[str, Failover] = field(default_factory=dict)
 
 
 class DocumentStore(Protocol):
@@ -203,7 +206,7 @@ class DocumentStore(Protocol):
         """The version of every existing pool: the cheap question a watch asks."""
 
     def state(self, pool: str) -> PoolState | None:
-        """Document, sweeps and masters of one moment, or None if there is no such pool."""
+        """Document, sweeps, masters, work and failovers of one moment; None without the pool."""
 
     def next_version(self, pool: str) -> int:
         """The version a creation or change of this pool would get now."""
@@ -216,8 +219,8 @@ class DocumentStore(Protocol):
         masters: Mapping[str, str] | None = None,
         intents: Sequence[int] = (),
     ) -> PoolDocument | None:
-        """Store a new pool, log the event, remember the masters, and delete the intents, in one
-        transaction.
+        """Store a new pool, log the event, remember the masters, note `joining` for each shard,
+        and delete the intents, in one transaction.
 
         Returns the document with its version, which is above every version that a pool of this
         name ever had. None: the pool exists, or one of the intents is gone or being undone.
@@ -236,10 +239,10 @@ class DocumentStore(Protocol):
         """Replace a pool's document, if its version still is `expected_version`.
 
         In the same transaction: log the event, add the sweeps (at the new version; a sweep that
-        the shard already has is replaced and its id is gone), remember the masters, and delete
-        the intents. Returns the document with its new version. None: the pool is gone or at
-        another version, one of the intents is gone or being undone, or a shard that leaves has
-        a failover under way.
+        the shard already has is replaced and its id is gone), remember the masters, note
+        `joining` for each shard that is new, and delete the intents. Returns the document with
+        its new version. None: the pool is gone or at another version, one of the intents is gone
+        or being undone, or a shard that leaves has a failover under way.
         """
 
     def delete_document(
@@ -312,8 +315,8 @@ class ProgressStore(Protocol):
     def finish_intent(self, intent_id: int, event: NewEvent | None = None) -> bool:
         """Delete the intent, and log the event if one is given. False: it is gone already."""
 
-    def begin_failover(self, failover: NewFailover) -> Failover | None:
-        """Note a failover, without notes yet.
+    def begin_failover(self, failover: NewFailover, *, within: float = 30.0) -> Failover | None:
+        """Note a failover, without notes yet, and the work `failing over` for `within` seconds.
 
         None: the shard has one already, or an unfinished intent, or is not in the pool.
         """
@@ -329,7 +332,8 @@ class ProgressStore(Protocol):
     def end_failover(self, failover_id: int, event: NewEvent, *, master: str) -> bool:
         """Delete the failover, log the event, and remember the master ("host:port").
 
-        False: it is gone already, and nothing was logged.
+        Its work goes too if the master is the one from before; else replicas still follow the new
+        one, and `end_work` ends it. False: it is gone already, and nothing was logged.
         """
 
     def remember_master(self, pool: str, shard: str, address: str) -> None:
@@ -375,7 +379,7 @@ class TokenStore(Protocol):
         """Note when tokens (by id) were last used (RFC 3339 in UTC)."""
 
 
-class Store(DocumentStore, ProgressStore, TokenStore, Protocol):
+class Store(DocumentStore, ProgressStore, ObservedStore, TokenStore, Protocol):
     """Everything above, in one object."""
 
     def check_writable(self) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from metaserver.store import StorageError, StorageFullError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 LOCK_WAIT = 5.0  # seconds that a transaction waits for other processes
 _BUSY = 0.1  # seconds that SQLite itself waits: it blocks the whole process meanwhile
 _FULL_BELOW = 64 * 1024  # bytes free under which an I/O error counts as a full disk
@@ -51,7 +51,13 @@ _SINCE_2 = (
         shard TEXT NOT NULL UNIQUE, master TEXT NOT NULL, sentinels TEXT NOT NULL,
         owner TEXT NOT NULL, notes TEXT NOT NULL)""",
 )
-_UPGRADES = (_SCHEMA, _SINCE_2)
+_SINCE_3 = (
+    """CREATE TABLE work (id INTEGER PRIMARY KEY AUTOINCREMENT, pool TEXT NOT NULL,
+        shard TEXT NOT NULL, kind TEXT NOT NULL, began REAL NOT NULL, within REAL NOT NULL,
+        UNIQUE (pool, shard))""",
+    "CREATE TABLE seen (pool TEXT PRIMARY KEY, seen TEXT NOT NULL)",
+)
+_UPGRADES = (_SCHEMA, _SINCE_2, _SINCE_3)
 """What leads from each version to the next; 0 is an empty file."""
 
 

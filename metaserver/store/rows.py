@@ -10,11 +10,13 @@ from typing import Any
 
 from metaserver.clock import rfc3339
 from metaserver.store import Event, Failover, Intent, NewEvent, NewIntent, Sweep
+from metaserver.store.observed import JOINING_WITHIN, Work, WorkKind
 
 SWEEP = "id, pool, shard, master, version, drained, state, removed, detail, created"
 INTENT = "id, pool, shard, master, action, sentinels, owner, undoing, created"
 FAILOVER = "id, pool, shard, master, sentinels, owner, notes"
 EVENT = "id, at, actor, action, pool, target, detail, before, after"
+WORK = "id, shard, kind, began, within"
 TOKEN = "id, name, role, created, last_used"
 
 
@@ -78,6 +80,54 @@ def keep_masters(db: sqlite3.Connection, pool: str, masters: Mapping[str, str]) 
         "INSERT OR REPLACE INTO masters VALUES (?, ?, ?)",
         [(pool, shard, address) for shard, address in masters.items()],
     )
+
+
+def begin_work(
+    db: sqlite3.Connection, pool: str, shard: str, kind: WorkKind, within: float
+) -> None:
+    """Note work on a shard, in place of any other that it has."""
+    db.execute(
+        "INSERT OR REPLACE INTO work (pool, shard, kind, began, within) VALUES (?, ?, ?, ?, ?)",
+        (pool, shard, kind, time.time(), within),
+    )
+
+
+def begin_joining(db: sqlite3.Connection, pool: str, shards: Collection[str]) -> None:
+    """Note that these shards are new to the pool."""
+    for shard in shards:
+        begin_work(db, pool, shard, "joining", JOINING_WITHIN)
+
+
+def end_work(db: sqlite3.Connection, pool: str, shards: Collection[str]) -> None:
+    """Delete the work on these shards."""
+    db.executemany(
+        "DELETE FROM work WHERE pool = ? AND shard = ?", [(pool, shard) for shard in shards]
+    )
+
+
+def work(db: sqlite3.Connection, pool: str) -> dict[str, Work]:
+    """The work on shards of a pool, by shard name."""
+    found = db.execute(f"SELECT {WORK} FROM work WHERE pool = ?", (pool,))
+    return {row[1]: Work(*row) for row in found.fetchall()}
+
+
+def newest_to_prune(db: sqlite3.Connection, keep: int, since: str) -> int | None:
+    """The id up to which events are too many or too old, None if none is.
+
+    Both look-ups walk the ids and stop at the first row they want, so that they are cheap.
+    """
+    beyond = "SELECT id FROM events ORDER BY id DESC LIMIT 1 OFFSET ?"
+    young = "SELECT id FROM events WHERE at >= ? ORDER BY id LIMIT 1"
+    before = "SELECT max(id) FROM events WHERE id < coalesce((" + young + "), id + 1)"
+    ends = [
+        row[0]
+        for row in (
+            db.execute(beyond, (keep,)).fetchone(),
+            db.execute(before, (since,)).fetchone(),
+        )
+        if row is not None and row[0] is not None
+    ]
+    return max(ends, default=None)
 
 
 def log(db: sqlite3.Connection, event: NewEvent, *, target: str | None = None) -> Event:
@@ -145,6 +195,12 @@ def intent(row: Sequence[Any]) -> Intent:
         bool(undoing),
         created,
     )
+
+
+def failovers(db: sqlite3.Connection) -> tuple[Failover, ...]:
+    """Every failover, oldest first."""
+    found = db.execute(f"SELECT {FAILOVER} FROM failovers ORDER BY id")
+    return tuple(failover(row) for row in found.fetchall())
 
 
 def failover(row: Sequence[Any]) -> Failover:

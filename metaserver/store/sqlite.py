@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import sqlite3
 import time
 from collections.abc import Hashable, Mapping, Sequence
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from cachemesh.core.pool import PoolDocument
-from metaserver.clock import rfc3339
 from metaserver.store import (
     Event,
     Failover,
@@ -21,16 +19,16 @@ from metaserver.store import (
     NewIntent,
     NewSweep,
     PoolState,
-    Role,
     Sweep,
     SweepState,
-    Token,
     rows,
 )
 from metaserver.store.database import Database
+from metaserver.store.sqlite_observed import SqliteObserved
+from metaserver.store.sqlite_tokens import SqliteTokens
 
 
-class SqliteStore:
+class SqliteStore(SqliteObserved, SqliteTokens):
     """A `Store` on the SQLite file at `path`, created if need be.
 
     Raises:
@@ -65,7 +63,13 @@ class SqliteStore:
             if document is None:
                 return None
             masters = db.execute("SELECT shard, address FROM masters WHERE pool = ?", (pool,))
-            return PoolState(document, rows.sweeps(db, pool), dict(masters.fetchall()))
+            return PoolState(
+                document,
+                rows.sweeps(db, pool),
+                dict(masters.fetchall()),
+                rows.work(db, pool),
+                {each.shard: each for each in rows.failovers(db) if each.pool == pool},
+            )
 
     def next_version(self, pool: str) -> int:
         with self._database.read() as db:
@@ -87,6 +91,7 @@ class SqliteStore:
             if text is not None or not rows.intents_open(db, intents):
                 return None
             rows.keep_masters(db, pool, masters or {})
+            rows.begin_joining(db, pool, document.placement.names)
             return self._save(db, document, version + 1, event, intents)
 
     def put_document(
@@ -105,7 +110,12 @@ class SqliteStore:
                 return None
             if rows.failing_over(db, pool, staying=document.placement.names):
                 return None
+            before = self._document(db, pool)
+            names = document.placement.names
+            had = before.placement.names if before is not None else ()
             saved = self._save(db, document, expected_version + 1, event, intents)
+            rows.begin_joining(db, pool, [name for name in names if name not in had])
+            rows.end_work(db, pool, [name for name in had if name not in names])
             for sweep in sweeps:
                 db.execute(
                     "INSERT OR REPLACE INTO sweeps (pool, shard, master, version, drained, state,"
@@ -130,7 +140,8 @@ class SqliteStore:
                 "UPDATE pools SET version = version + 1, document = NULL WHERE name = ?", (pool,)
             )
             db.execute("DELETE FROM sweeps WHERE pool = ?", (pool,))
-            db.execute("DELETE FROM masters WHERE pool = ?", (pool,))
+            for table in ("masters", "work", "seen"):
+                db.execute(f"DELETE FROM {table} WHERE pool = ?", (pool,))
             db.execute("UPDATE intents SET undoing = 1 WHERE pool = ?", (pool,))
             rows.log(db, event)
             return tuple(rows.insert_intent(db, intent, undoing=True) for intent in intents)
@@ -218,7 +229,7 @@ class SqliteStore:
                 rows.log(db, event)
             return True
 
-    def begin_failover(self, failover: NewFailover) -> Failover | None:
+    def begin_failover(self, failover: NewFailover, *, within: float = 30.0) -> Failover | None:
         shard = failover.shard
         with self._database.write() as db:
             document = self._document(db, failover.pool)
@@ -235,12 +246,12 @@ class SqliteStore:
                 " VALUES (?, ?, ?, ?, ?, '{}')",
                 (failover.pool, shard, failover.master, sentinels, failover.owner),
             )
+            rows.begin_work(db, failover.pool, shard, "failing over", within)
             return Failover(id=row.lastrowid or 0, notes={}, **vars(failover))
 
     def failovers(self) -> tuple[Failover, ...]:
         with self._database.read() as db:
-            found = db.execute(f"SELECT {rows.FAILOVER} FROM failovers ORDER BY id")
-            return tuple(rows.failover(row) for row in found.fetchall())
+            return rows.failovers(db)
 
     def note_failover(
         self, failover_id: int, *, notes: Mapping[str, Any] | None = None, owner: str | None = None
@@ -255,12 +266,16 @@ class SqliteStore:
 
     def end_failover(self, failover_id: int, event: NewEvent, *, master: str) -> bool:
         with self._database.write() as db:
-            row = db.execute("SELECT pool, shard FROM failovers WHERE id = ?", (failover_id,))
+            row = db.execute(
+                "SELECT pool, shard, master FROM failovers WHERE id = ?", (failover_id,)
+            )
             found = row.fetchone()
             if found is None:
                 return False
-            pool, shard = found
+            pool, shard, before = found
             db.execute("DELETE FROM failovers WHERE id = ?", (failover_id,))
+            if master == before:
+                rows.end_work(db, pool, [shard])
             rows.keep_masters(db, pool, {shard: master})
             rows.log(db, event)
             return True
@@ -299,47 +314,6 @@ class SqliteStore:
     def forget_acks(self, owner: str) -> None:
         with self._database.write() as db:
             db.execute("DELETE FROM acks WHERE owner = ?", (owner,))
-
-    # Tokens
-
-    def add_token(self, name: str, role: Role, digest: str, event: NewEvent) -> Token | None:
-        token = Token(secrets.token_hex(6), name, role, rfc3339(), None)
-        with self._database.write() as db:
-            if db.execute("SELECT 1 FROM tokens WHERE name = ?", (name,)).fetchone():
-                return None
-            db.execute(
-                f"INSERT INTO tokens (digest, {rows.TOKEN}) VALUES (?, ?, ?, ?, ?, ?)",
-                (digest, token.id, token.name, token.role, token.created, token.last_used),
-            )
-            rows.log(db, event, target=token.id)
-            return token
-
-    def tokens(self) -> tuple[Token, ...]:
-        return tuple(self.token_digests().values())
-
-    def token_digests(self) -> Mapping[str, Token]:
-        with self._database.read() as db:
-            found = db.execute(f"SELECT digest, {rows.TOKEN} FROM tokens ORDER BY created, rowid")
-            return {digest: Token(*values) for digest, *values in found.fetchall()}
-
-    def revoke_token(self, token_id: str, event: NewEvent) -> bool:
-        with self._database.write() as db:
-            done = db.execute(
-                "DELETE FROM tokens WHERE id = ? AND (role <> 'admin' OR"
-                " (SELECT count(*) FROM tokens WHERE role = 'admin') > 1)",
-                (token_id,),
-            )
-            if not done.rowcount:
-                return False
-            rows.log(db, event)
-            return True
-
-    def touch_tokens(self, used: Mapping[str, str]) -> None:
-        with self._database.write() as db:
-            db.executemany(
-                "UPDATE tokens SET last_used = ? WHERE id = ?",
-                [(at, token_id) for token_id, at in used.items()],
-            )
 
     # Probes
 

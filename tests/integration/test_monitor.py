@@ -40,7 +40,6 @@ def monitor(store: SqliteStore, directory: Path, networks: AllowedNetworks = NET
         store,
         operations.config(directory),
         networks=networks,
-        record_event=store.record_event,
         count_clients=lambda pool: 7,
     )
 

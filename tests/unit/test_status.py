@@ -108,6 +108,7 @@ def test_the_whole_document() -> None:
                 "share": 1.0,
                 "state": "up",
                 "reason": None,
+                "warnings": [],
                 "master": {
                     "address": MASTER,
                     "up": True,
@@ -178,7 +179,10 @@ def test_rates(before: dict[str, str], ops: int, ratio: float | None) -> None:
 def test_a_dead_master_has_no_numbers() -> None:
     shard = only_shard(observation(master="Connection refused"))
     assert shard["state"] == "down"
-    assert shard["reason"] == f"master {MASTER}: Connection refused"
+    assert shard["reason"] == (
+        f"master {MASTER}: Connection refused; "
+        "Sentinel fails over once it takes the master for down"
+    )
     master = shard["master"]
     assert (master["up"], master["error"]) == (False, "Connection refused")
     assert {master[name] for name in ("role", "keys", "hit_ratio", "ops_per_second")} == {None}

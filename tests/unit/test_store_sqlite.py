@@ -53,7 +53,8 @@ def test_an_older_schema(tmp_path: Path) -> None:
     created = store.create_document(DOCUMENT, NewEvent("pool.create"))
     store.close()
     with sqlite3.connect(path) as db:
-        db.execute("DROP TABLE failovers")
+        for table in ("failovers", "work", "seen"):
+            db.execute(f"DROP TABLE {table}")
         db.execute("PRAGMA user_version = 1")
     db.close()
     store = SqliteStore(path)

@@ -1,0 +1,50 @@
+"""Known work, what was reported, and the bound of the audit log, of `SqliteStore`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from metaserver.store import NewEvent, rows
+from metaserver.store.database import Database
+from metaserver.store.observed import Seen
+
+
+class SqliteObserved:
+    """The `ObservedStore` part of a store in `_database`."""
+
+    _database: Database
+
+    def end_work(self, work_id: int) -> None:
+        with self._database.write() as db:
+            db.execute("DELETE FROM work WHERE id = ?", (work_id,))
+
+    def seen(self, pool: str) -> Seen | None:
+        with self._database.read() as db:
+            row = db.execute("SELECT seen FROM seen WHERE pool = ?", (pool,)).fetchone()
+            return None if row is None else Seen.from_dict(json.loads(row[0]))
+
+    def report(self, pool: str, seen: Seen, events: Sequence[NewEvent]) -> None:
+        with self._database.write() as db:
+            kept = db.execute(
+                "INSERT OR REPLACE INTO seen SELECT name, ? FROM pools"
+                " WHERE name = ? AND document IS NOT NULL",
+                (json.dumps(asdict(seen)), pool),
+            )
+            if kept.rowcount:
+                for event in events:
+                    rows.log(db, event)
+
+    def prune_events(self, *, keep: int, since: str, at_most: int = 10_000) -> int:
+        with self._database.read() as db:
+            gone = rows.newest_to_prune(db, keep, since)
+        if gone is None:
+            return 0
+        with self._database.write() as db:
+            done = db.execute(
+                "DELETE FROM events WHERE id IN"
+                " (SELECT id FROM events WHERE id <= ? ORDER BY id LIMIT ?)",
+                (gone, at_most),
+            )
+            return done.rowcount
