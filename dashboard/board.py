@@ -119,7 +119,10 @@ def _events(shared: State, session: Session, pool: str, feed: Feed) -> Iterator[
         # Sent also when nothing changed: it keeps the connection, and says how fresh the page is.
         yield _message(
             "fragments",
-            {"link": {"state": link.state, "since": stamp(link.since)}, "html": changed},
+            {
+                "link": {"state": link.state, "since": stamp(link.since), "age": link.age},
+                "html": changed,
+            },
         )
         if snapshot.fatal:
             return

@@ -91,10 +91,17 @@ class Alert:
 
 @dataclass(frozen=True)
 class Freshness:
-    """`state`: `live`, `lost` (no connection to a metaserver) or `quiet` (connected, no news)."""
+    """How far the page may be trusted.
+
+    Attributes:
+        state: `live`, `lost` (no connection to a metaserver) or `quiet` (connected, no news).
+        since: when that began.
+        age: of what is shown, in seconds.
+    """
 
     state: str
     since: datetime
+    age: int
 
 
 @dataclass(frozen=True)
@@ -266,11 +273,10 @@ def _sum(masters: Sequence[Json], name: str) -> int | None:
 
 def freshness(snapshot: Snapshot, now: datetime) -> Freshness:
     """How far the page may be trusted: the metaserver speaks every second while it is well."""
+    heard = snapshot.last_data or snapshot.since
+    age = max(0, int((now - heard).total_seconds()))
     if not snapshot.connected:
-        return Freshness("lost", snapshot.since)
-    if (
-        snapshot.last_data is not None
-        and (now - snapshot.last_data).total_seconds() > QUIET_SECONDS
-    ):
-        return Freshness("quiet", snapshot.last_data)
-    return Freshness("live", snapshot.since)
+        return Freshness("lost", snapshot.since, age)
+    if age > QUIET_SECONDS:
+        return Freshness("quiet", heard, age)
+    return Freshness("live", snapshot.since, age)

@@ -5,17 +5,35 @@
   const body = document.body;
   const link = document.getElementById("link");
   const words = document.getElementById("link-words");
+  const age = document.getElementById("link-age");
   const RETRY_MS = 2000;
+  const OLD_S = 10; // the dashboard speaks every 4 s, so by then something is wrong
+  const GAP_MS = 5000; // a timer of 1 s that late was stopped: the machine slept
   let source = null;
   let lostSince = null;
   let leaving = false;
+  let opened = 0;
+  let ticked = Date.now();
+  let heard = stamped({ state: body.dataset.link, age: Number(body.dataset.age) });
+
+  function short(seconds) {
+    if (seconds < 60) return seconds + " s";
+    if (seconds < 3600) return Math.floor(seconds / 60) + " min";
+    if (seconds < 86400) return Math.floor(seconds / 3600) + " h";
+    return Math.floor(seconds / 86400) + " d";
+  }
 
   function ago(seconds) {
-    if (seconds < 2) return "now";
-    if (seconds < 60) return seconds + " s ago";
-    if (seconds < 3600) return Math.floor(seconds / 60) + " min ago";
-    if (seconds < 86400) return Math.floor(seconds / 3600) + " h ago";
-    return Math.floor(seconds / 86400) + " d ago";
+    return seconds < 2 ? "now" : short(seconds) + " ago";
+  }
+
+  // Two clocks: one stands still while the machine sleeps, the other may be set back.
+  function stamped(news) {
+    return { ...news, wall: Date.now(), steady: performance.now() };
+  }
+
+  function unheard() {
+    return Math.max(0, Date.now() - heard.wall, performance.now() - heard.steady) / 1000;
   }
 
   function tick() {
@@ -24,6 +42,27 @@
       const text = ago(seconds);
       if (time.textContent !== text) time.textContent = text;
     }
+    const slept = Date.now() - ticked > GAP_MS;
+    ticked = Date.now();
+    judge();
+    const stuck = unheard() > OLD_S && performance.now() - opened > OLD_S * 1000;
+    if (source && (slept || stuck)) open();
+  }
+
+  // What is old looks old: grey, its age in the title and in the header.
+  function judge() {
+    const seconds = Math.floor(heard.age + unheard());
+    const old = heard.state !== "live" || lostSince !== null || seconds > OLD_S;
+    body.classList.toggle("is-old", old);
+    age.textContent = old ? short(seconds) + " old" : "";
+    if (old && heard.state === "live" && lostSince === null) {
+      const since = new Date(Date.now() - seconds * 1000);
+      show("lost", source ? "no news since " + clock(since) : "paused since " + clock(since));
+    }
+    const health = document.querySelector(".pools [aria-current] .badge");
+    const first = old ? short(seconds) + " old" : health ? health.textContent.trim() : "unknown";
+    const title = first + " \u00b7 " + body.dataset.pool + " \u00b7 CacheMesh";
+    if (document.title !== title) document.title = title;
   }
 
   function clock(date) {
@@ -38,6 +77,7 @@
   function lost() {
     lostSince = lostSince || new Date();
     show("lost", "reconnecting since " + clock(lostSince));
+    judge();
   }
 
   function apply(message) {
@@ -46,18 +86,17 @@
       if (element) Idiomorph.morph(element, html, { morphStyle: "innerHTML" });
     }
     lostSince = null;
+    heard = stamped(message.link);
     if (message.link.state === "live") show("live", "live");
     else {
       const what = message.link.state === "quiet" ? "no news since " : "metaserver lost since ";
       show("lost", what + clock(new Date(message.link.since)));
     }
-    const health = document.querySelector(".pools [aria-current] .badge");
-    if (health) document.title = document.title.replace(/^\S+/, health.textContent.trim());
     tick();
   }
 
   function signedOut() {
-    source.close();
+    if (source) source.close();
     source = null;
     show("lost", "signed out");
     // Who signs out is on the way to a page that says so.
@@ -74,6 +113,7 @@
 
   function open() {
     if (source) source.close();
+    opened = performance.now();
     source = new EventSource(body.dataset.live);
     source.addEventListener("fragments", (event) => apply(JSON.parse(event.data)));
     source.addEventListener("signed-out", signedOut);

@@ -2,16 +2,119 @@
 
 from __future__ import annotations
 
+import re
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from cachemesh.local import LocalStack
+from cachemesh.local.process import Process
 from dashboard.app import create_app
 from dashboard.config import DashboardConfig
 from tests.browser.page import Page
 
 pytestmark = pytest.mark.browser
+
+BADGE = "#shard-cache-0 .badge"
+
+
+def colour(page: Page, selector: str) -> str:
+    script = "return getComputedStyle(document.querySelector(arguments[0])).color"
+    return str(page.driver.execute_script(script, selector))
+
+
+def in_sight(page: Page, selector: str) -> bool:
+    """Whether the element is on the screen, however far the page is scrolled."""
+    script = """const box = document.querySelector(arguments[0]).getBoundingClientRect();
+        return box.height > 0 && box.top >= 0 && box.bottom <= innerHeight"""
+    return bool(page.driver.execute_script(script, selector))
+
+
+def looks_old(page: Page, green: str) -> None:
+    """Wait until the page is grey, and says its age in the title and in a header in sight."""
+    page.until(lambda: re.match(r"\d+ (s|min|h) old · cache", page.driver.title), 60)
+    page.until(lambda: colour(page, BADGE) not in (green, ""))
+    page.driver.execute_script("window.scrollTo(0, document.body.scrollHeight)")
+    page.until(lambda: in_sight(page, "#link-age") and "old" in page.text("#link-age"))
+
+
+def looks_fresh(page: Page, green: str) -> None:
+    page.see("live", "#link", seconds=60)
+    page.until(lambda: page.driver.title.startswith("ok · cache"), 60)
+    page.until(lambda: colour(page, BADGE) == green, 60)
+    assert page.text("#link-age") == ""
+
+
+@pytest.fixture
+def green(board: Page) -> str:
+    """The colour of a shard that is up, on a screen too small for the whole page."""
+    board.resize(1000, 500)
+    board.see("ok", "nav[aria-label=Pools]", seconds=60)
+    board.until(lambda: board.driver.title.startswith("ok · cache"), 60)
+    board.until(lambda: board.text(BADGE) == "up", 60)
+    return colour(board, BADGE)
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_without_a_metaserver_the_page_looks_old(
+    board: Page, stack: LocalStack, green: str, how: str
+) -> None:
+    process = stack.process(stack.info["metaservers"][0])
+    with gone(process, how):
+        looks_old(board, green)
+        assert board.text(BADGE) == "up"  # as it was
+    looks_fresh(board, green)
+
+
+def test_with_a_dashboard_that_stands_still_the_page_looks_old(
+    board: Page, stack: LocalStack, green: str
+) -> None:
+    process = stack.process(stack.info["dashboard"].removeprefix("http://"))
+    with gone(process, "stopped"):
+        looks_old(board, green)
+        board.see("no news since", "#link")
+    looks_fresh(board, green)
+
+
+def test_without_a_dashboard_the_page_looks_old(board: Page, stack: LocalStack, green: str) -> None:
+    process = stack.process(stack.info["dashboard"].removeprefix("http://"))
+    process.kill(signal.SIGKILL)
+    looks_old(board, green)
+    board.see("reconnecting since", "#link")
+    process.restart()
+    # Sessions live in the dashboard's memory, so whoever watched signs in again.
+    board.see("Your session has ended", seconds=60)
+    board.sign_in(stack.token)
+    looks_fresh(board, green)
+
+
+def test_after_a_sleep_the_page_looks_old_until_it_hears_again(
+    board: Page, stack: LocalStack, green: str
+) -> None:
+    """To a page, a sleep is a clock that is suddenly an hour on; nothing was heard meanwhile."""
+    process = stack.process(stack.info["dashboard"].removeprefix("http://"))
+    with gone(process, "stopped"):
+        board.driver.execute_script("const now = Date.now; Date.now = () => now() + 3_600_000")
+        looks_old(board, green)
+        assert board.driver.title.startswith("1 h old")
+    looks_fresh(board, green)
+
+
+@contextmanager
+def gone(process: Process, how: str) -> Iterator[None]:
+    if how == "killed":
+        process.kill(signal.SIGKILL)
+    else:
+        process.pause()
+    try:
+        yield
+    finally:
+        if how == "killed":
+            process.restart()
+        else:
+            process.resume()
 
 
 def test_a_killed_master_and_its_successor(board: Page, stack: LocalStack) -> None:
@@ -66,14 +169,3 @@ def test_an_idle_session_ends_even_with_its_page_open(stack: LocalStack) -> None
     stream = client.get("/pools/cache/live")
     assert stream.text.rstrip().endswith("event: signed-out\ndata: {}")
     assert client.get("/pools/cache").headers["Location"] == "/login?reason=expired"
-
-
-def test_the_dashboard_goes_and_comes_back(board: Page, stack: LocalStack) -> None:
-    process = stack.process(stack.info["dashboard"].removeprefix("http://"))
-    process.kill(signal.SIGKILL)
-    board.see("reconnecting since", "#link")
-    process.restart()
-    # Sessions live in the dashboard's memory, so whoever watched signs in again.
-    board.see("Your session has ended")
-    board.sign_in(stack.token)
-    board.see("live", "#link")

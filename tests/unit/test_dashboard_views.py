@@ -180,6 +180,8 @@ def test_events_in_words() -> None:
 def test_freshness() -> None:
     before, later = NOW, NOW + timedelta(seconds=9)
     heard = Snapshot(connected=True, since=before, last_data=before)
-    assert freshness(heard, before + timedelta(seconds=1)) == Freshness("live", before)
-    assert freshness(heard, later) == Freshness("quiet", before)
-    assert freshness(replace(heard, connected=False, since=later), later).state == "lost"
+    assert freshness(heard, before + timedelta(seconds=1)) == Freshness("live", before, 1)
+    assert freshness(heard, later) == Freshness("quiet", before, 9)
+    gone = replace(heard, connected=False, since=later)
+    assert freshness(gone, later) == Freshness("lost", later, 9)
+    assert freshness(Snapshot(since=before), later).age == 9
