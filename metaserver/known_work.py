@@ -10,19 +10,11 @@ taken since is counted by this process's monotonic clock, which nobody sets.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from metaserver.leader import process_is_alive
+from metaserver.shard_state import Known
 from metaserver.store import Failover, PoolState
-from metaserver.store.observed import Work, WorkKind
-
-
-@dataclass(frozen=True)
-class Known:
-    """Work that goes as planned; `busy` is whether somebody is still at it."""
-
-    kind: WorkKind
-    busy: bool = False
+from metaserver.store.observed import Work
 
 
 class KnownWork:

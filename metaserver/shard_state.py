@@ -13,13 +13,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metaserver.known_work import Known
 from metaserver.sentinels import SentinelView, ShardView
 from metaserver.store.observed import WorkKind
 
 Instance = Mapping[str, Any]
 
+NO_REPLICA = "no replica: a failover is not possible, its keys are lost if it dies"
 _FAILOVER = frozenset(("o_down", "failover_in_progress"))
+
+
+@dataclass(frozen=True)
+class Known:
+    """Work that goes as planned; `busy` is whether somebody is still at it."""
+
+    kind: WorkKind
+    busy: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,9 +79,6 @@ def warnings_of(replicas: Sequence[Instance]) -> list[str]:
     if not any(replica["up"] for replica in replicas):
         return ["no replica answers: a failover is not possible, its keys are lost if it dies"]
     return []
-
-
-NO_REPLICA = "no replica: a failover is not possible, its keys are lost if it dies"
 
 
 def sentinel_troubles(

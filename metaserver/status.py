@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cachemesh.core.placement import SlotsPlacement
-from metaserver.known_work import Known
 from metaserver.planning import quorum_of
 from metaserver.replies import keys_in, number, replicas_in
 from metaserver.sentinels import SentinelView, majority
 from metaserver.shard_state import (
+    Known,
     Trouble,
     fails_over,
     is_usable,

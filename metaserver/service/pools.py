@@ -15,6 +15,7 @@ from metaserver.problems import Problem, version_conflict
 from metaserver.service import registration
 from metaserver.service.control import Change, Control, outline, too_slow
 from metaserver.service.registration import Candidate
+from metaserver.shard_state import NO_REPLICA
 from metaserver.store import NewEvent, NewIntent
 
 
@@ -60,7 +61,7 @@ def create(control: Control, actor: str, new: NewPool, *, dry_run: bool = False)
     )
     steps = [registration.checked_step(each, reports[each.shard]) for each in candidates]
     version = control.store.next_version(new.pool)
-    warnings = leftovers(reports)
+    warnings = reservations(reports)
     after = _after(plan).replace(version=version)
     if dry_run:
         steps += [
@@ -201,14 +202,20 @@ def apply(
     return Change(plan, dry_run, pool, version, version + 1, after, steps, keys or {})
 
 
-def leftovers(reports: Mapping[str, InstanceReport]) -> list[str]:
-    """A warning for each instance that brings keys along."""
-    return [
+def reservations(reports: Mapping[str, InstanceReport]) -> list[str]:
+    """A warning for each instance that brings keys along, or has no replica."""
+    keys = [
         f"{report.address} brings {report.keys:,} keys along into shard {shard}; "
         "clients will be served those that it owns"
         for shard, report in reports.items()
         if report.keys
     ]
+    alone = [
+        f"shard {shard} ({report.address}) has {NO_REPLICA}"
+        for shard, report in reports.items()
+        if not report.replicas
+    ]
+    return keys + alone
 
 
 def _after(plan: Plan) -> PoolDocument:

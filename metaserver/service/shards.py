@@ -8,7 +8,7 @@ from cachemesh.core.placement import Shard
 from metaserver.planning import Plan, plan_add, plan_remove, plan_weight, quorum_of
 from metaserver.service import registration
 from metaserver.service.control import Change, Control, outline, refuse_during_sweep
-from metaserver.service.pools import apply, leftovers
+from metaserver.service.pools import apply, reservations
 from metaserver.service.registration import Candidate
 from metaserver.store import NewEvent, PoolState
 
@@ -45,7 +45,7 @@ def add(
         control, [candidate], before.sentinels, allow_nonempty=new.allow_nonempty
     )
     report = reports[name]
-    warnings = leftovers(reports)
+    warnings = reservations(reports)
     first = registration.checked_step(candidate, report)
     keys = control.key_counts(pool)
     event = _event("shard.add", actor, plan, name, {"master": report.address})

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ from tests.waiting import until
 FAILOVERS = int(os.environ.get("KNOWN_WORK_FAILOVERS", "2"))
 ADDITIONS = int(os.environ.get("KNOWN_WORK_ADDITIONS", "1"))
 EVERY = 0.05  # seconds between two looks
+pytestmark = pytest.mark.timeout(120 + 30 * (FAILOVERS + ADDITIONS))  # what a busy machine needs
 CALM = {"up", "failing over", "joining", "draining"}
 
 
@@ -46,33 +48,39 @@ def stack() -> Iterator[LocalStack]:
 
 @dataclass
 class Watched:
-    """What was seen, from all threads; `slow` if the machine kept somebody from answering."""
+    """What was seen, by all threads, and when (monotonic); `slow` is when somebody took so long to
+    answer, on a busy machine, that the trouble was real."""
 
     states: Counter[str] = field(default_factory=Counter)
-    bad: list[str] = field(default_factory=list)
-    slow: bool = False
+    found: list[tuple[float, str]] = field(default_factory=list)
+    slow: list[float] = field(default_factory=list)
 
     def status(self, seen: dict[str, Any]) -> None:
         errors = [each["error"] for each in seen["sentinels"]]
         for shard in seen["shards"]:
             errors += [each["error"] for each in (shard["master"], *shard["replicas"])]
             self.states[shard["state"]] += 1
-        if any(error and re.search("time|no full answer", error, re.I) for error in errors):
-            self.slow = True
-            return
-        self.bad += [
-            f"{shard['name']} is {shard['state']}: {shard['reason']}"
-            for shard in seen["shards"]
-            if shard["state"] not in CALM
-        ]
+            if shard["state"] not in CALM:
+                self.complain(f"{shard['name']} is {shard['state']}: {shard['reason']}")
         if seen["health"] != "ok":
-            self.bad.append(f"the pool is {seen['health']}")
+            self.complain(f"the pool is {seen['health']}")
+        if any(error and re.search("time|no full answer", error, re.I) for error in errors):
+            self.slow.append(time.monotonic())
+
+    def complain(self, *what: str) -> None:
+        self.found += [(time.monotonic(), each) for each in what]
+
+    def bad(self) -> Counter[str]:
+        """What was found while everybody answered in time."""
+        return Counter(
+            what for at, what in self.found if not any(abs(at - slow) < 5 for slow in self.slow)
+        )
 
     def metrics(self, text: str) -> None:
-        self.bad += re.findall(r"cachemesh_shard_up\{.*\} 0", text)
+        self.complain(*re.findall(r"cachemesh_shard_up\{.*\} 0", text))
 
     def page(self, html: str) -> None:
-        self.bad += re.findall(r'class="(?:shard|badge|box) is-(?:down|degraded)"[^>]*>', html)
+        self.complain(*re.findall(r'class="(?:shard|badge|box) is-(?:down|degraded)"[^>]*>', html))
         words = re.findall(r"</svg>(failing over|joining)<", html)
         self.states.update(f"page: {word}" for word in words)
 
@@ -164,12 +172,10 @@ def test_planned_failovers_and_additions_are_no_trouble(stack: LocalStack) -> No
     assert seen.states["joining"]
     assert seen.states["page: failing over"]
     assert seen.states["page: joining"]
-    if not seen.slow:
-        assert not Counter(seen.bad)
+    assert not seen.bad()
     events = api("GET", "/v1/events?pool=cache&limit=1000").json["events"]
     told = {event["action"] for event in events}
-    assert seen.slow or not {action for action in told if action.endswith((".down", ".up"))}
-    assert not {action for action in told if action.startswith("replica.")} or seen.slow
+    assert seen.slow or told <= {"pool.create", "shard.failover", "shard.add", "sweep.done"}
 
 
 def pool_status(stack: LocalStack) -> int:

@@ -213,7 +213,10 @@ def test_a_pool_is_deleted_and_made_again(
     # Above every version before, so that a client that knew the old pool takes the new one.
     assert made.json["version_after"] > deleted["version_after"] - 1 > 0
     assert made.json["document"]["settings"] == {"command_timeout": 2}
-    assert len(made.json["warnings"]) == 2
+    keys, alone = made.json["warnings"][:2], made.json["warnings"][2:]
+    assert ["keys along" in each for each in keys] == [True, True]
+    assert ["no replica: a failover is not possible" in each for each in alone] == [True, True]
+    assert preview.json["warnings"] == made.json["warnings"]
     view = next(iter(sentinels.views(["cache-0"]).values()))
     assert view.shards["cache-0"].quorum == 3
 

@@ -131,6 +131,31 @@ def test_a_hanging_master_holds_no_request_up(
     assert actions(store, "cache-1") == [], "a degraded shard is not down"
 
 
+def test_a_replica_dies_and_is_back_in_the_log(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path
+) -> None:
+    (replica,) = (each["address"] for each in replicas_of("cache-1", store, tmp_path))
+    dead = stack.info["sentinels"][2]
+    with running(monitor(store, tmp_path)):
+        until(lambda: store.seen("cache"))
+        stack.process(replica).kill()
+        stack.process(dead).kill()
+        until(lambda: actions(store, replica) == ["replica.down"])
+        until(lambda: actions(store, dead) == ["sentinel.down"])
+    with running(monitor(store, tmp_path)):
+        stack.process(replica).restart()
+        stack.process(dead).restart()
+        until(lambda: actions(store, replica) == ["replica.down", "replica.up"])
+        until(lambda: actions(store, dead) == ["sentinel.down", "sentinel.up"])
+    (down,) = (event for event in store.events() if event.action == "replica.down")
+    assert (down.pool, down.after) == ("cache", {"shard": "cache-1", "replicas": 1})
+
+
+def replicas_of(name: str, store: SqliteStore, directory: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = shard(monitor(store, directory).status("cache"), name)["replicas"]
+    return found
+
+
 def test_an_instance_outside_the_networks_is_not_contacted(
     store: SqliteStore, tmp_path: Path
 ) -> None:

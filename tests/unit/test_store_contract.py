@@ -3,40 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
-import pytest
 
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool import PoolDocument
 from metaserver.store import Intent, NewEvent, NewFailover, NewIntent, NewSweep, Store
-from metaserver.store.sqlite import SqliteStore
-
-Opener = Callable[[], Store]
-
-STORES: dict[str, Callable[[Path], Store]] = {
-    "sqlite": lambda directory: SqliteStore(directory / "meta.db")
-}
-
-
-@pytest.fixture(params=list(STORES))
-def another(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
-    """Opens further stores on the same data, as other processes would."""
-    opened: list[Store] = []
-
-    def open_store() -> Store:
-        opened.append(STORES[request.param](tmp_path))
-        return opened[-1]
-
-    yield open_store
-    for store in opened:
-        store.close()
-
-
-@pytest.fixture
-def store(another: Opener) -> Store:
-    return another()
+from tests.unit.conftest import Opener
 
 
 def document(pool: str = "cache", *names: str) -> PoolDocument:
