@@ -33,6 +33,8 @@ _ACTIONS = {
     "shard.undone": ("warn", "Half-done change of {target} was undone"),
     "sweep.done": ("good", "Sweep of {target} done"),
     "sweep.failed": ("bad", "Sweep of {target} failed"),
+    "sweep.forgotten": ("change", "gave up the sweep of {target}"),
+    "sweep.given-up": ("warn", "Sweep of {target} was given up"),
 }
 
 

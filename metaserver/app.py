@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from flask import Flask, Response, request
 
-from metaserver.api import http, pools, probes, shards, tokens, watch
+from metaserver.api import http, pools, probes, shards, sweeps, tokens, watch
+from metaserver.api.outcome import outcome_of
 from metaserver.runtime import Runtime
 
 
@@ -14,12 +15,12 @@ def create_app(runtime: Runtime) -> Flask:
     app.url_map.redirect_defaults = False
     app.url_map.strict_slashes = True
     http.install(app, runtime)
-    for part in (pools, shards, watch, tokens, probes):
+    for part in (pools, shards, sweeps, watch, tokens, probes):
         app.register_blueprint(part.blueprint)
 
     def count(reply: Response) -> Response:
         operation = (request.endpoint or "none").rpartition(".")[2]
-        runtime.counters.count_request(operation, reply.status_code)
+        runtime.counters.count_request(operation, reply.status_code, outcome_of(operation))
         return reply
 
     app.after_request(count)

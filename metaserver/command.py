@@ -97,6 +97,23 @@ def _networks(_context: object, _option: object, given: tuple[str, ...]) -> tupl
     type=click.Path(path_type=Path, dir_okay=False),
     help="File with the password for Sentinels.",
 )
+@click.option(
+    "--events-max",
+    type=click.IntRange(min=100),
+    default=100_000,
+    show_default=True,
+    metavar="N",
+    help="How many entries the audit log keeps; the oldest go.",
+)
+@click.option(
+    "--events-max-age",
+    "events_max_days",
+    type=click.IntRange(min=1),
+    default=365,
+    show_default=True,
+    metavar="DAYS",
+    help="For how long the audit log keeps an entry.",
+)
 def serve(
     listen: tuple[str, int],
     db: Path,
@@ -106,6 +123,8 @@ def serve(
     redis_password_file: Path | None,
     sentinel_username: str | None,
     sentinel_password_file: Path | None,
+    events_max: int,
+    events_max_days: int,
 ) -> None:
     """Serve the control plane of CacheMesh until SIGTERM or Ctrl-C."""
     logging.basicConfig(
@@ -120,6 +139,8 @@ def serve(
         allowed_networks=networks,
         redis_auth=_auth(redis_username, redis_password_file),
         sentinel_auth=_auth(sentinel_username, sentinel_password_file),
+        events_max=events_max,
+        events_max_age=events_max_days * 86_400.0,
     )
     try:
         listener = server.bind(config.host, config.port)

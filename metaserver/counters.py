@@ -9,11 +9,19 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Outcome: TypeAlias = Literal["read", "changed", "unchanged", "planned", "refused", "failed"]
+"""What a request came to: `planned` is a dry run, `unchanged` a change that had nothing to do,
+`refused` a 4xx, `failed` a 5xx."""
 
 # name -> (type, help)
 METRICS: dict[str, tuple[str, str]] = {
     "cachemesh_metaserver_leader": ("gauge", "1 on the process that runs the background loops"),
-    "cachemesh_metaserver_requests_total": ("counter", "Requests by operation and HTTP status"),
+    "cachemesh_metaserver_requests_total": (
+        "counter",
+        "Requests by operation, HTTP status and outcome",
+    ),
     "cachemesh_metaserver_watches": ("gauge", "Watch calls held right now"),
     "cachemesh_pool_version": ("gauge", "Version of the pool document"),
     "cachemesh_pool_shards": ("gauge", "Shards of the pool"),
@@ -38,12 +46,14 @@ class Counters:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._requests: Counter[tuple[str, int]] = Counter()
+        self._requests: Counter[tuple[str, int, Outcome]] = Counter()
 
-    def count_request(self, operation: str, status: int) -> None:
-        """One more request answered."""
+    def count_request(self, operation: str, status: int, outcome: Outcome) -> None:
+        """One more request answered; `outcome` is what it came to if it was not refused."""
+        if status >= 400:
+            outcome = "failed" if status >= 500 else "refused"
         with self._lock:
-            self._requests[operation, status] += 1
+            self._requests[operation, status, outcome] += 1
 
     def measurements(self) -> list[Measurement]:
         """What was counted."""
@@ -53,9 +63,9 @@ class Counters:
             Measurement(
                 "cachemesh_metaserver_requests_total",
                 count,
-                {"operation": operation, "status": str(status)},
+                {"operation": operation, "status": str(status), "outcome": outcome},
             )
-            for (operation, status), count in counted
+            for (operation, status, outcome), count in counted
         ]
 
 

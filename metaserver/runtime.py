@@ -16,6 +16,7 @@ from typing import Any
 from cachemesh.core.errors import PoolNotFoundError
 from cachemesh.core.pool import PoolDocument
 from metaserver.clients import Clients
+from metaserver.clock import rfc3339
 from metaserver.config import Config
 from metaserver.counters import Counters
 from metaserver.leader import Leader
@@ -32,7 +33,7 @@ from metaserver.sweep import Sweeper
 POLL = 0.25  # seconds between two looks for changes of other processes
 RESTART = 2.0  # seconds until a loop that a fault ended starts again
 LAST_STEPS = 1.5  # seconds for a failover to get through when the process is told to stop
-HOUSEKEEPING = 10.0  # seconds between two notes of when tokens were used
+HOUSEKEEPING = 10.0  # seconds between two notes of when tokens were used, and looks at the log
 
 log = logging.getLogger("metaserver")
 
@@ -124,8 +125,17 @@ class Runtime:
             try:
                 self.tokens.flush()
                 self.clients.forget_dead()
+                if self.leader.is_leader:
+                    self._prune_events()
             except StorageError as error:
                 log.error("housekeeping: %s", error)
+
+    def _prune_events(self) -> None:
+        config = self.config
+        since = rfc3339(max(0.0, time.time() - config.events_max_age))
+        gone = self.store.prune_events(keep=config.events_max, since=since)
+        if gone:
+            log.info("removed the %d oldest entries of the audit log", gone)
 
     def _pass_on_statuses(self, stop: threading.Event) -> None:
         """Each new status of a pool goes to the streams that show it."""

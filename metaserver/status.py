@@ -239,6 +239,7 @@ def _sweep(sweep: Sweep) -> dict[str, Any]:
     return {
         "shard": sweep.shard,
         "state": sweep.state,
+        "drained": sweep.drained,
         "removed": sweep.removed,
         "detail": sweep.detail,
     }

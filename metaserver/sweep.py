@@ -2,6 +2,7 @@
 
 waiting --(every live client acts on the new version, or the grace is over)--> running --> gone
                                        running --(its master stays away)--> failed --> running
+                        failed --(of a drained shard: told to, or `abandon` is over)--> gone
 
 All progress is in the store: a sweep that was cut off anywhere is simply done again.
 """
@@ -56,9 +57,9 @@ class _Trouble:
 
 
 class Sweeper:
-    """Works on every unfinished sweep. `grace`, `give_up` and `retry_slowly` are in seconds:
-    how long to wait for clients to acknowledge, when to call a sweep failed, and how often to
-    try a failed one again.
+    """Works on every unfinished sweep. `grace`, `give_up`, `retry_slowly` and `abandon` are in
+    seconds: how long to wait for clients to acknowledge, when to call a sweep failed, how often to
+    try a failed one again, and when to forget a drained shard whose master never came back.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Sweeper:
         grace: float = 10.0,
         give_up: float = 30.0,
         retry_slowly: float = 30.0,
+        abandon: float = 24 * 3600.0,
     ) -> None:
         self._store = store
         self._config = config
@@ -79,6 +81,7 @@ class Sweeper:
         self._grace = grace
         self._give_up = give_up
         self._retry_slowly = retry_slowly
+        self._abandon = abandon
         self._trouble: dict[int, _Trouble] = {}
 
     def run(self, stop: threading.Event) -> None:
@@ -147,10 +150,17 @@ class Sweeper:
         self._finish(sweep, state, master, progress.total)
 
     def _finish(self, sweep: Sweep, state: PoolState, master: str, removed: int) -> None:
-        """Take the sweep out of the store; for a drained shard Sentinels then forget it.
+        """Take the sweep out of the store; for a drained shard Sentinels then forget it."""
+        event = NewEvent(
+            "sweep.done",
+            pool=sweep.pool,
+            target=sweep.shard,
+            detail=f"removed {removed:,} keys that {sweep.shard} no longer owns from {master}",
+        )
+        self._end(sweep, state, master, event)
 
-        The intent is written first, so that also after kill -9 repair has them forget.
-        """
+    def _end(self, sweep: Sweep, state: PoolState, master: str, event: NewEvent) -> None:
+        """The intent is written first, so that also after kill -9 repair has Sentinels forget."""
         intent = None
         if sweep.drained:
             intent = self._store.add_intent(
@@ -165,15 +175,21 @@ class Sweeper:
             )
             if intent is None:
                 raise StorageError(f"something else is still being done to {sweep.shard}")
-        event = NewEvent(
-            "sweep.done",
-            pool=sweep.pool,
-            target=sweep.shard,
-            detail=f"removed {removed:,} keys that {sweep.shard} no longer owns from {master}",
-        )
         if self._store.finish_sweep(sweep.id, event) and intent is not None:
             with self._sentinels(intent.sentinels) as sentinels:
                 forget(self._store, sentinels, intent)
+
+    def _give_up_for_good(self, sweep: Sweep, reason: str) -> None:
+        state = self._store.state(sweep.pool)
+        if state is None:
+            return
+        detail = (
+            f"{reason}, for {self._abandon / 3600:g} h; it is no longer waited for, and what it "
+            "holds remains there: empty it before it is used again"
+        )
+        event = NewEvent("sweep.given-up", pool=sweep.pool, target=sweep.shard, detail=detail)
+        log.warning("sweep of %s in pool %s: %s", sweep.shard, sweep.pool, detail)
+        self._end(sweep, state, sweep.master or "", event)
 
     def _note_trouble(self, sweep: Sweep, error: redis.RedisError | CacheMeshError) -> None:
         """Try again soon; call the sweep failed if it goes on, and then try slowly."""
@@ -187,7 +203,12 @@ class Sweeper:
         detail = f"{reason}; keys that {sweep.shard} no longer owns may remain there"
         if sweep.drained:
             detail += ", and the Sentinels still monitor it"
+        if sweep.drained and failed:
+            detail += f"; if it never comes back: cachemesh shard forget {sweep.shard}"
         try:
+            if sweep.drained and failed and time.time() - sweep.created >= self._abandon:
+                self._give_up_for_good(sweep, reason)
+                return
             first = failed and sweep.state != "failed"
             kept = self._store.update_sweep(
                 sweep.id, state="failed" if failed else None, detail=detail

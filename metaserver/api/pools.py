@@ -7,6 +7,7 @@ from flask import Blueprint, Response
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.placement import Shard
 from metaserver.api.http import Call, json_reply, operation, raw_reply
+from metaserver.api.outcome import change_reply
 from metaserver.service import pools
 from metaserver.service.pools import NewPool
 
@@ -51,7 +52,7 @@ def create_pool(call: Call) -> Response:
         labels={shard["name"]: shard["label"] for shard in shards if "label" in shard},
     )
     change = pools.create(call.runtime.control, call.actor, new, dry_run=body.get("dry_run", False))
-    return json_reply(change.to_dict(), 200 if change.dry_run else 201)
+    return change_reply(change, 201)
 
 
 @operation(blueprint, "getPool")
@@ -70,7 +71,7 @@ def delete_pool(call: Call) -> Response:
         version=call.query.get("version"),
         dry_run=call.query["dry_run"],
     )
-    return json_reply(change.to_dict())
+    return change_reply(change)
 
 
 @operation(blueprint, "changeSettings")
@@ -84,7 +85,7 @@ def change_settings(call: Call) -> Response:
         version=call.body.get("version"),
         dry_run=call.body.get("dry_run", False),
     )
-    return json_reply(change.to_dict())
+    return change_reply(change)
 
 
 @operation(blueprint, "getStatus")

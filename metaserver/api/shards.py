@@ -6,6 +6,7 @@ from flask import Blueprint, Response
 
 from cachemesh.core.placement import Shard
 from metaserver.api.http import Call, json_reply, operation
+from metaserver.api.outcome import came_to, change_reply
 from metaserver.problems import shard_not_found
 from metaserver.service import shards
 from metaserver.service.failover import TIMEOUT, Wish, fail_over
@@ -45,7 +46,7 @@ def add_shard(call: Call) -> Response:
         version=body.get("version"),
         dry_run=body.get("dry_run", False),
     )
-    return json_reply(change.to_dict(), 200 if change.dry_run else 201)
+    return change_reply(change, 201)
 
 
 @operation(blueprint, "setWeight")
@@ -60,7 +61,7 @@ def set_weight(call: Call) -> Response:
         version=call.body.get("version"),
         dry_run=call.body.get("dry_run", False),
     )
-    return json_reply(change.to_dict())
+    return change_reply(change)
 
 
 @operation(blueprint, "removeShard")
@@ -74,7 +75,7 @@ def remove_shard(call: Call) -> Response:
         version=call.query.get("version"),
         dry_run=call.query["dry_run"],
     )
-    return json_reply(change.to_dict())
+    return change_reply(change)
 
 
 @operation(blueprint, "failOver")
@@ -88,4 +89,5 @@ def fail_over_shard(call: Call) -> Response:
         body.get("dry_run", False),
     )
     report = fail_over(call.runtime.control, call.actor, call.pool, call.shard, wish)
+    came_to(dry_run=report.dry_run)
     return json_reply(report.to_dict())

@@ -109,10 +109,15 @@ def environment() -> dict[str, str]:
 
 
 class Metaserver:
-    """A metaserver process with its files in `directory`; `prefix` is put before its command."""
+    """A metaserver process with its files in `directory`; `prefix` is put before its command,
+    `options` after it."""
 
     def __init__(
-        self, directory: Path, *, prefix: Sequence[str] = (), token_file: Path | None = None
+        self,
+        directory: Path,
+        *options: str,
+        prefix: Sequence[str] = (),
+        token_file: Path | None = None,
     ) -> None:
         self.port = free_port()
         self.db = directory / "meta.db"
@@ -126,6 +131,7 @@ class Metaserver:
             *("--db", str(self.db)),
             *("--token-file", str(self.token_file)),
             *("--allow-network", "127.0.0.0/8"),
+            *options,
         ]
         self.process: subprocess.Popen[bytes] | None = None
 

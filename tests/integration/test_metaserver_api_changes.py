@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -276,3 +277,38 @@ def test_the_same_shard_twice_at_once(stack: LocalStack, admin: Api) -> None:
     assert sorted(reply.status for reply in replies)[0] == 201
     assert [reply.status for reply in replies].count(201) == 1
     assert admin("GET", "/v1/pools/cache").json["version"] == 2
+
+
+def outcomes(admin: Api, operation: str) -> dict[tuple[str, str], int]:
+    """(status, outcome) -> how often, as the metrics count an operation."""
+    pattern = (
+        r'cachemesh_metaserver_requests_total{operation="(\w+)",status="(\d+)",'
+        r'outcome="([\w-]+)"} (\d+)'
+    )
+    found = re.findall(pattern, admin("GET", "/metrics").text)
+    return {(status, outcome): int(n) for name, status, outcome, n in found if name == operation}
+
+
+def test_metrics_tell_changes_from_plans_and_refusals(stack: LocalStack, admin: Api) -> None:
+    path = "/v1/pools/cache/settings"
+    settings = {"settings": {"poll_interval": 2}}
+    admin("PATCH", path, {**settings, "dry_run": True})
+    assert outcomes(admin, "changeSettings") == {("200", "planned"): 1}
+    admin("PATCH", path, {**settings, "version": 99})
+    admin("PATCH", path, {**settings, "version": 99, "dry_run": True})
+    admin("PATCH", path, settings)
+    admin("PATCH", path, settings)
+    assert outcomes(admin, "changeSettings") == {
+        ("200", "planned"): 1,
+        ("200", "changed"): 1,
+        ("200", "unchanged"): 1,
+        ("409", "refused"): 2,
+    }
+    shard = {"name": "cache-2", "master": spare(stack)}
+    assert admin("POST", "/v1/pools/cache/shards", {**shard, "dry_run": True}).status == 200
+    admin("POST", "/v1/pools/cache/shards", {"name": "cache-2", "master": "127.0.0.1:1"})
+    assert outcomes(admin, "addShard") == {("200", "planned"): 1, ("422", "refused"): 1}
+    assert admin("POST", "/v1/pools/cache/shards/cache-0/failover", {"dry_run": True}).status == 409
+    assert outcomes(admin, "failOver") == {("409", "refused"): 1}
+    admin("GET", "/v1/pools")
+    assert set(outcomes(admin, "listPools")) == {("200", "read")}

@@ -16,6 +16,8 @@ from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
 from metaserver.link import RedisAuth
 from metaserver.sentinels import Sentinels
+from metaserver.store import NewEvent
+from metaserver.store.sqlite import SqliteStore
 from tests.integration.metaserver_process import Api, Metaserver, environment, free_port
 from tests.needs import lacks, needs
 from tests.waiting import AT_MOST, in_time, until
@@ -47,6 +49,18 @@ def fails_with_one_line(done: subprocess.CompletedProcess[str], *words: str) -> 
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("metaserver: ")]
     for word in words:
         assert word in line
+
+
+def test_the_audit_log_is_bounded(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "meta.db")
+    ids = [store.record_event(NewEvent(f"e{number}")).id for number in range(150)]
+    with Metaserver(tmp_path, "--events-max", "100") as api:
+        until(lambda: len(store.events(limit=1000)) == 100)
+        shown = api("GET", f"/v1/events?after={ids[10]}&limit=1000").json["events"]
+        assert len(shown) == 100, "a place that is gone shows all that is left"
+        assert shown[0]["action"] == "token.create"
+        assert shown[-1]["action"] == "e51"
+    store.close()
 
 
 class TestStart:

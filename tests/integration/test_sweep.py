@@ -60,6 +60,7 @@ def sweeper(
     *,
     grace: float = 60.0,
     give_up: float = 30.0,
+    abandon: float = 3600.0,
 ) -> Sweeper:
     return Sweeper(
         store,
@@ -69,6 +70,7 @@ def sweeper(
         grace=grace,
         give_up=give_up,
         retry_slowly=0.5,
+        abandon=abandon,
     )
 
 
@@ -87,6 +89,11 @@ def change(
 
 def shrink(store: SqliteStore, stack: LocalStack) -> Placement:
     return change(store, stack, [Shard("cache-0", 1), Shard("cache-1", 3)], "cache-0", False)
+
+
+def members_of(stack: LocalStack, name: str) -> list[str]:
+    (shard,) = (each for each in stack.info["shards"] if each["name"] == name)
+    return [shard["master"], *shard["replicas"]]
 
 
 def keys_at(address: str) -> set[str]:
@@ -215,6 +222,37 @@ def test_a_drained_shard_that_stays_away_is_failed_and_tried_again(
         stack.process(gone).restart()
         until(lambda: not store.sweeps() and not store.intents())
     assert actions(store, "lost") == ["sweep.failed", "sweep.done"]
+
+
+def test_a_drained_shard_that_never_returns_is_given_up(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path
+) -> None:
+    gone = spare_pool(store, stack, "lost")
+    stack.process(gone).kill()
+    with running(sweeper(store, tmp_path, give_up=0.5, abandon=1.0)):
+        until(lambda: not store.sweeps() and not store.intents())
+    assert actions(store, "lost")[-1] == "sweep.given-up"
+    assert "empty it before it is used again" in store.events("other", limit=1)[0].detail
+    with operations.sentinels(stack) as sentinels:
+        assert set(sentinels.monitored()) == {"cache-0", "cache-1"}
+
+
+def test_a_shard_in_the_pool_is_never_given_up(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path
+) -> None:
+    """What it does not own would be served once it gets the slots back."""
+    change(store, stack, [Shard("cache-0", 1), Shard("cache-1", 3)], "cache-0", False)
+    members = [stack.process(at) for at in members_of(stack, "cache-0")]
+    for member in members:
+        member.pause()
+    with running(sweeper(store, tmp_path, give_up=0.2, abandon=0.2)):
+        try:
+            until(lambda: "sweep.failed" in actions(store, "cache-0"))
+        finally:
+            for member in members:
+                member.resume()
+        until(lambda: not store.sweeps())
+    assert actions(store, "cache-0") == ["sweep.failed", "sweep.done"]
 
 
 def test_a_sentinel_that_was_away_is_told_to_forget_when_it_returns(

@@ -175,6 +175,7 @@ def test_a_clock_that_jumps_neither_ends_work_nor_prolongs_it(
 @pytest.mark.parametrize(
     ("owner", "known"),
     [(process_identity(), True), ("", False), (f"{os.getpid()}:1", False)],
+    ids=["alive", "left to repair", "dead"],
 )
 def test_a_failover_that_nobody_carries_on_explains_nothing(owner: str, known: bool) -> None:
     failover = Failover(1, "cache", "cache-0", MASTER, SENTINELS, owner, {})

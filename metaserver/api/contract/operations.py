@@ -124,6 +124,15 @@ OPERATIONS: tuple[Operation, ...] = (
         "FailoverRequest",
     ),
     Operation(
+        "forgetSweep",
+        "admin",
+        "DELETE",
+        f"{_POOL}/sweeps/{{shard}}",
+        "Give up on a drained shard whose instance does not come back",
+        "Forgotten",
+        query={"dry_run": DRY_RUN},
+    ),
+    Operation(
         "listEvents",
         "read",
         "GET",

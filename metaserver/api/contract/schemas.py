@@ -206,6 +206,14 @@ _POOL: dict[str, Schema] = {
         warnings=array(text("what to look at")),
         timings={"type": ["object", "null"], "description": "in ms, null for a dry run"},
     ),
+    "Forgotten": reply(
+        dry_run={"type": "boolean"},
+        pool=NAME,
+        shard=NAME,
+        summary=text("in one line"),
+        steps=array(text("what was done, or would be")),
+        warnings=array(text("what to look at")),
+    ),
     "Status": reply(
         pool=NAME,
         version=COUNT,
@@ -213,7 +221,13 @@ _POOL: dict[str, Schema] = {
         health={"enum": ["ok", "degraded", "down"]},
         shards=array(ref("Shard")),
         sentinels=array(reply(address=ADDRESS, up={"type": "boolean"})),
-        sweeps=array(reply(shard=NAME, state={"enum": ["waiting", "running", "failed"]})),
+        sweeps=array(
+            reply(
+                shard=NAME,
+                state={"enum": ["waiting", "running", "failed"]},
+                drained={"type": "boolean"},
+            )
+        ),
         clients=COUNT,
     ),
     "Shards": reply(shards=array(ref("Shard"))),

@@ -1,0 +1,100 @@
+"""Giving up on a drained shard whose instance does not come back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from metaserver.problems import Problem
+from metaserver.service import registration
+from metaserver.service.control import Control, log
+from metaserver.store import NewEvent, NewIntent, PoolState, Sweep
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What giving up did, or with `dry_run` would do."""
+
+    dry_run: bool
+    pool: str
+    shard: str
+    summary: str
+    steps: Sequence[str]
+    warnings: Sequence[str]
+
+    def to_dict(self) -> dict[str, object]:
+        """As docs/api.md shows it."""
+        return asdict(self)
+
+
+def forget(
+    control: Control, actor: str, pool: str, shard: str, *, dry_run: bool = False
+) -> Forgotten:
+    """Take the failed sweep of a drained shard out of the store; Sentinels forget the shard.
+
+    Raises:
+        Problem: pool-not-found; sweep-not-found; sweep-needed while it may still succeed, or if
+            the shard is in the pool: keys that it does not own would be served again.
+        StorageError: nothing was changed.
+    """
+    state = control.state(pool)
+    sweep = _given_up(state, shard)
+    where = sweep.master or "its master"
+    count = len(state.document.sentinels)
+    result = Forgotten(
+        dry_run,
+        pool,
+        shard,
+        f"forget drained shard {shard}",
+        [f"no longer wait for {where}", f"SENTINEL REMOVE {shard} on {count} Sentinels"],
+        [f"{where} may still hold keys of pool {pool}: empty it before it is used again"],
+    )
+    if dry_run:
+        return result
+    intent = control.store.add_intent(
+        NewIntent(
+            pool, shard, sweep.master or "", "delete", state.document.sentinels, control.owner
+        )
+    )
+    if intent is None:
+        raise Problem(
+            "resize-in-progress",
+            f"Something else is just being done to shard {shard!r}",
+            "wait a few seconds and try again",
+        )
+    event = NewEvent("sweep.forgotten", actor, pool, shard, f"{result.summary}; {sweep.detail}")
+    if not control.store.finish_sweep(sweep.id, event):
+        control.store.finish_intent(intent.id)
+        raise _no_sweep(pool, shard)
+    log.info("%s by %s: %s", event.action, event.actor, event.detail)
+    control.changed()
+    late = registration.unregister(control, [intent])
+    return Forgotten(dry_run, pool, shard, result.summary, result.steps, [*result.warnings, *late])
+
+
+def _given_up(state: PoolState, shard: str) -> Sweep:
+    sweep = next((each for each in state.sweeps if each.shard == shard), None)
+    if sweep is None:
+        raise _no_sweep(state.document.pool, shard)
+    if not sweep.drained:
+        raise Problem(
+            "sweep-needed",
+            f"Shard {shard!r} is in pool {state.document.pool!r}, and may hold keys that it no "
+            "longer owns",
+            "start its master, and the sweep goes on; or remove the shard first",
+        )
+    if sweep.state != "failed":
+        raise Problem(
+            "sweep-needed",
+            f"Shard {shard!r} is still being emptied ({sweep.state}), which has not failed",
+            "wait until it is done or has failed, which takes about 30 s",
+        )
+    return sweep
+
+
+def _no_sweep(pool: str, shard: str) -> Problem:
+    return Problem(
+        "sweep-not-found",
+        f"No keys are being removed from a shard {shard!r} of pool {pool!r}",
+        "GET /v1/pools/POOL/status lists the sweeps",
+    )
