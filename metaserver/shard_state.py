@@ -32,10 +32,14 @@ class Known:
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something that is not as it should be, and the work that explains it for a while."""
+    """Something that is not as it should be, and the work that explains it for a while.
+
+    `meanwhile` is how to say it then, if not as `text`.
+    """
 
     text: str
     explained_by: tuple[WorkKind, ...] = ()
+    meanwhile: str | None = None
 
     def explained(self, work: Known | None) -> bool:
         """Whether it belongs to the work."""
@@ -65,7 +69,7 @@ def judge(
         unexplained.append(sentinel["detail"])
     if unexplained:
         return "degraded", "; ".join(unexplained)
-    explained = [each.text for each in (lost, *found, *troubles) if each is not None]
+    explained = [each.meanwhile or each.text for each in (lost, *found, *troubles) if each]
     if work is None or not (explained or work.busy):
         return "up", None
     doing = "a planned failover goes on" if work.kind == "failing over" else "it was just added"
@@ -100,7 +104,8 @@ def sentinel_troubles(
     if failover:
         troubles.append(Trouble("a failover is under way", ("failing over",)))
     if not is_usable(shard, views):
-        troubles += [Trouble(v.detail, ("joining",)) for v in known if not v.usable][:1]
+        meanwhile = "the Sentinels do not all know each other yet"
+        troubles += [Trouble(v.detail, ("joining",), meanwhile) for v in known if not v.usable][:1]
     return troubles
 
 
