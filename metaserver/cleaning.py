@@ -9,9 +9,10 @@ import redis
 
 from cachemesh.core.placement import Placement
 from metaserver.link import Link
-from metaserver.replies import NotRedisError, parse_info, parse_role
+from metaserver.replies import NotRedisError, databases_in, parse_info, parse_role
+from metaserver.resp import ReplyTooLargeError
 
-BATCH = 1000  # keys that SCAN is asked for at once
+BATCH = 1000  # keys that SCAN is asked for at once; fewer where they are too long for one reply
 
 
 class NotMasterError(redis.ReadOnlyError):
@@ -37,16 +38,26 @@ class Cleaner:
         Raises:
             redis.RedisError: the instance failed or is no master; nothing is lost, start again.
         """
+        batch = BATCH
         while True:
-            self._require_master()
-            passed = 0
-            for database in self._databases():
-                for count in self._pass(database):
-                    passed += count
-                    self.removed(count)
-            if not passed:
-                self._require_master()
-                return
+            try:
+                if self._pass_over_all(batch) == 0:
+                    return
+            except ReplyTooLargeError:
+                if batch == 1:
+                    raise
+                batch = max(1, batch // 10)
+
+    def _pass_over_all(self, batch: int) -> int:
+        """How many keys a whole pass removed."""
+        self._require_master()
+        passed = 0
+        for database in self._databases():
+            for count in self._pass(database, batch):
+                passed += count
+                self.removed(count)
+        self._require_master()
+        return passed
 
     def _require_master(self) -> None:
         role = parse_role(self.link.call("ROLE"))
@@ -54,30 +65,28 @@ class Cleaner:
             raise NotMasterError(f"{self.link.address} is a replica of {role.master}")
 
     def _databases(self) -> list[int]:
-        """The databases that hold keys, from INFO keyspace (`db0:keys=3,...`)."""
         self.link.call("SELECT", 0)
-        info = parse_info(self.link.call("INFO"))
-        return sorted(int(n[2:]) for n in info if n.startswith("db") and n[2:].isdigit())
+        return sorted(databases_in(parse_info(self.link.call("INFO"))))
 
-    def _pass(self, database: int) -> Iterator[int]:
+    def _pass(self, database: int, batch: int) -> Iterator[int]:
         """Yield the number of keys that each batch removed; UNLINK rides with the next SCAN."""
         cursor, foreign = b"0", list[bytes]()
         while True:
             commands: list[Sequence[str | bytes | int]] = [("SELECT", database)]
             if foreign:
                 commands.append(("UNLINK", *foreign))
-            commands.append(("SCAN", cursor, "COUNT", BATCH))
+            commands.append(("SCAN", cursor, "COUNT", batch))
             replies = self.link.call_all(commands)
             for reply in replies:
                 if isinstance(reply, redis.RedisError):
                     raise reply
-            yield int(replies[1]) if foreign else 0
+            yield _unlinked(replies[1], foreign) if foreign else 0
             cursor, keys = _scanned(replies[-1])
             foreign = self._foreign(keys)
             if cursor == b"0":
                 break
         if foreign:
-            yield int(self.link.call("UNLINK", *foreign))
+            yield _unlinked(self.link.call("UNLINK", *foreign), foreign)
 
     def _foreign(self, keys: Sequence[bytes]) -> list[bytes]:
         placement = self.placement()
@@ -88,5 +97,16 @@ class Cleaner:
 
 def _scanned(reply: object) -> tuple[bytes, list[bytes]]:
     if not isinstance(reply, list) or len(reply) != 2 or not isinstance(reply[1], list):
-        raise NotRedisError("the reply to SCAN is not a cursor and a list of keys")
-    return reply[0], reply[1]
+        raise NotRedisError("the reply to SCAN is not a cursor and a list")
+    cursor, keys = reply
+    if not isinstance(cursor, bytes) or not cursor.isdigit() or len(cursor) > 20:
+        raise NotRedisError("SCAN gives no cursor")
+    if not all(isinstance(key, bytes) for key in keys):
+        raise NotRedisError("SCAN gives something else than keys")
+    return cursor, keys
+
+
+def _unlinked(reply: object, keys: Sequence[bytes]) -> int:
+    if not isinstance(reply, int) or not 0 <= reply <= len(keys):
+        raise NotRedisError("the reply to UNLINK is no number of keys")
+    return reply

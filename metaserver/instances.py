@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import redis
 
-from cachemesh.core.names import parse_address
 from metaserver.link import Link, RedisAuth, ask_all, reason_of
 from metaserver.networks import AllowedNetworks, InstanceRejected
 from metaserver.replies import (
@@ -58,9 +56,9 @@ def check_new_master(
     """
     end = time.monotonic() + timeout
     target = allowed.check(address, timeout=timeout)
-    _knock(address, target, max(0.01, end - time.monotonic()))
+    _knock(address, target, allowed, max(0.01, end - time.monotonic()))
     left = max(0.01, end - time.monotonic())
-    link = Link(target, auth, left)
+    link = Link(target, allowed, auth, left)
     try:
         answer = ask_all({address: link}, _examine, within=left)[address]
     finally:
@@ -84,13 +82,15 @@ def check_unused(
     masters: Mapping[str, str],
     auth: RedisAuth,
     *,
+    allowed: AllowedNetworks,
     timeout: float = 2.0,
 ) -> None:
     """Make sure that an instance serves no shard yet, under this address or another.
 
     `masters` are the masters in use: what uses them (such as "shard cache-0 of pool cache") ->
     address. Each is asked for its run_id, all at once, since one instance may have many
-    addresses; one that does not answer is known by its address alone.
+    addresses; one that does not answer, or lies outside the allowed networks, is known by its
+    address alone.
 
     Raises:
         InstanceRejected: in-use.
@@ -98,7 +98,7 @@ def check_unused(
     for use, master in masters.items():
         if master in (given, report.address):
             raise _in_use(given, use)
-    links = {use: Link(master, auth, timeout) for use, master in masters.items()}
+    links = {use: Link(master, allowed, auth, timeout) for use, master in masters.items()}
     answers = ask_all(links, _run_id, within=timeout)
     for use, link in links.items():
         link.close()
@@ -123,10 +123,10 @@ def check_empty(given: str, report: InstanceReport) -> None:
         )
 
 
-def _knock(address: str, target: str, timeout: float) -> None:
+def _knock(address: str, target: str, allowed: AllowedNetworks, timeout: float) -> None:
     """Tell a port that nobody listens on from one that answers badly."""
     try:
-        socket.create_connection(parse_address(target), timeout).close()
+        allowed.connect(target, timeout=timeout).close()
     except TimeoutError as error:
         raise _too_slow(address, timeout) from error
     except OSError as error:

@@ -1,13 +1,14 @@
 """One bounded connection to a Redis or Sentinel process, and asking many of them at once.
 
-Replies are raw RESP2 (bytes, int, list), so that nothing depends on how a redis-py release
-shapes them. Nothing is retried here: whoever asks decides what a failure means.
+Replies are raw RESP2 (bytes, int, list). What answers may be hostile: `metaserver.resp` bounds
+what it can say, `AllowedNetworks` where it can be. Nothing is retried here: whoever asks decides
+what a failure means.
 """
 
 from __future__ import annotations
 
 import contextlib
-import socket
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -15,12 +16,18 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from cachemesh.core.names import parse_address
+from cachemesh.core.errors import InvalidDocumentError
+from metaserver.networks import AllowedNetworks, InstanceRejected
+from metaserver.replies import NotRedisError
+from metaserver.resp import SMALL, Limits, Reply, RespSocket
 
 T = TypeVar("T")
+
+_AT_ONCE = 128
+"""Links that are asked at once: a hostile master may name many replicas, and each reply takes
+memory."""
+_REASON = 300  # characters of a reason
 
 
 @dataclass(frozen=True)
@@ -32,56 +39,63 @@ class RedisAuth:
 
 
 class Link:
-    """A connection to `address` ("host:port") that is opened when first used.
+    """A connection to `address` ("host:port") in the networks, opened when first used.
 
-    `timeout` (seconds) bounds the connect and every read and write. After an error the
-    connection is closed and the next call opens another. Safe to share between threads.
+    A host name is looked up and checked each time that the connection is opened. `timeout`
+    (seconds) bounds that, and every reply; `limits` bound what one call may be answered. After an
+    error the connection is closed and the next call opens another. Safe to share between threads.
     """
 
-    def __init__(self, address: str, auth: RedisAuth, timeout: float) -> None:
-        host, port = parse_address(address)
+    def __init__(
+        self,
+        address: str,
+        networks: AllowedNetworks,
+        auth: RedisAuth,
+        timeout: float,
+        limits: Limits = SMALL,
+    ) -> None:
         self.address = address
+        self._networks = networks
+        self._auth = auth
         self._timeout = timeout
+        self._limits = limits
         self._lock = threading.Lock()
-        self._connection: Any = redis.Connection(  # type: ignore[no-untyped-call]
-            host=host,
-            port=port,
-            username=auth.username,
-            password=auth.password,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-        )
+        self._open: RespSocket | None = None
 
     def __repr__(self) -> str:
         return f"Link({self.address!r})"
 
     def call(self, *command: str | bytes | int) -> Any:
         """Return the reply to one command; raises `redis.RedisError`."""
-        with self._held():
-            self._connect()
-            self._connection.send_command(*command)
-            return self._connection.read_response()
+        (reply,) = self._exchange([command])
+        if isinstance(reply, redis.RedisError):
+            raise reply
+        return reply
 
     def call_all(self, commands: Sequence[Sequence[str | bytes | int]]) -> list[Any]:
         """Return the replies to `commands`, sent in one write; error replies are values.
 
-        Raises `redis.RedisError` when the connection fails.
+        Raises `redis.RedisError` when the connection fails, or does not let us in.
         """
+        replies = self._exchange(commands)
+        for reply in replies:
+            if isinstance(reply, redis.ConnectionError):  # such as NOAUTH and LOADING
+                raise reply
+        return list(replies)
+
+    def _exchange(self, commands: Sequence[Sequence[str | bytes | int]]) -> list[Reply]:
         with self._held():
-            self._connect()
-            connection = self._connection
-            connection.send_packed_command(connection.pack_commands(commands))
-            replies: list[Any] = []
-            for _ in commands:
-                try:
-                    replies.append(connection.read_response())
-                except redis.ResponseError as error:
-                    replies.append(error)
-                except redis.RedisError:
-                    connection.disconnect()  # the replies still to come belong to nobody
-                    raise
+            complete = False
+            try:
+                replies = self._connected().ask(commands, self._limits, self._timeout)
+                complete = True
+            except TimeoutError as error:
+                raise redis.TimeoutError(f"Timeout connecting to {self.address}") from error
+            except OSError as error:
+                raise redis.ConnectionError(f"{self.address}: {error}") from error
+            finally:
+                if not complete:
+                    self._disconnect()  # replies still to come belong to nobody
             return replies
 
     @contextlib.contextmanager
@@ -94,32 +108,50 @@ class Link:
         finally:
             self._lock.release()
 
-    def _connect(self) -> None:
-        """Open the connection, again if the other side has closed it since, as a restart does."""
-        self._connection.connect()
+    def _connected(self) -> RespSocket:
+        """The connection, opened again if the other side has closed it since, as a restart does."""
+        if self._open is not None and self._open.is_fresh():
+            return self._open
+        self._disconnect()
         try:
-            stale = self._connection.can_read(timeout=0)
-        except redis.RedisError:
-            stale = True
-        if stale:
-            self._connection.disconnect()
+            sock = self._networks.connect(self.address, timeout=self._timeout)
+        except (InstanceRejected, InvalidDocumentError) as error:
+            raise redis.ConnectionError(str(error)) from error
+        self._open = RespSocket(sock)
+        self._log_in(self._open)
+        return self._open
+
+    def _log_in(self, connection: RespSocket) -> None:
+        auth = self._auth
+        if auth.username is None and auth.password is None:
+            return
+        words = (
+            [auth.password or ""] if auth.username is None else [auth.username, auth.password or ""]
+        )
+        (reply,) = connection.ask([("AUTH", *words)], SMALL, self._timeout)
+        if isinstance(reply, redis.ResponseError) and "AUTH" in str(reply):
+            raise redis.AuthenticationError(str(reply)) from reply
+        if isinstance(reply, redis.RedisError):
+            raise reply
+        if reply != b"OK":
+            raise NotRedisError("the reply to AUTH is not OK")
+
+    def _disconnect(self) -> None:
+        connection, self._open = self._open, None
+        if connection is not None:
+            connection.close()
 
     def abort(self) -> None:
-        """Make a call in progress on another thread fail at once.
-
-        redis-py has no public way to do that: `disconnect` takes the parser from under the
-        reading thread. `_sock` is the only private name of redis-py used in this package.
-        """
-        sock: socket.socket | None = self._connection._sock
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+        """Make a call in progress on another thread fail at once."""
+        connection = self._open
+        if connection is not None:
+            connection.abort()
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""
         self.abort()
         with contextlib.suppress(redis.TimeoutError), self._held():
-            self._connection.disconnect()
+            self._disconnect()
 
 
 def ask_all(
@@ -127,18 +159,26 @@ def ask_all(
 ) -> dict[str, T | redis.RedisError]:
     """Run `ask` on every link at once; a `redis.RedisError` stands in place of its answer.
 
-    Takes at most about `within` seconds: what has not answered by then is cut off, also a
-    server that sends a byte now and then and so never runs into the socket's own timeout.
+    Takes at most about `within` seconds for each 128 links: what has not answered by then is cut
+    off, also a server that sends a byte now and then.
     """
-    if not links:
-        return {}
+    answers: dict[str, T | redis.RedisError] = {}
+    left = iter(links.items())
+    while some := dict(itertools.islice(left, _AT_ONCE)):
+        answers |= _ask_some(some, ask, within)
+    return answers
+
+
+def _ask_some(
+    links: Mapping[str, Link], ask: Callable[[Link], T], within: float
+) -> dict[str, T | redis.RedisError]:
     workers = ThreadPoolExecutor(max_workers=len(links), thread_name_prefix="ask")
     asked: dict[str, Future[T]] = {n: workers.submit(ask, link) for n, link in links.items()}
     _, late = wait(asked.values(), timeout=within)
     for name, future in asked.items():
         if future in late:
             links[name].abort()
-    # A thread that the resolver of host names holds up cannot be cut off, and is left behind.
+    # What is just about to give up by itself is waited for; a thread that goes on is left behind.
     _, stuck = wait(late, timeout=0.1)
     workers.shutdown(wait=not stuck)
     answers: dict[str, T | redis.RedisError] = {}
@@ -150,17 +190,15 @@ def ask_all(
             answers[name] = future.result()
         except redis.RedisError as error:
             answers[name] = error
-        except OSError as error:
-            answers[name] = redis.ConnectionError(f"{name}: {error}")
     return answers
 
 
 def reason_of(error: redis.RedisError) -> str:
     """One line that says why a call failed, fit for a status document or an event."""
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split())[:_REASON]
     cause = error.__cause__ or error.__context__
     if type(error) is redis.ConnectionError and isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror  # redis-py's own words repeat the address, which stands before this
+        return cause.strerror  # the address stands before this already
     if isinstance(error, redis.AuthenticationError):
         return f"refused the user name or password: {text}"
     return text or type(error).__name__

@@ -1,7 +1,8 @@
 """Watching every pool: one observation each interval, kept for whoever asks for the status.
 
-A request never waits for an instance: it gets the last observation. What changed since the last
-report (`metaserver.reports`) becomes events.
+A request never waits for an instance: it gets the last observation. Each pool is observed on its
+own, one observation at a time, so that one whose instances hang or lie ages no other. What changed
+since the last report (`metaserver.reports`) becomes events.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any
 
 import redis
@@ -36,6 +38,8 @@ from metaserver.store.observed import Seen
 
 log = logging.getLogger("metaserver")
 
+_POOLS_AT_ONCE = 1000  # observations under way, each on a thread
+
 
 class Monitor:
     """The live view of every pool.
@@ -56,14 +60,15 @@ class Monitor:
         self._store = store
         self._config = config
         self._count_clients = count_clients
-        self._instances = Instances(config, networks)
+        self._networks = networks
+        self._instances: dict[str, Instances] = {}
         self._sentinels: dict[str, Sentinels] = {}
         self._work = KnownWork()
         self._told: dict[str, Seen] = {}
         self._running = False
-        self._wake = threading.Event()
-        self._observing = threading.Lock()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._workers = ThreadPoolExecutor(_POOLS_AT_ONCE, thread_name_prefix="monitor")
+        self._under_way: dict[str, Future[dict[str, Any]]] = {}
         self._last: dict[str, tuple[float, dict[str, Any]]] = {}
 
     def status(self, pool: str) -> dict[str, Any]:
@@ -80,15 +85,14 @@ class Monitor:
         if version is None:
             self._forget(pool)
             raise PoolNotFoundError(f"There is no pool {pool!r}")
-        if self._running:
-            self._await_version(pool, version)
+        end = time.monotonic() + self._config.status_interval + 0.5
+        while not self._is_current(pool, version) and time.monotonic() < end:
+            under_way = self._begin(pool)
+            wait([under_way], end - time.monotonic())
+            if under_way.done() and under_way.exception() is not None:
+                break
         last = self._last.get(pool)
-        if last is None or not (self._running or self._fresh(last, version)):
-            with self._observing:
-                last = self._last.get(pool)
-                if last is None or not self._fresh(last, version):
-                    return self._observe(pool)
-        return last[1]
+        return last[1] if last is not None else self._begin(pool).result()
 
     def run(self, stop: threading.Event) -> None:
         """Observe every pool each `config.status_interval` seconds until `stop` is set."""
@@ -96,35 +100,21 @@ class Monitor:
         try:
             while not stop.is_set():
                 began = time.monotonic()
-                self._wake.clear()
-                self._observe_all()
-                self._instances.prune()
+                self._begin_all()
                 left = self._config.status_interval - (time.monotonic() - began)
-                self._pause(stop, max(0.05, left))
+                stop.wait(max(0.05, left))
         finally:
             self._running = False
+            wait(list(self._under_way.values()))
 
-    def _pause(self, stop: threading.Event, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while not (stop.is_set() or self._wake.is_set()) and time.monotonic() < end:
-            stop.wait(min(0.1, max(0.0, end - time.monotonic())))
+    def _is_current(self, pool: str, version: int) -> bool:
+        """Whether the last observation is of this version and, where no loop runs, young."""
+        last = self._last.get(pool)
+        if last is None or last[1]["version"] < version:
+            return False
+        return self._running or time.monotonic() - last[0] < self._config.status_interval
 
-    def _fresh(self, last: tuple[float, dict[str, Any]], version: int) -> bool:
-        at, status = last
-        young = time.monotonic() - at < self._config.status_interval
-        return young and status["version"] == version
-
-    def _await_version(self, pool: str, version: int) -> None:
-        def seen() -> bool:
-            last = self._last.get(pool)
-            return last is not None and last[1]["version"] >= version
-
-        if not seen():
-            self._wake.set()
-            with self._changed:
-                self._changed.wait_for(seen, self._config.status_interval + 0.5)
-
-    def _observe_all(self) -> None:
+    def _begin_all(self) -> None:
         try:
             pools = list(self._store.versions())
         except StorageError as error:
@@ -132,39 +122,43 @@ class Monitor:
             return
         for gone in set(self._last) - set(pools):
             self._forget(gone)
-        if not pools:
-            return
-        with ThreadPoolExecutor(max_workers=len(pools), thread_name_prefix="monitor") as workers:
-            for future in [workers.submit(self._observe_and_report, pool) for pool in pools]:
-                future.result()
+        for pool in pools:
+            self._begin(pool)
 
-    def _observe_and_report(self, pool: str) -> None:
-        try:
-            state = self._store.state(pool)
-            if state is not None:
-                seen = self._look(state)
-                self._report(seen, self._publish(seen))
-        except (CacheMeshError, redis.RedisError) as error:
-            log.error("monitor: pool %s: %s", pool, error)
+    def _begin(self, pool: str) -> Future[dict[str, Any]]:
+        """The observation of a pool that is under way, or else a new one."""
+        with self._lock:
+            under_way = self._under_way.get(pool)
+            if under_way is None or under_way.done():
+                under_way = self._workers.submit(self._observe, pool)
+                under_way.add_done_callback(partial(_log_failure, pool))
+                self._under_way[pool] = under_way
+            return under_way
 
     def _observe(self, pool: str) -> dict[str, Any]:
         state = self._store.state(pool)
         if state is None:
             raise PoolNotFoundError(f"There is no pool {pool!r}")
-        return self._publish(self._look(state))
+        seen = self._look(state)
+        status = self._publish(seen)
+        if self._running:
+            self._report(seen, status)
+        return status
 
     def _look(self, state: PoolState) -> Observation:
         """Ask the Sentinels, then the instances they name, then replicas just heard of."""
         document = state.document
         names = shard_names(state)
         work = self._work.of(state)
+        instances = self._instances_of(document.pool)
         views = self._sentinels_of(document.pool, document.sentinels).views(names)
         samples: dict[str, Sample] = {}
         while True:
             wanted = _addresses(names, state, views, samples) - set(samples)
             if not wanted:
                 break
-            samples.update(self._instances.sample(wanted))
+            samples.update(instances.sample(wanted))
+        instances.keep_only(samples)
         # What began during the look explains what it saw, as does what ended.
         after = self._store.state(document.pool)
         work |= {} if after is None else self._work.of(after)
@@ -173,7 +167,7 @@ class Monitor:
             state=state,
             views=views,
             samples=samples,
-            earlier=self._instances.earlier(samples),
+            earlier=instances.earlier(samples),
             clients=self._count_clients(document.pool),
             work=work,
         )
@@ -182,27 +176,36 @@ class Monitor:
         sentinels = self._sentinels.get(pool)
         if sentinels is None or sentinels.addresses != addresses:
             config = self._config
-            sentinels = Sentinels(addresses, config.sentinel_auth, timeout=config.sentinel_timeout)
+            sentinels = Sentinels(
+                addresses,
+                self._instances_of(pool).networks,
+                config.sentinel_auth,
+                timeout=config.sentinel_timeout,
+            )
             self._sentinels[pool] = sentinels
         return sentinels
 
+    def _instances_of(self, pool: str) -> Instances:
+        instances = self._instances.get(pool)
+        if instances is None:
+            # Host names that one pool's instances tell must not hold up the look-ups of others.
+            instances = self._instances[pool] = Instances(self._config, self._networks.apart())
+        return instances
+
     def _publish(self, seen: Observation) -> dict[str, Any]:
-        """Keep the status, and wake whoever waits for it."""
+        """Keep the status."""
         status = pool_status(seen)
-        pool = seen.state.document.pool
-        with self._changed:
-            last = self._last.get(pool)
-            if last is not None and last[1]["version"] > status["version"]:
-                return last[1]  # a slower look at an older version
-            self._last[pool] = (time.monotonic(), status)
-            self._changed.notify_all()
+        self._last[seen.state.document.pool] = (time.monotonic(), status)
         return status
 
     def _forget(self, pool: str) -> None:
         self._last.pop(pool, None)
-        self._sentinels.pop(pool, None)
         self._told.pop(pool, None)
         self._work.forget(pool)
+        self._under_way.pop(pool, None)
+        for kept in (self._sentinels.pop(pool, None), self._instances.pop(pool, None)):
+            if kept is not None:
+                kept.close()
 
     def _report(self, seen: Observation, status: Mapping[str, Any]) -> None:
         """Record what happened since the last report, once, and which work is over.
@@ -243,6 +246,14 @@ class Monitor:
                 )
             )
         self._store.remember_master(pool, name, now)
+
+
+def _log_failure(pool: str, observation: Future[dict[str, Any]]) -> None:
+    error = observation.exception()
+    if isinstance(error, (CacheMeshError, redis.RedisError)):
+        log.error("monitor: pool %s: %s", pool, error)
+    elif error is not None:
+        log.error("monitor: pool %s is observed again", pool, exc_info=error)
 
 
 def _addresses(

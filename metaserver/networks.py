@@ -1,11 +1,17 @@
-"""Which addresses the metaserver may connect to, so that it cannot be made to probe others."""
+"""Which addresses the metaserver may connect to, so that it cannot be made to probe others.
+
+`AllowedNetworks.connect` is the only place of the metaserver that opens a connection, so that none
+goes to an address that was not checked. tests/unit/test_architecture.py holds this.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import socket
+import threading
+import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TypeAlias
 
@@ -34,17 +40,30 @@ class InstanceRejected(CacheMeshError):
         self.next_step = next_step
 
 
+_LOOK_UPS = 4
+"""Host names that one `AllowedNetworks` looks up at once; more have to wait.
+
+A resolver that does not answer holds a thread far longer than anybody waits for it, and instances
+may name any number of hosts.
+"""
+
+
 class AllowedNetworks:
-    """The networks (CIDR) in which instances and Sentinels may live.
+    """The networks (CIDR) in which instances and Sentinels may live, and the way to them.
 
     Raises ValueError for what is not a network.
     """
 
     def __init__(self, networks: Sequence[str]) -> None:
         self._networks = tuple(ipaddress.ip_network(network) for network in networks)
+        self._look_ups = threading.BoundedSemaphore(_LOOK_UPS)
 
     def __repr__(self) -> str:
         return f"AllowedNetworks({[str(network) for network in self._networks]})"
+
+    def apart(self) -> AllowedNetworks:
+        """The same networks, whose look-ups of host names do not wait for those of others."""
+        return AllowedNetworks([str(network) for network in self._networks])
 
     def check(self, address: str, *, timeout: float = 2.0) -> str:
         """Return the address to connect to: the host as an IP address, looked up just once.
@@ -56,8 +75,40 @@ class AllowedNetworks:
             InstanceRejected: address-not-allowed, unreachable (no such host) or timeout.
             InvalidDocumentError: not host:port.
         """
+        found, port = self._checked(address, timeout)
+        return str(Address(str(found[0]), port))
+
+    def connect(self, address: str, *, timeout: float) -> socket.socket:
+        """Open a TCP connection within `timeout` seconds, all look-ups included.
+
+        A host name is looked up once; the connection goes to one of the IP addresses that were
+        checked, never to the name.
+
+        Raises:
+            InstanceRejected, InvalidDocumentError: as `check`.
+            TimeoutError, OSError: it is allowed, and cannot be reached.
+        """
+        end = time.monotonic() + timeout
+        found, port = self._checked(address, timeout)
+        failure = OSError(f"{address} has no address")
+        for ip in found:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"no connection to {address} within {timeout:g} s")
+            try:
+                return _open(ip, port, left)
+            except OSError as error:
+                failure = error
+        raise failure
+
+    def contains(self, ip: _Ip) -> bool:
+        """True if the address lies in one of the networks; ::ffff:a.b.c.d counts as a.b.c.d."""
+        return any(_unmapped(ip) in network for network in self._networks)
+
+    def _checked(self, address: str, timeout: float) -> tuple[list[_Ip], int]:
+        """Every IP address of the host, each of them allowed, and the port."""
         host, port = parse_address(address)
-        found = _look_up(address, host, timeout)
+        found = self._ips(address, host, timeout)
         outside = [str(ip) for ip in found if not self.contains(ip)]
         if outside:
             shown = "" if outside == [host] else f" ({', '.join(outside)})"
@@ -68,41 +119,62 @@ class AllowedNetworks:
                 f"{address}{shown} lies outside the allowed networks: {networks}",
                 "use an address inside them, or start the metaserver with --allow-network",
             )
-        return str(Address(str(found[0]), port))
+        return found, port
 
-    def contains(self, ip: _Ip) -> bool:
-        """True if the address lies in one of the networks; ::ffff:a.b.c.d counts as a.b.c.d."""
-        mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-        return any((mapped or ip) in network for network in self._networks)
+    def _ips(self, address: str, host: str, timeout: float) -> list[_Ip]:
+        """Every IP address of a host; IPv4 first, on which redis-server surely listens."""
+        try:
+            return [_unmapped(ipaddress.ip_address(host))]
+        except ValueError:
+            pass  # a name, or a number in a form that the resolver knows
+        end = time.monotonic() + timeout
+        try:
+            if not self._look_ups.acquire(timeout=timeout):
+                raise FutureTimeoutError
+            asked: Future[list[_Ip]] = Future()
+            threading.Thread(target=self._look_up, args=(host, asked), daemon=True).start()
+            found = asked.result(timeout=max(0.0, end - time.monotonic()))
+        except FutureTimeoutError as error:
+            raise InstanceRejected(
+                address,
+                "timeout",
+                f"The name {host} was not resolved within {timeout:g} s",
+                "check the name server, or use the IP address",
+            ) from error
+        except (OSError, UnicodeError) as error:
+            raise InstanceRejected(
+                address,
+                "unreachable",
+                f"The name {host} cannot be resolved: {error}",
+                "check the name, or use the IP address",
+            ) from error
+        return sorted(dict.fromkeys(found), key=lambda ip: ip.version)
+
+    def _look_up(self, host: str, asked: Future[list[_Ip]]) -> None:
+        # The resolver has time-outs of its own, far longer; its thread is left to run into them.
+        try:
+            answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            found = [_unmapped(ipaddress.ip_address(where[0])) for *_, where in answers]
+        except (OSError, UnicodeError) as error:
+            asked.set_exception(error)
+        else:
+            asked.set_result(found)
+        finally:
+            self._look_ups.release()
 
 
-def _look_up(address: str, host: str, timeout: float) -> list[_Ip]:
-    """Every IP address of a host; IPv4 first, on which redis-server surely listens."""
-    # The resolver has time-outs of its own, far longer; its thread is left to run into them.
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="look-up")
+def _unmapped(ip: _Ip) -> _Ip:
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return mapped or ip
+
+
+def _open(ip: _Ip, port: int, timeout: float) -> socket.socket:
+    sock = socket.socket(socket.AF_INET if ip.version == 4 else socket.AF_INET6)
     try:
-        asked = pool.submit(socket.getaddrinfo, host, None, type=socket.SOCK_STREAM)
-        answers = asked.result(timeout=timeout)
-    except FutureTimeoutError as error:
-        raise InstanceRejected(
-            address,
-            "timeout",
-            f"The name {host} was not resolved within {timeout:g} s",
-            "check the name server, or use the IP address",
-        ) from error
-    except (OSError, UnicodeError) as error:
-        raise InstanceRejected(
-            address,
-            "unreachable",
-            f"The name {host} cannot be resolved: {error}",
-            "check the name, or use the IP address",
-        ) from error
-    finally:
-        pool.shutdown(wait=False)
-    found: list[_Ip] = []
-    for *_, where in answers:
-        ip = ipaddress.ip_address(where[0])
-        mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-        if (mapped or ip) not in found:
-            found.append(mapped or ip)
-    return sorted(found, key=lambda ip: ip.version)
+        sock.settimeout(timeout)
+        sock.connect((str(ip), port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -160,7 +160,7 @@ class Repair:
         With `follow`, a replica's own word on who its master is, if that one agrees.
 
         Raises:
-            redis.RedisError, InstanceRejected: it cannot be asked, or it is no master.
+            redis.RedisError: it cannot be asked, or it is no master.
         """
         role = self._role_of(master)
         if role.role == "replica" and role.master is not None and follow:
@@ -171,10 +171,8 @@ class Repair:
         return master
 
     def _role_of(self, address: str) -> RoleReply:
-        timeout = self._config.instance_timeout
-        link = Link(
-            self._networks.check(address, timeout=timeout), self._config.redis_auth, timeout
-        )
+        config = self._config
+        link = Link(address, self._networks, config.redis_auth, config.instance_timeout)
         try:
             return parse_role(link.call("ROLE"))
         finally:
@@ -205,7 +203,9 @@ class Repair:
 
     def _sentinels(self, addresses: Sequence[str]) -> Sentinels:
         config = self._config
-        return Sentinels(addresses, config.sentinel_auth, timeout=config.sentinel_timeout)
+        return Sentinels(
+            addresses, self._networks, config.sentinel_auth, timeout=config.sentinel_timeout
+        )
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,24 @@
-"""Asking instances for INFO, and keeping what they said a few seconds ago."""
+"""Asking the instances of a pool for INFO, and keeping what they said a few seconds ago."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import redis
 
-from cachemesh.core.errors import InvalidDocumentError
 from metaserver.config import Config
 from metaserver.link import Link, ask_all, reason_of
-from metaserver.networks import AllowedNetworks, InstanceRejected
+from metaserver.networks import AllowedNetworks
 from metaserver.replies import parse_info
 from metaserver.status import Sample
 
 RATE_WINDOW = 5.0
 """Seconds over which operations per second and the hit ratio are averaged."""
+
+_COUNTERS = ("run_id", "total_commands_processed", "keyspace_hits", "keyspace_misses")
+"""The fields of INFO that rates come from, which is all that is kept of earlier samples."""
 
 
 class Instances:
@@ -24,18 +26,13 @@ class Instances:
 
     def __init__(self, config: Config, networks: AllowedNetworks) -> None:
         self._config = config
-        self._networks = networks
+        self.networks = networks
         self._links: dict[str, Link] = {}
         self._history: dict[str, deque[Sample]] = {}
 
     def sample(self, addresses: set[str]) -> dict[str, Sample]:
         """INFO of every address, all at once."""
-        links, samples = {}, {}
-        for address in addresses:
-            try:
-                links[address] = self._link(address)
-            except (InstanceRejected, InvalidDocumentError) as error:
-                samples[address] = Sample(address, time.monotonic(), error=str(error))
+        links, samples = {address: self._link(address) for address in addresses}, {}
         answers = ask_all(links, _info, within=self._config.instance_timeout)
         for address, answer in answers.items():
             if isinstance(answer, redis.RedisError):
@@ -56,18 +53,20 @@ class Instances:
                 found[address] = history[0]
         return found
 
-    def prune(self) -> None:
-        """Let go of instances that nobody asked about for a minute."""
-        now = time.monotonic()
-        for address in [a for a, h in self._history.items() if now - h[-1].at > 60.0]:
+    def keep_only(self, addresses: Collection[str]) -> None:
+        """Let go of every other instance: a hostile master may name new replicas each time."""
+        for address in self._links.keys() - set(addresses):
             self._drop(address)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.keep_only(())
 
     def _link(self, address: str) -> Link:
         link = self._links.get(address)
         if link is None:
-            # An instance names its replicas itself: they get the password only if allowed.
-            target = self._networks.check(address, timeout=self._config.instance_timeout)
-            link = Link(target, self._config.redis_auth, self._config.instance_timeout)
+            config = self._config
+            link = Link(address, self.networks, config.redis_auth, config.instance_timeout)
             self._links[address] = link
         return link
 
@@ -79,7 +78,8 @@ class Instances:
 
     def _remember(self, sample: Sample) -> None:
         history = self._history.setdefault(sample.address, deque())
-        history.append(sample)
+        counters = {name: sample.info[name] for name in _COUNTERS if name in sample.info}
+        history.append(Sample(sample.address, sample.at, counters))
         while len(history) > 2 and sample.at - history[1].at >= RATE_WINDOW:
             history.popleft()
 

@@ -14,9 +14,20 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from cachemesh.core.errors import SentinelUnavailableError
-from cachemesh.core.names import Address, parse_address
+from cachemesh.core.names import parse_address
 from metaserver.link import Link, RedisAuth, ask_all, reason_of
-from metaserver.replies import NotRedisError, parse_pairs, row_address, text, whole
+from metaserver.networks import AllowedNetworks
+from metaserver.replies import (
+    integer,
+    parse_master,
+    parse_pairs,
+    parse_rows,
+    row_address,
+    rows_with_address,
+    whole,
+    word,
+)
+from metaserver.resp import LARGE
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
@@ -71,12 +82,24 @@ class SentinelView:
 
 
 class Sentinels:
-    """The Sentinels at `addresses` ("host:port"); `timeout` in seconds bounds each call."""
+    """The Sentinels at `addresses` ("host:port"); `timeout` in seconds bounds each call.
 
-    def __init__(self, addresses: Sequence[str], auth: RedisAuth, *, timeout: float = 1.0) -> None:
+    One that lies outside the networks counts as one that does not answer.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        networks: AllowedNetworks,
+        auth: RedisAuth,
+        *,
+        timeout: float = 1.0,
+    ) -> None:
         self.addresses = tuple(addresses)
         self._timeout = timeout
-        self._links = {address: Link(address, auth, timeout) for address in self.addresses}
+        self._links = {
+            address: Link(address, networks, auth, timeout, LARGE) for address in self.addresses
+        }
 
     def __repr__(self) -> str:
         return f"Sentinels({', '.join(self.addresses)})"
@@ -218,22 +241,12 @@ def majority(said: Sequence[str | None]) -> str | None:
 
 
 def _master_of(link: Link, shard: str) -> str | None:
-    reply = link.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", shard)
-    if reply is None:
-        return None
-    if not isinstance(reply, list) or len(reply) != 2:
-        raise NotRedisError("what answers is not a Sentinel")
-    return str(Address(text(reply[0]), whole(reply[1])))
+    return parse_master(link.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", shard))
 
 
 def _monitored(link: Link) -> dict[str, str]:
-    rows = link.call("SENTINEL", "MASTERS")
-    if not isinstance(rows, list):
-        raise NotRedisError("what answers is not a Sentinel")
-    table = {}
-    for row in map(parse_pairs, rows):
-        table[row.get("name", "")] = row_address(row)
-    return table
+    rows = parse_rows(link.call("SENTINEL", "MASTERS"))
+    return {row.get("name", ""): row_address(row) for row in rows}
 
 
 def _replicas(link: Link, shard: str) -> tuple[str, ...]:
@@ -241,9 +254,7 @@ def _replicas(link: Link, shard: str) -> tuple[str, ...]:
 
 
 def _addresses(rows: object) -> tuple[str, ...]:
-    if not isinstance(rows, list):
-        raise NotRedisError("what answers is not a Sentinel")
-    return tuple(row_address(parse_pairs(row)) for row in rows)
+    return tuple(rows_with_address(parse_rows(rows)))
 
 
 def _raise_first(link: Link, shard: str, replies: Sequence[object]) -> None:
@@ -257,36 +268,50 @@ def _raise_first(link: Link, shard: str, replies: Sequence[object]) -> None:
 
 
 _ASKED = ("GET-MASTER-ADDR-BY-NAME", "MASTER", "CKQUORUM", "REPLICAS")
+_SHARDS_AT_ONCE = 16
+"""Shards that are asked about in one write: each has 2.5 KiB to say, and one more a replica."""
 
 
 def _views(link: Link, shards: Sequence[str]) -> dict[str, ShardView]:
-    """All questions about all shards in one write."""
-    replies = link.call_all([("SENTINEL", what, shard) for shard in shards for what in _ASKED])
+    """All questions about all shards."""
     if not shards:
         link.call("PING")
+    views: dict[str, ShardView] = {}
+    for first in range(0, len(shards), _SHARDS_AT_ONCE):
+        views |= _views_of(link, shards[first : first + _SHARDS_AT_ONCE])
+    return views
+
+
+def _views_of(link: Link, shards: Sequence[str]) -> dict[str, ShardView]:
+    replies = link.call_all([("SENTINEL", what, shard) for shard in shards for what in _ASKED])
     views = {}
     for index, shard in enumerate(shards):
         at, master, quorum, replicas = replies[4 * index : 4 * index + 4]
-        if isinstance(at, list) and isinstance(master, list) and isinstance(replicas, list):
-            views[shard] = _shard_view(at, parse_pairs(master), quorum, replicas)
-        elif isinstance(at, redis.ResponseError):
+        if isinstance(at, redis.ResponseError):
             raise at  # no Sentinel at all, or not one that lets us ask
+        address = parse_master(at)
+        if address is None or redis.ResponseError in map(type, (master, replicas)):
+            continue  # it does not know the shard, or was just told to forget it
+        views[shard] = _shard_view(address, parse_pairs(master), quorum, replicas)
     return views
 
 
 def _shard_view(
-    at: Sequence[object], master: Mapping[str, str], quorum: object, replicas: object
+    address: str, master: Mapping[str, str], quorum: object, replicas: object
 ) -> ShardView:
-    usable = not isinstance(quorum, redis.RedisError)
     return ShardView(
         # During a failover this is the promoted replica already, unlike SENTINEL MASTER's ip.
-        master=str(Address(text(at[0]), whole(at[1]))),
+        master=address,
         run_id=master.get("runid", ""),
         flags=frozenset(master.get("flags", "").split(",")),
         quorum=whole(master.get("quorum", "0")),
         sentinels=whole(master.get("num-other-sentinels", "0")) + 1,
-        usable=usable,
-        detail=text(quorum) if usable else str(quorum),
+        usable=not isinstance(quorum, redis.RedisError),
+        detail=reason_of(quorum) if isinstance(quorum, redis.RedisError) else word(quorum),
         replicas=_addresses(replicas),
-        options={name: master[name] for name in DEFAULT_OPTIONS if name in master},
+        options={
+            name: master[name]
+            for name in DEFAULT_OPTIONS
+            if integer(master.get(name, "")) is not None
+        },
     )

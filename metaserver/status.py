@@ -12,7 +12,7 @@ from typing import Any
 
 from cachemesh.core.placement import SlotsPlacement
 from metaserver.planning import quorum_of
-from metaserver.replies import keys_in, number, replicas_in
+from metaserver.replies import MAX_REPLICAS, keys_in, number, replicas_in
 from metaserver.sentinels import SentinelView, majority
 from metaserver.shard_state import (
     Known,
@@ -74,11 +74,11 @@ def master_address(shard: str, state: PoolState, views: Mapping[str, SentinelVie
 def replica_addresses(
     shard: str, master: str | None, views: Mapping[str, SentinelView], sample: Sample | None
 ) -> tuple[str, ...]:
-    """Every replica that a Sentinel or the master knows, in address order."""
+    """The replicas that a Sentinel or the master knows, in address order, up to MAX_REPLICAS."""
     found = {replica for view in views_of(shard, views) for replica in view.replicas}
     if sample is not None:
         found.update(replicas_in(sample.info))
-    return tuple(sorted(found - {master}))
+    return tuple(sorted(found - {master})[:MAX_REPLICAS])
 
 
 def pool_status(seen: Observation) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from metaserver.leader import process_identity
 from metaserver.link import Link, reason_of
 from metaserver.networks import AllowedNetworks
 from metaserver.repair import forget
+from metaserver.resp import LARGE
 from metaserver.sentinels import Sentinels
 from metaserver.store import NewEvent, NewIntent, PoolState, StorageError, Store, Sweep
 
@@ -134,8 +135,10 @@ class Sweeper:
             master = sentinels.master_of(sweep.shard) or (known if sweep.drained else None)
             if master is None:
                 raise NotMasterError("most of the Sentinels name no master")
-            target = self._networks.check(master, timeout=self._config.instance_timeout)
-            link = Link(target, self._config.redis_auth, self._config.instance_timeout)
+            timeout = self._config.instance_timeout
+            # By IP address: a name must not lead to another instance halfway.
+            target = self._networks.check(master, timeout=timeout)
+            link = Link(target, self._networks, self._config.redis_auth, timeout, LARGE)
             try:
                 Cleaner(link, sweep.shard, progress.placement, progress.removed).run()
             except NotMasterError:
@@ -222,7 +225,9 @@ class Sweeper:
 
     def _sentinels(self, addresses: tuple[str, ...]) -> Sentinels:
         config = self._config
-        return Sentinels(addresses, config.sentinel_auth, timeout=config.sentinel_timeout)
+        return Sentinels(
+            addresses, self._networks, config.sentinel_auth, timeout=config.sentinel_timeout
+        )
 
 
 def _log_failure(future: Future[None]) -> None:

@@ -8,7 +8,8 @@ import redis
 
 from cachemesh.core.names import Address, parse_address
 from metaserver.link import Link, RedisAuth, reason_of
-from metaserver.replies import NotRedisError, parse_role, text, whole
+from metaserver.networks import AllowedNetworks
+from metaserver.replies import NotRedisError, parse_role, whole, word
 
 FENCE = "min-replicas-to-write"
 PRIORITY = "replica-priority"
@@ -50,12 +51,19 @@ class Standing:
 class Instance:
     """An instance that Sentinel knows by `address`; each method raises `redis.RedisError`.
 
-    `target` is the address to connect to.
+    `target` is the address to connect to, in the networks.
     """
 
-    def __init__(self, address: str, target: str, auth: RedisAuth, timeout: float) -> None:
+    def __init__(
+        self,
+        address: str,
+        target: str,
+        networks: AllowedNetworks,
+        auth: RedisAuth,
+        timeout: float,
+    ) -> None:
         self.address = address
-        self.link = Link(target, auth, timeout)
+        self.link = Link(target, networks, auth, timeout)
 
     def standing(self) -> Standing:
         """Its role and offset now."""
@@ -95,7 +103,7 @@ class Instance:
         reply = self.link.call("CONFIG", "GET", name)
         if not isinstance(reply, list) or len(reply) != 2:
             raise redis.ResponseError(f"it has no setting {name}")
-        return text(reply[1])
+        return word(reply[1])
 
     def set(self, name: str, value: str | int) -> None:
         """Change its configuration, until it ends or CONFIG REWRITE."""
@@ -133,4 +141,4 @@ class Instance:
 def _attached(item: object) -> tuple[str, int]:
     if not isinstance(item, list) or len(item) != 3:
         raise NotRedisError("ROLE of a master lists something else than replicas")
-    return str(Address(text(item[0]), whole(item[1]))), whole(item[2])
+    return str(Address(word(item[0]), whole(item[1]))), whole(item[2])

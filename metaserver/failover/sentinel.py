@@ -11,9 +11,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from cachemesh.core.names import Address, parse_address
+from cachemesh.core.names import parse_address
 from metaserver.link import Link, RedisAuth
-from metaserver.replies import NotRedisError, number, parse_pairs, row_address, text, whole
+from metaserver.networks import AllowedNetworks
+from metaserver.replies import (
+    NotRedisError,
+    number,
+    parse_fields,
+    parse_master,
+    parse_pairs,
+    parse_rows,
+    row_address,
+    rows_with_address,
+    word,
+)
+from metaserver.resp import LARGE
 
 TIMEOUT = "failover-timeout"  # in ms; Sentinel gives up a promotion that takes longer
 
@@ -85,17 +97,22 @@ class News:
 class Watcher:
     """The Sentinel at `address`, asked about `shard`; each method raises `redis.RedisError`."""
 
-    def __init__(self, address: str, shard: str, auth: RedisAuth, timeout: float) -> None:
+    def __init__(
+        self,
+        address: str,
+        shard: str,
+        networks: AllowedNetworks,
+        auth: RedisAuth,
+        timeout: float,
+    ) -> None:
         self.address = address
         self._shard = shard
-        self.link = Link(address, auth, timeout)
+        self.link = Link(address, networks, auth, timeout, LARGE)
 
     def replicas(self) -> tuple[Row, ...]:
         """The replicas it knows."""
-        reply = self.link.call("SENTINEL", "REPLICAS", self._shard)
-        if not isinstance(reply, list):
-            raise NotRedisError("what answers is not a Sentinel")
-        return tuple(Row.of(parse_pairs(row)) for row in reply)
+        rows = parse_rows(self.link.call("SENTINEL", "REPLICAS", self._shard))
+        return tuple(map(Row.of, rows_with_address(rows).values()))
 
     def fields(self) -> dict[str, str]:
         """What SENTINEL MASTER says: flags, failover-timeout, quorum, ..."""
@@ -103,8 +120,8 @@ class Watcher:
 
     def tilted(self) -> bool:
         """Whether it is in TILT: for 30 s after it was held up it answers, and does nothing."""
-        lines = text(self.link.call("INFO", "sentinel")).splitlines()
-        return "sentinel_tilt:1" in lines
+        fields = parse_fields(self.link.call("INFO", "sentinel"))
+        return fields.get("sentinel_tilt") == "1"
 
     def in_progress(self) -> bool:
         """Whether it is at a failover."""
@@ -112,10 +129,7 @@ class Watcher:
 
     def master(self) -> str | None:
         """The master as clients are told; during a failover the promoted one already."""
-        reply = self.link.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._shard)
-        if not isinstance(reply, list) or len(reply) != 2:
-            return None
-        return str(Address(text(reply[0]), whole(reply[1])))
+        return parse_master(self.link.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._shard))
 
     def fail_over(self) -> None:
         """Begin a failover, without asking other Sentinels."""
@@ -131,9 +145,11 @@ class Watcher:
 
     def news(self) -> News:
         """What it is about to tell the other Sentinels: its master, and since which epoch."""
-        identity = text(self.link.call("SENTINEL", "MYID"))
+        identity = word(self.link.call("SENTINEL", "MYID"))
         master = self.master()
-        return News(identity, self.fields().get("config-epoch", "0"), master or "")
+        if master is None:
+            raise NotRedisError(f"it does not know {self._shard}")
+        return News(identity, self.fields().get("config-epoch", "0"), master)
 
     def hear(self, news: News) -> None:
         """Let it know what another Sentinel says, as that one will itself a moment later.
@@ -143,10 +159,9 @@ class Watcher:
         far as the epoch is newer than what it knows.
         """
         host, port = parse_address(news.master)
-        rows = self.link.call("SENTINEL", "SENTINELS", self._shard)
-        for row in map(parse_pairs, rows if isinstance(rows, list) else []):
+        for row in parse_rows(self.link.call("SENTINEL", "SENTINELS", self._shard)):
             if row.get("runid") == news.identity:
-                sender = f"{row['ip']},{row['port']},{news.identity}"
+                sender = f"{row.get('ip')},{row.get('port')},{news.identity}"
                 hello = f"{sender},{news.epoch},{self._shard},{host},{port},{news.epoch}"
                 self.link.call("PUBLISH", "__sentinel__:hello", hello)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import redis
@@ -52,13 +53,14 @@ class Side:
 
         def instance(address: str) -> Instance:
             target = networks.check(address, timeout=config.instance_timeout)
-            return Instance(address, target, config.redis_auth, CALL)
+            return Instance(address, target, networks, config.redis_auth, CALL)
 
+        first, *others = at_once(partial(instance, at) for at in (master, *replicas))
         return cls(
             shard,
-            instance(master),
-            {at: instance(at) for at in replicas},
-            {at: Watcher(at, shard, config.sentinel_auth, CALL) for at in sentinels},
+            first,
+            {other.address: other for other in others},
+            {at: Watcher(at, shard, networks, config.sentinel_auth, CALL) for at in sentinels},
         )
 
     def __enter__(self) -> Self:

@@ -47,7 +47,10 @@ class Control:
 
     def sentinels(self, addresses: Sequence[str]) -> Sentinels:
         """The Sentinels at these addresses; to be used in a `with`, which closes them."""
-        return Sentinels(addresses, self.config.sentinel_auth, timeout=self.config.sentinel_timeout)
+        config = self.config
+        return Sentinels(
+            addresses, self.networks, config.sentinel_auth, timeout=config.sentinel_timeout
+        )
 
     def state(self, pool: str, version: int | None = None) -> PoolState:
         """The pool as it is now.

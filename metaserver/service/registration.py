@@ -82,7 +82,12 @@ def check(
     def unused(pair: tuple[Candidate, InstanceReport]) -> None:
         candidate, report = pair
         check_unused(
-            candidate.master, report, masters, config.redis_auth, timeout=config.instance_timeout
+            candidate.master,
+            report,
+            masters,
+            config.redis_auth,
+            allowed=control.networks,
+            timeout=config.instance_timeout,
         )
 
     _at_once(unused, list(zip(candidates, reports, strict=True)))

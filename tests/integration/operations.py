@@ -79,7 +79,7 @@ def create_pool(store: SqliteStore, stack: LocalStack, *, version: int = 1) -> P
 
 
 def sentinels(stack: LocalStack) -> Sentinels:
-    return Sentinels(stack.info["sentinels"], RedisAuth())
+    return Sentinels(stack.info["sentinels"], NETWORKS, RedisAuth())
 
 
 def actions(store: SqliteStore, target: str | None = None) -> list[str]:

@@ -125,7 +125,7 @@ def listening(speak: Callable[[socket.socket], None]) -> Iterator[str]:
     [
         (hang, "timeout"),
         (trickle, "timeout"),
-        (flood, "timeout"),
+        (flood, "not-redis"),
         (speak_http, "not-redis"),
         (always_ok, "not-redis"),
         (always_error, "not-redis"),
@@ -233,8 +233,9 @@ def test_in_use_is_found_by_address_and_by_run_id(stack: LocalStack) -> None:
     report = look(master)
     for known_as in (master, f"localhost:{master.rpartition(':')[2]}"):
         with pytest.raises(InstanceRejected) as caught:
-            check_unused(master, report, {"shard a of pool b": known_as}, NOBODY)
+            check_unused(master, report, {"shard a of pool b": known_as}, NOBODY, allowed=NETWORKS)
         assert caught.value.reason == "in-use"
         assert "shard a of pool b" in caught.value.detail
     other = str(stack.start_redis().address)
-    check_unused(other, look(other), {"shard a of pool b": master, "c": "127.0.0.1:1"}, NOBODY)
+    used = {"shard a of pool b": master, "c": "127.0.0.1:1"}
+    check_unused(other, look(other), used, NOBODY, allowed=NETWORKS)

@@ -17,6 +17,7 @@ from cachemesh.local import LocalStack
 from metaserver.link import RedisAuth
 from metaserver.sentinels import Sentinels
 from tests.integration.metaserver_process import Api, Reply
+from tests.integration.operations import NETWORKS
 from tests.waiting import until
 
 KEYS = [f"key:{number}" for number in range(3000)]
@@ -35,7 +36,7 @@ def admin(stack: LocalStack) -> Api:
 
 @pytest.fixture
 def sentinels(stack: LocalStack) -> Iterator[Sentinels]:
-    with Sentinels(stack.info["sentinels"], RedisAuth()) as sentinels:
+    with Sentinels(stack.info["sentinels"], NETWORKS, RedisAuth()) as sentinels:
         yield sentinels
 
 

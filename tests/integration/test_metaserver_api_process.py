@@ -19,6 +19,7 @@ from metaserver.sentinels import Sentinels
 from metaserver.store import NewEvent
 from metaserver.store.sqlite import SqliteStore
 from tests.integration.metaserver_process import Api, Metaserver, environment, free_port
+from tests.integration.operations import NETWORKS
 from tests.needs import lacks, needs
 from tests.waiting import AT_MOST, in_time, until
 
@@ -173,7 +174,7 @@ def test_killed_between_sentinel_monitor_and_the_document(tmp_path: Path) -> Non
         admin = Api(stack.info["metaservers"][0], stack.token)
         slow = stack.process(stack.info["sentinels"][2])
         body = {"name": "cache-1", "master": str(stack.start_redis().address)}
-        with Sentinels(stack.info["sentinels"][:2], RedisAuth()) as sentinels:
+        with Sentinels(stack.info["sentinels"][:2], NETWORKS, RedisAuth()) as sentinels:
             slow.pause()
             admin.in_background("POST", "/v1/pools/cache/shards", body)
             until(lambda: sentinels.master_of("cache-1"))
@@ -228,7 +229,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
                 assert "free space" in reply.json["next"]
             assert admin("GET", "/v1/pools/cache").json == before
             assert admin("GET", "/v1/events").json == events
-            with Sentinels(stack.info["sentinels"], RedisAuth()) as sentinels:
+            with Sentinels(stack.info["sentinels"], NETWORKS, RedisAuth()) as sentinels:
                 until(lambda: set(sentinels.monitored()) == {"cache-0", "c-0"})
 
             ballast.unlink()

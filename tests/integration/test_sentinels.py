@@ -12,7 +12,7 @@ from cachemesh.local import LocalStack
 from metaserver.link import RedisAuth
 from metaserver.sentinels import DEFAULT_OPTIONS, Sentinels
 from tests.integration import operations
-from tests.integration.operations import connect
+from tests.integration.operations import NETWORKS, connect
 from tests.integration.sentinel_tools import keep_masters
 from tests.waiting import until
 
@@ -138,7 +138,7 @@ def test_one_dead_and_one_hanging_sentinel(stack: LocalStack, sentinels: Sentine
 
 
 def test_no_sentinel_answers() -> None:
-    with Sentinels(["127.0.0.1:1"], NOBODY) as nobody:
+    with Sentinels(["127.0.0.1:1"], NETWORKS, NOBODY) as nobody:
         assert nobody.master_of("x") is None
         with pytest.raises(SentinelUnavailableError, match=r"127\.0\.0\.1:1"):
             nobody.monitored()
@@ -146,7 +146,7 @@ def test_no_sentinel_answers() -> None:
 
 def test_an_instance_is_no_sentinel(stack: LocalStack) -> None:
     master = stack.info["shards"][0]["master"]
-    with Sentinels([master], NOBODY) as nonsense:
+    with Sentinels([master], NETWORKS, NOBODY) as nonsense:
         assert nonsense.views(["x"])[master].error is not None
         assert nonsense.views([])[master].error is None
         assert set(nonsense.register("x", master, 1, NOBODY).failed) == {master}
@@ -159,11 +159,11 @@ def test_a_sentinel_with_a_password(stack: LocalStack) -> None:
     with connect(address) as client:
         client.execute_command("ACL", "SETUSER", "default", ">s3ntinel-pass")
     try:
-        with Sentinels([address], NOBODY) as stranger:
+        with Sentinels([address], NETWORKS, NOBODY) as stranger:
             error = stranger.views([])[address].error
             assert error is not None
             assert "password" in error
-        with Sentinels([address], RedisAuth(None, "s3ntinel-pass")) as friend:
+        with Sentinels([address], NETWORKS, RedisAuth(None, "s3ntinel-pass")) as friend:
             assert friend.master_of("cache-0") is not None
     finally:
         host, _, port = address.rpartition(":")
