@@ -118,6 +118,8 @@ class Metaserver:
         *options: str,
         prefix: Sequence[str] = (),
         token_file: Path | None = None,
+        module: str = "metaserver",
+        network: str = "127.0.0.0/8",
     ) -> None:
         self.port = free_port()
         self.db = directory / "meta.db"
@@ -126,11 +128,11 @@ class Metaserver:
         self._argv = [
             *prefix,
             sys.executable,
-            *("-m", "metaserver"),
+            *("-m", module),
             *("--listen", f"127.0.0.1:{self.port}"),
             *("--db", str(self.db)),
             *("--token-file", str(self.token_file)),
-            *("--allow-network", "127.0.0.0/8"),
+            *("--allow-network", network),
             *options,
         ]
         self.process: subprocess.Popen[bytes] | None = None
