@@ -8,48 +8,19 @@ from gevent import monkey
 monkey.patch_all()
 
 import argparse
-import socket
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from flask import Flask
-from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
 from cachemesh.core.errors import CacheMeshError
-from cachemesh.core.names import Address, parse_address
+from cachemesh.core.names import parse_address
 from cachemesh.discovery.metaserver import MetaserverClient
-from dashboard.app import create_app
+from cachemesh.serving import Server, Site, bind
+from dashboard.app import create_app, unparsed
 from dashboard.config import DashboardConfig
 
-BACKLOG = 512
-
-
-class DashboardServer(BaseApplication):  # type: ignore[misc]
-    """One worker: sessions and feeds live in its memory; gevent carries the many streams."""
-
-    def __init__(self, config: DashboardConfig, listener: socket.socket) -> None:
-        self._config = config
-        self._listener = listener
-        super().__init__()
-
-    def load_config(self) -> None:
-        options: dict[str, Any] = {
-            "bind": f"fd://{self._listener.fileno()}",
-            "worker_class": "gevent",
-            "workers": 1,
-            "worker_connections": 2000,
-            "graceful_timeout": 1,
-            "proc_name": "cachemesh-dashboard",
-            "loglevel": "warning",
-            "control_socket_disable": True,
-        }
-        for name, value in options.items():
-            if name in self.cfg.settings:  # control sockets are new in gunicorn 25
-                self.cfg.set(name, value)
-
-    def load(self) -> Flask:
-        return create_app(self._config)
+CONNECTIONS = 2000  # at once; sessions and feeds live in the one worker's memory
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         address = parse_address(options.listen)
         MetaserverClient(metaservers)  # tells of a bad address now, not at the first sign-in
-        listener = listen(address)
+        listener = bind(address.host, address.port)
     except CacheMeshError as error:
         return _refuse(str(error))
     except OSError as error:
@@ -70,23 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         idle_seconds=options.idle_minutes * 60,
     )
     sys.stderr.write(f"dashboard on http://{options.listen}\n")
-    DashboardServer(config, listener).run()
+
+    def make_app() -> tuple[Flask, Callable[[], None]]:
+        return create_app(config), lambda: None  # streams just end with the process
+
+    site = Site("cachemesh-dashboard", make_app, unparsed, CONNECTIONS, last_words=1.0)
+    Server(site, listener).serve()
     return 0
-
-
-def listen(address: Address) -> socket.socket:
-    """A listening socket. Raises OSError if the address is taken or not ours."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((address.host, address.port))
-        listener.listen(BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    listener.set_inheritable(True)
-    return listener
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from flask import Flask, g, render_template
+from markupsafe import escape
 from werkzeug.exceptions import HTTPException
 
 from dashboard import auth, board, changes, failover, format
 from dashboard.config import DashboardConfig
-from dashboard.security import secure
+from dashboard.security import HEADERS, secure
 from dashboard.sessions import Session
 from dashboard.state import find_session, keep_state, new_state
 from dashboard.upstream import Problem
@@ -19,6 +22,7 @@ def create_app(config: DashboardConfig) -> Flask:
     """A dashboard on the metaservers of `config`. Sessions and feeds live in the app object."""
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_FORM_BYTES
+    app.url_map.merge_slashes = False  # else //x redirects to wherever the Host header says
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
     keep_state(app.extensions, new_state(config))
@@ -31,6 +35,15 @@ def create_app(config: DashboardConfig) -> Flask:
     app.register_error_handler(HTTPException, _error_page)
     app.add_url_rule("/livez", view_func=_livez)
     return app
+
+
+def unparsed(status: HTTPStatus, detail: str) -> tuple[dict[str, str], str]:
+    """The page for what was not a request, and so has no app's page."""
+    told = "Look at the dashboard's log." if status >= 500 else detail
+    title = f"{status.value} {status.phrase}"
+    headers = {**HEADERS, "Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"}
+    page = f"<!doctype html><title>{title}</title><h1>{title}</h1><p>{escape(told)}</p>"
+    return headers, page
 
 
 def _livez() -> dict[str, str]:

@@ -14,6 +14,7 @@ def create_app(runtime: Runtime) -> Flask:
     app = Flask("metaserver", static_folder=None)
     app.url_map.redirect_defaults = False
     app.url_map.strict_slashes = True
+    app.url_map.merge_slashes = False  # else //v1 redirects to wherever the Host header says
     http.install(app, runtime)
     for part in (pools, shards, sweeps, watch, tokens, probes):
         app.register_blueprint(part.blueprint)

@@ -9,30 +9,39 @@ the slowest client of each pool it also publishes in the store, for the one proc
 
 from __future__ import annotations
 
+import json
+import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
-from metaserver.clock import rfc3339
+from metaserver.clock import Ages, rfc3339
 from metaserver.leader import process_identity, process_is_alive
+from metaserver.problems import Problem
 from metaserver.store import Store
 
-_PER_POOL = 20_000  # clients; beyond this the longest unseen one makes room
+PER_POOL = 20_000  # clients of all tokens
+_LEFT = 20_000  # clients that have said good-bye within the last lease
+_CLEAR_EVERY = 1.0  # seconds between two looks for room in a full table
+
+Key: TypeAlias = "tuple[str, str]"  # id of the token, name of the client
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Client:
     """A client of a pool: the version it acknowledged, and when it was last heard of.
 
     `heard` is on the monotonic clock, `seen` in seconds since the epoch. `held` counts its watch
-    calls that are waiting right now: while there is one, the client is there.
+    calls that are waiting right now: while there is one, the client is there. `stats` is JSON.
     """
 
     client: str
     version: int
     address: str
-    stats: Mapping[str, object] | None
+    stats: str | None
     heard: float
     seen: float
     held: int = 0
@@ -44,30 +53,43 @@ class Client:
             "version": self.version,
             "seen": rfc3339(self.seen),
             "address": self.address,
-            "stats": self.stats,
+            "stats": None if self.stats is None else json.loads(self.stats),
         }
 
 
 class Clients:
-    """The table of one process. `lease` in seconds; safe to share between greenlets."""
+    """The table of one process; safe to share between greenlets.
+
+    Args:
+        store: where the slowest client of each pool is published.
+        lease: seconds.
+        per_token: live clients of one token, over all pools. Each token has clients of its own:
+            none can speak for those of another.
+        owner: this process, `process_identity()`.
+        clock: monotonic seconds.
+    """
 
     def __init__(
         self,
         store: Store,
         lease: float,
         *,
+        per_token: int = 10_000,
         owner: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.lease = lease
+        self._per_token = per_token
         self._store = store
         self._owner = owner or process_identity()
         self._clock = clock
         self._lock = threading.Lock()
-        self._pools: dict[str, dict[str, Client]] = {}
+        self._pools: dict[str, dict[Key, Client]] = {}
+        self._of_token: Counter[str] = Counter()
+        self._cleared = -math.inf
         self._published: Mapping[str, int] | None = None
-        self._left: dict[tuple[str, str], float] = {}
-        self._gone: dict[str, float] = {}  # owner that died -> when that was noticed
+        self._left: dict[tuple[str, Key], float] = {}
+        self._gone = Ages(clock)  # of processes that died
 
     def seen(
         self,
@@ -76,54 +98,101 @@ class Clients:
         version: int,
         address: str,
         stats: Mapping[str, object] | None = None,
+        *,
+        token: str = "",
     ) -> None:
-        """A watch call came in: it acknowledges `version` and renews the lease."""
+        """A watch call came in: it acknowledges `version` and renews the lease.
+
+        Raises:
+            Problem: too-many-clients: it is a new client, and there is no room for it.
+        """
+        key = token, client
         with self._lock:
-            if (pool, client) in self._left:
+            if self._left.get((pool, key), -math.inf) > self._clock() - self.lease:
                 return
+            old = self._pools.get(pool, {}).get(key)
+            if old is None:
+                self._find_room(pool, token)
+                self._of_token[token] += 1
             table = self._pools.setdefault(pool, {})
-            old = table.pop(client, None)
-            if old is None and len(table) >= _PER_POOL:
-                del table[next(iter(table))]
-            table[client] = Client(
+            table.pop(key, None)  # the table is in the order in which they were heard
+            text = old.stats if old else None
+            if stats is not None:
+                text = json.dumps(stats, ensure_ascii=False, separators=(",", ":"))
+            table[key] = Client(
                 client,
                 version,
                 address,
-                stats if stats is not None or old is None else old.stats,
+                text,
                 self._clock(),
                 time.time(),
                 (old.held if old else 0) + 1,
             )
 
-    def released(self, pool: str, client: str) -> None:
+    def released(self, pool: str, client: str, *, token: str = "") -> None:
         """Its watch call was answered, or broke off; the lease runs from now."""
         with self._lock:
             table = self._pools.get(pool, {})
-            old = table.get(client)
+            old = table.get((token, client))
             if old is not None:
-                table[client] = replace(
+                table[token, client] = replace(
                     old, held=max(0, old.held - 1), heard=self._clock(), seen=time.time()
                 )
 
-    def left(self, pool: str, client: str) -> None:
+    def left(self, pool: str, client: str, *, token: str = "") -> None:
         """It said that it follows the pool no more; its lease ends here.
 
         A watch call of it that is still under way does not bring it back.
         """
+        key = token, client
         with self._lock:
-            self._pools.get(pool, {}).pop(client, None)
-            horizon = self._clock() - self.lease
-            self._left = {name: at for name, at in self._left.items() if at > horizon}
-            self._left[pool, client] = self._clock()
+            self._drop(pool, [key] if key in self._pools.get(pool, {}) else [])
+            now = self._clock()
+            self._left.pop((pool, key), None)
+            self._left[pool, key] = now
+            oldest = next(iter(self._left))
+            while len(self._left) > _LEFT or self._left[oldest] <= now - self.lease:
+                del self._left[oldest]
+                oldest = next(iter(self._left))
+
+    def _find_room(self, pool: str, token: str) -> None:
+        """Called with the lock held. Nobody who is live is ever put out: a sweep waits for it."""
+        if self._has_room(pool, token):
+            return
+        if self._clock() - self._cleared >= _CLEAR_EVERY:
+            self._cleared = self._clock()
+            for name in list(self._pools):
+                self._drop_expired(name)
+        if not self._has_room(pool, token):
+            raise Problem(
+                "too-many-clients",
+                f"Of this token there are {self._of_token[token]} live clients (at most "
+                f"{self._per_token}), in pool {pool!r} {len(self._pools.get(pool, {}))} of all "
+                f"tokens (at most {PER_POOL})",
+                "raise --max-clients of the metaserver, or use several tokens",
+            )
+
+    def _has_room(self, pool: str, token: str) -> bool:
+        in_pool = len(self._pools.get(pool, {}))
+        return in_pool < PER_POOL and self._of_token[token] < self._per_token
+
+    def _drop_expired(self, pool: str) -> None:
+        table = self._pools.get(pool, {})
+        horizon = self._clock() - self.lease
+        self._drop(pool, [key for key, c in table.items() if not c.held and c.heard < horizon])
+
+    def _drop(self, pool: str, keys: Iterable[Key]) -> None:
+        for key in keys:
+            del self._pools[pool][key]
+            self._of_token[key[0]] -= 1
+            if not self._of_token[key[0]]:
+                del self._of_token[key[0]]
 
     def live(self, pool: str) -> list[Client]:
         """The clients of a pool whose lease has not run out, the longest known first."""
         with self._lock:
-            table = self._pools.get(pool, {})
-            horizon = self._clock() - self.lease
-            for name in [n for n, c in table.items() if not c.held and c.heard < horizon]:
-                del table[name]
-            return list(table.values())
+            self._drop_expired(pool)
+            return list(self._pools.get(pool, {}).values())
 
     def count(self, pool: str) -> int:
         """How many clients of a pool are live on this process."""
@@ -146,7 +215,7 @@ class Clients:
                 continue
             if process_is_alive(owner):
                 return False
-            if self._clock() - self._gone.setdefault(owner, self._clock()) < self.lease:
+            if self._gone.of(owner) < self.lease:
                 return False
         return True
 
@@ -171,9 +240,9 @@ class Clients:
         Raises:
             StorageError: the store cannot be read or written; the next call tries again.
         """
-        for owner in self._store.acks():
-            if owner == self._owner or process_is_alive(owner):
-                continue
-            if self._clock() - self._gone.setdefault(owner, self._clock()) >= self.lease:
+        owners = set(self._store.acks()) - {self._owner}
+        dead = {owner for owner in owners if not process_is_alive(owner)}
+        self._gone.keep(dead)
+        for owner in dead:
+            if self._gone.of(owner) >= self.lease:
                 self._store.forget_acks(owner)
-                del self._gone[owner]

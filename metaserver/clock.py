@@ -1,7 +1,9 @@
-"""Times as the API writes them."""
+"""Times as the API writes them, and ages, which no change of the machine's clock touches."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Collection, Hashable
 from datetime import datetime, timezone
 
 
@@ -13,3 +15,25 @@ def rfc3339(seconds: float | None = None) -> str:
         else datetime.fromtimestamp(seconds, timezone.utc)
     )
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Ages:
+    """For how long this process has known of things, by their keys.
+
+    What has to wait a while is counted from when this process first saw it: the time of day may be
+    set at any moment, and how long nobody looked is not known after a restart. So a wait begins
+    anew with each process that takes it over, and is never cut short.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._first: dict[Hashable, float] = {}
+
+    def of(self, key: Hashable) -> float:
+        """Seconds since the first call with this key, which gives 0."""
+        now = self._clock()
+        return now - self._first.setdefault(key, now)
+
+    def keep(self, keys: Collection[Hashable]) -> None:
+        """Forget all others."""
+        self._first = {key: at for key, at in self._first.items() if key in keys}

@@ -14,7 +14,8 @@ from flask import Flask
 
 from cachemesh.core.errors import CacheMeshError, InvalidDocumentError
 from cachemesh.core.names import parse_address
-from metaserver import server
+from cachemesh.serving import Server, Site, bind
+from metaserver.api.http import unparsed
 from metaserver.app import create_app
 from metaserver.config import PRIVATE_NETWORKS, Config
 from metaserver.leader import Leader
@@ -23,6 +24,8 @@ from metaserver.networks import AllowedNetworks
 from metaserver.runtime import build
 from metaserver.service.tokens import Tokens
 from metaserver.store.sqlite import SqliteStore
+
+CONNECTIONS = 20_000  # at once; held watches and streams are cheap
 
 log = logging.getLogger("metaserver")
 
@@ -85,6 +88,13 @@ def _networks(_context: object, _option: object, given: tuple[str, ...]) -> tupl
     callback=_networks,
     help="Where instances and Sentinels may live; repeatable.  [default: private networks]",
 )
+@click.option(
+    "--max-clients",
+    type=click.IntRange(1, CONNECTIONS),
+    default=Config.max_clients,
+    show_default=True,
+    help="Live clients that one token may have, over all pools.",
+)
 @click.option("--redis-username", help="User name for instances.")
 @click.option(
     "--redis-password-file",
@@ -119,6 +129,7 @@ def serve(
     db: Path,
     token_file: Path | None,
     networks: tuple[str, ...],
+    max_clients: int,
     redis_username: str | None,
     redis_password_file: Path | None,
     sentinel_username: str | None,
@@ -137,13 +148,14 @@ def serve(
         port=listen[1],
         token_file=token_file or db.with_name(f"{db.name}.token"),
         allowed_networks=networks,
+        max_clients=max_clients,
         redis_auth=_auth(redis_username, redis_password_file),
         sentinel_auth=_auth(sentinel_username, sentinel_password_file),
         events_max=events_max,
         events_max_age=events_max_days * 86_400.0,
     )
     try:
-        listener = server.bind(config.host, config.port)
+        listener = bind(config.host, config.port)
         _prepare(config)
     except CacheMeshError as error:
         _fail(str(error))
@@ -155,7 +167,8 @@ def serve(
         )
     else:
         log.info("serving on http://%s:%d, database %s", config.host, config.port, config.db)
-        server.serve(config, listener, _make_app)
+        site = Site("cachemesh-metaserver", lambda: _make_app(config), unparsed, CONNECTIONS)
+        Server(site, listener).serve()
 
 
 def _prepare(config: Config) -> None:

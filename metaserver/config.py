@@ -42,3 +42,4 @@ class Config:
     max_wait: float = 60.0  # the longest a watch is held
     events_max: int = 100_000  # entries that the audit log keeps
     events_max_age: float = 365 * 86_400.0  # after this an entry goes
+    max_clients: int = 10_000  # live ones of one token, and their calls under way at once

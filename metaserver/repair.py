@@ -14,12 +14,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import redis
 
 from cachemesh.core.errors import CacheMeshError
+from metaserver.clock import Ages
 from metaserver.config import Config
 from metaserver.failover.recovery import Recovery
 from metaserver.leader import process_is_alive
@@ -36,9 +37,20 @@ _STRAY_FOR = 2  # rounds that a Sentinel must differ from the others before it i
 
 
 class Repair:
-    """Repairs every pool; `networks` are those in which instances may be asked for their role."""
+    """Repairs every pool; `networks` are those in which instances may be asked for their role.
 
-    def __init__(self, store: Store, config: Config, *, networks: AllowedNetworks) -> None:
+    `clock` gives monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        *,
+        networks: AllowedNetworks,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._open = Ages(clock)  # intents, by id
         self._store = store
         self._config = config
         self._networks = networks
@@ -62,7 +74,9 @@ class Repair:
             stop.wait(min(_FAILOVERS_EVERY, self._config.repair_interval))
 
     def _repair_all(self, stop: threading.Event) -> None:
-        for intent in self._store.intents():
+        intents = self._store.intents()
+        self._open.keep({intent.id for intent in intents})
+        for intent in intents:
             if stop.is_set():
                 return
             if self._is_orphan(intent):
@@ -76,7 +90,7 @@ class Repair:
 
     def _is_orphan(self, intent: Intent) -> bool:
         """Whether nobody carries the intent on."""
-        old = time.time() - intent.created > self._config.intent_age
+        old = self._open.of(intent.id) > self._config.intent_age
         settled = intent.undoing or intent.action == "delete"
         return settled or old or not process_is_alive(intent.owner)
 

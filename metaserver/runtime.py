@@ -20,6 +20,7 @@ from metaserver.clock import rfc3339
 from metaserver.config import Config
 from metaserver.counters import Counters
 from metaserver.leader import Leader
+from metaserver.limits import UnderWay
 from metaserver.monitor import Monitor
 from metaserver.networks import AllowedNetworks
 from metaserver.notify import Hub
@@ -52,6 +53,7 @@ class Runtime:
     monitor: Monitor
     leader: Leader
     counters: Counters
+    under_way: UnderWay
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
@@ -166,7 +168,7 @@ def build(config: Config) -> Runtime:
     networks = AllowedNetworks(config.allowed_networks)
     store = SqliteStore(config.db)
     leader = Leader(config.db.with_name(f"{config.db.name}.leader"))
-    clients = Clients(store, config.lease)
+    clients = Clients(store, config.lease, per_token=config.max_clients)
     hub = Hub(store)
     stopping = threading.Event()
     monitor = Monitor(
@@ -186,5 +188,6 @@ def build(config: Config) -> Runtime:
         monitor=monitor,
         leader=leader,
         counters=Counters(),
+        under_way=UnderWay(config.max_clients),
         stopping=stopping,
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,6 +22,7 @@ import redis
 from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.placement import Placement
 from metaserver.cleaning import Cleaner, NotMasterError
+from metaserver.clock import Ages
 from metaserver.config import Config
 from metaserver.leader import process_identity
 from metaserver.link import Link, reason_of
@@ -60,7 +61,8 @@ class _Trouble:
 class Sweeper:
     """Works on every unfinished sweep. `grace`, `give_up`, `retry_slowly` and `abandon` are in
     seconds: how long to wait for clients to acknowledge, when to call a sweep failed, how often to
-    try a failed one again, and when to forget a drained shard whose master never came back.
+    try a failed one again, and when to forget a drained shard whose master never came back. `clock` gives
+    monotonic seconds.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Sweeper:
         give_up: float = 30.0,
         retry_slowly: float = 30.0,
         abandon: float = 24 * 3600.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._config = config
@@ -83,6 +86,8 @@ class Sweeper:
         self._give_up = give_up
         self._retry_slowly = retry_slowly
         self._abandon = abandon
+        self._clock = clock
+        self._waiting = Ages(clock)
         self._trouble: dict[int, _Trouble] = {}
 
     def run(self, stop: threading.Event) -> None:
@@ -105,7 +110,10 @@ class Sweeper:
             return []
         ids = {sweep.id for sweep in sweeps}
         self._trouble = {key: value for key, value in self._trouble.items() if key in ids}
-        now = time.monotonic()
+        self._waiting.keep(ids)
+        for sweep in sweeps:
+            self._waiting.of(sweep.id)  # also of those for which no worker is free yet
+        now = self._clock()
         return [s for s in sweeps if s.id not in self._trouble or self._trouble[s.id].again <= now]
 
     def _work(self, sweep: Sweep, stop: threading.Event) -> None:
@@ -123,7 +131,7 @@ class Sweeper:
         """True once no live client still writes by the old placement."""
         if sweep.state != "waiting":
             return True
-        return time.time() >= sweep.created + self._grace or self._clients.all_acknowledged(
+        return self._waiting.of(sweep.id) >= self._grace or self._clients.all_acknowledged(
             sweep.pool, sweep.version
         )
 
@@ -196,7 +204,7 @@ class Sweeper:
 
     def _note_trouble(self, sweep: Sweep, error: redis.RedisError | CacheMeshError) -> None:
         """Try again soon; call the sweep failed if it goes on, and then try slowly."""
-        now = time.monotonic()
+        now = self._clock()
         trouble = self._trouble.setdefault(sweep.id, _Trouble(since=now, times=0, again=now))
         trouble.times += 1
         failed = now - trouble.since >= self._give_up

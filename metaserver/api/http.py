@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias
+from http import HTTPStatus
+from typing import Any, TypeAlias
 
 from flask import Blueprint, Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, InternalServerError
@@ -17,12 +18,14 @@ from cachemesh.core.errors import (
     SentinelUnavailableError,
 )
 from metaserver.api.contract import BY_ID, Operation, check_body, check_query
+from metaserver.api.decoding import strict_json
 from metaserver.instances import InstanceRejected
-from metaserver.problems import Problem, pool_not_found
+from metaserver.problems import PROBLEMS, Problem, pool_not_found
 from metaserver.runtime import Runtime
 from metaserver.store import StorageError, StorageFullError, Token
 
-MAX_BODY = 1024 * 1024  # bytes
+MAX_BODY = 1024 * 1024  # bytes, of any operation
+_RETRY_AFTER = "5"  # seconds
 _EXTENSION = "metaserver"
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="cachemesh"'}
 
@@ -31,11 +34,11 @@ log = logging.getLogger("metaserver")
 
 @dataclass(frozen=True)
 class Call:
-    """A request that was let in and checked against the contract."""
+    """A request that was let in and checked against the contract; `token` is the token's id."""
 
     runtime: Runtime
     actor: str
-    token_id: str | None
+    token: str
     path: Mapping[str, str]
     query: Mapping[str, Any]
     body: Mapping[str, Any]
@@ -82,11 +85,13 @@ def operation(blueprint: Blueprint, operation_id: str) -> Callable[[View], View]
 
 def json_reply(body: object, status: int = 200) -> Response:
     """A JSON reply that no cache keeps."""
-    return raw_reply(json.dumps(body), status)
+    return raw_reply(json.dumps(body, allow_nan=False), status)
 
 
-def raw_reply(text: str, status: int = 200, media: str = "application/json") -> Response:
-    """A reply whose text is ready."""
+def raw_reply(
+    text: str | Iterator[str], status: int = 200, media: str = "application/json"
+) -> Response:
+    """A reply whose text is ready, or is made while it is sent."""
     return Response(text, status, {"Cache-Control": "no-store"}, content_type=media)
 
 
@@ -95,6 +100,7 @@ def install(app: Flask, runtime: Runtime) -> None:
     app.extensions[_EXTENSION] = runtime
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.before_request(_let_in)
+    app.after_request(_count_until_sent)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Problem, _reply_problem)
     app.register_error_handler(InstanceRejected, _rejected)
@@ -112,6 +118,7 @@ def _let_in() -> None:
         return
     token = _token()
     g.actor, g.token_id = f"token:{token.name}", token.id
+    g.leave = runtime().under_way.enter(token.id, name)
     if request.url_rule is None:
         return  # Flask goes on to say 404 or 405
     allowed = ("read", "admin") if wanted is not None and wanted.access == "read" else ("admin",)
@@ -122,6 +129,12 @@ def _let_in() -> None:
             f"{request.method} {request.path:.200}",
             "use a token of role admin",
         )
+
+
+def _count_until_sent(reply: Response) -> Response:
+    if "leave" in g:
+        reply.call_on_close(g.leave)
+    return reply
 
 
 def _token() -> Token:
@@ -144,27 +157,32 @@ def _token() -> Token:
 
 def _call(described: Operation, path: Mapping[str, str]) -> Call:
     query = check_query(described, request.args.items(multi=True))
-    body = check_body(described, _decoded_body()) if described.body is not None else {}
-    return Call(runtime(), g.get("actor", "anybody"), g.get("token_id"), path, query, body)
+    body = check_body(described, _decoded_body(described)) if described.body is not None else {}
+    return Call(runtime(), g.get("actor", "anybody"), g.get("token_id", ""), path, query, body)
 
 
-def _decoded_body() -> object:
+def _decoded_body(described: Operation) -> object:
     try:
-        return json.loads(request.get_data(cache=False), parse_constant=_no_constant)
-    except json.JSONDecodeError as error:
-        raise Problem(
-            "bad-request",
-            f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}",
-            "send a JSON object",
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise Problem(
-            "bad-request", "The body is not JSON in UTF-8, or nested too deep", "send a JSON object"
-        ) from error
+        return strict_json(_body_of(described.max_body))
+    except ValueError as error:
+        raise Problem("bad-request", f"The body is not JSON: {error}", "send a JSON object") from (
+            error
+        )
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+def _body_of(most: int) -> bytes:
+    """The body; no more of it is kept than is allowed, whatever its headers say."""
+    body = bytearray()
+    while len(body) <= most:
+        more = request.stream.read(most + 1 - len(body))
+        if not more:
+            return bytes(body)
+        body += more
+    raise _too_large(most)
+
+
+def _too_large(most: int) -> Problem:
+    return Problem("too-large", f"The body is over {most} bytes", "send less")
 
 
 def _reply_problem(problem: Problem) -> Response:
@@ -175,7 +193,21 @@ def _reply_problem(problem: Problem) -> Response:
     )
     if problem.status == 401:
         reply.headers.update(_CHALLENGE)
+    if problem.status == 429:
+        reply.headers["Retry-After"] = _RETRY_AFTER
     return reply
+
+
+def unparsed(status: HTTPStatus, detail: str) -> tuple[dict[str, str], str]:
+    """The problem for what was not a request, as headers and text."""
+    codes = [code for code, (number, _title) in PROBLEMS.items() if number == status]
+    code = codes[0] if codes else "bad-request"
+    if code == "internal-error":
+        problem = Problem(code, "A request failed", "look at the metaserver's log")
+    else:
+        problem = Problem(code, f"This is no HTTP/1.1 request that is served here: {detail}")
+    headers = {"Content-Type": "application/problem+json", "Cache-Control": "no-store"}
+    return headers, json.dumps(problem.to_dict(""))
 
 
 def _http_error(error: HTTPException) -> Response:
@@ -204,9 +236,9 @@ def _http_error(error: HTTPException) -> Response:
         reply.headers["Allow"] = allowed
         return reply
     if error.code == 413:
-        return _reply_problem(
-            Problem("too-large", f"The body is over {MAX_BODY} bytes", "send less")
-        )
+        return _reply_problem(_too_large(MAX_BODY))
+    if error.code == 408:
+        return _reply_problem(Problem("request-timeout", error.description or error.name))
     return _reply_problem(Problem("bad-request", error.description or error.name))
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+
 from flask import Blueprint, Response
 
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.placement import Shard
 from metaserver.api.http import Call, json_reply, operation, raw_reply
 from metaserver.api.outcome import change_reply
+from metaserver.clients import Client
 from metaserver.service import pools
 from metaserver.service.pools import NewPool
 
 blueprint = Blueprint("pools", __name__)
+
+_AT_ONCE = 100  # clients
 
 PLACEMENT_FIELDS = ("strategy", "hash", "hash_tag", "named")
 
@@ -98,5 +104,13 @@ def get_status(call: Call) -> Response:
 def list_clients(call: Call) -> Response:
     """The clients that watch the pool through this process."""
     call.runtime.hub.snapshot(call.pool)
-    clients = [client.to_dict() for client in call.runtime.clients.live(call.pool)]
-    return json_reply({"clients": clients})
+    return raw_reply(_listed(call.runtime.clients.live(call.pool)))
+
+
+def _listed(clients: list[Client]) -> Iterator[str]:
+    """Made while it is sent: there may be thousands, for a reader that takes its time."""
+    yield '{"clients": ['
+    for first in range(0, len(clients), _AT_ONCE):
+        part = clients[first : first + _AT_ONCE]
+        yield ("" if first == 0 else ", ") + json.dumps([c.to_dict() for c in part])[1:-1]
+    yield "]}"

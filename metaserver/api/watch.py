@@ -14,7 +14,6 @@ from metaserver.notify import Hub, Item
 from metaserver.problems import Problem
 from metaserver.runtime import Runtime
 
-MAX_STATS = 64 * 1024  # characters that a client may have the table keep
 IDLE = 15.0  # seconds of silence before a comment keeps a stream alive
 
 blueprint = Blueprint("watch", __name__)
@@ -23,17 +22,15 @@ blueprint = Blueprint("watch", __name__)
 @operation(blueprint, "watchPool")
 def watch_pool(call: Call) -> Response:
     """Answer at once if there is a newer version; else hold the call until there is."""
-    runtime, pool = call.runtime, call.pool
-    client, version = call.body["client"], int(call.body["version"])
-    stats = call.body.get("stats")
-    if len(json.dumps(stats)) > MAX_STATS:
-        raise Problem("too-large", f"stats: over {MAX_STATS} characters", "send less")
+    runtime, pool, token = call.runtime, call.pool, call.token
+    client, version = call.body["client"], call.body["version"]
     runtime.hub.snapshot(pool)  # an unknown pool gets no table of clients
-    runtime.clients.seen(pool, client, version, request.remote_addr or "", stats)
+    address = request.remote_addr or ""
+    runtime.clients.seen(pool, client, version, address, call.body.get("stats"), token=token)
     try:
         newer = runtime.hub.wait_newer(pool, version, float(call.body.get("wait", 25)))
     finally:
-        runtime.clients.released(pool, client)
+        runtime.clients.released(pool, client, token=token)
     changed = "false" if newer is None else "true"
     document = "null" if newer is None else newer.text
     lease = runtime.clients.lease
@@ -43,7 +40,8 @@ def watch_pool(call: Call) -> Response:
 @operation(blueprint, "leavePool")
 def leave_pool(call: Call) -> Response:
     """The client counts as live no more; nobody waits for it to acknowledge."""
-    call.runtime.clients.left(call.pool, call.path["client"])
+    call.runtime.hub.snapshot(call.pool)
+    call.runtime.clients.left(call.pool, call.path["client"], token=call.token)
     return Response(status=204)
 
 
@@ -62,12 +60,12 @@ def stream(call: Call) -> Response:
     pool = call.query.get("pool")
     if pool is not None:
         call.runtime.hub.snapshot(pool)
-    reply = Response(_lines(call.runtime, pool, call.token_id), content_type="text/event-stream")
+    reply = Response(_lines(call.runtime, pool, call.token), content_type="text/event-stream")
     reply.headers.update({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
     return reply
 
 
-def _lines(runtime: Runtime, pool: str | None, token_id: str | None) -> Iterator[str]:
+def _lines(runtime: Runtime, pool: str | None, token_id: str) -> Iterator[str]:
     """Ends when the process stops, when the reader lags too far behind, or soon after the token
     was revoked."""
     with runtime.hub.stream(pool) as items:

@@ -124,7 +124,7 @@ class TestEveryErrorIsAProblem:
         assert "JSON" in reply.json["detail"]
 
     @pytest.mark.parametrize(
-        "body", [b"[" * 200_000, b'{"weight": ' + b"9" * 10_000 + b"}", b'{"weight": NaN}']
+        "body", [b"[" * 16_000, b'{"weight": ' + b"9" * 10_000 + b"}", b'{"weight": NaN}']
     )
     def test_json_that_means_harm(self, admin: Api, body: bytes) -> None:
         assert admin("PATCH", "/v1/pools/cache/shards/cache-0", raw=body).problem == "bad-request"
@@ -200,7 +200,7 @@ class TestBadShards:
             ({"weight": -1}, "weight"),
             ({"weight": True}, "weight"),
             ({"weight": 2.5}, "weight"),
-            ({"weight": 1.0}, None),
+            ({"weight": 1.0}, "weight"),
             ({"weight": 1001}, "weight"),
             ({"weight": "1"}, "weight"),
             ({"master": "nonsense"}, None),

@@ -56,14 +56,15 @@ RULES = (
         ("cachemesh", *CLIENT, "cachemesh.client", "cachemesh.local", "cachemesh.replay"),
         ("redis", "rich"),
     ),
+    Rule("cachemesh.serving", (), ("gunicorn", "gevent", "werkzeug")),
     Rule(
         "metaserver",
-        ("cachemesh", "cachemesh.core", "cachemesh.discovery"),
+        ("cachemesh", "cachemesh.core", "cachemesh.discovery", "cachemesh.serving"),
         ("redis", "flask", "werkzeug", "gunicorn", "gevent", "jsonschema", "click"),
     ),
     Rule(
         "dashboard",
-        ("cachemesh", "cachemesh.core", "cachemesh.discovery"),
+        ("cachemesh", "cachemesh.core", "cachemesh.discovery", "cachemesh.serving"),
         ("flask", "werkzeug", "jinja2", "markupsafe", "gunicorn", "gevent", "click"),
     ),
 )

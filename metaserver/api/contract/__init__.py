@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
-from jsonschema import Draft202012Validator, ValidationError
+from jsonschema import Draft202012Validator, TypeChecker, ValidationError
+from jsonschema.validators import extend
 
 from metaserver.api.contract.operations import (
     BY_ID,
@@ -23,6 +24,18 @@ __all__ = ["BY_ID", "OPERATIONS", "Operation", "check_body", "check_query", "ope
 
 _SHOWN = 80  # characters of a bad value that an error repeats
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
+
+
+def _is_whole(_checker: TypeChecker, value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+# JSON Schema takes 1.0 for an integer; what is stored and compared here is one, or is refused.
+_extend = cast("Callable[..., type[Draft202012Validator]]", extend)  # it has no types
+_Validator = _extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_whole),
+)
 
 
 @cache
@@ -76,7 +89,7 @@ def check_query(operation: Operation, given: Iterable[tuple[str, str]]) -> dict[
         if name in values:
             raise _bad(name, f"query parameter {name!r} is there twice", "give it once")
         values[name] = _decoded(text, schema)
-        _raise_first(Draft202012Validator(schema).iter_errors(values[name]), name)
+        _raise_first(_Validator(schema).iter_errors(values[name]), name)
     defaults = {n: s["default"] for n, s in operation.query.items() if "default" in s}
     return {**defaults, **values}
 
@@ -130,11 +143,11 @@ def _body_validator(operation_id: str) -> Draft202012Validator:
     name = BY_ID[operation_id].body
     if name is None:
         raise ValueError(f"{operation_id} takes no body")
-    return Draft202012Validator({**ref(name), "components": {"schemas": SCHEMAS}})
+    return _Validator({**ref(name), "components": {"schemas": SCHEMAS}})
 
 
 def _raise_first(errors: Iterable[ValidationError], where: str) -> None:
-    error = min(errors, key=lambda e: [str(part) for part in e.absolute_path], default=None)
+    error = next(iter(errors), None)  # the others are not looked for: there may be very many
     if error is None:
         return
     if error.validator == "anyOf" and error.context:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from metaserver.api.contract.schemas import DRY_RUN, NAME, VERSION, Schema, number, text
+from metaserver.api.contract.schemas import DRY_RUN, MAX_WHOLE, NAME, VERSION, Schema, number, text
 
 Access: TypeAlias = Literal["public", "read", "admin"]
 _CHANGE = {"version": VERSION, "dry_run": DRY_RUN}
@@ -23,6 +23,7 @@ class Operation:
         status: of success.
         query: schemas of the query parameters.
         media: type of the reply.
+        max_body: bytes.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Operation:
     status: int = 200
     query: dict[str, Schema] = field(default_factory=dict)
     media: str = "application/json"
+    max_body: int = 16 * 1024
 
 
 _POOL = "/v1/pools/{pool}"
@@ -51,6 +53,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Change",
         "NewPoolRequest",
         201,
+        max_body=1024 * 1024,
     ),
     Operation("getPool", "read", "GET", _POOL, "The pool document", "Document"),
     Operation("deletePool", "admin", "DELETE", _POOL, "Forget a pool", "Change", query={**_CHANGE}),
@@ -141,7 +144,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Events",
         query={
             "pool": text("only of this pool"),
-            "after": number("only with an id above this", minimum=0, default=0),
+            "after": number("only with an id above this", minimum=0, maximum=MAX_WHOLE, default=0),
             "limit": number("at most so many", minimum=1, maximum=1000, default=100),
         },
     ),

@@ -40,8 +40,8 @@ def flag(description: str) -> Schema:
 
 
 def array(of: Schema, **more: Any) -> Schema:
-    """A list."""
-    return {"type": "array", "items": of, **more}
+    """A list. Its bounds come first: what is too long is not looked at item by item."""
+    return {"type": "array", **more, "items": of}
 
 
 def nullable(schema: Schema) -> Schema:
@@ -80,13 +80,28 @@ def _setting(setting: Setting) -> Schema:
     return nullable(number(doc, "number", minimum=setting.minimum, maximum=setting.maximum))
 
 
-VERSION = number("the change is refused unless the pool is at this version", minimum=1)
+MAX_WHOLE = 2**53 - 1  # what every JSON parser keeps exactly (RFC 7493)
+VERSION = number(
+    "the change is refused unless the pool is at this version", minimum=1, maximum=MAX_WHOLE
+)
 DRY_RUN = flag("say what would happen, and change nothing")
 ALLOW_NONEMPTY = flag("take an instance that holds keys already")
 TIME = text("RFC 3339 in UTC", format="date-time")
 COUNT = number("how many", minimum=0)
 RATIO = number("0 to 1", "number", minimum=0, maximum=1)
 SETTING_VALUES = {setting.name: _setting(setting) for setting in SETTINGS.values()}
+
+STATS: Schema = {
+    "type": "object",
+    "description": "what the client felt since the last: up to 16 numbers, words or flags by name",
+    "maxProperties": 16,
+    "propertyNames": text("1 to 40 characters", minLength=1, maxLength=40),
+    "additionalProperties": {
+        "type": ["number", "string", "boolean", "null"],
+        "description": "a number, a flag, null, or up to 64 characters",
+        "maxLength": 64,
+    },
+}
 
 _REQUESTS: dict[str, Schema] = {
     "NewPoolRequest": request(
@@ -98,7 +113,9 @@ _REQUESTS: dict[str, Schema] = {
             minItems=1,
             maxItems=1024,
         ),
-        quorum=number("how many Sentinels must agree that a master is down", minimum=1),
+        quorum=number(
+            "how many Sentinels must agree that a master is down", minimum=1, maximum=MAX_WHOLE
+        ),
         settings={"type": "object", "description": "live configuration, see SettingsRequest"},
         strategy=text(
             "how keys find their shard, see docs/placement.md",
@@ -146,8 +163,10 @@ _REQUESTS: dict[str, Schema] = {
     "WatchRequest": request(
         ("client", "version"),
         client=text("any name that tells the client from others", minLength=1, maxLength=200),
-        version=number("the version the client acts on; 0 for none yet", minimum=0),
-        stats={"type": ["object", "null"], "description": "what the client felt since the last"},
+        version=number(
+            "the version the client acts on; 0 for none yet", minimum=0, maximum=MAX_WHOLE
+        ),
+        stats=nullable(STATS),
         wait=number("seconds to hold the call", "number", minimum=0, maximum=MAX_WAIT, default=25),
     ),
     "NewTokenRequest": request(

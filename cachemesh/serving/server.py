@@ -1,0 +1,114 @@
+"""The app under gunicorn: one gevent worker on a socket that is already bound.
+
+    main process --fork--> worker: the app, all connections
+    SIGTERM to main --> SIGTERM to worker --> held requests answered, streams ended --> exit
+
+gunicorn is used through its documented programmatic interface
+(https://docs.gunicorn.org/en/stable/custom.html); nothing of it writes files.
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+
+from cachemesh.serving.worker import ErrorReply, Worker
+
+BACKLOG = 2048
+
+App = Any  # a WSGI application
+Factory = Callable[[], tuple[App, Callable[[], None]]]
+
+
+@dataclass(frozen=True)
+class Site:
+    """What is served.
+
+    Attributes:
+        name: of the process.
+        make_app: called in the worker, which gevent has patched by then; gives the app, and what
+            ends its held requests and streams when the process is told to stop.
+        error: words an error that gunicorn finds before the app is asked, as a reply.
+        connections: at once.
+        last_words: seconds for replies that are under way when the process is told to stop.
+    """
+
+    name: str
+    make_app: Factory
+    error: ErrorReply
+    connections: int
+    last_words: float = 0.1
+
+
+class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn around the app that a site makes in the worker, after the fork."""
+
+    def __init__(self, site: Site, listener: socket.socket) -> None:
+        self.site = site
+        self.stop_app: Callable[[], None] | None = None
+        self._listener = listener
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Settings of gunicorn; releases differ in which there are."""
+        settings: Mapping[str, Any] = {
+            "bind": f"fd://{self._listener.detach()}",
+            "worker_class": Worker,
+            "workers": 1,
+            "worker_connections": self.site.connections,
+            "backlog": BACKLOG,
+            "keepalive": 5,  # seconds for the headers of a request, too
+            "graceful_timeout": 2,
+            "preload_app": False,
+            "errorlog": "-",
+            "loglevel": "warning",
+            "accesslog": None,
+            "proc_name": self.site.name,
+            "control_socket_disable": True,
+            # Else a header of a local peer would move the path that the app sees.
+            "forwarder_headers": "",
+        }
+        for name, value in settings.items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+
+    def load(self) -> App:
+        """The app; called in the worker."""
+        app, self.stop_app = self.site.make_app()
+        return app
+
+    def serve(self) -> None:
+        """Run until SIGTERM or SIGINT; ends the process."""
+        _allow_many_files()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self.run()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        OSError: the address is taken, or not one of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _allow_many_files() -> None:
+    """Raise the soft limit on open files to the hard one: a connection each."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,87 @@
+"""For tests of what no HTTP library would send: bytes to a port, and all replies that come."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RawReply:
+    """One reply of a connection."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        """The problem in it; fails if it is none."""
+        assert self.status >= 400, self
+        assert self.headers["content-type"] == "application/problem+json", self
+        found: dict[str, Any] = json.loads(self.body)
+        assert found["status"] == self.status
+        assert found["code"]
+        assert found["detail"]
+        return found
+
+
+@dataclass
+class Conversation:
+    """Replies of one connection, and after how many seconds the server closed it (None: not)."""
+
+    replies: list[RawReply] = field(default_factory=list)
+    closed_after: float | None = None
+
+
+def exchange(address: str, data: bytes, *, seconds: float = 30.0, replies: int = 0) -> Conversation:
+    """Send bytes; read until the server closes, or `replies` (0: any number) have come."""
+    host, _, port = address.rpartition(":")
+    began = time.monotonic()
+    talk = Conversation()
+    with socket.create_connection((host, int(port)), timeout=seconds) as connection:
+        try:
+            connection.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it has seen enough; the reply is still there to be read
+        with connection.makefile("rb") as incoming:
+            while not replies or len(talk.replies) < replies:
+                line = incoming.readline()
+                if not line:
+                    talk.closed_after = time.monotonic() - began
+                    break
+                talk.replies.append(_reply(line, incoming))
+    return talk
+
+
+def request(
+    method: str, path: str, token: str | None, body: bytes = b"", *headers: str, length: bool = True
+) -> bytes:
+    """The bytes of a request; `length` adds Content-Length."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: metaserver", *headers]
+    if token is not None:
+        lines.append(f"Authorization: Bearer {token}")
+    if length:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def _reply(line: bytes, incoming: Any) -> RawReply:
+    version, status, *_ = line.split()
+    assert version == b"HTTP/1.1", line
+    headers = {}
+    while (header := incoming.readline()) not in (b"\r\n", b""):
+        name, _, value = header.decode("latin-1").partition(":")
+        headers[name.lower()] = value.strip()
+    if headers.get("transfer-encoding") == "chunked":
+        body = b""
+        while size := int(incoming.readline(), 16):
+            body += incoming.read(size)
+            incoming.readline()
+        incoming.readline()
+    else:
+        body = incoming.read(int(headers.get("content-length", 0)))
+    return RawReply(int(status), headers, body)
