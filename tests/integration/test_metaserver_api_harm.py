@@ -79,7 +79,7 @@ class TestMemory:
         nested: Any = {}
         for _ in range(10):
             nested = {"x" * 30: nested, "y": [{}] * 100}
-        for stats in (
+        bad: list[Any] = [
             nested,
             {"a": {}},
             {"a": [1]},
@@ -87,7 +87,8 @@ class TestMemory:
             {"x" * 41: 1},
             {"": 1},
             {"a": "x" * 65},
-        ):
+        ]
+        for stats in bad:
             body = {"client": "c", "version": 0, "wait": 0, "stats": stats}
             reply = reader("POST", WATCH, body)
             assert reply.problem == "bad-request", stats
@@ -101,7 +102,7 @@ class TestMemory:
 
     def test_four_hundred_calls_leave_nothing_behind(self, reader: Api, worker: int) -> None:
         """Each with a new name: as large as is refused, and as large as is let in."""
-        refused = {"stats": {"nested": [[{}] * 150] * 100}}
+        refused: dict[str, Any] = {"stats": {"nested": [[{}] * 150] * 100}}
         allowed = {"stats": {f"{n:040}": "é" * 64 for n in range(16)}}
 
         def call(number: int, stats: dict[str, Any]) -> int:
