@@ -23,6 +23,7 @@ from metaserver.link import RedisAuth
 from metaserver.networks import AllowedNetworks
 from metaserver.runtime import build
 from metaserver.service.tokens import Tokens
+from metaserver.store import StorageDiskError, StorageFullError
 from metaserver.store.sqlite import SqliteStore
 
 CONNECTIONS = 20_000  # at once; held watches and streams are cheap
@@ -172,10 +173,17 @@ def serve(
 
 
 def _prepare(config: Config) -> None:
-    """Find out what does not work while it can still be said in one line; make the first token."""
+    """Find out what does not work while it can still be said in one line; make the first token.
+
+    A store that is complete and has no room left is no reason not to start.
+    """
     store = SqliteStore(config.db)
     try:
-        store.check_writable()
+        try:
+            store.check_writable()
+        except (StorageFullError, StorageDiskError) as error:
+            # What can be read is served; what is to be written is refused, and says why.
+            log.error("%s; until then nothing can be changed", error)
         Leader(config.db.with_name(f"{config.db.name}.leader")).close()
         if config.token_file is not None and Tokens(store).make_first_admin(config.token_file):
             log.info("wrote the first admin token to %s", config.token_file)

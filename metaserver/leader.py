@@ -6,6 +6,7 @@ dies, so nothing persistent can outlive a crash.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -18,25 +19,43 @@ from metaserver.store import StorageError
 class Leader:
     """The candidacy of this process; `path` is the lock file, made if need be.
 
+    On a full disk it is made later, once there is room.
+
     Raises:
         StorageError: the file cannot be made.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StorageError(
-                f"Lock file {path}: {error.strerror}; check that its directory can be written"
-            ) from error
+        self._fd: int | None = None
         self.is_leader = False
+        self._open()
+
+    def _open(self) -> int | None:
+        if self._fd is None:
+            try:
+                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    return None
+                raise StorageError(
+                    f"Lock file {self._path}: {error.strerror}; check that its directory can be "
+                    "written"
+                ) from error
+        return self._fd
 
     def try_lead(self) -> bool:
-        """Take the lock if nobody has it; True once this process has it, until it ends."""
+        """Take the lock if nobody has it; True once this process has it, until it ends.
+
+        Raises:
+            StorageError: the lock file cannot be made.
+        """
         if not self.is_leader:
+            fd = self._open()
+            if fd is None:
+                return False
             try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
             self.is_leader = True
@@ -52,7 +71,8 @@ class Leader:
 
     def close(self) -> None:
         """Let another process lead."""
-        os.close(self._fd)
+        if self._fd is not None:
+            os.close(self._fd)
 
 
 def process_identity() -> str:

@@ -61,8 +61,8 @@ class _Trouble:
 class Sweeper:
     """Works on every unfinished sweep. `grace`, `give_up`, `retry_slowly` and `abandon` are in
     seconds: how long to wait for clients to acknowledge, when to call a sweep failed, how often to
-    try a failed one again, and when to forget a drained shard whose master never came back. `clock` gives
-    monotonic seconds.
+    try a failed one again, and when to forget a drained shard whose master never came back. `clock`
+    gives monotonic seconds.
     """
 
     def __init__(

@@ -35,6 +35,10 @@ class StorageFullError(StorageError):
     """The store has no room left; nothing was changed."""
 
 
+class StorageDiskError(StorageError):
+    """The disk refused: a quota that is used up, a limit on the size of files, or a fault."""
+
+
 @dataclass(frozen=True)
 class NewEvent:
     """An entry for the audit log before the store gave it a number. Never carries a secret."""

@@ -4,6 +4,9 @@
                                                             FILE-wal, FILE-shm
 
 Nothing here switches greenlets inside a transaction, so one connection serves them all.
+
+A file that is complete but cannot be opened for want of room (opening takes a few pages for
+FILE-wal and FILE-shm) is served from a copy in memory, without writes, until it can be opened.
 """
 
 from __future__ import annotations
@@ -16,12 +19,13 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from metaserver.store import StorageError, StorageFullError
+from metaserver.store import StorageDiskError, StorageError, StorageFullError
 
 SCHEMA_VERSION = 3
 LOCK_WAIT = 5.0  # seconds that a transaction waits for other processes
 _BUSY = 0.1  # seconds that SQLite itself waits: it blocks the whole process meanwhile
 _FULL_BELOW = 64 * 1024  # bytes free under which an I/O error counts as a full disk
+_REOPEN_EVERY = 1.0  # seconds between two attempts to leave the copy for the file
 
 _SCHEMA = (
     # A deleted pool stays as a row without document, so that its version never goes down.
@@ -66,14 +70,22 @@ class Database:
 
     Raises:
         StorageError: the file or its directory cannot be written, is not a SQLite database, or
-            was written by a newer release.
+            was written by a newer release. No error: a full disk, if there is a file to read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
         self._own_changes = 0
-        self._db = self._open()
+        self._opened = 0  # how often, for the change marker
+        self._unwritable: StorageError | None = None  # why there is only the copy
+        self._reopen_at = 0.0
+        try:
+            self._db = self._open()
+        except (StorageFullError, StorageDiskError) as error:
+            self._db = self._copy(error)
+            self._unwritable = error
+            self._reopen_at = time.monotonic() + _REOPEN_EVERY
 
     def _open(self) -> sqlite3.Connection:
         if not self.path.parent.is_dir():
@@ -82,9 +94,7 @@ class Database:
             )
         try:
             new = not self.path.exists()
-            db = sqlite3.connect(
-                self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False
-            )
+            db = self._connected()
         except sqlite3.Error as error:
             raise self._translated(error) from error
         try:
@@ -99,18 +109,19 @@ class Database:
             raise
         return db
 
+    def _connected(self) -> sqlite3.Connection:
+        return sqlite3.connect(
+            self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False
+        )
+
     def _prepare(self, db: sqlite3.Connection) -> None:
         self._execute_patiently(db, "PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
+        if self._schema_of(db) == SCHEMA_VERSION:
+            return  # nothing is written: there may be no room
         self._execute_patiently(db, "BEGIN IMMEDIATE")
         try:
-            (found,) = db.execute("PRAGMA user_version").fetchone()
-            if found > SCHEMA_VERSION:
-                raise StorageError(
-                    f"Database {self.path} has schema {found}, this release reads up to "
-                    f"{SCHEMA_VERSION}; upgrade cachemesh or use the database of this release"
-                )
-            for statements in _UPGRADES[found:]:
+            for statements in _UPGRADES[self._schema_of(db) :]:
                 for statement in statements:
                     db.execute(statement)
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -118,6 +129,55 @@ class Database:
         finally:
             if db.in_transaction:
                 db.execute("ROLLBACK")
+
+    def _schema_of(self, db: sqlite3.Connection) -> int:
+        found = int(db.execute("PRAGMA user_version").fetchone()[0])
+        if found > SCHEMA_VERSION:
+            raise StorageError(
+                f"Database {self.path} has schema {found}, this release reads up to "
+                f"{SCHEMA_VERSION}; upgrade cachemesh or use the database of this release"
+            )
+        return found
+
+    def _copy(self, reason: StorageError) -> sqlite3.Connection:
+        """The data in memory, for as long as the file cannot be opened because of `reason`.
+
+        In exclusive mode SQLite keeps the index of FILE-wal in memory and needs no FILE-shm
+        (https://sqlite.org/wal.html#noshm), so that also what was committed last is read.
+
+        Raises:
+            StorageError: `reason`, if there is no complete database.
+        """
+        if not self.path.exists():
+            raise reason
+        copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        try:
+            file = self._connected()
+            try:
+                file.execute("PRAGMA locking_mode = EXCLUSIVE")
+                self._execute_patiently(file, "SELECT 1 FROM sqlite_master")
+                file.backup(copy)
+            finally:
+                file.close()
+            if self._schema_of(copy) == SCHEMA_VERSION:
+                return copy
+        except sqlite3.Error as error:
+            copy.close()
+            raise reason from error
+        copy.close()
+        raise reason
+
+    def _leave_copy(self) -> None:
+        """Go back to the file if it can be opened now. Called with the lock held."""
+        try:
+            file = self._open()
+        except StorageError:
+            self._reopen_at = time.monotonic() + _REOPEN_EVERY
+            return
+        self._db.close()
+        self._db = file
+        self._unwritable = None
+        self._opened += 1
 
     @staticmethod
     def _execute_patiently(db: sqlite3.Connection, statement: str) -> None:
@@ -160,6 +220,11 @@ class Database:
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
         with self._lock:
+            writes = begin != "BEGIN"
+            if self._unwritable is not None and (writes or time.monotonic() >= self._reopen_at):
+                self._leave_copy()
+            if self._unwritable is not None and writes:
+                raise type(self._unwritable)(str(self._unwritable))
             db = self._db
             try:
                 self._execute_patiently(db, begin)
@@ -182,7 +247,7 @@ class Database:
                 (others,) = self._db.execute("PRAGMA data_version").fetchone()
             except sqlite3.Error as error:
                 raise self._translated(error) from error
-            return self._own_changes, others
+            return self._opened, self._own_changes, others
 
     def check_writable(self) -> None:
         """Raises StorageError unless a row can be written and committed.
@@ -213,7 +278,8 @@ class Database:
                 f"{self.path} is not a usable SQLite database ({text}); "
                 "name another file, or restore it from a backup"
             )
-        return StorageError(
+        kind = StorageDiskError if "disk I/O error" in text else StorageError
+        return kind(
             f"Database {self.path} cannot be used ({text}); "
             "check that the file and its directory can be read and written"
         )
@@ -223,4 +289,5 @@ class Database:
             room = os.statvfs(self.path.parent)
         except OSError:
             return False
-        return room.f_bavail * room.f_frsize < _FULL_BELOW
+        no_more_files = room.f_files > 0 and room.f_favail == 0
+        return room.f_bavail * room.f_frsize < _FULL_BELOW or no_more_files

@@ -142,13 +142,13 @@ class Metaserver:
         self.start_without_token()
         return self.api()
 
-    def start_without_token(self) -> None:
-        """Start it and wait until it is ready."""
+    def start_without_token(self, *, probe: str = "/readyz") -> None:
+        """Start it and wait until it is ready, or answers another probe."""
         with self.log.open("ab") as log:
             self.process = process = subprocess.Popen(
                 self._argv, stderr=log, cwd=self.db.parent, env=environment()
             )
-        until(lambda: self.ready() or process.poll() is not None)
+        until(lambda: self.ready(probe) or process.poll() is not None)
         assert process.poll() is None, self.log.read_text()
 
     def api(self) -> Api:
@@ -157,9 +157,9 @@ class Metaserver:
     def token(self) -> str:
         return self.token_file.read_text().strip()
 
-    def ready(self) -> bool:
+    def ready(self, probe: str = "/readyz") -> bool:
         try:
-            return Api(f"127.0.0.1:{self.port}")("GET", "/readyz").status == 200
+            return Api(f"127.0.0.1:{self.port}")("GET", probe).status == 200
         except (OSError, http.client.HTTPException):
             return False
 

@@ -236,6 +236,63 @@ def test_a_full_disk(tmp_path: Path) -> None:
             until(lambda: admin("POST", "/v1/pools/cache/shards", shard).status == 201)
 
 
+@pytest.mark.parametrize("left", ["the database alone", "what kill -9 leaves"])
+def test_started_again_on_a_full_disk(tmp_path: Path, left: str) -> None:
+    """It reads, says why it does not write, and writes again once there is room."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    # The file system has to outlive the metaserver: a process of its own holds it.
+    holder = subprocess.Popen(
+        [*mounted(disk, "size=400k"), "sh", "-c", "echo; exec sleep 600"], stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    try:
+        holder.stdout.readline()
+        enter = ["nsenter", "--preserve-credentials", "--user", "--mount", "-t", str(holder.pid)]
+        seen = Path(f"/proc/{holder.pid}/root{disk}")
+        server = Metaserver(disk, prefix=enter, token_file=tmp_path / "token")
+        admin = server.start()
+        reader = admin("POST", "/v1/tokens", {"name": "reader", "role": "read"}).json
+        server.signal(signal.SIGKILL)
+        server.wait()
+        until(lambda: not server.ready())
+        if left == "the database alone":
+            until(lambda: closed(enter, seen, disk))
+        fill(seen / "ballast")
+        try:
+            server.start_without_token(probe="/livez")
+            fill(seen / "more")  # what SQLite freed
+            assert [each["name"] for each in admin("GET", "/v1/tokens").json["tokens"]] == [
+                "admin",
+                "reader",
+            ]
+            assert Api(admin.address, reader["token"])("GET", "/v1/events").status == 200
+            for reply in (
+                admin("POST", "/v1/tokens", {"name": "x", "role": "read"}),
+                admin("DELETE", f"/v1/tokens/{reader['id']}"),
+                admin("GET", "/readyz"),
+            ):
+                assert reply.problem == "storage-full"
+                assert "free space" in reply.json["next"]
+            assert "cachemesh_metaserver_leader 1" in admin("GET", "/metrics").text
+            (seen / "ballast").unlink()
+            assert admin("GET", "/readyz").status == 200
+            assert admin("DELETE", f"/v1/tokens/{reader['id']}").status == 204
+            assert "Traceback" not in server.log.read_text()
+        finally:
+            server.stop()
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+def closed(enter: list[str], seen: Path, disk: Path) -> bool:
+    """Whether the database is left without FILE-wal and FILE-shm: its last user removes them."""
+    use = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT 1 FROM tokens')"
+    subprocess.run([*enter, sys.executable, "-c", use, str(disk / "meta.db")], check=True)
+    return not (seen / "meta.db-shm").exists()
+
+
 def mounted(directory: Path, options: str) -> list[str]:
     """Runs a command with an empty file system at `directory`, which nobody else sees."""
     script = f'mount -t tmpfs -o {options} none {directory} && exec "$@"'
