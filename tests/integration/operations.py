@@ -20,13 +20,30 @@ from metaserver.networks import AllowedNetworks
 from metaserver.sentinels import Sentinels
 from metaserver.store import NewEvent
 from metaserver.store.sqlite import SqliteStore
-from tests.waiting import AT_MOST
+from tests.waiting import AT_MOST, until
 
 NETWORKS = AllowedNetworks(["127.0.0.0/8", "::1/128"])
 
 
 class Loop(Protocol):
     def run(self, stop: threading.Event) -> None: ...
+
+
+class Clock:
+    """Monotonic seconds that the test moves; `looks` counts how often somebody asked."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.looks = 0
+
+    def __call__(self) -> float:
+        self.looks += 1
+        return self.now
+
+    def look(self, times: int = 10) -> None:
+        """Wait until whoever uses it has asked so often."""
+        target = self.looks + times
+        until(lambda: self.looks >= target)
 
 
 @contextmanager

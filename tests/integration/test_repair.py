@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from metaserver.sentinels import Sentinels
 from metaserver.store import NewIntent
 from metaserver.store.sqlite import SqliteStore
 from tests.integration import operations
-from tests.integration.operations import NETWORKS, actions, running
+from tests.integration.operations import NETWORKS, Clock, actions, running
 from tests.integration.sentinel_tools import keep_masters
 from tests.waiting import until
 
@@ -46,8 +47,10 @@ def sentinels(stack: LocalStack) -> Iterator[Sentinels]:
         yield sentinels
 
 
-def repair(store: SqliteStore, directory: Path) -> Repair:
-    return Repair(store, operations.config(directory), networks=NETWORKS)
+def repair(
+    store: SqliteStore, directory: Path, clock: Callable[[], float] = time.monotonic
+) -> Repair:
+    return Repair(store, operations.config(directory), networks=NETWORKS, clock=clock)
 
 
 def seen_by(sentinels: Sentinels, shard: str) -> dict[str, str]:
@@ -213,3 +216,26 @@ def test_an_intent_waits_for_a_dead_sentinel(
         dead.restart()
         until(lambda: not store.intents())
     assert seen_by(sentinels, "half") == {}
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+def test_an_intent_is_as_old_as_it_was_seen(
+    store: SqliteStore,
+    sentinels: Sentinels,
+    stack: LocalStack,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    jump: float,
+) -> None:
+    """Its process lives; only for how long it has been open tells that nobody carries it on."""
+    intend(store, stack, process_identity())
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + jump)
+    clock = Clock()
+    with running(repair(store, tmp_path, clock)):
+        clock.look(5)
+        clock.now += 29
+        clock.look(5)
+        assert "half" in sentinels.monitored()
+        clock.now += 2
+        until(lambda: "half" not in sentinels.monitored())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from metaserver.store import NewEvent, NewSweep, Sweep
 from metaserver.store.sqlite import SqliteStore
 from metaserver.sweep import Sweeper
 from tests.integration import operations
-from tests.integration.operations import NETWORKS, actions, connect, running
+from tests.integration.operations import NETWORKS, Clock, actions, connect, running
 from tests.waiting import until
 
 KEYS = [f"key:{number}" for number in range(6000)]
@@ -61,6 +62,7 @@ def sweeper(
     grace: float = 60.0,
     give_up: float = 30.0,
     abandon: float = 3600.0,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Sweeper:
     return Sweeper(
         store,
@@ -71,6 +73,7 @@ def sweeper(
         give_up=give_up,
         retry_slowly=0.5,
         abandon=abandon,
+        clock=clock,
     )
 
 
@@ -135,6 +138,45 @@ def test_it_waits_for_the_clients_but_not_for_ever(
         assert (only_sweep(store).state, only_sweep(store).removed) == ("waiting", 0)
         assert keys_at(stack.master_of("cache-0")) == set(KEYS)
     with running(sweeper(store, tmp_path, acknowledged=1, grace=0.0)):
+        until(lambda: not store.sweeps())
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+def test_setting_the_time_of_day_neither_skips_nor_stretches_the_grace(
+    stack: LocalStack,
+    store: SqliteStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    jump: float,
+) -> None:
+    shrink(store, stack)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + jump)
+    clock = Clock()
+    with running(sweeper(store, tmp_path, acknowledged=1, clock=clock)):
+        clock.look()
+        clock.now += 59
+        clock.look()
+        assert only_sweep(store).state == "waiting"
+        clock.now += 2
+        until(lambda: not store.sweeps())
+
+
+def test_the_grace_begins_anew_with_another_process(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path
+) -> None:
+    shrink(store, stack)
+    clock = Clock()
+    with running(sweeper(store, tmp_path, acknowledged=1, clock=clock)):
+        clock.look()
+        clock.now += 59
+        clock.look()
+    with running(sweeper(store, tmp_path, acknowledged=1, clock=clock)):
+        clock.look()
+        clock.now += 59
+        clock.look()
+        assert only_sweep(store).state == "waiting"
+        clock.now += 2
         until(lambda: not store.sweeps())
 
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from metaserver.clients import Clients
 from metaserver.leader import process_identity, process_is_alive
+from metaserver.problems import Problem
 from metaserver.store import Store
 from metaserver.store.sqlite import SqliteStore
 
@@ -118,3 +124,75 @@ def test_only_news_is_published(store: Store, clients: Clients) -> None:
 def process_identity_of(pid: int) -> str:
     stat = Path(f"/proc/{pid}/stat").read_text()
     return stat.rpartition(")")[2].split()[19]
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+def test_the_time_of_day_is_nothing_to_a_lease(
+    clients: Clients, clock: Clock, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    watch(clients, "app-1", 3)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + jump)
+    clock.now += 29
+    assert clients.count("cache") == 1
+    clock.now += 2
+    assert clients.count("cache") == 0
+
+
+def test_a_token_has_so_many_clients(store: Store, clock: Clock) -> None:
+    clients = Clients(store, 30.0, per_token=3, clock=clock)
+    for number in range(3):
+        clients.seen("cache", f"app-{number}", 1, "10.0.0.7", token="a")
+    with pytest.raises(Problem, match="--max-clients") as caught:
+        clients.seen("other", "app-3", 1, "10.0.0.7", token="a")
+    assert caught.value.status == 429
+    clients.seen("cache", "app-2", 2, "10.0.0.7", token="a")  # known ones are let in
+    clients.seen("cache", "app-2", 2, "10.0.0.7", token="b")  # and those of others
+    clients.left("cache", "app-0", token="a")
+    clients.seen("other", "app-4", 1, "10.0.0.7", token="a")
+    assert clients.count("cache") == 3
+    assert clients.count("other") == 1
+
+
+def test_who_is_gone_makes_room_and_who_is_live_never_does(store: Store, clock: Clock) -> None:
+    clients = Clients(store, 30.0, per_token=2, clock=clock)
+    clients.seen("cache", "held", 1, "10.0.0.7")
+    watch(clients, "gone", 1)
+    clock.now += 31
+    watch(clients, "new", 1)
+    assert {each.client for each in clients.live("cache")} == {"held", "new"}
+    clock.now += 5
+    with pytest.raises(Problem):
+        watch(clients, "newer", 1)
+    assert not clients.all_acknowledged("cache", 2)
+
+
+def test_nobody_speaks_for_the_clients_of_another_token(clients: Clients) -> None:
+    clients.seen("cache", "app", 1, "10.0.0.7", token="a")
+    clients.seen("cache", "app", 9, "10.0.0.8", token="b")
+    clients.left("cache", "app", token="b")
+    assert not clients.all_acknowledged("cache", 2)
+
+
+@given(st.lists(st.tuples(st.sampled_from("sRL+"), st.integers(0, 5), st.sampled_from("ab"))))
+def test_the_count_of_a_token_is_that_of_its_clients(
+    steps: list[tuple[str, int, str]],
+) -> None:
+    """Whatever calls come in which order: no more than allowed, and none is counted twice."""
+    clock = Clock()
+    clients = Clients(cast("Store", None), 30.0, per_token=3, clock=clock)
+    for step, number, token in steps:
+        pool, name = f"pool-{number % 2}", f"app-{number}"
+        if step == "s":
+            with suppress(Problem):
+                clients.seen(pool, name, 1, "10.0.0.7", token=token)
+        elif step == "R":
+            clients.released(pool, name, token=token)
+        elif step == "L":
+            clients.left(pool, name, token=token)
+        else:
+            clock.now += 20
+        live = [key for table in clients._pools.values() for key in table]
+        for each in "ab":
+            counted = sum(1 for owner, _ in live if owner == each)
+            assert clients._of_token[each] == counted <= 3
