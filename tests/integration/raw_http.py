@@ -37,19 +37,29 @@ class Conversation:
     closed_after: float | None = None
 
 
-def exchange(address: str, data: bytes, *, seconds: float = 30.0, replies: int = 0) -> Conversation:
-    """Send bytes; read until the server closes, or `replies` (0: any number) have come."""
+def exchange(
+    address: str, data: bytes, *, seconds: float = 60.0, replies: int = 0, ends: bool = False
+) -> Conversation:
+    """Send bytes; read until the server closes, or `replies` (0: any number) have come.
+
+    With `ends` the server is told that no more bytes come.
+    """
     host, _, port = address.rpartition(":")
     began = time.monotonic()
     talk = Conversation()
     with socket.create_connection((host, int(port)), timeout=seconds) as connection:
         try:
             connection.sendall(data)
+            if ends:
+                connection.shutdown(socket.SHUT_WR)
         except (BrokenPipeError, ConnectionResetError):
             pass  # it has seen enough; the reply is still there to be read
         with connection.makefile("rb") as incoming:
             while not replies or len(talk.replies) < replies:
-                line = incoming.readline()
+                try:
+                    line = incoming.readline()
+                except ConnectionResetError:
+                    line = b""
                 if not line:
                     talk.closed_after = time.monotonic() - began
                     break
