@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 
 import hypothesis
 import pytest
+from hypothesis import HealthCheck, settings
 
 from cachemesh.local.leaks import adopt_orphans, await_none, descendants
 from tests.waiting import AT_MOST
@@ -18,6 +19,12 @@ hypothesis.settings.register_profile("thorough", max_examples=20_000)
 if not any(found.name == "cachemesh" for found in entry_points(group="pytest11")):
     pytest_plugins = ["cachemesh.local.pytest_plugin"]
 
+
+# That a machine is slow is no finding of a property test.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 # In the background of a script SIGINT is ignored, and what is started there would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

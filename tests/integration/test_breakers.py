@@ -199,15 +199,15 @@ def test_the_shared_connection_goes_on_where_new_ones_are_refused(
 ) -> None:
     (key,) = site.keys()
     with (
-        calling("asyncio", site.url, command_timeout=1.0) as caller,
+        calling("asyncio", site.url, command_timeout=LIMIT) as caller,
         direct(redises[0]) as server,
     ):
         caller(lambda mesh: mesh.set(key, 0))
         server.config_set("maxclients", 1)
         blocked = threading.Thread(
-            target=lambda: [caller.timed(lambda m: m.blpop([key], timeout=0.1)) for _ in range(3)]
+            target=lambda: caller.timed(lambda mesh: mesh.blpop([key], timeout=0.1))
         )
-        blocked.start()  # wants connections of its own
+        blocked.start()  # wants a connection of its own, until the time limit
         count = 0
         while blocked.is_alive() or count < 100:
             count += 1

@@ -290,8 +290,9 @@ url = sys.argv[1]
 
 
 async def main():
-    with CacheMesh.from_url(url) as sync:
-        async with AsyncCacheMesh.from_url(url) as mesh:
+    patient = {"command_timeout": 600}  # 150 MB may take their time
+    with CacheMesh.from_url(url, **patient) as sync:
+        async with AsyncCacheMesh.from_url(url, **patient) as mesh:
             assert sync.get("small") == await mesh.get("small") == b"s"  # now all threads run
             used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (used + 100_000_000,) * 2)

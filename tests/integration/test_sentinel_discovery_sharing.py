@@ -247,12 +247,13 @@ def test_a_hundred_threads_ask_sentinels_at_most_three_times_a_second(
         started, before = time.monotonic(), member.calls
         for thread in threads:
             thread.start()
-        time.sleep(4)  # the time over which calls are counted
+        time.sleep(4)  # the time over which calls are counted, and more where they come slowly
+        until(lambda: member.calls - before >= 4)
         calls, took = member.calls - before, time.monotonic() - started
         done.set()
         for thread in threads:
             thread.join()
-        assert 4 <= calls <= 3 * took
+        assert calls <= 3 * took
         assert set(answers) == {master}
 
 

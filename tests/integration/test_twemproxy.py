@@ -79,7 +79,9 @@ class Proxy:
 
     def write(self, pool: str, keys: list[bytes]) -> None:
         ok = b"+OK\r\n"
-        with socket.create_connection(("127.0.0.1", self.ports[pool]), timeout=10) as connection:
+        with socket.create_connection(
+            ("127.0.0.1", self.ports[pool]), timeout=AT_MOST
+        ) as connection:
             for start in range(0, len(keys), 100):
                 some = keys[start : start + 100]
                 connection.sendall(
@@ -123,12 +125,8 @@ def running(program: str, config: Path, ports: dict[str, int], stats: int) -> It
     log = config.with_suffix(".log")
     with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
         try:
-            deadline = time.monotonic() + 10
-            waiting = set(ports.values())
-            while waiting:
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, f"twemproxy does not listen on {waiting}"
-                waiting = {port for port in waiting if not listens(port)}
+            until(lambda: process.poll() is not None or all(map(listens, ports.values())))
+            assert process.poll() is None, log.read_text()
             yield
         finally:
             process.kill()

@@ -20,6 +20,7 @@ from dashboard.config import DashboardConfig
 from dashboard.feed import Snapshot
 from dashboard.sessions import MAX_SESSIONS, SessionStore
 from dashboard.state import State
+from tests.waiting import AT_MOST
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "dashboard"
 VENDOR = DASHBOARD / "static" / "vendor"
@@ -207,7 +208,7 @@ def test_a_taken_port_is_one_clear_line() -> None:
             cwd=DASHBOARD.parent,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=AT_MOST,
         )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1

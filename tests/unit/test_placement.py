@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -98,16 +97,13 @@ def test_adding_then_removing_a_shard_keeps_the_others_balanced() -> None:
     assert {m.source for m in moves(four, back).by_pair} == {"cache-3"}
 
 
-def test_a_topology_of_1000_shards_applies_in_20_ms() -> None:
+def test_a_topology_of_1000_shards() -> None:
+    """benchmarks/goals.py says how soon it applies."""
     document = SlotsPlacement.even(shards_of([1] * 1000)).to_dict()
     nodes = {f"cache-{i}": i for i in range(1000)}
-    taken = []
-    for _ in range(5):
-        started = time.perf_counter()
-        routes = Routes(Placement.from_dict(document), nodes)
-        taken.append(time.perf_counter() - started)
-    assert routes.find(b"key") == nodes[routes.placement.owner(b"key")]
-    assert min(taken) <= 0.020
+    routes = Routes(Placement.from_dict(document), nodes)
+    for key in map(b"key:%d".__mod__, range(1000)):
+        assert routes.find(key) == nodes[routes.placement.owner(key)]
 
 
 @pytest.mark.parametrize("weight", [0, -1, 1001, 1.5, True, "1", None])
