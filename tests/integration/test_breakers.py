@@ -202,7 +202,7 @@ def test_the_shared_connection_goes_on_where_new_ones_are_refused(
         calling("asyncio", site.url, command_timeout=LIMIT) as caller,
         direct(redises[0]) as server,
     ):
-        caller(lambda mesh: mesh.set(key, 0))
+        caller.warm(lambda mesh: mesh.set(key, 0))
         server.config_set("maxclients", 1)
         blocked = threading.Thread(
             target=lambda: caller.timed(lambda mesh: mesh.blpop([key], timeout=0.1))

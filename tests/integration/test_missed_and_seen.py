@@ -53,7 +53,7 @@ def test_answers_of_a_dead_shard_have_the_form_of_real_ones(
 ) -> None:
     options: dict[str, Any] = {} if protocol is None else {"protocol": protocol}
     url = stack.info["url"]
-    with CacheMesh.from_url(url, on_error="miss", command_timeout=0.5, **options) as client:
+    with CacheMesh.from_url(url, on_error="miss", command_timeout=3.0, **options) as client:
         mesh: Any = client
         dead = next(f"k{i}" for i in range(99) if mesh.shard_for(f"k{i}") == "cache-0")
         alive = next(f"k{i}" for i in range(99) if mesh.shard_for(f"k{i}") == "cache-1")
@@ -74,7 +74,7 @@ def test_answers_of_a_dead_shard_have_the_form_of_real_ones(
 
 @pytest.mark.parametrize("kind", CLIENTS)
 def test_a_loop_around_a_blocking_command_does_not_spin(stack: LocalStack, kind: str) -> None:
-    with calling(kind, stack.info["url"], on_error="miss", command_timeout=0.5) as call:
+    with calling(kind, stack.info["url"], on_error="miss", command_timeout=3.0) as call:
         call(lambda mesh: mesh.set("{dead}", 1))
         shard = call(lambda mesh: mesh.shard_for("{dead}"))
         process = stack.process(stack.master_of(shard))

@@ -290,7 +290,7 @@ def test_commands_that_end_or_change_a_connection_concern_no_other(
         assert client.set("k", "1") and client.get("k") == b"1"
 
     async def body(_: cachemesh.asyncio.CacheMesh) -> None:
-        url, options = stack.info["url"], {"socket_timeout": 0.5}
+        url, options = stack.info["url"], {"socket_timeout": 2.0}
         mesh = cachemesh.asyncio.CacheMesh.from_url(url, **options)
         for call in ("QUIT", "RESET", "HELLO 2", "CLIENT REPLY SKIP", "CLIENT REPLY OFF"):
             odd, *echoes = await asyncio.gather(

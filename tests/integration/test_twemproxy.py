@@ -20,6 +20,7 @@ from cachemesh.core.placement import Placement
 from cachemesh.local import LocalStack
 from cachemesh.local.ports import Ports
 from tests.needs import needs
+from tests.waiting import AT_MOST, until
 
 INSTANCES = 4
 KEYS = 1_000

@@ -15,7 +15,7 @@ SECONDS = {"elapsed", "longest", "seconds", "slowest", "took", "waited"}
 
 def is_a_time(node: ast.expr) -> bool:
     """Whether it is reckoned from a clock, or has the name of a time that was measured."""
-    if isinstance(node, ast.BinOp):
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
         return is_a_time(node.left) or is_a_time(node.right)
     if isinstance(node, ast.Call):
         return ast.unparse(node.func) in CLOCKS
