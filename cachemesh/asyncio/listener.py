@@ -97,6 +97,11 @@ class _Inner(RedisPubSub):
         parse: Any = super().parse_response  # untyped in redis-py
         return require_message(await parse(block, timeout))
 
+    async def _execute(self, conn: Any, command: Any, *args: Any, **options: Any) -> Any:
+        """redis-py's connects anew before it tells that a connection is lost; that is for
+        `Listener.settle` to do, where the master is then."""
+        return await command(*args, **options)
+
 
 class Listener:
     """What is subscribed to on one shard, and the task that hears it."""

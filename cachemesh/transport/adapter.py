@@ -3,8 +3,9 @@
 redis-py connects: TCP or TLS, AUTH, HELLO, SELECT, CLIENT SETNAME and SETINFO. Then the socket is
 taken over for the lean paths of `cachemesh.transport`. Used beyond the public interface:
 ``Connection._sock``, for asyncio ``Connection._reader`` and ``_writer``, and
-``BaseParser.parse_error``; `cachemesh.transport.facade` shows a pool's ``_available_connections``
-and ``_in_use_connections``. Tests hold the versions this works with.
+``BaseParser.parse_error``; `cachemesh.transport.pools` and `facade` keep to, and show, a pool's
+``_available_connections`` and ``_in_use_connections``, and the asyncio pub/sub overrides
+``PubSub._execute``. Tests hold the versions this works with.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from cachemesh.core.attempts import Attempts, Failure, refused, retry_until
 from cachemesh.core.errors import CacheMeshError, ShardUnavailableError
 from cachemesh.core.names import Address
 from cachemesh.transport import adapter, handshake
-from cachemesh.transport.aioinstance import Instance, in_time, seen
+from cachemesh.transport.aioinstance import Instance, in_time, seen, send, send_all
 from cachemesh.transport.aiolink import LinkClosedError
 from cachemesh.transport.locator import Locator
 from cachemesh.transport.notserved import NOT_SERVED, NotSentError, failure_of, is_answer
@@ -52,6 +52,7 @@ class Node(Shard[Instance]):
         self._pool: AsyncShardPool | None = None
         self._seeking: asyncio.Task[None] | None = None
         self._courting: asyncio.Task[None] | None = None
+        self._tidying: asyncio.Task[None] | None = None
         self._moved: asyncio.Future[None] | None = None
 
     @property
@@ -73,8 +74,16 @@ class Node(Shard[Instance]):
 
     def _set_master(self, master: Address | None, grace: float | None) -> None:
         super()._set_master(master, grace)
-        if grace is not None and not self._loop.is_closed():
+        if self._loop.is_closed():
+            return
+        if grace is not None:
             self._loop.call_soon_threadsafe(self._tell_moved)
+        if self._pool is not None:
+            self._loop.call_soon_threadsafe(self._disconnect_idle, self._pool)
+
+    def _disconnect_idle(self, pool: AsyncShardPool) -> None:
+        self._tidying = self._loop.create_task(pool.disconnect_idle())
+        self._tidying.add_done_callback(seen)
 
     def _make(self, address: Address, role: str | None) -> Instance:
         noticed = _nobody if role is None else self._seek
@@ -371,7 +380,7 @@ class Node(Shard[Instance]):
             link = instance.link
             if link is None or not link.ready or instance.doubted:
                 left = deadline - time.monotonic()
-                replies: list[Any] = await in_time(_send_part(instance, payload, decode), left)
+                replies: list[Any] = await in_time(send_all(instance, payload, decode), left)
                 if not holds_error(replies):
                     instance.served()
                 return replies
@@ -382,15 +391,3 @@ class Node(Shard[Instance]):
 
 def _nobody(instance: Instance, error: Exception) -> None:
     """Nobody need know that a replica does not serve."""
-
-
-async def send(instance: Instance, args: tuple[Any, ...], decode: bool) -> Any:
-    """Send one command and return its reply; raises one of `NOT_SERVED`."""
-    link = await instance.connected()
-    # Packed as late as this, so that those who wait hold no copy of what they send.
-    return await link.send(adapter.pack(args), decode)
-
-
-async def _send_part(instance: Instance, payload: bytes, decode: Sequence[bool]) -> list[Any]:
-    link = await instance.connected()
-    return await link.send_all(payload, decode)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
@@ -247,6 +247,19 @@ class Instance:
 
 async def _answer(link: Link) -> Any:
     return await link.send(PING)
+
+
+async def send(instance: Instance, args: tuple[Any, ...], decode: bool) -> Any:
+    """Send one command and return its reply; raises one of `NOT_SERVED`."""
+    link = await instance.connected()
+    # Packed as late as this, so that those who wait hold no copy of what they send.
+    return await link.send(adapter.pack(args), decode)
+
+
+async def send_all(instance: Instance, payload: bytes, decode: Sequence[bool]) -> list[Any]:
+    """Send several packed commands and return their replies; raises as `send`."""
+    link = await instance.connected()
+    return await link.send_all(payload, decode)
 
 
 async def in_time(work: Coroutine[Any, Any, Any], seconds: float) -> Any:

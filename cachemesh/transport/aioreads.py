@@ -11,8 +11,8 @@ import redis
 
 from cachemesh.core.reading import Reading
 from cachemesh.transport import adapter
-from cachemesh.transport.aio import Node, send
-from cachemesh.transport.aioinstance import Instance, in_time
+from cachemesh.transport.aio import Node
+from cachemesh.transport.aioinstance import Instance, in_time, send
 from cachemesh.transport.notserved import NOT_SERVED, is_answer
 from cachemesh.transport.shard import WAIT_STEP
 

@@ -148,6 +148,13 @@ class AsyncShardPool(AsyncConnectionPool):
                 address = found
         raise AssertionError("unreachable")
 
+    async def disconnect_idle(self) -> None:
+        """Close the connections that nobody uses, and forget them before: closing takes turns of
+        the event loop, and nobody is to get one meanwhile."""
+        idle, self._available_connections = self._available_connections, []
+        for connection in idle:
+            await connection.disconnect()
+
     async def release(self, connection: Any) -> None:
         """Take a connection back; one from before a change is closed."""
         if connection not in self._in_use_connections:
