@@ -142,6 +142,5 @@ def _split(message: str) -> tuple[str, str]:
 
 def _usage(error: click.UsageError) -> Explanation:
     command = error.ctx.command_path if error.ctx else "cachemesh"
-    return Explanation(
-        f"{command}: {error.format_message()}", f"see: {command} --help", ExitCode.USAGE
-    )
+    message = " ".join(error.format_message().split())  # click breaks a list of choices into lines
+    return Explanation(f"{command}: {message}", f"see: {command} --help", ExitCode.USAGE)

@@ -54,8 +54,9 @@ def failover(
     body: dict[str, Any] = {"timeout": timeout, "hurry": now}
     if to is not None:
         body["to"] = str(parse_address(to))
+    # What stands against it is said before anything is announced.
+    plan = session.metaserver.request("POST", path, {**body, "dry_run": True})
     if dry_run:
-        plan = session.metaserver.request("POST", path, {**body, "dry_run": True})
         emit(session.output, plan, lambda: _show_plan(plan))
         end_dry_run(True)
     say(f"failing over {name}, within {timeout + _SETTLING_S:g} s at most")

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any
 
 import click
 
 from cachemesh.cli.change import Change, Flags, carry_out, change_options
 from cachemesh.cli.context import Session, connected
-from cachemesh.cli.errors import ExitCode
+from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.output import emit, printable, say, show_fields
 from cachemesh.cli.shard import shard_table
 from cachemesh.cli.tables import Column, show, state, table
-from cachemesh.core.names import check_name, parse_address
+from cachemesh.core.errors import MetaserverError
+from cachemesh.core.names import check_name, check_new_pool, parse_address
+from cachemesh.core.settings import SETTINGS
 from cachemesh.core.words import counted
 
 _FINE = ("up", "draining", "failing over", "joining")
@@ -108,7 +111,7 @@ def create(
 ) -> None:
     """Make a pool of masters that run already, and have Sentinels watch them."""
     body: dict[str, Any] = {
-        "pool": check_name("pool", name),
+        "pool": check_new_pool(name),
         "sentinels": [str(parse_address(sentinel, 26_379)) for sentinel in sentinels],
         "shards": [parse_shard(text) for text in shards],
     }
@@ -139,9 +142,33 @@ def set_settings(
     session: Session, settings: tuple[str, ...], dry_run: bool, yes: bool, wait: float
 ) -> None:
     """Change settings; every running client applies them. KEY= resets to the default."""
-    body = {"settings": dict(parse_setting(text) for text in settings)}
-    change = Change(f"set pool {session.pool}", "PATCH", session.path("settings"), body)
-    carry_out(session, change, Flags(dry_run, yes, wait))
+    values = dict(parse_setting(text) for text in settings)
+    unknown = [name for name in values if name not in SETTINGS]
+    # A newer metaserver may know more, and a pool may hold what a newer one has set.
+    if unknown and not any(values[name] is not None for name in unknown):
+        held = session.get()["settings"]
+        if strange := [name for name in unknown if name not in held]:
+            raise _no_such_setting(strange[0])
+    change = Change(
+        f"set pool {session.pool}", "PATCH", session.path("settings"), {"settings": values}
+    )
+    try:
+        carry_out(session, change, Flags(dry_run, yes, wait))
+    except MetaserverError as error:
+        if error.status == 400 and unknown:
+            raise _no_such_setting(unknown[0]) from error
+        raise
+
+
+def _no_such_setting(name: str) -> CommandError:
+    likely = get_close_matches(name, SETTINGS, 1)
+    hint = f"did you mean {likely[0]}? " if likely else ""
+    return CommandError(
+        f"setting {name!r:.80}",
+        "there is no such setting",
+        f"{hint}known are: {', '.join(SETTINGS)}",
+        ExitCode.USAGE,
+    )
 
 
 def parse_shard(text: str) -> dict[str, Any]:

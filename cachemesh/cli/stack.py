@@ -20,7 +20,8 @@ from cachemesh.core.errors import InvalidDocumentError, LocalStackError
 from cachemesh.core.names import check_name
 from cachemesh.local import LocalStack
 from cachemesh.local.doctor import Check, examine
-from cachemesh.local.lifecycle import NoStackError, look, take_down
+from cachemesh.local.inspection import look
+from cachemesh.local.lifecycle import NoStackError, take_down
 from cachemesh.local.options import LIMITS, StackOptions
 from cachemesh.local.runner import run
 from cachemesh.local.state import default_directory
@@ -205,8 +206,12 @@ def status(pool: str, directory: Path | None, output: Output | None) -> None:
         ]
         show(table(_PROCESSES, rows), wide=wide)
         click.echo()
-        masters = [(shard["name"], shard["master_now"]) for shard in found["shards"]]
-        show(table([Column("shard", fit="middle"), "master now"], masters), wide=wide)
+        shards = [
+            (shard["name"], shard["master_now"], _addresses(shard["replicas_now"]))
+            for shard in found["shards"]
+        ]
+        columns = (Column("shard", fit="middle"), "master now", Column("replicas now", rank=1))
+        show(table(columns, shards), wide=wide)
 
     emit(_output(output), found, as_table)
     if found["state"] != "up":

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cachemesh.core.errors import LocalStackError
-from cachemesh.core.names import check_name
+from cachemesh.core.names import check_new_pool
 
 LIMITS = {
-    "shards": (1, 64),
+    "shards": (1, 1024),
     "replicas": (0, 8),
     "sentinels": (1, 9),
     "metaservers": (0, 8),
-    "spares": (0, 64),
+    "spares": (0, 1024),
     "down_after_ms": (50, 600_000),
 }
 
@@ -44,7 +44,7 @@ class StackOptions:
         for name, (low, high) in LIMITS.items():
             if not low <= getattr(self, name) <= high:
                 raise LocalStackError(f"{name} is {getattr(self, name)}; it takes {low} to {high}")
-        check_name("pool", self.pool)
+        check_new_pool(self.pool)
 
     @property
     def shard_names(self) -> list[str]:

@@ -6,6 +6,7 @@ import errno
 import os
 import random
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 
 from cachemesh.core.errors import LocalStackError
@@ -80,8 +81,19 @@ class Ports:
         self._given.add(port)
 
 
-def holder_of(port: int) -> str | None:
-    """The process listening on `port`, as "name (pid N)"; None where /proc does not tell."""
+@dataclass(frozen=True)
+class Holder:
+    """The process that listens on a port."""
+
+    name: str
+    pid: int
+
+    def __str__(self) -> str:
+        return f"{self.name} (pid {self.pid})"
+
+
+def holder_of(port: int) -> Holder | None:
+    """The process listening on `port`; None where /proc does not tell."""
     inodes = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
@@ -98,7 +110,7 @@ def holder_of(port: int) -> str | None:
         try:
             if any(str(link.readlink()) in inodes for link in (process / "fd").iterdir()):
                 name = (process / "comm").read_text().strip()
-                return f"{name} (pid {process.name})"
+                return Holder(name, int(process.name))
         except OSError:  # another user's process, or one that just ended
             continue
     return None

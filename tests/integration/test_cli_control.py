@@ -121,6 +121,14 @@ def test_settings(run: Run) -> None:
         assert code == 2
         assert wrong.partition("=")[0] in err
         said(err)
+    for wrong in ("comand_timeout=1", "comand_timeout=", "comand_timeout=null"):
+        code, _, err = run("pool", "set", wrong)
+        assert code == 2
+        assert "error: setting 'comand_timeout': there is no such setting" in err
+        assert "did you mean command_timeout? known are: command_timeout, " in err
+        said(err)
+    _, _, err = run("pool", "set", "xyz=1")
+    assert "next: known are: command_timeout, " in err
 
 
 def test_a_shard_comes_and_goes(run: Run, spare: dict[str, Any], client: CacheMesh) -> None:
@@ -165,6 +173,8 @@ def test_weights(run: Run) -> None:
 
 
 def test_keys(run: Run, stack: LocalStack, client: CacheMesh) -> None:
+    version = run("pool", "show")[1]["version"]
+    until(lambda: client.topology.document.version == version)
     client.flushall()
     assert run("key", "set", r"a\x00\xff", "v", "--ttl", "50", "--escaped")[0] == 0
     assert client.get(b"a\x00\xff") == b"v"

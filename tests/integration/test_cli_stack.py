@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from cachemesh.local import LocalStack
+from cachemesh.local.binaries import find_redis_server
 from cachemesh.local.leaks import await_none, processes_below
 from cachemesh.local.ports import HOST
-from tests.waiting import AT_MOST
+from tests.waiting import AT_MOST, until
 
 COMMAND = [sys.executable, "-m", "cachemesh.cli.main"]
 SMALL = ["--shards", "1", "--sentinels", "1", "--metaservers", "0"]
@@ -202,6 +203,22 @@ def test_status_of_a_hurt_stack_is_unhealthy(place: Path, run: Run) -> None:
     assert shown.returncode == 5
     (line,) = (line for line in shown.stdout.splitlines() if line.startswith("cache-0.2"))
     assert "DOWN" in line and "has ended" in line
+    conf, log = place / "conf" / "cache-0.2.conf", place / "logs" / "cache-0.2.log"
+    with log.open("ab") as out:
+        again = subprocess.Popen([find_redis_server().path, conf], stdout=out)
+    try:
+        until(lambda: run("status", "--dir", place).returncode == 0)
+        shown = run("status", "--dir", place, "-o", "json")
+        named = {each["name"]: each for each in json.loads(shown.stdout)["processes"]}
+        assert named["cache-0.2"] == {
+            **replica,
+            "pid": again.pid,
+            "up": True,
+            "detail": "restarted",
+        }
+    finally:
+        again.kill()
+        again.wait()
     assert run("down", "--dir", place).returncode == 0
 
 
@@ -272,6 +289,7 @@ def test_without_redis_server_the_install_line_is_given(place: Path, tmp_path: P
         ["--replicas", "many"],
         ["--port", "70000"],
         ["--pool", "a b"],
+        ["--pool", "p" * 60],
         ["--output", "xml"],
         ["--color", "blue"],
     ],
@@ -279,7 +297,7 @@ def test_without_redis_server_the_install_line_is_given(place: Path, tmp_path: P
 def test_wrong_usage_exits_2_and_starts_nothing(run: Run, place: Path, wrong: list[str]) -> None:
     refused = run("up", "--dir", place, *wrong)
     assert refused.returncode == 2
-    assert wrong[0] in refused.stderr
+    assert wrong[0] in refused.stderr or "use 59 at most" in refused.stderr
     assert not place.exists()
 
 
@@ -309,7 +327,24 @@ def test_the_whole_stack_as_table_and_yaml(place: Path, run: Run) -> None:
     report = checks(run("doctor", "-o", "json", **env))
     assert report["token"] == "ok"
     assert [state for name, state in report.items() if name.startswith("master ")] == ["ok"] * 2
+    spare = json.loads((place / "stack.json").read_text())["info"]["spares"][0]
+    assert run("shard", "add", "late", spare["master"], **env).returncode == 0
+    until(lambda: [s["name"] for s in stack_status(run, place)["shards"]][-1] == "late")
+    found = until(lambda: s if (s := stack_status(run, place))["shards"][-1]["replicas_now"] else 0)
+    late = found["shards"][-1]
+    assert late["master_now"] == spare["master"]
+    assert late["replicas_now"] == spare["replicas"]
+    assert found["spares"] == []
+    table = run("status", "--dir", place).stdout.splitlines()
+    assert any(line.split()[:2] == ["late", spare["master"]] for line in table)
+    assert run("shard", "remove", "cache-0", "--yes", **env).returncode == 0
+    assert [s["name"] for s in stack_status(run, place)["shards"]] == ["cache-1", "late"]
     assert run("down", "--dir", place).returncode == 0
+
+
+def stack_status(run: Run, place: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run("status", "--dir", place, "-o", "json").stdout)
+    return found
 
 
 def checks(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:

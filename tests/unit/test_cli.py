@@ -68,6 +68,13 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
         (["--pool", "a\r\nb", "shard", "list", "--url", "cachemesh://h:1"], "is not valid"),
         (["shard", "add", "a\r\nX", "h:1", "--url", "cachemesh://h:1/x"], "Shard name"),
         (["shard", "add", "a" * 65, "h:1", "--url", "cachemesh://h:1/x"], "1 to 64 characters"),
+        (
+            [
+                *("pool", "create", "p" * 60, "--shard", "a=h:1", "--sentinel", "h:2"),
+                *("--url", "cachemesh://h:1/x"),
+            ],
+            "use 59 at most",
+        ),
         (["shard", "add", "a", "h", "--url", "cachemesh://h:1/x"], "write host:port"),
         (["shard", "add", "a", "h:1", "--weight", "0"], "0 is not in the range"),
         (["shard", "set-weight", "a", "-1"], "-1 is not in the range"),
@@ -82,6 +89,7 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
         (["replay", "file", "--duration", "nan"], "nan is not a number"),
         (["token", "create", "x", "--role", "root"], "'root' is not one of"),
         (["token", "list", "--url", "cachemesh://h:1", "--token-file", "/nowhere"], "/nowhere"),
+        (["completion"], "Choose from: bash, zsh, fish"),
         (["event", "list", "--follow", "--url", "cachemesh://h:1"], "no pool"),
     ],
 )

@@ -31,7 +31,7 @@ def test_a_listened_on_port_is_not_free_and_its_holder_is_named(taken: int) -> N
     assert not is_free(taken)
     holder = holder_of(taken)
     assert holder is not None
-    assert f"(pid {os.getpid()})" in holder
+    assert f"(pid {os.getpid()})" in str(holder)
 
 
 def test_claiming_a_taken_port_names_port_holder_and_option(taken: int) -> None:
