@@ -32,6 +32,7 @@ class Server:
         self.answer = answer
         self._peers: list[object] = []
         self._marks: list[object] = []
+        self._timers: list[threading.Timer] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -61,7 +62,13 @@ class Server:
         """Send this on the latest connection, a while from now."""
         timer = threading.Timer(seconds, _send, (self._open[-1], data))
         timer.daemon = True
+        self._timers.append(timer)
         timer.start()
+
+    def await_sent(self) -> None:
+        """Wait until all that `after` was told to send is sent."""
+        while self._timers:
+            self._timers.pop().join()
 
     def __enter__(self: S) -> S:  # noqa: PYI019  # Self is in typing from Python 3.11 on
         return self

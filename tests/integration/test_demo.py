@@ -63,7 +63,7 @@ def _happened_at(output: str, what: str) -> float:
 
 def test_the_whole_demo(directory: Path) -> None:
     with _demo(directory) as process:
-        output, errors = process.communicate(timeout=AT_MOST)
+        output, errors = process.communicate(timeout=4 * AT_MOST)
         assert (process.returncode, errors) == (0, ""), output + errors
     assert re.search(r"Dashboard: +http://127\.0\.0\.1:\d+", output)
     assert "Log in with the token in /" in output

@@ -18,6 +18,7 @@ from redis.exceptions import NoPermissionError
 import cachemesh
 import cachemesh.asyncio
 from cachemesh import CacheMesh
+from cachemesh.core.names import parse_address
 from cachemesh.local import LocalStack
 from tests.integration.sentinel_tools import keep_masters
 from tests.server import has_command
@@ -79,21 +80,31 @@ def test_a_lost_single_connection_is_made_anew(client: CacheMesh) -> None:
         assert single.client_id() != identity
 
 
-def test_an_interrupted_single_connection_gives_no_reply_to_another(client: CacheMesh) -> None:
+def test_an_interrupted_single_connection_gives_no_reply_to_another(
+    client: CacheMesh, stack: LocalStack
+) -> None:
     class Interrupted(BaseException):
         pass
 
     def interrupt(*_: object) -> None:
         raise Interrupted
 
+    def interrupt_when_it_waits() -> None:
+        main = threading.main_thread().ident
+        assert main is not None
+        with redis.Redis(*parse_address(stack.info["shards"][0]["master"])) as direct:
+            server: Any = direct
+            until(lambda: server.info("clients")["blocked_clients"])
+        signal.pthread_kill(main, signal.SIGUSR1)
+
     with client.client() as single:
         before = signal.signal(signal.SIGUSR1, interrupt)
         try:
-            main = threading.main_thread().ident
-            assert main is not None
-            threading.Timer(0.2, signal.pthread_kill, (main, signal.SIGUSR1)).start()
+            interrupter = threading.Thread(target=interrupt_when_it_waits)
+            interrupter.start()
             with pytest.raises(Interrupted):
-                single.blpop(["nothing"], 3)
+                single.blpop(["nothing"], 60)
+            interrupter.join()
         finally:
             signal.signal(signal.SIGUSR1, before)
         client.rpush("nothing", "late")
