@@ -50,29 +50,36 @@ def sound(site: Replicated) -> None:
 def stalled(site: Replicated, how: str) -> Iterator[None]:
     """All replicas of cache-0 no longer get, or apply, or tell what is written."""
     master, replicas = site.shards["cache-0"]
+    # Who monitors is not paused, so can end a pause.
+    connect: Any = redis.Connection  # untyped in redis-py
+    monitors = [connect(*target(each)) for each in replicas if how == "paused"]
+    for monitor in monitors:
+        monitor.send_command("MONITOR")
+        monitor.read_response()
+        monitor.send_command("CLIENT", "PAUSE", 600_000)
     for replica in replicas:
         if how == "stopped":
             replica.pause()
-            continue
-        with direct(replica) as client:
-            if how == "cut off":
+        elif how == "cut off":
+            with direct(replica) as client:
                 client.replicaof("127.0.0.1", 1)
-            else:
-                client.client_pause(60_000)
     if how == "cut off":
         with direct(master) as client:
             client.client_kill_filter(_type="replica")
     try:
         yield
     finally:
+        for monitor in monitors:
+            monitor.send_command("CLIENT", "UNPAUSE")
         for replica in replicas:
             replica.resume()
-            if how == "paused":
-                with direct(replica) as client:
-                    client.client_unpause()
-            elif how == "cut off":
+            if how == "cut off":
                 with direct(replica) as client:
                     client.replicaof(*target(master))
+        for replica, monitor in zip(replicas, monitors, strict=False):
+            with direct(replica) as client:
+                client.ping()
+            monitor.disconnect()
 
 
 @pytest.mark.parametrize(
