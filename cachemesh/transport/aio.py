@@ -127,7 +127,7 @@ class Node(Shard[Instance]):
                 raise NotSentError
             link = instance.link
             if link is None or not link.ready:
-                reply = await in_time(send(instance, args, decode), self.limit)
+                reply = await send(instance, args, decode, self.limit)
             else:
                 reply = await link.send(adapter.pack(args), decode)
         except NOT_SERVED as error:
@@ -143,7 +143,7 @@ class Node(Shard[Instance]):
             if instance is None:
                 raise NotSentError
             left = began + self.limit - time.monotonic()
-            return await in_time(send(instance, args, decode), left)
+            return await send(instance, args, decode, left)
         except NOT_SERVED as error:
             return await self.again(args, True, decode, began, instance, error)
 
@@ -172,7 +172,7 @@ class Node(Shard[Instance]):
                 if instance is None:
                     raise NotSentError
                 left = deadline - time.monotonic()
-                reply = await in_time(send(instance, args, decode), left)
+                reply = await send(instance, args, decode, left)
             except NOT_SERVED as failure:
                 error = failure
             else:
@@ -380,7 +380,7 @@ class Node(Shard[Instance]):
             link = instance.link
             if link is None or not link.ready or instance.doubted:
                 left = deadline - time.monotonic()
-                replies: list[Any] = await in_time(send_all(instance, payload, decode), left)
+                replies = await send_all(instance, payload, decode, left)
                 if not holds_error(replies):
                     instance.served()
                 return replies

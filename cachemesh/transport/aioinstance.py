@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Callable, Coroutine, Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
@@ -91,6 +92,23 @@ class Instance:
                 return link
             if isinstance(link.why_closed, TimeoutError):
                 raise copy(link.why_closed)
+
+    async def connected_within(self, seconds: float) -> Link:
+        """As `connected`, within so many seconds.
+
+        Raises:
+            NotSentError: also if it takes longer to connect. That is no failure of the instance
+                yet: others wait for the same connection, and `connect` notes what becomes of it.
+            TimeoutError: it reads nothing.
+        """
+        try:
+            link: Link = await in_time(self.connected(), seconds)
+        except TimeoutError:
+            if self._connecting is None:
+                raise
+            late = TimeoutError("not connected in time")
+            raise NotSentError(str(late)) from late
+        return link
 
     def _connect_done(self, task: asyncio.Task[Link]) -> None:
         self._connecting = None
@@ -249,20 +267,25 @@ async def _answer(link: Link) -> Any:
     return await link.send(PING)
 
 
-async def send(instance: Instance, args: tuple[Any, ...], decode: bool) -> Any:
-    """Send one command and return its reply; raises one of `NOT_SERVED`."""
-    link = await instance.connected()
+async def send(instance: Instance, args: tuple[Any, ...], decode: bool, seconds: float) -> Any:
+    """Send one command and return its reply, within so many seconds; raises one of `NOT_SERVED`."""
+    until = time.monotonic() + seconds
+    link = await instance.connected_within(seconds)
     # Packed as late as this, so that those who wait hold no copy of what they send.
-    return await link.send(adapter.pack(args), decode)
+    return await in_time(link.send(adapter.pack(args), decode), until - time.monotonic())
 
 
-async def send_all(instance: Instance, payload: bytes, decode: Sequence[bool]) -> list[Any]:
+async def send_all(
+    instance: Instance, payload: bytes, decode: Sequence[bool], seconds: float
+) -> list[Any]:
     """Send several packed commands and return their replies; raises as `send`."""
-    link = await instance.connected()
-    return await link.send_all(payload, decode)
+    until = time.monotonic() + seconds
+    link = await instance.connected_within(seconds)
+    replies: list[Any] = await in_time(link.send_all(payload, decode), until - time.monotonic())
+    return replies
 
 
-async def in_time(work: Coroutine[Any, Any, Any], seconds: float) -> Any:
+async def in_time(work: Awaitable[Any], seconds: float) -> Any:
     """What it returns.
 
     Unlike `asyncio.wait_for`, no cancellation is lost before Python 3.12.

@@ -12,7 +12,7 @@ import redis
 from cachemesh.core.reading import Reading
 from cachemesh.transport import adapter
 from cachemesh.transport.aio import Node
-from cachemesh.transport.aioinstance import Instance, in_time, send
+from cachemesh.transport.aioinstance import Instance, send
 from cachemesh.transport.notserved import NOT_SERVED, is_answer
 from cachemesh.transport.shard import WAIT_STEP
 
@@ -55,13 +55,13 @@ async def read(
 async def _from(instance: Instance, args: tuple[Any, ...], decode: bool, seconds: float) -> Any:
     link = instance.link
     if link is None or not link.ready:
-        link = await in_time(instance.connected(), seconds)
+        link = await instance.connected_within(seconds)
     asked = time.monotonic()
     try:
         if instance.role is None:  # waits no longer by itself
             reply = await link.send(adapter.pack(args), decode)
         else:
-            reply = await in_time(send(instance, args, decode), seconds)
+            reply = await send(instance, args, decode, seconds)
     except NOT_SERVED as error:
         if is_answer(error):
             instance.window.succeeded(asked, time.monotonic() - asked)

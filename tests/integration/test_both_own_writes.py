@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import redis
 
+import cachemesh
+from cachemesh.core.attempts import Failure
 from cachemesh.local import Process
 from tests.integration.failing import CLIENTS, Caller, calling, direct
 from tests.integration.replicas import Replicated, replicated
@@ -104,6 +106,11 @@ def is_there(replica: Process, keys: list[str]) -> bool:
         return client.mget(keys) == ["v"] * len(keys)
 
 
+def all_served(call: Caller, use: Callable[[Any], Any], replicas: Any) -> bool:
+    call(use)
+    return not any(replica.breaker.failures for replica in replicas)
+
+
 def replicas_are_known(call: Caller) -> bool:
     return all(len(node.replicas) == 2 for node in call.mesh._nodes().values())
 
@@ -132,6 +139,44 @@ def test_a_write_is_seen(site: Replicated, mode: str, kind: str) -> None:
                         unseen.append(f"{way}: {asked} is {found}, not {truth}")
                         break
     assert unseen == []
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_a_replicas_reply_ends_a_row_of_failures(site: Replicated, kind: str) -> None:
+    key, other = site.keys("cache-0", 2)
+    with calling(kind, site.url, read_from="replica") as call:
+        call.driven.get("any")
+        until(partial(replicas_are_known, call))
+        replicas = call.mesh._nodes()["cache-0"].replicas
+        for use in (lambda mesh: mesh.get(key), lambda mesh: mesh.mget(key, other)):
+            for _ in range(20):  # so that there are connections to both
+                call(use)
+            for replica in replicas:
+                for _ in range(2):
+                    call.drive(replica).failed(Failure.NOT_READY)
+            until(partial(all_served, call, use, replicas))
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_a_pipeline_that_one_shard_refuses_has_written_on_the_other(
+    site: Replicated, kind: str
+) -> None:
+    (key,), (other,) = site.keys("cache-0", 1, "SET"), site.keys("cache-1", 1, "SET")
+    master, replicas = site.shards["cache-0"]
+    with direct(master) as client:
+        client.set(key, "v")
+    for process in (master, *replicas):
+        with direct(process) as client:
+            client.acl_setuser("app", True, passwords="+pw", keys="*", categories=["+@all"])
+    login = {"username": "app", "password": "pw", "read_from": "prefer_replica"}
+    with calling(kind, site.url, **login) as call:
+        call.driven.get(key)
+        until(lambda: len(call.mesh._nodes()["cache-0"].replicas) == 2)
+        assert call.driven.get(key) == b"v"
+        pipe = call.mesh.pipeline(transaction=False).set(other, "w").set(key, "w")
+        with pytest.raises(cachemesh.LoginRefusedError):
+            call.drive(pipe).execute()
+        assert call.driven.get(key) == b"w"
 
 
 @pytest.mark.parametrize("kind", CLIENTS)

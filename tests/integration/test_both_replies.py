@@ -21,7 +21,7 @@ import cachemesh
 from cachemesh.core import attempts
 from cachemesh.core.attempts import Failure
 from cachemesh.local import Process
-from tests.integration.failing import CLIENTS, Caller, Site, calling, reset, servers, target
+from tests.integration.failing import CLIENTS, Caller, Site, calling, reset, servers, silent, target
 from tests.integration.hostile import HANG_UP, Server, Words, greeting
 
 both = pytest.mark.parametrize("kind", CLIENTS)
@@ -367,6 +367,25 @@ def test_any_reply_ends_a_row_of_failures(pool: Pool, kind: str) -> None:
             ]
             check(name, left, set(left) == {0})
             call.driven.ping()
+
+
+@both
+@pytest.mark.parametrize("name", ["a read", "a write", "a blocking command"])
+def test_three_failures_in_a_row_open_the_breaker(name: str, kind: str, tmp_path: Path) -> None:
+    """Not two: a connection that is not made in time is one failure, whoever waits for it."""
+    use = USES[name]
+    with (
+        silent() as trap,
+        Site({"cache-0": trap.address}, tmp_path) as site,
+        calling(kind, site.url, command_timeout=0.2) as call,
+    ):
+        states: list[str] = []
+        while len(states) < 6 and "open" not in states:
+            came = outcome(use, call, call.mesh, ("k", "k"))
+            assert isinstance(came, cachemesh.ShardUnavailableError)
+            states.append(call.health().breaker)
+        assert states[:2] == ["closed", "closed"]
+        assert states[-1] == "open"
 
 
 @pytest.fixture(scope="module")
