@@ -297,10 +297,10 @@ async def in_time(work: Awaitable[Any], seconds: float) -> Any:
     task.add_done_callback(seen)
     try:
         await asyncio.wait((task,), timeout=None if math.isinf(seconds) else seconds)
+        if task.done():
+            return task.result()
     finally:
         task.cancel()  # does nothing if it is done
-    if task.done():
-        return task.result()
     raise TimeoutError("no reply in time")
 
 

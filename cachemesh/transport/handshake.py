@@ -42,11 +42,12 @@ class Handshake:
 
     def __call__(self, connection: Any) -> None:
         """Raises NotMasterError if the instance is none and should be."""
-        if self._custom is None:
-            with understood():
-                connection.on_connect()
-        else:
-            self._custom(connection)
+        with _helpers_may_fail():
+            if self._custom is None:
+                with understood():
+                    connection.on_connect()
+            else:
+                self._custom(connection)
         if self._role is not None:
             require_master(connection)
 
@@ -75,13 +76,14 @@ class AsyncHandshake:
 
     async def run(self, connection: Any) -> None:
         """Raises NotMasterError if the instance is none and should be."""
-        if self._custom is None:
-            with understood():
-                await connection.on_connect()
-        else:
-            done = self._custom(connection)
-            if inspect.isawaitable(done):
-                await done
+        with _helpers_may_fail():
+            if self._custom is None:
+                with understood():
+                    await connection.on_connect()
+            else:
+                done = self._custom(connection)
+                if inspect.isawaitable(done):
+                    await done
         if self._role is not None:
             await require_master_async(connection)
 
@@ -107,6 +109,20 @@ def understood() -> Iterator[None]:
         raise redis.InvalidResponse(
             f"what it says is not of Redis ({type(error).__name__}); is something else listening"
         ) from error
+
+
+@contextmanager
+def _helpers_may_fail() -> Iterator[None]:
+    """Around what may call an app's ``credential_provider`` or ``redis_connect_func``.
+
+    redis-py disconnects after its own errors alone. After another it would take the connection,
+    which has not logged in, for a good one.
+    """
+    try:
+        yield
+    except OSError as error:
+        kind = redis.TimeoutError if isinstance(error, TimeoutError) else redis.ConnectionError
+        raise kind(str(error)) from error
 
 
 _ROLE_QUESTIONS = ("ROLE", "HELLO")

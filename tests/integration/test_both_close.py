@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import redis
+from redis.credentials import CredentialProvider
 
+import cachemesh
 from cachemesh.local import Process
 from tests.integration.failing import (
     CLIENTS,
@@ -105,6 +107,50 @@ def test_closing_leaves_no_connection(call: Caller, redises: list[Process]) -> N
     assert connections(redises[0]) == 0
 
 
+class Tokens(CredentialProvider):
+    """Of a service that is away for the first few times that it is asked."""
+
+    def __init__(self, away: int) -> None:
+        self.away = away
+
+    def get_credentials(self) -> tuple[str]:
+        if self.away:
+            self.away -= 1
+            raise OSError("the token service is away")
+        return ("pw",)
+
+    async def get_credentials_async(self) -> tuple[str]:
+        return self.get_credentials()
+
+
+@both
+@pytest.mark.parametrize("name", ["GET", "SET", "WATCH", "SUBSCRIBE"])
+def test_a_login_that_cannot_be_had_is_no_connection(
+    name: str, kind: str, site: Site, redises: list[Process]
+) -> None:
+    """It is had again with the next one; nobody is left with one that has not logged in."""
+    with direct(redises[0]) as client:
+        client.config_set("requirepass", "pw")
+    tokens = Tokens(away=10**9)
+    options: dict[str, Any] = {"credential_provider": tokens, "command_timeout": 0.5}
+    try:
+        with calling(kind, site.url, **options) as call:
+            uses = {
+                "GET": lambda: call.driven.get("k"),
+                "SET": lambda: call.driven.set("k", "v"),
+                "WATCH": lambda: call.drive(call.mesh.pipeline()).watch("k"),
+                "SUBSCRIBE": lambda: call.drive(call.mesh.pubsub()).subscribe("c"),
+            }
+            with pytest.raises(cachemesh.ShardUnavailableError, match="token service"):
+                uses[name]()
+            tokens.away = 0
+            until(lambda: call.health().breaker == "closed")
+            uses[name]()
+    finally:
+        with redis.Redis(*target(redises[0]), password="pw") as client:
+            client.config_set("requirepass", "")
+
+
 @both
 def test_a_master_that_is_left_keeps_no_connection(
     call: Caller, site: Site, redises: list[Process]
@@ -117,6 +163,7 @@ def test_a_master_that_is_left_keeps_no_connection(
         old.replicaof(*target(redises[1]))
     call.driven.set("k", "w")
     until(lambda: connections(redises[0]) == 0)
+    gc.collect()  # what other tests have left
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         call.driven.close()
