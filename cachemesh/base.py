@@ -42,6 +42,7 @@ class ShardNode(Protocol):
 
     misses: int
     dropped: int
+    closed: bool
     hurry: Callable[[], None]
 
     def configure(self, timeouts: Timeouts) -> None:
@@ -82,6 +83,7 @@ class MeshBase(Generic[N]):
 
     Attributes:
         registry: the commands it knows.
+        closings: how often it was closed.
     """
 
     registry: Registry
@@ -98,6 +100,7 @@ class MeshBase(Generic[N]):
         """Called once by the constructor; with a parent, both follow the pool together."""
         self._url = url
         self.registry = Registry()
+        self.closings = 0
         self._masters: Mapping[str, Address] = {}
         self._routes = None
         self._reads_replicas = False
@@ -324,7 +327,7 @@ class MeshBase(Generic[N]):
             ShardUnavailableError: it is not, or the command has no such reply.
             redis.DataError: an argument Redis has no form for; without a connection nobody saw it.
         """
-        if not self._policy.misses:
+        if not self._policy.misses or node.closed:
             raise error
         pack(tuple(args))
         options = self._url.options

@@ -308,7 +308,11 @@ class CacheMesh(MeshBase[Node], redis.Redis):
         return monitor()
 
     def close(self) -> None:
-        """Close all connections and stop following the pool. A later command starts again."""
+        """Close all connections and stop following the pool. A later command starts again.
+
+        Threads that wait in a command that blocks on the server (BLPOP, XREAD) or for messages
+        get a `redis.ConnectionError`.
+        """
         self._close(leave=True)
 
     def __del__(self) -> None:
@@ -322,6 +326,7 @@ class CacheMesh(MeshBase[Node], redis.Redis):
         if self._parent is None:
             self._follower.close(leave)
         self._stop_measuring()
+        self.closings += 1
         routes, self._routes = self._routes, None
         if routes is not None:
             for node in routes.nodes.values():

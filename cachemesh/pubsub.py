@@ -22,6 +22,7 @@ from cachemesh.core.subscriptions import (
     require_handlers,
 )
 from cachemesh.listener import Listener
+from cachemesh.transport.pools import closed_while_listening
 from cachemesh.transport.sync import Node
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class PubSub:
         self._ready: deque[dict[str, Any]] = deque()
         encoder: Any = mesh.get_encoder()  # untyped in redis-py
         self._encode, self._decode = encoder.encode, encoder.decode
+        self._closings = mesh.closings
 
     def __enter__(self) -> Self:
         return self
@@ -64,14 +66,17 @@ class PubSub:
 
     def close(self) -> None:
         """Unsubscribe from everything and let go of the connections."""
+        self._disconnect()
+        self._wanted = Subscriptions()
+        self._ready.clear()
+
+    reset = close
+
+    def _disconnect(self) -> None:
         for listener in self._listeners.values():
             listener.close()
         self._listeners = {}
-        self._wanted = Subscriptions()
-        self._ready.clear()
         self._routes = None
-
-    reset = close
 
     @property
     def subscribed(self) -> bool:
@@ -131,11 +136,15 @@ class PubSub:
 
         Raises:
             cachemesh.ShardUnavailableError: a shard that is listened to cannot be reached, and
-                there is no message of another; the next call tries again.
+                there is no message of another, or the client was closed; the next call tries again.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         ignore = ignore_subscribe_messages or self._ignore
         while True:
+            if self._closings != self._mesh.closings:
+                self._closings = self._mesh.closings
+                self._disconnect()
+                raise closed_while_listening()
             lost = self._settle()
             message = self._next()
             if message is None:
@@ -206,6 +215,8 @@ class PubSub:
         return thread
 
     def _add(self, kind: str, names: tuple[Any, ...], handlers: dict[str, Handler]) -> None:
+        if not self._wanted:
+            self._closings = self._mesh.closings
         given = self._wanted.add(kind, names, handlers, self._mesh.key_bytes)
         self._settled()
         self._confirm(SUBSCRIBE[kind], given)

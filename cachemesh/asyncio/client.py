@@ -362,7 +362,11 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         return super().monitor()
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        """Close all connections and stop following the pool. A later command starts again."""
+        """Close all connections and stop following the pool. A later command starts again.
+
+        Tasks that wait in a command that blocks on the server (BLPOP, XREAD) or for messages get a
+        `redis.ConnectionError`.
+        """
         loop = asyncio.get_running_loop()
         if self.connection is not None:
             connection, self.connection = self.connection, None
@@ -372,6 +376,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
             await loop.run_in_executor(None, self._follower.close)
         if self._loop is not loop:
             self._abandon_links()
+        self.closings += 1
         routes, self._routes = self._routes, None
         if routes is not None:
             for node in routes.nodes.values():

@@ -20,6 +20,7 @@ from cachemesh.core.subscriptions import (
     Subscriptions,
     require_handlers,
 )
+from cachemesh.transport.pools import closed_while_listening
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
@@ -43,6 +44,7 @@ class PubSub:
         client: Any = mesh  # untyped in redis-py
         encoder = client.get_encoder()
         self._encode, self._decode = encoder.encode, encoder.decode
+        self._closings = mesh.closings
 
     def __del__(self) -> None:
         for listener in getattr(self, "_listeners", {}).values():
@@ -56,13 +58,16 @@ class PubSub:
 
     async def aclose(self) -> None:
         """Unsubscribe from everything and let go of the connections."""
-        listeners, self._listeners = self._listeners, {}
         self._wanted = Subscriptions()
-        for listener in listeners.values():
-            await listener.close()
         self._mailbox.clear()
+        await self._disconnect()
 
     close = reset = aclose
+
+    async def _disconnect(self) -> None:
+        listeners, self._listeners = self._listeners, {}
+        for listener in listeners.values():
+            await listener.close()
 
     @property
     def subscribed(self) -> bool:
@@ -133,12 +138,16 @@ class PubSub:
 
         Raises:
             cachemesh.ShardUnavailableError: a shard that is listened to cannot be reached, and
-                there is no message of another; the next call tries again.
+                there is no message of another, or the client was closed; the next call tries again.
         """
         loop = asyncio.get_running_loop()
         deadline = None if timeout is None else loop.time() + timeout
         ignore = ignore_subscribe_messages or self._ignore
         while True:
+            if self._closings != self._mesh.closings:
+                self._closings = self._mesh.closings
+                await self._disconnect()
+                raise closed_while_listening()
             self._mailbox.expect()
             lost = await self._settle()
             message = await self._mailbox.take()
@@ -207,6 +216,8 @@ class PubSub:
             await asyncio.sleep(0)
 
     async def _add(self, kind: str, names: tuple[Any, ...], handlers: dict[str, Handler]) -> None:
+        if not self._wanted:
+            self._closings = self._mesh.closings
         given = self._wanted.add(kind, names, handlers, self._mesh.key_bytes)
         await self._settled()
         self._confirm(SUBSCRIBE[kind], given)

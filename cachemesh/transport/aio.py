@@ -20,7 +20,7 @@ from cachemesh.core.errors import CacheMeshError, ShardUnavailableError
 from cachemesh.core.names import Address
 from cachemesh.transport import adapter, handshake
 from cachemesh.transport.aioinstance import Instance, in_time, seen, send, send_all
-from cachemesh.transport.aiolink import LinkClosedError
+from cachemesh.transport.aiolink import Link, LinkClosedError
 from cachemesh.transport.locator import Locator
 from cachemesh.transport.notserved import NOT_SERVED, NotSentError, failure_of, is_answer
 from cachemesh.transport.part import Outcome, Part, holds_error, unserved
@@ -50,6 +50,7 @@ class Node(Shard[Instance]):
         super().__init__(shard, template, locator)
         self._loop = loop
         self._pool: AsyncShardPool | None = None
+        self._blocked: set[Link] = set()  # on which commands wait that block
         self._seeking: asyncio.Task[None] | None = None
         self._courting: asyncio.Task[None] | None = None
         self._tidying: asyncio.Task[None] | None = None
@@ -91,8 +92,10 @@ class Node(Shard[Instance]):
         return Instance(address, self._template, timeouts, role, noticed, self._loop)
 
     async def close(self) -> None:
-        """Close all connections; replies under way still come."""
-        self.ended = True
+        """Close all connections. Replies under way still come, but for commands that block."""
+        self.ended = self.closed = True
+        for link in list(self._blocked):
+            link.fail(LinkClosedError("Connection closed"))
         former, self.instance, self.replicas = (self.instance, *self.replicas), None, ()
         for instance in former:
             if instance is not None:
@@ -313,7 +316,11 @@ class Node(Shard[Instance]):
 
     async def _alone(self, instance: Instance, payload: bytes, decode: bool, seconds: float) -> Any:
         link = await instance.apart()
+        if self.closed:
+            link.retire()
+            raise NotSentError("the client was closed")
         link.wait_at_most(seconds)
+        self._blocked.add(link)
         try:
             reply = await link.send(payload, decode)
         except redis.ResponseError as error:
@@ -325,6 +332,8 @@ class Node(Shard[Instance]):
         except asyncio.CancelledError:
             link.fail(LinkClosedError("Cancelled"))  # else it would still pop what comes
             raise
+        finally:
+            self._blocked.discard(link)
         instance.put_back(link)
         return reply
 

@@ -108,7 +108,11 @@ class Instance:
     def ask_within(self, payload: bytes, decode: bool, seconds: float) -> Any:
         """As `ask`, when less than the usual time is left, or more."""
         deadline = time.monotonic() + seconds
-        link = self.take(seconds)
+        return self.ask_on(self.take(seconds), payload, decode, deadline - time.monotonic())
+
+    def ask_on(self, link: Link, payload: bytes, decode: bool, seconds: float) -> Any:
+        """As `ask_within`, on a link that `take` gave, which is given back."""
+        deadline = time.monotonic() + seconds
         try:
             link.wait_until(deadline)
             link.send_within(payload, deadline)

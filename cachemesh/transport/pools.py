@@ -191,6 +191,13 @@ def closed_meanwhile(shard: str) -> ShardUnavailableError:
     )
 
 
+def closed_while_listening() -> ShardUnavailableError:
+    """The error of who waits for messages when the client is closed."""
+    return ShardUnavailableError(
+        "The client was closed while its subscriptions were listened to; close those first"
+    )
+
+
 def no_replica(shard: str, max_lag: float | None, error: Exception | None) -> ShardUnavailableError:
     """The error when no replica answers what is to be read from replicas alone."""
     bound = "" if max_lag is None else f", is at most {max_lag:g} s behind"

@@ -74,6 +74,7 @@ class Shard(Generic[I]):
         hurry: has them measured soon.
         misses, dropped: counted as `ShardHealth` tells.
         ended: nobody follows the shard any more: the client was closed, or it has left the pool.
+        closed: the client was closed.
     """
 
     def __init__(self, name: str, template: Any, locator: Locator) -> None:
@@ -92,7 +93,7 @@ class Shard(Generic[I]):
         self.replicas: tuple[I, ...] = ()
         self.meter = LagMeter()
         self.misses = self.dropped = 0
-        self.ended = False
+        self.ended = self.closed = False
         self._switching = threading.RLock()  # else a former master could be brought back
 
     @property
@@ -263,7 +264,7 @@ class Shard(Generic[I]):
         return not_serving(self.shard, address or self.master, error)
 
     def _raise(self, instance: I | None, error: Exception) -> NoReturn:
-        if self.ended and instance is None:
+        if self.closed or (self.ended and instance is None):
             raise closed_meanwhile(self.shard) from error
         raise_unserved(self.shard, None if instance is None else instance.address, error)
 

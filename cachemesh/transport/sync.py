@@ -19,6 +19,7 @@ from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.names import Address
 from cachemesh.transport import adapter, handshake
 from cachemesh.transport.instance import Instance
+from cachemesh.transport.link import Link
 from cachemesh.transport.locator import Locator
 from cachemesh.transport.notserved import NOT_SERVED, NotSentError, failure_of, is_answer
 from cachemesh.transport.pools import ShardPool
@@ -39,6 +40,7 @@ class Node(Shard[Instance]):
     def __init__(self, shard: str, template: ConnectionPool, locator: Locator) -> None:
         super().__init__(shard, template, locator)
         self._pool: ShardPool | None = None
+        self._blocked: set[Link] = set()  # on which commands wait that block
         self._verifying = threading.Lock()
 
     @property
@@ -69,8 +71,14 @@ class Node(Shard[Instance]):
         return Instance(address, self._template, self.timeouts_for(role), role, noticed)
 
     def close(self) -> None:
-        """As `end`, and close the connections of WATCH and pub/sub, also those in use."""
+        """As `end`, and end commands that block on the server. From any thread.
+
+        The connections of WATCH and pub/sub are closed as well, also those in use.
+        """
+        self.closed = True
         self.end()
+        for link in list(self._blocked):
+            link.shut()
         if self._pool is not None:
             self._pool.disconnect()
 
@@ -120,7 +128,7 @@ class Node(Shard[Instance]):
                 if instance is None:
                     raise NotSentError
                 left = deadline - time.monotonic() + patience
-                reply = instance.ask_within(payload, decode, left)
+                reply = self._ask(instance, payload, decode, left, patience)
             except NOT_SERVED as failure:
                 error = failure
                 continue
@@ -256,7 +264,7 @@ class Node(Shard[Instance]):
             if instance is None:
                 raise NotSentError
             left = deadline + patience - time.monotonic()
-            reply = instance.ask_within(payload, decode, left)
+            reply = self._ask(instance, payload, decode, left, patience)
         except NOT_SERVED as error:
             return self.again(payload, repeatable, decode, deadline, instance, error, patience)
         if isinstance(reply, Exception):
@@ -264,6 +272,20 @@ class Node(Shard[Instance]):
                 raise reply
             return self.again(payload, repeatable, decode, deadline, instance, reply, patience)
         return reply
+
+    def _ask(
+        self, instance: Instance, payload: bytes, decode: bool, seconds: float, patience: float
+    ) -> Any:
+        if not patience:
+            return instance.ask_within(payload, decode, seconds)
+        link = instance.take(seconds)
+        self._blocked.add(link)
+        try:
+            if self.closed:  # before it could see the link
+                link.shut()
+            return instance.ask_on(link, payload, decode, seconds)
+        finally:
+            self._blocked.discard(link)
 
 
 def _nobody(instance: Instance, error: Exception) -> None:

@@ -254,12 +254,14 @@ def test_a_lost_shard_holds_up_no_other(
 def test_subscriptions_outlive_the_closing_of_the_client(
     call: Caller, pubsub: Driven, site: Site, redises: list[Process]
 ) -> None:
-    """A later command starts again, so does the next look for messages; and it follows masters."""
+    """Who listens is told once; after that, a look for messages starts again and follows masters."""
     (name,) = site.keys()
     pubsub.subscribe(name)
     pubsub.psubscribe("x*")
     confirmed(pubsub, 2)
     call.driven.close()
+    with pytest.raises(redis.ConnectionError, match="client was closed"):
+        pubsub.get_message(timeout=0.01)
     assert pubsub.get_message(timeout=0.01) is None
     assert until(lambda: call.driven.publish(name, "1")) == 1
     assert said(pubsub) == ("message", "1")
