@@ -254,7 +254,7 @@ def test_a_lost_shard_holds_up_no_other(
 def test_subscriptions_outlive_the_closing_of_the_client(
     call: Caller, pubsub: Driven, site: Site, redises: list[Process]
 ) -> None:
-    """Who listens is told once; after that, a look for messages starts again and follows masters."""
+    """Who listens is told once; the next look for messages starts again and follows masters."""
     (name,) = site.keys()
     pubsub.subscribe(name)
     pubsub.psubscribe("x*")
