@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import redis
 
+from cachemesh.core.words import counted
 from metaserver.link import Link, RedisAuth, ask_all, reason_of
 from metaserver.networks import AllowedNetworks, InstanceRejected
 from metaserver.replies import (
@@ -118,7 +119,7 @@ def check_empty(given: str, report: InstanceReport) -> None:
         raise InstanceRejected(
             given,
             "not-empty",
-            f"{given} holds {report.keys:,} key{'' if report.keys == 1 else 's'}",
+            f"{given} holds {counted(report.keys, 'key')}",
             "FLUSHALL it if nobody needs them, choose an empty instance, or allow a non-empty one",
         )
 

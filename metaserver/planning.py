@@ -22,6 +22,7 @@ from cachemesh.core.placement import (
 )
 from cachemesh.core.pool import PoolDocument
 from cachemesh.core.settings import check_settings
+from cachemesh.core.words import counted
 from metaserver.problems import Problem, shard_not_found
 
 NO_MOVES = Moves((), 0, 0.0)
@@ -91,7 +92,7 @@ def plan_create(
     if quorum is not None and quorum > len(sentinels):
         raise Problem(
             "bad-request",
-            f"quorum: {quorum} is more than the {len(sentinels)} Sentinels of the pool",
+            f"quorum: {quorum} is more than the {counted(len(sentinels), 'Sentinel')} of the pool",
             f"use 1 to {len(sentinels)}; a majority is {majority(sentinels)}",
         )
     document = PoolDocument(
@@ -240,12 +241,14 @@ def what_is_lost(plan: Plan, keys: Mapping[str, int | None]) -> list[str]:
     count = keys_moved(plan, keys)
     if count == 0:
         return []
-    about = "an unknown number of" if count is None else f"about {count:,}"
     share = f"{plan.moves.share:.0%}" if plan.moves.share >= 0.01 else "under 1%"
-    move = "slots move" if plan.moves.slots else "shard changes"
-    return [
-        f"{about} cached keys ({share}) go cold: their {move} and strategy 'drop' copies nothing"
-    ]
+    copied = "and strategy 'drop' copies nothing"
+    if count == 1:
+        why = "its slot moves" if plan.moves.slots else "its shard changes"
+        return [f"about 1 cached key ({share}) goes cold: {why} {copied}"]
+    about = "an unknown number of" if count is None else f"about {count:,}"
+    why = "their slots move" if plan.moves.slots else "their shard changes"
+    return [f"{about} cached keys ({share}) go cold: {why} {copied}"]
 
 
 def moves_as_dicts(by_pair: Sequence[Move]) -> list[dict[str, object]]:

@@ -21,6 +21,7 @@ import redis
 
 from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.placement import Placement
+from cachemesh.core.words import counted
 from metaserver.cleaning import Cleaner, NotMasterError
 from metaserver.clock import Ages
 from metaserver.config import Config
@@ -166,7 +167,8 @@ class Sweeper:
             "sweep.done",
             pool=sweep.pool,
             target=sweep.shard,
-            detail=f"removed {removed:,} keys that {sweep.shard} no longer owns from {master}",
+            detail=f"removed {counted(removed, 'key')} that {sweep.shard} no longer owns "
+            f"from {master}",
         )
         self._end(sweep, state, master, event)
 

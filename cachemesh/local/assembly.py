@@ -15,10 +15,12 @@ from typing import Any
 
 from cachemesh.core.errors import LocalStackError, MetaserverError, MetaserverUnavailableError
 from cachemesh.core.names import Address, parse_address
+from cachemesh.core.words import counted
 from cachemesh.discovery.metaserver import MetaserverClient, read_token
 
 from .binaries import RedisServer, find_redis_server
 from .launcher import Launcher
+from .memory import check_enough
 from .monitoring import Monitored, Monitoring
 from .options import StackOptions
 from .pids import ProcessId
@@ -35,6 +37,7 @@ class Assembly:
 
     def __init__(self, options: StackOptions, progress: Progress, takes_sigterm: bool) -> None:
         """Lock the directory and start the keeper. Raises LocalStackError."""
+        check_enough(options.instances)
         self._options = options
         self._progress = progress
         self._owner = ProcessId.of(os.getpid()) if takes_sigterm else None
@@ -68,18 +71,19 @@ class Assembly:
         names = [f"sentinel-{number}" for number in range(1, options.sentinels + 1)]
         sentinels = [launch.start(launch.sentinel(self.server, name)) for name in names]
         self._progress(
-            f"starting {options.shards + options.spares} masters, "
-            f"{options.replicas} replicas each, {options.sentinels} Sentinels ({self.server})"
+            f"starting {counted(options.shards + options.spares, 'master')}, "
+            f"{counted(options.replicas, 'replica')} each, "
+            f"{counted(options.sentinels, 'Sentinel')} ({self.server})"
         )
         pairs = self.start_shards([*options.shard_names, *options.spare_names], options.replicas)
-        sentinels = launch.settle(sentinels, options.timeout)
+        sentinels = launch.settle(sentinels, options.patience)
         self.monitoring = Monitoring([s.address for s in sentinels], options.down_after_ms)
         self.info |= {"shards": pairs[: options.shards], "spares": pairs[options.shards :]}
         metaservers = self._start_metaservers(first)
         dashboard = self._start_dashboard(metaservers)
         self._describe(metaservers)
         self._make_pool()
-        for process in launch.settle([*dashboard, *zookeeper], options.timeout):
+        for process in launch.settle([*dashboard, *zookeeper], options.patience):
             address = str(process.address)
             self.info[process.kind] = (
                 f"http://{address}" if process.kind == "dashboard" else address
@@ -88,7 +92,7 @@ class Assembly:
 
     def start_shards(self, names: Sequence[str], replicas: int) -> list[dict[str, Any]]:
         """Masters with attached replicas, known to no Sentinel yet. Raises LocalStackError."""
-        launch, timeout = self.launcher, self._options.timeout
+        launch, timeout = self.launcher, self._options.patience
         masters = launch.settle(
             [launch.start(launch.redis(self.server, f"{name}.1")) for name in names], timeout
         )
@@ -111,7 +115,7 @@ class Assembly:
         """One redis-server alone. Raises LocalStackError."""
         name = f"redis-{next(self._loose)}"
         recipe = self.launcher.redis(self.server, name, port=port, extra=extra)
-        return self.launcher.settle([self.launcher.start(recipe)], self._options.timeout)[0]
+        return self.launcher.settle([self.launcher.start(recipe)], self._options.patience)[0]
 
     def _start_metaserver(self, number: int) -> list[Process]:
         port = self._options.port if number == 1 else None
@@ -120,13 +124,13 @@ class Assembly:
 
     def _start_metaservers(self, first: list[Process]) -> list[Address]:
         """Wait for the first, which makes the store and the token; then start the others."""
-        started = self.launcher.settle(first, self._options.timeout)
+        started = self.launcher.settle(first, self._options.patience)
         others = [
             process
             for number in range(2, self._options.metaservers + 1)
             for process in self._start_metaserver(number)
         ]
-        started += self.launcher.settle(others, self._options.timeout)
+        started += self.launcher.settle(others, self._options.patience)
         return [process.address for process in started]
 
     def _start_dashboard(self, metaservers: Sequence[Address]) -> list[Process]:
@@ -163,13 +167,13 @@ class Assembly:
 
     def _make_pool(self) -> None:
         """Have the Sentinels monitor the shards: through the metaserver, or directly."""
-        timeout = self._options.timeout
+        timeout = self._options.patience
         shards: list[dict[str, Any]] = self.info["shards"]
         monitored = [
             Monitored(shard["name"], parse_address(shard["master"]), len(shard["replicas"]))
             for shard in shards
         ]
-        self._progress(f"creating pool {self._options.pool!r} of {len(shards)} shards")
+        self._progress(f"creating pool {self._options.pool!r} of {counted(len(shards), 'shard')}")
         if self.info["metaservers"]:
             self._create_pool(shards)
         else:
@@ -188,7 +192,7 @@ class Assembly:
             "shards": [{"name": shard["name"], "master": shard["master"]} for shard in shards],
         }
         try:
-            client.request("POST", "/v1/pools", body, timeout=self._options.timeout)
+            client.request("POST", "/v1/pools", body, timeout=self._options.patience)
         except (MetaserverError, MetaserverUnavailableError) as error:
             log = self.launcher.find("metaserver-1")
             raise LocalStackError(

@@ -11,6 +11,7 @@ import redis
 
 from cachemesh.core.errors import LocalStackError
 from cachemesh.core.names import Address, parse_address
+from cachemesh.core.words import counted
 
 from .probes import connect
 
@@ -97,7 +98,7 @@ class Monitoring:
             if "down" in master["flags"] or "disconnected" in master["flags"]:
                 return f"the master is {master['flags']}"
             if int(master["num-other-sentinels"]) < len(self.sentinels) - 1:
-                return f"knows {master['num-other-sentinels']} other Sentinels"
+                return f"knows {counted(int(master['num-other-sentinels']), 'other Sentinel')}"
             replicas = [_as_map(row) for row in self._ask(sentinel, "REPLICAS", shard.name)]
             # A replica without its master's name has not answered the Sentinel's INFO yet.
             able = [
@@ -106,7 +107,7 @@ class Monitoring:
                 if row["flags"] == "slave" and row.get("master-link-status") == "ok"
             ]
             if len(able) < shard.replicas:
-                return f"sees {len(able)} of {shard.replicas} replicas"
+                return f"sees {len(able)} of {counted(shard.replicas, 'replica')}"
             self._ask(sentinel, "CKQUORUM", shard.name)
         except LocalStackError as error:
             return str(error)

@@ -8,6 +8,8 @@ from pathlib import Path
 from cachemesh.core.errors import LocalStackError
 from cachemesh.core.names import check_new_pool
 
+_PER_INSTANCE = 0.25
+"""Seconds more for each instance: a hundred start, and are told to the Sentinels, in ten."""
 LIMITS = {
     "shards": (1, 1024),
     "replicas": (0, 8),
@@ -45,6 +47,16 @@ class StackOptions:
             if not low <= getattr(self, name) <= high:
                 raise LocalStackError(f"{name} is {getattr(self, name)}; it takes {low} to {high}")
         check_new_pool(self.pool)
+
+    @property
+    def instances(self) -> int:
+        """How many redis-servers hold data."""
+        return (self.shards + self.spares) * (1 + self.replicas)
+
+    @property
+    def patience(self) -> float:
+        """Seconds that each step of the start may take."""
+        return self.timeout + _PER_INSTANCE * self.instances
 
     @property
     def shard_names(self) -> list[str]:

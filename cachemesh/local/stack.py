@@ -36,7 +36,7 @@ class LocalStack:
         down_after_ms: milliseconds without an answer after which Sentinel counts a master as down.
         port: the first metaserver's port; None: a free one.
         dashboard_port: likewise.
-        timeout: seconds that each step of the start may take.
+        timeout: seconds that each step of the start may take, and a quarter more for each instance.
 
     Raises:
         LocalStackError, InvalidDocumentError: an argument is out of bounds.

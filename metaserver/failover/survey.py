@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import redis
 
+from cachemesh.core.words import counted
 from metaserver.failover.instance import Standing
 from metaserver.failover.sentinel import Row, Watcher, first_choice
 from metaserver.failover.side import Side
@@ -63,7 +64,7 @@ def agreed_master(shard: str, views: Mapping[str, SentinelView]) -> tuple[str, t
         raise refused(
             shard,
             "sentinels",
-            f"only {len(known)} of {len(views)} Sentinels answer for it ({silent})",
+            f"only {len(known)} of {counted(len(views), 'Sentinel')} answer for it ({silent})",
             "start the Sentinels, then try again",
         )
     master = majority([view.master for view in known])
@@ -236,7 +237,7 @@ def _candidate(
         raise refused(
             shard,
             "replica-behind",
-            f"replica {at}, which Sentinel could choose, is {behind:,} bytes behind",
+            f"replica {at}, which Sentinel could choose, is {counted(behind, 'byte')} behind",
             f"wait until it has caught up, {aside}",
         )
     return Candidate(at, behind)

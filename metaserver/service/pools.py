@@ -9,6 +9,7 @@ from typing import Any
 from cachemesh.core.names import check_name
 from cachemesh.core.placement import Shard
 from cachemesh.core.pool import PoolDocument
+from cachemesh.core.words import counted
 from metaserver.instances import InstanceReport
 from metaserver.planning import Plan, plan_create, plan_delete, plan_settings, quorum_of
 from metaserver.problems import Problem, version_conflict
@@ -65,7 +66,7 @@ def create(control: Control, actor: str, new: NewPool, *, dry_run: bool = False)
     after = _after(plan).replace(version=version)
     if dry_run:
         steps += [
-            f"SENTINEL MONITOR {each.shard} on {len(new.sentinels)} Sentinels"
+            f"SENTINEL MONITOR {each.shard} on {counted(len(new.sentinels), 'Sentinel')}"
             for each in candidates
         ]
         return Change(plan, True, new.pool, version - 1, version, after, steps, {}, warnings)
@@ -143,7 +144,7 @@ def delete(
     drained = [sweep.shard for sweep in state.sweeps if sweep.drained]
     names = list(dict.fromkeys([*before.placement.names, *drained]))
     count = len(before.sentinels)
-    steps = [f"SENTINEL REMOVE {name} on {count} Sentinels" for name in names]
+    steps = [f"SENTINEL REMOVE {name} on {counted(count, 'Sentinel')}" for name in names]
     if dry_run:
         return Change(plan, True, pool, before.version, before.version + 1, None, steps, {})
     event = NewEvent("pool.delete", actor, pool, None, plan.summary, outline(before), None)
@@ -205,7 +206,7 @@ def apply(
 def reservations(reports: Mapping[str, InstanceReport]) -> list[str]:
     """A warning for each instance that brings keys along, or has no replica."""
     keys = [
-        f"{report.address} brings {report.keys:,} keys along into shard {shard}; "
+        f"{report.address} brings {counted(report.keys, 'key')} along into shard {shard}; "
         "clients will be served those that it owns"
         for shard, report in reports.items()
         if report.keys

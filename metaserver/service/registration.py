@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from cachemesh.core.errors import SentinelUnavailableError
+from cachemesh.core.words import counted
 from metaserver.instances import (
     InstanceRejected,
     InstanceReport,
@@ -28,6 +29,9 @@ from metaserver.service.control import Control, log
 from metaserver.store import Intent, IntentAction, NewIntent, StorageError
 
 _AT_ONCE = 16
+_TOLD_AT_ONCE = 2
+"""A Sentinel writes its configuration to the disk for each shard that it is told of, one after the
+other: with a hundred at once the last would wait longer than `sentinel_timeout`."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -100,10 +104,9 @@ def check(
 
 def checked_step(candidate: Candidate, report: InstanceReport) -> str:
     """The check as a step of a change."""
-    replicas = len(report.replicas)
     return (
-        f"check {candidate.master}: Redis {report.redis_version}, master with {replicas} "
-        f"replica{'' if replicas == 1 else 's'}, {report.keys:,} keys, not in use"
+        f"check {candidate.master}: Redis {report.redis_version}, master with "
+        f"{counted(len(report.replicas), 'replica')}, {counted(report.keys, 'key')}, not in use"
     )
 
 
@@ -142,7 +145,7 @@ def registered(
                     candidate.shard, candidate.master, quorum, control.config.redis_auth, options
                 )
 
-        for candidate, outcome in zip(masters, _at_once(tell, masters), strict=True):
+        for candidate, outcome in zip(masters, _at_once(tell, masters, _TOLD_AT_ONCE), strict=True):
             _judge(candidate, outcome, result)
         yield result
         settled = True
@@ -210,12 +213,12 @@ def _judge(candidate: Candidate, outcome: Outcome, result: Registered) -> None:
         raise Problem(
             "sentinel-failed",
             f"SENTINEL MONITOR {candidate.shard} worked on {len(outcome.done)} of "
-            f"{count} Sentinels ({reasons})",
+            f"{counted(count, 'Sentinel')} ({reasons})",
             "check that the Sentinels run and can be reached, then try again",
             failed=dict(outcome.failed),
         )
     result.steps.append(
-        f"SENTINEL MONITOR {candidate.shard} on {len(outcome.done)} of {count} Sentinels"
+        f"SENTINEL MONITOR {candidate.shard} on {len(outcome.done)} of {counted(count, 'Sentinel')}"
     )
     if outcome.failed:
         result.warnings.append(
@@ -277,6 +280,6 @@ def _refuse_twins(candidates: Sequence[Candidate], reports: Sequence[InstanceRep
             )
 
 
-def _at_once(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    with ThreadPoolExecutor(min(_AT_ONCE, max(1, len(items)))) as pool:
+def _at_once(work: Callable[[T], R], items: Sequence[T], most: int = _AT_ONCE) -> list[R]:
+    with ThreadPoolExecutor(min(most, max(1, len(items)))) as pool:
         return list(pool.map(work, items))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cachemesh.core.placement import Shard
+from cachemesh.core.words import counted
 from metaserver.planning import Plan, plan_add, plan_remove, plan_weight, quorum_of
 from metaserver.service import registration
 from metaserver.service.control import Change, Control, outline, refuse_during_sweep
@@ -51,7 +52,7 @@ def add(
     event = _event("shard.add", actor, plan, name, {"master": report.address})
     if dry_run:
         change = apply(control, plan, event, {}, keys=keys, dry_run=True)
-        told = f"SENTINEL MONITOR {name} on {len(before.sentinels)} Sentinels"
+        told = f"SENTINEL MONITOR {name} on {counted(len(before.sentinels), 'Sentinel')}"
         return change.replace(steps=[first, told, *change.steps], warnings=warnings)
     with registration.registered(
         control,
@@ -118,7 +119,7 @@ def remove(
     event = _event("shard.remove", actor, plan, name, {"master": masters.get(name)})
     change = apply(control, plan, event, masters, keys=keys, dry_run=dry_run)
     count = len(state.document.sentinels)
-    last = f"SENTINEL REMOVE {name} on {count} Sentinels, once it is empty"
+    last = f"SENTINEL REMOVE {name} on {counted(count, 'Sentinel')}, once it is empty"
     return change.replace(steps=[*change.steps, last])
 
 

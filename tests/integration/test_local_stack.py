@@ -229,3 +229,10 @@ def test_two_metaservers_and_a_dashboard_share_one_store() -> None:
         left = MetaserverClient(stack.info["metaservers"], stack.token)
         assert left.request("GET", "/v1/pools/cache")["pool"] == "cache"
     assert await_none(lambda: processes_below(place), timeout=AT_MOST) == []
+
+
+def test_a_hundred_shards() -> None:
+    with LocalStack(shards=100, replicas=0, sentinels=1, dashboard=False) as stack:
+        client = CacheMesh.from_url(stack.info["url"], token=stack.token)
+        with client:
+            assert len(client.dbsize_per_shard()) == 100

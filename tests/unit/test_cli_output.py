@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cachemesh.cli.escapes import on_terminal, parse_bytes
 from cachemesh.cli.tables import Column, fitted, table
-from cachemesh.core.words import counted, plural
+from cachemesh.core.words import counted
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,6 @@ def test_counts() -> None:
         "2 keys",
         "1,000 keys",
     ]
-    assert [plural(n, "is") for n in (1, 2)] == ["is", "are"]
 
 
 _NAME = st.text("ab-", min_size=1, max_size=64)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cachemesh.core.errors import InvalidDocumentError, LocalStackError
-from cachemesh.local import LocalStack, configs
+from cachemesh.local import LocalStack, configs, memory
 from cachemesh.local.options import StackOptions
 
 
@@ -24,6 +24,25 @@ def test_counts_out_of_bounds_are_refused_by_name(wrong: dict[str, Any]) -> None
 def test_a_pool_name_is_checked() -> None:
     with pytest.raises(InvalidDocumentError):
         LocalStack(pool="a\r\nb")
+
+
+def test_a_pool_name_leaves_room_for_the_names_of_shards() -> None:
+    longest = StackOptions(shards=1024, pool="p" * 59)
+    assert max(map(len, longest.shard_names)) == 64
+    with pytest.raises(InvalidDocumentError, match=r"60 characters.* use 59 at most"):
+        LocalStack(pool="p" * 60)
+
+
+def test_more_instances_than_memory_holds_are_refused_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    left = memory.available()
+    assert left is None or left > 0
+    monkeypatch.setattr(memory, "available", lambda: 512 * 1024 * 1024)
+    memory.check_enough(128)
+    with pytest.raises(LocalStackError, match=r"2,048 instances would need about 8,192 MiB .* 512"):
+        LocalStack(shards=1024, directory=tmp_path / "stack").start()
+    assert not (tmp_path / "stack").exists()
 
 
 def test_shards_are_named_after_the_pool() -> None:

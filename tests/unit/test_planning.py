@@ -222,6 +222,9 @@ def test_what_is_lost_is_said() -> None:
         "about 12,345 cached keys (50%) go cold: their slots move and strategy 'drop' "
         "copies nothing"
     ]
+    assert what_is_lost(plan, {"a": 1}) == [
+        "about 1 cached key (50%) goes cold: its slot moves and strategy 'drop' copies nothing"
+    ]
     assert "unknown number" in what_is_lost(plan, {})[0]
     assert what_is_lost(plan, {"a": 0}) == []
     assert what_is_lost(plan_settings(TWO, {"poll_interval": 2}), {}) == []
