@@ -21,9 +21,6 @@ from cachemesh.core.names import check_name, check_new_pool, parse_address
 from cachemesh.core.settings import SETTINGS
 from cachemesh.core.words import counted
 
-_FINE = ("up", "draining", "failing over", "joining")
-"""States of a shard that need nobody to look at it."""
-
 
 @click.group(no_args_is_help=False)
 def pool() -> None:
@@ -263,6 +260,6 @@ def _show_status(data: Mapping[str, Any], wide: bool) -> None:
 
 def _next_step(data: Mapping[str, Any]) -> str:
     for shard in data["shards"]:
-        if shard["state"] not in _FINE:
+        if shard["state"] in ("down", "degraded"):
             return f"look at shard {shard['name']}: cachemesh shard show {shard['name']}"
     return "look at the Sentinels: cachemesh sentinel list"
