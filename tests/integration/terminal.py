@@ -45,7 +45,7 @@ class Terminal:
             stdin=follower,
             stdout=follower,
             stderr=follower,
-            env={**inherited, "TERM": "xterm", "NO_COLOR": "1", **(env or {})},
+            env={**inherited, "TERM": "xterm", **(env or {})},
             cwd=REPOSITORY,
         )
         os.close(follower)

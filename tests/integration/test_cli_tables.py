@@ -8,10 +8,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
 from tests.integration.terminal import COMMAND, REPOSITORY, Terminal
 from tests.waiting import until
@@ -56,13 +58,15 @@ def access(stack: LocalStack) -> list[str]:
     return ["--url", stack.info["url"], "--token-file", stack.info["token_file"]]
 
 
-def on_terminal(options: list[str], columns: int, *commands: str) -> dict[str, list[str]]:
+def on_terminal(
+    options: list[str], columns: int, *commands: str, styled: bool = False
+) -> dict[str, list[str]]:
     """What each command shows, by lines; one process runs them all, which is quicker."""
     words = json.dumps([command.split() for command in commands])
     python = [sys.executable, "-c", _ALL, words]
     shown = Terminal(*options, columns=columns, command=python)
     assert shown.end() == 0, shown.seen
-    parts = shown.seen.split("$ ")[1:]
+    parts = (shown.raw.decode() if styled else shown.seen).split("$ ")[1:]
     return {command: p.splitlines()[1:] for command, p in zip(commands, parts, strict=True)}
 
 
@@ -143,6 +147,17 @@ class _Recorded(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+@contextmanager
+def served(documents: dict[str, str]) -> Iterator[list[str]]:
+    """The options that lead a command to a server with these documents."""
+    with Recorded(documents) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield ["--url", f"cachemesh://{server.address}/cache"]
+        finally:
+            server.shutdown()
+
+
 @pytest.fixture(scope="module")
 def told(stack: LocalStack) -> str:
     """What the metaserver says, by path, as one text."""
@@ -170,13 +185,9 @@ def test_the_widest_addresses_and_names_fit(told: str, columns: int, name: str) 
         for number, address in enumerate(dict.fromkeys(_ADDRESS.findall(told)))
     }
     text = _ADDRESS.sub(lambda match: longest[match.group()], told).replace("cache-", f"{name}-")
-    with Recorded(json.loads(text)) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        options = ["--url", f"cachemesh://{server.address}/cache"]
-        commands = ("pool status", "shard list", "event list", "token list", "client list")
+    commands = ("pool status", "shard list", "event list", "token list", "client list")
+    with served(json.loads(text)) as options:
         shown = on_terminal(options, columns, *commands)
-        server.shutdown()
     for command, lines in shown.items():
         assert max(map(len, lines)) <= columns, (command, lines)
         for part in re.findall(r"\d+\.\d+\.\d+\.[\d:]*", "\n".join(lines)):
@@ -188,3 +199,37 @@ def test_the_widest_addresses_and_names_fit(told: str, columns: int, name: str) 
             assert re.match(rf"{name[:5]}.*-{number} ", row)
             assert ("…" in row) == (name != "cache")
             assert len(_ADDRESS.findall(row)) == 1
+
+
+def test_known_work_is_yellow_and_no_trouble(told: str) -> None:
+    documents = json.loads(told)
+    status = json.loads(documents["/v1/pools/cache/status"])
+    states = ("failing over", "joining", "up", "of the future")
+    for shard, word in zip(status["shards"], states, strict=True):
+        shard["state"] = word
+    documents["/v1/pools/cache/status"] = json.dumps(status)
+    with served(documents) as options:
+        shown = on_terminal(options, 80, "pool status", styled=True)["pool status"]
+    rows = table_at([*map(_plain, shown)], "shard")
+    assert [row[9:21].strip() for row in rows] == [word[:12] for word in states]
+    styled = "\n".join(shown)
+    assert "\x1b[33mfailing over" in styled and "\x1b[33mjoining" in styled
+    assert "\x1b[32mup" in styled
+
+
+def _plain(line: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", line)
+
+
+def test_a_degraded_shard_is_pointed_at_not_one_that_fails_over(
+    told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    documents = json.loads(told)
+    status = json.loads(documents["/v1/pools/cache/status"])
+    status["health"] = "degraded"
+    status["shards"][0]["state"] = "failing over"
+    status["shards"][1]["state"] = "degraded"
+    documents["/v1/pools/cache/status"] = json.dumps(status)
+    with served(documents) as options:
+        assert cli.run([*options, "pool", "status"]) == 5
+    assert "next: look at shard cache-1" in capsys.readouterr().err
