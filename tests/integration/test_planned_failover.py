@@ -52,7 +52,13 @@ def admin(stack: LocalStack) -> Iterator[Api]:
 
 
 def await_health(api: Api) -> None:
-    until(lambda: api("GET", "/v1/pools/cache/status").json["health"] == "ok")
+    """Wait until nothing is missing anywhere, and nobody is at work either."""
+
+    def well() -> bool:
+        status = api("GET", "/v1/pools/cache/status").json
+        return status["health"] == "ok" and {s["state"] for s in status["shards"]} == {"up"}
+
+    until(well)
 
 
 def everybody(api: Api, shard: str) -> list[str]:
