@@ -20,6 +20,9 @@ RATE_WINDOW = 5.0
 _COUNTERS = ("run_id", "total_commands_processed", "keyspace_hits", "keyspace_misses")
 """The fields of INFO that rates come from, which is all that is kept of earlier samples."""
 
+AT_ONCE = 0.5
+"""Seconds within which a connection that is cut is opened again, and asked once more."""
+
 
 class Instances:
     """Connections to instances, and what they last said."""
@@ -85,5 +88,17 @@ class Instances:
 
 
 def _info(link: Link) -> tuple[float, dict[str, str]]:
-    info = parse_info(link.call("INFO"))
+    """INFO and when it came, asked again if the connection is cut in the midst.
+
+    Sentinel cuts every connection of an instance that it makes a master or a replica. `ask_all`
+    cuts one that took all its time, which is not asked again.
+    """
+    began = time.monotonic()
+    try:
+        reply = link.call("INFO")
+    except redis.ConnectionError as error:
+        if type(error) is not redis.ConnectionError or time.monotonic() - began > AT_ONCE:
+            raise
+        reply = link.call("INFO")
+    info = parse_info(reply)
     return time.monotonic(), info
