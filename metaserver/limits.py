@@ -7,7 +7,6 @@ a large reply have bounds of their own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 
 from metaserver.problems import Problem
 
@@ -24,28 +23,27 @@ class UnderWay:
         self._clients = clients
         self._calls: Counter[tuple[str, str]] = Counter()
 
-    def enter(self, token: str, operation: str) -> Callable[[], None]:
-        """Count one more call of the token; what is returned, called once, ends it.
+    def enter(self, token: str, operation: str) -> None:
+        """Count one more call of the token.
 
         Raises:
-            Problem: too-many-requests.
+            Problem: too-many-requests; the call is not counted.
         """
         kind, most = self._kind(operation)
-        key = token, kind
-        if self._calls[key] >= most:
+        if self._calls[token, kind] >= most:
             raise Problem(
                 "too-many-requests",
                 f"{most} {kind} of this token are under way",
                 "wait until some have ended, or use several tokens",
             )
-        self._calls[key] += 1
+        self._calls[token, kind] += 1
 
-        def leave() -> None:
-            self._calls[key] -= 1
-            if self._calls[key] <= 0:
-                del self._calls[key]
-
-        return leave
+    def leave(self, token: str, operation: str) -> None:
+        """A call that was counted has ended."""
+        kind, _most = self._kind(operation)
+        self._calls[token, kind] -= 1
+        if not self._calls[token, kind]:
+            del self._calls[token, kind]
 
     def _kind(self, operation: str) -> tuple[str, int]:
         if operation in _BY_CLIENTS:

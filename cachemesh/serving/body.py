@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import gevent
@@ -34,6 +33,8 @@ class Body:
     the next request begins is unknown.
     """
 
+    __slots__ = ("_deadline", "_seconds", "_stream", "broken")
+
     def __init__(self, stream: Stream, seconds: float) -> None:
         self._stream = stream
         self._deadline = time.monotonic() + seconds
@@ -41,12 +42,10 @@ class Body:
         self.broken = False
 
     def read(self, size: int | None = None) -> bytes:
-        with self._in_time():
-            return self._stream.read(size)
+        return self._in_time(self._stream.read, size)
 
     def readline(self, size: int | None = None) -> bytes:
-        with self._in_time():
-            return self._stream.readline(size)
+        return self._in_time(self._stream.readline, size)
 
     def readlines(self, _hint: int | None = None) -> list[bytes]:
         return list(self)
@@ -68,12 +67,11 @@ class Body:
             return False
         return False
 
-    @contextmanager
-    def _in_time(self) -> Iterator[None]:
+    def _in_time(self, read: Callable[[int | None], bytes], size: int | None) -> bytes:
         # A timer of 0 s would be none.
         timer = gevent.Timeout.start_new(max(0.001, self._deadline - time.monotonic()))
         try:
-            yield
+            return read(size)
         except gevent.Timeout as fired:
             self.broken = True
             if fired is not timer:

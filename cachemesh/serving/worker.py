@@ -70,9 +70,13 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         sock.settimeout(SEND_SECONDS)
         req.body = body = Body(req.body, BODY_SECONDS)
         try:
-            super().handle_request(listener_name, req, sock, addr)
+            # Past GeventWorker, which only adds the next `except`: each frame of each held watch
+            # counts.
+            super(GeventWorker, self).handle_request(listener_name, req, sock, addr)
             if not body.drained(_DRAIN_SECONDS, _DRAIN_BYTES):
                 raise StopIteration
+        except (gevent.GreenletExit, SystemExit):  # the worker ends
+            return
         except TimeoutError as error:  # the peer takes nothing
             raise StopIteration from error
         except StopIteration:

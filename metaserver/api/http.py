@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
@@ -25,6 +26,7 @@ from metaserver.runtime import Runtime
 from metaserver.store import StorageError, StorageFullError, Token
 
 MAX_BODY = 1024 * 1024  # bytes, of any operation
+_AT_ONCE = 8192  # bytes of a body of unknown length
 _RETRY_AFTER = "5"  # seconds
 _EXTENSION = "metaserver"
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="cachemesh"'}
@@ -32,7 +34,7 @@ _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="cachemesh"'}
 log = logging.getLogger("metaserver")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Call:
     """A request that was let in and checked against the contract; `token` is the token's id."""
 
@@ -118,7 +120,8 @@ def _let_in() -> None:
         return
     token = _token()
     g.actor, g.token_id = f"token:{token.name}", token.id
-    g.leave = runtime().under_way.enter(token.id, name)
+    runtime().under_way.enter(token.id, name)
+    g.counted = name
     if request.url_rule is None:
         return  # Flask goes on to say 404 or 405
     allowed = ("read", "admin") if wanted is not None and wanted.access == "read" else ("admin",)
@@ -132,8 +135,8 @@ def _let_in() -> None:
 
 
 def _count_until_sent(reply: Response) -> Response:
-    if "leave" in g:
-        reply.call_on_close(g.leave)
+    if "counted" in g:
+        reply.call_on_close(partial(runtime().under_way.leave, g.token_id, g.counted))
     return reply
 
 
@@ -172,13 +175,15 @@ def _decoded_body(described: Operation) -> object:
 
 def _body_of(most: int) -> bytes:
     """The body; no more of it is kept than is allowed, whatever its headers say."""
-    body = bytearray()
-    while len(body) <= most:
-        more = request.stream.read(most + 1 - len(body))
-        if not more:
-            return bytes(body)
+    length = request.content_length
+    if length is not None and length > most:
+        raise _too_large(most)
+    body = b""
+    while more := request.stream.read(_AT_ONCE if length is None else length - len(body)):
         body += more
-    raise _too_large(most)
+        if len(body) > most:
+            raise _too_large(most)
+    return body
 
 
 def _too_large(most: int) -> Problem:

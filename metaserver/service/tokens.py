@@ -7,6 +7,7 @@ import hmac
 import os
 import secrets
 import threading
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 
 from cachemesh.core.names import check_name
@@ -30,6 +31,8 @@ class Tokens:
         self._store = store
         self._lock = threading.Lock()
         self._used: dict[str, str] = {}
+        self._marker: Hashable = None
+        self._digests: Mapping[str, Token] = {}
 
     def recognise(self, text: str) -> Token | None:
         """The token with this text, or None. Takes the same time wherever two digests differ.
@@ -39,13 +42,21 @@ class Tokens:
         """
         given = digest_of(text)
         found = None
-        for digest, token in self._store.token_digests().items():
+        for digest, token in self._known().items():
             if hmac.compare_digest(digest, given):
                 found = token
         if found is not None:
             with self._lock:
                 self._used[found.id] = rfc3339()
         return found
+
+    def _known(self) -> Mapping[str, Token]:
+        """All tokens, read again only after a change of the store, by whichever process."""
+        marker = self._store.change_marker()
+        if marker != self._marker:
+            self._digests = self._store.token_digests()
+            self._marker = marker
+        return self._digests
 
     def create(self, actor: str, name: str, role: Role) -> tuple[Token, str]:
         """A new token and its text, which is never to be had again.

@@ -220,12 +220,7 @@ class Database:
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
         with self._lock:
-            writes = begin != "BEGIN"
-            if self._unwritable is not None and (writes or time.monotonic() >= self._reopen_at):
-                self._leave_copy()
-            if self._unwritable is not None and writes:
-                raise type(self._unwritable)(str(self._unwritable))
-            db = self._db
+            db = self._current(writes=begin != "BEGIN")
             try:
                 self._execute_patiently(db, begin)
                 yield db
@@ -237,6 +232,14 @@ class Database:
                 if db.in_transaction:
                     db.rollback()
 
+    def _current(self, *, writes: bool) -> sqlite3.Connection:
+        """The file, or the copy while there is no more. Called with the lock held."""
+        if self._unwritable is not None and (writes or time.monotonic() >= self._reopen_at):
+            self._leave_copy()
+        if self._unwritable is not None and writes:
+            raise type(self._unwritable)(str(self._unwritable))
+        return self._db
+
     def change_marker(self) -> Hashable:
         """Another value after each change: own ones are counted, `data_version` tells of others.
 
@@ -244,7 +247,8 @@ class Database:
         """
         with self._lock:
             try:
-                (others,) = self._db.execute("PRAGMA data_version").fetchone()
+                db = self._current(writes=False)
+                (others,) = db.execute("PRAGMA data_version").fetchone()
             except sqlite3.Error as error:
                 raise self._translated(error) from error
             return self._opened, self._own_changes, others
