@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from cachemesh.core.placement import Shard, SlotsPlacement
+from cachemesh.core.pool import PoolDocument
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
 from metaserver.link import RedisAuth
@@ -164,6 +166,37 @@ class TestEnd:
         until(lambda: not server.ready())
         server.start()
         assert Api(api.address, made["token"])("GET", "/v1/events").status == 200
+
+
+def test_a_token_has_so_many_clients(tmp_path: Path) -> None:
+    server = Metaserver(tmp_path, "--max-clients", "2")
+    store = SqliteStore(server.db)
+    document = PoolDocument("cache", 1, SlotsPlacement.even([Shard("a")]))
+    store.create_document(document, NewEvent("pool.create"))
+    store.close()
+    with server as admin:
+        watch, body = "/v1/pools/cache/watch", {"version": 0, "wait": 0}
+        for client in ("a", "b", "a", "b"):
+            assert admin("POST", watch, {**body, "client": client}).status == 200
+        refused = admin("POST", watch, {**body, "client": "c"})
+        assert refused.problem == "too-many-clients"
+        assert refused.status == 429
+        assert "--max-clients" in refused.json["next"]
+        assert int(refused.headers["retry-after"]) > 0
+        other = admin("POST", "/v1/tokens", {"name": "other", "role": "read"}).json["token"]
+        assert Api(admin.address, other)("POST", watch, {**body, "client": "c"}).status == 200
+        assert admin("DELETE", "/v1/pools/cache/clients/a").status == 204
+        assert admin("POST", watch, {**body, "client": "c"}).status == 200
+
+        held = [
+            admin.in_background("POST", watch, {"client": "b", "version": 1, "wait": 60})
+            for _ in range(2)
+        ]
+        until(lambda: "cachemesh_metaserver_watches 2" in admin("GET", "/metrics").text)
+        assert admin("POST", watch, {**body, "client": "b"}).problem == "too-many-requests"
+        server.stop()
+        for result in held:
+            assert result().status == 200
 
 
 def test_killed_between_sentinel_monitor_and_the_document(tmp_path: Path) -> None:

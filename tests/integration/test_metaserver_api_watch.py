@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import resource
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -159,14 +160,17 @@ def test_exactly_one_process_leads(apis: list[Api]) -> None:
     assert [api("GET", "/v1/pools/cache/status").status for api in apis] == [200, 200]
 
 
-def test_a_thousand_watches_are_cheap(admin: Api) -> None:
-    """One process holds them all, still answers, and tells them all within seconds."""
+def test_a_fleet_of_one_token(admin: Api) -> None:
+    """One process holds a watch of each, still answers, and tells them all within seconds."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    fleet = min(3000, most - 500)
     now = version(admin)
     host, _, port = admin.address.rpartition(":")
     body = b'{"client": "c%d", "version": %d, "wait": 60}'
     connections = []
     try:
-        for number in range(1000):
+        for number in range(fleet):
             connection = http.client.HTTPConnection(host, int(port), timeout=AT_MOST)
             connection.request(
                 "POST",
@@ -175,7 +179,7 @@ def test_a_thousand_watches_are_cheap(admin: Api) -> None:
                 {"Authorization": f"Bearer {admin.token}"},
             )
             connections.append(connection)
-        until(lambda: held(admin) == 1000)
+        until(lambda: held(admin) == fleet)
         began = time.monotonic()
         assert admin("GET", "/livez").status == 200
         in_time(time.monotonic() - began, 1.0)
@@ -187,8 +191,3 @@ def test_a_thousand_watches_are_cheap(admin: Api) -> None:
     finally:
         for connection in connections:
             connection.close()
-
-
-def test_stats_that_are_too_large(admin: Api) -> None:
-    body = {**watch("big", 0), "stats": {"much": "x" * 70_000}}
-    assert admin("POST", "/v1/pools/cache/watch", body).problem == "too-large"
