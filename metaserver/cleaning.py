@@ -9,7 +9,7 @@ import redis
 
 from cachemesh.core.placement import Placement
 from metaserver.link import Link
-from metaserver.replies import NotRedisError, databases_in, parse_info, parse_role
+from metaserver.replies import NotRedisError, databases_in, parse_fields, parse_role
 from metaserver.resp import ReplyTooLargeError
 
 BATCH = 1000  # keys that SCAN is asked for at once; fewer where they are too long for one reply
@@ -66,7 +66,7 @@ class Cleaner:
 
     def _databases(self) -> list[int]:
         self.link.call("SELECT", 0)
-        return sorted(databases_in(parse_info(self.link.call("INFO"))))
+        return sorted(databases_in(parse_fields(self.link.call("INFO", "keyspace"))))
 
     def _pass(self, database: int, batch: int) -> Iterator[int]:
         """Yield the number of keys that each batch removed; UNLINK rides with the next SCAN."""

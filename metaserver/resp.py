@@ -48,11 +48,11 @@ class Limits:
     elements: int
 
 
-SMALL = Limits(128 * 1024, 10_000)
+SMALL = Limits(128 * 1024, 1000)
 """For INFO, ROLE and CONFIG GET of an instance. INFO has 5 to 10 KiB, and 45 bytes more for each
-database in use."""
-LARGE = Limits(2 * 1024 * 1024, 100_000)
-"""For SCAN, and for Sentinels: SENTINEL MASTERS has about 1.2 KiB for each shard."""
+database in use; ROLE has four elements for each replica."""
+LARGE = Limits(2 * 1024 * 1024, 50_000)
+"""For SCAN, and for Sentinels: SENTINEL MASTERS has 1.2 KiB and 45 elements for each shard."""
 
 
 def pack(command: Sequence[str | bytes | int]) -> bytes:

@@ -17,7 +17,7 @@ from metaserver.status import Sample
 RATE_WINDOW = 5.0
 """Seconds over which operations per second and the hit ratio are averaged."""
 
-_COUNTERS = ("run_id", "total_commands_processed", "keyspace_hits", "keyspace_misses")
+COUNTERS = ("run_id", "total_commands_processed", "keyspace_hits", "keyspace_misses")
 """The fields of INFO that rates come from, which is all that is kept of earlier samples."""
 
 AT_ONCE = 0.5
@@ -81,7 +81,7 @@ class Instances:
 
     def _remember(self, sample: Sample) -> None:
         history = self._history.setdefault(sample.address, deque())
-        counters = {name: sample.info[name] for name in _COUNTERS if name in sample.info}
+        counters = {name: sample.info[name] for name in COUNTERS if name in sample.info}
         history.append(Sample(sample.address, sample.at, counters))
         while len(history) > 2 and sample.at - history[1].at >= RATE_WINDOW:
             history.popleft()

@@ -24,16 +24,18 @@ S = TypeVar("S", bound="Server")
 class Server:
     """Listens on a free port and answers each command with what ``answer`` says.
 
+    With ``host`` "0.0.0.0" it does so at every address of this machine.
+
     Attributes:
         connections: how many have been made so far.
     """
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, host: str = "127.0.0.1") -> None:
         self.answer = answer
         self._peers: list[object] = []
         self._marks: list[object] = []
         self._timers: list[threading.Timer] = []
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+        self._listener = socket.create_server((host, 0), backlog=4096)
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 

@@ -1,0 +1,17 @@
+"""A metaserver that looks at its pools ten times a second, and waits a third of one for replies."""
+
+from __future__ import annotations
+
+from functools import partial
+from unittest.mock import patch
+
+from metaserver import command
+from metaserver.config import Config
+
+QUICK = partial(
+    Config, status_interval=0.1, repair_interval=0.1, instance_timeout=0.3, sentinel_timeout=0.3
+)
+
+if __name__ == "__main__":
+    with patch.object(command, "Config", QUICK):
+        command.serve()
