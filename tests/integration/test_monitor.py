@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cachemesh.core.errors import PoolNotFoundError
-from cachemesh.core.placement import Shard
+from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.local import LocalStack
 from metaserver.monitor import Monitor
 from metaserver.networks import AllowedNetworks
 from metaserver.store import NewEvent
 from metaserver.store.sqlite import SqliteStore
 from tests.integration import operations
+from tests.integration.hostile import Server
 from tests.integration.operations import NETWORKS, actions, connect, running
 from tests.waiting import in_time, until
 
@@ -154,6 +157,35 @@ def test_a_replica_dies_and_is_back_in_the_log(
 def replicas_of(name: str, store: SqliteStore, directory: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = shard(monitor(store, directory).status("cache"), name)["replicas"]
     return found
+
+
+def is_younger(subject: Monitor, before: str) -> bool:
+    return str(subject.status("cache")["at"]) > before
+
+
+def test_a_pool_whose_instance_hangs_ages_no_other(store: SqliteStore, tmp_path: Path) -> None:
+    config = dataclasses.replace(operations.config(tmp_path), instance_timeout=60.0)
+    subject = Monitor(
+        store,
+        config,
+        networks=NETWORKS,
+        count_clients=lambda pool: 7,
+    )
+    with Server(lambda _: None) as hanging, running(subject):
+        document = store.document("cache")
+        assert document is not None
+        placement = SlotsPlacement.even([Shard("hanging-0")])
+        other = document.replace(pool="hanging", version=1, placement=placement)
+        store.create_document(
+            other,
+            NewEvent("pool.create", pool="hanging"),
+            masters={"hanging-0": str(hanging)},
+        )
+        until(lambda: hanging.connections)
+        for _ in range(5):
+            before = subject.status("cache")["at"]
+            until(partial(is_younger, subject, before), 30)
+        hanging.close()
 
 
 def test_an_instance_outside_the_networks_is_not_contacted(

@@ -109,6 +109,19 @@ def only_sweep(store: SqliteStore) -> Sweep:
     return sweep
 
 
+def test_keys_too_long_for_one_reply(stack: LocalStack, store: SqliteStore, tmp_path: Path) -> None:
+    """1000 of them have 10 MB; SCAN is asked for fewer."""
+    long = [f"{number}:{'x' * 10_000}" for number in range(1000)]
+    with connect(stack.master_of("cache-0")) as client:
+        client.flushall()
+        client.mset(dict.fromkeys(long, "value"))
+    placement = shrink(store, stack)
+    with running(sweeper(store, tmp_path)):
+        until(lambda: not store.sweeps())
+    owned = {key for key in long if placement.owner(key.encode()) == "cache-0"}
+    assert keys_at(stack.master_of("cache-0")) == owned
+
+
 def test_only_what_another_shard_owns_is_removed(
     stack: LocalStack, store: SqliteStore, tmp_path: Path
 ) -> None:
