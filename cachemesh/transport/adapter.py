@@ -346,6 +346,8 @@ class Packer:
 class ArgumentEncoder(Encoder):
     """As `Packer`, for redis-py's asyncio connections, which encode one argument after another."""
 
-    def encode(self, value: Any) -> bytes:
-        """An argument as bytes."""
+    def encode(self, value: Any) -> bytes | memoryview:
+        """An argument as bytes; a view of bytes stays one, for redis-py does not copy it."""
+        if type(value) is memoryview and value.itemsize == value.ndim == 1 and value.contiguous:
+            return value
         return encode(value, self.encoding, self.encoding_errors)

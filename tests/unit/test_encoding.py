@@ -73,6 +73,12 @@ def test_a_key_is_routed_by_the_bytes_that_are_sent(key: Any) -> None:
             assert issubclass(ours, theirs)
 
 
+def test_a_view_of_bytes_is_not_copied_on_asyncio() -> None:
+    connection: Any = AsyncConnection(encoder_class=ArgumentEncoder)
+    view = memoryview(b"a" * 100)
+    assert view is connection.pack_command("SET", "k", view)[1]
+
+
 def test_enumerations() -> None:
     assert pack(("SET", "k", JobStatus.QUEUED)) == reference("SET", "k", "queued")
     assert key_bytes(JobStatus.QUEUED) == b"queued"
