@@ -56,6 +56,7 @@ _all(
     "PING, FLUSHALL, FLUSHDB, SAVE, BGSAVE, BGREWRITEAOF, MEMORY PURGE, SLOWLOG RESET",
     "SCRIPT LOAD, SCRIPT FLUSH, FUNCTION LOAD, FUNCTION DELETE, FUNCTION FLUSH, FUNCTION RESTORE",
     "CONFIG SET, CONFIG RESETSTAT, CONFIG REWRITE, CLIENT PAUSE, CLIENT UNPAUSE",
+    "CLIENT SETNAME",
     "ACL SETUSER, ACL LOAD, ACL SAVE, MODULE LOAD, MODULE LOADEX, MODULE UNLOAD",
     "HOTKEYS START, HOTKEYS STOP, HOTKEYS RESET",
     "FT.CREATE, FT.ALTER, FT.DROP, FT.DROPINDEX, FT.ALIASADD, FT.ALIASDEL, FT.ALIASUPDATE",
@@ -119,7 +120,6 @@ RULES["SCAN"] = Rule("scan")
 _CONNECTION = "is state of one connection, and a client has many, which commands share; "
 _none(_CONNECTION + "pass username, password or credential_provider to the client", "AUTH, HELLO")
 _none(_CONNECTION + "pass db to the client", "SELECT")
-_none(_CONNECTION + "pass client_name to the client", "CLIENT SETNAME")
 _none(_CONNECTION + "pass driver_info to the client", "CLIENT SETINFO")
 _none(
     _CONNECTION + "use redis-py on one instance",

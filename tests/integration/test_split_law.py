@@ -172,6 +172,10 @@ def test_whole_keyspace_and_server_commands(
         assert len(mesh.acl_users()) == 2
         assert mesh.acl_deluser("someone") == 1
         assert mesh.client_kill_filter(addr="127.0.0.1:1") == 0
+        assert mesh.client_setname("worker-1") is True
+        assert mesh.client_getname() in (b"worker-1", "worker-1")
+        named = [one for one in mesh.client_list() if one["name"] == "worker-1"]
+        assert len(named) == 3 and mesh.client_info()["addr"] in {one["addr"] for one in named}
         assert mesh.exists(mesh.randomkey()) == 1
         assert mesh.flushdb() is True
         assert mesh.dbsize() == 0

@@ -219,7 +219,6 @@ def test_refused_commands_say_what_to_do_instead() -> None:
     one = SlotsPlacement.even([Shard("cache-0")])
     cases: list[tuple[tuple[Any, ...], str]] = [
         (("SELECT", 1), "pass db"),
-        (("CLIENT", "SETNAME", "x"), "client_name"),
         (("CLIENT KILL", "ID", "5"), "client_kill_filter"),
         (("CLIENT KILL", "1.2.3.4:5"), "client_kill_filter"),
         (("CLUSTER", "SLOTS"), "topology"),
