@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 import redis
 
-from cachemesh.core.attempts import Timeouts
+from cachemesh.core.attempts import Timeouts, lacks_replicas
 from cachemesh.core.commands import Args
 from cachemesh.core.encoding import encode
 from cachemesh.core.errors import ConfigurationError, ShardUnavailableError
@@ -27,9 +27,8 @@ from cachemesh.core.routing import Routes
 from cachemesh.core.topology import Candidate, Topology
 from cachemesh.discovery.shared import Membership
 from cachemesh.discovery.url import MeshUrl, parse_url
-from cachemesh.pipelining import Part
+from cachemesh.pipelining import Part, discarded
 from cachemesh.transport.adapter import connect, pack, speaks_resp3
-from cachemesh.transport.part import holds_error
 from cachemesh.transport.replication import Prober
 from cachemesh.view import view_of
 
@@ -283,23 +282,23 @@ class MeshBase(Generic[N]):
         """A part of a pipeline, with misses where its shard gave no replies, if that is wanted."""
         if not self._policy.misses:
             return result
-        if isinstance(result, ShardUnavailableError):
-            commands = part.commands[1:-1] if part.atomic else part.commands
-            replies = [self._or_missed(result, node, args) for args in commands]
-            return [*[None] * (len(part.commands) - 1), replies] if part.atomic else replies
-        if not holds_error(result):
+        if not part.atomic:
+            results = result if isinstance(result, list) else [result] * len(part.commands)
+            for at, reply in enumerate(results):
+                if may_be_missed(reply):
+                    results[at] = self._missed_in_pipeline(reply, node, part.commands[at])
+            return results
+        error = discarded(result)
+        if error is None:
             return result
-        pairs = zip(result, part.commands, strict=True)
-        return [self._or_missed(reply, node, args) for reply, args in pairs]
+        missed = [self._missed_in_pipeline(error, node, args) for args in part.commands[1:-1]]
+        return [*[None] * (len(part.commands) - 1), missed]
 
-    def _or_missed(self, reply: Any, node: N, args: Args) -> Any:
-        """A reply in a pipeline, or what stands for it if its shard did not serve."""
-        if not isinstance(reply, ShardUnavailableError):
-            return reply
+    def _missed_in_pipeline(self, error: Exception, node: N, args: Args) -> Any:
         try:
-            return self._missed(reply, node, args, self._only_reads(args))
-        except ShardUnavailableError as error:
-            return error
+            return self._missed(error, node, args, self._only_reads(args))
+        except (ShardUnavailableError, redis.ResponseError) as final:
+            return final
 
     def _only_reads(self, args: Args) -> bool:
         command, _ = self.registry.look_up(args)
@@ -320,14 +319,15 @@ class MeshBase(Generic[N]):
         """Whether a write that may have run is sent again."""
         return self._policy.retry_writes
 
-    def _missed(self, error: ShardUnavailableError, node: N, args: Args, read_only: bool) -> Any:
+    def _missed(self, error: Exception, node: N, args: Args, read_only: bool) -> Any:
         """The reply in place of an error, where that is wanted.
 
         Raises:
-            ShardUnavailableError: it is not, or the command has no such reply.
+            The error: it is not, it is none of a shard that does not serve, or the command has no
+                such reply.
             redis.DataError: an argument Redis has no form for; without a connection nobody saw it.
         """
-        if not self._policy.misses or node.closed:
+        if not self._policy.misses or node.closed or not may_be_missed(error):
             raise error
         pack(tuple(args))
         options = self._url.options
@@ -351,6 +351,11 @@ class MeshBase(Generic[N]):
         if self._prober is not None:
             self._prober.forget()
             self._prober = None
+
+
+def may_be_missed(reply: object) -> bool:
+    """Whether it tells that a command has not been served, so that a miss may stand for it."""
+    return isinstance(reply, ShardUnavailableError) or lacks_replicas(reply)
 
 
 def _argument_encoder(options: Mapping[str, Any]) -> Callable[[Any], Any] | None:

@@ -9,7 +9,7 @@ from typing import Any
 import redis
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
-from cachemesh.base import ENDS_LINK, MONITOR_REFUSED, PUSH_HANDLER_REFUSED, MeshBase
+from cachemesh.base import ENDS_LINK, MONITOR_REFUSED, PUSH_HANDLER_REFUSED, MeshBase, may_be_missed
 from cachemesh.core.batch import Plans
 from cachemesh.core.blocking import block_seconds, miss_pause
 from cachemesh.core.commands import FIRST_KEY, Command
@@ -176,7 +176,7 @@ class CacheMesh(MeshBase[Node], redis.Redis):
         began = time.monotonic()
         try:
             return node.execute_blocking(words, decode, patience)
-        except ShardUnavailableError as error:
+        except (ShardUnavailableError, redis.ResponseError) as error:
             reply = self._missed(error, node, words, command.read_only)
             time.sleep(miss_pause(patience, time.monotonic() - began))
             return reply
@@ -202,7 +202,7 @@ class CacheMesh(MeshBase[Node], redis.Redis):
             finally:
                 if self._reads_replicas and not read_only:
                     node.wrote(keys, time.monotonic())
-        except ShardUnavailableError as error:
+        except (ShardUnavailableError, redis.ResponseError) as error:
             return self._missed(error, node, args, read_only)
 
     def _several(
@@ -222,7 +222,7 @@ class CacheMesh(MeshBase[Node], redis.Redis):
                     for node, words in requests:
                         node.wrote(keys_of(command, words), time.monotonic())
         for at, (reply, (node, words)) in enumerate(zip(replies, requests, strict=True)):
-            if isinstance(reply, ShardUnavailableError) and policy.misses and command.specs:
+            if policy.misses and command.specs and may_be_missed(reply):
                 replies[at] = self._missed(reply, node, words, command.read_only)
             elif isinstance(reply, Exception) and not planned.takes_errors:
                 raise reply

@@ -10,7 +10,7 @@ import redis
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.exceptions import ExecAbortError
 
-from cachemesh.core.attempts import refused
+from cachemesh.core.attempts import lacks_replicas, refused
 from cachemesh.core.batch import NO_PLANS, Batch, Plans, plan_batch
 from cachemesh.core.commands import FIRST_KEY, Args
 from cachemesh.core.errors import CrossShardError, ShardUnavailableError
@@ -159,6 +159,16 @@ def spread(
             flags = [True] * (len(part) - 1) + [all(flags)]
         parts.append(Part(shard, part, flags, atomic, retry_writes))
     return Parts(batch, tuple(parts), atomic, unsent)
+
+
+def discarded(result: Sequence[Any] | ShardUnavailableError) -> Exception | None:
+    """Why nothing of a shard's MULTI was served, where that may be a miss; else None."""
+    if isinstance(result, ShardUnavailableError):
+        return result
+    if isinstance(result[-1], list):
+        return None
+    errors = [reply for reply in result[:-1] if isinstance(reply, Exception)] or [result[-1]]
+    return errors[0] if all(map(lacks_replicas, errors)) else None
 
 
 def _of_exec(replies: Sequence[Any]) -> Sequence[Any]:

@@ -215,7 +215,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         began = time.monotonic()
         try:
             return await node.execute_blocking(words, decode, patience)
-        except ShardUnavailableError as error:
+        except (ShardUnavailableError, redis.ResponseError) as error:
             reply = self._missed(error, node, words, command.read_only)
             await asyncio.sleep(miss_pause(patience, time.monotonic() - began))
             return reply
@@ -241,7 +241,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
             finally:
                 if self._reads_replicas and not read_only:
                     node.wrote(keys, time.monotonic())
-        except ShardUnavailableError as error:
+        except (ShardUnavailableError, redis.ResponseError) as error:
             return self._missed(error, node, args, read_only)
 
     async def _several(

@@ -87,6 +87,16 @@ def refused(reply: Exception) -> Failure | None:
     return failure
 
 
+def lacks_replicas(reply: object) -> bool:
+    """Whether an error reply means that a write was not run for want of replicas.
+
+    That is the master's own ``min-replicas-to-write``: no other instance would take it either.
+    """
+    return isinstance(reply, redis.ResponseError) and (
+        str(reply).removeprefix(_DISCARDED).startswith("NOREPLICAS")
+    )
+
+
 def retry_until(deadline: float, now: float) -> float:
     """Until when a command is tried again, which may be shorter than one attempt may take."""
     return now + _RETRY_SECONDS if deadline == math.inf else deadline

@@ -196,3 +196,39 @@ def test_a_master_that_comes_and_goes(kind: str, server: Process, tmp_path: Path
         assert caller(lambda mesh: mesh.get("k")) == "x"
         with direct(server) as there:
             assert there.get("k") == "x"
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_writes_that_lack_replicas_are_dropped_and_counted(
+    kind: str, server: Process, tmp_path: Path
+) -> None:
+    reset(server)
+    with (
+        Site({"cache-0": target(server)}, tmp_path) as site,
+        direct(server) as raw,
+        calling(kind, site.url, on_error="miss", decode_responses=True) as caller,
+    ):
+        key, other = site.keys(count=2)
+        raw.set(key, "before")
+        raw.config_set("min-replicas-to-write", 1)
+        try:
+            for name, (use, wanted) in WRITES.items():
+                if name != "EVAL":  # which only answers
+                    assert caller(partial(call, use, other)) == wanted, name
+            assert caller.health().dropped == len(WRITES) - 1
+            assert caller(lambda mesh: mesh.get(key)) == "before", "reads are served"
+            caller(lambda mesh: mesh.mset({key: 1, other: 2}))
+            plain = caller(
+                lambda mesh: mesh.pipeline(transaction=False).set(key, 1).get(key).execute()
+            )
+            assert plain == [None, "before"]
+            atomic = caller(lambda mesh: mesh.pipeline().set(key, 1).get(key).execute())
+            assert atomic == [None, None], "all or nothing has run"
+            health = caller.health()
+            assert (health.misses, health.dropped) == (1, len(WRITES) + 2)
+            with pytest.raises(redis.ResponseError, match="NOREPLICAS"):
+                caller(lambda mesh: mesh.with_options(on_error="raise").set(key, 1))
+        finally:
+            raw.config_set("min-replicas-to-write", 0)
+        assert raw.get(key) == "before"
+        assert caller(lambda mesh: mesh.set(key, "after")) is True
