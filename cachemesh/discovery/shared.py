@@ -117,6 +117,12 @@ class Membership:
         finally:
             self._await_news()
 
+    def how_to_look(self, shard: str) -> str:
+        """What the person who reads an error about a shard can do, as the end of a sentence."""
+        if self._url.scheme == "cachemesh":
+            return f"see: cachemesh shard show {shard}"
+        return f"ask a Sentinel: SENTINEL MASTER {shard}"
+
     def suggest(self, shard: str, seen: Address, master: Address) -> None:
         """As `Follower.suggest`; the listener knows of it by then."""
         follower = self._follower

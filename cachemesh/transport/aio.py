@@ -61,7 +61,7 @@ class Node(Shard[Instance]):
         """A redis.asyncio connection pool to this shard's master."""
         if self._pool is None:
             self._pool = AsyncShardPool(
-                self.shard, self._template, lambda: self._timeouts, self._where
+                self.shard, self._template, lambda: self._timeouts, self._where, self.how_to_look
             )
         return self._pool
 

@@ -22,6 +22,9 @@ class Locator(Protocol):
             SentinelUnavailableError: no Sentinel answers.
         """
 
+    def how_to_look(self, shard: str) -> str:
+        """What the person who reads an error about a shard can do, as the end of a sentence."""
+
     def suggest(self, shard: str, seen: Address, master: Address) -> None:
         """``seen`` says that it is a replica of ``master``, which says that it is a master."""
 

@@ -32,6 +32,7 @@ class ShardPool(ConnectionPool):
         template: connection options.
         timeouts: how long to wait now.
         locate: the master's address; finds another one when told why it could not be connected to.
+        look: of `Locator.how_to_look`.
     """
 
     def __init__(
@@ -40,8 +41,10 @@ class ShardPool(ConnectionPool):
         template: ConnectionPool,
         timeouts: Callable[[], Timeouts],
         locate: Callable[[Exception | None], Address | None],
+        look: str,
     ) -> None:
         self._shard = shard
+        self._look = look
         self._timeouts = timeouts
         self._locate = locate
         super().__init__(
@@ -69,13 +72,13 @@ class ShardPool(ConnectionPool):
                     raise login_refused(self._shard, address, error) from error
                 found = self._locate(error)
                 if last_try or found is None or found == address:
-                    raise not_serving(self._shard, address, error) from error
+                    raise not_serving(self._shard, address, error, self._look) from error
                 address = found
         raise AssertionError("unreachable")
 
     def _point_to(self, address: Address | None) -> None:
         if address is None:
-            raise nobody_knows(self._shard)
+            raise nobody_knows(self._shard, self._look)
         wanted = _where_and_how(address, self._timeouts())
         if not wanted.items() <= self.connection_kwargs.items():
             self.connection_kwargs.update(wanted)
@@ -103,8 +106,10 @@ class AsyncShardPool(AsyncConnectionPool):
         template: AsyncConnectionPool,
         timeouts: Callable[[], Timeouts],
         locate: Callable[[Exception | None], Awaitable[Address | None]],
+        look: str,
     ) -> None:
         self._shard = shard
+        self._look = look
         self._timeouts = timeouts
         self._locate = locate
         super().__init__(
@@ -127,7 +132,7 @@ class AsyncShardPool(AsyncConnectionPool):
         reset: Any = self.reset
         for last_try in (False, True):
             if address is None:
-                raise nobody_knows(self._shard)
+                raise nobody_knows(self._shard, self._look)
             wanted = _where_and_how(address, self._timeouts())
             if not wanted.items() <= self.connection_kwargs.items():
                 self.connection_kwargs.update(wanted)
@@ -144,7 +149,7 @@ class AsyncShardPool(AsyncConnectionPool):
                     raise login_refused(self._shard, address, error) from error
                 found = await self._locate(error)
                 if last_try or found is None or found == address:
-                    raise not_serving(self._shard, address, error) from error
+                    raise not_serving(self._shard, address, error, self._look) from error
                 address = found
         raise AssertionError("unreachable")
 
@@ -176,11 +181,9 @@ def _where_and_how(address: Address, timeouts: Timeouts) -> dict[str, Any]:
     }
 
 
-def nobody_knows(shard: str) -> ShardUnavailableError:
-    """The error when no master is known."""
-    return ShardUnavailableError(
-        f"Shard {shard!r}: no Sentinel knows its master; see: cachemesh shard show {shard}"
-    )
+def nobody_knows(shard: str, look: str) -> ShardUnavailableError:
+    """The error when no master is known; ``look`` is of `Locator.how_to_look`."""
+    return ShardUnavailableError(f"Shard {shard!r}: no Sentinel knows its master; {look}")
 
 
 def closed_meanwhile(shard: str) -> ShardUnavailableError:
@@ -216,8 +219,14 @@ def login_refused(shard: str, address: Address | None, error: Exception) -> Logi
     )
 
 
-def not_serving(shard: str, address: Address | None, error: Exception) -> ShardUnavailableError:
-    """The error when the master does not answer: tells an app why, and what to do."""
+def not_serving(
+    shard: str, address: Address | None, error: Exception, look: str
+) -> ShardUnavailableError:
+    """The error when the master does not answer: tells an app why, and what to do.
+
+    Args:
+        look: of `Locator.how_to_look`.
+    """
     if isinstance(error, ShardUnavailableError):
         return error
     timed_out = isinstance(error, (BlockingIOError, *TIMEOUTS))
@@ -230,18 +239,18 @@ def not_serving(shard: str, address: Address | None, error: Exception) -> ShardU
         why = str(error) or type(error).__name__
     return kind(
         f"Shard {shard!r} at {address}: {why}; its keys fail until it is back or a replica is "
-        f"promoted, see: cachemesh shard show {shard}"
+        f"promoted, {look}"
     )
 
 
-def raise_unserved(shard: str, address: Address | None, error: Exception) -> NoReturn:
+def raise_unserved(shard: str, address: Address | None, error: Exception, look: str) -> NoReturn:
     """Raise what the app gets to see of an attempt that failed."""
     if address is None:
-        raise nobody_knows(shard)
+        raise nobody_knows(shard, look)
     cause = error.__cause__ if isinstance(error, NotSentError) else error
     if isinstance(cause, redis.ResponseError) and refused(cause) is None:
         raise cause  # of the handshake, such as SELECT of a database that is not there
     if isinstance(cause, redis.AuthenticationError):
         raise login_refused(shard, address, cause) from cause
     reason = cause if isinstance(cause, Exception) else error
-    raise not_serving(shard, address, reason) from reason
+    raise not_serving(shard, address, reason, look) from reason

@@ -97,6 +97,11 @@ class Shard(Generic[I]):
         self._switching = threading.RLock()  # else a former master could be brought back
 
     @property
+    def how_to_look(self) -> str:
+        """As `Locator.how_to_look`."""
+        return self._locator.how_to_look(self.shard)
+
+    @property
     def master(self) -> Address | None:
         """Where the master is, as far as known."""
         instance = self.instance
@@ -261,12 +266,13 @@ class Shard(Generic[I]):
 
     def unavailable(self, address: Address | None, error: Exception) -> ShardUnavailableError:
         """The error that tells an app why this shard did not answer."""
-        return not_serving(self.shard, address or self.master, error)
+        return not_serving(self.shard, address or self.master, error, self.how_to_look)
 
     def _raise(self, instance: I | None, error: Exception) -> NoReturn:
         if self.closed or (self.ended and instance is None):
             raise closed_meanwhile(self.shard) from error
-        raise_unserved(self.shard, None if instance is None else instance.address, error)
+        address = None if instance is None else instance.address
+        raise_unserved(self.shard, address, error, self.how_to_look)
 
     def raise_unread(self, reading: Reading, error: Exception | None) -> NoReturn:
         """Raise when no replica answered a read that is not for the master."""

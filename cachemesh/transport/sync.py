@@ -47,7 +47,9 @@ class Node(Shard[Instance]):
     def pool(self) -> ShardPool:
         """A redis-py connection pool to this shard's master."""
         if self._pool is None:
-            self._pool = ShardPool(self.shard, self._template, lambda: self._timeouts, self._where)
+            self._pool = ShardPool(
+                self.shard, self._template, lambda: self._timeouts, self._where, self.how_to_look
+            )
         return self._pool
 
     def _where(self, error: Exception | None) -> Address | None:
