@@ -58,7 +58,13 @@ class LoginRefusedError(CacheMeshError, redis_exceptions.AuthenticationError):
 
 
 class SentinelUnavailableError(CacheMeshError, redis_exceptions.ConnectionError):
-    """None of the Sentinels answers."""
+    """None of the Sentinels answers.
+
+    Attributes:
+        timed_out: one of them may only have been slow.
+    """
+
+    timed_out = False
 
 
 class PoolNotFoundError(CacheMeshError, redis_exceptions.ConnectionError):

@@ -24,6 +24,7 @@ from cachemesh.core.names import Address
 from cachemesh.core.pace import Pace
 from cachemesh.core.settings import setting_value
 from cachemesh.core.topology import Topology
+from cachemesh.discovery.again import until_stopped, with_patience
 from cachemesh.discovery.current import Current
 from cachemesh.discovery.listening import Listening
 from cachemesh.discovery.sentinel import Found, Sentinels
@@ -33,7 +34,6 @@ from cachemesh.discovery.wire import SentinelOptions
 
 logger = logging.getLogger("cachemesh.discovery")
 
-_RETRY_FIRST, _RETRY_MOST = 0.2, 5.0
 _NO_FAILURE: tuple[float, Exception | None] = float("-inf"), None
 
 
@@ -117,14 +117,17 @@ class Follower:
         """Whether the last party has left."""
         return self._ended
 
-    def topology(self) -> Topology:
+    def topology(self, patience: float = 0.0) -> Topology:
         """The topology of now; the first call loads it and starts the threads.
+
+        Args:
+            patience: seconds for which Sentinels that are slow are asked again.
 
         Raises:
             CacheMeshError, redis.ConnectionError: it cannot be loaded; see `Source.load`.
         """
         topology = self._now.topology
-        return topology if topology is not None else self._start(time.monotonic())
+        return topology if topology is not None else self._start(patience)
 
     @property
     def latest(self) -> Topology | None:
@@ -228,7 +231,8 @@ class Follower:
             self._with_replicas = self._early = True
         self._inbox.put(None)
 
-    def _start(self, asked_at: float) -> Topology:
+    def _start(self, patience: float) -> Topology:
+        asked_at = time.monotonic()
         with self._load_lock:
             if self._now.topology is not None:
                 return self._now.topology
@@ -236,7 +240,7 @@ class Follower:
             if failure is not None and failed_at >= asked_at:
                 raise failure  # of the attempt this thread has waited for
             try:
-                topology = self._load()
+                topology = with_patience(self._load, self._options.timeout, patience)
             except (CacheMeshError, redis.RedisError, OSError) as error:
                 self._failed = time.monotonic(), error
                 raise
@@ -250,11 +254,16 @@ class Follower:
                 threading.Thread(target=body, name=f"cachemesh-{name}", daemon=True).start()
             return topology
 
-    def _load(self) -> Topology:
+    def _load(self, seconds: float) -> Topology:
+        if self._source.sentinels is not None:
+            self._source.sentinels.timeout = seconds
         document = self._source.load()
         sentinels = self._use_sentinels(document.sentinels)
         started, calls = time.monotonic(), sentinels.calls
+        sentinels.timeout = seconds
         found = sentinels.look_up(document.placement.names, self._with_replicas)
+        sentinels.timeout = self._options.timeout
+        sentinels.shuffle()
         self._pace.asked(started, sentinels.calls - calls, True, random.random())
         return Topology(document, found.masters).with_replicas(found.replicas)
 
@@ -303,18 +312,7 @@ class Follower:
             self._inbox.put(None)  # poll_interval may be another
             logger.info("pool %s: version %d applied", document.pool, document.version)
 
-        delay = _RETRY_FIRST
-        while not self._stop.is_set():
-            try:
-                step()
-            except (CacheMeshError, redis.RedisError, OSError) as error:
-                if self._stop.is_set():
-                    return
-                logger.warning("%s: %.500s", threading.current_thread().name, error)
-                self._stop.wait(delay * random.uniform(0.5, 1.0))
-                delay = min(delay * 2, _RETRY_MOST)
-            else:
-                delay = _RETRY_FIRST
+        until_stopped(step, self._stop)
 
     def _hear(self) -> None:
         def soon() -> None:

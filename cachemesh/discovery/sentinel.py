@@ -9,11 +9,12 @@ know a master is passed over for the next. Needs no more of a Sentinel's user th
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -67,12 +68,14 @@ class Sentinels:
 
     Attributes:
         calls: how many exchanges with a Sentinel there were, failed ones counted.
+        timeout: seconds for one Sentinel to connect and to answer.
     """
 
     def __init__(self, addresses: Sequence[str], options: SentinelOptions | None = None) -> None:
         self._given = tuple(parse_address(address, 26379) for address in addresses)
         self._order = list(self._given)
         self._options = options or SentinelOptions()
+        self.timeout = self._options.timeout
         self._lock = threading.Lock()
         self._wires: dict[Address, tuple[Wire, float]] = {}
         self._failed_at: dict[Address, float] = {}
@@ -176,6 +179,13 @@ class Sentinels:
             sound = [each for each in others if each not in failing]
             self._order = [*sound, address, *failing]
 
+    def shuffle(self) -> None:
+        """From now on begin with any of them, so that not all clients ask the same one."""
+        with self._lock:
+            now = time.monotonic()
+            last = {a: (self._is_failing(a, now), a not in self._given) for a in self._order}
+            self._order.sort(key=lambda address: (*last[address], random.random()))
+
     def close(self) -> None:
         """Hang up; a later look-up connects again."""
         with self._lock:
@@ -188,12 +198,13 @@ class Sentinels:
 
     def _ask_in_order(self, ask: Callable[[Wire], bool]) -> None:
         """Ask one Sentinel after the other until ``ask`` says that it is satisfied."""
-        failures, answered = [], False
+        failures, answered, timed_out = [], False, False
         for address in list(self._order):
             try:
                 done = self._ask_one(address, ask)
             except (redis.RedisError, OSError, ValueError) as error:
                 failures.append(f"{address}: {str(error) or type(error).__name__}")
+                timed_out = timed_out or isinstance(error, (TimeoutError, redis.TimeoutError))
                 self._failed_at[address] = time.monotonic()
                 self._hang_up(address)
                 continue
@@ -204,10 +215,12 @@ class Sentinels:
                 break
         self._hang_up_idle()
         if not answered:
-            raise SentinelUnavailableError(
+            unavailable = SentinelUnavailableError(
                 f"No Sentinel answers ({'; '.join(failures) or 'the pool names none'}); "
                 "are they running, and are address and password right?"
             )
+            unavailable.timed_out = timed_out
+            raise unavailable
 
     def _ask_one(self, address: Address, ask: Callable[[Wire], bool]) -> bool:
         self.calls += 1
@@ -215,12 +228,13 @@ class Sentinels:
         if kept is not None and not kept[0].is_quiet():  # the Sentinel was restarted
             self._hang_up(address)
             kept = None
-        wire = Wire(address, self._options) if kept is None else kept[0]
+        options = replace(self._options, timeout=self.timeout)
+        wire = Wire(address, options) if kept is None else kept[0]
         self._wires[address] = wire, time.monotonic()
         return ask(wire)
 
     def _answers(self, wire: Wire, commands: Sequence[tuple[str, ...]]) -> list[Any]:
-        return wire.ask(commands, self._options.timeout * (1 + len(commands) / _AT_ONCE))
+        return wire.ask(commands, self.timeout * (1 + len(commands) / _AT_ONCE))
 
     def _hang_up(self, address: Address) -> None:
         wire, _ = self._wires.pop(address, (None, 0.0))

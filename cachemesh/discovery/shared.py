@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import os
 import threading
 import weakref
@@ -11,8 +12,10 @@ from collections.abc import Callable, Hashable
 
 import redis
 
+from cachemesh.core.attempts import retry_until
 from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.names import Address
+from cachemesh.core.policy import Policy
 from cachemesh.core.topology import Topology
 from cachemesh.discovery.follower import Follower, Party
 from cachemesh.discovery.url import MeshUrl
@@ -52,6 +55,8 @@ class Membership:
         self._url = url
         self._listener = listener
         self._with_replicas = False
+        limit = Policy.of({**url.options, **url.policy}, {}).timeouts.reply
+        self._patience = retry_until(math.inf, 0.0) if limit is None else limit
         self._start_over()
         _memberships.add(self)
 
@@ -180,7 +185,7 @@ class Membership:
     def _loaded(self) -> tuple[Follower, Topology]:
         while True:
             follower = self._joined()
-            topology = follower.topology()
+            topology = follower.topology(self._patience)
             if not follower.ended:
                 return follower, topology
 
