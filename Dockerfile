@@ -3,6 +3,7 @@ FROM python:3.13.1-slim-bookworm AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY cachemesh cachemesh
+COPY cachemesh_command cachemesh_command
 COPY metaserver metaserver
 COPY dashboard dashboard
 RUN python -m venv /opt/cachemesh \
