@@ -41,7 +41,7 @@ def admin(stack: LocalStack) -> Iterator[Api]:
     yield api
     await_health(api)
     for shard in ("cache-0", "cache-1"):
-        for address in everybody(api, shard):
+        for address in everybody(stack, shard):
             with connect(address) as client:
                 assert client.config_get(FENCE) == {FENCE: "0"}
                 assert client.config_get("replica-priority") == {"replica-priority": "100"}
@@ -61,13 +61,15 @@ def await_health(api: Api) -> None:
     until(well)
 
 
-def everybody(api: Api, shard: str) -> list[str]:
-    status = api("GET", f"/v1/pools/cache/shards/{shard}").json
-    return [each["address"] for each in (status["master"], *status["replicas"])]
+def everybody(stack: LocalStack, shard: str) -> list[str]:
+    """All instances, the master first: of now, which the pool's status is not at once."""
+    (known,) = (each for each in stack.info["shards"] if each["name"] == shard)
+    master = stack.master_of(shard)
+    return [master, *sorted({known["master"], *known["replicas"]} - {master})]
 
 
-def replicas_of(api: Api, shard: str) -> list[str]:
-    return everybody(api, shard)[1:]
+def replicas_of(stack: LocalStack, shard: str) -> list[str]:
+    return everybody(stack, shard)[1:]
 
 
 def fail_over(api: Api, shard: str, **body: Any) -> Reply:
@@ -158,7 +160,7 @@ def test_it_loses_nothing(stack: LocalStack, admin: Api) -> None:
 
 def test_to_a_replica_of_choice(stack: LocalStack, admin: Api) -> None:
     plan = fail_over(admin, "cache-1", dry_run=True).json
-    (to,) = set(replicas_of(admin, "cache-1")) - {plan["master_after"]}
+    (to,) = set(replicas_of(stack, "cache-1")) - {plan["master_after"]}
     with Writers(stack, "cache-1") as writers:
         until(lambda: len(writers.acknowledged) > 50)
         reply = fail_over(admin, "cache-1", to=to)
@@ -168,14 +170,14 @@ def test_to_a_replica_of_choice(stack: LocalStack, admin: Api) -> None:
 
 
 def test_a_dry_run_touches_nothing(stack: LocalStack, admin: Api) -> None:
-    to = replicas_of(admin, "cache-0")[1]
+    to = replicas_of(stack, "cache-0")[1]
     event = last_event(admin)
     plan = fail_over(admin, "cache-0", to=to, dry_run=True)
     assert plan.status == 200, plan.text
     assert plan.json["dry_run"]
     assert plan.json["master_after"] == to
     assert {each["address"] for each in plan.json["candidates"]} == set(
-        replicas_of(admin, "cache-0")
+        replicas_of(stack, "cache-0")
     )
     assert plan.json["lag_bytes"] >= 0
     assert plan.json["timings"] is None
@@ -206,7 +208,7 @@ def test_what_is_refused(stack: LocalStack, admin: Api) -> None:
         reply = fail_over(admin, "cache-0", **body)
         return reason(reply) == "replica-down" and "for down" in reply.json["detail"]
 
-    master, replicas = stack.master_of("cache-0"), replicas_of(admin, "cache-0")
+    master, replicas = stack.master_of("cache-0"), replicas_of(stack, "cache-0")
     assert reason(fail_over(admin, "cache-0", to=master)) == "already-master"
     assert reason(fail_over(admin, "cache-0", to=stack.master_of("cache-1"))) == "not-a-replica"
     assert fail_over(admin, "cache-9").problem == "shard-not-found"
@@ -227,7 +229,7 @@ def test_what_is_refused(stack: LocalStack, admin: Api) -> None:
 
 
 def test_a_replica_that_hangs_while_it_catches_up(stack: LocalStack, admin: Api) -> None:
-    master, replicas = stack.master_of("cache-0"), replicas_of(admin, "cache-0")
+    master, replicas = stack.master_of("cache-0"), replicas_of(stack, "cache-0")
     with Writers(stack, "cache-0") as writers:
         until(lambda: len(writers.acknowledged) > 50)
         reply = admin.in_background(
@@ -247,7 +249,7 @@ def test_a_replica_that_hangs_while_it_catches_up(stack: LocalStack, admin: Api)
 
 
 def test_a_replica_that_hangs_when_it_is_promoted(stack: LocalStack, admin: Api) -> None:
-    master, replicas = stack.master_of("cache-0"), replicas_of(admin, "cache-0")
+    master, replicas = stack.master_of("cache-0"), replicas_of(stack, "cache-0")
     with Writers(stack, "cache-0") as writers:
         until(lambda: len(writers.acknowledged) > 50)
         with hanging_once_begun(stack, *replicas):
@@ -271,7 +273,7 @@ def test_sentinels_that_missed_the_promotion(
 ) -> None:
     """What would remain if a Sentinel gave up at the moment of the promotion."""
     monkeypatch.setattr(handover, "AGREE", 0.5)
-    master, replicas = stack.master_of("cache-0"), replicas_of(admin, "cache-0")
+    master, replicas = stack.master_of("cache-0"), replicas_of(stack, "cache-0")
     settings = Config(db=stack.directory / "none.db")
     with Side.of(settings, NETWORKS, "cache-0", master, replicas, stack.info["sentinels"]) as side:
         notes = Notes(tuple(replicas), stack.info["sentinels"][0], timeout=10000, fence="0")

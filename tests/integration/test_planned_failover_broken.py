@@ -33,10 +33,10 @@ def apis(stack: LocalStack) -> list[Api]:
     return [Api(address, stack.token) for address in stack.info["metaservers"]]
 
 
-def in_order(stack: LocalStack, api: Api) -> bool:
+def in_order(stack: LocalStack) -> bool:
     """Whether nothing is left of a failover."""
     values = []
-    for address in everybody(api, "cache-0"):
+    for address in everybody(stack, "cache-0"):
         with connect(address) as client:
             values.append(client.config_get(FENCE)[FENCE])
             values.append(client.config_get("replica-priority")["replica-priority"])
@@ -97,7 +97,7 @@ def test_the_metaserver_is_killed_in_the_midst_of_it(stack: LocalStack) -> None:
     assert event["actor"] == "system"
     assert event["after"]["master"] == after
     await_health(second)
-    until(lambda: in_order(stack, second))
+    until(lambda: in_order(stack))
     assert second("POST", PATH, {"hurry": True}).status == 200
 
 
@@ -118,7 +118,7 @@ def test_the_metaserver_is_stopped_in_the_midst_of_it(stack: LocalStack) -> None
         until(lambda: len(writers.acknowledged) > count + 50)
     assert (writers.errors, writers.lost()) == ([], [])
     await_health(second)
-    until(lambda: in_order(stack, second))
+    until(lambda: in_order(stack))
 
 
 def test_the_user_goes_away(stack: LocalStack) -> None:
@@ -144,4 +144,4 @@ def test_the_user_goes_away(stack: LocalStack) -> None:
     assert event["before"]["master"] == before != stack.master_of("cache-0")
     assert (writers.errors, writers.lost()) == ([], [])
     await_health(first)
-    until(lambda: in_order(stack, first))
+    until(lambda: in_order(stack))

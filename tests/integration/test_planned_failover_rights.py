@@ -125,7 +125,7 @@ def test_a_right_withdrawn_on_the_way_loses_no_write(stack: LocalStack, api: Api
         assert last_event(api)["action"] == "shard.failover"
     assert writers.lost() == []
     await_health(api)
-    until(lambda: in_order(stack, api))
+    until(lambda: in_order(stack))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import resource
+import re
 import subprocess
 import sys
 import threading
@@ -27,11 +27,18 @@ def main(urls: list[str]) -> None:
             "versions": [topology.document.version for topology in known],
             "masters": [str(topology.masters.get("cache-0")) for topology in known],
             "threads": Counter(thread.name for thread in threading.enumerate()),
-            "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "peak_mib": peak_mib(),
         }
         sys.stdout.write(f"{json.dumps(state)}\n")
         sys.stdout.flush()
         time.sleep(0.02)
+
+
+def peak_mib() -> int:
+    """The most memory that this program has had; getrusage tells also of who started it."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    (kilobytes,) = re.findall(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
+    return int(kilobytes) // 1024
 
 
 class Watching:
