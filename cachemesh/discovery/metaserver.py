@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 from cachemesh.core.errors import (
@@ -25,6 +25,7 @@ from cachemesh.core.json_text import NotJsonError, decode_json
 from cachemesh.core.names import Address, parse_address
 from cachemesh.discovery.reply import bounded
 from cachemesh.discovery.stop import Stop
+from cachemesh.transport.names import look_up
 
 DEFAULT_PORT = 7700
 _MAX_REPLY_BYTES = 64 * 1024 * 1024
@@ -178,7 +179,9 @@ class MetaserverClient:
         scheme, address = server
         kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
         seconds = self._timeout if timeout is None else timeout
-        return kind(address.host, address.port, timeout=seconds)
+        connection: Any = kind(address.host, address.port, timeout=seconds)
+        connection._create_connection = _reached  # made to be replaced, as its source says
+        return cast("http.client.HTTPConnection", connection)
 
     def _send(
         self,
@@ -208,6 +211,21 @@ class MetaserverClient:
 
     def _unavailable(self, failures: Sequence[str], hint: str) -> MetaserverUnavailableError:
         return MetaserverUnavailableError(f"No metaserver answers ({'; '.join(failures)}); {hint}")
+
+
+def _reached(where: tuple[str, int], seconds: float, source: Any = None) -> socket.socket:
+    """As `socket.create_connection`, within the time with the look-up of the name."""
+    host, port = where
+    deadline = time.monotonic() + seconds
+    failure: OSError | None = None
+    for address in look_up(host, seconds):
+        left = max(deadline - time.monotonic(), 0.001)
+        try:
+            return socket.create_connection((address, port), left, source)
+        except OSError as error:
+            failure = error
+    assert failure is not None  # there is at least one address
+    raise failure
 
 
 def _parse_server(text: str) -> tuple[str, Address]:

@@ -17,6 +17,7 @@ from redis.retry import Retry
 
 from cachemesh.core.names import Address
 from cachemesh.transport.adapter import MORE, PUSH, socket_of
+from cachemesh.transport.names import resolving
 
 DEFAULT_TIMEOUT = 0.3
 _READ_SIZE = 65_536
@@ -77,6 +78,7 @@ class Wire:
             **options.connection,
         }
         maker = redis.Redis(**settings)
+        maker.connection_pool.connection_class = resolving(maker.connection_pool.connection_class)
         self.address = address
         connection: Any = maker.connection_pool.make_connection()  # untyped in redis-py
         maker.close()

@@ -3,9 +3,10 @@
 redis-py connects: TCP or TLS, AUTH, HELLO, SELECT, CLIENT SETNAME and SETINFO. Then the socket is
 taken over for the lean paths of `cachemesh.transport`. Used beyond the public interface:
 ``Connection._sock``, for asyncio ``Connection._reader`` and ``_writer``, and
-``BaseParser.parse_error``; `cachemesh.transport.pools` and `facade` keep to, and show, a pool's
-``_available_connections`` and ``_in_use_connections``, and the asyncio pub/sub overrides
-``PubSub._execute``. Tests hold the versions this works with.
+``BaseParser.parse_error``; `cachemesh.transport.names` overrides two methods of connections,
+`cachemesh.transport.pools` and `facade` keep to, and show, a pool's ``_available_connections`` and
+``_in_use_connections``, and the asyncio pub/sub overrides ``PubSub._execute``. Tests hold the
+versions this works with.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from redis.retry import Retry
 from cachemesh.core.encoding import encode
 from cachemesh.core.names import Address
 from cachemesh.transport.handshake import AsyncHandshake, Handshake
+from cachemesh.transport.names import resolving
 
 PLAIN_SOCKET = socket.socket if socket.socket.__module__ == "socket" else None
 """The standard library's class, if it was not replaced (by gevent) before this was imported."""
@@ -105,7 +107,7 @@ def connect(
         NotMasterError: the instance is no master.
     """
     merged = {**pool_options(template, role), **options, "host": address.host, "port": address.port}
-    connection = _make(template.connection_class, merged)
+    connection = _make(resolving(template.connection_class), merged)
     connection.connect()
     return connection
 
@@ -141,7 +143,7 @@ async def connect_async(
     """As `connect`, for asyncio."""
     merged = {**async_pool_options(template, role), **options}
     merged.update(host=address.host, port=address.port)
-    connection = _make(template.connection_class, merged)
+    connection = _make(resolving(template.connection_class), merged)
     await connection.connect()
     return connection
 

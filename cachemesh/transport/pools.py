@@ -18,6 +18,7 @@ from cachemesh.core.errors import (
 )
 from cachemesh.core.names import Address
 from cachemesh.transport import adapter
+from cachemesh.transport.names import resolving
 from cachemesh.transport.notserved import NotSentError
 
 TIMEOUTS = (TimeoutError, asyncio.TimeoutError, redis.TimeoutError)
@@ -48,7 +49,7 @@ class ShardPool(ConnectionPool):
         self._timeouts = timeouts
         self._locate = locate
         super().__init__(
-            connection_class=template.connection_class,
+            connection_class=resolving(template.connection_class),
             max_connections=template.max_connections,
             **adapter.pool_options(template),
         )
@@ -113,7 +114,7 @@ class AsyncShardPool(AsyncConnectionPool):
         self._timeouts = timeouts
         self._locate = locate
         super().__init__(
-            connection_class=template.connection_class,
+            connection_class=resolving(template.connection_class),
             max_connections=template.max_connections,
             **adapter.async_pool_options(template),
         )

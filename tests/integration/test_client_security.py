@@ -23,6 +23,8 @@ from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.local.binaries import find_redis_server
 from cachemesh.local.ports import Ports
+from tests.integration import hostile
+from tests.integration.failing import CLIENTS, calling
 from tests.server import speaks_tls
 from tests.waiting import AT_MOST, in_time, until
 
@@ -196,6 +198,30 @@ def test_tls_by_keywords(tls: Tls, protocol: int) -> None:
     with connect(tls.url, protocol=protocol, **options) as mesh:
         use(mesh)
     run(use_async, tls.url, protocol=protocol, **options)
+
+
+@pytest.mark.parametrize("name", ["localhost", "other.test"])
+def test_certificates_are_for_the_name(
+    tls: Tls, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket,
+        "getaddrinfo",
+        lambda _, *args, **kw: known("::1", *args, **kw) + known("127.0.0.1", *args, **kw),
+    )
+    with hostile.Server(hostile.sentinel({"s": (name, tls.shards[0])})) as sentinel:
+        url = (
+            f"cachemesh+sentinel://{sentinel}/s?shards=s"
+            f"&ssl=true&ssl_ca_certs={tls.ca}&ssl_check_hostname=true"
+        )
+        for kind in CLIENTS:
+            with calling(kind, url) as caller:
+                if name == "localhost":
+                    assert caller(lambda mesh: mesh.set("k", "v")) is True
+                else:
+                    with pytest.raises(cachemesh.ShardUnavailableError, match=r"(?i)certificate"):
+                        caller(lambda mesh: mesh.set("k", "v"))
 
 
 def test_sentinels_over_tls(tls: Tls) -> None:

@@ -36,7 +36,7 @@ RULES = (
     Rule("cachemesh.transport", ("cachemesh.core",), ("redis", "hiredis")),
     Rule(
         "cachemesh.discovery",
-        ("cachemesh.core", "cachemesh.transport.adapter"),
+        ("cachemesh.core", "cachemesh.transport.adapter", "cachemesh.transport.names"),
         ("redis", "hiredis"),
     ),
     *(Rule(part, (*CLIENT, *SHARED), ("redis",)) for part in SHARED),

@@ -1,0 +1,205 @@
+"""Connections whose look-up of a host name is part of the time to connect.
+
+`socket.getaddrinfo` knows no time limit, and takes half a minute where DNS is silent. So a thread
+makes the look-up, one for each name at a time, and all who need that name wait for it, each for as
+long as its own limit says. Numeric addresses need none of this.
+
+Beyond redis-py's public interface, `Connection._connect` is overridden here, for asyncio also
+`Connection._connection_arguments`. Certificates are checked against the name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+import time
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotDoneError
+from functools import lru_cache
+from typing import Any
+
+import redis
+import redis.asyncio
+
+Addresses = list[str]
+
+
+class _LookUps:
+    """Those under way in this process. A forked child starts with none."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.running: dict[str, Future[Addresses]] = {}
+
+
+_look_ups = _LookUps()
+
+
+def is_numeric(host: str) -> bool:
+    """Whether it is an IP address, so that nobody has to be asked for it."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except OSError:
+            continue
+        return True
+    return False
+
+
+def look_up(host: str, seconds: float | None) -> Addresses:
+    """The IP addresses of a host, in the order in which they are to be tried.
+
+    Args:
+        seconds: how long to wait at most; None: for as long as it takes.
+
+    Raises:
+        TimeoutError: they are not known in time.
+        OSError: the name is not known.
+    """
+    if is_numeric(host):
+        return [host]
+    try:
+        return _begun(host).result(seconds)
+    except NotDoneError as error:
+        raise _late(host) from error
+    except socket.gaierror as error:
+        raise socket.gaierror(*error.args) from error  # to each thread one of its own
+
+
+def _late(host: str) -> TimeoutError:
+    return TimeoutError(f"host name {host} was not resolved in time")
+
+
+def _begun(host: str) -> Future[Addresses]:
+    look_ups = _look_ups
+    with look_ups.lock:
+        future = look_ups.running.get(host)
+        if future is None:
+            future = look_ups.running[host] = Future()
+            threading.Thread(
+                target=_run, args=(look_ups, host, future), name="cachemesh-dns", daemon=True
+            ).start()
+    return future
+
+
+def _run(look_ups: _LookUps, host: str, future: Future[Addresses]) -> None:
+    """Body of a thread."""
+    found: Addresses = []
+    failure: Exception = socket.gaierror(f"host name {host} has no address")
+    try:
+        for *_, address in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM):
+            if address[0] not in found:
+                found.append(str(address[0]))
+    except (OSError, UnicodeError) as error:
+        failure = error if isinstance(error, OSError) else socket.gaierror(str(error))
+    finally:
+        with look_ups.lock:
+            del look_ups.running[host]
+        if found:
+            future.set_result(found)
+        else:
+            future.set_exception(failure)
+
+
+class _Resolving(redis.Connection):
+    """Connects within ``socket_connect_timeout``, the look-up counted."""
+
+    def _connect(self) -> Any:
+        connect: Any = super()._connect  # untyped in redis-py
+        name, limit = self.host, self.socket_connect_timeout
+        if is_numeric(name):
+            return connect()
+        deadline = None if limit is None else time.monotonic() + limit
+        failure: OSError | None = None
+        try:
+            for address in look_up(name, limit):
+                self.host = address
+                if deadline is not None:
+                    self.socket_connect_timeout = max(deadline - time.monotonic(), 0.001)
+                try:
+                    return connect()
+                except OSError as error:
+                    failure = error
+        finally:
+            self.host, self.socket_connect_timeout = name, limit
+        assert failure is not None  # there is at least one address
+        raise failure
+
+
+class _AsyncResolving:
+    """As `_Resolving`, for asyncio; goes before a class of connections."""
+
+    host: str
+    socket_connect_timeout: float | None
+    _address: str | None = None
+
+    async def _connect(self) -> None:
+        connect: Any = super()._connect  # type: ignore[misc]  # of the class this goes before
+        if is_numeric(self.host):
+            await connect()
+            return
+        failure: OSError | None = None
+        try:
+            for address in await _look_up_async(self.host, self.socket_connect_timeout):
+                self._address = address
+                try:
+                    await connect()
+                except OSError as error:
+                    failure = error
+                else:
+                    return
+        finally:
+            self._address = None
+        assert failure is not None  # there is at least one address
+        raise failure
+
+    def _connection_arguments(self) -> dict[str, Any]:
+        arguments: Any = super()._connection_arguments  # type: ignore[misc]  # as above
+        merged = dict(arguments())
+        if self._address is not None:
+            merged["host"] = self._address
+            if merged.get("ssl"):
+                merged.setdefault("server_hostname", self.host)
+        return merged
+
+
+async def _look_up_async(host: str, seconds: float | None) -> Addresses:
+    future = asyncio.wrap_future(_begun(host))
+    done, _ = await asyncio.wait([future], timeout=seconds)
+    if done:
+        return future.result()
+    future.add_done_callback(_seen)
+    raise _late(host)
+
+
+def _seen(future: asyncio.Future[Addresses]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+def resolving(connection_class: Any) -> Any:
+    """A class of connections as this one of redis-py, with look-ups that are bounded."""
+    return _resolving(connection_class)
+
+
+@lru_cache
+def _resolving(connection_class: Any) -> Any:
+    if connection_class is redis.Connection:
+        return _Resolving
+    bases = (connection_class, _Resolving)
+    if issubclass(connection_class, redis.asyncio.Connection):
+        bases = (_AsyncResolving, connection_class)
+    elif not issubclass(connection_class, redis.Connection):
+        return connection_class  # an app's own, which connects in its own way
+    return type(connection_class.__name__, bases, {"__module__": connection_class.__module__})
+
+
+def _after_fork_in_child() -> None:
+    """Threads are the parent's."""
+    global _look_ups
+    _look_ups = _LookUps()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
