@@ -6,14 +6,11 @@ import signal
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 
-import hypothesis
 import pytest
 from hypothesis import HealthCheck, settings
 
 from cachemesh.local.leaks import adopt_orphans, await_none, descendants
 from tests.waiting import AT_MOST
-
-hypothesis.settings.register_profile("thorough", max_examples=20_000)
 
 # An installed package is a plugin by its entry point already; pytest refuses to load it twice.
 if not any(found.name == "cachemesh" for found in entry_points(group="pytest11")):
@@ -25,10 +22,15 @@ settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any machine")
+# For more examples than the suite takes: pytest --hypothesis-profile thorough
+settings.register_profile("thorough", settings.get_profile("any machine"), max_examples=20_000)
 
-# In the background of a script SIGINT is ignored, and what is started there would inherit that.
+# In the background of a script SIGINT is ignored, and under nohup SIGHUP; what is started there
+# would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)
