@@ -40,15 +40,26 @@ def run(
     Raises:
         LocalStackError: it did not start, or its keeper was killed.
     """
+    requests: list[StopRequestedError] = []
+
+    def request_stop(number: int, frame: FrameType | None) -> None:
+        # Cleaning up takes seconds at most; a second signal must not break it off halfway.
+        for each in _STOPPING:
+            signal.signal(each, signal.SIG_IGN)
+        # Noted as well: what is raised while Python runs a finalizer is lost.
+        requests.append(StopRequestedError(number))
+        raise requests[0]
+
     for number in _STOPPING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish is respected
-            signal.signal(number, _request_stop)
+            signal.signal(number, request_stop)
     up = False
     try:
         stack.start(progress, takes_sigterm=True)
+        _heed(requests)
         up = True
         ready(stack.info)
-        _watch(stack, progress)
+        _watch(stack, progress, requests)
     except StopRequestedError as request:
         progress(f"stopping ({request})")
         return 0 if up else 128 + request.number
@@ -57,17 +68,18 @@ def run(
     raise LocalStackError("the local stack's keeper process was killed, and all others with it")
 
 
-def _request_stop(number: int, frame: FrameType | None) -> None:
-    # Cleaning up takes seconds at most; a second signal must not break it off halfway.
-    for each in _STOPPING:
-        signal.signal(each, signal.SIG_IGN)
-    raise StopRequestedError(number)
+def _heed(requests: list[StopRequestedError]) -> None:
+    if requests:
+        raise requests[0]
 
 
-def _watch(stack: LocalStack, progress: Callable[[str], None]) -> None:
-    """Until the keeper is gone."""
+def _watch(
+    stack: LocalStack, progress: Callable[[str], None], requests: list[StopRequestedError]
+) -> None:
+    """Until the keeper is gone. Raises StopRequestedError where that was lost before."""
     ended: set[str] = set()
     while stack.alive():
+        _heed(requests)
         for process in stack.processes:
             try:
                 code = process.poll()
