@@ -175,5 +175,11 @@ def following(
         membership.close()
 
 
+def routes_by(mesh: Any, version: int) -> bool:
+    """Whether commands go by that version of the pool, which is known a moment before."""
+    document = mesh.topology.document
+    return document.version >= version and mesh.routes.placement is document.placement
+
+
 def follower_threads() -> list[str]:
     return sorted(t.name for t in threading.enumerate() if t.name.startswith("cachemesh-"))

@@ -31,7 +31,7 @@ from tests.integration.failing import (
     target,
 )
 from tests.integration.hostile import HANG_UP, Server, greeting
-from tests.waiting import until
+from tests.waiting import AT_MOST, until
 
 # Seconds: to find that a server says nothing, and for commands of another one meanwhile.
 CONNECT, LIMIT = 0.3, 3.0
@@ -217,7 +217,8 @@ def test_the_shared_connection_goes_on_where_new_ones_are_refused(
 @pytest.mark.parametrize("kind", CLIENTS)
 def test_broken_connections_open_nothing(kind: str, site: Site, redises: list[Process]) -> None:
     (key,) = site.keys()
-    with calling(kind, site.url) as caller, direct(redises[0]) as server:
+    patient = {"connect_timeout": AT_MOST, "command_timeout": AT_MOST}
+    with calling(kind, site.url, **patient) as caller, direct(redises[0]) as server:
         caller(lambda mesh: mesh.set(key, "v"))
         states, errors = set(), []
         stop = threading.Event()

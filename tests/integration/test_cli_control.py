@@ -16,6 +16,7 @@ import yaml
 from cachemesh import CacheMesh
 from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
+from tests.integration.sentinel_tools import routes_by
 from tests.waiting import AT_MOST, until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -174,7 +175,7 @@ def test_weights(run: Run) -> None:
 
 def test_keys(run: Run, stack: LocalStack, client: CacheMesh) -> None:
     version = run("pool", "show")[1]["version"]
-    until(lambda: client.topology.document.version == version)
+    until(lambda: routes_by(client, version))
     client.flushall()
     assert run("key", "set", r"a\x00\xff", "v", "--ttl", "50", "--escaped")[0] == 0
     assert client.get(b"a\x00\xff") == b"v"

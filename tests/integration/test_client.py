@@ -20,7 +20,7 @@ from cachemesh import CacheMesh
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool import PoolDocument
 from cachemesh.local import LocalStack
-from tests.integration.sentinel_tools import keep_masters
+from tests.integration.sentinel_tools import keep_masters, routes_by
 from tests.waiting import until
 
 
@@ -224,12 +224,12 @@ def test_a_file_names_the_pool_and_changes_are_followed(stack: LocalStack, tmp_p
     with CacheMesh.from_url(f"cachemesh+file://{path}") as mesh:
         assert set(mesh.dbsize_per_shard()) == {"cache-0", "cache-1"}
         write_document(path, stack, 2, ["cache-0", "cache-1", "cache-2"])
-        until(lambda: mesh.topology.document.version == 2)
+        until(lambda: routes_by(mesh, 2))
         assert set(mesh.dbsize_per_shard()) == {"cache-0", "cache-1", "cache-2"}
         path.write_text("{")  # a broken file keeps the pool as it was
         assert mesh.set("k", "v") is True
         write_document(path, stack, 3, ["cache-2"])
-        until(lambda: mesh.topology.document.version == 3)
+        until(lambda: routes_by(mesh, 3))
         assert mesh.shard_for("k") == "cache-2"
 
 

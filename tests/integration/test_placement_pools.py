@@ -13,6 +13,7 @@ from cachemesh.core.names import parse_address
 from cachemesh.core.placement import Placement
 from cachemesh.local import LocalStack
 from tests.integration.metaserver_process import Api
+from tests.integration.sentinel_tools import routes_by
 from tests.waiting import until
 
 KEYS = [f"{{user:{number}}}:name" for number in range(400)]
@@ -83,7 +84,7 @@ def test_a_pool_of_another_strategy_lives_like_any_other(
         after = Placement.from_dict(added.json["document"]["placement"])
         kept = {name: keys & owned(before).get(name, set()) for name, keys in owned(after).items()}
         until(lambda: {name: held(master) for name, master in masters.items()} == kept)
-        until(lambda: client.topology.document.version == added.json["version_after"])
+        until(lambda: routes_by(client, added.json["version_after"]))
         hits = {key for key, value in zip(KEYS, client.mget(KEYS), strict=True) if value}
         assert hits == set().union(*kept.values())
     status = admin("GET", f"/v1/pools/{strategy}/status").json

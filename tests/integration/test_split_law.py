@@ -26,6 +26,7 @@ from cachemesh.core.pool import PoolDocument
 from cachemesh.core.registry import KNOWN
 from cachemesh.core.split import SPLIT
 from cachemesh.local import LocalStack
+from tests.integration.sentinel_tools import routes_by
 from tests.server import needs_command
 from tests.waiting import until
 
@@ -390,14 +391,10 @@ def test_a_scan_goes_on_through_a_resize(stack: LocalStack, tmp_path: Path, mesh
             cursor, page = mesh.scan(cursor, count=10)
             found.update(page)
         write_document(path, stack, 2, ["cache-0", "cache-1", "cache-2"])
-        wait_for_version(mesh, 2)
+        until(lambda: routes_by(mesh, 2))
         late = next(f"late{i}" for i in range(99) if mesh.shard_for(f"late{i}") == "cache-2")
         mesh.set(late, 1)
         while cursor:
             cursor, page = mesh.scan(cursor, count=10)
             found.update(page)
         assert found == {f"k{i}" for i in range(200)} | {late}
-
-
-def wait_for_version(mesh: CacheMesh, version: int) -> None:
-    until(lambda: mesh.topology.document.version >= version)
