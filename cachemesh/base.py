@@ -6,7 +6,7 @@ import codecs
 import os
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
@@ -26,7 +26,7 @@ from cachemesh.core.registry import Registry
 from cachemesh.core.routing import Routes
 from cachemesh.core.topology import Candidate, Topology
 from cachemesh.discovery.shared import Membership
-from cachemesh.discovery.url import MeshUrl, parse_url
+from cachemesh.discovery.url import MeshUrl, parse_url, same
 from cachemesh.pipelining import Part, discarded
 from cachemesh.transport.adapter import connect, pack, speaks_resp3
 from cachemesh.transport.replication import Prober
@@ -71,6 +71,12 @@ MONITOR_REFUSED = (
 ENDS_LINK = frozenset({"CLIENT REPLY", "HELLO", "QUIT", "RESET"})
 """Commands after which a connection speaks in another way, or not at all: none is used again."""
 _NOT_FOR_PROBES = ("redis_connect_func", "retry", "single_connection_client")
+_NOT_OF_LOGIN = frozenset(
+    {
+        *(*_NOT_FOR_PROBES, "decode_responses", "encoding", "encoding_errors", "max_connections"),
+        *("socket_timeout", "socket_connect_timeout", "health_check_interval"),
+    }
+)
 PUSH_HANDLER_REFUSED = (
     "push_handler_func sees the raw pushes of one connection, and a CacheMesh has one for each "
     "shard; give a handler with subscribe(channel=handler) instead"
@@ -242,7 +248,7 @@ class MeshBase(Generic[N]):
                 node.wrote((), time.monotonic())  # until now nobody kept count of writes
         self._follower.want_replicas()
         if self._prober is None:
-            self._prober = Prober(self._shards, self._connector())
+            self._prober = Prober(self._shards, self._connector(), self._connects_as)
             for node in self._nodes().values():
                 node.hurry = self._prober.hurry
         self._prober.measure_every(reading.probe_interval)
@@ -250,6 +256,12 @@ class MeshBase(Generic[N]):
     def _shards(self) -> list[Any]:
         """The nodes known so far, for measuring."""
         return list(self._nodes().values())
+
+    @property
+    def _connects_as(self) -> Hashable:
+        """Equal for clients of one pool that log in alike."""
+        options = {n: v for n, v in self._url.options.items() if n not in _NOT_OF_LOGIN}
+        return self._url.identity, tuple(sorted((name, same(v)) for name, v in options.items()))
 
     def _connector(self) -> Callable[[Address], Any]:
         """Makes blocking connections to instances of any role; does not hold this client."""

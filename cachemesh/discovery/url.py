@@ -174,12 +174,12 @@ def _shards(given: Any, scheme: str) -> tuple[str, ...]:
 
 
 def _identity(options: SentinelOptions) -> Hashable:
-    further = tuple(sorted((name, _same(value)) for name, value in options.connection.items()))
+    further = tuple(sorted((name, same(value)) for name, value in options.connection.items()))
     return options.username, options.password, options.timeout, further
 
 
-def _same(value: object) -> str:
-    """Alike for two options only if they have the same effect."""
+def same(value: object) -> str:
+    """Alike for two values of an option only if they have the same effect."""
     plain = isinstance(value, (str, bytes, int, float, bool, type(None)))
     return repr(value) if plain else f"object {id(value)}"
 

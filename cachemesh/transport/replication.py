@@ -1,8 +1,9 @@
 """Measures how far replicas are behind, and finds out when an instance serves again.
 
-    Prober (a thread) --PING, INFO replication--> masters, then replicas
-                      --offsets--> LagMeter of the shard
-                      --serves, or not--> Window of the instance
+    Prober of each client -- one thread for all that are alike
+        --PING, INFO replication--> masters, then replicas
+        --offsets--> LagMeter of the shard, one in each client
+        --serves, or not--> Window of the instance, one in each client
 
 Connections that are missing are made by a second thread, so an instance that does not answer
 keeps nobody else waiting.
@@ -10,33 +11,30 @@ keeps nobody else waiting.
 
 from __future__ import annotations
 
+import itertools
 import logging
+import os
 import select
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
-
-import redis
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, Protocol, TypeAlias
 
 from cachemesh.core.lag import LagMeter
 from cachemesh.core.names import Address
 from cachemesh.core.reading import Readable
-from cachemesh.core.role import QUESTIONS, standing
 from cachemesh.transport import adapter
-from cachemesh.transport.handshake import understood
+from cachemesh.transport.measured import LATE_SECONDS, Target, View
 
 logger = logging.getLogger("cachemesh.transport")
 
 REPLY_SECONDS = 0.05
 """How long a round waits for replies; later ones are taken in by a later round."""
 
-LATE_SECONDS, DEAD_SECONDS = 1.0, 5.0
-"""No reply for so long is a failure; for so long, a connection that leads nowhere."""
+DEAD_SECONDS = 5.0
+"""No reply for so long is a connection that leads nowhere."""
 
-RECONNECT_SECONDS = 0.5
 _FAST_ROUNDS = 0.02  # seconds between rounds while somebody waits, or not all were heard of
 
 _FAILED = (*adapter.NOT_CONNECTED, OSError)
@@ -57,118 +55,32 @@ class MeasuredShard(Protocol):
         """The master, if known, and the replicas."""
 
 
-@dataclass(eq=False)
-class _Target:
-    """A connection to one instance, and where what it says goes."""
-
-    instance: Readable
-    meter: LagMeter
-    is_master: bool
-    connection: Any = None
-    questions: list[tuple[str, ...]] = field(default_factory=lambda: list(QUESTIONS))
-    asked: float | None = None  # when, if the reply is still to come
-    late: bool = False
-    refused: bool = False  # by the thread that connects
-    connect_at: float = 0.0
-    heard: bool = False  # whether it serves is known
-    gone: bool = False
-
-    def ask(self) -> None:
-        """Send the questions; raises as redis-py does."""
-        self.asked = time.monotonic()
-        packed = adapter.pack_all([("PING",), *self.questions[:1]])
-        self.connection.send_packed_command([packed], check_health=False)
-
-    def hear(self) -> None:
-        """Take in the replies if they have come; raises as redis-py does."""
-        if self.asked is None or not self.connection.can_read(timeout=0):
-            return
-        serves = not isinstance(self._reply(), redis.exceptions.ResponseError)
-        if self.questions:
-            serves = self._told(self._reply()) and serves
-        now = time.monotonic()
-        took = now - self.asked
-        if serves and took < LATE_SECONDS and self.instance.window.failures:
-            self.instance.window.succeeded(now, took)
-        self.asked, self.late, self.heard = None, False, True
-
-    def _reply(self) -> Any:
-        try:
-            with understood():
-                return self.connection.read_response(disconnect_on_error=False)
-        except redis.exceptions.NoPermissionError:
-            return None
-        except redis.ConnectionError as error:
-            if type(error) is redis.ConnectionError:
-                raise
-            return redis.exceptions.ResponseError(str(error))  # such as LOADING
-        except redis.exceptions.ResponseError as error:
-            return error
-
-    def _told(self, reply: Any) -> bool:
-        """Take it in; whether the instance has, as far as is known, what its master has."""
-        address = self.instance.address
-        if reply is None:
-            del self.questions[0]  # the user must not ask this
-            if not self.questions:
-                logger.warning(
-                    "%s denies INFO and ROLE, so nobody knows what replicas have: max_lag and own "
-                    "writes leave the master alone to be read; grant the user +info or +role",
-                    address,
-                )
-        told = standing(address, reply)
-        if told is None or self.asked is None:
-            self.meter.forget(address)
-            return True
-        if told.is_master != self.is_master:
-            self.meter.forget(address)
-            return False
-        if told.is_master:
-            self.meter.master_at(address, told.history, self.asked, told.offset)
-            return True
-        self.meter.replica_at(address, told.history, told.offset)
-        return not self.meter.lacks(address)
-
-    def failed(self) -> None:
-        """The connection broke, or could not be made."""
-        self.close()
-        self.connect_at = time.monotonic() + RECONNECT_SECONDS
-        self.meter.forget(self.instance.address)
-        self.missed()
-
-    def missed(self) -> None:
-        """It does not serve."""
-        self.instance.window.failed(time.monotonic())
-        self.heard = True
-
-    def close(self) -> None:
-        """Hang up."""
-        connection, self.connection = self.connection, None
-        self.asked, self.late = None, False
-        if connection is not None:
-            connection.disconnect()
-
-
 class Prober:
-    """Measures for one client, from the first `measure_every` on until `stop`.
+    """Has one client's shards measured, from the first `measure_every` on until `stop`.
 
     Args:
         shards: a method of the client, which is held weakly: its shards by now. When the client
             is gone, measuring ends.
         connect: makes a redis-py connection, whatever the instance's role; raises as
             `adapter.connect`. Must not hold the client.
+        same: clients of this process for which it is equal have the same shards, and connect alike;
+            they share one thread, and one connection to each instance. None: for this one alone.
     """
 
     def __init__(
-        self, shards: Callable[[], Iterable[MeasuredShard]], connect: Callable[[Address], Any]
+        self,
+        shards: Callable[[], Iterable[MeasuredShard]],
+        connect: Callable[[Address], Any],
+        same: Hashable = None,
     ) -> None:
         self._shards = weakref.WeakMethod(shards)
         self._connect = connect
+        self._key = next(_keys)
+        self._same = self._key if same is None else (same,)
         self.forget()
 
     def forget(self) -> None:
         """In a forked child: the threads and connections are the parent's."""
-        self._lock = threading.Lock()
         self._run: _Run | None = None
         self._interval = float("inf")
 
@@ -176,12 +88,16 @@ class Prober:
         """Measure at least so often from now on. Cheap when it does already. Any thread."""
         if self._run is not None and seconds >= self._interval:
             return
-        with self._lock:
+        with _runs.lock:
             self._interval = min(seconds, self._interval)
-            if self._run is None:
-                self._run = _Run(self._shards, self._connect)
-                self._run.start()
-            self._run.interval = self._interval
+            run = self._run or _runs.running.get(self._same)
+            if run is None:
+                run = _runs.running[self._same] = _Run(self._same, self._connect)
+                run.join(self._key, self._shards, self._interval)
+                run.start()
+            else:
+                run.join(self._key, self._shards, self._interval)
+            self._run = run
 
     def wait(self, seconds: float) -> bool:
         """Wait until all instances have been heard of once; False if they were not in time."""
@@ -195,35 +111,58 @@ class Prober:
             run.wanted.set()
 
     def stop(self) -> None:
-        """End measuring; the threads hang up and end soon. A later `measure_every` begins anew."""
-        with self._lock:
+        """Measure no more; after the last client the threads hang up and end soon.
+
+        A later `measure_every` begins anew.
+        """
+        with _runs.lock:
             run, self._run = self._run, None
             self._interval = float("inf")
-        if run is not None:
-            run.ended.set()
-            run.wanted.set()
+            if run is not None:
+                run.leave(self._key)
 
 
 class _Run:
-    """One thread's life."""
+    """One thread's life, and whom it measures for. All but `_measure` with ``_runs.lock`` held."""
 
-    def __init__(
-        self,
-        shards: weakref.WeakMethod[Callable[[], Iterable[MeasuredShard]]],
-        connect: Callable[[Address], Any],
-    ) -> None:
-        self.interval = 0.5
+    def __init__(self, same: Hashable, connect: Callable[[Address], Any]) -> None:
+        self.interval = float("inf")
         self.ended = threading.Event()
         self.wanted = threading.Event()
         self.complete = threading.Event()
-        self._shards = shards
+        self._same = same
         self._connect = connect
-        self._targets: dict[tuple[str, Address], _Target] = {}
+        self._members: dict[int, tuple[_Shards, float]] = {}
+        self._joined = self._joined_before = 0
+        self._targets: dict[tuple[str, Address], Target] = {}
         self._connecting: threading.Thread | None = None
 
     def start(self) -> None:
         """Start it."""
         threading.Thread(target=self._measure, name="cachemesh-replication", daemon=True).start()
+
+    def join(self, key: int, shards: _Shards, interval: float) -> None:
+        """Measure for this client too; or for the same one, more often."""
+        if key not in self._members:
+            self._joined += 1
+            self.complete.clear()
+        self._members[key] = shards, interval
+        self.interval = min(every for _, every in self._members.copy().values())
+        self.wanted.set()
+
+    def leave(self, key: int) -> None:
+        """No more for this one."""
+        self._members.pop(key, None)
+        if self._members:
+            self.interval = min(every for _, every in self._members.copy().values())
+        else:
+            self._end()
+
+    def _end(self) -> None:
+        self.ended.set()
+        self.wanted.set()
+        if _runs.running.get(self._same) is self:
+            del _runs.running[self._same]
 
     def _measure(self) -> None:
         try:
@@ -234,7 +173,8 @@ class _Run:
                 self._round()
                 self._pause(begun)
         finally:
-            self.ended.set()
+            with _runs.lock:
+                self._end()
             for target in self._targets.values():
                 target.gone = True
                 target.close()
@@ -247,28 +187,32 @@ class _Run:
             self.wanted.clear()
 
     def _find_targets(self) -> bool:
-        """Whom to ask by now; False if the client is gone."""
-        shards = self._shards()
-        if shards is None:
-            return False
-        found: dict[tuple[str, Address], _Target] = {}
-        for shard in shards():
-            master, replicas = shard.instances()
-            for instance in (*replicas, *(() if master is None else (master,))):
-                key = shard.shard, instance.address
-                target = self._targets.pop(key, None)
-                if target is None or target.meter is not shard.meter:
-                    if target is not None:
-                        self._drop(target)
-                    target = _Target(instance, shard.meter, instance is master)
-                target.instance, target.is_master = instance, instance is master
-                found[key] = target
-        for target in self._targets.values():
-            self._drop(target)
-        self._targets = found
-        return True
+        """Whom to ask by now; False if nobody wants to know any more."""
+        with _runs.lock:
+            members = dict(self._members)
+            self._joined_before = self._joined
+        found: dict[tuple[str, Address], list[View]] = {}
+        for key, (weak, _) in members.items():
+            shards = weak()
+            if shards is None:
+                with _runs.lock:
+                    self.leave(key)
+                continue
+            for shard in shards():
+                master, replicas = shard.instances()
+                for instance in (*replicas, *(() if master is None else (master,))):
+                    view = View(instance, shard.meter, instance is master)
+                    found.setdefault((shard.shard, instance.address), []).append(view)
+        for at in self._targets.keys() - found.keys():
+            self._drop(self._targets.pop(at))
+        for at, views in found.items():
+            target = self._targets.get(at)
+            if target is None:
+                target = self._targets[at] = Target(at[1])
+            target.show(views)
+        return not self.ended.is_set()
 
-    def _drop(self, target: _Target) -> None:
+    def _drop(self, target: Target) -> None:
         target.gone = True
         target.close()
 
@@ -281,9 +225,11 @@ class _Run:
             self._hear_all(asked, time.monotonic() + REPLY_SECONDS)
         self._connect_missing([target for target in targets if target.connection is None])
         if not self.complete.is_set() and all(target.heard for target in targets):
-            self.complete.set()
+            with _runs.lock:
+                if self._joined == self._joined_before:  # else for one it was not yet
+                    self.complete.set()
 
-    def _ask(self, target: _Target) -> bool:
+    def _ask(self, target: Target) -> bool:
         """Whether it was asked just now; a reply that is late is taken in if it has come."""
         if target.refused:
             target.refused = False
@@ -299,7 +245,7 @@ class _Run:
             return False
         return True
 
-    def _hear(self, target: _Target) -> bool:
+    def _hear(self, target: Target) -> bool:
         """Whether it has answered."""
         try:
             target.hear()
@@ -316,7 +262,7 @@ class _Run:
             target.missed()
         return False
 
-    def _hear_all(self, waiting: list[_Target], until: float) -> None:
+    def _hear_all(self, waiting: list[Target], until: float) -> None:
         """Take in each reply as soon as it comes."""
         while True:
             waiting = [t for t in waiting if not self._hear(t) and t.connection is not None]
@@ -328,7 +274,7 @@ class _Run:
                 poller.register(adapter.socket_of(target.connection), select.POLLIN)
             poller.poll(left * 1000)
 
-    def _connect_missing(self, targets: list[_Target]) -> None:
+    def _connect_missing(self, targets: list[Target]) -> None:
         now = time.monotonic()
         due = [target for target in targets if target.connect_at <= now and not target.refused]
         if not due or (self._connecting is not None and self._connecting.is_alive()):
@@ -338,16 +284,37 @@ class _Run:
         )
         self._connecting.start()
 
-    def _connect_all(self, targets: list[_Target]) -> None:
+    def _connect_all(self, targets: list[Target]) -> None:
         """Body of the second thread: one attempt for each."""
         for target in targets:
             if self.ended.is_set():
                 return
             try:
-                connection = self._connect(target.instance.address)
+                connection = self._connect(target.address)
             except _FAILED:
                 target.refused = True
                 continue
             target.connection = connection
             if target.gone or self.ended.is_set():
                 connection.disconnect()
+
+
+class _Runs:
+    """Those of this process. A forked child starts with none."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()  # a garbage collection within it may stop a prober
+        self.running: dict[Hashable, _Run] = {}
+
+
+_Shards: TypeAlias = "weakref.WeakMethod[Callable[[], Iterable[MeasuredShard]]]"
+_runs = _Runs()
+_keys = itertools.count()
+
+
+def _after_fork_in_child() -> None:
+    global _runs
+    _runs = _Runs()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

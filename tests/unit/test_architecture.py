@@ -201,3 +201,17 @@ def test_importing_the_client_is_light() -> None:
     parts = {rule.part for rule in map(_rule_for, reached) if rule is not None}
     assert {"cachemesh", "cachemesh.client", *CLIENT} <= parts
     assert parts <= {"cachemesh", *CLIENT, *SHARED, *SYNC}
+
+
+CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "time.localtime"}
+
+
+@pytest.mark.parametrize(
+    "module", sorted(m for m in MODULES if _within(m, "cachemesh") and "doctor" not in m)
+)
+def test_nothing_waits_by_a_clock_that_can_be_set(module: str) -> None:
+    """But for `cachemesh doctor`, which compares clocks."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    used = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not {name for name in used if any(name.endswith(clock) for clock in CLOCKS)}
+    assert "from time import time" not in ast.unparse(tree)
