@@ -37,6 +37,25 @@ class Pipeline(RedisPipeline):
         await reset()
         self._home = None
 
+    # redis-py's pipeline is a client as well. What it makes is the client's here: redis-py's own
+    # methods would make it from `connection_pool`, which is one shard's once that is settled.
+
+    def pipeline(self, transaction: bool | None = None, shard_hint: str | None = None) -> Pipeline:
+        """Another pipeline of the client."""
+        return self._mesh.pipeline(transaction, shard_hint)
+
+    def pubsub(self, **options: Any) -> Any:
+        """As the client's own."""
+        return self._mesh.pubsub(**options)
+
+    def monitor(self) -> Any:
+        """As the client's own."""
+        return self._mesh.monitor()
+
+    def client(self) -> Any:
+        """As the client's own."""
+        return self._mesh.client()
+
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Queue a command, or send it now while watching."""
         if self._encodes:

@@ -119,6 +119,28 @@ def test_cancelled_commands_never_leave_their_reply_to_another(stack: LocalStack
     assert cancelled > 1000
 
 
+def test_what_a_pipeline_makes_is_the_clients(stack: LocalStack) -> None:
+    async def body(client: Any) -> None:
+        keys = [f"k{i}" for i in range(20)]
+        await client.mset({key: key for key in keys})
+        async with client.pipeline() as pipe:
+            await pipe.watch("k0")
+            inner = pipe.pipeline()
+            for key in keys:
+                inner.get(key).set(key, "new")
+            assert await inner.execute() == [value for key in keys for value in (key, True)]
+            assert await client.mget(keys) == ["new"] * 20
+            async with pipe.pubsub() as pubsub:
+                await pubsub.subscribe(*keys)
+                assert [await client.publish(key, "there?") for key in keys] == [1] * 20
+            async with pipe.client() as single:
+                assert await single.mget(keys) == ["new"] * 20
+            with pytest.raises(cachemesh.UnsupportedCommandError, match="several"):
+                pipe.monitor()
+
+    run(stack, body)
+
+
 def test_pipelines(stack: LocalStack) -> None:
     async def body(client: Any) -> None:
         for transaction in (None, False):

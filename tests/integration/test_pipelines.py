@@ -76,6 +76,25 @@ def test_a_transaction_is_for_one_shard(client: Any) -> None:
     assert client.exists("a", "b") == 0, "nothing was sent"
 
 
+def test_what_a_pipeline_makes_is_the_clients(client: Any) -> None:
+    keys = [f"k{i}" for i in range(20)]
+    client.mset({key: key for key in keys})
+    with client.pipeline() as pipe:
+        pipe.watch("k0")
+        with pipe.pipeline() as inner:
+            for key in keys:
+                inner.get(key).set(key, "new")
+            assert inner.execute() == [value for key in keys for value in (key, True)]
+        assert client.mget(keys) == ["new"] * 20
+        with pipe.pubsub(ignore_subscribe_messages=True) as pubsub:
+            pubsub.subscribe(*keys)
+            assert [client.publish(key, "there?") for key in keys] == [1] * 20
+        with pipe.client() as single:
+            assert single.mget(keys) == ["new"] * 20
+        with pytest.raises(cachemesh.UnsupportedCommandError, match="several"):
+            pipe.monitor()
+
+
 def test_watch(client: Any) -> None:
     with client.pipeline() as pipe:
         pipe.watch("{t}a")
