@@ -195,7 +195,10 @@ def test_all_that_wait_at_once(kind: str, redises: list[Process], tmp_path: Path
             in_time(time.monotonic() - began, LIMIT)  # one after the other they would take 15 s
         finally:
             master.resume()
-        assert [type(error) for error in came] == [cachemesh.ShardTimeoutError] * 50
+        # A thread that a slow machine starts after three timeouts finds the breaker open.
+        assert len(came) == 50
+        assert all(isinstance(error, cachemesh.ShardUnavailableError) for error in came)
+        assert sum(isinstance(error, cachemesh.ShardTimeoutError) for error in came) >= 3
 
 
 def test_thousands_of_tasks_before_a_server_that_reads_nothing(
