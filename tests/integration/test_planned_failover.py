@@ -186,7 +186,7 @@ def test_a_dry_run_touches_nothing(stack: LocalStack, admin: Api) -> None:
 
 
 def test_one_at_a_time(admin: Api) -> None:
-    first = admin.in_background("POST", "/v1/pools/cache/shards/cache-0/failover", {"timeout": 30})
+    first = admin.in_background("POST", "/v1/pools/cache/shards/cache-0/failover", {"timeout": 60})
     second = until(
         lambda: r if (r := fail_over(admin, "cache-0", dry_run=True)).status != 200 else None
     )
@@ -233,7 +233,7 @@ def test_a_replica_that_hangs_while_it_catches_up(stack: LocalStack, admin: Api)
     with Writers(stack, "cache-0") as writers:
         until(lambda: len(writers.acknowledged) > 50)
         reply = admin.in_background(
-            "POST", "/v1/pools/cache/shards/cache-0/failover", {"timeout": 30}
+            "POST", "/v1/pools/cache/shards/cache-0/failover", {"timeout": 60}
         )
         until(lambda: planned(admin).status != 200)  # it looks for its moment by now
         with stopped(stack, replicas[0]):
