@@ -141,7 +141,10 @@ class MetaserverSource:
 
 
 class FileSource:
-    """A pool document in a JSON file, read again when the file changes."""
+    """A pool document in a JSON file, read again when the file changes.
+
+    A change is applied if it raises the document's version, as everywhere.
+    """
 
     sentinels: Sentinels | None = None
 
@@ -160,10 +163,30 @@ class FileSource:
             raise PoolNotFoundError(f"Pool file {self._path}: {reason}") from error
         except InvalidDocumentError as error:
             raise InvalidDocumentError(f"Pool file {self._path}: {error}") from error
+        self._compare(document)
         # A write within the tick of the clock in which it was read would leave the same stamp.
         self._settled, self._seen = stamp == self._seen, stamp
         self._document = document
         return document
+
+    def _compare(self, document: PoolDocument) -> None:
+        """Refuse the document of another pool; tell of a change that no client will apply."""
+        before = self._document
+        if before is None:
+            return
+        if document.pool != before.pool:
+            raise InvalidDocumentError(
+                f"Pool file {self._path}: it is of pool {document.pool!r} now, and was of "
+                f"{before.pool!r}; make a client of its own for another pool"
+            )
+        if document.version <= before.version and document.to_json() != before.to_json():
+            logger.warning(
+                "pool file %s was changed, and its version %d is not above %d: raise the version "
+                "to have the change applied",
+                self._path,
+                document.version,
+                before.version,
+            )
 
     def wait(self, version: int, stop: Stop) -> PoolDocument | None:
         deadline = time.monotonic() + WATCH_SECONDS

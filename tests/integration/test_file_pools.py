@@ -83,13 +83,23 @@ def test_writes_within_a_tick_of_the_clock_are_all_found(path: Path, source: Fil
         assert waited(source, version) == version + 1
 
 
-def test_an_older_version_is_not_applied_and_costs_no_reading(
-    path: Path, source: FileSource
+def test_an_older_version_is_not_applied_and_that_is_told_once(
+    path: Path, source: FileSource, caplog: pytest.LogCaptureFixture
 ) -> None:
     replace(path, text_of(1, "other"))
     stop = Stop()
     stop.set()
     assert [source.wait(1, stop) for _ in range(3)] == [None] * 3
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "version 1 is not above 1: raise the version" in told
+
+
+def test_a_file_of_another_pool_is_refused(path: Path, source: FileSource) -> None:
+    replace(path, text_of(20).replace('"cache"', '"other"'))
+    with pytest.raises(InvalidDocumentError, match="of pool 'other' now, and was of 'cache'"):
+        source.wait(1, Stop())
+    replace(path, text_of(2))
+    assert waited(source, 1) == 2
 
 
 def test_what_is_no_file_of_a_pool_is_refused_at_once(tmp_path: Path) -> None:
