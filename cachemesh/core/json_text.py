@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -19,16 +21,17 @@ class NotJsonError(ValueError):
     """The text is not JSON, or holds what no answer needs."""
 
 
-def decode_json(text: str | bytes) -> Any:
-    """The values of a JSON text (RFC 8259), a byte order mark before it allowed.
+def decode_json(text: str | bytes, *, most_nested: int = MOST_NESTED) -> Any:
+    """The values of a JSON text (RFC 8259, I-JSON: RFC 7493), a byte order mark before it allowed.
 
     Raises:
-        NotJsonError: not JSON in UTF-8 (then with line and column); NaN and Infinity, which are
-            none; integers of more than 64 bits; more than `MOST_NESTED` levels.
+        NotJsonError: not JSON in UTF-8 (then with line and column); a name twice in one object;
+            numbers that are not finite, and integers of more than 64 bits; half a surrogate pair;
+            more than `most_nested` levels.
     """
     try:
         plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        value = json.loads(plain, parse_constant=_refuse)
+        value = json.loads(plain, parse_constant=_refuse, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         where = f"{error.msg} at line {error.lineno}, column {error.colno}"
         raise NotJsonError(f"not JSON: {where}") from error
@@ -36,20 +39,30 @@ def decode_json(text: str | bytes) -> Any:
         raise NotJsonError("not JSON in UTF-8") from error
     except RecursionError as error:
         raise NotJsonError("JSON that is nested too deeply") from error
-    except ValueError as error:  # of `_refuse`; also numbers of thousands of digits
+    except ValueError as error:  # of the hooks; also numbers of thousands of digits
         raise NotJsonError(f"not JSON: {error}") from error
-    _check(value)
+    _check(value, most_nested)
+    if "\\u" in plain:
+        _check_characters(value)
     return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        ((twice, _count),) = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"the field {twice!r:.80} is there twice")
+    return found
 
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no number")
 
 
-def _check(value: object) -> None:
+def _check(value: object, most_nested: int) -> None:
     """Level by level, so that nesting costs no stack."""
     level: list[object] = [value]
-    for _ in range(MOST_NESTED + 1):
+    for _ in range(most_nested + 1):
         inner: list[object] = []
         for item in level:
             if isinstance(item, (list, dict)):
@@ -57,7 +70,17 @@ def _check(value: object) -> None:
                 inner.extend(values)
             elif isinstance(item, int) and not -_LARGEST <= item < _LARGEST:
                 raise NotJsonError("JSON with an integer of more than 64 bits")
+            elif isinstance(item, float) and not math.isfinite(item):
+                raise NotJsonError("JSON with a number that is too large")
         if not inner:
             return
         level = inner
     raise NotJsonError("JSON that is nested too deeply")
+
+
+def _check_characters(value: object) -> None:
+    """Half a surrogate pair is no character: nothing could store, send or print it."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise NotJsonError("JSON with half a surrogate pair, which is no character") from error

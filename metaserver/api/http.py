@@ -18,14 +18,15 @@ from cachemesh.core.errors import (
     PoolNotFoundError,
     SentinelUnavailableError,
 )
+from cachemesh.core.json_text import NotJsonError, decode_json
 from metaserver.api.contract import BY_ID, Operation, check_body, check_query
-from metaserver.api.decoding import strict_json
 from metaserver.instances import InstanceRejected
 from metaserver.problems import PROBLEMS, Problem, pool_not_found
 from metaserver.runtime import Runtime
 from metaserver.store import StorageError, StorageFullError, Token
 
 MAX_BODY = 1024 * 1024  # bytes, of any operation
+_MOST_NESTED = 16  # objects and arrays in each other
 _AT_ONCE = 8192  # bytes of a body of unknown length
 _RETRY_AFTER = "5"  # seconds
 _EXTENSION = "metaserver"
@@ -165,12 +166,14 @@ def _call(described: Operation, path: Mapping[str, str]) -> Call:
 
 
 def _decoded_body(described: Operation) -> object:
+    raw = _body_of(described.max_body)
     try:
-        return strict_json(_body_of(described.max_body))
-    except ValueError as error:
-        raise Problem("bad-request", f"The body is not JSON: {error}", "send a JSON object") from (
-            error
-        )
+        return decode_json(raw.decode("utf-8"), most_nested=_MOST_NESTED)
+    except UnicodeDecodeError as error:
+        reason = f"not JSON in UTF-8: see byte {error.start}"
+    except NotJsonError as error:
+        reason = str(error)
+    raise Problem("bad-request", f"The body is {reason}", "send a JSON object")
 
 
 def _body_of(most: int) -> bytes:

@@ -37,6 +37,10 @@ def test_json_comes_through(value: object) -> None:
         b"[-Infinity]",
         b"9" * 5000,
         b'{"a": %d}' % 2**63,
+        b"[1e400]",
+        b'{"a": 1, "a": 2}',
+        b'["\\ud800"]',
+        b'{"\\udfff": 1}',
         b"[" * (MOST_NESTED + 2) + b"]" * (MOST_NESTED + 2),
         b"[" * 1_000_000,
         b'{"a":' * 1_000_000,
@@ -49,5 +53,7 @@ def test_what_is_none_or_would_harm_is_refused(text: bytes) -> None:
 
 def test_nesting_has_a_bound_that_documents_do_not_meet() -> None:
     assert decode_json("[" * MOST_NESTED + "]" * MOST_NESTED)
+    with pytest.raises(NotJsonError, match="nested"):
+        decode_json("[[[1]]]", most_nested=2)
     with pytest.raises(NotJsonError, match="line 2, column 1"):
         decode_json("{\n!")
