@@ -21,22 +21,31 @@ class Stream(Protocol):
         """Bytes up to and with the next line feed; b"" at the end."""
 
 
+class Request(Protocol):
+    """What gunicorn makes of a request."""
+
+    def force_close(self) -> None:
+        """Let no other request follow on the connection."""
+
+
 class Body:
     """`wsgi.input` of one request.
 
     Args:
         stream: the body as gunicorn reads it.
         seconds: from now on, for the whole body.
+        request: whose body it is; its reply says `Connection: close` once the body is broken.
 
     Every method that reads raises werkzeug's `RequestTimeout` (408) once the time is up, and
     `BadRequest` (400) if the framing is broken or the sender is gone. `broken` is then True: where
     the next request begins is unknown.
     """
 
-    __slots__ = ("_deadline", "_seconds", "_stream", "broken")
+    __slots__ = ("_deadline", "_request", "_seconds", "_stream", "broken")
 
-    def __init__(self, stream: Stream, seconds: float) -> None:
+    def __init__(self, stream: Stream, seconds: float, request: Request) -> None:
         self._stream = stream
+        self._request = request
         self._deadline = time.monotonic() + seconds
         self._seconds = seconds
         self.broken = False
@@ -73,12 +82,16 @@ class Body:
         try:
             return read(size)
         except gevent.Timeout as fired:
-            self.broken = True
+            self._break()
             if fired is not timer:
                 raise
             raise RequestTimeout(f"The body did not arrive within {self._seconds:g} s") from None
         except (ParseException, OSError) as error:
-            self.broken = True
+            self._break()
             raise BadRequest(f"The body is not framed as HTTP/1.1 has it: {error}") from error
         finally:
             timer.close()
+
+    def _break(self) -> None:
+        self.broken = True
+        self._request.force_close()

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import weakref
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from types import FrameType
@@ -68,7 +69,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     def handle_request(self, listener_name: Any, req: Any, sock: socket.socket, addr: Any) -> None:
         """One request. Raises StopIteration if no other may follow on the connection."""
         sock.settimeout(SEND_SECONDS)
-        req.body = body = Body(req.body, BODY_SECONDS)
+        # By a weak reference, so that what a request held goes with its reply.
+        req.body = body = Body(req.body, BODY_SECONDS, weakref.proxy(req))
         try:
             # Past GeventWorker, which only adds the next `except`: each frame of each held watch
             # counts.

@@ -183,6 +183,7 @@ class TestFraming:
         for reply in talk.replies:
             assert reply.problem["next"] != ""
             assert b"<" not in reply.body
+            assert reply.headers["connection"] == "close"
         assert talk.closed_after is not None
 
     @pytest.mark.parametrize(
