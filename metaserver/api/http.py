@@ -98,6 +98,13 @@ def raw_reply(
     return Response(text, status, {"Cache-Control": "no-store"}, content_type=media)
 
 
+def empty_reply() -> Response:
+    """204: it is done, and there is nothing to say."""
+    reply = Response(status=204)
+    del reply.headers["Content-Type"]  # of nothing (RFC 9110, 8.3)
+    return reply
+
+
 def install(app: Flask, runtime: Runtime) -> None:
     """Let the app check every request, and answer every error as a problem."""
     app.extensions[_EXTENSION] = runtime

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from metaserver.api.http import Call, json_reply, operation
+from metaserver.api.http import Call, empty_reply, json_reply, operation
 
 blueprint = Blueprint("tokens", __name__)
 
@@ -29,4 +29,4 @@ def revoke_token(call: Call) -> Response:
     """One token less."""
     call.runtime.tokens.revoke(call.actor, call.path["token"])
     call.runtime.hub.nudge()
-    return Response(status=204)
+    return empty_reply()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from flask import Blueprint, Response, request
 
 from cachemesh.core.errors import PoolNotFoundError
-from metaserver.api.http import Call, json_reply, operation, raw_reply
+from metaserver.api.http import Call, empty_reply, json_reply, operation, raw_reply
 from metaserver.notify import Hub, Item
 from metaserver.problems import Problem
 from metaserver.runtime import Runtime
@@ -42,7 +42,7 @@ def leave_pool(call: Call) -> Response:
     """The client counts as live no more; nobody waits for it to acknowledge."""
     call.runtime.hub.snapshot(call.pool)
     call.runtime.clients.left(call.pool, call.path["client"], token=call.token)
-    return Response(status=204)
+    return empty_reply()
 
 
 @operation(blueprint, "listEvents")
