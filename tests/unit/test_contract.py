@@ -113,6 +113,11 @@ def test_good_queries() -> None:
     assert check_query(BY_ID["listEvents"], []) == {"after": 0, "limit": 100}
 
 
+def test_an_unknown_setting_is_told_which_there_are() -> None:
+    with pytest.raises(Problem, match=r"no such setting; name .*command_timeout, "):
+        check_body(BY_ID["changeSettings"], {"settings": {"unheard_of": 1}})
+
+
 def test_a_parameter_given_twice() -> None:
     with pytest.raises(Problem, match="twice"):
         check_query(BY_ID["removeShard"], [("version", "7"), ("version", "8")])

@@ -164,6 +164,9 @@ def _raise_first(errors: Iterable[ValidationError], where: str) -> None:
         name = next(name for name in _rule(error) if name not in error.instance)
         field = f"{path}.{name}".lstrip(".")
         raise _bad(field, f"the field {field!r} is missing", "add it; /openapi.json describes it")
+    if error.validator == "type" and _rule(error) == "null":  # of what only a newer release knows
+        known = _schema(error)["description"]
+        raise _bad(path, f"{_shown(path)}: there is no such setting", f"name {known}")
     field = path or where
     raise _bad(field, f"{field}: {_in_words(error)}", _hint(error))
 
