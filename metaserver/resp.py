@@ -4,6 +4,10 @@ Whatever a reply can grow in is bounded before memory is taken for it: its bytes
 elements, how deep lists nest, the length of a line, and the size of numbers. A reply that is in
 time is read in pieces of 16 KiB, between which other greenlets get their turn.
 
+Neither reader of redis-py does that. hiredis makes room for as many elements as a list announces,
+gigabytes for eleven bytes; the one in Python reads a line, or a text, however long it is. In both,
+the time is that of a piece, so that who sends a byte now and then is waited for without end.
+
 Source: https://redis.io/docs/latest/develop/reference/protocol-spec/.
 """
 
@@ -18,7 +22,7 @@ from typing import TypeAlias
 
 import redis
 
-from metaserver.replies import NotRedisError, integer, printable
+from metaserver.replies import NotRedisError, printable, whole
 
 Reply: TypeAlias = "bytes | int | list[Reply] | redis.RedisError | None"
 """An error reply is a value; who asked raises it."""
@@ -27,6 +31,7 @@ _LINE = 4096  # bytes of a line: a status, an error or a number
 _DEPTH = 8  # lists in lists; what we ask for has three at most
 _PIECE = 16 * 1024  # bytes received at once
 
+# redis-py's own table has errors that cannot be made of any text, such as MOVED.
 _ERRORS: dict[str, type[redis.RedisError]] = {
     "LOADING": redis.BusyLoadingError,
     "NOAUTH": redis.AuthenticationError,
@@ -132,12 +137,12 @@ class RespSocket:
         if kind == b"-":
             return error_of(printable(rest))
         if kind == b":":
-            return _integer(rest)
+            return whole(rest)
         if kind == b"$":
-            length = _integer(rest)
+            length = whole(rest)
             return None if length == -1 else self._bulk(length)
         if kind == b"*":
-            count = _integer(rest)
+            count = whole(rest)
             return None if count == -1 else self._list(count, depth)
         raise NotRedisError(f"expected a reply, got {line[:40]!r}")
 
@@ -194,10 +199,3 @@ class RespSocket:
             raise ReplyTooLargeError("the reply has too many bytes")
         self._buffer += data
         time.sleep(0)  # gevent switches only where it has to wait, and a flood never has it wait
-
-
-def _integer(digits: bytes) -> int:
-    found = integer(digits.decode("ascii", "replace"))
-    if found is None:
-        raise NotRedisError(f"expected a number, got {digits[:40]!r}")
-    return found
