@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import ExitStack
 from typing import TypeAlias
 
 from cachemesh.core.errors import CacheMeshError
@@ -169,12 +170,11 @@ def _unmapped(ip: _Ip) -> _Ip:
 
 
 def _open(ip: _Ip, port: int, timeout: float) -> socket.socket:
-    sock = socket.socket(socket.AF_INET if ip.version == 4 else socket.AF_INET6)
-    try:
+    with ExitStack() as unless_connected:
+        sock = socket.socket(socket.AF_INET if ip.version == 4 else socket.AF_INET6)
+        unless_connected.enter_context(sock)
         sock.settimeout(timeout)
         sock.connect((str(ip), port))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except BaseException:
-        sock.close()
-        raise
+        unless_connected.pop_all()
     return sock
