@@ -34,11 +34,12 @@ from metaserver.status import (
     shard_names,
 )
 from metaserver.store import NewEvent, PoolState, StorageError, Store
-from metaserver.store.observed import Seen
 
 log = logging.getLogger("metaserver")
 
-_POOLS_AT_ONCE = 1000  # observations under way, each on a thread
+_POOLS_AT_ONCE = 1000
+"""Observations under way: those of pools whose instances hang must not hold up the others. Each has
+a thread, under gevent a greenlet, which is only made when none is idle."""
 
 
 class Monitor:
@@ -64,7 +65,6 @@ class Monitor:
         self._instances: dict[str, Instances] = {}
         self._sentinels: dict[str, Sentinels] = {}
         self._work = KnownWork()
-        self._told: dict[str, Seen] = {}
         self._running = False
         self._lock = threading.Lock()
         self._workers = ThreadPoolExecutor(_POOLS_AT_ONCE, thread_name_prefix="monitor")
@@ -120,7 +120,7 @@ class Monitor:
         except StorageError as error:
             log.error("monitor: %s", error)
             return
-        for gone in set(self._last) - set(pools):
+        for gone in set(self._under_way) - set(pools):
             self._forget(gone)
         for pool in pools:
             self._begin(pool)
@@ -140,7 +140,8 @@ class Monitor:
         if state is None:
             raise PoolNotFoundError(f"There is no pool {pool!r}")
         seen = self._look(state)
-        status = self._publish(seen)
+        status = pool_status(seen)
+        self._last[state.document.pool] = (time.monotonic(), status)
         if self._running:
             self._report(seen, status)
         return status
@@ -192,17 +193,15 @@ class Monitor:
             instances = self._instances[pool] = Instances(self._config, self._networks.apart())
         return instances
 
-    def _publish(self, seen: Observation) -> dict[str, Any]:
-        """Keep the status."""
-        status = pool_status(seen)
-        self._last[seen.state.document.pool] = (time.monotonic(), status)
-        return status
-
     def _forget(self, pool: str) -> None:
+        """Let go of a pool that is no more, once nobody observes it any longer."""
+        with self._lock:
+            under_way = self._under_way.get(pool)
+            if under_way is None or not under_way.done():
+                return
+            del self._under_way[pool]
         self._last.pop(pool, None)
-        self._told.pop(pool, None)
         self._work.forget(pool)
-        self._under_way.pop(pool, None)
         for kept in (self._sentinels.pop(pool, None), self._instances.pop(pool, None)):
             if kept is not None:
                 kept.close()
@@ -219,11 +218,10 @@ class Monitor:
         for shard in status["shards"]:
             if shard["state"] != "draining" and shard["name"] not in busy:
                 self._report_failover(state, shard)
-        before = self._told.get(pool) or self._store.seen(pool)
+        before = self._store.seen(pool)
         told, events = changes(before, status, busy)
         if told != before:
             self._store.report(pool, told, events)
-        self._told[pool] = told
         well = {shard["name"] for shard in status["shards"] if shard["state"] == "up"}
         for name, work in state.work.items():
             if name not in state.failovers and (name in well or name not in seen.work):
