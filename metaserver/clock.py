@@ -22,17 +22,18 @@ class Ages:
 
     What has to wait a while is counted from when this process first saw it: the time of day may be
     set at any moment, and how long nobody looked is not known after a restart. So a wait begins
-    anew with each process that takes it over, and is never cut short.
+    anew with each process that takes it over, and is never cut short, unless `of` is told how
+    long it has gone on already.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._first: dict[Hashable, float] = {}
 
-    def of(self, key: Hashable) -> float:
-        """Seconds since the first call with this key, which gives 0."""
+    def of(self, key: Hashable, already: float = 0.0) -> float:
+        """Seconds since the first call with this key, which gives `already`."""
         now = self._clock()
-        return now - self._first.setdefault(key, now)
+        return now - self._first.setdefault(key, now - already)
 
     def keep(self, keys: Collection[Hashable]) -> None:
         """Forget all others."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 
+from metaserver.clock import Ages
 from metaserver.leader import process_is_alive
 from metaserver.shard_state import Known
 from metaserver.store import Failover, PoolState
@@ -21,24 +22,22 @@ class KnownWork:
     """What of the work in the store goes as planned, as this process sees it."""
 
     def __init__(self) -> None:
-        self._began: dict[str, dict[int, float]] = {}  # pool -> work -> monotonic
+        self._ages: dict[str, Ages] = {}  # pool -> of work, by id
 
     def of(self, state: PoolState) -> dict[str, Known]:
         """The work of a pool that goes as planned, by shard name."""
-        now, pool = time.monotonic(), state.document.pool
-        before = self._began.get(pool, {})
-        began = {work.id: before.get(work.id, now - _age(work)) for work in state.work.values()}
-        self._began[pool] = began
+        ages = self._ages.setdefault(state.document.pool, Ages())
+        ages.keep({work.id for work in state.work.values()})
         known = {}
         for shard, work in state.work.items():
             failover = state.failovers.get(shard)
-            if now - began[work.id] < work.within and _carried_on(failover):
+            if ages.of(work.id, _age(work)) < work.within and _carried_on(failover):
                 known[shard] = Known(work.kind, busy=failover is not None)
         return known
 
     def forget(self, pool: str) -> None:
         """Let go of a pool that is no more."""
-        self._began.pop(pool, None)
+        self._ages.pop(pool, None)
 
 
 def _age(work: Work) -> float:
