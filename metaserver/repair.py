@@ -23,12 +23,13 @@ from cachemesh.core.errors import CacheMeshError
 from metaserver.clock import Ages
 from metaserver.config import Config
 from metaserver.failover.recovery import Recovery
-from metaserver.leader import process_is_alive
+from metaserver.leader import process_identity, process_is_alive
 from metaserver.link import Link
 from metaserver.networks import AllowedNetworks
+from metaserver.problems import Problem
 from metaserver.replies import RoleReply, parse_role
 from metaserver.sentinels import DEFAULT_OPTIONS, Sentinels, SentinelView, ShardView, majority
-from metaserver.store import Intent, NewEvent, PoolState, StorageError, Store
+from metaserver.store import Intent, NewEvent, NewIntent, PoolState, StorageError, Store, Sweep
 
 log = logging.getLogger("metaserver")
 
@@ -251,6 +252,33 @@ def forget(store: Store, sentinels: Sentinels, intent: Intent) -> bool:
         detail=f"the half-done {intent.action} of {intent.shard} ({intent.master}) was undone",
     )
     return store.finish_intent(intent.id, None if delete else event)
+
+
+def end_drained(
+    store: Store, sweep: Sweep, master: str, sentinels: tuple[str, ...], event: NewEvent
+) -> Intent | None:
+    """Take the sweep of a drained shard out of the store; `forget` is what is left to do.
+
+    The intent is written first, so that also after kill -9 repair has the Sentinels forget the
+    shard. None: the sweep is gone already, and nothing was changed.
+
+    Raises:
+        Problem: resize-in-progress.
+        StorageError: the sweep is still there.
+    """
+    intent = store.add_intent(
+        NewIntent(sweep.pool, sweep.shard, master, "delete", sentinels, process_identity())
+    )
+    if intent is None:
+        raise Problem(
+            "resize-in-progress",
+            f"Something else is just being done to shard {sweep.shard!r}",
+            "wait a few seconds and try again",
+        )
+    if store.finish_sweep(sweep.id, event):
+        return intent
+    store.finish_intent(intent.id)
+    return None
 
 
 def _agreed_master(known: Mapping[str, ShardView], last: str | None) -> str | None:

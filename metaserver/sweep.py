@@ -25,13 +25,12 @@ from cachemesh.core.words import counted
 from metaserver.cleaning import Cleaner, NotMasterError
 from metaserver.clock import Ages
 from metaserver.config import Config
-from metaserver.leader import process_identity
 from metaserver.link import Link, reason_of
 from metaserver.networks import AllowedNetworks
-from metaserver.repair import forget
+from metaserver.repair import end_drained, forget
 from metaserver.resp import LARGE
 from metaserver.sentinels import Sentinels
-from metaserver.store import NewEvent, NewIntent, PoolState, StorageError, Store, Sweep
+from metaserver.store import NewEvent, PoolState, StorageError, Store, Sweep
 
 log = logging.getLogger("metaserver")
 
@@ -173,22 +172,12 @@ class Sweeper:
         self._end(sweep, state, master, event)
 
     def _end(self, sweep: Sweep, state: PoolState, master: str, event: NewEvent) -> None:
-        """The intent is written first, so that also after kill -9 repair has Sentinels forget."""
-        intent = None
-        if sweep.drained:
-            intent = self._store.add_intent(
-                NewIntent(
-                    sweep.pool,
-                    sweep.shard,
-                    master,
-                    "delete",
-                    state.document.sentinels,
-                    process_identity(),
-                )
-            )
-            if intent is None:
-                raise StorageError(f"something else is still being done to {sweep.shard}")
-        if self._store.finish_sweep(sweep.id, event) and intent is not None:
+        """Log the event; the Sentinels forget a drained shard at once, or by repair."""
+        if not sweep.drained:
+            self._store.finish_sweep(sweep.id, event)
+            return
+        intent = end_drained(self._store, sweep, master, state.document.sentinels, event)
+        if intent is not None:
             with self._sentinels(intent.sentinels) as sentinels:
                 forget(self._store, sentinels, intent)
 
@@ -230,7 +219,7 @@ class Sweeper:
                 self._store.record_event(
                     NewEvent("sweep.failed", pool=sweep.pool, target=sweep.shard, detail=detail)
                 )
-        except StorageError as failure:
+        except CacheMeshError as failure:
             log.error("sweep of %s in pool %s: %s", sweep.shard, sweep.pool, failure)
 
     def _sentinels(self, addresses: tuple[str, ...]) -> Sentinels:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from metaserver.problems import Problem
+from metaserver.repair import end_drained
 from metaserver.service import registration
 from metaserver.service.control import Control, log
-from metaserver.store import NewEvent, NewIntent, PoolState, Sweep
+from metaserver.store import NewEvent, PoolState, Sweep
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ def forget(
 
     Raises:
         Problem: pool-not-found; sweep-not-found; sweep-needed while it may still succeed, or if
-            the shard is in the pool: keys that it does not own would be served again.
+            the shard is in the pool: keys that it does not own would be served again;
+            resize-in-progress if something else is just being done to the shard.
         StorageError: nothing was changed.
     """
     state = control.state(pool)
@@ -51,20 +53,10 @@ def forget(
     )
     if dry_run:
         return result
-    intent = control.store.add_intent(
-        NewIntent(
-            pool, shard, sweep.master or "", "delete", state.document.sentinels, control.owner
-        )
-    )
-    if intent is None:
-        raise Problem(
-            "resize-in-progress",
-            f"Something else is just being done to shard {shard!r}",
-            "wait a few seconds and try again",
-        )
     event = NewEvent("sweep.forgotten", actor, pool, shard, f"{result.summary}; {sweep.detail}")
-    if not control.store.finish_sweep(sweep.id, event):
-        control.store.finish_intent(intent.id)
+    sentinels = state.document.sentinels
+    intent = end_drained(control.store, sweep, sweep.master or "", sentinels, event)
+    if intent is None:
         raise _no_sweep(pool, shard)
     log.info("%s by %s: %s", event.action, event.actor, event.detail)
     control.changed()
