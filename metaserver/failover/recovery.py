@@ -8,6 +8,7 @@ import time
 import redis
 
 from cachemesh.core.errors import CacheMeshError
+from metaserver.clock import Ages
 from metaserver.config import Config
 from metaserver.failover.handover import PROMOTION, Handover, Timings
 from metaserver.failover.notes import Notes, put_back
@@ -30,7 +31,7 @@ class Recovery:
         self._store = store
         self._config = config
         self._networks = networks
-        self._since: dict[int, float] = {}  # failover -> when it was first seen (monotonic)
+        self._alone = Ages()  # failovers that nobody carries on, by id
         self._told: set[int] = set()  # failovers that wait for an operator, who was told so
 
     def run(self) -> None:
@@ -40,14 +41,11 @@ class Recovery:
             StorageError: the store does not answer.
         """
         failovers = self._store.failovers()
-        now = time.monotonic()
-        self._since = {f.id: self._since.get(f.id, now) for f in failovers}
-        self._told &= self._since.keys()
-        for failover in failovers:
-            if process_is_alive(failover.owner):
-                self._since[failover.id] = now
-            else:
-                self._settle(failover, last=now - self._since[failover.id] >= _FOR)
+        self._told &= {failover.id for failover in failovers}
+        alone = [each for each in failovers if not process_is_alive(each.owner)]
+        self._alone.keep({failover.id for failover in alone})
+        for failover in alone:
+            self._settle(failover, last=self._alone.of(failover.id) >= _FOR)
 
     def _settle(self, failover: Failover, *, last: bool) -> None:
         try:
