@@ -187,6 +187,8 @@ class Clients:
             self._of_token[key[0]] -= 1
             if not self._of_token[key[0]]:
                 del self._of_token[key[0]]
+        if not self._pools.get(pool):
+            self._pools.pop(pool, None)  # the pool may be no more
 
     def live(self, pool: str) -> list[Client]:
         """The clients of a pool whose lease has not run out, the longest known first."""

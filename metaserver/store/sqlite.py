@@ -49,8 +49,10 @@ class SqliteStore(SqliteObserved, SqliteTokens):
     def documents(self) -> tuple[PoolDocument, ...]:
         with self._database.read() as db:
             names = db.execute("SELECT name FROM pools WHERE document IS NOT NULL ORDER BY name")
-            documents = [self._document(db, name) for (name,) in names.fetchall()]
-        return tuple(document for document in documents if document is not None)
+            found = [self._document(db, name) for (name,) in names.fetchall()]
+            documents = tuple(document for document in found if document is not None)
+            self._parsed = {document.pool: document for document in documents}
+        return documents
 
     def versions(self) -> Mapping[str, int]:
         with self._database.read() as db:
