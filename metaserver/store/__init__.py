@@ -1,7 +1,8 @@
 """What the metaserver remembers, and the promises every store makes.
 
 A store holds pool documents, the intents, sweeps and failovers under way, known work on shards, the
-last known masters, the audit log and the tokens. One `Store` object is used by one process, from
+last known masters, what clients act on, the audit log, what of each pool it has told, and the
+tokens. One `Store` object is used by one process, from
 any thread or greenlet; several processes may each open a store on the same data.
 
 Promises for every method:
@@ -130,9 +131,9 @@ class Intent:
 
     Written before `SENTINEL MONITOR`, and deleted in the transaction that puts the shard into
     the document. `undoing` is set once somebody set out to `SENTINEL REMOVE` the shard; from
-    then on the document change it belonged to can no longer happen. `delete` intents are born
-    `undoing`. `owner` is a `metaserver.leader.process_identity()`; `created` is in seconds
-    since the epoch.
+    then on the document change it belonged to can no longer happen. A `delete` intent belongs to
+    none: its shard has left already, and whoever finds it has the Sentinels forget the shard.
+    `owner` is a `metaserver.leader.process_identity()`; `created` is in seconds since the epoch.
     """
 
     id: int
@@ -244,9 +245,10 @@ class DocumentStore(Protocol):
 
         In the same transaction: log the event, add the sweeps (at the new version; a sweep that
         the shard already has is replaced and its id is gone), remember the masters, note
-        `joining` for each shard that is new, and delete the intents. Returns the document with
-        its new version. None: the pool is gone or at another version, one of the intents is gone
-        or being undone, or a shard that leaves has a failover under way.
+        `joining` for each shard that is new, delete the work of those that leave, and delete the
+        intents. Returns the document with its new version. None: the pool is gone or at another
+        version, one of the intents is gone or being undone, or a shard that leaves has a failover
+        under way.
         """
 
     def delete_document(
@@ -257,9 +259,10 @@ class DocumentStore(Protocol):
         *,
         intents: Sequence[NewIntent] = (),
     ) -> tuple[Intent, ...] | None:
-        """Delete a pool with its sweeps and masters, if its version still is `expected_version`.
+        """Delete a pool, if its version still is `expected_version`.
 
-        In the same transaction every open intent of the pool is set `undoing`, and the `delete`
+        In the same transaction the event is logged, its sweeps, masters, work and what was
+        reported of it are deleted, every open intent of the pool is set `undoing`, and the `delete`
         intents are added; these are returned, since they name what Sentinels still have to
         forget. None: the pool is gone or at another version, or has a failover under way.
         """
@@ -303,8 +306,8 @@ class ProgressStore(Protocol):
     def add_intent(self, intent: NewIntent) -> Intent | None:
         """Note what is about to be done.
 
-        None: an unfinished intent has the same shard name or the same master, or the shard has a
-        failover under way.
+        None: an unfinished intent has the same shard name or the same master (unless that is "",
+        unknown), or the shard has a failover under way.
         """
 
     def intents(self) -> tuple[Intent, ...]:
