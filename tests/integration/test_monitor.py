@@ -154,6 +154,24 @@ def test_a_replica_dies_and_is_back_in_the_log(
     assert (down.pool, down.after) == ("cache", {"shard": "cache-1", "replicas": 1})
 
 
+def test_a_pool_made_again_is_another_pool_in_the_log(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path
+) -> None:
+    """Also where it is deleted and made again between two looks."""
+    (replica,) = (each["address"] for each in replicas_of("cache-1", store, tmp_path))
+    with running(monitor(store, tmp_path)):
+        until(lambda: store.seen("cache"))
+        stack.process(replica).kill()
+        try:
+            until(lambda: actions(store, replica) == ["replica.down"])
+            assert store.delete_document("cache", 1, NewEvent("pool.delete")) is not None
+            operations.create_pool(store, stack)
+            until(lambda: actions(store, replica) == ["replica.down"] * 2)
+        finally:
+            stack.process(replica).restart()
+            until(lambda: actions(store, replica)[-1] == "replica.up")
+
+
 def replicas_of(name: str, store: SqliteStore, directory: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = shard(monitor(store, directory).status("cache"), name)["replicas"]
     return found
