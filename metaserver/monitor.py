@@ -176,14 +176,8 @@ class Monitor:
     def _sentinels_of(self, pool: str, addresses: tuple[str, ...]) -> Sentinels:
         sentinels = self._sentinels.get(pool)
         if sentinels is None or sentinels.addresses != addresses:
-            config = self._config
-            sentinels = Sentinels(
-                addresses,
-                self._instances_of(pool).networks,
-                config.sentinel_auth,
-                timeout=config.sentinel_timeout,
-            )
-            self._sentinels[pool] = sentinels
+            networks = self._instances_of(pool).networks
+            sentinels = self._sentinels[pool] = Sentinels.of(self._config, networks, addresses)
         return sentinels
 
     def _instances_of(self, pool: str) -> Instances:

@@ -217,10 +217,7 @@ class Repair:
             )
 
     def _sentinels(self, addresses: Sequence[str]) -> Sentinels:
-        config = self._config
-        return Sentinels(
-            addresses, self._networks, config.sentinel_auth, timeout=config.sentinel_timeout
-        )
+        return Sentinels.of(self._config, self._networks, addresses)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import redis
 
 from cachemesh.core.errors import SentinelUnavailableError
 from cachemesh.core.names import parse_address
+from metaserver.config import Config
 from metaserver.link import Link, RedisAuth, ask_all, reason_of
 from metaserver.networks import AllowedNetworks
 from metaserver.replies import (
@@ -100,6 +101,12 @@ class Sentinels:
         self._links = {
             address: Link(address, networks, auth, timeout, LARGE) for address in self.addresses
         }
+
+    @classmethod
+    def of(cls, config: Config, networks: AllowedNetworks, addresses: Sequence[str]) -> Self:
+        """Those at these addresses, with the user name, password and timeout of the config."""
+        auth = config.sentinel_auth
+        return cls(addresses, networks, auth, timeout=config.sentinel_timeout)
 
     def __repr__(self) -> str:
         return f"Sentinels({', '.join(self.addresses)})"

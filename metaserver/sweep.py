@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -222,11 +222,8 @@ class Sweeper:
         except CacheMeshError as failure:
             log.error("sweep of %s in pool %s: %s", sweep.shard, sweep.pool, failure)
 
-    def _sentinels(self, addresses: tuple[str, ...]) -> Sentinels:
-        config = self._config
-        return Sentinels(
-            addresses, self._networks, config.sentinel_auth, timeout=config.sentinel_timeout
-        )
+    def _sentinels(self, addresses: Sequence[str]) -> Sentinels:
+        return Sentinels.of(self._config, self._networks, addresses)
 
 
 def _log_failure(future: Future[None]) -> None:

@@ -47,10 +47,7 @@ class Control:
 
     def sentinels(self, addresses: Sequence[str]) -> Sentinels:
         """The Sentinels at these addresses; to be used in a `with`, which closes them."""
-        config = self.config
-        return Sentinels(
-            addresses, self.networks, config.sentinel_auth, timeout=config.sentinel_timeout
-        )
+        return Sentinels.of(self.config, self.networks, addresses)
 
     def state(self, pool: str, version: int | None = None) -> PoolState:
         """The pool as it is now.
