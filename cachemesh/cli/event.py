@@ -23,7 +23,7 @@ _COLUMNS = (
     Column("actor", rank=2, fit="middle"),
     Column("action"),
     Column("on", fit="middle"),
-    Column("detail", rank=3, fit="end"),
+    Column("detail", fit="end", comfortable=48),  # before who did it: the fact
 )
 
 

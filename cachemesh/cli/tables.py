@@ -21,8 +21,7 @@ from rich.text import Text
 from cachemesh.cli.output import cell, console, widest
 
 Fit = Literal["whole", "middle", "end"]
-_COMFORTABLE, _NARROWEST = 24, 12
-"""Characters to which a name or prose is cut before, and after, columns have left."""
+_NARROWEST = 12  # characters to which a name or prose is cut when no column is left to leave
 _GAP = 2
 _WORD_END = re.compile(r"[ ,]")
 
@@ -44,12 +43,14 @@ class Column:
             None: never.
         fit: what a long cell does: stay ``whole``, lose its ``middle`` (for names), or its ``end``
             after a word (for prose).
+        comfortable: characters to which such a cell is cut before any column leaves.
     """
 
     title: str
     right: bool = False
     rank: int | None = None
     fit: Fit = "whole"
+    comfortable: int = 24
 
 
 @dataclass(frozen=True)
@@ -140,11 +141,11 @@ def layout(
         max([cell_len(column.title), *(cell_len(row[i]) for row in texts)])
         for i, column in enumerate(columns)
     ]
-    least = _least(columns, texts, natural, _COMFORTABLE)
+    least = _least(columns, texts, natural, [column.comfortable for column in columns])
     while leaving and _total(least[i] for i in kept) > width:
         kept.remove(leaving.pop(0)[-1])
     if _total(least[i] for i in kept) > width:
-        least = _least(columns, texts, natural, _NARROWEST)
+        least = _least(columns, texts, natural, [_NARROWEST] * len(columns))
     widths = {i: natural[i] for i in kept}
     while _total(widths.values()) > width:
         loose = [i for i in kept if widths[i] > least[i]]
@@ -155,7 +156,10 @@ def layout(
 
 
 def _least(
-    columns: Sequence[Column], texts: Sequence[Sequence[str]], natural: Sequence[int], floor: int
+    columns: Sequence[Column],
+    texts: Sequence[Sequence[str]],
+    natural: Sequence[int],
+    floors: Sequence[int],
 ) -> list[int]:
     """To how many characters each column may be cut."""
     least = list(natural)
@@ -164,7 +168,7 @@ def _least(
             continue
         # What holds a ":" may be an address, of which no part may be missing.
         whole = [cell_len(r[i]) for r in texts if column.fit == "middle" and ":" in r[i]]
-        least[i] = min(natural[i], max([floor, cell_len(column.title), *whole]))
+        least[i] = min(natural[i], max([floors[i], cell_len(column.title), *whole]))
     return least
 
 

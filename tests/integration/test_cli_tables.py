@@ -233,3 +233,16 @@ def test_a_degraded_shard_is_pointed_at_not_one_that_fails_over(
     with served(documents) as options:
         assert cli.run([*options, "pool", "status"]) == 5
     assert "next: look at shard cache-1" in capsys.readouterr().err
+
+
+def test_events_keep_what_happened(told: str) -> None:
+    """Where there is little room, who did it goes before what it was."""
+    documents = json.loads(told)
+    events = json.loads(documents["/v1/events"])
+    detail = "10.123.45.67:16379 is master of cache-0 in place of 10.123.45.68:16379"
+    for event in events["events"]:
+        event.update(action="shard.failover", target="cache-0", detail=detail)
+    documents["/v1/events"] = json.dumps(events)
+    with served(documents) as options:
+        shown = on_terminal(options, 80, "event list")["event list"]
+    assert all("10.123.45.67:16379 is master of" in row for row in shown[2:])
