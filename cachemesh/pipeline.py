@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 from redis.client import Pipeline as RedisPipeline
 
 from cachemesh.core.plan import UnknownCommand
-from cachemesh.pipelining import finished, one_shard, raise_first, require_watching, spread
+from cachemesh.pipelining import (
+    PipelineBase,
+    finished,
+    one_shard,
+    raise_first,
+    require_watching,
+    spread,
+)
 from cachemesh.transport import adapter
 from cachemesh.transport.exchange import complete, exchange
 from cachemesh.transport.sync import Node
@@ -18,7 +25,7 @@ if TYPE_CHECKING:
     from cachemesh.client import CacheMesh
 
 
-class Pipeline(RedisPipeline):
+class Pipeline(PipelineBase, RedisPipeline):
     """A redis-py pipeline over the shards of a pool.
 
     All commands on one shard behave as in redis-py, WATCH and MULTI included. Commands on several
@@ -44,34 +51,6 @@ class Pipeline(RedisPipeline):
         """Forget what was queued and what is watched."""
         super().reset()
         self._home = None
-
-    # redis-py's pipeline is a client as well. What it makes is the client's here: redis-py's own
-    # methods would make it from `connection_pool`, which is one shard's once that is settled.
-
-    def pipeline(self, transaction: bool | None = None, shard_hint: str | None = None) -> Pipeline:
-        """Another pipeline of the client."""
-        return self._mesh.pipeline(transaction, shard_hint)
-
-    def pubsub(self, **options: Any) -> Any:
-        """As the client's own."""
-        return self._mesh.pubsub(**options)
-
-    def monitor(self) -> Any:
-        """As the client's own."""
-        return self._mesh.monitor()
-
-    def client(self) -> Any:
-        """As the client's own."""
-        return self._mesh.client()
-
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Queue a command, or send it now while watching."""
-        if self._encodes:
-            args = self._mesh.encoded(args)
-        if self.explicit_transaction or not (self.watching or args[0] == "WATCH"):
-            self.command_stack.append((args, options))
-            return self
-        return self.immediate_execute_command(*args, **options)
 
     def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command now, on the shard that is being watched."""

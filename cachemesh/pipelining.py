@@ -124,6 +124,46 @@ class Parts:
         return replies
 
 
+class PipelineBase:
+    """What is the same in both pipelines; goes before redis-py's class.
+
+    redis-py's pipeline is a client as well. What it makes is the client's here: redis-py's own
+    methods would make it from ``connection_pool``, which is one shard's once that is settled.
+    """
+
+    _mesh: Any
+    _encodes: bool
+    command_stack: Any
+    explicit_transaction: bool
+    watching: bool
+    immediate_execute_command: Any
+
+    def pipeline(self, transaction: bool | None = None, shard_hint: str | None = None) -> Any:
+        """Another pipeline of the client."""
+        return self._mesh.pipeline(transaction, shard_hint)
+
+    def pubsub(self, **options: Any) -> Any:
+        """As the client's own."""
+        return self._mesh.pubsub(**options)
+
+    def monitor(self) -> Any:
+        """As the client's own."""
+        return self._mesh.monitor()
+
+    def client(self) -> Any:
+        """As the client's own."""
+        return self._mesh.client()
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Queue a command, or send it now while watching."""
+        if self._encodes:
+            args = self._mesh.encoded(args)
+        if self.explicit_transaction or not (self.watching or args[0] == "WATCH"):
+            self.command_stack.append((args, options))
+            return self
+        return self.immediate_execute_command(*args, **options)
+
+
 def spread(
     stack: Stack,
     placement: Placement,

@@ -11,7 +11,15 @@ from redis.client import Pipeline as SyncPipeline
 
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.plan import UnknownCommand
-from cachemesh.pipelining import Stack, finished, one_shard, raise_first, require_watching, spread
+from cachemesh.pipelining import (
+    PipelineBase,
+    Stack,
+    finished,
+    one_shard,
+    raise_first,
+    require_watching,
+    spread,
+)
 from cachemesh.transport import adapter
 from cachemesh.transport.aio import Node
 from cachemesh.transport.aioexchange import gather
@@ -20,7 +28,7 @@ if TYPE_CHECKING:
     from cachemesh.asyncio.client import CacheMesh
 
 
-class Pipeline(RedisPipeline):
+class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's own clash
     """As `cachemesh.pipeline.Pipeline`, for asyncio."""
 
     def __init__(self, mesh: CacheMesh, transaction: bool | None, shard_hint: str | None) -> None:
@@ -36,34 +44,6 @@ class Pipeline(RedisPipeline):
         reset: Any = super().reset  # untyped in redis-py
         await reset()
         self._home = None
-
-    # redis-py's pipeline is a client as well. What it makes is the client's here: redis-py's own
-    # methods would make it from `connection_pool`, which is one shard's once that is settled.
-
-    def pipeline(self, transaction: bool | None = None, shard_hint: str | None = None) -> Pipeline:
-        """Another pipeline of the client."""
-        return self._mesh.pipeline(transaction, shard_hint)
-
-    def pubsub(self, **options: Any) -> Any:
-        """As the client's own."""
-        return self._mesh.pubsub(**options)
-
-    def monitor(self) -> Any:
-        """As the client's own."""
-        return self._mesh.monitor()
-
-    def client(self) -> Any:
-        """As the client's own."""
-        return self._mesh.client()
-
-    def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Queue a command, or send it now while watching."""
-        if self._encodes:
-            args = self._mesh.encoded(args)
-        if self.explicit_transaction or not (self.watching or args[0] == "WATCH"):
-            self.command_stack.append((args, options))
-            return self
-        return self.immediate_execute_command(*args, **options)
 
     async def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command now, on the shard that is being watched."""
