@@ -17,6 +17,7 @@ from cachemesh.base import ENDS_LINK, MONITOR_REFUSED, PUSH_HANDLER_REFUSED, Mes
 from cachemesh.core.batch import Plans
 from cachemesh.core.blocking import block_seconds, miss_pause
 from cachemesh.core.commands import FIRST_KEY, Command
+from cachemesh.core.encoding import require_encodable
 from cachemesh.core.errors import (
     ConfigurationError,
     ShardUnavailableError,
@@ -251,7 +252,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         command = planned.command
         if not command.read_only:
             for _, words in requests:  # before any of it is sent: an argument may prove bad
-                pack(words)
+                require_encodable(words)
         if self._plain:
             sent = [node.execute(words, command.read_only, decode) for node, words in requests]
         elif command.specs:

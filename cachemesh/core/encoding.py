@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from redis.exceptions import DataError
@@ -37,6 +38,18 @@ def encode(arg: Any, encoding: str = "utf-8", errors: str = "strict") -> bytes:
     raise DataError(
         f"Invalid input of type: {kind.__name__!r}. Convert to a bytes, string, int or float first."
     )
+
+
+def require_encodable(args: Iterable[Any]) -> None:
+    """Refuse arguments that `encode` refuses; copies none of those that are bytes or ASCII.
+
+    Raises:
+        As `encode`.
+    """
+    for arg in args:
+        kind = type(arg)
+        if kind is not bytes and not (kind is str and arg.isascii()):
+            encode(arg)
 
 
 def capitals(arg: Any) -> bytes:

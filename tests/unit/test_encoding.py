@@ -15,7 +15,7 @@ from redis.connection import HiredisRespSerializer
 
 from cachemesh.core.blocking import block_seconds
 from cachemesh.core.commands import COMMANDS, is_word, key_positions
-from cachemesh.core.encoding import encode
+from cachemesh.core.encoding import encode, require_encodable
 from cachemesh.core.errors import InvalidKeyError
 from cachemesh.core.hashing import key_bytes
 from cachemesh.core.split import encoded
@@ -58,6 +58,7 @@ def test_what_is_packed_is_what_redis_py_packs(argument: Any, last: bool) -> Non
     assert result(lambda: pack(command)) == theirs
     assert result(lambda: pack_all([command])) == theirs
     assert result(lambda: b"".join(Packer().pack(*command))) == theirs
+    assert result(lambda: require_encodable(command)) == (None if type(theirs) is bytes else theirs)
     assert result(lambda: b"".join(connection.pack_command(*command))) == theirs
 
 
