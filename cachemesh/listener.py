@@ -72,13 +72,12 @@ class Listener:
                     changes -= 1
                 elif message is not None:
                     self._heard.append(message)
+            self.has = wanted
         except (OSError, *adapter.BROKEN) as error:
-            self.close()
             raise self.node.unavailable(None, error) from error
-        except BaseException:
-            self.close()  # nobody knows what it listens to
-            raise
-        self.has = wanted
+        finally:
+            if self.has is not wanted:
+                self.close()  # nobody knows what it listens to
 
     def leave(self) -> None:
         """Unsubscribe from everything, hear what was sent before that, and close."""

@@ -147,15 +147,13 @@ class Listener:
             if self._task is None:
                 self._task = asyncio.create_task(self._hear(self._inner))
             await in_time(self._await_confirmed(changes), CONFIRM_SECONDS)
+            self.has = wanted
         except (OSError, *adapter.BROKEN, asyncio.TimeoutError) as error:
-            await self.close()
             raise self.node.unavailable(None, error) from error
-        except BaseException:
-            await self.close()  # nobody knows what it listens to
-            raise
         finally:
             self._changing = False
-        self.has = wanted
+            if self.has is not wanted:
+                await self.close()  # nobody knows what it listens to
 
     async def leave(self) -> None:
         """Unsubscribe from everything, hear what was sent before that, and close."""
