@@ -25,7 +25,7 @@ from cachemesh.core.json_text import NotJsonError, decode_json
 from cachemesh.core.names import Address, parse_address
 from cachemesh.discovery.reply import bounded
 from cachemesh.discovery.stop import Stop
-from cachemesh.transport.names import look_up
+from cachemesh.transport.names import connected
 
 DEFAULT_PORT = 7700
 _MAX_REPLY_BYTES = 64 * 1024 * 1024
@@ -216,16 +216,9 @@ class MetaserverClient:
 def _reached(where: tuple[str, int], seconds: float, source: Any = None) -> socket.socket:
     """As `socket.create_connection`, within the time with the look-up of the name."""
     host, port = where
-    deadline = time.monotonic() + seconds
-    failure: OSError | None = None
-    for address in look_up(host, seconds):
-        left = max(deadline - time.monotonic(), 0.001)
-        try:
-            return socket.create_connection((address, port), left, source)
-        except OSError as error:
-            failure = error
-    assert failure is not None  # there is at least one address
-    raise failure
+    return connected(
+        host, seconds, lambda address, left: socket.create_connection((address, port), left, source)
+    )
 
 
 def _parse_server(text: str) -> tuple[str, Address]:

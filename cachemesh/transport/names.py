@@ -15,15 +15,18 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDoneError
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
 
 Addresses = list[str]
+
+T = TypeVar("T")
 
 
 class _LookUps:
@@ -66,6 +69,28 @@ def look_up(host: str, seconds: float | None) -> Addresses:
         raise _late(host) from error
     except socket.gaierror as error:
         raise socket.gaierror(*error.args) from error  # to each thread one of its own
+
+
+def connected(host: str, seconds: float | None, connect: Callable[[str, float | None], T]) -> T:
+    """What ``connect`` returns for the first address of a host that it can connect to.
+
+    Args:
+        seconds: for the look-up and all attempts together; None: for as long as it takes.
+        connect: gets an address, and the seconds that are left.
+
+    Raises:
+        TimeoutError, OSError: as `look_up`; or why the last of its addresses was of no use.
+    """
+    deadline = None if seconds is None else time.monotonic() + seconds
+    failure: OSError | None = None
+    for address in look_up(host, seconds):
+        left = None if deadline is None else max(deadline - time.monotonic(), 0.001)
+        try:
+            return connect(address, left)
+        except OSError as error:
+            failure = error
+    assert failure is not None  # there is at least one address
+    raise failure
 
 
 def _late(host: str) -> TimeoutError:
@@ -111,32 +136,24 @@ class _Resolving(redis.Connection):
         name, limit = self.host, self.socket_connect_timeout
         if is_numeric(name):
             return connect()
-        deadline = None if limit is None else time.monotonic() + limit
-        failure: OSError | None = None
+
+        def connect_to(address: str, seconds: float | None) -> Any:
+            self.host, self.socket_connect_timeout = address, seconds
+            return connect()
+
         try:
-            for address in look_up(name, limit):
-                self.host = address
-                if deadline is not None:
-                    self.socket_connect_timeout = max(deadline - time.monotonic(), 0.001)
-                try:
-                    return connect()
-                except OSError as error:
-                    failure = error
+            return connected(name, limit, connect_to)
         finally:
             self.host, self.socket_connect_timeout = name, limit
-        assert failure is not None  # there is at least one address
-        raise failure
 
 
-class _AsyncResolving:
-    """As `_Resolving`, for asyncio; goes before a class of connections."""
+class _AsyncResolving(redis.asyncio.Connection):
+    """As `_Resolving`, for asyncio; goes before a class of connections of the same base."""
 
-    host: str
-    socket_connect_timeout: float | None
     _address: str | None = None
 
     async def _connect(self) -> None:
-        connect: Any = super()._connect  # type: ignore[misc]  # of the class this goes before
+        connect: Any = super()._connect  # untyped in redis-py
         if is_numeric(self.host):
             await connect()
             return
@@ -156,7 +173,7 @@ class _AsyncResolving:
         raise failure
 
     def _connection_arguments(self) -> dict[str, Any]:
-        arguments: Any = super()._connection_arguments  # type: ignore[misc]  # as above
+        arguments: Any = super()._connection_arguments  # untyped in redis-py
         merged = dict(arguments())
         if self._address is not None:
             merged["host"] = self._address
@@ -188,9 +205,11 @@ def resolving(connection_class: Any) -> Any:
 def _resolving(connection_class: Any) -> Any:
     if connection_class is redis.Connection:
         return _Resolving
-    bases = (connection_class, _Resolving)
+    if connection_class is redis.asyncio.Connection:
+        return _AsyncResolving
+    bases: tuple[Any, ...] = connection_class, _Resolving
     if issubclass(connection_class, redis.asyncio.Connection):
-        bases = (_AsyncResolving, connection_class)
+        bases = _AsyncResolving, connection_class
     elif not issubclass(connection_class, redis.Connection):
         return connection_class  # an app's own, which connects in its own way
     return type(connection_class.__name__, bases, {"__module__": connection_class.__module__})
