@@ -13,7 +13,6 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -27,6 +26,7 @@ from cachemesh.core.errors import (
 )
 from cachemesh.core.names import Address, parse_address
 from cachemesh.discovery.wire import SentinelOptions, Wire
+from cachemesh.transport.handshake import understood
 
 logger = logging.getLogger("cachemesh.discovery")
 
@@ -111,7 +111,7 @@ class Sentinels:
             replies = self._answers(wire, commands)
             for (_, what, shard), reply in zip(commands, replies, strict=True):
                 if what == "GET-MASTER-ADDR-BY-NAME":
-                    address = _address(reply)
+                    address = master_address(reply)
                     if address is not None:
                         found.masters[shard], found.told_by[shard] = address, wire.address
                 elif what == "REPLICAS":
@@ -163,7 +163,9 @@ class Sentinels:
             likely = [pool, *(f"{pool}-{number}" for number in range(_MOST_NUMBERED))]
             questions = [("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name) for name in likely]
             replies = self._answers(wire, questions)
-            names.extend(n for n, r in zip(likely, replies, strict=True) if _address(r) is not None)
+            names.extend(
+                n for n, r in zip(likely, replies, strict=True) if master_address(r) is not None
+            )
             return bool(names)
 
         with self._lock:
@@ -270,13 +272,17 @@ def _is_refusal(reply: Any) -> bool:
     return isinstance(reply, redis.ResponseError) and str(reply).startswith("NOPERM")
 
 
-def _address(reply: Any) -> Address | None:
-    """Of a reply to GET-MASTER-ADDR-BY-NAME; raises redis.RedisError if it is none."""
+def master_address(reply: Any) -> Address | None:
+    """Of a reply to GET-MASTER-ADDR-BY-NAME; None if it does not know the shard.
+
+    Raises:
+        redis.RedisError: it is an error, or no such reply.
+    """
     if reply is None:
         return None
     if isinstance(reply, redis.ResponseError):
         raise reply
-    with _understood():
+    with understood("a Sentinel"):
         host, port = reply
         return checked_address(host, port)
 
@@ -291,29 +297,38 @@ def checked_address(host: str, port: str) -> Address:
 
 
 def _rows(reply: Any) -> list[dict[str, str]]:
-    """Of SENTINEL MASTERS, REPLICAS or SENTINELS: fields and values in turn, a list for each."""
+    """Of SENTINEL MASTERS, REPLICAS or SENTINELS: `fields` of each, as text whatever they are."""
+    rows = [fields(row) for row in listed(reply)]
+    return [{str(name): str(value) for name, value in row.items()} for row in rows]
+
+
+def fields(row: Any) -> dict[str, Any]:
+    """A reply of fields and values in turn; raises as `listed`."""
+    texts = listed(row)
+    with understood("a Sentinel"):
+        return dict(zip(texts[::2], texts[1::2], strict=True))
+
+
+def listed(reply: Any) -> list[Any]:
+    """A reply that is a list.
+
+    Raises:
+        redis.ResponseError: it is an error.
+        redis.InvalidResponse: it is something else.
+    """
     if isinstance(reply, redis.ResponseError):
         raise reply
-    with _understood():
-        rows = [dict(zip(row[::2], row[1::2], strict=True)) for row in reply]
-        return [{str(name): str(value) for name, value in row.items()} for row in rows]
+    if not isinstance(reply, list):
+        raise redis.InvalidResponse("its answer is not that of a Sentinel")
+    return reply
 
 
 def _usable(rows: Iterable[dict[str, str]]) -> Iterator[Address]:
     for row in rows:
-        with _understood():
+        with understood("a Sentinel"):
             flags, host, port = row["flags"].split(","), row["ip"], row["port"]
         if _USELESS.isdisjoint(flags):
             try:
                 yield checked_address(host, port)
             except InvalidDocumentError as error:
                 logger.debug("of no use: %s", error)
-
-
-@contextmanager
-def _understood() -> Iterator[None]:
-    """Around the reading of an answer: one of another form is an error like any other."""
-    try:
-        yield
-    except (TypeError, AttributeError, LookupError, ValueError) as error:
-        raise redis.InvalidResponse("its answer is not that of a Sentinel") from error

@@ -17,8 +17,9 @@ import redis
 
 from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.names import Address
-from cachemesh.discovery.sentinel import checked_address
+from cachemesh.discovery.sentinel import checked_address, fields, listed, master_address
 from cachemesh.discovery.wire import SentinelOptions, Wire
+from cachemesh.transport.handshake import understood
 
 _AT_ONCE = 32
 _QUESTIONS = ("GET-MASTER-ADDR-BY-NAME", "MASTER", "CKQUORUM", "REPLICAS")
@@ -116,11 +117,10 @@ def ask_sentinel(
     views = {}
     for index, shard in enumerate(shards):
         at, *rest = replies[4 * index : 4 * index + 4]
-        if at is None:
-            continue
-        if isinstance(at, redis.ResponseError):
-            raise at
-        views[shard] = understood(_shard_view, at, *rest)
+        master = master_address(at)
+        if master is not None:
+            with understood("a Sentinel"):
+                views[shard] = _shard_view(master, *rest)
     return views
 
 
@@ -142,36 +142,22 @@ def ask(
         wire.close()
 
 
-def understood(read: Callable[..., T], *replies: Any) -> T:
-    """What is read from replies.
-
-    Raises:
-        redis.ResponseError: one of the replies is an error.
-        redis.InvalidResponse: the replies are not of the form that they should have.
-    """
-    try:
-        return read(*replies)
-    except (TypeError, AttributeError, LookupError, ValueError) as error:
-        raise redis.InvalidResponse("what it answers makes no sense") from error
-
-
-def _shard_view(at: Any, master: Any, quorum: Any, replicas: Any) -> ShardView:
-    host, port = at
-    told = _fields(master)
+def _shard_view(master: Address, told: Any, quorum: Any, replicas: Any) -> ShardView:
+    facts = fields(told)
     if not isinstance(quorum, (str, redis.ResponseError)):
         raise TypeError(quorum)
     return ShardView(
-        master=checked_address(host, port),
-        flags=tuple(told["flags"].split(",")),
-        quorum=int(told["quorum"]),
-        other_sentinels=int(told["num-other-sentinels"]),
+        master=master,
+        flags=tuple(facts["flags"].split(",")),
+        quorum=int(facts["quorum"]),
+        other_sentinels=int(facts["num-other-sentinels"]),
         unusable=None if isinstance(quorum, str) else str(quorum),
-        replicas=tuple(_replica_views(_list(replicas))),
+        replicas=tuple(_replica_views(listed(replicas))),
     )
 
 
 def _replica_views(rows: Sequence[Any]) -> Iterator[ReplicaView]:
-    for told in map(_fields, rows):
+    for told in map(fields, rows):
         address = usable_address(told["ip"], told["port"])
         if address is not None:
             yield ReplicaView(address, frozenset(told["flags"].split(",")))
@@ -183,16 +169,3 @@ def usable_address(host: str, port: str) -> Address | None:
     None for a replica that was refused before it could tell its port: they say port 0.
     """
     return None if port == "0" else checked_address(host, port)
-
-
-def _fields(row: Any) -> dict[str, str]:
-    texts = _list(row)
-    return dict(zip(texts[::2], texts[1::2], strict=True))
-
-
-def _list(reply: Any) -> list[Any]:
-    if isinstance(reply, redis.ResponseError):
-        raise reply
-    if not isinstance(reply, list):
-        raise TypeError(reply)
-    return reply

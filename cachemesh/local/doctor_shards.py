@@ -24,11 +24,11 @@ from cachemesh.discovery.survey import (
     ask,
     ask_each,
     ask_sentinel,
-    understood,
     usable_address,
 )
 from cachemesh.discovery.url import MeshUrl
 from cachemesh.discovery.wire import SentinelOptions
+from cachemesh.transport.handshake import understood
 
 from .checks import Check, fail, failed, ok, warn
 
@@ -124,7 +124,9 @@ def _ask_instances(mesh: MeshUrl, addresses: set[Address]) -> Standings:
 
 
 def _ask_instance(address: Address, options: SentinelOptions) -> Standing:
-    return understood(_standing, *ask(address, options, _ASK, _TIMEOUT))
+    replies = ask(address, options, _ASK, _TIMEOUT)
+    with understood():
+        return _standing(*replies)
 
 
 def _standing(role: Any, clock: Any, info: Any) -> Standing:

@@ -101,13 +101,18 @@ async def require_master_async(connection: Any) -> None:
 
 
 @contextmanager
-def understood() -> Iterator[None]:
-    """Around the reading of an answer: redis-py expects none of other forms than Redis gives."""
+def understood(speaker: str = "Redis") -> Iterator[None]:
+    """Around the reading of an answer: what has another form is an error like any other.
+
+    Raises:
+        redis.InvalidResponse: in place of what Python raises; it is not how ``speaker`` answers.
+    """
     try:
         yield
-    except (TypeError, AttributeError, IndexError, ValueError) as error:
+    except (TypeError, AttributeError, LookupError, ValueError) as error:
+        what = type(error).__name__
         raise redis.InvalidResponse(
-            f"what it says is not of Redis ({type(error).__name__}); is something else listening"
+            f"what it says is not of {speaker} ({what}); is something else listening"
         ) from error
 
 
