@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import time
 import weakref
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
@@ -14,8 +13,8 @@ import redis
 
 from cachemesh.core.attempts import Timeouts, lacks_replicas
 from cachemesh.core.commands import Args
-from cachemesh.core.encoding import encode
-from cachemesh.core.errors import ConfigurationError, ShardUnavailableError
+from cachemesh.core.encoding import text_encoder
+from cachemesh.core.errors import ConfigurationError, ShardUnavailableError, UnsupportedCommandError
 from cachemesh.core.hashing import key_bytes
 from cachemesh.core.health import ShardHealth
 from cachemesh.core.missing import NO_MISS, miss
@@ -26,7 +25,7 @@ from cachemesh.core.registry import Registry
 from cachemesh.core.routing import Routes
 from cachemesh.core.topology import Candidate, Topology
 from cachemesh.discovery.shared import Membership
-from cachemesh.discovery.url import MeshUrl, parse_url, same
+from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.pipelining import Part, discarded
 from cachemesh.transport.adapter import connect, pack, speaks_resp3
 from cachemesh.transport.replication import Prober
@@ -64,23 +63,9 @@ class ShardNode(Protocol):
 
 
 N = TypeVar("N", bound=ShardNode)
-MONITOR_REFUSED = (
-    "MONITOR shows what one server does, and this pool has several; "
-    "use redis-py on the instance in question"
-)
 ENDS_LINK = frozenset({"CLIENT REPLY", "HELLO", "QUIT", "RESET"})
 """Commands after which a connection speaks in another way, or not at all: none is used again."""
 _NOT_FOR_PROBES = ("redis_connect_func", "retry", "single_connection_client")
-_NOT_OF_LOGIN = frozenset(
-    {
-        *(*_NOT_FOR_PROBES, "decode_responses", "encoding", "encoding_errors", "max_connections"),
-        *("socket_timeout", "socket_connect_timeout", "health_check_interval"),
-    }
-)
-PUSH_HANDLER_REFUSED = (
-    "push_handler_func sees the raw pushes of one connection, and a CacheMesh has one for each "
-    "shard; give a handler with subscribe(channel=handler) instead"
-)
 
 
 class MeshBase(Generic[N]):
@@ -118,7 +103,7 @@ class MeshBase(Generic[N]):
             mates = self._mates = parent._mates
             self._follower = parent._follower
         self._set_policy(Policy.of(self._own_options, {}))
-        self._encode = _argument_encoder(url.options)
+        self._encode = text_encoder(url.options)
         key = id(self)
         mates[key] = weakref.ref(self, lambda _: mates.pop(key, None))
         _clients.add(self)
@@ -248,7 +233,7 @@ class MeshBase(Generic[N]):
                 node.wrote((), time.monotonic())  # until now nobody kept count of writes
         self._follower.want_replicas()
         if self._prober is None:
-            self._prober = Prober(self._shards, self._connector(), self._connects_as)
+            self._prober = Prober(self._shards, self._connector(), self._url.login)
             for node in self._nodes().values():
                 node.hurry = self._prober.hurry
         self._prober.measure_every(reading.probe_interval)
@@ -256,12 +241,6 @@ class MeshBase(Generic[N]):
     def _shards(self) -> list[Any]:
         """The nodes known so far, for measuring."""
         return list(self._nodes().values())
-
-    @property
-    def _connects_as(self) -> Hashable:
-        """Equal for clients of one pool that log in alike."""
-        options = {n: v for n, v in self._url.options.items() if n not in _NOT_OF_LOGIN}
-        return self._url.identity, tuple(sorted((name, same(v)) for name, v in options.items()))
 
     def _connector(self) -> Callable[[Address], Any]:
         """Makes blocking connections to instances of any role; does not hold this client."""
@@ -370,15 +349,30 @@ def may_be_missed(reply: object) -> bool:
     return isinstance(reply, ShardUnavailableError) or lacks_replicas(reply)
 
 
-def _argument_encoder(options: Mapping[str, Any]) -> Callable[[Any], Any] | None:
-    encoding, errors = options.get("encoding", "utf-8"), options.get("encoding_errors", "strict")
-    try:
-        name = codecs.lookup(encoding).name
-    except LookupError as error:
-        raise ConfigurationError(f"Option encoding: {error}; see the codecs of Python") from error
-    if name == "utf-8" and errors == "strict":
-        return None  # what the packer does by itself
-    return lambda arg: encode(arg, encoding, errors) if issubclass(type(arg), str) else arg
+def refuse_monitor(nodes: Sized) -> None:
+    """MONITOR is for a pool of one shard.
+
+    Raises:
+        UnsupportedCommandError: there are several.
+    """
+    if len(nodes) > 1:
+        raise UnsupportedCommandError(
+            "MONITOR shows what one server does, and this pool has several; "
+            "use redis-py on the instance in question"
+        )
+
+
+def refuse_push_handler(options: Mapping[str, Any]) -> None:
+    """Of the options of ``pubsub``, that one has no meaning here.
+
+    Raises:
+        ConfigurationError: it is given.
+    """
+    if options.get("push_handler_func") is not None:
+        raise ConfigurationError(
+            "push_handler_func sees the raw pushes of one connection, and a CacheMesh has one for "
+            "each shard; give a handler with subscribe(channel=handler) instead"
+        )
 
 
 def _teller(mates: Mapping[int, weakref.ref[MeshBase[N]]]) -> Callable[[Topology], None]:

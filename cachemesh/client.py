@@ -9,15 +9,11 @@ from typing import Any
 import redis
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
-from cachemesh.base import ENDS_LINK, MONITOR_REFUSED, PUSH_HANDLER_REFUSED, MeshBase, may_be_missed
+from cachemesh.base import ENDS_LINK, MeshBase, may_be_missed, refuse_monitor, refuse_push_handler
 from cachemesh.core.batch import Plans
 from cachemesh.core.blocking import block_seconds, miss_pause
 from cachemesh.core.commands import FIRST_KEY, Command
-from cachemesh.core.errors import (
-    ConfigurationError,
-    ShardUnavailableError,
-    UnsupportedCommandError,
-)
+from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.hashing import SHORT_KEY, key_bytes
 from cachemesh.core.plan import UnknownCommand, keys_of, plan
 from cachemesh.core.reading import CURSORS
@@ -292,8 +288,7 @@ class CacheMesh(MeshBase[Node], redis.Redis):
 
     def pubsub(self, ignore_subscribe_messages: bool = False, **options: Any) -> Any:
         """A `cachemesh.pubsub.PubSub`: channels on the shard they hash to, patterns on all."""
-        if options.get("push_handler_func") is not None:
-            raise ConfigurationError(PUSH_HANDLER_REFUSED)
+        refuse_push_handler(options)
         return PubSub(self, ignore_subscribe_messages)
 
     def monitor(self) -> Any:
@@ -302,8 +297,7 @@ class CacheMesh(MeshBase[Node], redis.Redis):
         Raises:
             cachemesh.UnsupportedCommandError: there are several shards.
         """
-        if len(self.routes.nodes) > 1:
-            raise UnsupportedCommandError(MONITOR_REFUSED)
+        refuse_monitor(self.routes.nodes)
         monitor: Any = super().monitor  # untyped in redis-py
         return monitor()
 

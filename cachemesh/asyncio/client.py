@@ -13,16 +13,12 @@ from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
 from cachemesh.asyncio.pipeline import Pipeline
 from cachemesh.asyncio.pubsub import PubSub
-from cachemesh.base import ENDS_LINK, MONITOR_REFUSED, PUSH_HANDLER_REFUSED, MeshBase
+from cachemesh.base import ENDS_LINK, MeshBase, refuse_monitor, refuse_push_handler
 from cachemesh.core.batch import Plans
 from cachemesh.core.blocking import block_seconds, miss_pause
 from cachemesh.core.commands import FIRST_KEY, Command
 from cachemesh.core.encoding import require_encodable
-from cachemesh.core.errors import (
-    ConfigurationError,
-    ShardUnavailableError,
-    UnsupportedCommandError,
-)
+from cachemesh.core.errors import ConfigurationError, ShardUnavailableError
 from cachemesh.core.hashing import SHORT_KEY, key_bytes
 from cachemesh.core.plan import UnknownCommand, keys_of, plan
 from cachemesh.core.reading import CURSORS
@@ -348,8 +344,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
 
     def pubsub(self, ignore_subscribe_messages: bool = False, **options: Any) -> Any:
         """A `cachemesh.asyncio.pubsub.PubSub`."""
-        if options.get("push_handler_func") is not None:
-            raise ConfigurationError(PUSH_HANDLER_REFUSED)
+        refuse_push_handler(options)
         return PubSub(self, ignore_subscribe_messages)
 
     def monitor(self) -> Any:
@@ -358,8 +353,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         Raises:
             cachemesh.UnsupportedCommandError: there are several shards; by the time it connects.
         """
-        if len(self._nodes()) > 1:
-            raise UnsupportedCommandError(MONITOR_REFUSED)
+        refuse_monitor(self._nodes())
         return super().monitor()
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:

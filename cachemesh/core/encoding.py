@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import codecs
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from redis.exceptions import DataError
+
+from cachemesh.core.errors import ConfigurationError
 
 
 def encode(arg: Any, encoding: str = "utf-8", errors: str = "strict") -> bytes:
@@ -50,6 +53,28 @@ def require_encodable(args: Iterable[Any]) -> None:
         kind = type(arg)
         if kind is not bytes and not (kind is str and arg.isascii()):
             encode(arg)
+
+
+def text_encoder(options: Mapping[str, Any]) -> Callable[[Any], Any] | None:
+    """What makes bytes of arguments that are text, and leaves others as they are.
+
+    Args:
+        options: of a client; ``encoding`` and ``encoding_errors`` count.
+
+    Returns:
+        None where text is plain UTF-8, which needs none.
+
+    Raises:
+        ConfigurationError: Python has no such encoding.
+    """
+    encoding, errors = options.get("encoding", "utf-8"), options.get("encoding_errors", "strict")
+    try:
+        name = codecs.lookup(encoding).name
+    except LookupError as error:
+        raise ConfigurationError(f"Option encoding: {error}; see the codecs of Python") from error
+    if name == "utf-8" and errors == "strict":
+        return None  # what the packer does by itself
+    return lambda arg: encode(arg, encoding, errors) if issubclass(type(arg), str) else arg
 
 
 def capitals(arg: Any) -> bytes:

@@ -52,6 +52,22 @@ _OWN_OPTIONS = frozenset(
         "shards",
     }
 )
+_NOT_OF_LOGIN = frozenset(
+    {
+        "redis_connect_func",
+        "retry",
+        "single_connection_client",
+        "decode_responses",
+        "encoding",
+        "encoding_errors",
+        "max_connections",
+        "socket_timeout",
+        "socket_connect_timeout",
+        "health_check_interval",
+    }
+)
+"""Options that make no difference to who only measures instances."""
+
 _CLIENT_SIDE = "replies are not cached in the client; leave it out"
 _REFUSED = {"cache": _CLIENT_SIDE, "cache_config": _CLIENT_SIDE}
 _FORMS = (
@@ -90,6 +106,12 @@ class MeshUrl:
     def source(self) -> Source:
         """A supplier of pool documents, made anew each time."""
         return self.make_source()
+
+    @property
+    def login(self) -> Hashable:
+        """The same for clients of one pool that log in to its instances alike."""
+        options = {n: v for n, v in self.options.items() if n not in _NOT_OF_LOGIN}
+        return self.identity, _alike(options)
 
 
 def parse_url(
@@ -174,12 +196,15 @@ def _shards(given: Any, scheme: str) -> tuple[str, ...]:
 
 
 def _identity(options: SentinelOptions) -> Hashable:
-    further = tuple(sorted((name, same(value)) for name, value in options.connection.items()))
-    return options.username, options.password, options.timeout, further
+    return options.username, options.password, options.timeout, _alike(options.connection)
 
 
-def same(value: object) -> str:
-    """Alike for two values of an option only if they have the same effect."""
+def _alike(options: Mapping[str, Any]) -> Hashable:
+    return tuple(sorted((name, _same(value)) for name, value in options.items()))
+
+
+def _same(value: object) -> str:
+    """Alike for two options only if they have the same effect."""
     plain = isinstance(value, (str, bytes, int, float, bool, type(None)))
     return repr(value) if plain else f"object {id(value)}"
 

@@ -25,7 +25,7 @@ from cachemesh.transport.locator import Locator
 from cachemesh.transport.notserved import NOT_SERVED, NotSentError, failure_of, is_answer
 from cachemesh.transport.part import Outcome, Part, holds_error, unserved
 from cachemesh.transport.pools import AsyncShardPool
-from cachemesh.transport.shard import COURT_SECONDS, COURT_STEP, Shard
+from cachemesh.transport.shard import COURT_SECONDS, COURT_STEP, Shard, nobody
 
 _FIND_SECONDS = 1.0  # to ask Sentinel where the master is
 
@@ -87,7 +87,7 @@ class Node(Shard[Instance]):
         self._tidying.add_done_callback(seen)
 
     def _make(self, address: Address, role: str | None) -> Instance:
-        noticed = _nobody if role is None else self._seek
+        noticed = nobody if role is None else self._seek
         timeouts = self.timeouts_for(role)
         return Instance(address, self._template, timeouts, role, noticed, self._loop)
 
@@ -396,7 +396,3 @@ class Node(Shard[Instance]):
             return await link.send_all(payload, decode)
         except NOT_SERVED as error:
             return error
-
-
-def _nobody(instance: Instance, error: Exception) -> None:
-    """Nobody need know that a replica does not serve."""

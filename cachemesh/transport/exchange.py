@@ -166,15 +166,13 @@ def complete(
     attempts = Attempts(part.repeatable, retry_until(deadline, time.monotonic()))
     while True:
         if isinstance(outcome, list):
-            if not replies:
-                replies = outcome
+            replies = replies or outcome
             for place, reply in zip(places, outcome, strict=True):
                 replies[place] = reply
-            left = part.undone(replies)
-            if not left:
+            places = part.undone(replies)
+            if not places:
                 return replies
-            places, error = left, replies[left[0]]
-            error = next(r for r in map(replies.__getitem__, left) if isinstance(r, Exception))
+            error = next(r for p in places if isinstance(r := replies[p], Exception))
         else:
             error = outcome
         try:

@@ -12,7 +12,6 @@ keeps nobody else waiting.
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 import select
 import threading
@@ -26,8 +25,6 @@ from cachemesh.core.names import Address
 from cachemesh.core.reading import Readable
 from cachemesh.transport import adapter
 from cachemesh.transport.measured import LATE_SECONDS, Target, View
-
-logger = logging.getLogger("cachemesh.transport")
 
 REPLY_SECONDS = 0.05
 """How long a round waits for replies; later ones are taken in by a later round."""

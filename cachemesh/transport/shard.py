@@ -281,3 +281,7 @@ class Shard(Generic[I]):
 
 def _nothing() -> None:
     """Nobody measures."""
+
+
+def nobody(instance: object, error: Exception) -> None:
+    """Whom a replica tells that it does not serve: nobody need know."""

@@ -23,7 +23,7 @@ from cachemesh.transport.link import Link
 from cachemesh.transport.locator import Locator
 from cachemesh.transport.notserved import NOT_SERVED, NotSentError, failure_of, is_answer
 from cachemesh.transport.pools import ShardPool
-from cachemesh.transport.shard import COURT_SECONDS, COURT_STEP, Shard
+from cachemesh.transport.shard import COURT_SECONDS, COURT_STEP, Shard, nobody
 
 _FIND_SECONDS = 1.0  # to ask Sentinel where WATCH and pub/sub go
 
@@ -69,7 +69,7 @@ class Node(Shard[Instance]):
             self._pool.disconnect(inuse_connections=False)
 
     def _make(self, address: Address, role: str | None) -> Instance:
-        noticed = _nobody if role is None else self._seek
+        noticed = nobody if role is None else self._seek
         return Instance(address, self._template, self.timeouts_for(role), role, noticed)
 
     def close(self) -> None:
@@ -288,7 +288,3 @@ class Node(Shard[Instance]):
             return instance.ask_on(link, payload, decode, seconds)
         finally:
             self._blocked.discard(link)
-
-
-def _nobody(instance: Instance, error: Exception) -> None:
-    """Nobody need know that a replica does not serve."""
