@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any, NoReturn
 
 MOST_DOCUMENT_BYTES = 4 * 1024 * 1024
@@ -23,6 +22,9 @@ class NotJsonError(ValueError):
 
 def decode_json(text: str | bytes, *, most_nested: int = MOST_NESTED) -> Any:
     """The values of a JSON text (RFC 8259, I-JSON: RFC 7493), a byte order mark before it allowed.
+
+    Args:
+        most_nested: so many lists and objects within each other are allowed.
 
     Raises:
         NotJsonError: not JSON in UTF-8 (then with line and column); a name twice in one object;
@@ -63,16 +65,16 @@ def _check(value: object, most_nested: int) -> None:
     """Level by level, so that nesting costs no stack."""
     level: list[object] = [value]
     for _ in range(most_nested + 1):
-        inner: list[object] = []
+        nests, inner = False, list[object]()
         for item in level:
             if isinstance(item, (list, dict)):
-                values: Iterable[object] = item.values() if isinstance(item, dict) else item
-                inner.extend(values)
+                nests = True
+                inner.extend(item.values() if isinstance(item, dict) else item)
             elif isinstance(item, int) and not -_LARGEST <= item < _LARGEST:
                 raise NotJsonError("JSON with an integer of more than 64 bits")
             elif isinstance(item, float) and not math.isfinite(item):
                 raise NotJsonError("JSON with a number that is too large")
-        if not inner:
+        if not nests:
             return
         level = inner
     raise NotJsonError("JSON that is nested too deeply")

@@ -35,12 +35,14 @@ def test_json_comes_through(value: object) -> None:
         b"\xff\xfe",
         b"NaN",
         b"[-Infinity]",
+        b"[1e999]",
         b"9" * 5000,
         b'{"a": %d}' % 2**63,
         b"[1e400]",
         b'{"a": 1, "a": 2}',
         b'["\\ud800"]',
         b'{"\\udfff": 1}',
+        b'{"a": %d}' % (-(2**63) - 1),
         b"[" * (MOST_NESTED + 2) + b"]" * (MOST_NESTED + 2),
         b"[" * 1_000_000,
         b'{"a":' * 1_000_000,
@@ -57,3 +59,10 @@ def test_nesting_has_a_bound_that_documents_do_not_meet() -> None:
         decode_json("[[[1]]]", most_nested=2)
     with pytest.raises(NotJsonError, match="line 2, column 1"):
         decode_json("{\n!")
+
+
+def test_a_caller_may_allow_less() -> None:
+    for text in ("[[]]", "[[1]]", '[{"a": 1}]'):
+        assert decode_json(text, most_nested=2)
+        with pytest.raises(NotJsonError, match="nested"):
+            decode_json(text, most_nested=1)

@@ -28,9 +28,7 @@ def test_the_variable_wins_over_path(tmp_path: Path) -> None:
     assert (found.path, found.source, found.version) == (asked, REDIS_SERVER, (7, 2, 4))
 
 
-def test_a_path_from_here_is_made_absolute(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_path_from_here_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = fake_server(tmp_path, "redis-server")
     monkeypatch.chdir(tmp_path)
     assert find_redis_server({REDIS_SERVER: "./redis-server", "PATH": ""}).path == server
