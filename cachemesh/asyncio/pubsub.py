@@ -205,9 +205,7 @@ class PubSub:
         while True:
             try:
                 await self.get_message(True, poll_timeout)
-            except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
-                raise
-            except BaseException as error:  # a handler may raise anything; redis-py passes it on
+            except Exception as error:  # a handler may raise anything; redis-py passes it on
                 if exception_handler is None:
                     raise
                 done = exception_handler(error, self)
