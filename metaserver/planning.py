@@ -106,7 +106,7 @@ def plan_create(
     names = ", ".join(shard.name for shard in shards)
     strategy = document.placement.strategy
     by = "" if strategy == SlotsPlacement.strategy else f" by {strategy}"
-    count = _count(len(shards), "shard")
+    count = counted(len(shards), "shard")
     return Plan(f"create pool {pool}{by} with {count}: {names}", None, document)
 
 
@@ -208,7 +208,7 @@ def _shown(value: object) -> str:
 
 def plan_delete(document: PoolDocument) -> Plan:
     """No more pool; its instances keep running with what they hold."""
-    count = _count(len(document.placement.shards), "shard")
+    count = counted(len(document.placement.shards), "shard")
     return Plan(f"delete pool {document.pool} with {count}", document, None)
 
 
@@ -267,7 +267,3 @@ def _find(document: PoolDocument, name: str) -> Shard:
         if shard.name == name:
             return shard
     raise shard_not_found(document.pool, name)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

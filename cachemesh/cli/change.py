@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -140,6 +140,17 @@ def confirm(
     click.echo("Go on? [y/N] ", err=True, nl=False)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise CommandError(what, "not confirmed, nothing was changed", "answer y to go on")
+
+
+def show_steps(plan: Mapping[str, Any], more: Iterable[str] = ()) -> None:
+    """A plan that moves no slots, for a person; ``more`` stands before its warnings."""
+    click.echo(printable(f"plan: {plan['summary']}"))
+    for number, step in enumerate(plan["steps"], 1):
+        click.echo(printable(f"  {number}. {step}"))
+    for line in more:
+        click.echo(printable(line))
+    for warning in plan["warnings"]:
+        click.echo(printable(f"warning: {warning}"))
 
 
 def show_plan(plan: Mapping[str, Any], *, err: bool = False) -> None:

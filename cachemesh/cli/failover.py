@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cachemesh.cli.change import dry_run_option, end_dry_run
+from cachemesh.cli.change import dry_run_option, end_dry_run, show_steps
 from cachemesh.cli.context import Session, connected
 from cachemesh.cli.numbers import Number
 from cachemesh.cli.output import duration, emit, printable, say, size
@@ -71,13 +71,8 @@ def failover(
 
 
 def _show_plan(plan: Mapping[str, Any]) -> None:
-    click.echo(printable(f"plan: {plan['summary']}"))
-    for number, step in enumerate(plan["steps"], 1):
-        click.echo(printable(f"  {number}. {step}"))
-    for each in plan["candidates"]:
-        click.echo(printable(f"replica {each['address']} is {size(each['lag_bytes'])} behind"))
-    for warning in plan["warnings"]:
-        click.echo(printable(f"warning: {warning}"))
+    behind = ((each["address"], size(each["lag_bytes"])) for each in plan["candidates"])
+    show_steps(plan, [f"replica {address} is {lag} behind" for address, lag in behind])
 
 
 def _show_done(done: Mapping[str, Any]) -> None:

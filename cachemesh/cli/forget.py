@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import click
 
-from cachemesh.cli.change import confirm, dry_run_option, end_dry_run, yes_option
+from cachemesh.cli.change import confirm, dry_run_option, end_dry_run, show_steps, yes_option
 from cachemesh.cli.context import Session, connected
 from cachemesh.cli.output import emit, printable, say
 from cachemesh.core.names import check_name
@@ -23,18 +20,10 @@ def forget(session: Session, name: str, yes: bool, dry_run: bool) -> None:
     path = session.path("sweeps", check_name("shard", name))
     plan = session.metaserver.request("DELETE", path, query={"dry_run": True})
     if dry_run:
-        emit(session.output, plan, lambda: _show_plan(plan))
+        emit(session.output, plan, lambda: show_steps(plan))
         end_dry_run(True)
     confirm(f"forget shard {name}", plan["warnings"], yes)
     done = session.metaserver.request("DELETE", path)
     emit(session.output, done, lambda: click.echo(printable(f"done: {done['summary']}")))
     for warning in done["warnings"]:
         say(f"warning: {warning}")
-
-
-def _show_plan(plan: Mapping[str, Any]) -> None:
-    click.echo(printable(f"plan: {plan['summary']}"))
-    for number, step in enumerate(plan["steps"], 1):
-        click.echo(printable(f"  {number}. {step}"))
-    for warning in plan["warnings"]:
-        click.echo(printable(f"warning: {warning}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
@@ -202,9 +203,15 @@ def parse_setting(text: str) -> tuple[str, Any]:
     if not value:
         return key, None
     try:
-        return key, json.loads(value, parse_constant=str)
+        return key, json.loads(value, parse_constant=str, parse_float=_number)
     except (ValueError, RecursionError):
         return key, value
+
+
+def _number(text: str) -> float | str:
+    """A number; as text what JSON has none for, so that the setting is what is complained of."""
+    number = float(text)
+    return number if math.isfinite(number) else text
 
 
 def _show_document(document: Mapping[str, Any], wide: bool) -> None:

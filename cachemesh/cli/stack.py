@@ -214,6 +214,13 @@ def status(pool: str, directory: Path | None, output: Output | None) -> None:
         show(table(columns, shards), wide=wide)
 
     emit(_output(output), found, as_table)
+    dead = [process["name"] for process in found["processes"] if not process["up"]]
+    if dead:
+        say(
+            f"next: see in {place}/logs what ails {', '.join(dead)}; a redis-server can be started "
+            f"by hand with its file in {place}/conf; cachemesh down, then cachemesh up, make the "
+            "stack anew, and empty"
+        )
     if found["state"] != "up":
         raise click.exceptions.Exit(ExitCode.UNHEALTHY)
 

@@ -66,6 +66,12 @@ def forget(
 
 def _given_up(state: PoolState, shard: str) -> Sweep:
     sweep = next((each for each in state.sweeps if each.shard == shard), None)
+    if sweep is None and shard in state.document.placement.names:
+        raise Problem(
+            "sweep-needed",
+            f"Shard {shard!r} is in pool {state.document.pool!r}: there is nothing to give up",
+            "remove it first: cachemesh shard remove",
+        )
     if sweep is None:
         raise _no_sweep(state.document.pool, shard)
     if not sweep.drained:
@@ -88,5 +94,5 @@ def _no_sweep(pool: str, shard: str) -> Problem:
     return Problem(
         "sweep-not-found",
         f"No keys are being removed from a shard {shard!r} of pool {pool!r}",
-        "GET /v1/pools/POOL/status lists the sweeps",
+        "see which are: cachemesh pool status",
     )

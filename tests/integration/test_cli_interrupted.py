@@ -1,4 +1,4 @@
-"""Ctrl-C while the `cachemesh` command is still being imported ends it as one later does."""
+"""Ctrl-C while a command is still being imported ends it as one later does."""
 
 from __future__ import annotations
 
@@ -17,17 +17,33 @@ class Interrupts:
             os.kill(os.getpid(), signal.SIGINT)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-found = importlib.metadata.entry_points(group="console_scripts", name="cachemesh")
 sys.meta_path.insert(0, Interrupts())
+"""
+_COMMAND = """
+found = importlib.metadata.entry_points(group="console_scripts", name="cachemesh")
 begin = next(iter(found)).load()
 begin()
 """
+_DEMO = """
+import runpy
+runpy.run_module("cachemesh_command.demo", run_name="__main__")
+"""
 
 
-@pytest.mark.parametrize("module", ["redis", "cachemesh.client", "click", "cachemesh.cli.replay"])
-def test_it_ends_quietly(module: str) -> None:
+@pytest.mark.parametrize(
+    ("begin", "module"),
+    [
+        (_COMMAND, "redis"),
+        (_COMMAND, "cachemesh.client"),
+        (_COMMAND, "click"),
+        (_COMMAND, "cachemesh.cli.replay"),
+        (_DEMO, "cachemesh.client"),
+        (_DEMO, "cachemesh.demo.story"),
+    ],
+)
+def test_it_ends_quietly(begin: str, module: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _INTERRUPTED_BY_IMPORT_OF, module],
+        [sys.executable, "-c", _INTERRUPTED_BY_IMPORT_OF + begin, module],
         capture_output=True,
         text=True,
         check=False,

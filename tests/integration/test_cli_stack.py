@@ -203,6 +203,7 @@ def test_status_of_a_hurt_stack_is_unhealthy(place: Path, run: Run) -> None:
     assert shown.returncode == 5
     (line,) = (line for line in shown.stdout.splitlines() if line.startswith("cache-0.2"))
     assert "DOWN" in line and "has ended" in line
+    assert f"see in {place}/logs what ails cache-0.2; " in shown.stderr
     conf, log = place / "conf" / "cache-0.2.conf", place / "logs" / "cache-0.2.log"
     with log.open("ab") as out:
         again = subprocess.Popen([find_redis_server().path, conf], stdout=out)

@@ -16,7 +16,7 @@ import pytest
 from cachemesh.local.leaks import await_none, processes_below
 from tests.waiting import AT_MOST
 
-COMMAND = [sys.executable, "-m", "cachemesh.demo"]
+COMMAND = [sys.executable, "-m", "cachemesh_command.demo"]
 
 
 @contextmanager

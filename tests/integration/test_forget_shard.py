@@ -50,6 +50,8 @@ def test_it_is_seen_and_forgotten(
 ) -> None:
     gone = drain_a_dead_shard(stack, admin, "cache-2")
     assert admin("DELETE", f"{PATH}/cache-9").problem == "sweep-not-found"
+    serving = admin("DELETE", f"{PATH}/cache-0")
+    assert serving.problem == "sweep-needed" and "nothing to give up" in serving.json["detail"]
     refused = admin("DELETE", f"{PATH}/cache-2")
     assert refused.problem == "sweep-needed"
     assert "has not failed" in refused.json["detail"]

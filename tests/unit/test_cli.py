@@ -206,7 +206,7 @@ def test_shards_of_a_new_pool() -> None:
 
 
 def test_settings_are_json_or_text() -> None:
-    settings = ["a=0.5", "b=", "c=null", "d=on", "e=true", 'f="1"', "g=NaN", "h=x=y"]
+    settings = ["a=0.5", "b=", "c=null", "d=on", "e=true", 'f="1"', "g=NaN", "h=x=y", "i=1e400"]
     assert dict(map(parse_setting, settings)) == {
         "a": 0.5,
         "b": None,
@@ -216,6 +216,7 @@ def test_settings_are_json_or_text() -> None:
         "f": "1",
         "g": "NaN",
         "h": "x=y",
+        "i": "1e400",
     }
 
 

@@ -1,0 +1,6 @@
+"""Where `scripts/demo` begins: ``python -m cachemesh_command.demo``."""
+
+from cachemesh_command import run
+
+if __name__ == "__main__":
+    run("cachemesh.demo.__main__")
