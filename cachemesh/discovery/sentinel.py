@@ -25,8 +25,8 @@ from cachemesh.core.errors import (
     SentinelUnavailableError,
 )
 from cachemesh.core.names import Address, parse_address
+from cachemesh.core.odd_replies import understood
 from cachemesh.discovery.wire import SentinelOptions, Wire
-from cachemesh.transport.handshake import understood
 
 logger = logging.getLogger("cachemesh.discovery")
 

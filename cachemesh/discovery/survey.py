@@ -17,9 +17,9 @@ import redis
 
 from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.names import Address
+from cachemesh.core.odd_replies import understood
 from cachemesh.discovery.sentinel import checked_address, fields, listed, master_address
 from cachemesh.discovery.wire import SentinelOptions, Wire
-from cachemesh.transport.handshake import understood
 
 _AT_ONCE = 32
 _QUESTIONS = ("GET-MASTER-ADDR-BY-NAME", "MASTER", "CKQUORUM", "REPLICAS")

@@ -16,6 +16,7 @@ from typing import Any
 import redis
 
 from cachemesh.core.names import Address, parse_address
+from cachemesh.core.odd_replies import understood
 from cachemesh.core.pool import PoolDocument
 from cachemesh.core.words import counted
 from cachemesh.discovery.sentinel import checked_address
@@ -28,7 +29,6 @@ from cachemesh.discovery.survey import (
 )
 from cachemesh.discovery.url import MeshUrl
 from cachemesh.discovery.wire import SentinelOptions
-from cachemesh.transport.handshake import understood
 
 from .checks import Check, fail, failed, ok, warn
 

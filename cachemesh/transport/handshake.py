@@ -10,6 +10,7 @@ from typing import Any
 import redis
 
 from cachemesh.core.names import Address
+from cachemesh.core.odd_replies import understood
 
 
 class NotMasterError(redis.ReadOnlyError):
@@ -98,22 +99,6 @@ async def require_master_async(connection: Any) -> None:
         except redis.exceptions.NoPermissionError:
             continue
         return
-
-
-@contextmanager
-def understood(speaker: str = "Redis") -> Iterator[None]:
-    """Around the reading of an answer: what has another form is an error like any other.
-
-    Raises:
-        redis.InvalidResponse: in place of what Python raises; it is not how ``speaker`` answers.
-    """
-    try:
-        yield
-    except (TypeError, AttributeError, LookupError, ValueError) as error:
-        what = type(error).__name__
-        raise redis.InvalidResponse(
-            f"what it says is not of {speaker} ({what}); is something else listening"
-        ) from error
 
 
 @contextmanager

@@ -11,10 +11,10 @@ import redis
 
 from cachemesh.core.lag import LagMeter
 from cachemesh.core.names import Address
+from cachemesh.core.odd_replies import understood
 from cachemesh.core.reading import Readable
 from cachemesh.core.role import QUESTIONS, Standing, standing
 from cachemesh.transport import adapter
-from cachemesh.transport.handshake import understood
 
 logger = logging.getLogger("cachemesh.transport")
 
