@@ -9,8 +9,8 @@ from importlib.metadata import entry_points
 import pytest
 from hypothesis import HealthCheck, settings
 
-from cachemesh.local.leaks import adopt_orphans, await_none, descendants
-from tests.waiting import AT_MOST
+from cachemesh.local.leaks import adopt_orphans, descendants
+from tests.processes import end_left
 
 # An installed package is a plugin by its entry point already; pytest refuses to load it twice.
 if not any(found.name == "cachemesh" for found in entry_points(group="pytest11")):
@@ -35,9 +35,12 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_process_left() -> Iterator[None]:
-    """Fail the run if a process that the tests started, or a child of one, outlives them."""
+    """Fail the run if a process that the tests started, or a child of one, outlives them.
+
+    What does is ended here, so none stays whichever fixture forgot it.
+    """
     adopt_orphans()
     before = set(descendants())
     yield
-    left = await_none(lambda: [one for one in descendants() if one not in before], timeout=AT_MOST)
-    assert not left, f"processes started by the tests are still alive: {left}"
+    left = end_left(lambda: [one for one in descendants() if one not in before])
+    assert not left, f"processes started by the tests outlived them, until killed: {left}"

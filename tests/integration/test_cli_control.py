@@ -17,6 +17,7 @@ from cachemesh import CacheMesh
 from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
 from tests.integration.sentinel_tools import routes_by
+from tests.processes import ending
 from tests.waiting import AT_MOST, until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -328,13 +329,10 @@ def test_clients_and_events(run: Run, client: CacheMesh) -> None:
 
 
 def test_events_are_followed(run: Run) -> None:
-    with subprocess.Popen(
-        [*COMMAND, "event", "list", "--follow", "--limit", "1", "-o", "json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=REPOSITORY,
-        bufsize=1,
+    command = [*COMMAND, "event", "list", "--follow", "--limit", "1", "-o", "json"]
+    pipe = subprocess.PIPE
+    with ending(
+        subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=REPOSITORY, bufsize=1)
     ) as process:
         assert process.stdout and process.stderr
         last = json.loads(process.stdout.readline())

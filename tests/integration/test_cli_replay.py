@@ -24,6 +24,7 @@ from cachemesh.local import LocalStack
 from cachemesh.replay import Progress, Replay, TraceError, open_trace
 from cachemesh.replay.workload import zipf
 from tests.integration.sentinel_tools import keep_masters
+from tests.processes import ending
 from tests.waiting import AT_MOST, in_time, until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -214,12 +215,9 @@ def test_arguments_out_of_bounds(plain: redis.Redis, arguments: dict[str, Any]) 
 
 
 def test_interrupted_it_prints_what_it_found_and_exits_130(pool: CacheMesh) -> None:
-    with subprocess.Popen(
-        [*COMMAND, "replay", "-", "-o", "json", "--threads", "2"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=REPOSITORY,
+    command, pipe = [*COMMAND, "replay", "-", "-o", "json", "--threads", "2"], subprocess.PIPE
+    with ending(
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=REPOSITORY)
     ) as process:
         assert process.stdin and process.stdout and process.stderr
         process.stdin.write(b"".join(b"user:%d\n" % number for number in range(20_000)))
@@ -228,7 +226,7 @@ def test_interrupted_it_prints_what_it_found_and_exits_130(pool: CacheMesh) -> N
         process.send_signal(signal.SIGINT)
         process.stdin.close()  # a read that nothing arrives for ends
         out, err = process.stdout.read(), process.stderr.read()
-    assert process.returncode == 130
+        assert process.wait(AT_MOST) == 130
     assert err.strip() == b""
     result = json.loads(out)
     assert not result["complete"]
@@ -268,19 +266,16 @@ def test_on_a_terminal_there_is_a_progress_bar_apart_from_the_data(
     trace.write_text("".join(f"{key}\n" for key in zipf(2_000, 30_000)))
     leader, follower = pty.openpty()
     environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120"}
-    with subprocess.Popen(
-        [*COMMAND, "replay", str(trace), "-o", "json"],
-        stdout=subprocess.PIPE,
-        stderr=follower,
-        env=environ,
-        cwd=REPOSITORY,
+    command, pipe = [*COMMAND, "replay", str(trace), "-o", "json"], subprocess.PIPE
+    with ending(
+        subprocess.Popen(command, stdout=pipe, stderr=follower, env=environ, cwd=REPOSITORY)
     ) as process:
         os.close(follower)
         drawn = b"".join(iter(lambda: read_until_closed(leader), b""))
         assert process.stdout
         out = process.stdout.read()
+        assert process.wait(AT_MOST) == 0
     os.close(leader)
-    assert process.returncode == 0
     assert json.loads(out)["operations"] == 30_000
     assert b"\x1b[" in drawn and b"/s  hits " in drawn and b"/30000" in drawn
 

@@ -18,6 +18,7 @@ from cachemesh.local import LocalStack
 from cachemesh.local.binaries import find_redis_server
 from cachemesh.local.leaks import await_none, processes_below
 from cachemesh.local.ports import HOST
+from tests.processes import end_left
 from tests.waiting import AT_MOST, until
 
 COMMAND = [sys.executable, "-m", "cachemesh.cli.main"]
@@ -28,11 +29,13 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
-    """A directory for a stack; nothing may run in it after the test."""
+    """A directory for a stack; nothing may run in it after the test, and nothing does."""
     directory = tmp_path / "stack"
     yield directory
-    left = await_none(lambda: processes_below(directory), timeout=AT_MOST)
-    assert left == []
+    if described(directory):  # the test did not come to its end
+        down = [*COMMAND, "down", "--dir", str(directory)]
+        subprocess.run(down, capture_output=True, timeout=AT_MOST, check=False)
+    assert end_left(lambda: processes_below(directory)) == []
 
 
 @pytest.fixture

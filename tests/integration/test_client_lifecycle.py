@@ -22,6 +22,7 @@ import cachemesh
 from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.local import LocalStack
+from tests.processes import ending
 from tests.waiting import AT_MOST, in_time, until, until_async
 
 ROOT = Path(__file__).parents[2]
@@ -476,28 +477,30 @@ print("done")
 
 def test_a_process_patched_by_gevent(stack: LocalStack) -> None:
     processes = [stack.process(address) for address in masters(stack)]
-    child = subprocess.Popen(
-        [sys.executable, "-c", _GEVENT, of_sentinel(stack)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=ROOT,
-    )
-    assert child.stdin is not None
-    assert child.stdout is not None
-    assert child.stdout.readline() == "ready\n"
-    try:
-        for process in processes:
-            process.pause()
-        child.stdin.write("\n")
-        child.stdin.flush()
-        assert child.stdout.readline() == "timeout True\n"
-        assert child.stdout.readline() == "broken off\n"
-    finally:
-        for process in processes:
-            process.resume()
-    out, _ = child.communicate("\n", timeout=AT_MOST)
+    with ending(
+        subprocess.Popen(
+            [sys.executable, "-c", _GEVENT, of_sentinel(stack)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=ROOT,
+        )
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        try:
+            for process in processes:
+                process.pause()
+            child.stdin.write("\n")
+            child.stdin.flush()
+            assert child.stdout.readline() == "timeout True\n"
+            assert child.stdout.readline() == "broken off\n"
+        finally:
+            for process in processes:
+                process.resume()
+        out, _ = child.communicate("\n", timeout=AT_MOST)
     assert out == "done\n"
     assert child.returncode == 0
 

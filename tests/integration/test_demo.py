@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cachemesh.local.leaks import await_none, processes_below
+from cachemesh.local.leaks import processes_below
+from tests.processes import end_left, ending
 from tests.waiting import AT_MOST
 
 COMMAND = [sys.executable, "-m", "cachemesh_command.demo"]
@@ -22,18 +23,19 @@ COMMAND = [sys.executable, "-m", "cachemesh_command.demo"]
 @contextmanager
 def _demo(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """The demo with pipes; at the end of the block its stack must be gone without a trace."""
-    with subprocess.Popen(
+    process = subprocess.Popen(
         [*COMMAND, *arguments],
         env={**os.environ, "TMPDIR": str(directory), "COLUMNS": "120"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    ) as process:
-        try:
+    )
+    try:
+        with ending(process):
             yield process
-        finally:
-            process.kill()
-    assert not await_none(lambda: processes_below(directory), timeout=AT_MOST)
+    finally:
+        left = end_left(lambda: processes_below(directory))
+    assert not left
     assert list(directory.iterdir()) == []
 
 

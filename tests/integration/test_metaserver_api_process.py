@@ -23,6 +23,7 @@ from metaserver.store.sqlite import SqliteStore
 from tests.integration.metaserver_process import Api, Metaserver, environment, free_port
 from tests.integration.operations import NETWORKS
 from tests.needs import lacks, needs
+from tests.processes import ending
 from tests.waiting import AT_MOST, in_time, until
 
 
@@ -275,11 +276,9 @@ def test_started_again_on_a_full_disk(tmp_path: Path, left: str) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     # The file system has to outlive the metaserver: a process of its own holds it.
-    holder = subprocess.Popen(
-        [*mounted(disk, "size=400k"), "sh", "-c", "echo; exec sleep 600"], stdout=subprocess.PIPE
-    )
-    assert holder.stdout is not None
-    try:
+    command = [*mounted(disk, "size=400k"), "sh", "-c", "echo; exec sleep 600"]
+    with ending(subprocess.Popen(command, stdout=subprocess.PIPE)) as holder:
+        assert holder.stdout is not None
         holder.stdout.readline()
         enter = ["nsenter", "--preserve-credentials", "--user", "--mount", "-t", str(holder.pid)]
         seen = Path(f"/proc/{holder.pid}/root{disk}")
@@ -314,9 +313,6 @@ def test_started_again_on_a_full_disk(tmp_path: Path, left: str) -> None:
             assert "Traceback" not in server.log.read_text()
         finally:
             server.stop()
-    finally:
-        holder.kill()
-        holder.communicate()
 
 
 def closed(enter: list[str], seen: Path, disk: Path) -> bool:

@@ -18,6 +18,7 @@ from tests.integration.metaserver_process import Api, environment
 from tests.integration.operations import connect
 from tests.integration.test_planned_failover import FENCE, await_health, everybody, last_event
 from tests.integration.writers import Writers
+from tests.processes import ending
 from tests.waiting import AT_MOST, until
 
 PATH = "/v1/pools/cache/shards/cache-0/failover"
@@ -130,12 +131,11 @@ def test_the_user_goes_away(stack: LocalStack) -> None:
     command = [sys.executable, "-m", "cachemesh.cli.main", "shard", "failover", "cache-0", "--now"]
     with Writers(stack, "cache-0") as writers:
         until(lambda: len(writers.acknowledged) > 50)
-        process = subprocess.Popen(
-            command, env={**environment(), **stack.info["env"]}, stderr=subprocess.PIPE
-        )
-        assert begun.wait(AT_MOST)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=AT_MOST)
+        env = {**environment(), **stack.info["env"]}
+        with ending(subprocess.Popen(command, env=env, stderr=subprocess.PIPE)) as process:
+            assert begun.wait(AT_MOST)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=AT_MOST)
         thread.join(AT_MOST)
         event = until(lambda: e if (e := last_event(first))["action"] == "shard.failover" else None)
     assert process.returncode == 130, said

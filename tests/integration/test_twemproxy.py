@@ -19,6 +19,7 @@ from cachemesh.core.placement import Placement
 from cachemesh.local import LocalStack
 from cachemesh.local.ports import Ports
 from tests.needs import needs
+from tests.processes import ending
 from tests.waiting import AT_MOST, until
 
 INSTANCES = 4
@@ -123,13 +124,13 @@ def configuration(ports: dict[str, int], addresses: list[str]) -> str:
 def running(program: str, config: Path, ports: dict[str, int], stats: int) -> Iterator[None]:
     command = [program, "-c", str(config), "-a", "127.0.0.1", "-s", str(stats)]
     log = config.with_suffix(".log")
-    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out) as process:
-        try:
-            until(lambda: process.poll() is not None or all(map(listens, ports.values())))
-            assert process.poll() is None, log.read_text()
-            yield
-        finally:
-            process.kill()
+    with (
+        log.open("wb") as out,
+        ending(subprocess.Popen(command, stdout=out, stderr=out)) as process,
+    ):
+        until(lambda: process.poll() is not None or all(map(listens, ports.values())))
+        assert process.poll() is None, log.read_text()
+        yield
 
 
 def listens(port: int) -> bool:
