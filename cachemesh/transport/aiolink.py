@@ -24,6 +24,7 @@ import redis
 from cachemesh.core.names import Address
 from cachemesh.transport import adapter
 from cachemesh.transport.adapter import MORE, PUSH
+from cachemesh.transport.notserved import NotSentError
 
 _HIGH_WATER = 1_048_576
 
@@ -102,10 +103,10 @@ class Link(asyncio.Protocol):
         """Queue one packed command; the future gets its reply or the error reply as exception.
 
         Raises:
-            LinkClosedError: the connection is closed; nothing was queued.
+            NotSentError: the connection is closed; nothing was queued.
         """
         if self.closed:
-            raise LinkClosedError("Connection closed")
+            raise NotSentError("the connection was closed")
         future = self._make_future()
         out = self._out
         if not out:
@@ -123,10 +124,10 @@ class Link(asyncio.Protocol):
         """Queue several packed commands; the future gets their replies, error replies among them.
 
         Raises:
-            LinkClosedError: the connection is closed; nothing was queued.
+            NotSentError: the connection is closed; nothing was queued.
         """
         if self.closed:
-            raise LinkClosedError("Connection closed")
+            raise NotSentError("the connection was closed")
         collector = Collector(self._make_future(), decode)
         if not self._out:
             self._loop.call_soon(self._flush)
