@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from functools import cache
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
+
+from cachemesh.local.binaries import REDIS_SERVER
+from tests.needs import lacks
 
 
 def has_command(client: Any, name: str) -> bool:
@@ -16,9 +20,22 @@ def has_command(client: Any, name: str) -> bool:
 
 
 def needs_command(client: Any, name: str) -> None:
-    """Skip the test where the server behind a plain redis-py client lacks a command."""
+    """End the test where the server behind a plain redis-py client lacks a command."""
     if not has_command(client, name):
-        pytest.skip(f"{client.info('server')['redis_version']} has no {name}")
+        _cannot(f"{client.info('server')['redis_version']} has no {name}")
+
+
+def needs_tls(binary: str) -> None:
+    """End the test where a redis-server was built without TLS."""
+    if not speaks_tls(binary):
+        _cannot(f"{binary} was built without TLS")
+
+
+def _cannot(reason: str) -> NoReturn:
+    """What was chosen to be tried, as by `scripts/compat`, may be unable; this system's may not."""
+    if os.environ.get(REDIS_SERVER):
+        pytest.skip(reason)
+    lacks(reason)
 
 
 @cache

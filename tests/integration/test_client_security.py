@@ -25,7 +25,7 @@ from cachemesh.local.binaries import find_redis_server
 from cachemesh.local.ports import Ports
 from tests.integration import hostile
 from tests.integration.failing import CLIENTS, calling
-from tests.server import speaks_tls
+from tests.server import needs_tls
 from tests.waiting import AT_MOST, in_time, until
 
 PASSWORD, APP_PASSWORD, SENTINEL_PASSWORD = "hunter2", "hunter3", "hunter4"
@@ -148,8 +148,7 @@ class Tls:
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tls]:
     binary = str(find_redis_server().path)
-    if not speaks_tls(binary):
-        pytest.skip(f"{binary} was built without TLS")
+    needs_tls(binary)
     directory = tmp_path_factory.mktemp("tls")
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1", "localhost")
