@@ -12,7 +12,11 @@ import uuid
 from typing import Any
 
 import numpy
+import redis
 from hypothesis import strategies as st
+
+RAISED = (redis.RedisError, TypeError, ValueError, OverflowError, AttributeError, BufferError)
+"""What redis-py lets out for an argument; UnicodeError is a ValueError."""
 
 
 class OddText(str):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -180,11 +181,11 @@ class Metaserver:
                 self.process.kill()
 
     def __enter__(self) -> Api:
-        try:
-            return self.start()
-        except BaseException:
-            self.stop()
-            raise
+        with ExitStack() as unless_ready:
+            unless_ready.callback(self.stop)
+            api = self.start()
+            unless_ready.pop_all()
+        return api
 
     def __exit__(
         self,

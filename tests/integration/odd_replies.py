@@ -54,7 +54,7 @@ def forever(piece: bytes, first: bytes = b"", pause: float = 0.0) -> Pieces:
         yield first
         while True:
             yield piece
-            time.sleep(pause)
+            time.sleep(pause)  # to come slowly is what this reply is for
 
     return pieces
 
@@ -167,9 +167,6 @@ class Liar(Server):
         self.lies: dict[str, Odd] = {}
         self.told = 0
         super().__init__(lambda _: None, host)
-
-    def __enter__(self) -> Liar:  # noqa: PYI034  # Self is in typing from Python 3.11 on
-        return self
 
     def _serve(self, sock: socket.socket) -> None:
         reader = hiredis.Reader()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 
@@ -19,6 +19,9 @@ from cachemesh.discovery.shared import Membership
 from cachemesh.discovery.url import parse_url
 from cachemesh.local import LocalStack
 from tests.waiting import until
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
 
 
 @contextmanager
@@ -104,7 +107,7 @@ class Forwarder:
         """From now on nothing passes on the connections there are; new ones work."""
         self._stalled.update(self._open)
 
-    def __enter__(self) -> Forwarder:  # noqa: PYI034  # Self is in typing from Python 3.11 on
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -131,12 +132,16 @@ def test_what_is_covered_is_there(client: Client, shard: Shard, servers: Servers
     """Every write is read from a replica as soon as it is said to have it."""
     direct = servers.client_of(servers.master)
     replicas = [servers.client_of(process) for process in servers.replicas]
+
+    def covers(instance: Any, written: float) -> bool:
+        return shard.meter.covered(instance.address) > written
+
     for number in range(30):
         direct.set("k", number)
         direct.set("filler", b"x" * 100_000)
         written = time.monotonic()
         for instance, replica in zip(shard.replicas, replicas, strict=True):
-            until(lambda: shard.meter.covered(instance.address) > written)  # noqa: B023
+            until(partial(covers, instance, written))
             assert int(replica.get("k")) == number
     for connection in (direct, *replicas):
         connection.close()

@@ -14,9 +14,12 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cachemesh import CacheMesh
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
 
 
 def main(urls: list[str]) -> None:
@@ -72,7 +75,7 @@ class Watching:
         assert self._process.stderr is not None
         self.said.extend(self._process.stderr)
 
-    def __enter__(self) -> Watching:  # noqa: PYI034  # Self is in typing from Python 3.11 on
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -20,7 +20,7 @@ from cachemesh.core.errors import InvalidKeyError
 from cachemesh.core.hashing import key_bytes
 from cachemesh.core.split import encoded
 from cachemesh.transport.adapter import ArgumentEncoder, Packer, pack, pack_all
-from tests.arguments import ARGUMENTS, OddText
+from tests.arguments import ARGUMENTS, RAISED, OddText
 
 
 class JobStatus(str, enum.Enum):
@@ -39,7 +39,7 @@ def result(call: Callable[[], Any]) -> Any:
     """What a call gives, or the class of what it raises."""
     try:
         return call()
-    except Exception as error:  # noqa: BLE001  # whatever it is, it has to be the same
+    except RAISED as error:
         return type(error)
 
 
