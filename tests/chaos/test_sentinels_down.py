@@ -14,6 +14,7 @@ from benchmarks.failover.site import Site, site
 from tests.chaos.storm import storm
 
 _DEAD_FOR = 1.0
+"""Seconds for which apps write without them; that nothing happens has no moment to wait for."""
 
 
 def sentinels(here: Site, count: int) -> list[str]:

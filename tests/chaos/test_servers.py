@@ -22,7 +22,7 @@ def test_client_pause(here: Site) -> None:
     with storm(here, hit=shard, lossless=True) as running:
         for mode in ("WRITE", "ALL"):
             ask(master, "CLIENT", "PAUSE", 400, mode, timeout=AT_MOST)
-            time.sleep(0.6)
+            time.sleep(0.6)  # until the pause is over, and some writes after it
     assert not [failure for writer in running.writers for failure in writer.failures]
 
 
@@ -34,7 +34,7 @@ def test_client_kill(here: Site) -> None:
         for _ in range(20):
             words = ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             ask(master, *words, timeout=AT_MOST)
-            time.sleep(0.05)
+            time.sleep(0.05)  # in which they connect anew, or try to
 
 
 def test_debug_sleep() -> None:
@@ -61,6 +61,7 @@ def test_maxclients(here: Site) -> None:
         before = operator.config_get("maxclients")["maxclients"]
         operator.config_set("maxclients", 1)
         operator.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        # Nobody is served until breakers are open; what apps do in that time is the test.
         time.sleep(0.7)
         operator.config_set("maxclients", before)
         operator.close()
@@ -74,7 +75,7 @@ def test_a_restart_while_replicas_stand_still(here: Site) -> None:
     with storm(here, hit=shard, failover=False):
         here.stack.process(replica).pause()
         faults.restart_master(here, shard)
-        time.sleep(0.5)
+        time.sleep(0.5)  # writes go on meanwhile, to a master without replicas
         here.stack.process(replica).resume()
 
 

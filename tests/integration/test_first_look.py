@@ -23,7 +23,7 @@ def slow(seconds: float) -> hostile.Answer:
 
     def answer(words: hostile.Words) -> bytes | None:
         if words[0] == b"SENTINEL":
-            time.sleep(seconds)
+            time.sleep(seconds)  # the slowness itself
         return prompt(words)
 
     return answer

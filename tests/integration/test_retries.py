@@ -333,7 +333,8 @@ def test_many_threads_when_a_master_dies(site: Site, pair: list[Process]) -> Non
         pair[0].kill()
         waits[other].clear()
         try:
-            time.sleep(2.0)  # the time over which calls are counted
+            # Calls are counted over this time: a rate wants seconds, not a condition.
+            time.sleep(2.0)
             until(lambda: len(waits[other]) > 1000)
             # Two hundred threads share a core; to wait for a connection or a Sentinel takes longer.
             assert median(waits[other]) < 0.5, "a hundred others are busy with the dead one"
@@ -362,7 +363,7 @@ def test_cancelled_while_it_is_tried_again(site: Site, pair: list[Process]) -> N
             await mesh.set(key, 0)
             pair[0].kill()
             tasks = [asyncio.create_task(mesh.incr(key)) for _ in range(50)]
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # any moment will do: it is cancelled somewhere on its way
             for task in tasks[::2]:
                 task.cancel()
             outcomes = await asyncio.gather(*tasks, return_exceptions=True)
