@@ -8,10 +8,10 @@ import inspect
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 
@@ -24,6 +24,9 @@ from cachemesh.local import LocalStack, Process
 from cachemesh.transport.notserved import BreakerOpenError
 from tests.integration.hostile import Server, greeting, sentinel
 from tests.waiting import AT_MOST, until
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
 
 Target = tuple[str, int]
 CLIENTS = ("sync", "asyncio")
@@ -162,7 +165,7 @@ class Site:
         mine = (key for key in found if self.placement.shard_for(key) == shard)
         return [next(mine) for _ in range(count)]
 
-    def __enter__(self) -> Site:  # noqa: PYI034  # Self is in typing from Python 3.11 on
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -179,6 +182,11 @@ def direct(process: Process) -> Iterator[redis.Redis]:
     """redis-py, connected to one server."""
     with redis.Redis(*target(process), socket_timeout=AT_MOST, decode_responses=True) as client:
         yield client
+
+
+def site_of(masters: Sequence[Process], directory: Path) -> Site:
+    """A pool of shards cache-0, cache-1 and so on, each of one of these masters."""
+    return Site({f"cache-{n}": target(master) for n, master in enumerate(masters)}, directory)
 
 
 def reset(process: Process) -> None:

@@ -7,18 +7,20 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
 import hiredis
 
 from tests.waiting import until
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
 
 Words = list[bytes]
 Answer = Callable[[Words], "bytes | None"]
 """What to send for a command; None: nothing. Ends with `HANG_UP`: then the connection is closed."""
 
 HANG_UP = b"<hang up>"
-S = TypeVar("S", bound="Server")
 
 
 class Server:
@@ -72,7 +74,7 @@ class Server:
         while self._timers:
             self._timers.pop().join()
 
-    def __enter__(self: S) -> S:  # noqa: PYI019  # Self is in typing from Python 3.11 on
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -1,8 +1,9 @@
-"""A command on a terminal of its own, as wide as a test wants it."""
+"""The command, in this process or on a terminal of its own as wide as a test wants it."""
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -11,13 +12,36 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cachemesh.cli import main as cli
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "cachemesh.cli.main"]
 
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
+
+
+Run = Callable[..., tuple[int, Any, str]]
+
+
+def in_process(
+    env: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Runs the command in this process: its exit code, its data (from JSON), and its stderr."""
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+
+    def call(*arguments: str) -> tuple[int, Any, str]:
+        code = cli.run(["-o", "json", *arguments])
+        captured = capsys.readouterr()
+        return code, json.loads(captured.out) if captured.out else None, captured.err
+
+    return call
 
 
 class Terminal:

@@ -11,15 +11,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-import redis
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.local import LocalStack
-from tests.arguments import ARGUMENTS
+from tests.arguments import ARGUMENTS, RAISED
 
+pytestmark = pytest.mark.filterwarnings(
+    # Not a strategy: threads of the clients use it while hypothesis draws.
+    "ignore:Do not use the `random` module:hypothesis.errors.HypothesisDeprecationWarning"
+)
 real = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -50,22 +53,9 @@ ON_ONE_SHARD = ("transaction", "watched")
 
 
 @pytest.fixture(scope="module")
-def shards() -> Iterator[LocalStack]:
-    with LocalStack(shards=3, replicas=0, sentinels=1, metaservers=0) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def shard() -> Iterator[LocalStack]:
     with LocalStack(shards=1, replicas=1, sentinels=1, metaservers=0) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def alone(shards: LocalStack) -> Iterator[Any]:
-    address = shards.start_redis().address
-    with redis.Redis(host=address.host, port=address.port) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +124,7 @@ def outcome(call: Callable[[], Any]) -> Any:
     """What a call gives, or what it raises."""
     try:
         return call()
-    except Exception as error:  # noqa: BLE001  # whatever it is, it has to be the same
+    except RAISED as error:
         return error
 
 

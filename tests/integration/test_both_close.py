@@ -23,6 +23,7 @@ from tests.integration.failing import (
     direct,
     reset,
     servers,
+    site_of,
     target,
 )
 from tests.waiting import until
@@ -41,7 +42,7 @@ def redises() -> Iterator[list[Process]]:
 def site(redises: list[Process], tmp_path: Path) -> Iterator[Site]:
     for process in redises:
         reset(process)
-    with Site({"cache-0": target(redises[0])}, tmp_path) as made:
+    with site_of(redises[:1], tmp_path) as made:
         yield made
 
 

@@ -24,6 +24,7 @@ from tests.integration.failing import (
     direct,
     reset,
     servers,
+    site_of,
     swap,
     target,
 )
@@ -44,8 +45,7 @@ def site(redises: list[Process], tmp_path: Path) -> Iterator[Site]:
         reset(process)
         with direct(process) as client:
             client.acl_setuser("default", True, nopass=True, channels=["*"], reset_channels=True)
-    masters = {f"cache-{at}": target(process) for at, process in enumerate(redises[:2])}
-    with Site(masters, tmp_path) as made:
+    with site_of(redises[:2], tmp_path) as made:
         yield made
 
 
@@ -185,7 +185,7 @@ def test_a_handler_may_be_a_coroutine(site: Site) -> None:
     got: list[Any] = []
 
     async def handle(message: dict[str, Any]) -> None:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the loop has a turn in its midst, as with a real coroutine
         got.append(message["data"])
 
     with calling("asyncio", site.url) as call:

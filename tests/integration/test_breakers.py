@@ -6,6 +6,7 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from operator import methodcaller
 from pathlib import Path
 from statistics import median
@@ -28,7 +29,7 @@ from tests.integration.failing import (
     reset,
     servers,
     silent,
-    target,
+    site_of,
 )
 from tests.integration.hostile import HANG_UP, Server, greeting
 from tests.waiting import AT_MOST, until
@@ -47,8 +48,7 @@ def redises() -> Iterator[list[Process]]:
 def site(redises: list[Process], tmp_path: Path) -> Iterator[Site]:
     for process in redises:
         reset(process)
-    masters = {f"cache-{at}": target(process) for at, process in enumerate(redises)}
-    with Site(masters, tmp_path) as made:
+    with site_of(redises, tmp_path) as made:
         yield made
 
 
@@ -232,14 +232,16 @@ def test_broken_connections_open_nothing(kind: str, site: Site, redises: list[Pr
                 if isinstance(came, Exception):
                     errors.append(came)
 
+        def reached(wanted: list[int]) -> bool:
+            return all(turn >= so for turn, so in zip(turns, wanted, strict=True))
+
         threads = [threading.Thread(target=hammer, args=(me,)) for me in range(len(turns))]
         for thread in threads:
             thread.start()
         for _ in range(20):
             server.client_kill_filter(_type="normal", skipme=True)
             # One command goes through two that break, not through any number.
-            wanted = [turn + 2 for turn in turns]
-            until(lambda: all(turn >= so for turn, so in zip(turns, wanted, strict=True)))  # noqa: B023
+            until(partial(reached, [turn + 2 for turn in turns]))
         stop.set()
         for thread in threads:
             thread.join()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,9 @@ from cachemesh import CacheMesh
 from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
 from tests.integration.sentinel_tools import routes_by
+from tests.integration.terminal import COMMAND, REPOSITORY, Run, in_process
 from tests.processes import ending
 from tests.waiting import AT_MOST, until
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-COMMAND = [sys.executable, "-m", "cachemesh.cli.main"]
-Run = Callable[..., tuple[int, Any, str]]
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +37,7 @@ def spare(stack: LocalStack) -> dict[str, Any]:
 def run(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Run:
-    """Run the command; its exit code, its data (from JSON) and what it said on stderr."""
-    for name, value in stack.info["env"].items():
-        monkeypatch.setenv(name, value)
-
-    def call(*arguments: str) -> tuple[int, Any, str]:
-        code = cli.run(["-o", "json", *arguments])
-        captured = capsys.readouterr()
-        return code, json.loads(captured.out) if captured.out else None, captured.err
-
-    return call
+    return in_process(stack.info["env"], monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

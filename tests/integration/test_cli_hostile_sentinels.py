@@ -17,6 +17,7 @@ from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
 from cachemesh.local.doctor_pool import examine_pool
 from tests.integration.hostile import HANG_UP, Server, Words
+from tests.integration.sentinel_tools import pool_file
 from tests.waiting import in_time
 
 Reply = Callable[[Words], "bytes | None"]
@@ -121,8 +122,8 @@ _ACCEPTABLE = ("says nil", "has a name of numbers")
 """What a Sentinel says of a shard that it does not monitor; and a field that nobody looks at."""
 
 
-class Endless:
-    """Listens, and sends something for ever to everybody who connects.
+class Endless(Server):
+    """Sends something for ever to everybody who connects.
 
     Args:
         data: what is sent again and again.
@@ -131,48 +132,18 @@ class Endless:
 
     def __init__(self, data: bytes, pause: float) -> None:
         self._data, self._pause = data, pause
-        self._listener = socket.create_server(("127.0.0.1", 0))
         self._closed = threading.Event()
-        self.address = "{}:{}".format(*self._listener.getsockname())
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(lambda _: None)
 
     def close(self) -> None:
+        """As of any server; what is being sent ends."""
         self._closed.set()
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        super().close()
 
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                sock, _ = self._listener.accept()
-                threading.Thread(target=self._send, args=(sock,), daemon=True).start()
-
-    def _send(self, sock: socket.socket) -> None:
+    def _serve(self, sock: socket.socket) -> None:
         with sock, suppress(OSError):
             while not self._closed.wait(self._pause):
                 sock.sendall(self._data)
-
-
-def pool_file(path: Path, *sentinels: object) -> str:
-    """A file with a pool of one shard; returns its URL."""
-    document = {
-        "format": 1,
-        "pool": "cache",
-        "version": 1,
-        "placement": {
-            "strategy": "slots",
-            "hash": "crc16",
-            "hash_tag": "{}",
-            "shards": [{"name": "cache-0", "weight": 1, "slots": [[0, 16383]]}],
-        },
-        "migration": None,
-        "sentinels": list(map(str, sentinels)),
-        "settings": {},
-    }
-    file = path / "pool.json"
-    file.write_text(json.dumps(document))
-    return f"cachemesh+file://{file}"
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +169,10 @@ def test_an_odd_sentinel_is_one_line_beside_a_good_one(
 ) -> None:
     good = stack.info["sentinels"][0]
     with Server(ODD[odd]) as server:
-        name, url = f"sentinel {server}", pool_file(tmp_path, server, good)
+        name, url = (
+            f"sentinel {server}",
+            pool_file(tmp_path / "pool.json", [str(server), good], ["cache-0"]),
+        )
         strange, fine = listed(url, capsys)
         checks = {check.name: check for check in examine_pool(url, None, {})}
     assert fine["shards"][0]["master"] == stack.info["shards"][0]["master"]
@@ -225,18 +199,15 @@ def test_a_sentinel_that_never_ends_is_bounded(
         monkeypatch.setattr(module, 0.5)
     for module in ("cachemesh.cli.sentinel._WITHIN_S", "cachemesh.local.doctor_shards._WITHIN"):
         monkeypatch.setattr(module, 1.0)
-    endless = Endless(data, pause)
-    try:
-        url = f"{pool_file(tmp_path, endless.address)}?{password}"
+    with Endless(data, pause) as endless:
+        url = f"{pool_file(tmp_path / 'pool.json', [str(endless)], ['cache-0'])}?{password}"
         (strange,) = listed(url, capsys)
         assert not strange["up"]
         began = time.monotonic()
         checks = {check.name: check for check in examine_pool(url, None, {})}
         in_time(time.monotonic() - began, BOUND)
-    finally:
-        endless.close()
-    assert checks[f"sentinel {endless.address}"].state == "fail"
-    assert checks["master cache-0"].detail == "no Sentinel names one"
+        assert checks[f"sentinel {endless}"].state == "fail"
+        assert checks["master cache-0"].detail == "no Sentinel names one"
 
 
 @pytest.mark.parametrize("odd", ODD)

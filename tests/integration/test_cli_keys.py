@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 import redis
@@ -13,9 +10,8 @@ import redis
 from cachemesh import CacheMesh
 from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
-from tests.integration.terminal import COMMAND, REPOSITORY, Terminal
+from tests.integration.terminal import COMMAND, REPOSITORY, Run, Terminal, in_process
 
-Run = Callable[..., tuple[int, Any, str]]
 ODD = b"a\x1b[2Jb\x07\r\nc\xff\\"
 
 
@@ -25,16 +21,7 @@ def run(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Run:
-    """Run the command; its exit code, its data (from JSON) and what it said on stderr."""
-    for name, value in cachemesh_stack.info["env"].items():
-        monkeypatch.setenv(name, value)
-
-    def call(*arguments: str) -> tuple[int, Any, str]:
-        code = cli.run(["-o", "json", *arguments])
-        captured = capsys.readouterr()
-        return code, json.loads(captured.out) if captured.out else None, captured.err
-
-    return call
+    return in_process(cachemesh_stack.info["env"], monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("value", [b"", b"plain", b"line\n", bytes(range(256)), ODD])

@@ -57,7 +57,7 @@ def good_document(version: int, leads_to: str) -> dict[str, Any]:
     return PoolDocument("cache", version, placement, sentinels=(leads_to,)).to_dict()
 
 
-class FakeMetaserver:
+class FakeMetaserver(hostile.Server):
     """Holds watch calls until it has a newer document, or is to say something else first."""
 
     def __init__(self, leads_to: str) -> None:
@@ -65,12 +65,7 @@ class FakeMetaserver:
         self._changed = threading.Condition()
         self.version = 1
         self._bad: list[Reply] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def __str__(self) -> str:
-        host, port = self._listener.getsockname()
-        return f"{host}:{port}"
+        super().__init__(lambda _: None)
 
     def document(self) -> dict[str, Any]:
         return good_document(self.version, self._leads_to)
@@ -84,18 +79,11 @@ class FakeMetaserver:
             self.version += 1
             self._changed.notify_all()
 
-    def close(self) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                sock, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
-
     def _serve(self, sock: socket.socket) -> None:
+        with sock:
+            self._answer_one(sock)
+
+    def _answer_one(self, sock: socket.socket) -> None:
         head, _, body = sock.recv(65_536).partition(b"\r\n\r\n")
         if head.startswith(b"GET"):
             speak(sock, http(json.dumps(self.document())))
@@ -115,17 +103,18 @@ class FakeMetaserver:
 
 def test_a_client_follows_on_after_each_reply_of_a_metaserver() -> None:
     masters = {"cache-0": ("127.0.0.1", 1)}
-    with hostile.Server(hostile.sentinel(masters)) as leads_there:
-        fake = FakeMetaserver(str(leads_there))
-        with Watching(f"cachemesh://{fake}/cache") as client:
-            until(lambda: client.state)
-            for kind in metaserver(fake.document()):
-                fake.say(metaserver(good_document(fake.version + 1, str(leads_there)))[kind])
-                follows(kind, lambda: client.state["versions"][0] == fake.version, client)
-                alive = client.state["threads"]
-                assert [alive.get(name) for name in THREADS] == [1, 1, 1], kind
-            assert client.state["peak_mib"] < PEAK_MIB
-        fake.close()
+    with (
+        hostile.Server(hostile.sentinel(masters)) as leads_there,
+        FakeMetaserver(str(leads_there)) as fake,
+        Watching(f"cachemesh://{fake}/cache") as client,
+    ):
+        until(lambda: client.state)
+        for kind in metaserver(fake.document()):
+            fake.say(metaserver(good_document(fake.version + 1, str(leads_there)))[kind])
+            follows(kind, lambda: client.state["versions"][0] == fake.version, client)
+            alive = client.state["threads"]
+            assert [alive.get(name) for name in THREADS] == [1, 1, 1], kind
+        assert client.state["peak_mib"] < PEAK_MIB
     assert not [line for line in client.said if "Traceback" in line], client.said
 
 

@@ -30,6 +30,10 @@ from tests.integration.sentinel_tools import routes_by
 from tests.server import needs_command
 from tests.waiting import until
 
+pytestmark = pytest.mark.filterwarnings(
+    # Not a strategy: threads of the clients use it while hypothesis draws.
+    "ignore:Do not use the `random` module:hypothesis.errors.HypothesisDeprecationWarning"
+)
 real = settings(
     max_examples=150,
     deadline=None,
@@ -40,21 +44,8 @@ VALUES = st.one_of(st.binary(max_size=20), st.integers(-5, 5))
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[LocalStack]:
-    with LocalStack(shards=3, replicas=0, sentinels=1, metaservers=0) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def alone(stack: LocalStack) -> Iterator[Any]:
-    address = stack.start_redis().address
-    with redis.Redis(host=address.host, port=address.port) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def mesh(stack: LocalStack) -> Iterator[Any]:
-    with CacheMesh.from_url(stack.info["url"]) as client:
+def mesh(shards: LocalStack) -> Iterator[Any]:
+    with CacheMesh.from_url(shards.info["url"]) as client:
         yield client
 
 
@@ -135,10 +126,10 @@ def test_so_it_is_in_a_pipeline(
 @pytest.mark.parametrize("decode_responses", [False, True])
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_whole_keyspace_and_server_commands(
-    stack: LocalStack, protocol: int, decode_responses: bool
+    shards: LocalStack, protocol: int, decode_responses: bool
 ) -> None:
     options = {"protocol": protocol, "decode_responses": decode_responses}
-    with CacheMesh.from_url(stack.info["url"], **options) as client:
+    with CacheMesh.from_url(shards.info["url"], **options) as client:
         mesh: Any = client
         mesh.flushall()
         mesh.mset({f"k{i}": i for i in range(60)})
@@ -182,9 +173,9 @@ def test_whole_keyspace_and_server_commands(
         assert mesh.dbsize() == 0
 
 
-def test_functions_are_on_all_shards(stack: LocalStack, alone: Any) -> None:
+def test_functions_are_on_all_shards(shards: LocalStack, alone: Any) -> None:
     needs_command(alone, "FUNCTION")
-    with CacheMesh.from_url(stack.info["url"]) as client:
+    with CacheMesh.from_url(shards.info["url"]) as client:
         mesh: Any = client
         code = "#!lua name=law\nredis.register_function('one', function() return 1 end)"
         assert mesh.function_load(code, replace=True) in (b"law", "law")
@@ -277,7 +268,7 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_server_is_asked_about_commands_that_are_not_in_the_table(
-    stack: LocalStack, forgotten: None, monkeypatch: pytest.MonkeyPatch
+    shards: LocalStack, forgotten: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     questions: list[str] = []
 
@@ -286,7 +277,7 @@ def test_a_server_is_asked_about_commands_that_are_not_in_the_table(
         return registry.question(words)
 
     monkeypatch.setattr("cachemesh.core.resolve.question", ask)
-    with CacheMesh.from_url(stack.info["url"], decode_responses=True) as client:
+    with CacheMesh.from_url(shards.info["url"], decode_responses=True) as client:
         mesh: Any = client
         mesh.flushall()
         for i in range(20):
@@ -327,9 +318,9 @@ def test_a_command_no_server_knows_harms_nothing(mesh: Any) -> None:
     assert mesh.get("a") == b"1"
 
 
-def test_the_same_holds_for_asyncio(stack: LocalStack, forgotten: None) -> None:
+def test_the_same_holds_for_asyncio(shards: LocalStack, forgotten: None) -> None:
     async def body() -> None:
-        async with AsyncCacheMesh.from_url(stack.info["url"], decode_responses=True) as client:
+        async with AsyncCacheMesh.from_url(shards.info["url"], decode_responses=True) as client:
             mesh: Any = client
             await mesh.flushall()
             await mesh.mset({f"k{i}": i for i in range(50)})
@@ -350,7 +341,7 @@ def test_the_same_holds_for_asyncio(stack: LocalStack, forgotten: None) -> None:
     asyncio.run(body())
 
 
-def test_scan_takes_its_options_and_any_client_can_go_on(stack: LocalStack, mesh: Any) -> None:
+def test_scan_takes_its_options_and_any_client_can_go_on(shards: LocalStack, mesh: Any) -> None:
     mesh.flushall()
     mesh.mset({f"k{i}": i for i in range(300)})
     mesh.hset("hash", "f", 1)
@@ -359,7 +350,7 @@ def test_scan_takes_its_options_and_any_client_can_go_on(stack: LocalStack, mesh
     cursor, found = mesh.scan(count=10)
     assert 0 < cursor < 2**127
     while cursor:
-        with CacheMesh.from_url(stack.info["url"]) as other:
+        with CacheMesh.from_url(shards.info["url"]) as other:
             for _ in range(20):
                 cursor, page = other.scan(cursor, count=10)
                 found += page
@@ -371,18 +362,18 @@ def test_scan_takes_its_options_and_any_client_can_go_on(stack: LocalStack, mesh
             mesh.scan(malformed)
 
 
-def write_document(path: Path, stack: LocalStack, version: int, names: list[str]) -> None:
+def write_document(path: Path, shards: LocalStack, version: int, names: list[str]) -> None:
     placement = SlotsPlacement.even([Shard(name) for name in names])
-    sentinels = tuple(stack.info["sentinels"])
+    sentinels = tuple(shards.info["sentinels"])
     beside = path.with_suffix(".new")
     beside.write_text(PoolDocument("cache", version, placement, sentinels=sentinels).to_json())
     beside.replace(path)
 
 
-def test_a_scan_goes_on_through_a_resize(stack: LocalStack, tmp_path: Path, mesh: Any) -> None:
+def test_a_scan_goes_on_through_a_resize(shards: LocalStack, tmp_path: Path, mesh: Any) -> None:
     mesh.flushall()
     path = tmp_path / "cache.json"
-    write_document(path, stack, 1, ["cache-0", "cache-1"])
+    write_document(path, shards, 1, ["cache-0", "cache-1"])
     with CacheMesh.from_url(f"cachemesh+file://{path}", decode_responses=True) as client:
         mesh = client
         mesh.mset({f"k{i}": i for i in range(200)})
@@ -390,7 +381,7 @@ def test_a_scan_goes_on_through_a_resize(stack: LocalStack, tmp_path: Path, mesh
         for _ in range(12):
             cursor, page = mesh.scan(cursor, count=10)
             found.update(page)
-        write_document(path, stack, 2, ["cache-0", "cache-1", "cache-2"])
+        write_document(path, shards, 2, ["cache-0", "cache-1", "cache-2"])
         until(lambda: routes_by(mesh, 2))
         late = next(f"late{i}" for i in range(99) if mesh.shard_for(f"late{i}") == "cache-2")
         mesh.set(late, 1)

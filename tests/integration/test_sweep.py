@@ -167,12 +167,17 @@ def test_setting_the_time_of_day_neither_skips_nor_stretches_the_grace(
     monkeypatch.setattr(time, "time", lambda: now() + jump)
     clock = Clock()
     with running(sweeper(store, tmp_path, acknowledged=1, clock=clock)):
-        clock.look()
-        clock.now += 59
-        clock.look()
-        assert only_sweep(store).state == "waiting"
-        clock.now += 2
-        until(lambda: not store.sweeps())
+        waits_a_minute(clock, store)
+
+
+def waits_a_minute(clock: Clock, store: SqliteStore) -> None:
+    """The sweep begins after its grace, and no sooner."""
+    clock.look()
+    clock.now += 59
+    clock.look()
+    assert only_sweep(store).state == "waiting"
+    clock.now += 2
+    until(lambda: not store.sweeps())
 
 
 def test_the_grace_begins_anew_with_another_process(
@@ -185,12 +190,7 @@ def test_the_grace_begins_anew_with_another_process(
         clock.now += 59
         clock.look()
     with running(sweeper(store, tmp_path, acknowledged=1, clock=clock)):
-        clock.look()
-        clock.now += 59
-        clock.look()
-        assert only_sweep(store).state == "waiting"
-        clock.now += 2
-        until(lambda: not store.sweeps())
+        waits_a_minute(clock, store)
 
 
 def test_a_sweep_survives_its_process(
