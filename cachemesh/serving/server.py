@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+from gunicorn.app.base import BaseApplication
 
 from cachemesh.serving.worker import ErrorReply, Worker
 
@@ -46,7 +46,7 @@ class Site:
     last_words: float = 0.1
 
 
-class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+class Server(BaseApplication):
     """gunicorn around the app that a site makes in the worker, after the fork."""
 
     def __init__(self, site: Site, listener: socket.socket) -> None:

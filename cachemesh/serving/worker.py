@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 import gevent
-from gunicorn.workers.ggevent import GeventWorker  # type: ignore[import-untyped]
+from gunicorn.workers.ggevent import GeventWorker
 
 from cachemesh.serving.body import Body
 
@@ -42,8 +42,10 @@ ErrorReply = Callable[[HTTPStatus, str], tuple[Mapping[str, str], str]]
 """(status, what is wrong) -> headers and text of the reply."""
 
 
-class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
+class Worker(GeventWorker):
     """A gevent worker that ends held requests at once when it is told to stop."""
+
+    app: Any  # the `Server`, whose module imports this one
 
     def init_process(self) -> None:
         """Runs in the new process, and only returns at its end."""
@@ -66,8 +68,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         gevent.sleep(self.app.site.last_words)
         sys.exit(0)
 
-    def handle_request(self, listener_name: Any, req: Any, sock: socket.socket, addr: Any) -> None:
-        """One request. Raises StopIteration if no other may follow on the connection."""
+    def handle_request(self, listener_name: Any, req: Any, sock: socket.socket, addr: Any) -> bool:
+        """One request; True, for gunicorn. Raises StopIteration if no other may follow it."""
         sock.settimeout(SEND_SECONDS)
         # By a weak reference, so that what a request held goes with its reply.
         req.body = body = Body(req.body, BODY_SECONDS, weakref.proxy(req))
@@ -78,13 +80,14 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             if not body.drained(_DRAIN_SECONDS, _DRAIN_BYTES):
                 raise StopIteration
         except (gevent.GreenletExit, SystemExit):  # the worker ends
-            return
+            return True
         except TimeoutError as error:  # the peer takes nothing
             raise StopIteration from error
         except StopIteration:
             if not body.drained(0.0, 0):
                 _linger(sock)
             raise
+        return True
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
         """Answer what gunicorn could not make a request of, or the app no reply to."""
