@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -97,9 +97,7 @@ def carry_out(session: Session, change: Change, flags: Flags) -> None:
     confirm(change.what, plan["destroys"], flags.yes, lambda: show_plan(plan, err=True))
     guard = {"version": plan["version_before"]} if change.versioned else {}
     done = _send(session, change, guard, flags.wait_s)
-    emit(session.output, done, lambda: _show_done(done))
-    for warning in done["warnings"]:
-        say(f"warning: {warning}")
+    report(session, done, lambda: _show_outcome(done))
     if done["moves"] and done["document"] is not None:
         say("keys left on their former shards are removed now; watch: cachemesh pool status")
 
@@ -142,27 +140,14 @@ def confirm(
         raise CommandError(what, "not confirmed, nothing was changed", "answer y to go on")
 
 
-def show_steps(plan: Mapping[str, Any], more: Iterable[str] = ()) -> None:
-    """A plan that moves no slots, for a person; ``more`` stands before its warnings."""
-    click.echo(printable(f"plan: {plan['summary']}"))
-    for number, step in enumerate(plan["steps"], 1):
-        click.echo(printable(f"  {number}. {step}"))
-    for line in more:
-        click.echo(printable(line))
-    for warning in plan["warnings"]:
-        click.echo(printable(f"warning: {warning}"))
-
-
 def show_plan(plan: Mapping[str, Any], *, err: bool = False) -> None:
-    """A plan, as the metaserver made it, for a person."""
+    """The plan of a new version, as the metaserver made it, for a person."""
 
     def line(text: str) -> None:
         click.echo(printable(text), err=err)
 
     after = "-" if plan["version_after"] is None else plan["version_after"]
-    line(f"plan: {plan['summary']} (version {plan['version_before']} -> {after})")
-    for number, step in enumerate(plan["steps"], 1):
-        line(f"  {number}. {step}")
+    show_steps(plan, f" (version {plan['version_before']} -> {after})", err=err)
     if plan["moves"]:
         rows = [(move["source"], move["target"], move["slots"]) for move in plan["moves"]]
         columns = (Column("from", fit="middle"), Column("to", fit="middle"), "slots>")
@@ -173,18 +158,43 @@ def show_plan(plan: Mapping[str, Any], *, err: bool = False) -> None:
         line(f"moves: {slots} ({percent(plan['moved_share'])}), {keys}")
     for item in plan["destroys"]:
         line(f"destroys: {item}")
-    for item in plan["warnings"]:
-        line(f"warning: {item}")
+    show_warnings(plan, err=err)
     if not _has_changes(plan):
         line("Nothing to change.")
+
+
+def show_steps(plan: Mapping[str, Any], note: str = "", *, err: bool = False) -> None:
+    """What a plan does, and its steps; ``note`` follows the former."""
+    click.echo(printable(f"plan: {plan['summary']}{note}"), err=err)
+    for number, step in enumerate(plan["steps"], 1):
+        click.echo(printable(f"  {number}. {step}"), err=err)
+
+
+def show_warnings(told: Mapping[str, Any], *, err: bool = False) -> None:
+    """What a plan, or a change that was made, warns of."""
+    for item in told["warnings"]:
+        click.echo(printable(f"warning: {item}"), err=err)
+
+
+def report(
+    session: Session, done: Mapping[str, Any], show_outcome: Callable[[], None] | None = None
+) -> None:
+    """Tell of a change that was made; ``show_outcome`` prints what came of it, for a person."""
+
+    def show_done() -> None:
+        click.echo(printable(f"done: {done['summary']}"))
+        if show_outcome is not None:
+            show_outcome()
+
+    emit(session.output, done, show_done)
+    show_warnings(done, err=True)
 
 
 def _has_changes(plan: Mapping[str, Any]) -> bool:
     return bool(plan["document"] is None or plan["version_after"] != plan["version_before"])
 
 
-def _show_done(done: Mapping[str, Any]) -> None:
-    click.echo(printable(f"done: {done['summary']}"))
+def _show_outcome(done: Mapping[str, Any]) -> None:
     if done["moves"]:
         slots = counted(done["moved_slots"], "slot")
         click.echo(f"moved {slots} ({percent(done['moved_share'])})")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cachemesh.cli.change import dry_run_option, end_dry_run, show_steps
+from cachemesh.cli.change import dry_run_option, end_dry_run, report, show_steps, show_warnings
 from cachemesh.cli.context import Session, connected
 from cachemesh.cli.numbers import Number
 from cachemesh.cli.output import duration, emit, printable, say, size
@@ -65,19 +65,17 @@ def failover(
     except KeyboardInterrupt:
         say(f"the metaserver goes on with {name} if it has begun; see how: cachemesh event list")
         raise
-    emit(session.output, done, lambda: _show_done(done))
-    for warning in done["warnings"]:
-        say(f"warning: {warning}")
+    report(session, done, lambda: _show_outcome(done["timings"]))
 
 
 def _show_plan(plan: Mapping[str, Any]) -> None:
-    behind = ((each["address"], size(each["lag_bytes"])) for each in plan["candidates"])
-    show_steps(plan, [f"replica {address} is {lag} behind" for address, lag in behind])
+    show_steps(plan)
+    for each in plan["candidates"]:
+        click.echo(printable(f"replica {each['address']} is {size(each['lag_bytes'])} behind"))
+    show_warnings(plan)
 
 
-def _show_done(done: Mapping[str, Any]) -> None:
-    click.echo(printable(f"done: {done['summary']}"))
-    timings = done["timings"]
+def _show_outcome(timings: Mapping[str, Any]) -> None:
     parts = [
         f"{words} {duration(timings[name] / 1000)}"
         for name, words in (

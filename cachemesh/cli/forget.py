@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
-from cachemesh.cli.change import confirm, dry_run_option, end_dry_run, show_steps, yes_option
+from cachemesh.cli.change import (
+    confirm,
+    dry_run_option,
+    end_dry_run,
+    report,
+    show_steps,
+    show_warnings,
+    yes_option,
+)
 from cachemesh.cli.context import Session, connected
-from cachemesh.cli.output import emit, printable, say
+from cachemesh.cli.output import emit
 from cachemesh.core.names import check_name
 
 
@@ -20,10 +31,13 @@ def forget(session: Session, name: str, yes: bool, dry_run: bool) -> None:
     path = session.path("sweeps", check_name("shard", name))
     plan = session.metaserver.request("DELETE", path, query={"dry_run": True})
     if dry_run:
-        emit(session.output, plan, lambda: show_steps(plan))
+        emit(session.output, plan, lambda: _show_plan(plan))
         end_dry_run(True)
     confirm(f"forget shard {name}", plan["warnings"], yes)
     done = session.metaserver.request("DELETE", path)
-    emit(session.output, done, lambda: click.echo(printable(f"done: {done['summary']}")))
-    for warning in done["warnings"]:
-        say(f"warning: {warning}")
+    report(session, done)
+
+
+def _show_plan(plan: Mapping[str, Any]) -> None:
+    show_steps(plan)
+    show_warnings(plan)
