@@ -10,6 +10,7 @@ taken since is counted by this process's monotonic clock, which nobody sets.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from metaserver.clock import Ages
 from metaserver.leader import process_is_alive
@@ -19,14 +20,18 @@ from metaserver.store.observed import Work
 
 
 class KnownWork:
-    """What of the work in the store goes as planned, as this process sees it."""
+    """What of the work in the store goes as planned, as this process sees it.
 
-    def __init__(self) -> None:
+    `clock` gives monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._ages: dict[str, Ages] = {}  # pool -> of work, by id
 
     def of(self, state: PoolState) -> dict[str, Known]:
         """The work of a pool that goes as planned, by shard name."""
-        ages = self._ages.setdefault(state.document.pool, Ages())
+        ages = self._ages.setdefault(state.document.pool, Ages(self._clock))
         ages.keep({work.id for work in state.work.values()})
         known = {}
         for shard, work in state.work.items():

@@ -161,13 +161,13 @@ def test_work_that_takes_too_long_explains_nothing() -> None:
 def test_a_clock_that_jumps_neither_ends_work_nor_prolongs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    subject, state = KnownWork(), state_with(work(age=5))
-    now, steady = time.time(), time.monotonic()
+    now, steady = time.time(), [time.monotonic()]
+    subject, state = KnownWork(lambda: steady[0]), state_with(work(age=5))
     for jump in (-3600, 3600):
         assert subject.of(state)
         monkeypatch.setattr("time.time", lambda jump=jump: now + jump)
         assert subject.of(state)
-    monkeypatch.setattr("time.monotonic", lambda: steady + 26)
+    steady[0] += 26
     assert subject.of(state) == {}
     assert subject.of(state_with(work(number=2))), "the next one counts from its own beginning"
 
