@@ -195,6 +195,8 @@ class Node(Shard[Instance]):
             self._raise(instance, error)
         if instance is not None and failure in (Failure.NO_REPLY, Failure.NOT_READY):
             instance.failed(failure)
+        if instance is not None and failure is Failure.NOT_MASTER:
+            instance.close_idle()  # it gets a write again only after it has said to be master
         moved = self.instance is not instance
         if not moved and failure is not Failure.BROKEN:
             self._seek(instance, error)

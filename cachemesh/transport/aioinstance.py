@@ -170,7 +170,7 @@ class Instance:
         if not self.breaker.failed(self.loop.time()) or self.dropped or not self.probes:
             return
         if failure is not Failure.NOT_SENT:
-            self._retire_idle()  # each would cost its time again
+            self.close_idle()  # each would cost its time again
         self._probing = self.loop.create_task(self._probe())
         self._probing.add_done_callback(seen)
 
@@ -214,7 +214,8 @@ class Instance:
             self.link = link
         return None
 
-    def _retire_idle(self) -> None:
+    def close_idle(self) -> None:
+        """Have the next commands connect anew, and ask for the role again."""
         links, self.link, self._idle = [*self._idle, self.link], None, []
         for link in links:
             if link is not None:
@@ -233,7 +234,7 @@ class Instance:
     def _end(self, grace: float | None) -> None:
         if self._probing is not None:
             self._probing.cancel()
-        self._retire_idle()
+        self.close_idle()
         if grace is not None and self._links:
             self.loop.call_later(grace, self._fail_all)
 

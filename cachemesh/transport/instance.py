@@ -199,7 +199,7 @@ class Instance:
         if not (opened and self.probes):
             return
         if failure is not Failure.NOT_SENT:
-            self._close_idle()  # each would cost its time again
+            self.close_idle()  # each would cost its time again
         threading.Thread(target=self._probe, name="cachemesh-probe", daemon=True).start()
 
     def _probe(self) -> None:
@@ -251,13 +251,14 @@ class Instance:
         """
         self.dropped = True
         self._gone.set()
-        self._close_idle()
+        self.close_idle()
         if grace is not None and self._links:
             timer = threading.Timer(grace, self._shut)
             timer.daemon = True
             timer.start()
 
-    def _close_idle(self) -> None:
+    def close_idle(self) -> None:
+        """Have the next commands connect anew, and ask for the role again. From any thread."""
         while self.idle:
             try:
                 self.close(self.idle.pop())

@@ -24,8 +24,11 @@ from cachemesh.transport.locator import Locator
 from cachemesh.transport.notserved import BreakerOpenError, failure_of
 from cachemesh.transport.pools import closed_meanwhile, no_replica, not_serving, raise_unserved
 
-SWITCH_GRACE = 0.1
-"""Seconds that a former master has for the replies it still owes."""
+SWITCH_GRACE = 0.5
+"""Seconds that a former master has for the replies it still owes.
+
+In a planned failover writes wait on it until it is demoted, somewhat after the promotion.
+"""
 
 _PINS = 8192
 _FIND_SECONDS = 2.0  # until the replicas are known, after the first client wanted them

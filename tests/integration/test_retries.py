@@ -96,6 +96,38 @@ def test_a_replica_names_its_master(use: str, kind: str, site: Site, pair: list[
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
+@pytest.mark.parametrize("promoted", ["the other", "the same again"])
+def test_nothing_is_sent_to_a_former_master(
+    promoted: str, kind: str, site: Site, pair: list[Process]
+) -> None:
+    """It may hang up on what it is sent, and then nobody knows whether that has run."""
+    old, new = pair
+    (key,) = site.keys()
+    with calling(kind, site.url, command_timeout=AT_MOST) as caller, direct(old) as former:
+        caller(lambda mesh: mesh.set(key, 0))
+        former.replicaof(*target(new))
+        written: list[Any] = []
+        uses = (
+            lambda mesh: mesh.incr(key),
+            lambda mesh: mesh.pipeline(transaction=False).incr(key).execute(),
+        )
+        writing = [
+            threading.Thread(target=lambda use=use: written.append(caller(use))) for use in uses
+        ]
+        for thread in writing:
+            thread.start()
+        asked = calls_of(old, "role")
+        until(lambda: calls_of(old, "role") > asked + 10)
+        stats: Any = former.info("errorstats")
+        assert stats["errorstat_READONLY"]["count"] <= len(uses)
+        with direct(new if promoted == "the other" else old) as master:
+            master.replicaof("NO", "ONE")
+        for thread in writing:
+            thread.join()
+        assert sorted(str(reply) for reply in written) in (["1", "[2]"], ["2", "[1]"])
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
 def test_watch_finds_it_too(kind: str, site: Site, pair: list[Process]) -> None:
     (key,) = site.keys()
     with calling(kind, site.url) as caller:
