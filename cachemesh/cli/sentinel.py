@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import click
@@ -12,12 +10,8 @@ import click
 from cachemesh.cli.context import Session, connected
 from cachemesh.cli.output import emit
 from cachemesh.cli.tables import Column, show, state, table
-from cachemesh.core.names import parse_address
-from cachemesh.discovery.survey import ShardView, ask_each, ask_sentinel
+from cachemesh.discovery.survey import ShardView, ask_sentinels
 
-_TIMEOUT_S = 2.0
-_WITHIN_S = 3 * _TIMEOUT_S
-"""For a Sentinel's name to be looked up, to connect, and for its answer."""
 _COLUMNS = (
     Column("sentinel"),
     Column("state"),
@@ -41,13 +35,9 @@ def sentinel() -> None:
 def list_sentinels(session: Session) -> None:
     """List what each Sentinel says about each shard of the pool."""
     document = session.document()
-    options = replace(session.sentinel_options, timeout=_TIMEOUT_S)
     names = document.placement.names
-    jobs = {
-        text: partial(ask_sentinel, parse_address(text), options, names, _TIMEOUT_S)
-        for text in document.sentinels
-    }
-    said = [_entry(at, names, views) for at, views in ask_each(jobs, _WITHIN_S).items()]
+    answers = ask_sentinels(document, session.sentinel_options)
+    said = [_entry(at, names, views) for at, views in answers.items()]
     data = {"sentinels": said}
     emit(session.output, data, lambda: _show(said, session.wide))
 

@@ -9,18 +9,24 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 import redis
 
 from cachemesh.core.errors import CacheMeshError
-from cachemesh.core.names import Address
+from cachemesh.core.names import Address, parse_address
 from cachemesh.core.odd_replies import understood
+from cachemesh.core.pool import PoolDocument
 from cachemesh.discovery.sentinel import checked_address, fields, listed, master_address
 from cachemesh.discovery.wire import SentinelOptions, Wire
 
+TIMEOUT = 2.0
+"""Seconds a Sentinel or an instance has to connect, and to answer."""
+WITHIN = 3 * TIMEOUT
+"""Seconds for both, and for its name to be looked up."""
 _AT_ONCE = 32
 _QUESTIONS = ("GET-MASTER-ADDR-BY-NAME", "MASTER", "CKQUORUM", "REPLICAS")
 
@@ -100,6 +106,22 @@ class ShardView:
     other_sentinels: int
     unusable: str | None
     replicas: tuple[ReplicaView, ...]
+
+
+def ask_sentinels(
+    document: PoolDocument, options: SentinelOptions
+) -> dict[str, dict[str, ShardView] | CacheMeshError | redis.RedisError | OSError]:
+    """What each Sentinel of a pool, by its "host:port", says about the pool's shards.
+
+    All are asked at once, with `TIMEOUT` in place of the options' own.
+    """
+    options = replace(options, timeout=TIMEOUT)
+    names = document.placement.names
+    jobs = {
+        text: partial(ask_sentinel, parse_address(text), options, names, TIMEOUT)
+        for text in document.sentinels
+    }
+    return ask_each(jobs, WITHIN)
 
 
 def ask_sentinel(

@@ -9,22 +9,24 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import redis
 
-from cachemesh.core.names import Address, parse_address
+from cachemesh.core.names import Address
 from cachemesh.core.odd_replies import understood
 from cachemesh.core.pool import PoolDocument
 from cachemesh.core.words import counted
 from cachemesh.discovery.sentinel import checked_address
 from cachemesh.discovery.survey import (
+    TIMEOUT,
+    WITHIN,
     ShardView,
     ask,
     ask_each,
-    ask_sentinel,
+    ask_sentinels,
     usable_address,
 )
 from cachemesh.discovery.url import MeshUrl
@@ -32,8 +34,6 @@ from cachemesh.discovery.wire import SentinelOptions
 
 from .checks import Check, fail, failed, ok, warn
 
-_TIMEOUT = 2.0  # seconds an instance or Sentinel has to connect, and to answer
-_WITHIN = 3 * _TIMEOUT  # with the look-up of its name
 _SKEW = 1.0  # seconds two clocks may differ
 _ASK = (("ROLE",), ("TIME",), ("INFO", "replication"))
 _LOST = frozenset(("s_down", "o_down", "disconnected"))
@@ -73,14 +73,7 @@ def examine_shards(mesh: MeshUrl, document: PoolDocument) -> Iterator[Check]:
     if not document.sentinels:
         yield fail("sentinels", "the pool names none", "see: cachemesh sentinel list")
         return
-    options = replace(mesh.sentinel_options, timeout=_TIMEOUT)
-    views: Views = ask_each(
-        {
-            text: partial(ask_sentinel, parse_address(text), options, names, _TIMEOUT)
-            for text in document.sentinels
-        },
-        _WITHIN,
-    )
+    views: Views = ask_sentinels(document, mesh.sentinel_options)
     for sentinel, view in views.items():
         yield _check_sentinel(sentinel, view, names)
     shards = {name: _views_of(name, views) for name in names}
@@ -116,15 +109,15 @@ def _ask_instances(mesh: MeshUrl, addresses: set[Address]) -> Standings:
     options = SentinelOptions(
         username=given.get("username"),
         password=given.get("password"),
-        timeout=_TIMEOUT,
+        timeout=TIMEOUT,
         connection={name: v for name, v in given.items() if name.startswith("ssl")},
     )
     jobs = {at: partial(_ask_instance, at, options) for at in sorted(addresses)}
-    return ask_each(jobs, _WITHIN)
+    return ask_each(jobs, WITHIN)
 
 
 def _ask_instance(address: Address, options: SentinelOptions) -> Standing:
-    replies = ask(address, options, _ASK, _TIMEOUT)
+    replies = ask(address, options, _ASK, TIMEOUT)
     with understood():
         return _standing(*replies)
 

@@ -195,10 +195,9 @@ def test_a_sentinel_that_never_ends_is_bounded(
     password: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for module in ("cachemesh.cli.sentinel._TIMEOUT_S", "cachemesh.local.doctor_shards._TIMEOUT"):
-        monkeypatch.setattr(module, 0.5)
-    for module in ("cachemesh.cli.sentinel._WITHIN_S", "cachemesh.local.doctor_shards._WITHIN"):
-        monkeypatch.setattr(module, 1.0)
+    for module in ("cachemesh.discovery.survey", "cachemesh.local.doctor_shards"):
+        monkeypatch.setattr(f"{module}.TIMEOUT", 0.5)
+        monkeypatch.setattr(f"{module}.WITHIN", 1.0)
     with Endless(data, pause) as endless:
         url = f"{pool_file(tmp_path / 'pool.json', [str(endless)], ['cache-0'])}?{password}"
         (strange,) = listed(url, capsys)
