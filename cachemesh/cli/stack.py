@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -214,15 +214,32 @@ def status(pool: str, directory: Path | None, output: Output | None) -> None:
         show(table(columns, shards), wide=wide)
 
     emit(_output(output), found, as_table)
-    dead = [process["name"] for process in found["processes"] if not process["up"]]
-    if dead:
-        say(
-            f"next: see in {place}/logs what ails {', '.join(dead)}; a redis-server can be started "
-            f"by hand with its file in {place}/conf; cachemesh down, then cachemesh up, make the "
-            "stack anew, and empty"
-        )
     if found["state"] != "up":
+        why, next_step = _trouble(found)
+        say(f"error: stack in {place}: {why}")
+        say(f"next: {next_step}")
         raise click.exceptions.Exit(ExitCode.UNHEALTHY)
+
+
+def _trouble(found: Mapping[str, Any]) -> tuple[str, str]:
+    """What keeps a stack from being up, and what to do about it."""
+    at = f"--dir {shlex.quote(found['dir'])}"
+    down = [process for process in found["processes"] if not process["up"]]
+    if found["state"] == "starting":
+        return "it is still starting", f"look again: cachemesh status {at}"
+    if found["state"] == "down":
+        return "nothing of it runs any more", f"clear it away: cachemesh down {at}; then start anew"
+    if not down:
+        return (
+            "a shard has no master that answers",
+            "within seconds a replica takes over; see: cachemesh sentinel list",
+        )
+    why = f"{', '.join(process['name'] for process in down)} down"
+    ended = next((process for process in down if process["start"]), None)
+    if ended is None:
+        return why, f"see the log {down[0]['log']}"
+    # `up` cannot do it: it makes a new stack, whose pool is new and empty.
+    return why, f"end all (cachemesh down {at}), or start {ended['name']} again: {ended['start']}"
 
 
 @click.command()

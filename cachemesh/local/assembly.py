@@ -216,6 +216,7 @@ class Assembly:
                 "pid": process.pid,
                 "started": process.started,
                 "log": str(process.log),
+                "argv": process.argv,
             }
             for process in self.launcher.processes
         ]

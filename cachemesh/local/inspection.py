@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +31,13 @@ _LOADED_WITHIN = 10.0  # seconds for the pool's document
 
 @dataclass(frozen=True)
 class ProcessStatus:
-    """One process as it answers now. `role`: master, replica or "" for what is no instance."""
+    """One process as it answers now.
+
+    Attributes:
+        role: master, replica or "" for what is no instance.
+        detail: what is wrong, or out of the ordinary.
+        start: the command that starts it again; "" if it has not ended.
+    """
 
     name: str
     kind: str
@@ -39,6 +46,8 @@ class ProcessStatus:
     up: bool
     role: str
     detail: str
+    log: str
+    start: str = ""
 
 
 _PROBES = {
@@ -143,14 +152,20 @@ def _look_at(process: Mapping[str, Any]) -> ProcessStatus:
     if known.alive():
         return _status(process, known.pid, missing)
     if missing is not None:
-        return _status(process, known.pid, "the process has ended")
+        # Of a stack that an earlier release has started, the command is not known.
+        start = shlex.join(process.get("argv", ()))
+        return _status(process, known.pid, "the process has ended", start=start)
     holder = holder_of(address.port)
     pid = known.pid if holder is None else holder.pid
     return _status(process, pid, None, "restarted")
 
 
 def _status(
-    process: Mapping[str, Any], pid: int, missing: str | None, detail: str = ""
+    process: Mapping[str, Any],
+    pid: int,
+    missing: str | None,
+    detail: str = "",
+    start: str = "",
 ) -> ProcessStatus:
     role, wrong = "", missing
     if missing is None and process["kind"] == "redis":
@@ -163,6 +178,8 @@ def _status(
         up=wrong is None,
         role=role,
         detail=wrong or detail,
+        log=process["log"],
+        start=start,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -206,7 +207,7 @@ def test_status_of_a_hurt_stack_is_unhealthy(place: Path, run: Run) -> None:
     assert shown.returncode == 5
     (line,) = (line for line in shown.stdout.splitlines() if line.startswith("cache-0.2"))
     assert "DOWN" in line and "has ended" in line
-    assert f"see in {place}/logs what ails cache-0.2; " in shown.stderr
+    assert f"error: stack in {place}: cache-0.2 down" in shown.stderr
     conf, log = place / "conf" / "cache-0.2.conf", place / "logs" / "cache-0.2.log"
     with log.open("ab") as out:
         again = subprocess.Popen([find_redis_server().path, conf], stdout=out)
@@ -226,6 +227,31 @@ def test_status_of_a_hurt_stack_is_unhealthy(place: Path, run: Run) -> None:
     assert run("down", "--dir", place).returncode == 0
 
 
+def test_status_says_how_to_start_a_dead_metaserver_again(place: Path, run: Run) -> None:
+    small = ("--shards", "1", "--replicas", "0", "--sentinels", "1", "--no-dashboard")
+    assert run("up", "-d", "--dir", place, *small).returncode == 0
+    try:
+        (metaserver,) = (
+            each["pid"]
+            for each in stack_status(run, place)["processes"]
+            if each["kind"] == "metaserver"
+        )
+        os.kill(metaserver, signal.SIGKILL)
+        error, following = until(
+            lambda: said if len(said := run("status", "--dir", place).stderr.splitlines()) else []
+        )
+        assert error == f"error: stack in {place}: metaserver-1 down"
+        doing, command = following.split("start metaserver-1 again: ")
+        assert doing == f"next: end all (cachemesh down --dir {place}), or "
+        with subprocess.Popen(shlex.split(command), stderr=subprocess.DEVNULL) as again:
+            try:
+                until(lambda: run("status", "--dir", place).returncode == 0)
+            finally:
+                again.terminate()
+    finally:
+        assert run("down", "--dir", place).returncode == 0
+
+
 @pytest.mark.parametrize("victims", [["owner"], ["keeper"], ["owner", "keeper"]])
 def test_killed_supervisor_leaves_no_process_and_down_cleans_up(
     place: Path, run: Run, victims: list[str]
@@ -241,6 +267,9 @@ def test_killed_supervisor_leaves_no_process_and_down_cleans_up(
         shown = run("status", "--dir", place, "-o", "json")
         assert shown.returncode == 5
         assert json.loads(shown.stdout)["state"] == "down"
+        error, following = shown.stderr.splitlines()
+        assert error == f"error: stack in {place}: nothing of it runs any more"
+        assert f"cachemesh down --dir {place}" in following
         assert "cleaned up" in run("down", "--dir", place).stderr
     else:  # the supervisor cleans up
         assert await_none(lambda: described(place), timeout=AT_MOST) == []
