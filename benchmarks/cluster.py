@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from cachemesh.core.errors import LocalStackError
-from cachemesh.core.hashing import SLOT_COUNT
 from cachemesh.core.names import Address
+from cachemesh.core.placement.keys import SLOT_COUNT
 from cachemesh.local.binaries import find_redis_server
 from cachemesh.local.ports import Ports
 from cachemesh.local.probes import connect

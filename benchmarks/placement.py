@@ -14,10 +14,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from cachemesh.core import hashes
-from cachemesh.core.hashing import key_slot
-from cachemesh.core.placement import Placement, Shard, SlotsPlacement, jedis, moves, twemproxy
-from cachemesh.core.routing import Routes
+from cachemesh.core.placement import (
+    Placement,
+    Shard,
+    SlotsPlacement,
+    hash_functions,
+    jedis,
+    moves,
+    twemproxy,
+)
+from cachemesh.core.placement.keys import key_slot
+from cachemesh.core.placement.route_table import Routes
 
 LENGTHS = (12, 24, 64)
 SHARDS = (1, 4, 16, 100, 1_000)
@@ -55,8 +62,10 @@ def per_key(function: Callable[[bytes], object], keys: list[bytes]) -> float:
 def hash_table() -> Table:
     table = Table("hash", *(f"{length} B, us" for length in LENGTHS), title="hash functions")
     functions: dict[str, Callable[[bytes], int]] = {"slots: crc16 of the hash tag": key_slot}
-    functions |= {f"twemproxy {name}": kind.function for name, kind in hashes.TWEMPROXY.items()}
-    functions |= {f"jedis {name}": kind.function for name, kind in hashes.JEDIS.items()}
+    functions |= {
+        f"twemproxy {name}": kind.function for name, kind in hash_functions.TWEMPROXY.items()
+    }
+    functions |= {f"jedis {name}": kind.function for name, kind in hash_functions.JEDIS.items()}
     for name, function in functions.items():
         times = []
         for length in LENGTHS:

@@ -2,7 +2,6 @@
 
 import logging
 
-from cachemesh.client import CacheMesh
 from cachemesh.core.errors import (
     CacheMeshError,
     ConfigurationError,
@@ -21,6 +20,7 @@ from cachemesh.core.errors import (
     ShardUnavailableError,
     UnsupportedCommandError,
 )
+from cachemesh.sync.client import CacheMesh
 
 __all__ = [
     "CacheMesh",

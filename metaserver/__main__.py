@@ -13,7 +13,7 @@ def main() -> None:
     worker patches that too.
     """
     monkey.patch_all()
-    from metaserver.command import serve
+    from metaserver.cli import serve
 
     serve(prog_name="cachemesh-metaserver")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from metaserver.link import RedisAuth
+from metaserver.redis_io.connection import RedisAuth
 
 # Loopback only when asked for: there it names this machine, not a cache server.
 PRIVATE_NETWORKS = (

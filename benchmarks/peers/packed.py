@@ -7,7 +7,7 @@ from typing import Any
 
 import hiredis
 
-from cachemesh.core.hashing import SLOT_COUNT, key_slot
+from cachemesh.core.placement.keys import SLOT_COUNT, key_slot
 
 _pack: Any = hiredis.pack_command  # its stub takes tuples of one word only
 

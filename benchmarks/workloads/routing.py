@@ -14,9 +14,9 @@ from benchmarks.measure import Contestant, Cost, timed
 from cachemesh import CacheMesh
 from cachemesh.core.names import Address
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool import PoolDocument
-from cachemesh.core.routing import Routes
-from cachemesh.core.topology import Topology
+from cachemesh.core.placement.route_table import Routes
+from cachemesh.core.pool.document import PoolDocument
+from cachemesh.core.pool.topology import Topology
 
 SHARDS = (1, 4, 16, 100, 1000)
 _URL = "cachemesh+file:///pool.json"  # never read: it is loaded with the first command

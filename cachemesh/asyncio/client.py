@@ -11,31 +11,31 @@ import redis
 import redis.asyncio
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
+from cachemesh._client.base import ENDS_LINK, MeshBase, refuse_monitor, refuse_push_handler
+from cachemesh._client.pipelining import for_callback
 from cachemesh.asyncio.pipeline import Pipeline
 from cachemesh.asyncio.pubsub import PubSub
-from cachemesh.base import ENDS_LINK, MeshBase, refuse_monitor, refuse_push_handler
-from cachemesh.core.batch import Plans
-from cachemesh.core.blocking import block_seconds, miss_pause
-from cachemesh.core.commands import FIRST_KEY, Command
-from cachemesh.core.encoding import require_encodable
+from cachemesh.core.commands.blocking import block_seconds, miss_pause
+from cachemesh.core.commands.encoding import require_encodable
+from cachemesh.core.commands.spec import FIRST_KEY, Command
 from cachemesh.core.errors import ConfigurationError, ShardUnavailableError
-from cachemesh.core.hashing import SHORT_KEY, key_bytes
-from cachemesh.core.plan import UnknownCommand, keys_of, plan
-from cachemesh.core.reading import CURSORS
-from cachemesh.core.resolve import Calls, resolve_all
-from cachemesh.core.routing import Routes
-from cachemesh.core.split import Plan
-from cachemesh.core.topology import Topology
+from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
+from cachemesh.core.placement.route_table import Routes
+from cachemesh.core.planning.pipeline import Plans
+from cachemesh.core.planning.plan import UnknownCommand, keys_of, plan
+from cachemesh.core.planning.split import Plan
+from cachemesh.core.planning.unknown_commands import Calls, resolve_all
+from cachemesh.core.pool.topology import Topology
+from cachemesh.core.reads.read_preference import CURSORS
 from cachemesh.discovery.url import MeshUrl, parse_url
-from cachemesh.pipelining import for_callback
-from cachemesh.transport import adapter
-from cachemesh.transport.adapter import pack
-from cachemesh.transport.aio import Node
-from cachemesh.transport.aioexchange import gather
-from cachemesh.transport.aioinstance import seen
-from cachemesh.transport.aioreads import read
-from cachemesh.transport.facade import AsyncMeshPool
-from cachemesh.transport.notserved import NOT_SERVED
+from cachemesh.transport import redis_py
+from cachemesh.transport.aio.instance import seen
+from cachemesh.transport.aio.replica_reads import read
+from cachemesh.transport.aio.scatter_gather import gather
+from cachemesh.transport.aio.shard import Node
+from cachemesh.transport.failures import NOT_SERVED
+from cachemesh.transport.redis_py import pack
+from cachemesh.transport.sync.mesh_pool import AsyncMeshPool
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
@@ -321,9 +321,9 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         async with self._single_conn_lock:
             connection: Any = self.connection
             own = connection is not None and connection is self._own_connection
-            if own and not adapter.is_ready_async(connection, node.master):
+            if own and not redis_py.is_ready_async(connection, node.master):
                 await connection.disconnect()
-                if not await adapter.reconnects_async(connection, node.master):
+                if not await redis_py.reconnects_async(connection, node.master):
                     former, connection = connection, await pool.get_connection()
                     self.connection = self._own_connection = connection
                     await pool.release(former)

@@ -10,7 +10,7 @@ import redis
 from redis.asyncio.client import PubSub as RedisPubSub
 
 from cachemesh.core.errors import ShardUnavailableError
-from cachemesh.core.subscriptions import (
+from cachemesh.core.planning.subscriptions import (
     CONFIRM_SECONDS,
     CONFIRMATIONS,
     KINDS,
@@ -19,9 +19,9 @@ from cachemesh.core.subscriptions import (
     Subscriptions,
     require_message,
 )
-from cachemesh.transport import adapter
-from cachemesh.transport.aio import Node
-from cachemesh.transport.aioinstance import in_time, seen
+from cachemesh.transport import redis_py
+from cachemesh.transport.aio.instance import in_time, seen
+from cachemesh.transport.aio.shard import Node
 
 MOST_WAITING = 1000
 """Messages, after which listeners read no more until some are asked for."""
@@ -148,7 +148,7 @@ class Listener:
                 self._task = asyncio.create_task(self._hear(self._inner))
             await in_time(self._await_confirmed(changes), CONFIRM_SECONDS)
             self.has = wanted
-        except (OSError, *adapter.BROKEN, asyncio.TimeoutError) as error:
+        except (OSError, *redis_py.BROKEN, asyncio.TimeoutError) as error:
             raise self.node.unavailable(None, error) from error
         finally:
             self._changing = False
@@ -193,7 +193,7 @@ class Listener:
                     self._news.set()
                 elif message is not None:
                     self._mailbox.put(message)
-        except (*adapter.BROKEN, redis.ResponseError, OSError) as error:
+        except (*redis_py.BROKEN, redis.ResponseError, OSError) as error:
             self._mailbox.wake()
             return error  # found out and mended when the subscriptions are settled next
         finally:
@@ -202,7 +202,7 @@ class Listener:
     async def ping(self, message: str | bytes | None) -> None:
         try:
             await self._inner.ping(message)
-        except (OSError, *adapter.BROKEN) as error:
+        except (OSError, *redis_py.BROKEN) as error:
             await self.close()
             raise self.node.unavailable(None, error) from error
 

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 from redis.asyncio.client import Pipeline as RedisPipeline
 from redis.client import Pipeline as SyncPipeline
 
-from cachemesh.core.errors import ShardUnavailableError
-from cachemesh.core.plan import UnknownCommand
-from cachemesh.pipelining import (
+from cachemesh._client.pipelining import (
     PipelineBase,
     Stack,
     finished,
@@ -20,16 +18,18 @@ from cachemesh.pipelining import (
     require_watching,
     spread,
 )
-from cachemesh.transport import adapter
-from cachemesh.transport.aio import Node
-from cachemesh.transport.aioexchange import gather
+from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.planning.plan import UnknownCommand
+from cachemesh.transport import redis_py
+from cachemesh.transport.aio.scatter_gather import gather
+from cachemesh.transport.aio.shard import Node
 
 if TYPE_CHECKING:
     from cachemesh.asyncio.client import CacheMesh
 
 
 class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's own clash
-    """As `cachemesh.pipeline.Pipeline`, for asyncio."""
+    """As `cachemesh.sync.pipeline.Pipeline`, for asyncio."""
 
     def __init__(self, mesh: CacheMesh, transaction: bool | None, shard_hint: str | None) -> None:
         self._atomic = transaction is not False
@@ -52,8 +52,8 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
         immediate: Any = super().immediate_execute_command  # untyped in redis-py
         try:
             return await immediate(*args, **options)
-        except adapter.BROKEN as error:
-            if self._home is None or type(error) not in adapter.BROKEN:
+        except redis_py.BROKEN as error:
+            if self._home is None or type(error) not in redis_py.BROKEN:
                 raise  # the server's answer
             raise self._home.unavailable(None, error) from error
         finally:
@@ -77,7 +77,7 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
                 script.sha = await self._mesh.script_load(script.script)
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
-        """Run what was queued. Raises as `cachemesh.pipeline.Pipeline.execute`."""
+        """Run what was queued. Raises as `cachemesh.sync.pipeline.Pipeline.execute`."""
         stack = self.command_stack
         if not stack and not self.watching:
             return []
@@ -108,8 +108,8 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
         home = self._home  # redis-py's pipeline resets itself
         try:
             return await super().execute(raise_on_error)
-        except adapter.BROKEN as error:
-            if home is None or type(error) not in adapter.BROKEN:
+        except redis_py.BROKEN as error:
+            if home is None or type(error) not in redis_py.BROKEN:
                 raise  # the server's answer
             raise home.unavailable(None, error) from error
         finally:

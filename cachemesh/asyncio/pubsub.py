@@ -1,4 +1,4 @@
-"""Pub/sub over shards, for asyncio; see `cachemesh.pubsub`."""
+"""Pub/sub over shards, for asyncio; see `cachemesh.sync.pubsub`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from redis.asyncio.client import PubSub as RedisPubSub
 
 from cachemesh.asyncio.listener import Listener, Mailbox
 from cachemesh.core.errors import ShardUnavailableError, UnsupportedCommandError
-from cachemesh.core.subscriptions import (
+from cachemesh.core.planning.subscriptions import (
     CONFIRMATIONS,
     LOOK_STEP,
     SUBSCRIBE,
@@ -20,7 +20,7 @@ from cachemesh.core.subscriptions import (
     Subscriptions,
     require_handlers,
 )
-from cachemesh.transport.pools import closed_while_listening
+from cachemesh.transport.sync.pool import closed_while_listening
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class PubSub:
-    """As `cachemesh.pubsub.PubSub`, for asyncio.
+    """As `cachemesh.sync.pubsub.PubSub`, for asyncio.
 
     Each shard that is listened to has a task that reads its connection.
     """

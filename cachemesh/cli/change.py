@@ -12,8 +12,8 @@ import click
 
 from cachemesh.cli.context import Session
 from cachemesh.cli.errors import CommandError, ExitCode
-from cachemesh.cli.numbers import Number
 from cachemesh.cli.output import emit, percent, printable, say
+from cachemesh.cli.param_types import Number
 from cachemesh.cli.tables import Column, show, table
 from cachemesh.core.errors import MetaserverError
 from cachemesh.core.words import counted

@@ -13,12 +13,12 @@ import click
 
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.output import OUTPUT_HELP, OUTPUTS, Output
-from cachemesh.client import CacheMesh
 from cachemesh.core.names import check_name
-from cachemesh.core.pool import PoolDocument
+from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery.metaserver import MetaserverClient, read_token
+from cachemesh.discovery.sentinel_connection import SentinelOptions
 from cachemesh.discovery.url import parse_url
-from cachemesh.discovery.wire import SentinelOptions
+from cachemesh.sync.client import CacheMesh
 
 _FORM = "cachemesh://HOST:PORT[,HOST:PORT]/POOL"
 _TIMEOUT_S = 30.0

@@ -13,10 +13,10 @@ from cachemesh.cli.change import confirm, dry_run_option, end_dry_run, yes_optio
 from cachemesh.cli.context import Session, connected
 from cachemesh.cli.escapes import escaped_option, on_terminal, parse_bytes, shown
 from cachemesh.cli.key_info import absent, info, other_type
-from cachemesh.cli.numbers import Number
 from cachemesh.cli.output import emit, say, show_fields
-from cachemesh.core.hashing import key_bytes, key_slot
+from cachemesh.cli.param_types import Number
 from cachemesh.core.placement import SlotsPlacement
+from cachemesh.core.placement.keys import key_bytes, key_slot
 from cachemesh.core.words import counted
 
 _LONGEST_TTL_S = 1e10

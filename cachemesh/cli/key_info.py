@@ -13,8 +13,8 @@ from cachemesh.cli.context import Session, connected
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.escapes import escaped_option, parse_bytes, shown
 from cachemesh.cli.output import cell, duration, emit, show_fields, size
-from cachemesh.client import CacheMesh
 from cachemesh.core.words import counted
+from cachemesh.sync.client import CacheMesh
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from cachemesh.cli.shard import shard_table
 from cachemesh.cli.tables import Column, show, state, table
 from cachemesh.core.errors import MetaserverError
 from cachemesh.core.names import check_name, check_new_pool, parse_address
-from cachemesh.core.settings import SETTINGS
+from cachemesh.core.pool.settings import SETTINGS
 from cachemesh.core.words import counted
 
 

@@ -15,14 +15,14 @@ from rich.progress import Progress as Bar
 
 from cachemesh.cli.context import Session, connected
 from cachemesh.cli.errors import CommandError, ExitCode
-from cachemesh.cli.numbers import Number
 from cachemesh.cli.output import console, duration, emit, percent, say, show_fields
+from cachemesh.cli.param_types import Number
 from cachemesh.cli.tables import show, table
-from cachemesh.client import CacheMesh
 from cachemesh.core.words import counted
 from cachemesh.replay.reader import Format, TraceError, open_trace
 from cachemesh.replay.result import Progress, Result
 from cachemesh.replay.runner import Replay
+from cachemesh.sync.client import CacheMesh
 
 _POSITIVE = Number(min=0.001)
 

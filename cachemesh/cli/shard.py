@@ -9,9 +9,9 @@ import click
 
 from cachemesh.cli.change import Change, Flags, carry_out, change_options
 from cachemesh.cli.context import Session, connected
-from cachemesh.cli.failover import failover
-from cachemesh.cli.forget import forget
 from cachemesh.cli.output import emit, percent, show_fields, size
+from cachemesh.cli.shard_failover import failover
+from cachemesh.cli.shard_forget import forget
 from cachemesh.cli.tables import Cell, Column, Table, show, state, table
 from cachemesh.core.names import check_name, parse_address
 

@@ -19,13 +19,13 @@ from cachemesh.cli.tables import Cell, Column, show, state, table
 from cachemesh.core.errors import InvalidDocumentError, LocalStackError
 from cachemesh.core.names import check_name
 from cachemesh.local import LocalStack
-from cachemesh.local.doctor import Check, examine
-from cachemesh.local.inspection import look
-from cachemesh.local.lifecycle import NoStackError, take_down
+from cachemesh.local.background import detach
+from cachemesh.local.doctor.machine import Check, examine
+from cachemesh.local.foreground import run
 from cachemesh.local.options import LIMITS, StackOptions
-from cachemesh.local.runner import run
+from cachemesh.local.shutdown import NoStackError, take_down
+from cachemesh.local.stack_status import look
 from cachemesh.local.state import default_directory
-from cachemesh.local.supervisor import detach
 
 _PROCESSES = (
     Column("process", fit="middle"),

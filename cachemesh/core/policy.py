@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cachemesh.core.attempts import Timeouts
 from cachemesh.core.errors import ConfigurationError
-from cachemesh.core.reading import Reading
-from cachemesh.core.settings import SETTINGS
+from cachemesh.core.pool.settings import SETTINGS
+from cachemesh.core.reads.read_preference import Reading
+from cachemesh.core.resilience.retry import Timeouts
 
 OPTIONS = frozenset(SETTINGS) - {"poll_interval"}
 """Settings of a pool that a client can have of its own."""

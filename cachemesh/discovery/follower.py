@@ -21,16 +21,16 @@ import redis
 
 from cachemesh.core.errors import CacheMeshError, SentinelUnavailableError
 from cachemesh.core.names import Address
-from cachemesh.core.pace import Pace
-from cachemesh.core.settings import setting_value
-from cachemesh.core.topology import Topology
-from cachemesh.discovery.again import until_stopped, with_patience
-from cachemesh.discovery.current import Current
-from cachemesh.discovery.listening import Listening
+from cachemesh.core.pool.settings import setting_value
+from cachemesh.core.pool.topology import Topology
+from cachemesh.core.resilience.lookup_throttle import Pace
+from cachemesh.discovery.retry import until_stopped, with_patience
 from cachemesh.discovery.sentinel import Found, Sentinels
+from cachemesh.discovery.sentinel_connection import SentinelOptions
+from cachemesh.discovery.sentinel_events import Listening
 from cachemesh.discovery.source import Source
-from cachemesh.discovery.stop import Bell, Stop
-from cachemesh.discovery.wire import SentinelOptions
+from cachemesh.discovery.topology_state import Current
+from cachemesh.discovery.wakeup import Bell, Stop
 
 logger = logging.getLogger("cachemesh.discovery")
 

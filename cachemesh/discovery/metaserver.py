@@ -23,9 +23,9 @@ from cachemesh.core.errors import (
 )
 from cachemesh.core.json_text import NotJsonError, decode_json
 from cachemesh.core.names import Address, parse_address
-from cachemesh.discovery.reply import bounded
-from cachemesh.discovery.stop import Stop
-from cachemesh.transport.names import connected
+from cachemesh.discovery.http_reply import bounded
+from cachemesh.discovery.wakeup import Stop
+from cachemesh.transport.name_resolution import connected
 
 DEFAULT_PORT = 7700
 _MAX_REPLY_BYTES = 64 * 1024 * 1024

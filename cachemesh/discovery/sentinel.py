@@ -24,9 +24,9 @@ from cachemesh.core.errors import (
     MasterNotFoundError,
     SentinelUnavailableError,
 )
+from cachemesh.core.malformed_replies import understood
 from cachemesh.core.names import Address, parse_address
-from cachemesh.core.odd_replies import understood
-from cachemesh.discovery.wire import SentinelOptions, Wire
+from cachemesh.discovery.sentinel_connection import SentinelOptions, Wire
 
 logger = logging.getLogger("cachemesh.discovery")
 

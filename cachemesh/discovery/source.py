@@ -20,11 +20,11 @@ from cachemesh.core.errors import (
 )
 from cachemesh.core.json_text import MOST_DOCUMENT_BYTES
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool import PoolDocument
-from cachemesh.core.settings import setting_value
+from cachemesh.core.pool.document import PoolDocument
+from cachemesh.core.pool.settings import setting_value
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.discovery.sentinel import Sentinels
-from cachemesh.discovery.stop import Stop
+from cachemesh.discovery.wakeup import Stop
 
 logger = logging.getLogger("cachemesh.discovery")
 

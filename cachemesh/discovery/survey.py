@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 import redis
 
 from cachemesh.core.errors import CacheMeshError
+from cachemesh.core.malformed_replies import understood
 from cachemesh.core.names import Address, parse_address
-from cachemesh.core.odd_replies import understood
-from cachemesh.core.pool import PoolDocument
+from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery.sentinel import checked_address, fields, listed, master_address
-from cachemesh.discovery.wire import SentinelOptions, Wire
+from cachemesh.discovery.sentinel_connection import SentinelOptions, Wire
 
 TIMEOUT = 2.0
 """Seconds a Sentinel or an instance has to connect, and to answer."""

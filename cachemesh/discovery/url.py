@@ -30,8 +30,8 @@ from cachemesh.core.names import check_name, parse_address
 from cachemesh.core.policy import OPTIONS, check_options
 from cachemesh.discovery.metaserver import DEFAULT_PORT, MetaserverClient, read_token
 from cachemesh.discovery.sentinel import Sentinels
+from cachemesh.discovery.sentinel_connection import DEFAULT_TIMEOUT, SentinelOptions
 from cachemesh.discovery.source import FileSource, MetaserverSource, SentinelSource, Source
-from cachemesh.discovery.wire import DEFAULT_TIMEOUT, SentinelOptions
 
 _SIGNATURE = inspect.signature(redis.Redis.__init__).parameters
 _REDIS_OPTIONS = frozenset(_SIGNATURE) - {

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .keeper import PR_SET_CHILD_SUBREAPER
+from cachemesh.local.reaper import PR_SET_CHILD_SUBREAPER
 
 # Python's own helper lives until its process ends.
 _EXPECTED = "multiprocessing.resource_tracker"

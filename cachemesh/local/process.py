@@ -19,8 +19,8 @@ from typing import Any
 
 from cachemesh.core.errors import LocalStackError
 from cachemesh.core.names import Address
+from cachemesh.local import reaper as keeper_program
 
-from . import keeper as keeper_program
 from .pids import ProcessId, start_time
 
 # These mean a process with everything below it; the others go to the process alone, which
@@ -30,7 +30,7 @@ _LAST_LINES = 12
 
 
 class Keeper:
-    """Our end of the keeper process; see `cachemesh.local.keeper`. Threads may share it."""
+    """Our end of the keeper process; see `cachemesh.local.reaper`. Threads may share it."""
 
     def __init__(self, remove: Path | None = None, holds: Sequence[int] = ()) -> None:
         """`remove`: a directory it deletes at its end; `holds`: descriptors it keeps open."""

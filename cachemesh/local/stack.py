@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from cachemesh.core.errors import LocalStackError
 from cachemesh.core.names import check_name
 from cachemesh.discovery.metaserver import read_token
+from cachemesh.local.builder import Assembly, Progress
 
-from .assembly import Assembly, Progress
 from .options import StackOptions
 from .process import Process
 

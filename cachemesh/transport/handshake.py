@@ -9,8 +9,8 @@ from typing import Any
 
 import redis
 
+from cachemesh.core.malformed_replies import understood
 from cachemesh.core.names import Address
-from cachemesh.core.odd_replies import understood
 
 
 class NotMasterError(redis.ReadOnlyError):

@@ -12,7 +12,7 @@ Outcome = list[Any] | Exception
 
 
 class Part(Protocol):
-    """What one shard gets of a pipeline: `cachemesh.pipelining.Part`."""
+    """What one shard gets of a pipeline: `cachemesh._client.pipelining.Part`."""
 
     @property
     def commands(self) -> Sequence[Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from flask import Response, g
 
 from metaserver.api.contract import BY_ID
-from metaserver.api.http import json_reply
-from metaserver.counters import Outcome
-from metaserver.service.control import Change
+from metaserver.api.metrics import Outcome
+from metaserver.api.request import json_reply
+from metaserver.service.context import Change
 
 
 def came_to(*, dry_run: bool, changed: bool = True) -> None:

@@ -9,11 +9,11 @@ from flask import Blueprint, Response
 
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.placement import Shard
-from metaserver.api.http import Call, json_reply, operation, raw_reply
 from metaserver.api.outcome import change_reply
-from metaserver.clients import Client
+from metaserver.api.request import Call, json_reply, operation, raw_reply
 from metaserver.service import pools
 from metaserver.service.pools import NewPool
+from metaserver.watch.client_registry import Client
 
 blueprint = Blueprint("pools", __name__)
 

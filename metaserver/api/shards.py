@@ -5,9 +5,9 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from cachemesh.core.placement import Shard
-from metaserver.api.http import Call, json_reply, operation
 from metaserver.api.outcome import came_to, change_reply
-from metaserver.problems import shard_not_found
+from metaserver.api.request import Call, json_reply, operation
+from metaserver.domain.errors import shard_not_found
 from metaserver.service import shards
 from metaserver.service.failover import TIMEOUT, Wish, fail_over
 from metaserver.service.shards import NewShard

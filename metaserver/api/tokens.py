@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from metaserver.api.http import Call, empty_reply, json_reply, operation
+from metaserver.api.request import Call, empty_reply, json_reply, operation
 
 blueprint = Blueprint("tokens", __name__)
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from flask import Blueprint, Response, request
 
 from cachemesh.core.errors import PoolNotFoundError
-from metaserver.api.http import Call, empty_reply, json_reply, operation, raw_reply
-from metaserver.notify import Hub, Item
-from metaserver.problems import Problem
+from metaserver.api.request import Call, empty_reply, json_reply, operation, raw_reply
+from metaserver.domain.errors import Problem
 from metaserver.runtime import Runtime
+from metaserver.watch.hub import Hub, Item
 
 IDLE = 15.0  # seconds of silence before a comment keeps a stream alive
 

@@ -10,10 +10,10 @@ import redis
 
 from cachemesh.core.errors import CacheMeshError
 from metaserver.failover.instance import Standing
-from metaserver.failover.notes import Notes
+from metaserver.failover.participants import Side, wait_for
+from metaserver.failover.saved_settings import Notes
 from metaserver.failover.sentinel import Watcher
-from metaserver.failover.side import Side, wait_for
-from metaserver.link import reason_of
+from metaserver.redis_io.connection import reason_of
 
 PAUSE = 2.0
 """Seconds of the first pause: what a metaserver that dies while replicas catch up costs."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import redis
 
 from cachemesh.core.names import Address, parse_address
-from metaserver.link import Link, RedisAuth, reason_of
-from metaserver.networks import AllowedNetworks
-from metaserver.replies import NotRedisError, parse_role, whole, word
+from metaserver.redis_io.allowed_networks import AllowedNetworks
+from metaserver.redis_io.connection import Link, RedisAuth, reason_of
+from metaserver.redis_io.reply_parsers import NotRedisError, parse_role, whole, word
 
 FENCE = "min-replicas-to-write"
 PRIORITY = "replica-priority"

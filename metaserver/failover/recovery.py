@@ -11,12 +11,12 @@ from cachemesh.core.errors import CacheMeshError
 from metaserver.clock import Ages
 from metaserver.config import Config
 from metaserver.failover.handover import PROMOTION, Handover, Timings
-from metaserver.failover.notes import Notes, put_back
-from metaserver.failover.settle import Settled, settle
-from metaserver.failover.side import Side
+from metaserver.failover.participants import Side
+from metaserver.failover.resolution import Settled, settle
+from metaserver.failover.saved_settings import Notes, put_back
 from metaserver.failover.unsettled import StillMaster
-from metaserver.leader import process_is_alive
-from metaserver.networks import AllowedNetworks
+from metaserver.loops.leader_election import process_is_alive
+from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.store import Failover, NewEvent, Store
 
 log = logging.getLogger("metaserver")

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from cachemesh.core.names import parse_address
-from metaserver.link import Link, RedisAuth
-from metaserver.networks import AllowedNetworks
-from metaserver.replies import (
+from metaserver.redis_io.allowed_networks import AllowedNetworks
+from metaserver.redis_io.connection import Link, RedisAuth
+from metaserver.redis_io.reply_parsers import (
     NotRedisError,
     number,
     parse_fields,
@@ -25,7 +25,7 @@ from metaserver.replies import (
     rows_with_address,
     word,
 )
-from metaserver.resp import LARGE
+from metaserver.redis_io.resp import LARGE
 
 TIMEOUT = "failover-timeout"  # in ms; Sentinel gives up a promotion that takes longer
 

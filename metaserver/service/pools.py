@@ -8,15 +8,15 @@ from typing import Any
 
 from cachemesh.core.names import check_name
 from cachemesh.core.placement import Shard
-from cachemesh.core.pool import PoolDocument
+from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.words import counted
-from metaserver.instances import InstanceReport
-from metaserver.planning import Plan, plan_create, plan_delete, plan_settings, quorum_of
-from metaserver.problems import Problem, version_conflict
+from metaserver.domain.errors import Problem, version_conflict
+from metaserver.domain.planning import Plan, plan_create, plan_delete, plan_settings, quorum_of
+from metaserver.domain.shard_state import NO_REPLICA
+from metaserver.redis_io.admission import InstanceReport
 from metaserver.service import registration
-from metaserver.service.control import Change, Control, outline, too_slow
+from metaserver.service.context import Change, Control, outline, too_slow
 from metaserver.service.registration import Candidate
-from metaserver.shard_state import NO_REPLICA
 from metaserver.store import NewEvent, NewIntent
 
 

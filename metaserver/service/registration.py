@@ -16,16 +16,16 @@ from typing import TypeVar
 
 from cachemesh.core.errors import SentinelUnavailableError
 from cachemesh.core.words import counted
-from metaserver.instances import (
+from metaserver.domain.errors import Problem
+from metaserver.redis_io.admission import (
     InstanceRejected,
     InstanceReport,
     check_empty,
     check_new_master,
     check_unused,
 )
-from metaserver.problems import Problem
-from metaserver.sentinels import Outcome
-from metaserver.service.control import Control, log
+from metaserver.redis_io.sentinels import Outcome
+from metaserver.service.context import Control, log
 from metaserver.store import Intent, IntentAction, NewIntent, StorageError
 
 _AT_ONCE = 16

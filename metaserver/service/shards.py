@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from cachemesh.core.placement import Shard
 from cachemesh.core.words import counted
-from metaserver.planning import Plan, plan_add, plan_remove, plan_weight, quorum_of
+from metaserver.domain.planning import Plan, plan_add, plan_remove, plan_weight, quorum_of
 from metaserver.service import registration
-from metaserver.service.control import Change, Control, outline, refuse_during_sweep
+from metaserver.service.context import Change, Control, outline, refuse_during_sweep
 from metaserver.service.pools import apply, reservations
 from metaserver.service.registration import Candidate
 from metaserver.store import NewEvent, PoolState

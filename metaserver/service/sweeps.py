@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from metaserver.problems import Problem
-from metaserver.repair import end_drained
+from metaserver.domain.errors import Problem
+from metaserver.loops.repair import end_drained
 from metaserver.service import registration
-from metaserver.service.control import Control, log
+from metaserver.service.context import Control, log
 from metaserver.store import NewEvent, PoolState, Sweep
 
 

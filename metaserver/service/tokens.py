@@ -12,8 +12,8 @@ from pathlib import Path
 
 from cachemesh.core.names import check_name
 from metaserver.clock import rfc3339
-from metaserver.problems import Problem
-from metaserver.service.control import log
+from metaserver.domain.errors import Problem
+from metaserver.service.context import log
 from metaserver.store import NewEvent, Role, StorageError, Store, Token
 
 FIRST_ADMIN = "admin"

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 from cachemesh.core.errors import CacheMeshError
-from cachemesh.core.pool import PoolDocument
+from cachemesh.core.pool.document import PoolDocument
 from metaserver.store.observed import ObservedStore, Work
 
 Role: TypeAlias = Literal["read", "admin"]
@@ -133,7 +133,8 @@ class Intent:
     the document. `undoing` is set once somebody set out to `SENTINEL REMOVE` the shard; from
     then on the document change it belonged to can no longer happen. A `delete` intent belongs to
     none: its shard has left already, and whoever finds it has the Sentinels forget the shard.
-    `owner` is a `metaserver.leader.process_identity()`; `created` is in seconds since the epoch.
+    `owner` is a `metaserver.loops.leader_election.process_identity()`; `created` is in seconds
+    since the epoch.
     """
 
     id: int
@@ -164,7 +165,7 @@ class Failover:
 
     Written before anything is touched, and deleted once the shard is as it shall be. `notes` is
     JSON: what was changed for the time of the failover and has to be put back. `owner` is a
-    `metaserver.leader.process_identity()`, or "" once repair is to carry it on.
+    `metaserver.loops.leader_election.process_identity()`, or "" once repair is to carry it on.
     """
 
     id: int
@@ -353,8 +354,8 @@ class ProgressStore(Protocol):
         """The last known master of every (pool, shard)."""
 
     def publish_acks(self, owner: str, lowest: Mapping[str, int]) -> None:
-        """Replace what a process (`metaserver.leader.process_identity()`) says about its live
-        clients: per pool that has any, the lowest version that one of them acts on."""
+        """Replace what a process (`metaserver.loops.leader_election.process_identity()`) says about
+        its live clients: per pool that has any, the lowest version that one of them acts on."""
 
     def acks(self) -> Mapping[str, Mapping[str, int]]:
         """What every process last published, by owner; also of those that have died since."""

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cachemesh.core.pool import PoolDocument
+from cachemesh.core.pool.document import PoolDocument
 from metaserver.store import (
     Event,
     Failover,
@@ -21,9 +21,9 @@ from metaserver.store import (
     PoolState,
     Sweep,
     SweepState,
-    rows,
+    sqlite_rows,
 )
-from metaserver.store.database import Database
+from metaserver.store.sqlite_connection import Database
 from metaserver.store.sqlite_observed import SqliteObserved
 from metaserver.store.sqlite_tokens import SqliteTokens
 
@@ -67,10 +67,10 @@ class SqliteStore(SqliteObserved, SqliteTokens):
             masters = db.execute("SELECT shard, address FROM masters WHERE pool = ?", (pool,))
             return PoolState(
                 document,
-                rows.sweeps(db, pool),
+                sqlite_rows.sweeps(db, pool),
                 dict(masters.fetchall()),
-                rows.work(db, pool),
-                {each.shard: each for each in rows.failovers(db) if each.pool == pool},
+                sqlite_rows.work(db, pool),
+                {each.shard: each for each in sqlite_rows.failovers(db) if each.pool == pool},
             )
 
     def next_version(self, pool: str) -> int:
@@ -90,10 +90,10 @@ class SqliteStore(SqliteObserved, SqliteTokens):
         with self._database.write() as db:
             row = db.execute("SELECT version, document FROM pools WHERE name = ?", (pool,))
             version, text = row.fetchone() or (0, None)
-            if text is not None or not rows.intents_open(db, intents):
+            if text is not None or not sqlite_rows.intents_open(db, intents):
                 return None
-            rows.keep_masters(db, pool, masters or {})
-            rows.begin_joining(db, pool, document.placement.names)
+            sqlite_rows.keep_masters(db, pool, masters or {})
+            sqlite_rows.begin_joining(db, pool, document.placement.names)
             return self._save(db, document, version + 1, event, intents)
 
     def put_document(
@@ -108,23 +108,25 @@ class SqliteStore(SqliteObserved, SqliteTokens):
     ) -> PoolDocument | None:
         pool = document.pool
         with self._database.write() as db:
-            if not rows.is_at(db, pool, expected_version) or not rows.intents_open(db, intents):
+            if not sqlite_rows.is_at(db, pool, expected_version) or not sqlite_rows.intents_open(
+                db, intents
+            ):
                 return None
-            if rows.failing_over(db, pool, staying=document.placement.names):
+            if sqlite_rows.failing_over(db, pool, staying=document.placement.names):
                 return None
             before = self._document(db, pool)
             names = document.placement.names
             had = before.placement.names if before is not None else ()
             saved = self._save(db, document, expected_version + 1, event, intents)
-            rows.begin_joining(db, pool, [name for name in names if name not in had])
-            rows.end_work(db, pool, [name for name in had if name not in names])
+            sqlite_rows.begin_joining(db, pool, [name for name in names if name not in had])
+            sqlite_rows.end_work(db, pool, [name for name in had if name not in names])
             for sweep in sweeps:
                 db.execute(
                     "INSERT OR REPLACE INTO sweeps (pool, shard, master, version, drained, state,"
                     " removed, detail, created) VALUES (?, ?, ?, ?, ?, 'waiting', 0, '', ?)",
                     (pool, sweep.shard, sweep.master, saved.version, sweep.drained, time.time()),
                 )
-            rows.keep_masters(db, pool, masters or {})
+            sqlite_rows.keep_masters(db, pool, masters or {})
             return saved
 
     def delete_document(
@@ -136,7 +138,9 @@ class SqliteStore(SqliteObserved, SqliteTokens):
         intents: Sequence[NewIntent] = (),
     ) -> tuple[Intent, ...] | None:
         with self._database.write() as db:
-            if not rows.is_at(db, pool, expected_version) or rows.failing_over(db, pool):
+            if not sqlite_rows.is_at(db, pool, expected_version) or sqlite_rows.failing_over(
+                db, pool
+            ):
                 return None
             db.execute(
                 "UPDATE pools SET version = version + 1, document = NULL WHERE name = ?", (pool,)
@@ -145,21 +149,21 @@ class SqliteStore(SqliteObserved, SqliteTokens):
             for table in ("masters", "work", "seen"):
                 db.execute(f"DELETE FROM {table} WHERE pool = ?", (pool,))
             db.execute("UPDATE intents SET undoing = 1 WHERE pool = ?", (pool,))
-            rows.log(db, event)
-            return tuple(rows.insert_intent(db, intent, undoing=True) for intent in intents)
+            sqlite_rows.log(db, event)
+            return tuple(sqlite_rows.insert_intent(db, intent, undoing=True) for intent in intents)
 
     def record_event(self, event: NewEvent) -> Event:
         with self._database.write() as db:
-            return rows.log(db, event)
+            return sqlite_rows.log(db, event)
 
     def events(self, pool: str | None = None, *, after: int = 0, limit: int = 100) -> list[Event]:
         with self._database.read() as db:
             found = db.execute(
-                f"SELECT {rows.EVENT} FROM events WHERE id > ? AND (? IS NULL OR pool = ?)"
+                f"SELECT {sqlite_rows.EVENT} FROM events WHERE id > ? AND (? IS NULL OR pool = ?)"
                 " ORDER BY id DESC LIMIT ?",
                 (after, pool, pool, limit),
             )
-            return [rows.event(row) for row in found.fetchall()]
+            return [sqlite_rows.event(row) for row in found.fetchall()]
 
     def change_marker(self) -> Hashable:
         return self._database.change_marker()
@@ -168,7 +172,7 @@ class SqliteStore(SqliteObserved, SqliteTokens):
 
     def sweeps(self, pool: str | None = None) -> tuple[Sweep, ...]:
         with self._database.read() as db:
-            return rows.sweeps(db, pool)
+            return sqlite_rows.sweeps(db, pool)
 
     def update_sweep(
         self,
@@ -189,17 +193,17 @@ class SqliteStore(SqliteObserved, SqliteTokens):
     def finish_sweep(self, sweep_id: int, event: NewEvent) -> bool:
         with self._database.write() as db:
             row = db.execute(
-                f"SELECT {rows.SWEEP} FROM sweeps WHERE id = ?", (sweep_id,)
+                f"SELECT {sqlite_rows.SWEEP} FROM sweeps WHERE id = ?", (sweep_id,)
             ).fetchone()
             if row is None:
                 return False
-            sweep = rows.sweep(row)
+            sweep = sqlite_rows.sweep(row)
             db.execute("DELETE FROM sweeps WHERE id = ?", (sweep_id,))
             if sweep.drained:
                 db.execute(
                     "DELETE FROM masters WHERE pool = ? AND shard = ?", (sweep.pool, sweep.shard)
                 )
-            rows.log(db, event)
+            sqlite_rows.log(db, event)
             return True
 
     def add_intent(self, intent: NewIntent) -> Intent | None:
@@ -211,12 +215,12 @@ class SqliteStore(SqliteObserved, SqliteTokens):
             )
             if taken.fetchone():
                 return None
-            return rows.insert_intent(db, intent, undoing=False)
+            return sqlite_rows.insert_intent(db, intent, undoing=False)
 
     def intents(self) -> tuple[Intent, ...]:
         with self._database.read() as db:
-            found = db.execute(f"SELECT {rows.INTENT} FROM intents ORDER BY id")
-            return tuple(rows.intent(row) for row in found.fetchall())
+            found = db.execute(f"SELECT {sqlite_rows.INTENT} FROM intents ORDER BY id")
+            return tuple(sqlite_rows.intent(row) for row in found.fetchall())
 
     def claim_intent(self, intent_id: int) -> bool:
         with self._database.write() as db:
@@ -228,7 +232,7 @@ class SqliteStore(SqliteObserved, SqliteTokens):
             if not db.execute("DELETE FROM intents WHERE id = ?", (intent_id,)).rowcount:
                 return False
             if event is not None:
-                rows.log(db, event)
+                sqlite_rows.log(db, event)
             return True
 
     def begin_failover(self, failover: NewFailover, *, within: float = 30.0) -> Failover | None:
@@ -248,12 +252,12 @@ class SqliteStore(SqliteObserved, SqliteTokens):
                 " VALUES (?, ?, ?, ?, ?, '{}')",
                 (failover.pool, shard, failover.master, sentinels, failover.owner),
             )
-            rows.begin_work(db, failover.pool, shard, "failing over", within)
+            sqlite_rows.begin_work(db, failover.pool, shard, "failing over", within)
             return Failover(id=row.lastrowid or 0, notes={}, **vars(failover))
 
     def failovers(self) -> tuple[Failover, ...]:
         with self._database.read() as db:
-            return rows.failovers(db)
+            return sqlite_rows.failovers(db)
 
     def note_failover(
         self, failover_id: int, *, notes: Mapping[str, Any] | None = None, owner: str | None = None
@@ -277,9 +281,9 @@ class SqliteStore(SqliteObserved, SqliteTokens):
             pool, shard, before = found
             db.execute("DELETE FROM failovers WHERE id = ?", (failover_id,))
             if master == before:
-                rows.end_work(db, pool, [shard])
-            rows.keep_masters(db, pool, {shard: master})
-            rows.log(db, event)
+                sqlite_rows.end_work(db, pool, [shard])
+            sqlite_rows.keep_masters(db, pool, {shard: master})
+            sqlite_rows.log(db, event)
             return True
 
     def remember_master(self, pool: str, shard: str, address: str) -> None:
@@ -352,5 +356,5 @@ class SqliteStore(SqliteObserved, SqliteTokens):
             (saved.pool, version, saved.to_json()),
         )
         db.executemany("DELETE FROM intents WHERE id = ?", [(intent,) for intent in intents])
-        rows.log(db, event)
+        sqlite_rows.log(db, event)
         return saved

@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from metaserver.store import NewEvent, rows
-from metaserver.store.database import Database
+from metaserver.store import NewEvent, sqlite_rows
 from metaserver.store.observed import Seen
+from metaserver.store.sqlite_connection import Database
 
 
 class SqliteObserved:
@@ -34,11 +34,11 @@ class SqliteObserved:
             )
             if kept.rowcount:
                 for event in events:
-                    rows.log(db, event)
+                    sqlite_rows.log(db, event)
 
     def prune_events(self, *, keep: int, since: str, at_most: int = 10_000) -> int:
         with self._database.read() as db:
-            gone = rows.newest_to_prune(db, keep, since)
+            gone = sqlite_rows.newest_to_prune(db, keep, since)
         if gone is None:
             return 0
         with self._database.write() as db:

@@ -6,8 +6,8 @@ import secrets
 from collections.abc import Mapping
 
 from metaserver.clock import rfc3339
-from metaserver.store import NewEvent, Role, Token, rows
-from metaserver.store.database import Database
+from metaserver.store import NewEvent, Role, Token, sqlite_rows
+from metaserver.store.sqlite_connection import Database
 
 
 class SqliteTokens:
@@ -21,10 +21,10 @@ class SqliteTokens:
             if db.execute("SELECT 1 FROM tokens WHERE name = ?", (name,)).fetchone():
                 return None
             db.execute(
-                f"INSERT INTO tokens (digest, {rows.TOKEN}) VALUES (?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO tokens (digest, {sqlite_rows.TOKEN}) VALUES (?, ?, ?, ?, ?, ?)",
                 (digest, token.id, token.name, token.role, token.created, token.last_used),
             )
-            rows.log(db, event, target=token.id)
+            sqlite_rows.log(db, event, target=token.id)
             return token
 
     def tokens(self) -> tuple[Token, ...]:
@@ -32,7 +32,9 @@ class SqliteTokens:
 
     def token_digests(self) -> Mapping[str, Token]:
         with self._database.read() as db:
-            found = db.execute(f"SELECT digest, {rows.TOKEN} FROM tokens ORDER BY created, rowid")
+            found = db.execute(
+                f"SELECT digest, {sqlite_rows.TOKEN} FROM tokens ORDER BY created, rowid"
+            )
             return {digest: Token(*values) for digest, *values in found.fetchall()}
 
     def revoke_token(self, token_id: str, event: NewEvent) -> bool:
@@ -44,7 +46,7 @@ class SqliteTokens:
             )
             if not done.rowcount:
                 return False
-            rows.log(db, event)
+            sqlite_rows.log(db, event)
             return True
 
     def touch_tokens(self, used: Mapping[str, str]) -> None:

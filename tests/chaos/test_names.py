@@ -20,7 +20,7 @@ from benchmarks.failover.site import ask, await_streaming, wait_for
 from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool import PoolDocument
+from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
 from tests.integration.hostile import Server, sentinel
 from tests.waiting import AT_MOST, until_async

@@ -19,9 +19,9 @@ from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool import PoolDocument
+from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack, Process
-from cachemesh.transport.notserved import BreakerOpenError
+from cachemesh.transport.failures import BreakerOpenError
 from tests.integration.hostile import Server, greeting, sentinel
 from tests.waiting import AT_MOST, until
 

@@ -12,12 +12,12 @@ import redis
 
 from cachemesh.core.names import parse_address
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool import PoolDocument
+from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
 from metaserver.config import Config
-from metaserver.link import RedisAuth
-from metaserver.networks import AllowedNetworks
-from metaserver.sentinels import Sentinels
+from metaserver.redis_io.allowed_networks import AllowedNetworks
+from metaserver.redis_io.connection import RedisAuth
+from metaserver.redis_io.sentinels import Sentinels
 from metaserver.store import NewEvent
 from metaserver.store.sqlite import SqliteStore
 from tests.waiting import AT_MOST, until

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from unittest.mock import patch
 
-from metaserver import command
+from metaserver import cli
 from metaserver.config import Config
 
 QUICK = partial(
@@ -13,5 +13,5 @@ QUICK = partial(
 )
 
 if __name__ == "__main__":
-    with patch.object(command, "Config", QUICK):
-        command.serve()
+    with patch.object(cli, "Config", QUICK):
+        cli.serve()

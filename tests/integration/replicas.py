@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool import PoolDocument
+from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack, Process
 from tests.integration.failing import Caller, direct, target
 from tests.waiting import until

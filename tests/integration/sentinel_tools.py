@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from cachemesh.core.names import Address, parse_address
-from cachemesh.core.topology import Topology
-from cachemesh.discovery.shared import Membership
+from cachemesh.core.pool.topology import Topology
+from cachemesh.discovery.membership import Membership
 from cachemesh.discovery.url import parse_url
 from cachemesh.local import LocalStack
 from tests.waiting import until

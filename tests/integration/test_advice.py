@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import cachemesh
-from cachemesh.discovery.shared import Membership
+from cachemesh.discovery.membership import Membership
 from cachemesh.discovery.url import parse_url
 from tests.integration import hostile
 from tests.integration.failing import CLIENTS, calling

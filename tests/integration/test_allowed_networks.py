@@ -12,12 +12,12 @@ import pytest
 
 from cachemesh.local import LocalStack
 from metaserver.config import Config
-from metaserver.link import RedisAuth
-from metaserver.monitor import Monitor
-from metaserver.networks import AllowedNetworks
-from metaserver.problems import Problem
+from metaserver.domain.errors import Problem
+from metaserver.loops.monitor import Monitor
+from metaserver.redis_io.allowed_networks import AllowedNetworks
+from metaserver.redis_io.connection import RedisAuth
 from metaserver.service import registration
-from metaserver.service.control import Control
+from metaserver.service.context import Control
 from metaserver.service.registration import Candidate
 from metaserver.store.sqlite import SqliteStore
 from tests.integration.hostile import Server, Words

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 import cachemesh
-from cachemesh.core.attempts import Failure
+from cachemesh.core.resilience.retry import Failure
 from cachemesh.local import Process
 from tests.integration.failing import CLIENTS, Caller, calling, direct
 from tests.integration.replicas import Replicated, replicated

@@ -16,8 +16,8 @@ import pytest
 import redis
 
 import cachemesh
-from cachemesh.core import attempts
-from cachemesh.core.attempts import Failure
+from cachemesh.core.resilience import retry
+from cachemesh.core.resilience.retry import Failure
 from cachemesh.local import Process
 from tests.integration.failing import CLIENTS, Site, calling, reset, servers, silent, target
 from tests.integration.hostile import HANG_UP, Server, Words, greeting
@@ -182,7 +182,7 @@ def test_without_a_time_limit_a_late_failure_is_tried_again_as_well(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is bounded is the time for trying again, not that before the first failure."""
-    monkeypatch.setattr(attempts, "_RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(retry, "_RETRY_SECONDS", 0.2)
     late = threading.Event()
     heard: Counter[bytes] = Counter()
 

@@ -18,7 +18,7 @@ import redis
 import cachemesh
 from cachemesh import CacheMesh
 from cachemesh.local import Process
-from cachemesh.transport.notserved import BreakerOpenError
+from cachemesh.transport.failures import BreakerOpenError
 from tests.integration.failing import (
     CLIENTS,
     Caller,

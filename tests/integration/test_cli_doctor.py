@@ -10,8 +10,8 @@ import redis
 
 from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
-from cachemesh.local.checks import Check
-from cachemesh.local.doctor_pool import examine_pool
+from cachemesh.local.doctor.check import Check
+from cachemesh.local.doctor.pool import examine_pool
 from tests.waiting import until
 
 Look = Callable[[], list[Check]]

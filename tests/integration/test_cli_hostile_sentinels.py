@@ -15,7 +15,7 @@ import pytest
 
 from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
-from cachemesh.local.doctor_pool import examine_pool
+from cachemesh.local.doctor.pool import examine_pool
 from tests.integration.hostile import HANG_UP, Server, Words
 from tests.integration.sentinel_tools import pool_file
 from tests.waiting import in_time
@@ -195,7 +195,7 @@ def test_a_sentinel_that_never_ends_is_bounded(
     password: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for module in ("cachemesh.discovery.survey", "cachemesh.local.doctor_shards"):
+    for module in ("cachemesh.discovery.survey", "cachemesh.local.doctor.shards"):
         monkeypatch.setattr(f"{module}.TIMEOUT", 0.5)
         monkeypatch.setattr(f"{module}.WITHIN", 1.0)
     with Endless(data, pause) as endless:

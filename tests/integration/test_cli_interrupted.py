@@ -34,10 +34,10 @@ runpy.run_module("cachemesh_command.demo", run_name="__main__")
     ("begin", "module"),
     [
         (_COMMAND, "redis"),
-        (_COMMAND, "cachemesh.client"),
+        (_COMMAND, "cachemesh.sync.client"),
         (_COMMAND, "click"),
         (_COMMAND, "cachemesh.cli.replay"),
-        (_DEMO, "cachemesh.client"),
+        (_DEMO, "cachemesh.sync.client"),
         (_DEMO, "cachemesh.demo.story"),
     ],
 )

@@ -18,7 +18,7 @@ import redis
 import cachemesh
 from cachemesh import CacheMesh
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool import PoolDocument
+from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
 from tests.integration.sentinel_tools import keep_masters, routes_by
 from tests.waiting import until

@@ -20,7 +20,7 @@ import cachemesh
 from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool import PoolDocument
+from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
 from tests.integration.hostile import (
     HANG_UP,

@@ -9,9 +9,9 @@ import pytest
 
 from cachemesh.core.errors import InvalidDocumentError, PoolNotFoundError
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool import PoolDocument
+from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery.source import FileSource
-from cachemesh.discovery.stop import Stop
+from cachemesh.discovery.wakeup import Stop
 from tests.integration import hostile
 from tests.integration.sentinel_tools import following
 from tests.waiting import until

@@ -17,7 +17,7 @@ import redis
 
 from cachemesh.core.errors import MetaserverUnavailableError
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool import PoolDocument
+from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery.metaserver import MetaserverClient
 from tests.integration import hostile
 from tests.integration.failing import CLIENTS, calling

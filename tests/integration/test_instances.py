@@ -13,7 +13,7 @@ import pytest
 
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.local import LocalStack
-from metaserver.instances import (
+from metaserver.redis_io.admission import (
     AllowedNetworks,
     InstanceRejected,
     InstanceReport,

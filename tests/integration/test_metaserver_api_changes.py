@@ -12,10 +12,10 @@ import redis
 
 from cachemesh.core.names import parse_address
 from cachemesh.core.placement import SlotsPlacement
-from cachemesh.core.pool import PoolDocument
+from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
-from metaserver.link import RedisAuth
-from metaserver.sentinels import Sentinels
+from metaserver.redis_io.connection import RedisAuth
+from metaserver.redis_io.sentinels import Sentinels
 from tests.integration.metaserver_process import Api, Reply
 from tests.integration.operations import NETWORKS
 from tests.waiting import until

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool import PoolDocument
+from cachemesh.core.pool.document import PoolDocument
 from metaserver.api.contract import OPERATIONS, Operation
 from metaserver.api.contract.schemas import SCHEMAS
 from metaserver.store import NewEvent

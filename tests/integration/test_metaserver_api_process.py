@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool import PoolDocument
+from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
-from metaserver.link import RedisAuth
-from metaserver.sentinels import Sentinels
+from metaserver.redis_io.connection import RedisAuth
+from metaserver.redis_io.sentinels import Sentinels
 from metaserver.store import NewEvent
 from metaserver.store.sqlite import SqliteStore
 from tests.integration.metaserver_process import Api, Metaserver, environment, free_port

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool import PoolDocument
+from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
 from metaserver.store import NewEvent
 from metaserver.store.sqlite import SqliteStore

@@ -8,13 +8,13 @@ import pytest
 import redis
 
 from cachemesh.core.placement import Shard, SlotsPlacement
-from metaserver.cleaning import Cleaner
 from metaserver.failover.instance import Instance
 from metaserver.failover.sentinel import Watcher
-from metaserver.instances import InstanceRejected, RedisAuth, check_new_master
-from metaserver.link import Link
-from metaserver.resp import LARGE
-from metaserver.sentinels import Sentinels
+from metaserver.loops.instance_sweep import Cleaner
+from metaserver.redis_io.admission import InstanceRejected, RedisAuth, check_new_master
+from metaserver.redis_io.connection import Link
+from metaserver.redis_io.resp import LARGE
+from metaserver.redis_io.sentinels import Sentinels
 from tests.integration.odd_replies import ANY, Liar, Odd, array, bulk, info, words
 from tests.integration.operations import NETWORKS
 from tests.waiting import until

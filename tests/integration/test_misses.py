@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from cachemesh.core.missing import miss
+from cachemesh.core.planning.miss_replies import miss
 from cachemesh.local import LocalStack
 from tests.server import needs_command
 

@@ -14,8 +14,8 @@ import pytest
 from cachemesh.core.errors import PoolNotFoundError
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.local import LocalStack
-from metaserver.monitor import Monitor
-from metaserver.networks import AllowedNetworks
+from metaserver.loops.monitor import Monitor
+from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.store import NewEvent
 from metaserver.store.sqlite import SqliteStore
 from tests.integration import operations

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from cachemesh.core.pool import PoolDocument
+from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
 from metaserver.config import Config
 from metaserver.failover import handover
-from metaserver.failover.notes import Notes
-from metaserver.failover.settle import conclude
-from metaserver.failover.side import Side
+from metaserver.failover.participants import Side
+from metaserver.failover.resolution import conclude
+from metaserver.failover.saved_settings import Notes
 from tests.integration.metaserver_process import Api, Reply
 from tests.integration.operations import NETWORKS, connect
 from tests.integration.writers import Writers

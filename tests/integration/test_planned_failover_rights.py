@@ -15,9 +15,9 @@ from cachemesh.core.names import parse_address
 from cachemesh.local import LocalStack
 from metaserver.config import Config
 from metaserver.failover.handover import Handover, Timings
-from metaserver.failover.notes import Notes, put_back
-from metaserver.failover.settle import settle
-from metaserver.failover.side import Side
+from metaserver.failover.participants import Side
+from metaserver.failover.resolution import settle
+from metaserver.failover.saved_settings import Notes, put_back
 from metaserver.failover.unsettled import StillMaster, Unsettled
 from tests.integration.metaserver_process import Api
 from tests.integration.operations import NETWORKS, connect

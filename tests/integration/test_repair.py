@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from cachemesh.local import LocalStack
-from metaserver.leader import process_identity
-from metaserver.link import RedisAuth
-from metaserver.repair import Repair
-from metaserver.sentinels import Sentinels
+from metaserver.loops.leader_election import process_identity
+from metaserver.loops.repair import Repair
+from metaserver.redis_io.connection import RedisAuth
+from metaserver.redis_io.sentinels import Sentinels
 from metaserver.store import NewIntent
 from metaserver.store.sqlite import SqliteStore
 from tests.integration import operations

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 import redis
 
-from cachemesh.core.health import Breaker
-from cachemesh.core.lag import NEVER, LagMeter
 from cachemesh.core.names import Address
-from cachemesh.core.reading import Pins, Reading, order
-from cachemesh.core.weight import Window
+from cachemesh.core.reads.load_weights import Window
+from cachemesh.core.reads.read_preference import Pins, Reading, order
+from cachemesh.core.reads.replication_lag import NEVER, LagMeter
+from cachemesh.core.resilience.circuit_breaker import Breaker
 from cachemesh.local import LocalStack
 from cachemesh.local.process import Process
-from cachemesh.transport.replication import Prober
+from cachemesh.transport.replication_probe import Prober
 from tests.waiting import AT_MOST, until
 
 INTERVAL = 0.05

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metaserver.samples import Instances
+from metaserver.redis_io.instance_sampler import Instances
 from tests.integration import operations
 from tests.integration.hostile import HANG_UP, Server, Words
 from tests.integration.operations import NETWORKS

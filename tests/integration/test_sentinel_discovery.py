@@ -13,7 +13,7 @@ import cachemesh
 from cachemesh import CacheMesh
 from cachemesh.core.names import parse_address
 from cachemesh.discovery.sentinel import Sentinels
-from cachemesh.discovery.wire import SentinelOptions
+from cachemesh.discovery.sentinel_connection import SentinelOptions
 from cachemesh.local import LocalStack
 from tests.integration import hostile
 from tests.integration.sentinel_tools import (

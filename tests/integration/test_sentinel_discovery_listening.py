@@ -10,7 +10,7 @@ import pytest
 
 from cachemesh.discovery.sentinel import Sentinels
 from cachemesh.discovery.source import SentinelSource
-from cachemesh.discovery.stop import Stop
+from cachemesh.discovery.wakeup import Stop
 from cachemesh.local import LocalStack
 from tests.integration import hostile
 from tests.integration.sentinel_tools import (

@@ -17,9 +17,9 @@ from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.core.errors import ConfigurationError
 from cachemesh.core.names import Address, parse_address
-from cachemesh.core.topology import Topology
+from cachemesh.core.pool.topology import Topology
+from cachemesh.discovery.membership import Membership
 from cachemesh.discovery.metaserver import MetaserverClient
-from cachemesh.discovery.shared import Membership
 from cachemesh.local import LocalStack
 from tests.integration.sentinel_tools import (
     follower_threads,

@@ -9,8 +9,8 @@ import redis
 
 from cachemesh.core.errors import SentinelUnavailableError
 from cachemesh.local import LocalStack
-from metaserver.link import RedisAuth
-from metaserver.sentinels import DEFAULT_OPTIONS, Sentinels
+from metaserver.redis_io.connection import RedisAuth
+from metaserver.redis_io.sentinels import DEFAULT_OPTIONS, Sentinels
 from tests.integration import operations
 from tests.integration.operations import NETWORKS, connect
 from tests.integration.sentinel_tools import keep_masters

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 import cachemesh
 from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
-from cachemesh.core import commands, registry
-from cachemesh.core.commands import COMMANDS, FIRST_KEY, key_positions
+from cachemesh.core.commands import registry, spec
+from cachemesh.core.commands.registry import KNOWN
+from cachemesh.core.commands.spec import COMMANDS, FIRST_KEY, key_positions
 from cachemesh.core.errors import InvalidCursorError
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool import PoolDocument
-from cachemesh.core.registry import KNOWN
-from cachemesh.core.split import SPLIT
+from cachemesh.core.planning.split import SPLIT
+from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
 from tests.integration.sentinel_tools import routes_by
 from tests.server import needs_command
@@ -264,7 +264,7 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(COMMANDS, name)
         monkeypatch.delitem(FIRST_KEY, name, raising=False)
     monkeypatch.delitem(SPLIT, "MGET")
-    monkeypatch.setattr(commands, "_KEYS_KNOWN_HERE", frozenset())
+    monkeypatch.setattr(spec, "_KEYS_KNOWN_HERE", frozenset())
 
 
 def test_a_server_is_asked_about_commands_that_are_not_in_the_table(
@@ -276,7 +276,7 @@ def test_a_server_is_asked_about_commands_that_are_not_in_the_table(
         questions.append(words[0])
         return registry.question(words)
 
-    monkeypatch.setattr("cachemesh.core.resolve.question", ask)
+    monkeypatch.setattr("cachemesh.core.planning.unknown_commands.question", ask)
     with CacheMesh.from_url(shards.info["url"], decode_responses=True) as client:
         mesh: Any = client
         mesh.flushall()

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from cachemesh.core.placement import Placement, Shard, SlotsPlacement
-from cachemesh.core.pool import PoolDocument
+from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
-from metaserver.link import RedisAuth
-from metaserver.repair import Repair
+from metaserver.loops.repair import Repair
+from metaserver.loops.sweep import Sweeper
+from metaserver.redis_io.connection import RedisAuth
 from metaserver.store import NewEvent, NewSweep, Sweep
 from metaserver.store.sqlite import SqliteStore
-from metaserver.sweep import Sweeper
 from tests.integration import operations
 from tests.integration.operations import NETWORKS, Clock, actions, connect, running
 from tests.waiting import until

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 import redis
 
-from cachemesh.core import hashes
-from cachemesh.core.placement import Placement
+from cachemesh.core.placement import Placement, hash_functions
 from cachemesh.local import LocalStack
 from cachemesh.local.ports import Ports
 from tests.needs import needs
@@ -49,7 +48,7 @@ def pools() -> dict[str, dict[str, Any]]:
             "shards": shards_of(8, (1,) if strategy == "modula" else (1, 2, 7, 50)),
         }
         for strategy in ("ketama", "modula")
-        for name in hashes.TWEMPROXY
+        for name in hash_functions.TWEMPROXY
     }
     base = {"hash": "fnv1a_64", "hash_tag": None}
     for strategy in ("ketama", "modula"):

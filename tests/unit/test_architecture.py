@@ -29,31 +29,31 @@ class Rule:
 
 
 CLIENT = ("cachemesh.core", "cachemesh.discovery", "cachemesh.transport")
-SHARED = ("cachemesh.base", "cachemesh.view", "cachemesh.pipelining")  # of both clients
-SYNC = ("cachemesh.client", "cachemesh.listener", "cachemesh.pipeline", "cachemesh.pubsub")
+SHARED = ("cachemesh._client",)  # of both clients
+SYNC = ("cachemesh.sync",)
 RULES = (
     Rule("cachemesh.core", (), ("redis",)),
     Rule("cachemesh.transport", ("cachemesh.core",), ("redis", "hiredis")),
     Rule(
         "cachemesh.discovery",
-        ("cachemesh.core", "cachemesh.transport.adapter", "cachemesh.transport.names"),
+        ("cachemesh.core", "cachemesh.transport.redis_py", "cachemesh.transport.name_resolution"),
         ("redis", "hiredis"),
     ),
     *(Rule(part, (*CLIENT, *SHARED), ("redis",)) for part in SHARED),
     *(Rule(part, (*CLIENT, *SHARED, *SYNC), ("redis",)) for part in SYNC),
     Rule("cachemesh.asyncio", (*CLIENT, *SHARED), ("redis",)),
-    Rule("cachemesh", ("cachemesh.client", "cachemesh.core.errors"), ()),
+    Rule("cachemesh", ("cachemesh.sync.client", "cachemesh.core.errors"), ()),
     Rule("cachemesh.replay", ("cachemesh.core",), ("redis",)),
     Rule("cachemesh.local", ("cachemesh.core", "cachemesh.discovery"), ("redis",)),
     Rule("cachemesh.local.pytest_plugin", ("cachemesh", "cachemesh.local"), ("pytest",)),
     Rule(
         "cachemesh.cli",
-        ("cachemesh", *CLIENT, "cachemesh.client", "cachemesh.local", "cachemesh.replay"),
+        ("cachemesh", *CLIENT, "cachemesh.sync.client", "cachemesh.local", "cachemesh.replay"),
         ("redis", "click", "rich", "yaml"),
     ),
     Rule(
         "cachemesh.demo",
-        ("cachemesh", *CLIENT, "cachemesh.client", "cachemesh.local", "cachemesh.replay"),
+        ("cachemesh", *CLIENT, "cachemesh.sync.client", "cachemesh.local", "cachemesh.replay"),
         ("redis", "rich"),
     ),
     Rule("cachemesh.serving", (), ("gunicorn", "gevent", "werkzeug")),
@@ -146,18 +146,18 @@ def test_every_rule_has_modules(rule: Rule) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("cachemesh.core.slots", "import socket"),
-        ("cachemesh.core.slots", "from threading import Lock"),
-        ("cachemesh.core.slots", "def now():\n    import time"),
-        ("cachemesh.core.slots", "from ..discovery import metaserver"),
-        ("cachemesh.core.slots", "from cachemesh import CacheMesh"),
-        ("cachemesh.transport.sync", "import cachemesh.discovery.metaserver"),
-        ("cachemesh.discovery.wire", "from cachemesh.transport import sync"),
-        ("cachemesh.client", "import flask"),
-        ("cachemesh.client", "from cachemesh.local import LocalStack"),
-        ("cachemesh.client", "import cachemesh.asyncio.client"),
-        ("cachemesh.asyncio.client", "from cachemesh.client import CacheMesh"),
-        ("cachemesh.base", "from cachemesh.client import CacheMesh"),
+        ("cachemesh.core.placement.slot_allocation", "import socket"),
+        ("cachemesh.core.placement.slot_allocation", "from threading import Lock"),
+        ("cachemesh.core.placement.slot_allocation", "def now():\n    import time"),
+        ("cachemesh.core.placement.slot_allocation", "from ..discovery import metaserver"),
+        ("cachemesh.core.placement.slot_allocation", "from cachemesh import CacheMesh"),
+        ("cachemesh.transport.sync.shard", "import cachemesh.discovery.metaserver"),
+        ("cachemesh.discovery.sentinel_connection", "from cachemesh.transport import sync"),
+        ("cachemesh.sync.client", "import flask"),
+        ("cachemesh.sync.client", "from cachemesh.local import LocalStack"),
+        ("cachemesh.sync.client", "import cachemesh.asyncio.client"),
+        ("cachemesh.asyncio.client", "from cachemesh.sync.client import CacheMesh"),
+        ("cachemesh._client.base", "from cachemesh.sync.client import CacheMesh"),
         ("cachemesh.cli.main", "import metaserver"),
         ("metaserver.config", "from dashboard import app"),
         ("metaserver.config", "from cachemesh.local import LocalStack"),
@@ -175,7 +175,7 @@ REDIS_PYS_OWN = {"_sock", "_reader", "_writer", "_parser", "_connect"}
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_redis_pys_internals_are_touched_in_the_adapter_alone(module: str) -> None:
     # The latter says why.
-    if module in ("cachemesh.transport.adapter", "cachemesh.transport.names"):
+    if module in ("cachemesh.transport.redis_py", "cachemesh.transport.name_resolution"):
         return
     touched = [
         ast.unparse(node)
@@ -199,7 +199,7 @@ def test_importing_the_client_is_light() -> None:
         tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
         waiting += _imports(module, MODULES[module], tree)
     parts = {rule.part for rule in map(_rule_for, reached) if rule is not None}
-    assert {"cachemesh", "cachemesh.client", *CLIENT} <= parts
+    assert {"cachemesh", "cachemesh.sync.client", *CLIENT} <= parts
     assert parts <= {"cachemesh", *CLIENT, *SHARED, *SYNC}
 
 

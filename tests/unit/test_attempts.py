@@ -7,9 +7,9 @@ import math
 import pytest
 import redis
 
-from cachemesh.core.attempts import Attempts, Failure, Timeouts, refused, retry_until
+from cachemesh.core.resilience.retry import Attempts, Failure, Timeouts, refused, retry_until
+from cachemesh.transport.failures import BreakerOpenError, NotSentError, failure_of
 from cachemesh.transport.handshake import NotMasterError
-from cachemesh.transport.notserved import BreakerOpenError, NotSentError, failure_of
 
 SAFE = (Failure.NOT_SENT, Failure.NOT_MASTER, Failure.NOT_READY)
 

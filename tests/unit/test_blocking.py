@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from cachemesh.core.blocking import BLOCKING, block_seconds
-from cachemesh.core.command_table import TABLE
-from cachemesh.core.commands import FIRST_KEY
+from cachemesh.core.commands.blocking import BLOCKING, block_seconds
+from cachemesh.core.commands.spec import FIRST_KEY
+from cachemesh.core.commands.table import TABLE
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaserver.clients import Clients
-from metaserver.leader import process_identity, process_is_alive
-from metaserver.problems import Problem
+from metaserver.domain.errors import Problem
+from metaserver.loops.leader_election import process_identity, process_is_alive
 from metaserver.store import Store
 from metaserver.store.sqlite import SqliteStore
+from metaserver.watch.client_registry import Clients
 
 DEAD = f"{os.getpid()}:1"  # this pid, but started at another time
 

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 import redis
 
-from cachemesh.core.blocking import BLOCKING
-from cachemesh.core.command_table import TABLE
-from cachemesh.core.commands import COMMANDS, FIRST_KEY
+from cachemesh.core.commands.blocking import BLOCKING
+from cachemesh.core.commands.registry import Registry
+from cachemesh.core.commands.spec import COMMANDS, FIRST_KEY
+from cachemesh.core.commands.table import TABLE
 from cachemesh.core.errors import CrossShardError, UnsupportedCommandError
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.plan import UnknownCommand, plan
-from cachemesh.core.registry import Registry
-from cachemesh.core.resolve import resolve_all
-from cachemesh.core.split import SPLIT, Plan
-from cachemesh.core.spread import ALWAYS_REFUSED, RULES, rule_of
+from cachemesh.core.planning.keyless import ALWAYS_REFUSED, RULES, rule_of
+from cachemesh.core.planning.plan import UnknownCommand, plan
+from cachemesh.core.planning.split import SPLIT, Plan
+from cachemesh.core.planning.unknown_commands import resolve_all
 
 ROOT = Path(__file__).parents[2]
 REDIS_PY = Path(redis.__file__).parent

@@ -8,7 +8,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from metaserver.api.contract import BY_ID, OPERATIONS, check_body, check_query, openapi
-from metaserver.problems import PROBLEMS, Problem
+from metaserver.domain.errors import PROBLEMS, Problem
 
 SHARD = {"name": "cache-3", "master": "10.0.0.4:6379"}
 POOL = {"pool": "cache", "sentinels": ["10.0.0.1:26379"], "shards": [SHARD]}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from cachemesh.core.holds import SUGGESTED_SECONDS, TOLD_SECONDS, Holds
 from cachemesh.core.names import Address
-from cachemesh.core.pace import SLOWEST, SPACING, Pace
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool import PoolDocument
-from cachemesh.core.topology import Topology
+from cachemesh.core.pool.document import PoolDocument
+from cachemesh.core.pool.topology import Topology
+from cachemesh.core.resilience.lookup_throttle import SLOWEST, SPACING, Pace
+from cachemesh.core.resilience.stale_masters import SUGGESTED_SECONDS, TOLD_SECONDS, Holds
 
 A, B, C = (Address("10.0.0.1", port) for port in (1, 2, 3))
 T0 = 1000.0

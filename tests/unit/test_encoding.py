@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from redis.asyncio.connection import Connection as AsyncConnection
 from redis.connection import HiredisRespSerializer
 
-from cachemesh.core.blocking import block_seconds
-from cachemesh.core.commands import COMMANDS, is_word, key_positions
-from cachemesh.core.encoding import encode, require_encodable
+from cachemesh.core.commands.blocking import block_seconds
+from cachemesh.core.commands.encoding import encode, require_encodable
+from cachemesh.core.commands.spec import COMMANDS, is_word, key_positions
 from cachemesh.core.errors import InvalidKeyError
-from cachemesh.core.hashing import key_bytes
-from cachemesh.core.split import encoded
-from cachemesh.transport.adapter import ArgumentEncoder, Packer, pack, pack_all
+from cachemesh.core.placement.keys import key_bytes
+from cachemesh.core.planning.split import encoded
+from cachemesh.transport.redis_py import ArgumentEncoder, Packer, pack, pack_all
 from tests.arguments import ARGUMENTS, RAISED, OddText
 
 

@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metaserver.domain.errors import Problem
 from metaserver.failover.handover import Timings
 from metaserver.failover.instance import Standing
-from metaserver.failover.leader import preferring
-from metaserver.failover.notes import Notes
+from metaserver.failover.preconditions import agreed_master
 from metaserver.failover.recovery import told
+from metaserver.failover.resolution import Settled
+from metaserver.failover.saved_settings import Notes
 from metaserver.failover.sentinel import PHASE, Row, first_choice, seconds_to_phase
-from metaserver.failover.settle import Settled
-from metaserver.failover.survey import agreed_master
-from metaserver.problems import Problem
-from metaserver.replies import NotRedisError
-from metaserver.sentinels import SentinelView, ShardView
+from metaserver.failover.sentinel_choice import preferring
+from metaserver.redis_io.reply_parsers import NotRedisError
+from metaserver.redis_io.sentinels import SentinelView, ShardView
 from metaserver.store import Failover
 
 FAILOVER = Failover(1, "cache", "cache-0", "a:1", ("s:1",), "", {})

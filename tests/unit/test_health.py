@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemesh.core.health import (
+from cachemesh.core.resilience.circuit_breaker import (
     FAILURES,
     FIRST_PAUSE,
     FORGET_SECONDS,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cachemesh.core.lag import MOST_SAMPLES, NEVER, LagMeter
 from cachemesh.core.names import Address
+from cachemesh.core.reads.replication_lag import MOST_SAMPLES, NEVER, LagMeter
 
 A, B, C = (Address("127.0.0.1", port) for port in (7001, 7002, 7003))
 

@@ -7,10 +7,10 @@ import asyncio
 import hiredis
 import pytest
 
-from cachemesh.core.attempts import Failure
 from cachemesh.core.names import Address
-from cachemesh.transport.aiolink import Link, LinkClosedError
-from cachemesh.transport.notserved import NotSentError, failure_of
+from cachemesh.core.resilience.retry import Failure
+from cachemesh.transport.aio.connection import Link, LinkClosedError
+from cachemesh.transport.failures import NotSentError, failure_of
 
 
 def test_what_a_closed_one_did_not_take_has_not_run() -> None:

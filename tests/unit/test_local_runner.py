@@ -12,7 +12,7 @@ from tests.waiting import AT_MOST
 
 _RUN = """
 import os, signal, sys
-from cachemesh.local.runner import run
+from cachemesh.local.foreground import run
 
 class Finalized:
     def __del__(self):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis._parsers import helpers
 
-from cachemesh.core.info import info_of_all
+from cachemesh.core.planning.info_merge import info_of_all
 
 parse_info: Any = helpers.parse_info  # untyped in redis-py
 

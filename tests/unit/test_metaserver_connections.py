@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from metaserver.networks import AllowedNetworks, InstanceRejected
+from metaserver.redis_io.allowed_networks import AllowedNetworks, InstanceRejected
 
 METASERVER = Path(__file__).resolve().parents[2] / "metaserver"
 GUARD = METASERVER / "networks.py"

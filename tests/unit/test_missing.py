@@ -12,8 +12,8 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemesh.core.commands import COMMANDS, FIRST_KEY, Command
-from cachemesh.core.missing import NO_MISS, miss
+from cachemesh.core.commands.spec import COMMANDS, FIRST_KEY, Command
+from cachemesh.core.planning.miss_replies import NO_MISS, miss
 
 KEYED = sorted(name for name, command in COMMANDS.items() if command.specs)
 KEYLESS = sorted(name for name, command in COMMANDS.items() if not command.specs)

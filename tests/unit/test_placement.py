@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachemesh.core.errors import InvalidDocumentError, InvalidKeyError
-from cachemesh.core.hashing import MAX_KEY_BYTES, SLOT_COUNT, key_bytes, key_slot
 from cachemesh.core.placement import Placement, Shard, SlotsPlacement, moves
-from cachemesh.core.routing import Routes
+from cachemesh.core.placement.keys import MAX_KEY_BYTES, SLOT_COUNT, key_bytes, key_slot
+from cachemesh.core.placement.route_table import Routes
 
 VECTORS = Path(__file__).parents[3] / "shared" / "vectors" / "redis_cluster_slots.json"
 

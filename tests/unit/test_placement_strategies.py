@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cachemesh.core import hashes
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.placement import (
     JedisPlacement,
@@ -21,13 +20,18 @@ from cachemesh.core.placement import (
     Placement,
     Shard,
     SlotsPlacement,
+    hash_functions,
     moves,
 )
 from cachemesh.core.placement.ring import Ring, RingPlacement
+from cachemesh.core.placement.route_table import Routes
 from cachemesh.core.placement.twemproxy import digest_count
-from cachemesh.core.routing import Routes
 
-HASHES = {"ketama": hashes.TWEMPROXY, "modula": hashes.TWEMPROXY, "jedis": hashes.JEDIS}
+HASHES = {
+    "ketama": hash_functions.TWEMPROXY,
+    "modula": hash_functions.TWEMPROXY,
+    "jedis": hash_functions.JEDIS,
+}
 
 
 def placement_of(strategy: str, *weights: int, **fields: Any) -> Placement:
@@ -222,7 +226,7 @@ def test_twemproxy_sorts_its_servers(strategy: str) -> None:
         assert one.share(name) == other.share(name)
     if strategy == "modula":
         in_order = ["a"] * 4 + ["b"] * 2 + ["cache-2"] * 3 + ["cache-10"]
-        digest = hashes.twemproxy_fnv1a_64
+        digest = hash_functions.twemproxy_fnv1a_64
         assert owners == [in_order[digest(b"key:%d" % i) % 10] for i in range(200)]
 
 
@@ -262,7 +266,7 @@ def test_jedis_key_tags_are_those_of_its_regular_expression(key: str) -> None:
     tag = key if found is None else found[1]
     tagged = placement_of("jedis", 1, hash_tag="{}")
     assert isinstance(tagged, JedisPlacement)
-    assert tagged.digest(key.encode()) == hashes.murmur64a(tag.encode())
+    assert tagged.digest(key.encode()) == hash_functions.murmur64a(tag.encode())
 
 
 @pytest.mark.parametrize(
@@ -282,10 +286,10 @@ def test_hash_tags(key: bytes, twemproxy: bytes, jedis: bytes) -> None:
     for strategy, hashed in (("ketama", twemproxy), ("modula", twemproxy), ("jedis", jedis)):
         placement = placement_of(strategy, 1, 1, hash_tag="{}", hash="md5")
         assert isinstance(placement, (KetamaPlacement, ModulaPlacement, JedisPlacement))
-        assert placement.digest(key) == hashes.md5_word(hashed)
+        assert placement.digest(key) == hash_functions.md5_word(hashed)
         whole = placement_of(strategy, 1, 1, hash_tag=None, hash="md5")
         assert isinstance(whole, type(placement))
-        assert whole.digest(key) == hashes.md5_word(key)
+        assert whole.digest(key) == hash_functions.md5_word(key)
 
 
 @pytest.mark.parametrize("strategy", sorted(HASHES))

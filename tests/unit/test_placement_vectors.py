@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cachemesh.core.placement import Placement
-from cachemesh.core.routing import Routes
+from cachemesh.core.placement.route_table import Routes
 
 VECTORS = Path(__file__).parents[3] / "shared" / "vectors"
 

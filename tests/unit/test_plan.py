@@ -9,13 +9,13 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemesh.core.commands import FIRST_KEY, key_positions
+from cachemesh.core.commands.registry import KNOWN
+from cachemesh.core.commands.spec import FIRST_KEY, key_positions
 from cachemesh.core.errors import CrossShardError, InvalidKeyError, UnsupportedCommandError
-from cachemesh.core.hashing import key_bytes
 from cachemesh.core.placement import KetamaPlacement, Shard, SlotsPlacement
-from cachemesh.core.plan import UnknownCommand, plan, shards_in_transaction
-from cachemesh.core.registry import KNOWN
-from cachemesh.core.split import Plan, encoded
+from cachemesh.core.placement.keys import key_bytes
+from cachemesh.core.planning.plan import UnknownCommand, plan, shards_in_transaction
+from cachemesh.core.planning.split import Plan, encoded
 
 FOUR = SlotsPlacement.even([Shard(f"cache-{i}") for i in range(4)])
 ONE = SlotsPlacement.even([Shard("cache-0")])

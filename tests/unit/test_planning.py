@@ -8,8 +8,9 @@ import pytest
 
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.placement import Shard, SlotsPlacement, moves
-from cachemesh.core.pool import PoolDocument
-from metaserver.planning import (
+from cachemesh.core.pool.document import PoolDocument
+from metaserver.domain.errors import Problem
+from metaserver.domain.planning import (
     Plan,
     keys_moved,
     plan_add,
@@ -21,7 +22,6 @@ from metaserver.planning import (
     quorum_of,
     what_is_lost,
 )
-from metaserver.problems import Problem
 
 SENTINELS = ("10.0.0.1:26379", "10.0.0.2:26379", "10.0.0.3:26379")
 

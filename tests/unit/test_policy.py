@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from cachemesh.core.attempts import Timeouts
 from cachemesh.core.errors import ConfigurationError, InvalidDocumentError
 from cachemesh.core.policy import OPTIONS, Policy, check_options
-from cachemesh.core.reading import Reading
-from cachemesh.core.settings import SETTINGS, check_settings
+from cachemesh.core.pool.settings import SETTINGS, check_settings
+from cachemesh.core.reads.read_preference import Reading
+from cachemesh.core.resilience.retry import Timeouts
 
 
 def test_the_defaults() -> None:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.names import Address, parse_address
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool import PoolDocument
-from cachemesh.core.settings import SETTINGS, check_settings, setting_value
-from cachemesh.core.topology import Topology
+from cachemesh.core.pool.document import PoolDocument
+from cachemesh.core.pool.settings import SETTINGS, check_settings, setting_value
+from cachemesh.core.pool.topology import Topology
 
 DOCUMENT: dict[str, Any] = {
     "format": 1,

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachemesh.core.errors import ConfigurationError
-from cachemesh.core.health import FAILURES, Breaker
-from cachemesh.core.lag import NEVER
 from cachemesh.core.names import Address
-from cachemesh.core.reading import READ_FROM, Pins, Reading, order
-from cachemesh.core.weight import Window
+from cachemesh.core.reads.load_weights import Window
+from cachemesh.core.reads.read_preference import READ_FROM, Pins, Reading, order
+from cachemesh.core.reads.replication_lag import NEVER
+from cachemesh.core.resilience.circuit_breaker import FAILURES, Breaker
 
 NOW = 1000.0
 

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachemesh.core.names import parse_address
-from metaserver import replies
-from metaserver.cleaning import _scanned
+from metaserver.domain.status import pool_status
 from metaserver.failover.instance import Standing
-from metaserver.replies import MAX_REPLICAS, NotRedisError
-from metaserver.samples import COUNTERS
-from metaserver.status import pool_status
+from metaserver.loops.instance_sweep import _scanned
+from metaserver.redis_io import reply_parsers
+from metaserver.redis_io.instance_sampler import COUNTERS
+from metaserver.redis_io.reply_parsers import MAX_REPLICAS, NotRedisError
 from tests.unit.test_status import MASTER_INFO, observation
 
 WORDS = st.one_of(
@@ -29,8 +29,19 @@ REPLIES = st.recursive(
     st.one_of(WORDS, st.integers(), st.none()), lambda inner: st.lists(inner, max_size=6)
 )
 PARSERS: tuple[Callable[[object], Any], ...] = (
-    *(replies.parse_info, replies.parse_fields, replies.parse_role, replies.parse_pairs),
-    *(replies.parse_rows, replies.parse_master, replies.text, replies.word, replies.whole),
+    *(
+        reply_parsers.parse_info,
+        reply_parsers.parse_fields,
+        reply_parsers.parse_role,
+        reply_parsers.parse_pairs,
+    ),
+    *(
+        reply_parsers.parse_rows,
+        reply_parsers.parse_master,
+        reply_parsers.text,
+        reply_parsers.word,
+        reply_parsers.whole,
+    ),
     *(Standing.of, _scanned),
 )
 
@@ -49,27 +60,29 @@ def test_any_reply_is_read_or_refused_in_one_way(
 @given(lines=st.lists(st.tuples(st.sampled_from(["db", "slave", "x"]), st.text(), st.text())))
 def test_any_info_is_read(lines: list[tuple[str, str, str]]) -> None:
     told = [f"{kind}{name}:{value}" for kind, name, value in lines]
-    info = replies.parse_info("\r\n".join(["redis_version:7", *told]).encode())
-    assert isinstance(replies.keys_in(info), int)
-    for address in replies.replicas_in(info):
+    info = reply_parsers.parse_info("\r\n".join(["redis_version:7", *told]).encode())
+    assert isinstance(reply_parsers.keys_in(info), int)
+    for address in reply_parsers.replicas_in(info):
         parse_address(address)
     for name in info:
-        assert -(2**63) <= replies.number(info, name) < 2**63
+        assert -(2**63) <= reply_parsers.number(info, name) < 2**63
 
 
 def test_replicas_beyond_the_most_are_left_out() -> None:
     lines = [f"slave{n}:ip=10.0.{n // 250}.{n % 250},port=1" for n in range(3000)]
-    info = replies.parse_info("\r\n".join(["redis_version:7", *lines, "role:master"]).encode())
-    assert len(replies.replicas_in(info)) == MAX_REPLICAS
+    info = reply_parsers.parse_info(
+        "\r\n".join(["redis_version:7", *lines, "role:master"]).encode()
+    )
+    assert len(reply_parsers.replicas_in(info)) == MAX_REPLICAS
     rows = [{"ip": "10.0.0.1", "port": str(port)} for port in range(200)]
-    assert next(iter(replies.rows_with_address(rows))) == "10.0.0.1:1"
-    assert len(replies.rows_with_address(rows)) == MAX_REPLICAS
+    assert next(iter(reply_parsers.rows_with_address(rows))) == "10.0.0.1:1"
+    assert len(reply_parsers.rows_with_address(rows)) == MAX_REPLICAS
 
 
 def test_what_cannot_be_connected_to_is_no_replica() -> None:
     lines = ["slave0:ip=10.0.0.1,port=0", "slave1:ip=,port=1", "slave2:ip=a b,port=1"]
-    info = replies.parse_info("\r\n".join(["redis_version:7", *lines]).encode())
-    assert replies.replicas_in(info) == {}
+    info = reply_parsers.parse_info("\r\n".join(["redis_version:7", *lines]).encode())
+    assert reply_parsers.replicas_in(info) == {}
 
 
 def test_what_is_kept_of_earlier_samples_is_what_rates_need() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from metaserver.reports import changes
+from metaserver.domain.reports import changes
 from metaserver.store import NewEvent
 from metaserver.store.observed import Seen
 

@@ -11,9 +11,9 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaserver import resp
-from metaserver.replies import NotRedisError
-from metaserver.resp import SMALL, Limits, ReplyTooLargeError, RespSocket
+from metaserver.redis_io import resp
+from metaserver.redis_io.reply_parsers import NotRedisError
+from metaserver.redis_io.resp import SMALL, Limits, ReplyTooLargeError, RespSocket
 from tests.integration.odd_replies import info, words
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cachemesh.core.names import Address
-from cachemesh.core.role import Standing, standing
+from cachemesh.core.reads.replication_status import Standing, standing
 
 HERE = Address("10.0.0.1", 6379)
 MASTER = (

@@ -12,8 +12,13 @@ from hypothesis import strategies as st
 
 from cachemesh.core.errors import InvalidCursorError
 from cachemesh.core.placement import JedisPlacement, Placement, Shard, SlotsPlacement
-from cachemesh.core.plan import plan
-from cachemesh.core.scan import Position, next_cursor, placement_fingerprint, position
+from cachemesh.core.planning.plan import plan
+from cachemesh.core.planning.scan_cursor import (
+    Position,
+    next_cursor,
+    placement_fingerprint,
+    position,
+)
 
 THREE = SlotsPlacement.even([Shard(f"cache-{i}") for i in range(3)])
 

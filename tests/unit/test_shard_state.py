@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool import PoolDocument
-from metaserver.known_work import KnownWork
-from metaserver.leader import process_identity
-from metaserver.sentinels import SentinelView
-from metaserver.shard_state import Known
-from metaserver.status import pool_status
+from cachemesh.core.pool.document import PoolDocument
+from metaserver.domain.known_work import KnownWork
+from metaserver.domain.shard_state import Known
+from metaserver.domain.status import pool_status
+from metaserver.loops.leader_election import process_identity
+from metaserver.redis_io.sentinels import SentinelView
 from metaserver.store import Failover, PoolState
 from metaserver.store.observed import Work, WorkKind
 from tests.unit.test_status import (

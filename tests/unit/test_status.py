@@ -8,9 +8,15 @@ from typing import Any
 import pytest
 
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool import PoolDocument
-from metaserver.sentinels import SentinelView, ShardView
-from metaserver.status import Observation, Sample, master_address, pool_status, replica_addresses
+from cachemesh.core.pool.document import PoolDocument
+from metaserver.domain.status import (
+    Observation,
+    Sample,
+    master_address,
+    pool_status,
+    replica_addresses,
+)
+from metaserver.redis_io.sentinels import SentinelView, ShardView
 from metaserver.store import PoolState, Sweep
 
 MASTER, REPLICA, OTHER = "10.0.0.1:6379", "10.0.0.2:6379", "10.0.0.3:6379"

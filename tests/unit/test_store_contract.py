@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool import PoolDocument
+from cachemesh.core.pool.document import PoolDocument
 from metaserver.store import Intent, NewEvent, NewFailover, NewIntent, NewSweep, Store
 from tests.unit.conftest import Opener
 

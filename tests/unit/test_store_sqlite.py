@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool import PoolDocument
-from metaserver.store import NewEvent, StorageError, StorageFullError, database
+from cachemesh.core.pool.document import PoolDocument
+from metaserver.store import NewEvent, StorageError, StorageFullError, sqlite_connection
 from metaserver.store.sqlite import SqliteStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,7 +70,7 @@ def test_an_older_schema(tmp_path: Path) -> None:
 def test_a_lock_of_another_process_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "LOCK_WAIT", 0.3)
+    monkeypatch.setattr(sqlite_connection, "LOCK_WAIT", 0.3)
     store = SqliteStore(tmp_path / "meta.db")
     other = sqlite3.connect(tmp_path / "meta.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -174,19 +174,19 @@ def test_a_copy_is_left_as_soon_as_there_is_room(
     """Also by one who only reads, and what others wrote meanwhile is seen."""
     path = tmp_path / "meta.db"
     SqliteStore(path).close()
-    open_file = database.Database._open
+    open_file = sqlite_connection.Database._open
 
-    def no_room(_self: database.Database) -> sqlite3.Connection:
+    def no_room(_self: sqlite_connection.Database) -> sqlite3.Connection:
         raise StorageFullError("No room left")
 
-    monkeypatch.setattr(database, "_REOPEN_EVERY", 0.0)
-    monkeypatch.setattr(database.Database, "_open", no_room)
+    monkeypatch.setattr(sqlite_connection, "_REOPEN_EVERY", 0.0)
+    monkeypatch.setattr(sqlite_connection.Database, "_open", no_room)
     store = SqliteStore(path)
     before = store.change_marker()
     assert store.events() == []
     with pytest.raises(StorageFullError, match="No room"):
         store.record_event(NewEvent("x"))
-    monkeypatch.setattr(database.Database, "_open", open_file)
+    monkeypatch.setattr(sqlite_connection.Database, "_open", open_file)
     other = SqliteStore(path)
     other.record_event(NewEvent("theirs"))
     assert [event.action for event in store.events()] == ["theirs"]

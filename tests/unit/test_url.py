@@ -70,7 +70,7 @@ def test_from_env(tmp_path: Path) -> None:
         "CACHEMESH_TOKEN_FILE": str(token_file),
     }
     assert repr(CacheMesh.from_env(environ)) == (
-        "<cachemesh.client.CacheMesh(cachemesh://m:7700/cache)>"
+        "<cachemesh.sync.client.CacheMesh(cachemesh://m:7700/cache)>"
     )
     with pytest.raises(ConfigurationError, match="CACHEMESH_URL is not set"):
         CacheMesh.from_env({})

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemesh.core.weight import LEAST_SPEED, SECONDS, Window
+from cachemesh.core.reads.load_weights import LEAST_SPEED, SECONDS, Window
 
 START = 123_456.7
 

@@ -8,8 +8,8 @@ jedis     pools shared with Jedis 3      ShardedJedis's ring: 160 points a weigh
 """
 
 from cachemesh.core.placement.base import MAX_SHARDS, MAX_WEIGHT, Overlap, Placement, Shard
+from cachemesh.core.placement.diff import Move, Moves, moves
 from cachemesh.core.placement.jedis import JedisPlacement
-from cachemesh.core.placement.moves import Move, Moves, moves
 from cachemesh.core.placement.slots import SlotsPlacement
 from cachemesh.core.placement.twemproxy import KetamaPlacement, ModulaPlacement
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from cachemesh.core.errors import InvalidDocumentError
-from cachemesh.core.hashing import SLOT_COUNT, key_bytes
 from cachemesh.core.names import check_name
+from cachemesh.core.placement.keys import SLOT_COUNT, key_bytes
 
 MAX_WEIGHT = 1_000
 MAX_SHARDS = SLOT_COUNT

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-from cachemesh.core import hashes
 from cachemesh.core.errors import InvalidDocumentError
+from cachemesh.core.placement import hash_functions
 from cachemesh.core.placement.ring import Ring, RingPlacement
 
 POINTS_PER_WEIGHT = 160
@@ -30,7 +30,7 @@ class JedisPlacement(RingPlacement):
     """
 
     strategy = "jedis"
-    hashes = hashes.JEDIS
+    hashes = hash_functions.JEDIS
     default_hash = "murmur64a"
     named: bool
 
@@ -72,7 +72,7 @@ class JedisPlacement(RingPlacement):
 @lru_cache(maxsize=8)
 def ring_of(labels: tuple[str, ...], weights: tuple[int, ...], hash_name: str) -> Ring:
     """The ring of the labels, or of places without; where points coincide the last shard has it."""
-    function, span = hashes.JEDIS[hash_name].function, hashes.JEDIS[hash_name].span
+    function, span = hash_functions.JEDIS[hash_name].function, hash_functions.JEDIS[hash_name].span
     owner_of: dict[int, int] = {}
     for position, weight in enumerate(weights):
         prefix = f"{labels[position]}*" if labels else f"SHARD-{position}-NODE-"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 
 from cachemesh.core.placement.base import Node, Overlap, Placement
-from cachemesh.core.placement.hashed import HashedPlacement
+from cachemesh.core.placement.hash_based import HashedPlacement
 
 Arc = tuple[int, int]
 """The last hash value of an arc, and its owner."""

@@ -12,9 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 
-from cachemesh.core import slots
 from cachemesh.core.errors import InvalidDocumentError
-from cachemesh.core.hashing import SLOT_COUNT, hash_tag_of
+from cachemesh.core.placement import slot_allocation
 from cachemesh.core.placement.base import (
     Node,
     Overlap,
@@ -24,6 +23,7 @@ from cachemesh.core.placement.base import (
     read_shards,
     unknown_fields,
 )
+from cachemesh.core.placement.keys import SLOT_COUNT, hash_tag_of
 
 _NOTHING: Mapping[str, Mapping[str, object]] = {}
 
@@ -57,7 +57,8 @@ class SlotsPlacement(Placement):
             InvalidDocumentError: no shards, more shards than slots, or a name twice.
         """
         shards = check_shards(shards)
-        return cls(shards, slots.rebalance([s.weight for s in shards], [-1] * SLOT_COUNT), {})
+        dealt = slot_allocation.rebalance([s.weight for s in shards], [-1] * SLOT_COUNT)
+        return cls(shards, dealt, {})
 
     @classmethod
     def from_document(cls, document: Mapping[str, object]) -> SlotsPlacement:
@@ -74,13 +75,13 @@ class SlotsPlacement(Placement):
                 )
         shards, entries = read_shards(document)
         ranges = [entries[shard.name].get("slots") for shard in shards]
-        owners = slots.owners_from_ranges([shard.name for shard in shards], ranges)
+        owners = slot_allocation.owners_from_ranges([shard.name for shard in shards], ranges)
         extra = unknown_fields(document, "strategy", "hash", "hash_tag", "shards")
         shard_extra = {n: unknown_fields(e, "name", "weight", "slots") for n, e in entries.items()}
         return cls(shards, owners, extra, shard_extra)
 
     def to_dict(self) -> dict[str, object]:
-        ranges = slots.ranges_from_owners(len(self.shards), self._owners)
+        ranges = slot_allocation.ranges_from_owners(len(self.shards), self._owners)
         return {
             **self._extra,
             "strategy": self.strategy,
@@ -111,7 +112,7 @@ class SlotsPlacement(Placement):
         position = {shard.name: i for i, shard in enumerate(shards)}
         old_to_new = [position.get(shard.name, -1) for shard in self.shards]
         current = [old_to_new[owner] for owner in self._owners]
-        owners = slots.rebalance([s.weight for s in shards], current)
+        owners = slot_allocation.rebalance([s.weight for s in shards], current)
         kept = {name: more for name, more in self._shard_extra.items() if name in position}
         return SlotsPlacement(shards, owners, self._extra, kept)
 
@@ -140,7 +141,7 @@ class SlotsPlacement(Placement):
         """
         if name not in self.names:
             raise KeyError(name)
-        ranges = slots.ranges_from_owners(len(self.shards), self._owners)
+        ranges = slot_allocation.ranges_from_owners(len(self.shards), self._owners)
         return ranges[self.names.index(name)]
 
     def __repr__(self) -> str:

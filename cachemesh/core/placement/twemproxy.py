@@ -14,10 +14,10 @@ from itertools import accumulate, cycle, islice
 from math import floor, lcm
 from struct import pack, unpack
 
-from cachemesh.core import hashes
-from cachemesh.core.hashing import hash_tag_of
+from cachemesh.core.placement import hash_functions
 from cachemesh.core.placement.base import Node, Overlap, Placement
-from cachemesh.core.placement.hashed import HashedPlacement
+from cachemesh.core.placement.hash_based import HashedPlacement
+from cachemesh.core.placement.keys import hash_tag_of
 from cachemesh.core.placement.ring import Ring, RingPlacement
 
 POINTS_PER_SERVER = 160
@@ -29,7 +29,7 @@ MAX_RESIDUES = 1 << 16
 class TwemproxyPlacement(HashedPlacement):
     """twemproxy's hash functions, its hash tag and its order of servers."""
 
-    hashes = hashes.TWEMPROXY
+    hashes = hash_functions.TWEMPROXY
     default_hash = "fnv1a_64"
 
     def tagged(self, function: Callable[[bytes], int], tag: str) -> Callable[[bytes], int]:
@@ -65,7 +65,7 @@ def ring_of(servers: tuple[tuple[str, int], ...], order: tuple[int, ...], span: 
     total = sum(weight for _, weight in servers)
     for position, (label, weight) in zip(order, servers, strict=True):
         for index in range(digest_count(weight, total, len(servers))):
-            for point in hashes.md5_words(f"{label}-{index}".encode()):
+            for point in hash_functions.md5_words(f"{label}-{index}".encode()):
                 owner_of.setdefault(point, position)
     return Ring(owner_of, span)
 

@@ -18,7 +18,7 @@ from metaserver.api.contract.operations import (
     Operation,
 )
 from metaserver.api.contract.schemas import SCHEMAS, Schema, ref
-from metaserver.problems import Problem
+from metaserver.domain.errors import Problem
 
 __all__ = ["BY_ID", "OPERATIONS", "Operation", "check_body", "check_query", "openapi"]
 

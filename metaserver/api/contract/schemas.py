@@ -11,7 +11,7 @@ from typing import Any
 
 from cachemesh.core.names import NAME_PATTERN
 from cachemesh.core.placement import MAX_WEIGHT, Placement
-from cachemesh.core.settings import SETTINGS, Setting
+from cachemesh.core.pool.settings import SETTINGS, Setting
 
 Schema = dict[str, Any]
 

@@ -1,0 +1,64 @@
+"""How long a command may make the server wait before it answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from redis.exceptions import DataError
+
+from cachemesh.core.commands.encoding import capitals, encode
+
+_SECONDS_LAST = frozenset(
+    {"BLPOP", "BRPOP", "BZPOPMIN", "BZPOPMAX", "BRPOPLPUSH"}
+)  # the last argument is a timeout in seconds
+_SECONDS_AT = {"BLMOVE": 5, "BLMOVEM": 5, "BLMPOP": 1, "BZMPOP": 1}  # or that one
+_MILLISECONDS_LAST = frozenset({"WAIT", "WAITAOF"})
+_BLOCK_OPTION = frozenset({"XREAD", "XREADGROUP", "TS.READ"})  # BLOCK milliseconds
+
+_MISS_SECONDS = 0.1  # for a command that may block; without, an app's loop around it would spin
+
+BLOCKING = _SECONDS_LAST | _SECONDS_AT.keys() | _MILLISECONDS_LAST | _BLOCK_OPTION
+
+
+def block_seconds(name: str, args: Sequence[object]) -> float | None:
+    """Seconds that a command may block on the server.
+
+    Args:
+        name: in capitals.
+        args: the whole command, name first.
+
+    Returns:
+        None if it does not block, infinity for "until something comes".
+    """
+    if name not in BLOCKING:
+        return None
+    if name in _BLOCK_OPTION:
+        words = [capitals(arg) for arg in args]
+        streams = words.index(b"STREAMS") if b"STREAMS" in words else len(words)
+        if b"BLOCK" not in words[:streams]:
+            return None
+        at, unit = words.index(b"BLOCK") + 1, 0.001
+    elif name in _SECONDS_AT:
+        at, unit = _SECONDS_AT[name], 1.0
+    else:
+        at, unit = len(args) - 1, 0.001 if name in _MILLISECONDS_LAST else 1.0
+    seconds = _number(args[at]) * unit if at < len(args) else 0.0
+    return seconds if seconds > 0 else math.inf
+
+
+def miss_pause(patience: float, waited: float) -> float:
+    """Seconds to wait on before a command that may block is answered as a miss.
+
+    Args:
+        patience: seconds that it may block.
+        waited: seconds since it was called.
+    """
+    return max(min(patience, _MISS_SECONDS) - waited, 0.0)
+
+
+def _number(arg: object) -> float:
+    try:
+        return float(encode(arg))
+    except (DataError, ValueError):
+        return 0.0  # the server says what is wrong with it

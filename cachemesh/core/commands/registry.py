@@ -1,0 +1,92 @@
+"""The commands a client knows: the generated table, and what servers have told it since.
+
+look_up --known--> Command                       (nothing is asked)
+        --None---> COMMAND INFO name  --learn--> Command, remembered
+                                      --nil----> no server knows it: sent as it is, for its error
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cachemesh.core.commands.command_info import command_rows
+from cachemesh.core.commands.spec import (
+    COMMANDS,
+    CONTAINERS,
+    Args,
+    Command,
+    command_of,
+    in_words,
+    name_words,
+)
+from cachemesh.core.errors import UnsupportedCommandError
+
+_MOST = 10_000
+"""So many learned commands are remembered; names may come from users."""
+
+
+class Registry:
+    """One a client, as servers of different pools may have different modules. Any thread."""
+
+    def __init__(self) -> None:
+        self._learned: dict[str, Command] = {}
+        self._containers: set[str] = set()
+
+    def look_up(self, args: Args) -> tuple[Command | None, Args]:
+        """The command of a call, None if it is not known yet, and the call with one word each.
+
+        Raises:
+            UnsupportedCommandError: the call has no name.
+        """
+        words = in_words(args)
+        name = words[0]
+        if len(words) > 1 and (name in CONTAINERS or name in self._containers):
+            second = name_words(words[1]) if isinstance(words[1], (str, bytes)) else ()
+            found = self._find(f"{name} {second[0]}") if len(second) == 1 else None
+            if found is not None:
+                return found, (name, *second, *words[2:])
+        return self._find(name), words
+
+    def knows(self, args: Args) -> bool:
+        """Whether a call can be planned without asking a server."""
+        command = self.look_up(args)[0]
+        return command is not None and command.all_keys_known
+
+    def learn(self, words: Args, reply: Any) -> Command | None:
+        """Take in what a server answers to `question`; None if it does not know the command.
+
+        Args:
+            words: the call, as `look_up` gave it.
+            reply: a list with one item, nil for an unknown command.
+
+        Raises:
+            UnsupportedCommandError: the reply is not one of COMMAND INFO.
+        """
+        try:
+            rows = command_rows(reply[0]) if reply[0] else {}
+        except (IndexError, KeyError, TypeError, ValueError) as error:
+            raise UnsupportedCommandError(
+                f"The server's description of {words[0]} is not understood: {error!r}; "
+                "CacheMesh cannot tell its keys, so not which shard to ask"
+            ) from error
+        if len(self._learned) + len(rows) > _MOST:
+            self._learned.clear()
+            self._containers.clear()
+        for name, row in rows.items():
+            if name not in COMMANDS:
+                self._learned[name] = command_of(name, row)
+                if " " in name:
+                    self._containers.add(name.split(" ")[0])
+        return self.look_up(words)[0]
+
+    def _find(self, name: str) -> Command | None:
+        return COMMANDS.get(name) or self._learned.get(name)
+
+
+def question(words: Args) -> Args:
+    """What to ask one server about a command that is not known."""
+    return ("COMMAND", "INFO", words[0])
+
+
+KNOWN = Registry()
+"""What the table alone tells; learns nothing."""

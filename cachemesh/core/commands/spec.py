@@ -1,0 +1,163 @@
+"""What a command touches: its keys, and whether it writes.
+
+The facts come from Redis itself (`command_table`, generated); this module only reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from redis.exceptions import DataError
+
+from cachemesh.core.commands.blocking import BLOCKING
+from cachemesh.core.commands.command_info import Facts, Find, Row, Specs
+from cachemesh.core.commands.encoding import capitals, encode
+from cachemesh.core.commands.table import TABLE
+from cachemesh.core.errors import UnsupportedCommandError
+
+Args = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command, or one subcommand of a container command.
+
+    Attributes:
+        name: in capitals, subcommand included ("OBJECT ENCODING").
+        read_only: surely changes nothing, so it may be sent twice.
+        specs: where its keys are, counted from the name's first word.
+        request_policy, response_policy: Redis's own tips on how to spread it over shards.
+        all_keys_known: the specifications tell every key.
+    """
+
+    name: str
+    read_only: bool = False
+    specs: Specs = ()
+    request_policy: str = ""
+    response_policy: str = ""
+    all_keys_known: bool = True
+
+
+def command_of(name: str, row: Facts | Row) -> Command:
+    """A row of the table, or of a server's reply, as a command."""
+    flags, specs, request_policy, response_policy = row[:4]
+    known = "?" not in flags or name in _KEYS_KNOWN_HERE
+    return Command(name, "r" in flags, specs, request_policy, response_policy, known)
+
+
+_KEYS_KNOWN_HERE = frozenset({"SORT", "SORT_RO"})
+
+COMMANDS: dict[str, Command] = {name: command_of(name, row) for name, row in TABLE.items()}
+
+CONTAINERS = frozenset(name.split(" ")[0] for name in COMMANDS if " " in name)
+"""First words of commands whose second word belongs to the name."""
+
+_ONE_KEY_FIRST = ((1, ("range", 0, 1, 0)),)
+FIRST_KEY: dict[str, bool] = {
+    name: command.read_only
+    for name, command in COMMANDS.items()
+    if command.specs == _ONE_KEY_FIRST
+    and name not in _KEYS_KNOWN_HERE
+    and name not in CONTAINERS
+    and name not in BLOCKING
+}
+"""Commands whose only key is the first argument -> read only? The fast way for most calls."""
+
+
+@lru_cache(maxsize=4096)
+def name_words(head: str | bytes) -> tuple[str, ...]:
+    """The words of a command's name, in capitals."""
+    text = head.decode("ascii", "replace") if isinstance(head, bytes) else head
+    return tuple(text.upper().split())
+
+
+def in_words(args: Sequence[Any]) -> Args:
+    """A call's arguments with one word each, the name in capitals.
+
+    redis-py calls container commands both as ``"CONFIG GET", x`` and ``"CONFIG", "GET", x``.
+
+    Raises:
+        UnsupportedCommandError: there is no name.
+    """
+    words = name_words(args[0]) if args and isinstance(args[0], (str, bytes)) else ()
+    if not words:
+        raise UnsupportedCommandError("A command needs a name; pass it as the first argument")
+    return (*words, *args[1:])
+
+
+def key_positions(command: Command, words: Sequence[Any]) -> list[int]:
+    """Positions of the keys in a call's words, by Redis's key specifications.
+
+    Source: redis.io/docs/latest/develop/reference/key-specs. Arguments too few for a key give
+    fewer positions; the server then reports the wrong number of arguments.
+    """
+    positions: list[int] = []
+    for begin, find in command.specs:
+        first = begin if isinstance(begin, int) else _keyword(words, *begin)
+        if first is not None and first < len(words):
+            positions += _found(words, first, find)
+    if command.name in _KEYS_KNOWN_HERE:
+        positions += sort_options(words)[0]
+    elif command.name == "MIGRATE" and len(positions) > 1:
+        positions = [at for at in positions if words[at] not in ("", b"")]
+    return positions
+
+
+def sort_options(words: Sequence[Any]) -> tuple[list[int], list[int]]:
+    """Positions in a SORT: of the key it stores to, and of the patterns it looks up.
+
+    Redis gives no key specification for them.
+    """
+    store: list[int] = []
+    patterns: list[int] = []
+    at = 2
+    while at < len(words) - 1:
+        if is_word(words[at], "STORE"):
+            store = [at + 1]  # the last one counts
+            at += 2
+        elif is_word(words[at], "BY") or is_word(words[at], "GET"):
+            patterns.append(at + 1)
+            at += 2
+        else:
+            at += 3 if is_word(words[at], "LIMIT") else 1
+    return store, patterns
+
+
+def is_word(arg: Any, word: str) -> bool:
+    """Whether an argument is this keyword, given in capitals."""
+    return capitals(arg) == word.encode()
+
+
+def _keyword(words: Sequence[Any], keyword: str, start: int) -> int | None:
+    step = 1 if start > 0 else -1
+    at = start if start > 0 else len(words) + start
+    while 0 < at < len(words):
+        if is_word(words[at], keyword):
+            return at + 1
+        at += step
+    return None
+
+
+def _found(words: Sequence[Any], first: int, find: Find) -> range:
+    kind, a, b, c = find
+    if kind == "keynum":
+        count, start, step = _count(words[first + a]) if first + a < len(words) else 0, first + b, c
+        return range(start, min(start + count * step, len(words)), step)
+    last, step, limit = a, b, c
+    if last >= 0:
+        end = first + last
+    elif limit >= 2:
+        end = first + (len(words) - first) // limit - 1
+    else:
+        end = len(words) + last
+    return range(first, min(end, len(words) - 1) + 1, step)
+
+
+def _count(arg: Any) -> int:
+    try:
+        return max(0, int(encode(arg)))
+    except (DataError, ValueError):
+        return 0  # the server says what is wrong with it

@@ -1,0 +1,103 @@
+"""Dealing slots to shards: exact by weight, moving as few as possible.
+
+A shard's exact share is ``16384 * weight / sum of weights``; it gets that, rounded down or up.
+Owners are positions in the list of shards; -1 is "nobody yet".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cachemesh.core.errors import InvalidDocumentError
+from cachemesh.core.placement.keys import SLOT_COUNT
+
+Ranges = tuple[tuple[int, int], ...]
+
+
+def target_counts(weights: Sequence[int], current: Sequence[int]) -> list[int]:
+    """How many slots each shard shall own: its exact share, less than one slot off.
+
+    The slots that rounding leaves over go to shards that already own them (so they need not
+    move), then by largest remainder, then in order.
+    """
+    total = sum(weights)
+    counts = [SLOT_COUNT * weight // total for weight in weights]
+    remainders = [SLOT_COUNT * weight % total for weight in weights]
+    by_claim = sorted(
+        (i for i in range(len(weights)) if remainders[i]),
+        key=lambda i: (current[i] <= counts[i], -remainders[i], i),
+    )
+    for i in by_claim[: SLOT_COUNT - sum(counts)]:
+        counts[i] += 1
+    return counts
+
+
+def rebalance(weights: Sequence[int], owners: Sequence[int]) -> list[int]:
+    """New owners of all slots, with the fewest slots changing hands.
+
+    Each shard keeps the first of its slots up to its count; the rest, and the slots of nobody,
+    fill up the shards that are short, in order.
+    """
+    current = [0] * len(weights)
+    for owner in owners:
+        if owner >= 0:
+            current[owner] += 1
+    room = target_counts(weights, current)
+    result = list(owners)
+    free = []
+    for slot, owner in enumerate(owners):
+        if owner >= 0 and room[owner]:
+            room[owner] -= 1
+        else:
+            free.append(slot)
+    takers = (i for i, count in enumerate(room) for _ in range(count))
+    for slot, taker in zip(free, takers, strict=True):
+        result[slot] = taker
+    return result
+
+
+def ranges_from_owners(shards: int, owners: Sequence[int]) -> list[Ranges]:
+    """Per shard its slots as inclusive ranges, ascending."""
+    ranges: list[list[tuple[int, int]]] = [[] for _ in range(shards)]
+    start = 0
+    for slot in range(1, len(owners) + 1):
+        if slot == len(owners) or owners[slot] != owners[start]:
+            ranges[owners[start]].append((start, slot - 1))
+            start = slot
+    return [tuple(r) for r in ranges]
+
+
+def owners_from_ranges(names: Sequence[str], ranges: Sequence[object]) -> list[int]:
+    """The owner of each slot, from the ranges in a pool document.
+
+    Raises:
+        InvalidDocumentError: a malformed range, a slot owned twice, or one owned by nobody.
+    """
+    owners = [-1] * SLOT_COUNT
+    for i, name in enumerate(names):
+        listed = ranges[i]
+        if not isinstance(listed, (list, tuple)):
+            raise InvalidDocumentError(f"slots of shard {name!r} is not a list of [first, last]")
+        for item in listed:
+            first, last = _check_range(name, item)
+            if any(owner >= 0 for owner in owners[first : last + 1]):
+                raise InvalidDocumentError(
+                    f"Slots {first} to {last} of shard {name!r} overlap those of another shard"
+                )
+            owners[first : last + 1] = [i] * (last - first + 1)
+    if -1 in owners:
+        raise InvalidDocumentError(f"Slot {owners.index(-1)} is owned by no shard")
+    return owners
+
+
+def _check_range(name: str, item: object) -> tuple[int, int]:
+    if (
+        isinstance(item, (list, tuple))
+        and len(item) == 2
+        and all(isinstance(end, int) and not isinstance(end, bool) for end in item)
+        and 0 <= item[0] <= item[1] < SLOT_COUNT
+    ):
+        return item[0], item[1]
+    raise InvalidDocumentError(
+        f"Slot range {item!r} of shard {name!r} is not [first, last] within 0 to {SLOT_COUNT - 1}"
+    )

@@ -1,0 +1,259 @@
+"""What a command that no server ran is answered with, where a miss is wanted and not an error.
+
+A read is answered as if its key were not there, a write as if nothing was done. The answers have
+the form in which a server sends them, so redis-py's response callbacks go over them as usual.
+
+Source of what a server says of a key that does not exist: redis.io/docs/latest/commands; for
+commands of Redis 7.0 a test asks the server itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cachemesh.core.commands.registry import KNOWN
+from cachemesh.core.commands.spec import Args, is_word, sort_options
+
+NO_MISS: Any = object()
+"""There is no such answer; what went wrong has to be raised."""
+
+
+def miss(args: Args, resp3: bool = False, text: bool = False) -> Any:
+    """The reply that stands for "not there" or "nothing was done".
+
+    Most that answer with a value or with OK, and commands unknown here, get None: Redis's nil,
+    which redis-py shows as None or False. INCRBYFLOAT and HINCRBYFLOAT cannot show it, they get 0.
+
+    Args:
+        args: the call, as given to ``execute_command``, or one shard's part of it.
+        resp3: the connection speaks RESP3; there, maps are no lists (sets are, to hiredis).
+        text: replies are decoded, so they hold str instead of bytes.
+
+    Returns:
+        A reply that nobody else holds, or `NO_MISS`: for commands without keys, and those whose
+        answers have no form for it.
+
+    Raises:
+        UnsupportedCommandError: the call has no name.
+    """
+    command, words = KNOWN.look_up(args)
+    if command is None:
+        return None
+    if not command.specs or command.name in _NEVER or len(words) < 2:
+        return NO_MISS
+    make = _MAKERS.get(command.name)
+    reply = None if make is None else make(words, resp3)
+    return _as_text(reply) if text else reply
+
+
+def _as_text(reply: Any) -> Any:
+    if isinstance(reply, bytes):
+        return reply.decode("ascii")
+    if isinstance(reply, list):
+        return [_as_text(item) for item in reply]
+    if isinstance(reply, dict):
+        return {_as_text(name): _as_text(value) for name, value in reply.items()}
+    return reply
+
+
+Maker = Callable[[Sequence[Any], bool], Any]
+"""The words of a call, and whether it is RESP3 -> reply."""
+
+
+def _always(reply: int | bytes) -> Maker:
+    return lambda words, resp3: reply
+
+
+def _empty(words: Sequence[Any], resp3: bool) -> Any:
+    return []
+
+
+def _empty_map(words: Sequence[Any], resp3: bool) -> Any:
+    return {} if resp3 else []
+
+
+def _end_of_scan(words: Sequence[Any], resp3: bool) -> Any:
+    return [b"0", []]
+
+
+def _each(item: Any, first: int, step: int = 1) -> Maker:
+    """An item for each argument, or group of them, from that position on."""
+    return lambda words, resp3: [item] * max(0, (len(words) - first) // step)
+
+
+def _announced(item: Any, keyword: str) -> Maker:
+    """As many items as the number after the keyword says."""
+
+    def make(words: Sequence[Any], resp3: bool) -> Any:
+        at = _position(words, keyword, 2)
+        try:
+            return [item] * int(words[at + 1]) if at else []
+        except (IndexError, TypeError, ValueError):
+            return []  # the server would have refused it
+
+    return make
+
+
+def _behind(item: Any, keyword: str) -> Maker:
+    """An item for each argument after the keyword."""
+
+    def make(words: Sequence[Any], resp3: bool) -> Any:
+        at = _position(words, keyword, 2)
+        return [item] * (len(words) - at - 1) if at else []
+
+    return make
+
+
+def _with_count(several: Maker) -> Maker:
+    """Nil, but something empty if a count follows the key."""
+    return lambda words, resp3: several(words, resp3) if len(words) > 2 else None
+
+
+def _with_option(option: str, first: int, reply: Maker, otherwise: Maker) -> Maker:
+    """One reply if the option is among the arguments from that position on, else another."""
+
+    def make(words: Sequence[Any], resp3: bool) -> Any:
+        return (reply if _position(words, option, first) else otherwise)(words, resp3)
+
+    return make
+
+
+def _position(words: Sequence[Any], keyword: str, first: int) -> int:
+    """Where the keyword stands; 0 if it does not."""
+    return next((at for at in range(first, len(words)) if is_word(words[at], keyword)), 0)
+
+
+def _sort(words: Sequence[Any], resp3: bool) -> Any:
+    return 0 if sort_options(words)[0] else []
+
+
+def _zadd(words: Sequence[Any], resp3: bool) -> Any:
+    for word in words[2:]:
+        if is_word(word, "INCR"):
+            return None
+        if not any(is_word(word, option) for option in ("NX", "XX", "GT", "LT", "CH")):
+            break  # scores and members follow
+    return 0
+
+
+def _bitfield(words: Sequence[Any], resp3: bool) -> Any:
+    """GET finds no bits; SET and INCRBY say nil if they did nothing, as OVERFLOW FAIL has it."""
+    reply: list[int | None] = []
+    at = 2
+    while at < len(words):
+        if is_word(words[at], "OVERFLOW"):
+            at += 2
+        elif is_word(words[at], "GET"):
+            reply.append(0)
+            at += 3
+        else:
+            reply.append(None)
+            at += 4
+    return reply
+
+
+def _bitpos(words: Sequence[Any], resp3: bool) -> Any:
+    """A key that does not exist is an endless row of zeros."""
+    return -1 if len(words) > 2 and words[2] in (1, "1", b"1") else 0
+
+
+def _lcs_matches(words: Sequence[Any], resp3: bool) -> Any:
+    return {b"matches": [], b"len": 0} if resp3 else [b"matches", [], b"len", 0]
+
+
+def _xpending(words: Sequence[Any], resp3: bool) -> Any:
+    return [] if len(words) > 3 else [0, None, None, None]
+
+
+def _xautoclaim(words: Sequence[Any], resp3: bool) -> Any:
+    return [b"0-0", [], []]
+
+
+def _nil(words: Sequence[Any], resp3: bool) -> Any:
+    return None
+
+
+_ZERO = _always(0)
+
+_NEVER = frozenset(
+    {
+        *("WATCH", "SPUBLISH", "SSUBSCRIBE", "SUNSUBSCRIBE", "MIGRATE", "PFDEBUG", "DEBUG OBJECT"),
+        *("BF.INFO", "CF.INFO", "CMS.INFO", "TDIGEST.INFO", "TOPK.INFO", "TS.INFO", "XINFO STREAM"),
+        *("TDIGEST.MIN", "TDIGEST.MAX", "TDIGEST.TRIMMED_MEAN"),
+    }
+)
+"""Not about what a key holds, or redis-py's callback wants what only an existing key has."""
+
+_ALIKE: tuple[tuple[Maker, str], ...] = (
+    (
+        _ZERO,
+        # generic, strings, bits
+        "COPY DEL EXISTS EXPIRE EXPIREAT MOVE PERSIST PEXPIRE PEXPIREAT RENAMENX TOUCH UNLINK "
+        "BITCOUNT BITOP DELEX GETBIT MSETEX MSETNX PFADD PFCOUNT SETBIT SETNX SETRANGE STRLEN "
+        # hashes, lists, sets
+        "HDEL HEXISTS HLEN HSET HSETEX HSETNX HSTRLEN LINSERT LLEN LPUSH LPUSHX LREM RPUSH RPUSHX "
+        "SADD SCARD SDIFFCARD SDIFFSTORE SINTERCARD SINTERSTORE SISMEMBER SMOVE SREM SUNIONCARD "
+        "SUNIONSTORE "
+        # sorted sets, places, streams
+        "ZCARD ZCOUNT ZDIFFSTORE ZINTERCARD ZINTERSTORE ZLEXCOUNT ZRANGESTORE ZREM ZREMRANGEBYLEX "
+        "ZREMRANGEBYRANK ZREMRANGEBYSCORE ZUNIONSTORE GEOADD GEOSEARCHSTORE XACK XDEL XLEN XTRIM "
+        # arrays, vector sets, modules
+        "ARCOUNT ARDEL ARDELRANGE ARLEN ARMSET ARSEEK ARSET VADD VCARD VISMEMBER VREM VSETATTR "
+        "BF.ADD BF.CARD BF.EXISTS CF.ADD CF.ADDNX CF.COUNT CF.DEL CF.EXISTS FT.SUGADD FT.SUGDEL "
+        "FT.SUGLEN JSON.CLEAR JSON.DEL JSON.FORGET TS.DEL",
+    ),
+    (_always(-2), "TTL PTTL EXPIRETIME PEXPIRETIME"),
+    (_always(b""), "GETRANGE SUBSTR"),
+    (_always(b"none"), "TYPE"),
+    (_always(b"0"), "INCRBYFLOAT HINCRBYFLOAT"),
+    (
+        _empty,
+        "HKEYS HVALS LRANGE SMEMBERS SDIFF SINTER SUNION ZDIFF ZINTER ZUNION ZPOPMAX ZPOPMIN "
+        "ZRANGE ZRANGEBYLEX ZRANGEBYSCORE "
+        "ZREVRANGE ZREVRANGEBYLEX ZREVRANGEBYSCORE GEORADIUSBYMEMBER_RO GEORADIUS_RO GEOSEARCH "
+        "XCLAIM XRANGE XREVRANGE ARGETRANGE ARGREP ARLASTITEMS ARSCAN VLINKS VRANGE FT.SUGGET "
+        "TDIGEST.BYRANK TDIGEST.BYREVRANK TDIGEST.CDF TDIGEST.QUANTILE TDIGEST.RANK "
+        "TDIGEST.REVRANK TOPK.LIST TS.NRANGE TS.NREVRANGE TS.RANGE TS.READ TS.REVRANGE",
+    ),
+    (_empty_map, "HGETALL ARINFO VINFO"),
+    (_end_of_scan, "HSCAN SSCAN ZSCAN"),
+    (_with_count(_empty), "SPOP HRANDFIELD SRANDMEMBER ZRANDMEMBER VRANDMEMBER"),
+    (_each(None, 1), "MGET"),
+    (_each(None, 2), "HMGET ZMSCORE GEOHASH GEOPOS ARMGET FT.MGET TOPK.ADD"),
+    (_each(0, 2), "SMISMEMBER BF.MADD BF.MEXISTS CF.MEXISTS CMS.QUERY TOPK.COUNT TOPK.QUERY"),
+    (_each(None, 2, 2), "CMS.INCRBY TOPK.INCRBY"),
+    (_announced(None, "FIELDS"), "HGETDEL HGETEX"),
+    (
+        _announced(-2, "FIELDS"),
+        "HEXPIRE HEXPIREAT HPEXPIRE HPEXPIREAT HPERSIST HTTL HPTTL HEXPIRETIME HPEXPIRETIME",
+    ),
+    (_announced(-1, "IDS"), "XACKDEL XDELEX"),
+    (_behind(0, "ITEMS"), "BF.INSERT CF.INSERT CF.INSERTNX"),
+    (_sort, "SORT SORT_RO"),
+    (_bitfield, "BITFIELD BITFIELD_RO"),
+)
+_MAKERS: dict[str, Maker] = {
+    **{name: maker for maker, names in _ALIKE for name in names.split()},
+    "XGROUP CREATECONSUMER": _ZERO,
+    "XGROUP DELCONSUMER": _ZERO,
+    "XGROUP DESTROY": _ZERO,
+    "XINFO CONSUMERS": _empty,
+    "XINFO GROUPS": _empty,
+    "BITPOS": _bitpos,
+    "GEORADIUS": _with_option("STORE", 6, _ZERO, _with_option("STOREDIST", 6, _ZERO, _empty)),
+    "GEORADIUSBYMEMBER": _with_option(
+        "STORE", 5, _ZERO, _with_option("STOREDIST", 5, _ZERO, _empty)
+    ),
+    "JSON.MGET": _each(None, 2),
+    "LCS": _with_option("LEN", 3, _ZERO, _with_option("IDX", 3, _lcs_matches, _always(b""))),
+    "LPOS": _with_option("COUNT", 3, _empty, _nil),
+    "TS.MADD": _each(None, 1, 3),
+    "VSIM": _with_option(
+        "WITHSCORES", 3, _empty_map, _with_option("WITHATTRIBS", 3, _empty_map, _empty)
+    ),
+    "XAUTOCLAIM": _xautoclaim,
+    "XPENDING": _xpending,
+    "ZADD": _zadd,
+}
+"""Of the commands that are not simply answered with None."""

@@ -1,0 +1,123 @@
+"""A pipeline becomes one batch per shard, and the shards' replies one list in order. No I/O.
+
+GET a, MGET b c, INCR d  --plan_batch-->  cache-0: GET a, MGET c
+                                          cache-1: MGET b, INCR d
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from redis.exceptions import InvalidResponse, RedisError
+
+from cachemesh.core.commands.registry import KNOWN, Registry
+from cachemesh.core.commands.spec import FIRST_KEY, Args
+from cachemesh.core.placement import Placement
+from cachemesh.core.placement.keys import key_bytes
+from cachemesh.core.planning.merge import Reply
+from cachemesh.core.planning.plan import plan
+from cachemesh.core.planning.scan_cursor import MasterOf, nobody
+from cachemesh.core.planning.split import Plan, dealt, encoded, only
+
+Plans: TypeAlias = "Mapping[int, Plan]"
+"""``id`` of a call's arguments -> its plan; a pipeline may hold calls that are equal."""
+
+NO_PLANS: Plans = {}
+
+
+@dataclass
+class Batch:
+    """Commands for several shards, in the order of the caller within each shard.
+
+    Attributes:
+        parts: shard name -> what to send to it, in order.
+        homes: per command the shard it goes to; of one in ``plans`` the first of them.
+        plans: position of a command whose replies need work -> its plan.
+    """
+
+    parts: dict[str, list[Args]] = field(default_factory=dict)
+    homes: list[str] = field(default_factory=list)
+    plans: dict[int, Plan] = field(default_factory=dict)
+
+    def spread(self, items: Iterable[Any]) -> dict[str, list[Any]]:
+        """Something said of each command, as said of each of ``parts``."""
+        result: dict[str, list[Any]] = {shard: [] for shard in self.parts}
+        for at, (item, home) in enumerate(zip(items, self.homes, strict=True)):
+            if at in self.plans:
+                for request in self.plans[at].requests:
+                    result[request.shard].append(item)
+            else:
+                result[home].append(item)
+        return result
+
+    def merge(self, replies: Mapping[str, Sequence[Reply]]) -> list[Reply]:
+        """Per command its reply, or the first error among the replies of its shards.
+
+        Raises:
+            redis.InvalidResponse: a shard gave more or fewer replies than it got commands.
+        """
+        for shard, part in self.parts.items():
+            if len(replies[shard]) != len(part):
+                raise InvalidResponse(
+                    f"Shard {shard!r} gave {len(replies[shard])} replies to {len(part)} commands"
+                )
+        following = {shard: iter(replies[shard]) for shard in self.parts}
+        if not self.plans:
+            return list(map(next, map(following.__getitem__, self.homes)))
+        return [
+            _merged(self.plans[at], following) if at in self.plans else next(following[home])
+            for at, home in enumerate(self.homes)
+        ]
+
+
+def _merged(planned: Plan, following: Mapping[str, Iterator[Reply]]) -> Reply:
+    found = [next(following[request.shard]) for request in planned.requests]
+    if not planned.takes_errors:
+        for reply in found:
+            if isinstance(reply, Exception):
+                return reply
+    try:
+        return planned.merge(found)
+    except RedisError as error:
+        return error
+
+
+def plan_batch(
+    commands: Sequence[Args],
+    placement: Placement,
+    registry: Registry = KNOWN,
+    plans: Plans = NO_PLANS,
+    master_of: MasterOf = nobody,
+) -> Batch:
+    """Where the commands of a pipeline go.
+
+    Args:
+        registry, master_of: as of `cachemesh.core.planning.plan.plan`.
+        plans: of those commands that are planned already.
+
+    Raises:
+        CrossShardError, UnsupportedCommandError, InvalidKeyError, UnknownCommand: as
+            `cachemesh.core.planning.plan.plan`; nothing of the pipeline is to be sent then.
+    """
+    names = {args[0] for args in commands}
+    if names <= FIRST_KEY.keys() and min(map(len, commands), default=0) > 1:  # nearly always
+        homes = placement.owners(encoded([args[1] for args in commands], key_bytes))
+        return Batch(dealt(commands, homes), homes)
+    batch = Batch()
+    parts, homes = batch.parts, batch.homes
+    for args in commands:
+        if len(args) > 1 and args[0] in FIRST_KEY:
+            shard = placement.owner(key_bytes(args[1]))
+            parts.setdefault(shard, []).append(args)
+            homes.append(shard)
+            continue
+        at = len(homes)
+        planned = plans.get(id(args)) or plan(args, placement, key_bytes, registry, master_of)
+        for request in planned.requests:
+            parts.setdefault(request.shard, []).append(request.args)
+        if planned.merge is not only or len(planned.requests) > 1:
+            batch.plans[at] = planned
+        homes.append(planned.requests[0].shard)
+    return batch

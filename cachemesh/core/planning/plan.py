@@ -1,0 +1,256 @@
+"""A command becomes requests to shards, and their replies become one reply. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cachemesh.core.commands.registry import KNOWN, Registry
+from cachemesh.core.commands.spec import COMMANDS, Args, Command, key_positions, sort_options
+from cachemesh.core.errors import CrossShardError, UnsupportedCommandError
+from cachemesh.core.placement import Placement
+from cachemesh.core.placement.keys import key_bytes
+from cachemesh.core.planning.keyless import ALWAYS_REFUSED, rule_of
+from cachemesh.core.planning.merge import Reply, any_success, fitting
+from cachemesh.core.planning.scan_cursor import MasterOf, next_cursor, nobody, position, scan_words
+from cachemesh.core.planning.split import (
+    SPLIT,
+    Encode,
+    Plan,
+    Request,
+    only,
+    split,
+    split_msetex,
+)
+
+
+class UnknownCommand(UnsupportedCommandError):
+    """Neither the table nor the registry knows a command, so that a server has to be asked.
+
+    See `cachemesh.core.planning.unknown_commands`.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"Unknown command {_shown(name)}: CacheMesh cannot tell its keys, so not which shard "
+            "to ask"
+        )
+
+
+def plan(
+    args: Sequence[Any],
+    placement: Placement,
+    encode: Encode = key_bytes,
+    registry: Registry = KNOWN,
+    master_of: MasterOf = nobody,
+) -> Plan:
+    """Where a command goes.
+
+    Args:
+        args: as given to ``execute_command``.
+        placement: which shard owns which key.
+        encode: a key as bytes.
+        registry: which commands there are.
+        master_of: who is master of a shard now; SCAN's cursors are bound to it.
+
+    Raises:
+        CrossShardError: its keys are on several shards and it cannot be split.
+        UnsupportedCommandError: without meaning on several shards, or on a shared connection.
+        InvalidKeyError: a key Redis cannot hold.
+        InvalidCursorError: a SCAN with a cursor from elsewhere.
+        UnknownCommand: not known, and there are several shards.
+    """
+    name = args[0] if args else None
+    command: Command | None
+    if type(name) is str and name in SPLIT:
+        command, words = COMMANDS[name], tuple(args)
+    else:
+        command, words = registry.look_up(tuple(args))
+        if command is None or not command.all_keys_known:
+            if len(placement.shards) > 1:
+                raise UnknownCommand(words[0])
+            command = command or Command(words[0])
+    shape = SPLIT.get(command.name)
+    if shape is not None:
+        planned = split(command, shape, words, placement, encode)
+        if planned is not None:
+            return planned
+    keys = [words[at] for at in key_positions(command, words)]
+    return plan_known(command, words, keys, placement, encode, master_of)
+
+
+def plan_known(
+    command: Command,
+    words: Args,
+    keys: Sequence[Any],
+    placement: Placement,
+    encode: Encode = key_bytes,
+    master_of: MasterOf = nobody,
+) -> Plan:
+    """Where a command goes of which all is known.
+
+    Args:
+        words: the call with one word each.
+        keys: those of its arguments that are keys.
+
+    Raises:
+        As `plan`.
+    """
+    if command.name in ALWAYS_REFUSED:
+        raise _always_refused(command)
+    owners = placement.owners([encode(key) for key in keys])
+    if command.name == "SCAN" and len(words) > 1:
+        return _scan(command, words, placement, master_of)
+    if len(placement.shards) == 1:
+        return unspread(command, words, placement.shards[0].name)
+    if owners:
+        return _keyed(command, words, keys, owners, placement, encode)
+    return _keyless(command, words, placement)
+
+
+def unspread(command: Command, words: Args, shard: str) -> Plan:
+    """The whole command to one shard."""
+    return Plan(command, (Request(shard, words),), only)
+
+
+def _keyed(
+    command: Command,
+    words: Args,
+    keys: Sequence[Any],
+    owners: list[str],
+    placement: Placement,
+    encode: Encode,
+) -> Plan:
+    # What is in SPLIT and yet comes here is ill-formed: any server says so.
+    if command.name not in SPLIT and any(owner != owners[0] for owner in owners):
+        planned = split_msetex(command, words, owners) if command.name == "MSETEX" else None
+        if planned is None:
+            raise _cross_shard(command, keys, owners)
+        return planned
+    if command.name in ("SORT", "SORT_RO"):
+        _check_patterns(command, words, owners[0], placement, encode)
+    return unspread(command, words, owners[0])
+
+
+def _check_patterns(
+    command: Command, words: Args, owner: str, placement: Placement, encode: Encode
+) -> None:
+    """SORT's BY and GET look up keys made from a pattern; the shard must own them all.
+
+    As Redis Cluster has it: a pattern without ``*`` names no key, and one with a hash tag before
+    its first ``*`` names keys of one slot (redis.io/docs/latest/commands/sort).
+    """
+    if len(placement.shards) == 1:
+        return
+    for at in sort_options(words)[1]:
+        pattern = encode(words[at])
+        before, star, _ = pattern.partition(b"*")
+        if pattern == b"#" or not star:
+            continue
+        tag = str(placement.to_dict().get("hash_tag") or "").encode()
+        opening = before.find(tag[:1]) if len(tag) == 2 else -1
+        closing = before.find(tag[1:], opening + 1)
+        if opening < 0 or closing <= opening + 1 or placement.owner(pattern) != owner:
+            raise CrossShardError(
+                f"{command.name} looks up {_shown(words[at])}, keys that may be on other shards; "
+                "give the pattern the hash tag of the sorted key, or look the values up in the app"
+            )
+
+
+def _scan(command: Command, words: Args, placement: Placement, master_of: MasterOf) -> Plan:
+    at = position(words[1], placement, master_of)
+    asked = master_of(at.shard)
+
+    def merge(replies: Sequence[Reply]) -> list[Reply]:
+        cursor, keys = replies[0]
+        following = next_cursor(at, int(cursor), placement, asked, master_of(at.shard))
+        return [str(following).encode() if isinstance(cursor, bytes) else str(following), keys]
+
+    return Plan(command, (Request(at.shard, scan_words(words, at)),), merge)
+
+
+def _keyless(command: Command, words: Args, placement: Placement) -> Plan:
+    """Commands without keys: to all shards, to one, or refused where several have no meaning."""
+    names = placement.names
+    # No key, because there are too few arguments, or as a script without keys.
+    if command.specs or not command.all_keys_known:
+        return unspread(command, words, names[0])
+    rule = rule_of(command)
+    if rule is None or rule.to == "none":
+        raise _refused(command, rule.why if rule is not None else "", len(names))
+    if rule.refuses is not None and (why := rule.refuses(words)):
+        raise _refused(command, why, len(names))
+    if rule.to == "channel" and len(words) > 1:
+        return unspread(command, words, placement.owner(key_bytes(words[1])))
+    if rule.to != "all":
+        return unspread(command, words, names[0])
+    merge_with = rule.merge
+
+    def merge(replies: Sequence[Reply]) -> Reply:
+        return merge_with(replies, words)
+
+    requests = tuple(Request(name, words) for name in names)
+    takes_errors = merge_with is any_success
+    return Plan(command, requests, fitting(merge, command.name), takes_errors)
+
+
+def keys_of(command: Command, words: Args) -> list[bytes]:
+    """The keys in a call, or in one shard's part of it."""
+    return [key_bytes(words[at]) for at in key_positions(command, words)]
+
+
+def shards_in_transaction(
+    args: Sequence[Any], placement: Placement, registry: Registry = KNOWN
+) -> tuple[str, ...]:
+    """The shards that a command needs if it is to run within WATCH or MULTI; none if any will do.
+
+    Raises:
+        UnsupportedCommandError, InvalidKeyError, UnknownCommand: as `plan`.
+    """
+    command, words = registry.look_up(tuple(args))
+    if command is None or not command.all_keys_known:
+        if len(placement.shards) > 1:
+            raise UnknownCommand(words[0])
+        return ()
+    if command.name in ALWAYS_REFUSED and command.name not in _TRANSACTION:
+        raise _always_refused(command)
+    keys = [key_bytes(words[at]) for at in key_positions(command, words)]
+    owners = placement.owners(keys)
+    if len(placement.shards) == 1 or command.specs or command.name in _TRANSACTION:
+        if command.name in ("SORT", "SORT_RO") and owners:
+            _check_patterns(command, words, owners[0], placement, key_bytes)
+        return tuple(dict.fromkeys(owners))
+    rule = rule_of(command)
+    if rule is not None and rule.to == "scan":
+        return placement.names
+    if rule is not None and (rule.to == "one" or command.name == "PING"):
+        return ()
+    return tuple(request.shard for request in _keyless(command, words, placement).requests)
+
+
+_TRANSACTION = frozenset({"MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH"})
+
+
+def _always_refused(command: Command) -> UnsupportedCommandError:
+    return UnsupportedCommandError(f"{command.name} is refused: it {ALWAYS_REFUSED[command.name]}")
+
+
+def _refused(command: Command, why: str, shards: int) -> UnsupportedCommandError:
+    why = why or "has no key, and nothing says how to spread it; use redis-py on one instance"
+    return UnsupportedCommandError(
+        f"On a pool of {shards} shards {command.name} is refused: it {why}"
+    )
+
+
+def _cross_shard(command: Command, keys: Sequence[Any], owners: Sequence[str]) -> CrossShardError:
+    other = next(i for i, owner in enumerate(owners) if owner != owners[0])
+    first, second = _shown(keys[0]), _shown(keys[other])
+    return CrossShardError(
+        f"{command.name} needs its keys on one shard, but {first} is on {owners[0]} and {second} "
+        f"on {owners[other]}; give them one hash tag, as in {{user:1}}:a and {{user:1}}:b"
+    )
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

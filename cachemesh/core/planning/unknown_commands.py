@@ -1,0 +1,77 @@
+"""Planning that may have to ask a server first. No I/O: questions come out, replies go in.
+
+    generator --question--> the client sends it to any one server --reply--> generator ... Plan
+
+A command that is not known is asked about once and remembered; one whose keys the server does not
+describe is asked about at each call. A command that no server knows goes to one server as it is,
+for that server's own error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import Any, TypeAlias
+
+from redis.exceptions import ResponseError
+
+from cachemesh.core.commands.registry import Registry, question
+from cachemesh.core.commands.spec import Args, Command, key_positions
+from cachemesh.core.errors import UnsupportedCommandError
+from cachemesh.core.placement import Placement
+from cachemesh.core.planning.plan import plan_known, unspread
+from cachemesh.core.planning.split import Plan
+
+Calls: TypeAlias = "Sequence[Args]"
+Asking: TypeAlias = "Generator[Args, Any, Plan]"
+
+
+def resolve(args: Args, placement: Placement, registry: Registry) -> Asking:
+    """Plan a call for which `plan` raised `UnknownCommand`.
+
+    Yields:
+        Commands for any one server; to be sent back its reply, an error reply as an exception.
+
+    Raises:
+        UnsupportedCommandError: no server tells where its keys are, as an ACL may have it.
+        Otherwise as `cachemesh.core.planning.plan.plan`.
+    """
+    command, words = registry.look_up(args)
+    if command is None:
+        reply = yield question(words)
+        if isinstance(reply, ResponseError):
+            raise _untold(words, reply) from reply
+        command = registry.learn(words, reply)
+        if command is None:
+            return unspread(Command(words[0]), words, placement.names[0])
+        words = registry.look_up(words)[1]
+    keys: Sequence[Any] = [words[at] for at in key_positions(command, words)]
+    if not command.all_keys_known:
+        keys = yield from _ask_for_keys(words)
+    return plan_known(command, words, keys, placement)
+
+
+def resolve_all(
+    calls: Calls, placement: Placement, registry: Registry
+) -> Generator[Args, Any, dict[int, Plan]]:
+    """Plans, by ``id``, of those calls that `plan` cannot do alone; yields as `resolve`."""
+    plans: dict[int, Plan] = {}
+    for args in calls:
+        if not registry.knows(args):
+            plans[id(args)] = yield from resolve(args, placement, registry)
+    return plans
+
+
+def _ask_for_keys(words: Args) -> Generator[Args, Any, Sequence[Any]]:
+    reply = yield ("COMMAND", "GETKEYS", *words)
+    if not isinstance(reply, ResponseError):
+        return list(reply)
+    if "no key arguments" in str(reply):
+        return []
+    raise _untold(words, reply) from reply
+
+
+def _untold(words: Args, error: ResponseError) -> UnsupportedCommandError:
+    return UnsupportedCommandError(
+        f"{words[0]} is not known to CacheMesh, and the server does not tell its keys: {error}; "
+        "allow the client's user COMMAND, or use redis-py on one instance"
+    )

@@ -1,0 +1,1 @@
+"""Which instance of a shard answers a read."""

@@ -1,0 +1,1 @@
+"""What is sent again, when and where; and whether an instance is asked at all."""

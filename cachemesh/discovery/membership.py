@@ -1,0 +1,226 @@
+"""One `Follower` for all clients of a pool in this process, however many there are."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import os
+import threading
+import weakref
+from collections.abc import Callable, Hashable
+
+import redis
+
+from cachemesh.core.errors import CacheMeshError
+from cachemesh.core.names import Address
+from cachemesh.core.policy import Policy
+from cachemesh.core.pool.topology import Topology
+from cachemesh.core.resilience.retry import retry_until
+from cachemesh.discovery.follower import Follower, Party
+from cachemesh.discovery.url import MeshUrl
+
+logger = logging.getLogger("cachemesh.discovery")
+
+Listener = Callable[[Topology], None]
+
+
+class _Followers:
+    """Those of this process. A forked child starts with none."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.running: weakref.WeakValueDictionary[Hashable, Follower] = (
+            weakref.WeakValueDictionary()
+        )
+
+
+_followers = _Followers()
+_keys = itertools.count()
+
+
+class Membership:
+    """How one client, with those made from it, follows its pool. Any thread.
+
+    Joins those who follow the same pool in the same way at the first use, leaves on `close` or
+    when it is dropped, and joins again at a later use.
+
+    Args:
+        url: what to follow.
+        listener: called with each new topology, from any thread, one call at a time; may miss
+            one that was soon followed by another.
+    """
+
+    def __init__(self, url: MeshUrl, listener: Listener) -> None:
+        self._url = url
+        self._listener = listener
+        self._with_replicas = False
+        limit = Policy.of({**url.options, **url.policy}, {}).timeouts.reply
+        self._patience = retry_until(math.inf, 0.0) if limit is None else limit
+        self._start_over()
+        _memberships.add(self)
+
+    def _start_over(self) -> None:
+        self._joining = threading.Lock()
+        self._telling = threading.Lock()
+        self._told: Topology | None = None
+        self._follower: Follower | None = None
+        self._key = -1
+
+    def topology(self) -> Topology:
+        """As `Follower.topology`."""
+        return self._loaded()[1]
+
+    def tell(self, listener: Listener) -> Topology:
+        """Call ``listener`` with the topology of now, while no other change can come between.
+
+        Raises: as `topology`.
+        """
+        follower, _ = self._loaded()
+        with self._telling:
+            topology = follower.topology()
+            listener(topology)
+        self.catch_up()  # with what has come meanwhile
+        return topology
+
+    def close(self, leave: bool = True) -> None:
+        """Stop following. A later use starts again.
+
+        Args:
+            leave: at once, and if nobody else follows tell the source, which may take half a
+                second; else soon, which is safe within a garbage collection.
+        """
+        follower, self._follower = self._follower, None
+        if follower is not None:
+            if leave:
+                follower.leave(self._key)
+            else:
+                follower.gone(self._key)
+
+    def look_again(
+        self, shard: str, seen: Address | None, seconds: float | None = None
+    ) -> Address | None:
+        """As `Follower.look_again`; the listener knows of it by then.
+
+        Once closed, this and what follows do nothing: only a use of the client starts again.
+        """
+        follower = self._follower
+        if follower is None:
+            return seen
+        try:
+            return follower.look_again(shard, seen, seconds)
+        finally:
+            self._await_news()
+
+    def wait_for_change(self, shard: str, seen: Address | None, seconds: float) -> Address | None:
+        """As `Follower.wait_for_change`; the listener knows of it by then."""
+        follower = self._follower
+        if follower is None:
+            return seen
+        try:
+            return follower.wait_for_change(shard, seen, seconds)
+        finally:
+            self._await_news()
+
+    def how_to_look(self, shard: str) -> str:
+        """What the person who reads an error about a shard can do, as the end of a sentence."""
+        if self._url.scheme == "cachemesh":
+            return f"see: cachemesh shard show {shard}"
+        return f"ask a Sentinel: SENTINEL MASTER {shard}"
+
+    def suggest(self, shard: str, seen: Address, master: Address) -> None:
+        """As `Follower.suggest`; the listener knows of it by then."""
+        follower = self._follower
+        if follower is not None:
+            follower.suggest(shard, seen, master)
+            self._await_news()
+
+    def want_replicas(self) -> None:
+        """As `Follower.want_replicas`; also before the first use, and after joining again."""
+        self._with_replicas = True
+        follower = self._follower
+        if follower is not None:
+            follower.want_replicas()
+
+    @property
+    def calls(self) -> int:
+        """As `Follower.calls`; 0 while not following."""
+        follower = self._follower
+        return 0 if follower is None else follower.calls
+
+    def catch_up(self, wait: bool = False) -> None:
+        """Tell the listener of the topology of now, unless it knows.
+
+        Args:
+            wait: until it knows; else leave it to the thread that tells it just now.
+        """
+        if wait:
+            self._await_news()
+        while self._behind() and self._telling.acquire(blocking=False):
+            try:
+                self._tell_news()
+            finally:
+                self._telling.release()
+
+    def _await_news(self) -> None:
+        if self._behind():
+            with self._telling:
+                self._tell_news()
+
+    def _behind(self) -> bool:
+        follower = self._follower
+        return follower is not None and follower.latest is not self._told
+
+    def _tell_news(self) -> None:
+        follower = self._follower
+        topology = None if follower is None else follower.latest
+        if topology is None or topology is self._told:
+            return
+        self._told = topology
+        try:
+            self._listener(topology)
+        except (CacheMeshError, redis.RedisError, OSError, RuntimeError) as error:
+            logger.warning("a client cannot follow its pool: %r", error)
+
+    def _loaded(self) -> tuple[Follower, Topology]:
+        while True:
+            follower = self._joined()
+            topology = follower.topology(self._patience)
+            if not follower.ended:
+                return follower, topology
+
+    def _joined(self) -> Follower:
+        follower = self._follower
+        if follower is not None and not follower.ended:
+            return follower
+        with self._joining, _followers.lock:
+            follower = self._follower
+            if follower is not None and not follower.ended:
+                return follower
+            follower, key = _followers.running.get(self._url.identity), next(_keys)
+            if follower is None or not follower.join(key, self._reference(follower, key)):
+                follower = Follower(self._url.source, self._url.sentinel_options)
+                follower.join(key, self._reference(follower, key))
+                _followers.running[self._url.identity] = follower
+            if self._with_replicas:
+                follower.want_replicas()
+            self._key, self._follower = key, follower
+            return follower
+
+    def _reference(self, follower: Follower, key: int) -> Callable[[], Party | None]:
+        gone = follower.gone
+        return weakref.ref(self, lambda _: gone(key))
+
+
+_memberships: weakref.WeakSet[Membership] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """Locks and threads are the parent's."""
+    global _followers
+    _followers = _Followers()
+    for membership in list(_memberships):
+        membership._start_over()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,183 @@
+"""One connection to one Sentinel: redis-py connects and logs in, then the socket is ours."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import ssl
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import hiredis
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from cachemesh.core.names import Address
+from cachemesh.transport.name_resolution import resolving
+from cachemesh.transport.redis_py import MORE, PUSH, socket_of
+
+DEFAULT_TIMEOUT = 0.3
+_READ_SIZE = 65_536
+_MOST_BYTES = 4 * 1024 * 1024
+"""What a Sentinel says at once; 1 KB for each master or replica is usual."""
+
+_MOST_BYTES_EACH = 64 * 1024  # more for each of several questions
+_HUGE_LIST = re.compile(rb"[*~>]\d{6}")
+"""hiredis makes room for as many elements as a list announces: gigabytes for eleven bytes."""
+_NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+# The least that redis.io has a Sentinel's user be allowed does not include CLIENT SETINFO.
+_ANONYMOUS: dict[str, Any] = (
+    {"driver_info": None}
+    if "driver_info" in inspect.signature(redis.Redis).parameters  # in newer ones
+    else {"lib_name": None, "lib_version": None}
+)
+
+
+@dataclass(frozen=True)
+class SentinelOptions:
+    """How to connect to Sentinels.
+
+    Attributes:
+        username, password: Sentinel's own credentials, not those of Redis.
+        timeout: seconds for one Sentinel to connect and to answer.
+        connection: further options of `redis.Redis`, such as ``ssl``.
+    """
+
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    timeout: float = DEFAULT_TIMEOUT
+    connection: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+class Wire:
+    """A connection. Not for two threads at once.
+
+    Args:
+        address: of the Sentinel; a host name is looked up each time.
+        options: credentials and the time to connect in.
+
+    Raises:
+        redis.ConnectionError, redis.TimeoutError: it cannot be connected to, or refuses the login.
+    """
+
+    def __init__(self, address: Address, options: SentinelOptions) -> None:
+        settings: dict[str, Any] = {
+            "host": address.host,
+            "port": address.port,
+            "username": options.username,
+            "password": options.password,
+            "socket_timeout": options.timeout,
+            "socket_connect_timeout": options.timeout,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+            **_ANONYMOUS,
+            **options.connection,
+        }
+        maker = redis.Redis(**settings)
+        maker.connection_pool.connection_class = resolving(maker.connection_pool.connection_class)
+        self.address = address
+        connection: Any = maker.connection_pool.make_connection()  # untyped in redis-py
+        maker.close()
+        connection.connect()
+        self._connection = connection
+        self._sock: Any = socket_of(connection)
+        self._bytes_left = _MOST_BYTES
+        self._last = b""
+        self._reader = hiredis.Reader(
+            protocolError=redis.InvalidResponse,
+            replyError=redis.ResponseError,
+            encoding="utf-8",
+            errors="replace",
+            notEnoughData=MORE,
+        )
+
+    def ask(self, commands: Sequence[tuple[str, ...]], seconds: float) -> list[Any]:
+        """The replies to some commands sent at once; error replies stand among them.
+
+        Raises:
+            OSError: the connection broke, or not all replies came in time (TimeoutError).
+            redis.InvalidResponse: what came is not RESP, or too much.
+        """
+        deadline = time.monotonic() + seconds
+        self._bytes_left = _MOST_BYTES + _MOST_BYTES_EACH * len(commands)
+        self._sock.settimeout(seconds)
+        self._sock.sendall(_packed(commands))
+        replies: list[Any] = []
+        while len(replies) < len(commands):
+            reply = self._next()
+            if reply is MORE:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError("no answer in time")
+                self._sock.settimeout(left)
+                self._feed(self._sock.recv(_READ_SIZE))
+            elif reply.__class__ is not PUSH:
+                replies.append(reply)
+        return replies
+
+    def tell(self, *commands: tuple[str, ...]) -> None:
+        """Send commands; what comes back is for `heard`. From then on nothing here waits.
+
+        Raises:
+            OSError: the connection broke, or takes no more.
+        """
+        self._sock.setblocking(False)
+        self._sock.sendall(_packed(commands))
+
+    def heard(self) -> list[Any]:
+        """What has come since the last call, though not all of very much. Raises as `ask`."""
+        self._sock.setblocking(False)
+        for _ in range(_MOST_BYTES // _READ_SIZE):
+            try:
+                self._feed(self._sock.recv(_READ_SIZE))
+            except _NOT_YET:
+                break
+        replies: list[Any] = []
+        while (reply := self._next()) is not MORE:
+            replies.append(reply)
+            self._bytes_left = _MOST_BYTES
+        return replies
+
+    def is_quiet(self) -> bool:
+        """Whether it is open, and nothing came that nobody asked for."""
+        try:
+            return not self.heard() and not self._reader.has_data()
+        except (OSError, redis.RedisError):
+            return False
+
+    def fileno(self) -> int:
+        """For a selector."""
+        number: int = self._sock.fileno()
+        return number
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.disconnect()
+
+    def _feed(self, data: bytes) -> None:
+        if not data:
+            raise ConnectionResetError("Connection closed by server")
+        self._bytes_left -= len(data)
+        if self._bytes_left < 0:
+            raise redis.InvalidResponse("its answer is too long")
+        seen = self._last + data
+        if _HUGE_LIST.search(seen):
+            raise redis.InvalidResponse("it announces a list of 100,000 elements or more")
+        self._last = seen[-len("*99999") :]
+        self._reader.feed(data)
+
+    def _next(self) -> Any:
+        try:
+            return self._reader.gets()
+        except (TypeError, ValueError, MemoryError) as error:
+            # A map whose key is a list, a number of thousands of digits, an array of 2^32 items.
+            raise redis.InvalidResponse("its answer is not that of a Sentinel") from error
+
+
+def _packed(commands: Iterable[tuple[str, ...]]) -> bytes:
+    pack: Any = hiredis.pack_command  # takes a tuple of any length
+    return b"".join(map(pack, commands))

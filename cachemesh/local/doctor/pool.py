@@ -1,0 +1,70 @@
+"""Looking at a running pool: URL, metaservers, token and document; its shards are next door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+from cachemesh.core.errors import (
+    CacheMeshError,
+    MetaserverError,
+    MetaserverUnavailableError,
+)
+from cachemesh.core.names import parse_address
+from cachemesh.core.words import counted
+from cachemesh.discovery.survey import ask_each
+from cachemesh.discovery.url import parse_url
+from cachemesh.local.doctor.check import Check, fail, failed, ok, warn
+from cachemesh.local.doctor.shards import examine_shards
+from cachemesh.local.probes import answers_ready
+
+_WITHIN = 5.0  # seconds a metaserver has to say whether it is ready
+_LOADED_WITHIN = 30.0  # seconds to get the document from one of several metaservers or Sentinels
+
+
+def examine_pool(
+    url: str | None, token_file: str | None, environ: Mapping[str, str]
+) -> Iterator[Check]:
+    """The pool that a client on this machine would use; none of the checks raises."""
+    if not (url or environ.get("CACHEMESH_URL")):
+        yield warn("pool", "CACHEMESH_URL is not set", "`cachemesh up` prints one to export")
+        return
+    try:
+        options = {} if token_file is None else {"token_file": token_file}
+        metaserver = (url or environ["CACHEMESH_URL"]).startswith("cachemesh://")
+        mesh = parse_url(url, options if metaserver else {}, environ)
+    except CacheMeshError as error:
+        yield failed("pool URL", error, "see: cachemesh up --help")
+        return
+    yield ok("pool URL", mesh.shown)
+    if mesh.scheme == "cachemesh":
+        jobs = {at: partial(answers_ready, parse_address(at)) for at in mesh.addresses}
+        for address, answer in ask_each(jobs, _WITHIN).items():
+            yield _check_metaserver(address, answer)
+    document = ask_each({"document": mesh.source.load}, _LOADED_WITHIN)["document"]
+    if isinstance(document, Exception):
+        yield _not_loaded(document)
+        return
+    if mesh.scheme == "cachemesh":
+        yield ok("token", "accepted")
+    names = document.placement.names
+    shards = counted(len(names), "shard")
+    yield ok("pool", f"{document.pool!r} at version {document.version}, {shards}")
+    yield from examine_shards(mesh, document)
+
+
+def _check_metaserver(address: str, missing: str | Exception | None) -> Check:
+    name = f"metaserver {address}"
+    if missing is not None:
+        return fail(name, str(missing), "is it running, and is the address in CACHEMESH_URL right?")
+    return ok(name, "ready")
+
+
+def _not_loaded(error: Exception) -> Check:
+    if isinstance(error, MetaserverError) and error.status in (401, 403):
+        name, step = "token", "set CACHEMESH_TOKEN_FILE to the file with the metaserver's token"
+    elif isinstance(error, MetaserverUnavailableError):
+        name, step = "pool", "start a metaserver"
+    else:
+        name, step = "pool", "see: cachemesh pool list"
+    return failed(name, error, step)

@@ -1,0 +1,197 @@
+"""Looking at a stack from outside: its processes as they answer, its pool as it is by now."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from cachemesh.core.errors import SentinelUnavailableError
+from cachemesh.core.names import parse_address
+from cachemesh.discovery.sentinel import Found, Sentinels
+from cachemesh.discovery.sentinel_connection import SentinelOptions
+from cachemesh.discovery.survey import ask_each
+from cachemesh.discovery.url import parse_url
+from cachemesh.local import probes
+from cachemesh.local.pids import ProcessId
+from cachemesh.local.ports import holder_of
+from cachemesh.local.shutdown import description_of
+from cachemesh.local.state import StateDirectory
+
+_TIMEOUT = 1.0  # seconds a Sentinel has to answer
+_WITHIN = 5.0  # seconds for each process that is looked at
+_LOADED_WITHIN = 10.0  # seconds for the pool's document
+
+
+@dataclass(frozen=True)
+class ProcessStatus:
+    """One process as it answers now.
+
+    Attributes:
+        role: master, replica or "" for what is no instance.
+        detail: what is wrong, or out of the ordinary.
+        start: the command that starts it again; "" if it has not ended.
+    """
+
+    name: str
+    kind: str
+    address: str
+    pid: int
+    up: bool
+    role: str
+    detail: str
+    log: str
+    start: str = ""
+
+
+_PROBES = {
+    "redis": probes.answers_ping,
+    "sentinel": probes.answers_ping,
+    "metaserver": probes.answers_ready,
+    "dashboard": probes.answers_http,
+    "zookeeper": probes.answers_zookeeper,
+}
+
+
+def look(path: Path) -> dict[str, Any]:
+    """The stack's info, its processes and its shards as they are now.
+
+    Returns:
+        The object that `cachemesh up -o json` prints, with "state" ("up", "degraded", "down" or
+        "starting"), "processes" (`ProcessStatus` as dicts) and as "shards" those that the pool has
+        by now, each with "master_now" and "replicas_now" as Sentinel says (None and [] when no
+        Sentinel answers). "spares" are those that serve no pool yet.
+
+    Raises:
+        NoStackError: there is none.
+    """
+    directory = StateDirectory(path)
+    description = description_of(directory, directory.in_use())
+    info = description["info"]
+    processes = _look_at_all(description["processes"])
+    shards = _shards(info)
+    serving = {at for s in shards for at in (s["master_now"], *s["replicas_now"])}
+    spares = [spare for spare in info["spares"] if spare["master"] not in serving]
+    state = "degraded"
+    if not any(process.up for process in processes):
+        state = "down"
+    elif description["state"] == "starting":
+        state = "starting"
+    elif all(process.up for process in processes) and _masters_answer(shards, processes):
+        state = "up"
+    shown = [vars(process) for process in processes]
+    return {**info, "state": state, "shards": shards, "spares": spares, "processes": shown}
+
+
+def _shards(info: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The shards of the pool as it is now; those it began with where nobody tells."""
+    names = _names(info)
+    known = {shard["name"]: shard for shard in info["shards"]}
+    found = _found(info["sentinels"], names)
+    shards = []
+    for name in names:
+        at = found.masters.get(name)
+        now = None if at is None else str(at)
+        replicas = list(map(str, found.replicas.get(name, ())))
+        begun = known.get(name, {"name": name, "master": now, "replicas": replicas})
+        shards.append({**begun, "master_now": now, "replicas_now": replicas})
+    return shards
+
+
+def _names(info: Mapping[str, Any]) -> list[str]:
+    token_file = info["token_file"]
+    mesh = parse_url(info["url"], {} if token_file is None else {"token_file": token_file})
+    document = ask_each({"document": mesh.source.load}, _LOADED_WITHIN)["document"]
+    if isinstance(document, Exception):
+        return [shard["name"] for shard in info["shards"]]
+    return list(document.placement.names)
+
+
+def _found(addresses: Sequence[str], names: Sequence[str]) -> Found:
+    sentinels = Sentinels(addresses, SentinelOptions(timeout=_TIMEOUT))
+    try:
+        return sentinels.look_up(names, with_replicas=True)
+    except SentinelUnavailableError:
+        return Found()
+    finally:
+        sentinels.close()
+
+
+def _masters_answer(
+    shards: Iterable[Mapping[str, Any]], processes: Iterable[ProcessStatus]
+) -> bool:
+    """Whether every shard has a master that answers, be it one of this stack or not."""
+    up = {process.address for process in processes if process.up}
+    return all(
+        now is not None and (now in up or probes.answers_ping(parse_address(now)) is None)
+        for now in (shard["master_now"] for shard in shards)
+    )
+
+
+def _look_at_all(processes: Sequence[Mapping[str, Any]]) -> list[ProcessStatus]:
+    jobs = {process["name"]: partial(_look_at, process) for process in processes}
+    looked = ask_each(jobs, _WITHIN)
+    return [
+        found
+        if isinstance(found := looked[process["name"]], ProcessStatus)
+        else _status(process, int(process["pid"]), str(found))
+        for process in processes
+    ]
+
+
+def _look_at(process: Mapping[str, Any]) -> ProcessStatus:
+    address = parse_address(process["address"])
+    known = ProcessId(int(process["pid"]), str(process["started"]))
+    missing = _PROBES[process["kind"]](address)
+    if known.alive():
+        return _status(process, known.pid, missing)
+    if missing is not None:
+        # Of a stack that an earlier release has started, the command is not known.
+        start = shlex.join(process.get("argv", ()))
+        return _status(process, known.pid, "the process has ended", start=start)
+    holder = holder_of(address.port)
+    pid = known.pid if holder is None else holder.pid
+    return _status(process, pid, None, "restarted")
+
+
+def _status(
+    process: Mapping[str, Any],
+    pid: int,
+    missing: str | None,
+    detail: str = "",
+    start: str = "",
+) -> ProcessStatus:
+    role, wrong = "", missing
+    if missing is None and process["kind"] == "redis":
+        role, wrong = _role(process["address"])
+    return ProcessStatus(
+        name=process["name"],
+        kind=process["kind"],
+        address=process["address"],
+        pid=pid,
+        up=wrong is None,
+        role=role,
+        detail=wrong or detail,
+        log=process["log"],
+        start=start,
+    )
+
+
+def _role(address: str) -> tuple[str, str | None]:
+    """ROLE of an instance, and what is wrong with it."""
+    client = probes.connect(parse_address(address), timeout=1.0)
+    try:
+        role = client.role()
+    except redis.RedisError as error:
+        return "", f"ROLE: {error}"
+    finally:
+        client.close()
+    if role[0] == "master":
+        return "master", None
+    master, link = f"{role[1]}:{role[2]}", role[3]
+    return "replica", None if link == "connected" else f"link to {master} is {link}"

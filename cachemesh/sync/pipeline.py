@@ -1,0 +1,153 @@
+"""Pipelines over shards: one write and one read per shard, replies in the caller's order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from redis.client import Pipeline as RedisPipeline
+
+from cachemesh._client.pipelining import (
+    PipelineBase,
+    finished,
+    one_shard,
+    raise_first,
+    require_watching,
+    spread,
+)
+from cachemesh.core.planning.plan import UnknownCommand
+from cachemesh.transport import redis_py
+from cachemesh.transport.sync.scatter_gather import complete, exchange
+from cachemesh.transport.sync.shard import Node
+
+if TYPE_CHECKING:
+    from cachemesh.sync.client import CacheMesh
+
+
+class Pipeline(PipelineBase, RedisPipeline):
+    """A redis-py pipeline over the shards of a pool.
+
+    All commands on one shard behave as in redis-py, WATCH and MULTI included. Commands on several
+    shards are sent to all at once; there, each shard runs its part in a MULTI of its own unless
+    ``transaction`` is False, and ``transaction=True`` is refused.
+
+    Args:
+        mesh: the client.
+        transaction: True: all or nothing, on one shard only. False: no MULTI. None: a MULTI for
+            each shard.
+        shard_hint: not used.
+    """
+
+    def __init__(self, mesh: CacheMesh, transaction: bool | None, shard_hint: str | None) -> None:
+        self._atomic = transaction is not False
+        self._one_shard_only = transaction is True
+        self._mesh = mesh
+        self._encodes = mesh.encodes
+        self._home: Node | None = None
+        super().__init__(mesh.connection_pool, mesh.response_callbacks, self._atomic, shard_hint)
+
+    def reset(self) -> None:  # type: ignore[override]  # redis-py's own pipeline overrides so
+        """Forget what was queued and what is watched."""
+        super().reset()
+        self._home = None
+
+    def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send a command now, on the shard that is being watched."""
+        require_watching(self)
+        self._bind([args])
+        immediate: Any = super().immediate_execute_command  # untyped in redis-py
+        try:
+            return immediate(*args, **options)
+        except redis_py.BROKEN as error:
+            if self._home is None or type(error) not in redis_py.BROKEN:
+                raise  # the server's answer
+            raise self._home.unavailable(None, error) from error
+        finally:
+            if self._home is not None:
+                self._mesh.wrote_to(self._home)
+
+    def load_scripts(self) -> None:
+        """Make sure that all shards know the scripts this pipeline runs."""
+        for script in self.scripts:
+            if not self._mesh.script_exists(script.sha)[0]:
+                script.sha = self._mesh.script_load(script.script)
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """Run what was queued.
+
+        Raises:
+            cachemesh.CrossShardError: a transaction over several shards; nothing was sent.
+            cachemesh.ShardUnavailableError: a shard does not answer; with ``raise_on_error``
+                False it stands in the list instead, for each command of that shard.
+            redis.ResponseError: the first error reply, with ``raise_on_error``.
+            redis.WatchError: a watched key has changed.
+        """
+        stack = self.command_stack
+        if not stack and not self.watching:
+            return []
+        try:
+            if self.scripts:
+                self.load_scripts()
+                self.scripts = set()
+            require_watching(self)
+            if self.watching or self.explicit_transaction or self._one_shard_only:
+                self._bind([args for args, _ in stack])
+            if self.watching or self.explicit_transaction:
+                return self._in_one_shard(raise_on_error)
+            return self._over_shards(raise_on_error)
+        finally:
+            self.reset()
+
+    def _bind(self, commands: Sequence[tuple[Any, ...]]) -> None:
+        """Settle on the one shard that all keys are on."""
+        routes = self._mesh.routes
+        watched = self._home.shard if self._home is not None else None
+        registry, plans = self._mesh.registry, self._mesh.plans_of(commands, routes)
+        shard = one_shard(commands, routes.placement, watched, registry, plans)
+        if self._home is None:
+            self._home = routes.nodes[shard]
+            self.connection_pool = self._home.pool
+
+    def _in_one_shard(self, raise_on_error: bool) -> list[Any]:
+        home = self._home  # redis-py's pipeline resets itself
+        try:
+            return super().execute(raise_on_error)
+        except redis_py.BROKEN as error:
+            if home is None or type(error) not in redis_py.BROKEN:
+                raise  # the server's answer
+            raise home.unavailable(None, error) from error
+        finally:
+            if home is not None:
+                self._mesh.wrote_to(home)
+
+    def _over_shards(self, raise_on_error: bool) -> list[Any]:
+        stack, routes = self.command_stack, self._mesh.routes
+        how = (stack, routes.placement, self._atomic, self._mesh.registry, self._mesh.master_of)
+        try:
+            spread_out = spread(*how, retry_writes=self._mesh.retry_writes)
+        except UnknownCommand:
+            plans = self._mesh.plans_of([args for args, _ in stack], routes)
+            spread_out = spread(*how, plans, self._mesh.retry_writes)
+        if self._one_shard_only and len(spread_out.parts) > 1:
+            return self._in_one_shard(raise_on_error)  # some commands run on any shard
+        nodes = [routes.nodes[part.shard] for part in spread_out.parts]
+        pairs = list(zip(nodes, spread_out.parts, strict=True))
+        deadline = time.monotonic() + max((node.limit for node in nodes), default=0.0)
+        sendings = ((node, part.payload(), part.decode) for node, part in pairs)
+        # What writes is packed whole before any of it is sent: an argument may prove bad.
+        ready = sendings if spread_out.only_reads() else list(sendings)
+        results = []
+        try:
+            outcomes = exchange(ready, deadline)
+            for (node, part), outcome in zip(pairs, outcomes, strict=True):
+                result = complete(node, part, deadline, *outcome)
+                results.append(self._mesh.missed_part(result, node, part))
+        finally:
+            for node, part in pairs:  # also if one shard raised, or a signal came in between
+                self._mesh.wrote_part(node, part)
+        replies = spread_out.replies(results)
+        finals = finished(replies, stack, self.response_callbacks, self.annotate_exception)
+        if raise_on_error:
+            raise_first(finals, stack, self.annotate_exception)
+        return finals

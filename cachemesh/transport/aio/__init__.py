@@ -1,0 +1,1 @@
+"""The asyncio transport: all tasks share one connection to each instance."""

@@ -1,0 +1,288 @@
+"""A connection that many tasks share, written to once per loop tick.
+
+    task 1 -- send --\\                                   /-- future 1
+    task 2 -- send ---+-- one write per tick --> Redis --+--- future 2
+    task 3 -- send --/                                   \\-- future 3
+
+Replies come in the order of the commands, so each goes to the oldest waiting future. A future
+that was cancelled still takes its reply, which is thrown away: a reply never reaches another
+command. When anything is wrong with the connection, all who wait on it are told and it is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from copy import copy
+from typing import Any
+
+import hiredis
+import redis
+
+from cachemesh.core.names import Address
+from cachemesh.transport import redis_py
+from cachemesh.transport.failures import NotSentError
+from cachemesh.transport.redis_py import MORE, PUSH
+
+_HIGH_WATER = 1_048_576
+
+
+class LinkClosedError(ConnectionError):
+    """The connection was closed before the reply came; the command may or may not have run."""
+
+
+class Collector:
+    """Several replies for one future."""
+
+    __slots__ = ("decode", "future", "replies")
+
+    def __init__(self, future: asyncio.Future[list[Any]], decode: Sequence[bool]) -> None:
+        self.future = future
+        self.decode = decode
+        self.replies: list[Any] = []
+
+
+class Link(asyncio.Protocol):
+    """A connection that many tasks share. Lives in one event loop.
+
+    Args:
+        reader: turns bytes into replies.
+        timeout: seconds within which a reply has to come, None: for ever.
+        loop: the running event loop.
+        address: of the instance.
+        ended: called with the link when it is closed.
+
+    Attributes:
+        ready: whether `send` will do now: it is not closed, and the socket takes more; else
+            `wait_writable` comes first.
+    """
+
+    def __init__(
+        self,
+        reader: hiredis.Reader,
+        timeout: float | None,
+        loop: asyncio.AbstractEventLoop,
+        address: Address,
+        ended: Callable[[Link], None],
+    ) -> None:
+        self.address = address
+        self._ended = ended
+        self._reader, self._gets = reader, reader.gets
+        self._timeout = timeout
+        self._loop = loop
+        self._make_future = loop.create_future
+        self._transport: asyncio.Transport | None = None
+        self._keep: object = None
+        self._out: list[bytes] = []
+        self._out_size = 0
+        self._waiting: deque[asyncio.Future[Any] | Collector] = deque()
+        self._undecoded: set[asyncio.Future[Any]] = set()
+        self._flushes: deque[tuple[float, int]] = deque()  # (deadline, commands sent by then)
+        self._sent = self._answered = 0
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._retired = False
+        self.closed = False
+        self.ready = True
+        self.why_closed: Exception = LinkClosedError("Connection closed")
+
+    def take_over(self, connection: Any) -> None:
+        """Go on with the socket of a redis-py connection whose handshake is done."""
+        self._transport = redis_py.transport_of(connection)
+        self._transport.set_protocol(self)
+        self._transport.set_write_buffer_limits(_HIGH_WATER)
+        self._keep = connection  # its stream writer would close the socket when collected
+
+    def wait_at_most(self, seconds: float) -> None:
+        """For a link of its own: let the next reply take so long."""
+        self._timeout = None if math.isinf(seconds) else seconds
+
+    def send(self, payload: bytes, decode: bool = True) -> asyncio.Future[Any]:
+        """Queue one packed command; the future gets its reply or the error reply as exception.
+
+        Raises:
+            NotSentError: the connection is closed; nothing was queued.
+        """
+        if self.closed:
+            raise NotSentError("the connection was closed")
+        future = self._make_future()
+        out = self._out
+        if not out:
+            self._loop.call_soon(self._flush)
+        out.append(payload)
+        self._waiting.append(future)
+        if not decode:
+            self._undecoded.add(future)
+        self._out_size += len(payload)
+        if self._out_size > _HIGH_WATER:
+            self._flush()
+        return future
+
+    def send_all(self, payload: bytes, decode: Sequence[bool]) -> asyncio.Future[list[Any]]:
+        """Queue several packed commands; the future gets their replies, error replies among them.
+
+        Raises:
+            NotSentError: the connection is closed; nothing was queued.
+        """
+        if self.closed:
+            raise NotSentError("the connection was closed")
+        collector = Collector(self._make_future(), decode)
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(payload)
+        self._waiting.append(collector)
+        self._out_size += len(payload)
+        if self._out_size > _HIGH_WATER:
+            self._flush()
+        return collector.future
+
+    async def wait_writable(self) -> None:
+        """Wait while the server reads more slowly than we write."""
+        while self._writable is not None:
+            await asyncio.shield(self._writable)
+
+    def retire(self) -> None:
+        """Close once all replies under way have come."""
+        self._retired = True
+        if not self._waiting:
+            self.fail(LinkClosedError("Connection retired"))
+
+    def fail(self, error: Exception) -> None:
+        """Close now, and tell all who wait."""
+        if self.closed:
+            return
+        self.closed, self.ready, self.why_closed = True, False, error
+        self._ended(self)
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+        redis_py.disown(self._keep)
+        self._keep = None
+        self.resume_writing()
+        waiting, self._waiting = self._waiting, deque()
+        for item in waiting:
+            future = item.future if isinstance(item, Collector) else item
+            if not future.done():
+                # To each its own: what many raise would collect the traceback of all of them.
+                future.set_exception(copy(error))
+
+    def abandon(self, forked: bool) -> None:
+        """Let go without the loop, which is closed or, in a forked child, the parent's.
+
+        A child must not even close the socket's transport: that would reach into the parent's
+        selector.
+        """
+        self.closed, self.ready = True, False
+        if forked:
+            _abandoned.append(self)
+        else:
+            redis_py.disown(self._keep)
+            self._keep = self._transport = None  # closes the socket
+
+    def _flush(self) -> None:
+        out = self._out
+        if self.closed or self._transport is None or not out:
+            return
+        self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        self._sent += len(out)
+        self._out_size = 0
+        out.clear()
+        if self._timeout is not None:
+            self._flushes.append((self._loop.time() + self._timeout, self._sent))
+            if self._watchdog is None:
+                self._watchdog = self._loop.call_later(self._timeout, self._look)
+
+    def _look(self) -> None:
+        """The watchdog: has each flush been answered before its deadline?"""
+        flushes, now = self._flushes, self._loop.time()
+        while flushes and flushes[0][1] <= self._answered:
+            flushes.popleft()
+        if not flushes:
+            self._watchdog = None
+        elif flushes[0][0] > now:
+            self._watchdog = self._loop.call_at(flushes[0][0], self._look)
+        else:
+            self.fail(TimeoutError(f"no reply within {self._timeout:g} s"))
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop: hand each reply to the oldest waiting future."""
+        gets, waiting, undecoded = self._gets, self._waiting, self._undecoded
+        try:
+            self._reader.feed(data)
+            while waiting:
+                item = waiting[0]
+                if item.__class__ is Collector:
+                    if not self._collect(item):
+                        return
+                    continue
+                future: asyncio.Future[Any] = item  # type: ignore[assignment]
+                try:
+                    reply = gets(False) if undecoded and future in undecoded else gets()
+                except UnicodeDecodeError as error:
+                    reply = error  # read to its end: the others' replies are good
+                if reply is MORE:
+                    return
+                kind = reply.__class__
+                if kind is PUSH:
+                    continue
+                waiting.popleft()
+                self._answered += 1
+                if undecoded:
+                    undecoded.discard(future)
+                if future.done():
+                    continue  # cancelled: nobody wants this reply
+                if kind is not bytes and isinstance(reply, Exception):
+                    future.set_exception(reply)
+                else:
+                    future.set_result(reply)
+            self._check_unasked()
+        except (redis.RedisError, TypeError, ValueError, MemoryError) as error:
+            self.fail(redis_py.unreadable(error))
+        if self._retired and not waiting:
+            self.fail(LinkClosedError("Connection retired"))
+
+    def _collect(self, collector: Collector) -> bool:
+        """Take replies for several commands; whether all of them have come."""
+        replies, decode = collector.replies, collector.decode
+        while len(replies) < len(decode):
+            try:
+                reply = self._gets(decode[len(replies)])
+            except UnicodeDecodeError as error:
+                reply = error
+            if reply is MORE:
+                return False
+            if reply.__class__ is not PUSH:
+                replies.append(reply)
+        self._waiting.popleft()
+        self._answered += 1
+        if not collector.future.done():
+            collector.future.set_result(replies)
+        return True
+
+    def _check_unasked(self) -> None:
+        while (reply := self._gets()) is not MORE:
+            if reply.__class__ is not PUSH:
+                raise redis.InvalidResponse("A reply came that nobody asked for")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Called by the loop."""
+        self.fail(LinkClosedError(str(error) if error else "Connection closed by server"))
+
+    def pause_writing(self) -> None:
+        """Called by the loop: the socket's buffer is full."""
+        if self._writable is None:
+            self._writable = self._make_future()
+        self.ready = False
+
+    def resume_writing(self) -> None:
+        """Called by the loop: there is room again."""
+        writable, self._writable = self._writable, None
+        self.ready = not self.closed
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+
+
+_abandoned: list[Link] = []

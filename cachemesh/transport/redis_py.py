@@ -1,0 +1,355 @@
+"""All that CacheMesh uses of redis-py's internals, in one place.
+
+redis-py connects: TCP or TLS, AUTH, HELLO, SELECT, CLIENT SETNAME and SETINFO. Then the socket is
+taken over for the lean paths of `cachemesh.transport`. Used beyond the public interface:
+``Connection._sock``, for asyncio ``Connection._reader`` and ``_writer``, and
+``BaseParser.parse_error``; `cachemesh.transport.name_resolution` overrides two methods of
+connections, `cachemesh.transport.sync.pool` and `mesh_pool` keep to, and show, a pool's
+``_available_connections`` and ``_in_use_connections``, and the asyncio pub/sub overrides
+``PubSub._execute``. Tests hold the versions this works with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import select
+import socket
+import ssl
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache, partial
+from typing import Any, NoReturn
+
+import hiredis
+import redis
+import redis.asyncio
+from redis._parsers import Encoder
+from redis._parsers.base import BaseParser
+from redis.asyncio.connection import ConnectionPool as AsyncConnectionPool
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.connection import ConnectionPool
+from redis.retry import Retry
+
+from cachemesh.core.commands.encoding import encode
+from cachemesh.core.names import Address
+from cachemesh.transport.handshake import AsyncHandshake, Handshake
+from cachemesh.transport.name_resolution import resolving
+
+PLAIN_SOCKET = socket.socket if socket.socket.__module__ == "socket" else None
+"""The standard library's class, if it was not replaced (by gevent) before this was imported."""
+
+NOT_CONNECTED = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.ReadOnlyError,
+    redis.InvalidResponse,
+    MemoryError,
+)
+"""What `connect` raises if the instance, or whatever is there, does not serve."""
+
+BROKEN = (redis.ConnectionError, redis.TimeoutError, redis.InvalidResponse, MemoryError)
+"""What redis-py's connections raise when they break; subclasses of these are a server's answer."""
+
+MORE: Any = object()
+"""What a reader gives when it needs more bytes; False and None are replies."""
+
+PUSH: type = getattr(hiredis, "PushNotification", type(MORE))
+"""The class of what a RESP3 server sends unasked; of `MORE` before hiredis 3.0, which has none."""
+
+
+def _no_maintenance(client: type) -> dict[str, Any]:
+    """Turn off the maintenance notifications of managed Redis, where redis-py's client has them.
+
+    They cost a round trip for each connection, and looking up a logger meanwhile: interrupted by
+    a signal handler that raises, that would leave logging's lock taken for ever.
+    """
+    option = "maint_notifications_config"
+    if option not in inspect.signature(client).parameters:
+        return {}  # before 7.0; for asyncio before 8.0
+    from redis.maint_notifications import MaintNotificationsConfig
+
+    return {option: MaintNotificationsConfig(enabled=False)}
+
+
+_NO_MAINTENANCE = _no_maintenance(redis.Redis)
+_NO_ASYNC_MAINTENANCE = _no_maintenance(redis.asyncio.Redis)
+
+
+def pool_options(template: ConnectionPool, role: str | None = "master") -> dict[str, Any]:
+    """The template's options for connections that check ``ROLE`` and never retry by themselves."""
+    return {
+        **template.connection_kwargs,
+        **_NO_MAINTENANCE,
+        "retry": Retry(NoBackoff(), 0),
+        "command_packer": Packer(),
+        "redis_connect_func": Handshake(template.connection_kwargs.get("redis_connect_func"), role),
+    }
+
+
+def connect(
+    template: ConnectionPool,
+    address: Address,
+    options: Mapping[str, Any],
+    role: str | None = "master",
+) -> Any:
+    """A redis-py connection to one instance, handshake done and ``ROLE`` checked.
+
+    Args:
+        template: whose class and options to use.
+        address: where to.
+        options: what to use instead of the template's options.
+        role: what the instance has to be; None takes any.
+
+    Raises:
+        redis.ConnectionError, redis.TimeoutError, redis.AuthenticationError: as redis-py raises.
+        NotMasterError: the instance is no master.
+    """
+    merged = {**pool_options(template, role), **options, "host": address.host, "port": address.port}
+    connection = _make(resolving(template.connection_class), merged)
+    connection.connect()
+    return connection
+
+
+def _make(connection_class: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    try:
+        return connection_class(**options)
+    except UnboundLocalError as error:
+        # What a signal handler raised in redis-py 6's constructor comes out of it as this.
+        raise error.__context__ or error from None
+
+
+def async_pool_options(
+    template: AsyncConnectionPool, role: str | None = "master"
+) -> dict[str, Any]:
+    """As `pool_options`, for asyncio."""
+    custom = template.connection_kwargs.get("redis_connect_func")
+    return {
+        **template.connection_kwargs,
+        **_NO_ASYNC_MAINTENANCE,
+        "retry": AsyncRetry(NoBackoff(), 0),
+        "encoder_class": ArgumentEncoder,
+        "redis_connect_func": AsyncHandshake(custom, role).run,
+    }
+
+
+async def connect_async(
+    template: AsyncConnectionPool,
+    address: Address,
+    options: Mapping[str, Any],
+    role: str | None = "master",
+) -> Any:
+    """As `connect`, for asyncio."""
+    merged = {**async_pool_options(template, role), **options}
+    merged.update(host=address.host, port=address.port)
+    connection = _make(resolving(template.connection_class), merged)
+    await connection.connect()
+    return connection
+
+
+@lru_cache
+def speaks_resp3(protocol: int | str | None) -> bool:
+    """Whether redis-py's connections speak RESP3 with this ``protocol``; None is its default."""
+    options = {} if protocol is None else {"protocol": protocol}
+    connection: Any = _make(redis.Connection, options)
+    return bool(connection.protocol == 3)
+
+
+_READS_WITHIN = "timeout" in inspect.signature(redis.Connection.read_response).parameters
+
+
+def receive(connection: Any, seconds: float) -> Any:
+    """The next that a redis-py connection gets unasked, None if it has not come whole in time.
+
+    What has come in part is kept for the next call. Before redis-py 7 the rest of such a part is
+    waited for as long as for a reply.
+    """
+    if not connection.can_read(timeout=seconds):
+        return None
+    limit = {"timeout": seconds} if _READS_WITHIN else {}
+    try:
+        return connection.read_response(disconnect_on_error=False, push_request=True, **limit)
+    except redis.TimeoutError:
+        return None
+
+
+def transport_of(connection: Any) -> asyncio.Transport:
+    """The transport under a connected redis.asyncio connection."""
+    transport: asyncio.Transport = connection._writer.transport
+    return transport
+
+
+def disown(connection: Any) -> None:
+    """Let a redis.asyncio connection forget the transport that was taken over and closed."""
+    if connection is not None:
+        connection._reader = connection._writer = None
+
+
+def socket_of(connection: Any) -> socket.socket:
+    """The connected socket of a redis-py connection."""
+    sock: socket.socket = connection._sock
+    return sock
+
+
+def is_ready(connection: Any, master: Address | None) -> bool:
+    """Whether a redis-py connection between two commands is open, and leads to the master."""
+    sock = connection._sock
+    if sock is None or (connection.host, connection.port) != master:
+        return False
+    return not has_input(sock)
+
+
+def reconnects(connection: Any, master: Address | None) -> bool:
+    """Whether a closed redis-py connection to the master can be made anew as it is: an app may
+    have given it credentials of its own."""
+    if (connection.host, connection.port) != master:
+        return False
+    try:
+        connection.connect()
+    except NOT_CONNECTED:
+        return False
+    return True
+
+
+def is_open(connection: Any) -> bool:
+    """Whether a redis-py connection, of either kind, has not been closed on this side."""
+    if isinstance(connection, redis.asyncio.Connection):
+        return bool(connection.is_connected)
+    return connection._sock is not None
+
+
+async def reconnects_async(connection: Any, master: Address | None) -> bool:
+    """As `reconnects`, for asyncio."""
+    if (connection.host, connection.port) != master:
+        return False
+    try:
+        await connection.connect()
+    except (OSError, *NOT_CONNECTED):
+        return False
+    return True
+
+
+def is_ready_async(connection: Any, master: Address | None) -> bool:
+    """As `is_ready`, for asyncio."""
+    if not connection.is_connected or (connection.host, connection.port) != master:
+        return False
+    sock = transport_of(connection).get_extra_info("socket")
+    return not (connection._reader.at_eof() or has_input(sock))
+
+
+def make_reader(connection_kwargs: Mapping[str, Any]) -> hiredis.Reader:
+    """A hiredis reader that decodes and builds errors as redis-py's own does."""
+    options: dict[str, Any] = {
+        "protocolError": redis.InvalidResponse,
+        "replyError": BaseParser.parse_error,
+        "errors": connection_kwargs.get("encoding_errors", "strict"),
+        "notEnoughData": MORE,
+    }
+    if connection_kwargs.get("decode_responses"):
+        options["encoding"] = connection_kwargs.get("encoding", "utf-8")
+    return hiredis.Reader(**options)
+
+
+def unreadable(error: Exception) -> Exception:
+    """What becomes of an error of `make_reader`'s reader.
+
+    Bytes that are not text are the app's business; no reply of Redis is what Python cannot hold,
+    such as a map whose key is a list.
+    """
+    if isinstance(error, (redis.RedisError, UnicodeDecodeError, MemoryError)):
+        return error
+    return redis.InvalidResponse("its reply is not of Redis")
+
+
+def raise_unreadable(error: TypeError | ValueError) -> NoReturn:
+    """Raise what `unreadable` makes of it."""
+    raise unreadable(error)
+
+
+def bound_waiting(sock: socket.socket, seconds: float | None) -> None:
+    """Let no send or receive wait longer than ``seconds`` (None: for ever).
+
+    A plain socket gets the kernel's own timeouts (SO_RCVTIMEO, SO_SNDTIMEO), which cost no poll()
+    before each call as Python's ``settimeout`` does.
+    """
+    if type(sock) is not PLAIN_SOCKET:
+        sock.settimeout(seconds)
+        return
+    sock.settimeout(None)
+    seconds = seconds or 0.0  # to the kernel, zero is no limit
+    whole = int(seconds)
+    timeval = struct.pack("@ll", whole, int((seconds - whole) * 1_000_000))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
+
+
+def has_input(sock: socket.socket) -> bool:
+    """Whether bytes or the end of the stream wait to be read; on an idle link both mean stale."""
+    return bool(input_probe(sock)())
+
+
+def input_probe(sock: socket.socket) -> Callable[[], object]:
+    """`has_input` of one socket, to be asked often. It costs 0.3 us, and a true value is no more
+    than true."""
+    poller = select.poll()
+    poller.register(sock, select.POLLIN)
+    if isinstance(sock, ssl.SSLSocket):
+        return lambda: sock.pending() or poller.poll(0)
+    return partial(poller.poll, 0)
+
+
+_pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command
+_PACKED = frozenset({bytes, str})
+
+
+def pack(args: tuple[Any, ...]) -> bytes:
+    """A command, one word each argument, as the bytes Redis reads.
+
+    hiredis crashes the process when a signal handler raises while it packs a number, so it is
+    only ever given bytes and str.
+
+    Raises:
+        redis.DataError: an argument is not bytes, str, int or float.
+        UnicodeEncodeError: an argument is text that UTF-8 cannot express.
+    """
+    for arg in args:
+        kind = arg.__class__  # faster than type()
+        if kind is not str and kind is not bytes:
+            break
+    else:
+        try:
+            return _pack(args)
+        except TypeError:
+            pass  # something is not what it claims to be
+    return _pack(tuple([arg if type(arg) in _PACKED else encode(arg) for arg in args]))
+
+
+def pack_all(commands: Iterable[tuple[Any, ...]]) -> bytes:
+    """Several commands in one; raises as `pack`."""
+    packed = []
+    for args in commands:
+        if len(args) == 2 and type(args[1]) is str:  # a name and a key: most of them
+            packed.append(_pack(args))
+        else:
+            packed.append(pack(args))
+    return b"".join(packed)
+
+
+class Packer:
+    """What redis-py's own connections pack with, so that its handshake is safe as well."""
+
+    def pack(self, *args: Any) -> list[bytes]:
+        """A command whose name may be several words, as redis-py gives it."""
+        head = args[0].encode() if isinstance(args[0], str) else args[0]
+        return [pack((*head.split(), *args[1:]))]
+
+
+class ArgumentEncoder(Encoder):
+    """As `Packer`, for redis-py's asyncio connections, which encode one argument after another."""
+
+    def encode(self, value: Any) -> bytes | memoryview:
+        """An argument as bytes; a view of bytes stays one, for redis-py does not copy it."""
+        if type(value) is memoryview and value.itemsize == value.ndim == 1 and value.contiguous:
+            return value
+        return encode(value, self.encoding, self.encoding_errors)

@@ -1,0 +1,147 @@
+"""One blocking connection to an instance: a socket and its hiredis reader."""
+
+from __future__ import annotations
+
+import math
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import hiredis
+
+from cachemesh.core.names import Address
+from cachemesh.transport import redis_py
+from cachemesh.transport.redis_py import MORE, PUSH
+
+READ_SIZE = 65_536
+LUMP = 16_384
+"""Bytes that a socket with nothing to send takes at once, or not at all."""
+
+_ON_TIME = 0.9  # of the bound: as much time left, and the bound will do
+
+
+class Link:
+    """One connection. Not for two threads at once."""
+
+    __slots__ = (
+        "__weakref__",
+        "_bound",
+        "_connection",
+        "_reader",
+        "address",
+        "feed",
+        "gets",
+        "has_input",
+        "has_reply",
+        "recv",
+        "send",
+    )
+
+    def __init__(self, connection: Any, address: Address, reader: hiredis.Reader) -> None:
+        sock = redis_py.socket_of(connection)
+        self._connection = connection
+        self._reader = reader
+        # The calls of an exchange, looked up once: it is made of little else.
+        self.send, self.recv = sock.sendall, sock.recv
+        self.feed, self.gets = reader.feed, reader.gets
+        # True before or after one: the server has hung up, or sent what nobody asked for.
+        self.has_input, self.has_reply = redis_py.input_probe(sock), reader.has_data
+        self.address = address
+        self._bound = -1.0  # none of ours
+
+    def wait_at_most(self, seconds: float | None) -> None:
+        """Bound the waiting for bytes; None or infinity: not at all."""
+        bound = math.inf if seconds is None else max(seconds, 0.001)
+        if bound != self._bound:
+            limit = None if bound == math.inf else bound
+            redis_py.bound_waiting(redis_py.socket_of(self._connection), limit)
+            self._bound = bound
+
+    def wait_until(self, deadline: float) -> None:
+        """Bound the waiting for bytes, by `time.monotonic`, roughly.
+
+        Raises:
+            TimeoutError: it is too late.
+        """
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("no reply in time")
+        if not self._bound * _ON_TIME <= left <= self._bound:
+            self.wait_at_most(left)
+
+    def send_within(self, payload: bytes, deadline: float) -> None:
+        """Send, in time also if the server takes it in small pieces.
+
+        Args:
+            deadline: by `time.monotonic`.
+
+        Raises:
+            OSError: the connection broke, or the server has not taken all of it in time.
+        """
+        if len(payload) <= LUMP:
+            self.send(payload)
+            return
+        rest = memoryview(payload)
+        while rest:
+            self.wait_until(deadline)
+            rest = rest[redis_py.socket_of(self._connection).send(rest) :]
+
+    def read(self, decode: bool = True, deadline: float = math.inf) -> Any:
+        """The next reply; an error reply is returned, not raised.
+
+        Args:
+            deadline: by `time.monotonic`. The bound on waiting is less than it was after this.
+
+        Raises:
+            OSError: the connection broke or was closed, or no reply came in time.
+            redis.InvalidResponse: what came is not RESP.
+        """
+        try:
+            reply = self.gets(decode)
+            while reply is MORE or reply.__class__ is PUSH:
+                if reply is MORE:
+                    self._more(deadline)
+                reply = self.gets(decode)
+        except (TypeError, ValueError) as error:
+            redis_py.raise_unreadable(error)
+        return reply
+
+    def _more(self, deadline: float) -> None:
+        self.wait_until(deadline)
+        data = self.recv(READ_SIZE)
+        if not data:
+            raise ConnectionResetError("Connection closed by server")
+        self.feed(data)
+
+    def read_all(self, decode: Sequence[bool], deadline: float = math.inf) -> list[Any]:
+        """As many replies as ``decode`` has items; arguments and errors as of `read`.
+
+        A reply that cannot be decoded stands in the list as a `UnicodeDecodeError`.
+        """
+        gets, replies = self.gets, []
+        if decode and not self.has_reply():
+            self._more(deadline)
+        try:
+            for wanted in decode:
+                try:
+                    reply = gets(wanted)
+                    if reply is MORE or reply.__class__ is PUSH:
+                        reply = self.read(wanted, deadline)
+                except UnicodeDecodeError as error:
+                    reply = error  # read to its end: the other replies are good
+                replies.append(reply)
+        except (TypeError, ValueError) as error:
+            redis_py.raise_unreadable(error)
+        return replies
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.disconnect()
+
+    def shut(self) -> None:
+        """End the connection under another thread, which waits on it: that one gets an error."""
+        try:
+            redis_py.socket_of(self._connection).shutdown(socket.SHUT_RDWR)
+        except (OSError, AttributeError):
+            return  # it is closed already

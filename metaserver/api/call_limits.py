@@ -1,0 +1,51 @@
+"""How many calls of one token may be under way at once, so that no token starves the others.
+
+A call counts until its reply has been sent. What is held for long (watches, streams) and what has
+a large reply have bounds of their own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from metaserver.domain.errors import Problem
+
+STREAMS = 1_000
+OTHERS = 100
+# They cost little; of them a fleet makes one for each client, all at the same moment.
+_BY_CLIENTS = frozenset({"watchPool", "leavePool", "getPool"})
+
+
+class UnderWay:
+    """Counts calls by token. `clients` bounds those that every client makes."""
+
+    def __init__(self, clients: int) -> None:
+        self._clients = clients
+        self._calls: Counter[tuple[str, str]] = Counter()
+
+    def enter(self, token: str, operation: str) -> None:
+        """Count one more call of the token.
+
+        Raises:
+            Problem: too-many-requests; the call is not counted.
+        """
+        kind, most = self._kind(operation)
+        if self._calls[token, kind] >= most:
+            raise Problem(
+                "too-many-requests",
+                f"{most} {kind} of this token are under way",
+                "wait until some have ended, or use several tokens",
+            )
+        self._calls[token, kind] += 1
+
+    def leave(self, token: str, operation: str) -> None:
+        """A call that was counted has ended."""
+        kind, _most = self._kind(operation)
+        self._calls[token, kind] -= 1
+        if not self._calls[token, kind]:
+            del self._calls[token, kind]
+
+    def _kind(self, operation: str) -> tuple[str, int]:
+        if operation in _BY_CLIENTS:
+            return "calls of clients", self._clients
+        return ("streams", STREAMS) if operation == "stream" else ("other calls", OTHERS)

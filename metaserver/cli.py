@@ -1,0 +1,197 @@
+"""The command line of the metaserver."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import click
+from flask import Flask
+
+from cachemesh.core.errors import CacheMeshError, InvalidDocumentError
+from cachemesh.core.names import parse_address
+from cachemesh.serving import Server, Site, bind
+from metaserver.api.app import create_app
+from metaserver.api.request import unparsed
+from metaserver.config import PRIVATE_NETWORKS, Config
+from metaserver.loops.leader_election import Leader
+from metaserver.redis_io.allowed_networks import AllowedNetworks
+from metaserver.redis_io.connection import RedisAuth
+from metaserver.runtime import build
+from metaserver.service.tokens import Tokens
+from metaserver.store import StorageDiskError, StorageFullError
+from metaserver.store.sqlite import SqliteStore
+
+CONNECTIONS = 20_000  # at once; held watches and streams are cheap
+
+log = logging.getLogger("metaserver")
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"metaserver: {message}", err=True)
+    sys.exit(1)
+
+
+def _auth(username: str | None, password_file: Path | None) -> RedisAuth:
+    if password_file is None:
+        return RedisAuth(username, None)
+    try:
+        return RedisAuth(username, password_file.read_text().rstrip("\r\n"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise click.BadParameter(f"password file {password_file}: {reason}") from error
+
+
+def _listen_address(_context: object, _option: object, text: str) -> tuple[str, int]:
+    try:
+        return parse_address(text, 7700)
+    except InvalidDocumentError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _networks(_context: object, _option: object, given: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        AllowedNetworks(given)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}; write it like 10.0.0.0/8") from error
+    return given or PRIVATE_NETWORKS
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    default="127.0.0.1:7700",
+    show_default=True,
+    callback=_listen_address,
+    help="Where to serve the API.",
+)
+@click.option(
+    "--db",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="SQLite file, created if need be; several processes of one machine may share it.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to write the first admin token.  [default: the SQLite file's name + .token]",
+)
+@click.option(
+    "--allow-network",
+    "networks",
+    metavar="CIDR",
+    multiple=True,
+    callback=_networks,
+    help="Where instances and Sentinels may live; repeatable.  [default: private networks]",
+)
+@click.option(
+    "--max-clients",
+    type=click.IntRange(1, CONNECTIONS),
+    default=Config.max_clients,
+    show_default=True,
+    help="Live clients that one token may have, over all pools.",
+)
+@click.option("--redis-username", help="User name for instances.")
+@click.option(
+    "--redis-password-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File with the password for instances.",
+)
+@click.option("--sentinel-username", help="User name for Sentinels.")
+@click.option(
+    "--sentinel-password-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File with the password for Sentinels.",
+)
+@click.option(
+    "--events-max",
+    type=click.IntRange(min=100),
+    default=100_000,
+    show_default=True,
+    metavar="N",
+    help="How many entries the audit log keeps; the oldest go.",
+)
+@click.option(
+    "--events-max-age",
+    "events_max_days",
+    type=click.IntRange(min=1),
+    default=365,
+    show_default=True,
+    metavar="DAYS",
+    help="For how long the audit log keeps an entry.",
+)
+def serve(
+    listen: tuple[str, int],
+    db: Path,
+    token_file: Path | None,
+    networks: tuple[str, ...],
+    max_clients: int,
+    redis_username: str | None,
+    redis_password_file: Path | None,
+    sentinel_username: str | None,
+    sentinel_password_file: Path | None,
+    events_max: int,
+    events_max_days: int,
+) -> None:
+    """Serve the control plane of CacheMesh until SIGTERM or Ctrl-C."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(message)s"
+    )
+    db = db.absolute()
+    config = Config(
+        db=db,
+        host=listen[0],
+        port=listen[1],
+        token_file=token_file or db.with_name(f"{db.name}.token"),
+        allowed_networks=networks,
+        max_clients=max_clients,
+        redis_auth=_auth(redis_username, redis_password_file),
+        sentinel_auth=_auth(sentinel_username, sentinel_password_file),
+        events_max=events_max,
+        events_max_age=events_max_days * 86_400.0,
+    )
+    try:
+        listener = bind(config.host, config.port)
+        _prepare(config)
+    except CacheMeshError as error:
+        _fail(str(error))
+    except OSError as error:
+        hint = "stop what uses it, or choose" if error.errno == errno.EADDRINUSE else "choose"
+        _fail(
+            f"cannot listen on {config.host}:{config.port}: {error.strerror}; "
+            f"{hint} another address with --listen"
+        )
+    else:
+        log.info("serving on http://%s:%d, database %s", config.host, config.port, config.db)
+        site = Site("cachemesh-metaserver", lambda: _make_app(config), unparsed, CONNECTIONS)
+        Server(site, listener).serve()
+
+
+def _prepare(config: Config) -> None:
+    """Find out what does not work while it can still be said in one line; make the first token.
+
+    A store that is complete and has no room left is no reason not to start.
+    """
+    store = SqliteStore(config.db)
+    try:
+        try:
+            store.check_writable()
+        except (StorageFullError, StorageDiskError) as error:
+            # What can be read is served; what is to be written is refused, and says why.
+            log.error("%s; until then nothing can be changed", error)
+        Leader(config.db.with_name(f"{config.db.name}.leader")).close()
+        if config.token_file is not None and Tokens(store).make_first_admin(config.token_file):
+            log.info("wrote the first admin token to %s", config.token_file)
+    finally:
+        store.close()
+
+
+def _make_app(config: Config) -> tuple[Flask, Callable[[], None]]:
+    runtime = build(config)
+    runtime.start()
+    return create_app(runtime), runtime.stop

@@ -1,0 +1,1 @@
+"""Decisions about pools and shards, without I/O and without HTTP."""

@@ -1,0 +1,269 @@
+"""What a change of a pool would do, worked out without touching anything.
+
+document + change --> Plan (document after, slots that move) --> moves, losers, keys that go cold
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from cachemesh.core.errors import InvalidDocumentError
+from cachemesh.core.placement import (
+    JedisPlacement,
+    Move,
+    Moves,
+    Placement,
+    Shard,
+    SlotsPlacement,
+    moves,
+)
+from cachemesh.core.pool.document import PoolDocument
+from cachemesh.core.pool.settings import check_settings
+from cachemesh.core.words import counted
+from metaserver.domain.errors import Problem, shard_not_found
+
+NO_MOVES = Moves((), 0, 0.0)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A change worked out: `after` is None when the pool goes; its version is not yet raised."""
+
+    summary: str
+    before: PoolDocument | None
+    after: PoolDocument | None
+    moves: Moves = NO_MOVES
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the pool already is what it would become."""
+        return self.before is not None and self.before == self.after
+
+    @property
+    def losers(self) -> tuple[str, ...]:
+        """Shards that give keys away, in name order: each will hold keys it does not own."""
+        if self.moves.sampled and self.before is not None:
+            return tuple(sorted(self.before.placement.names))
+        return tuple(sorted({move.source for move in self.moves.by_pair}))
+
+    @property
+    def gainers(self) -> tuple[str, ...]:
+        """Shards that get keys, in name order."""
+        if self.moves.sampled and self.after is not None:
+            return tuple(sorted(self.after.placement.names))
+        return tuple(sorted({move.target for move in self.moves.by_pair}))
+
+
+def quorum_of(document: PoolDocument) -> int:
+    """How many Sentinels must agree that a master is down.
+
+    What the pool was created with, else a majority of its Sentinels.
+    """
+    quorum = document.extra.get("quorum")
+    return quorum if isinstance(quorum, int) and quorum > 0 else majority(document.sentinels)
+
+
+def majority(sentinels: Sequence[str]) -> int:
+    """More than half of the Sentinels."""
+    return len(sentinels) // 2 + 1
+
+
+def plan_create(
+    pool: str,
+    sentinels: Sequence[str],
+    shards: Sequence[Shard],
+    *,
+    quorum: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    placement: Mapping[str, Any] | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> Plan:
+    """A new pool; see `new_placement` for what decides where its keys go.
+
+    Raises:
+        InvalidDocumentError: a name, weight, setting, or a shard given twice.
+        Problem: bad-request for a quorum or Sentinels that cannot be.
+    """
+    if len(set(sentinels)) < len(sentinels):
+        raise Problem("bad-request", "sentinels: an address is there twice", "give each once")
+    if quorum is not None and quorum > len(sentinels):
+        raise Problem(
+            "bad-request",
+            f"quorum: {quorum} is more than the {counted(len(sentinels), 'Sentinel')} of the pool",
+            f"use 1 to {len(sentinels)}; a majority is {majority(sentinels)}",
+        )
+    document = PoolDocument(
+        pool=pool,
+        version=1,
+        placement=new_placement(shards, placement or {}, labels or {}),
+        sentinels=tuple(sentinels),
+        settings=check_settings(settings or {}),
+        extra={"quorum": majority(sentinels) if quorum is None else quorum},
+    )
+    names = ", ".join(shard.name for shard in shards)
+    strategy = document.placement.strategy
+    by = "" if strategy == SlotsPlacement.strategy else f" by {strategy}"
+    count = counted(len(shards), "shard")
+    return Plan(f"create pool {pool}{by} with {count}: {names}", None, document)
+
+
+def new_placement(
+    shards: Sequence[Shard], fields: Mapping[str, Any], labels: Mapping[str, str]
+) -> Placement:
+    """The placement of a new pool: slots dealt evenly by weight, unless another is asked for.
+
+    Args:
+        shards: in document order.
+        fields: of the placement's document: strategy, hash, hash_tag, named.
+        labels: shard name -> what the hash knows it by, where that is not its name.
+
+    Raises:
+        InvalidDocumentError: a field that the strategy does not have, or a value it does not take.
+    """
+    strategy = fields.get("strategy", SlotsPlacement.strategy)
+    if "named" in fields and strategy != JedisPlacement.strategy:
+        raise InvalidDocumentError(f"named is of strategy 'jedis' alone, not of {strategy!r}")
+    if strategy == SlotsPlacement.strategy:
+        if labels:
+            raise InvalidDocumentError("label has no meaning with strategy 'slots'; leave it out")
+        return Placement.from_dict({**SlotsPlacement.even(shards).to_dict(), **fields})
+    entries = [
+        {"name": shard.name, "weight": shard.weight}
+        | ({"label": labels[shard.name]} if shard.name in labels else {})
+        for shard in shards
+    ]
+    return Placement.from_dict({**fields, "shards": entries})
+
+
+def plan_add(document: PoolDocument, shard: Shard, master: str) -> Plan:
+    """One more shard.
+
+    Raises:
+        Problem: shard-exists.
+    """
+    if shard.name in document.placement.names:
+        raise Problem(
+            "shard-exists",
+            f"Pool {document.pool!r} already has a shard {shard.name!r}",
+            "choose another name, or change its weight",
+        )
+    shards = (*document.placement.shards, shard)
+    return _replaced(document, shards, f"add shard {shard.name} ({master}), weight {shard.weight}")
+
+
+def plan_remove(document: PoolDocument, name: str) -> Plan:
+    """One shard less.
+
+    Raises:
+        Problem: shard-not-found, last-shard.
+    """
+    _find(document, name)
+    shards = tuple(shard for shard in document.placement.shards if shard.name != name)
+    if not shards:
+        raise Problem(
+            "last-shard",
+            f"Shard {name!r} is the last one of pool {document.pool!r}",
+            "add another shard first, or delete the pool",
+        )
+    return _replaced(document, shards, f"remove shard {name}")
+
+
+def plan_weight(document: PoolDocument, name: str, weight: int) -> Plan:
+    """Another weight for a shard.
+
+    Raises:
+        Problem: shard-not-found.
+        InvalidDocumentError: not an integer from 1 to 1000.
+    """
+    old = _find(document, name)
+    changed = Shard(name, weight)
+    shards = [changed if shard.name == name else shard for shard in document.placement.shards]
+    return _replaced(document, shards, f"set weight of shard {name} from {old.weight} to {weight}")
+
+
+def plan_settings(document: PoolDocument, changes: Mapping[str, Any]) -> Plan:
+    """Other settings; None puts one back to its default, also one this release does not know.
+
+    Raises:
+        InvalidDocumentError: names the setting.
+    """
+    given = check_settings({name: value for name, value in changes.items() if value is not None})
+    kept = {name: value for name, value in document.settings.items() if name not in changes}
+    text = ", ".join(
+        f"{name} to {'its default' if value is None else _shown(value)}"
+        for name, value in changes.items()
+    )
+    after = document.replace(settings={**kept, **given})
+    return Plan(f"set {text}" if text else "set nothing", document, after)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def plan_delete(document: PoolDocument) -> Plan:
+    """No more pool; its instances keep running with what they hold."""
+    count = counted(len(document.placement.shards), "shard")
+    return Plan(f"delete pool {document.pool} with {count}", document, None)
+
+
+def keys_moved(plan: Plan, keys: Mapping[str, int | None]) -> int | None:
+    """About how many keys change their shard, from the key count per shard.
+
+    None if the count of a shard that gives keys away is not known.
+    """
+    if plan.before is None:
+        return 0
+    share = cache(plan.before.placement.share)
+    total = 0.0
+    for move in plan.moves.by_pair:
+        held = keys.get(move.source)
+        if held is None:
+            return None
+        total += held * move.share / share(move.source)
+    return round(total)
+
+
+def what_is_lost(plan: Plan, keys: Mapping[str, int | None]) -> list[str]:
+    """What the change destroys, in words; empty if nothing."""
+    if plan.after is None and plan.before is not None:
+        return [
+            f"pool {plan.before.pool} is gone for every client; "
+            "its instances keep running with the keys they hold"
+        ]
+    if not plan.moves.share:
+        return []
+    count = keys_moved(plan, keys)
+    if count == 0:
+        return []
+    share = f"{plan.moves.share:.0%}" if plan.moves.share >= 0.01 else "under 1%"
+    copied = "and strategy 'drop' copies nothing"
+    if count == 1:
+        why = "its slot moves" if plan.moves.slots else "its shard changes"
+        return [f"about 1 cached key ({share}) goes cold: {why} {copied}"]
+    about = "an unknown number of" if count is None else f"about {count:,}"
+    why = "their slots move" if plan.moves.slots else "their shard changes"
+    return [f"{about} cached keys ({share}) go cold: {why} {copied}"]
+
+
+def moves_as_dicts(by_pair: Sequence[Move]) -> list[dict[str, object]]:
+    """Moves as docs/api.md shows them."""
+    return [{"source": m.source, "target": m.target, "slots": m.slots} for m in by_pair]
+
+
+def _replaced(document: PoolDocument, shards: Sequence[Shard], summary: str) -> Plan:
+    placement = document.placement.with_shards(shards)
+    after = document.replace(placement=placement)
+    return Plan(summary, document, after, moves(document.placement, placement))
+
+
+def _find(document: PoolDocument, name: str) -> Shard:
+    for shard in document.placement.shards:
+        if shard.name == name:
+            return shard
+    raise shard_not_found(document.pool, name)

@@ -1,0 +1,245 @@
+"""From what instances and Sentinels say to the status document of docs/api.md. Pure.
+
+A shard's state is that of `metaserver.domain.shard_state`, or `draining` when it is on its way out
+of the pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cachemesh.core.placement import SlotsPlacement
+from metaserver.domain.planning import quorum_of
+from metaserver.domain.shard_state import (
+    Known,
+    Trouble,
+    fails_over,
+    is_usable,
+    judge,
+    sentinel_troubles,
+    views_of,
+    warnings_of,
+)
+from metaserver.redis_io.reply_parsers import MAX_REPLICAS, keys_in, number, replicas_in
+from metaserver.redis_io.sentinels import SentinelView, majority
+from metaserver.store import PoolState, Sweep
+
+
+@dataclass(frozen=True)
+class Sample:
+    """INFO of one instance at `at` (monotonic seconds); `error` says why there is none."""
+
+    address: str
+    at: float
+    info: Mapping[str, str] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """All that was seen of a pool at one moment.
+
+    `samples` holds the newest sample of each address, `earlier` the one it is compared with for
+    rates; `views` is by Sentinel; `clients` counts the live ones; `at` is RFC 3339; `work` is what
+    goes on as planned, by shard.
+    """
+
+    at: str
+    state: PoolState
+    views: Mapping[str, SentinelView]
+    samples: Mapping[str, Sample]
+    earlier: Mapping[str, Sample]
+    clients: int
+    work: Mapping[str, Known] = field(default_factory=dict)
+
+
+def shard_names(state: PoolState) -> tuple[str, ...]:
+    """The shards of a pool, those on their way out last."""
+    names = state.document.placement.names
+    return (*names, *(s.shard for s in state.sweeps if s.drained and s.shard not in names))
+
+
+def master_address(shard: str, state: PoolState, views: Mapping[str, SentinelView]) -> str | None:
+    """The master most Sentinels name, else the last known one."""
+    known = views_of(shard, views)
+    agreed = majority([view.master for view in known])
+    if agreed is not None:
+        return agreed
+    drained = [sweep.master for sweep in state.sweeps if sweep.drained and sweep.shard == shard]
+    return state.masters.get(shard) or (drained[0] if drained else None)
+
+
+def replica_addresses(
+    shard: str, master: str | None, views: Mapping[str, SentinelView], sample: Sample | None
+) -> tuple[str, ...]:
+    """The replicas that a Sentinel or the master knows, in address order, up to MAX_REPLICAS."""
+    found = {replica for view in views_of(shard, views) for replica in view.replicas}
+    if sample is not None:
+        found.update(replicas_in(sample.info))
+    return tuple(sorted(found - {master})[:MAX_REPLICAS])
+
+
+def pool_status(seen: Observation) -> dict[str, Any]:
+    """The status document of a pool."""
+    document = seen.state.document
+    shards = [shard_status(name, seen) for name in shard_names(seen.state)]
+    sentinels = [
+        {"address": view.address, "up": view.error is None, "error": view.error}
+        for view in seen.views.values()
+    ]
+    return {
+        "pool": document.pool,
+        "version": document.version,
+        "at": seen.at,
+        "health": _health(shards, sentinels),
+        "shards": shards,
+        "sentinels": sentinels,
+        "sweeps": [_sweep(sweep) for sweep in seen.state.sweeps],
+        "clients": seen.clients,
+    }
+
+
+def shard_status(name: str, seen: Observation) -> dict[str, Any]:
+    """One shard of the status document."""
+    placement = seen.state.document.placement
+    address = master_address(name, seen.state, seen.views)
+    master_sample = seen.samples.get(address or "")
+    master = _instance(address, master_sample, seen.earlier.get(address or ""))
+    replicas = [
+        _replica(at, master_sample, seen)
+        for at in replica_addresses(name, address, seen.views, master_sample)
+    ]
+    failover = fails_over(name, seen.views, replicas)
+    quorum = quorum_of(seen.state.document)
+    sentinel, troubles = _sentinel(name, seen.views, quorum, failover=failover)
+    shard = next((shard for shard in placement.shards if shard.name == name), None)
+    state, reason = judge(master, replicas, sentinel, troubles, seen.work.get(name))
+    if shard is None:
+        state = "draining"
+    slots = placement.slot_counts().get(name, 0) if isinstance(placement, SlotsPlacement) else None
+    return {
+        "name": name,
+        "weight": shard.weight if shard else 0,
+        "slots": slots,
+        "share": round(placement.share(name), 6) if shard else 0.0,
+        "state": state,
+        "reason": reason,
+        "warnings": warnings_of(replicas),
+        "master": master,
+        "replicas": replicas,
+        "sentinel": sentinel,
+    }
+
+
+def _instance(address: str | None, sample: Sample | None, earlier: Sample | None) -> dict[str, Any]:
+    """An instance with its numbers, which are None while it does not answer."""
+    up = sample is not None and sample.error is None
+    if address is None:
+        error: str | None = "no Sentinel names a master, and none was known before"
+    else:
+        error = sample.error if sample else "not looked at yet"
+    info = sample.info if sample and up else None
+    role = info.get("role") if info else None
+    return {
+        "address": address,
+        "up": up,
+        "role": "replica" if role == "slave" else role,
+        "error": error,
+        "ops_per_second": _ops(sample, earlier) if sample and up else None,
+        "hit_ratio": _hit_ratio(sample, earlier) if sample and up else None,
+        "used_memory": number(info, "used_memory") if info else None,
+        "maxmemory": number(info, "maxmemory") if info else None,
+        "keys": keys_in(info) if info else None,
+        "clients": number(info, "connected_clients") if info else None,
+        "redis_version": info.get("redis_version") if info else None,
+        "uptime_seconds": number(info, "uptime_in_seconds") if info else None,
+        "evicted_keys": number(info, "evicted_keys") if info else None,
+    }
+
+
+def _replica(address: str, master: Sample | None, seen: Observation) -> dict[str, Any]:
+    sample = seen.samples.get(address)
+    status = _instance(address, sample, seen.earlier.get(address))
+    info = sample.info if sample else {}
+    link = info.get("master_link_status")
+    lag_bytes = lag_seconds = None
+    if link is not None:
+        silent = "master_last_io_seconds_ago" if link == "up" else "master_link_down_since_seconds"
+        seconds = number(info, silent, missing=-1)
+        lag_seconds = seconds if seconds >= 0 else None
+        if master is not None and master.info.get("role") == "master":
+            behind = number(master.info, "master_repl_offset") - number(info, "slave_repl_offset")
+            lag_bytes = max(0, behind)
+    return {**status, "link": link, "lag_bytes": lag_bytes, "lag_seconds": lag_seconds}
+
+
+def _same_process(sample: Sample, earlier: Sample | None) -> bool:
+    """Counters start again with the process: only those of one run may be subtracted."""
+    return (
+        earlier is not None
+        and earlier.at < sample.at
+        and earlier.info.get("run_id") == sample.info.get("run_id")
+    )
+
+
+def _grown(sample: Sample, earlier: Sample, name: str) -> int:
+    # CONFIG RESETSTAT sets counters back to 0.
+    return max(0, number(sample.info, name) - number(earlier.info, name))
+
+
+def _ops(sample: Sample, earlier: Sample | None) -> int:
+    if earlier is None or not _same_process(sample, earlier):
+        return number(sample.info, "instantaneous_ops_per_sec")
+    done = _grown(sample, earlier, "total_commands_processed")
+    return round(done / (sample.at - earlier.at))
+
+
+def _hit_ratio(sample: Sample, earlier: Sample | None) -> float | None:
+    if earlier is None or not _same_process(sample, earlier):
+        return None
+    hits = _grown(sample, earlier, "keyspace_hits")
+    misses = _grown(sample, earlier, "keyspace_misses")
+    return round(hits / (hits + misses), 4) if hits + misses else None
+
+
+def _sentinel(
+    shard: str, views: Mapping[str, SentinelView], configured: int, *, failover: bool
+) -> tuple[dict[str, Any], list[Trouble]]:
+    """What the Sentinels say of a shard, and what is wrong with that."""
+    known = views_of(shard, views)
+    of = len(views)
+    quorum = max((view.quorum for view in known), default=configured)
+    troubles = sentinel_troubles(shard, views, failover=failover)
+    summary = f"{len(known)} of {of} Sentinels, quorum {quorum}"
+    sentinel = {
+        "quorum": quorum,
+        "seen_by": len(known),
+        "of": of,
+        "agree": len({view.master for view in known}) == 1,
+        "usable": is_usable(shard, views),
+        "failover": failover,
+        "detail": "; ".join([summary, *(trouble.text for trouble in troubles)]),
+    }
+    return sentinel, troubles
+
+
+def _health(shards: Sequence[Mapping[str, Any]], sentinels: Sequence[Mapping[str, Any]]) -> str:
+    """Work that goes as planned leaves a pool well."""
+    states = {shard["state"] for shard in shards}
+    if "down" in states:
+        return "down"
+    if "degraded" in states or not all(sentinel["up"] for sentinel in sentinels):
+        return "degraded"
+    return "ok"
+
+
+def _sweep(sweep: Sweep) -> dict[str, Any]:
+    return {
+        "shard": sweep.shard,
+        "state": sweep.state,
+        "drained": sweep.drained,
+        "removed": sweep.removed,
+        "detail": sweep.detail,
+    }

@@ -1,0 +1,264 @@
+"""Watching every pool: one observation each interval, kept for whoever asks for the status.
+
+A request never waits for an instance: it gets the last observation. Each pool is observed on its
+own, one observation at a time, so that one whose instances hang or lie ages no other. What changed
+since the last report (`metaserver.domain.reports`) becomes events.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
+from typing import Any
+
+import redis
+
+from cachemesh.core.errors import CacheMeshError, PoolNotFoundError
+from metaserver.clock import rfc3339
+from metaserver.config import Config
+from metaserver.domain.known_work import KnownWork
+from metaserver.domain.reports import changes
+from metaserver.domain.status import (
+    Observation,
+    Sample,
+    master_address,
+    pool_status,
+    replica_addresses,
+    shard_names,
+)
+from metaserver.redis_io.allowed_networks import AllowedNetworks
+from metaserver.redis_io.instance_sampler import Instances
+from metaserver.redis_io.sentinels import Sentinels, SentinelView
+from metaserver.store import NewEvent, PoolState, StorageError, Store
+
+log = logging.getLogger("metaserver")
+
+_POOLS_AT_ONCE = 1000
+"""Observations under way: those of pools whose instances hang must not hold up the others. Each has
+a thread, under gevent a greenlet, which is only made when none is idle."""
+
+
+class Monitor:
+    """The live view of every pool.
+
+    `count_clients` answers how many clients of a pool are live. `run` is called by the process
+    that leads, and only there events are recorded; elsewhere an observation is made when one is
+    asked for and the last is too old.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        *,
+        networks: AllowedNetworks,
+        count_clients: Callable[[str], int],
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._count_clients = count_clients
+        self._networks = networks
+        self._instances: dict[str, Instances] = {}
+        self._sentinels: dict[str, Sentinels] = {}
+        self._work = KnownWork()
+        self._running = False
+        self._lock = threading.Lock()
+        self._workers = ThreadPoolExecutor(_POOLS_AT_ONCE, thread_name_prefix="monitor")
+        self._under_way: dict[str, Future[dict[str, Any]]] = {}
+        self._last: dict[str, tuple[float, dict[str, Any]]] = {}
+
+    def status(self, pool: str) -> dict[str, Any]:
+        """The status document of a pool.
+
+        It is the last observation. Only if there is none of this version of the pool yet, the
+        call waits for it, for about one interval.
+
+        Raises:
+            PoolNotFoundError: there is no such pool.
+            StorageError: the store does not answer.
+        """
+        version = self._store.versions().get(pool)
+        if version is None:
+            self._forget(pool)
+            raise PoolNotFoundError(f"There is no pool {pool!r}")
+        end = time.monotonic() + self._config.status_interval + 0.5
+        while not self._is_current(pool, version) and time.monotonic() < end:
+            under_way = self._begin(pool)
+            wait([under_way], end - time.monotonic())
+            if under_way.done() and under_way.exception() is not None:
+                break
+        last = self._last.get(pool)
+        return last[1] if last is not None else self._begin(pool).result()
+
+    def run(self, stop: threading.Event) -> None:
+        """Observe every pool each `config.status_interval` seconds until `stop` is set."""
+        self._running = True
+        try:
+            while not stop.is_set():
+                began = time.monotonic()
+                self._begin_all()
+                left = self._config.status_interval - (time.monotonic() - began)
+                stop.wait(max(0.05, left))
+        finally:
+            self._running = False
+            wait(list(self._under_way.values()))
+
+    def _is_current(self, pool: str, version: int) -> bool:
+        """Whether the last observation is of this version and, where no loop runs, young."""
+        last = self._last.get(pool)
+        if last is None or last[1]["version"] < version:
+            return False
+        return self._running or time.monotonic() - last[0] < self._config.status_interval
+
+    def _begin_all(self) -> None:
+        try:
+            pools = list(self._store.versions())
+        except StorageError as error:
+            log.error("monitor: %s", error)
+            return
+        for gone in set(self._under_way) - set(pools):
+            self._forget(gone)
+        for pool in pools:
+            self._begin(pool)
+
+    def _begin(self, pool: str) -> Future[dict[str, Any]]:
+        """The observation of a pool that is under way, or else a new one."""
+        with self._lock:
+            under_way = self._under_way.get(pool)
+            if under_way is None or under_way.done():
+                under_way = self._workers.submit(self._observe, pool)
+                under_way.add_done_callback(partial(_log_failure, pool))
+                self._under_way[pool] = under_way
+            return under_way
+
+    def _observe(self, pool: str) -> dict[str, Any]:
+        state = self._store.state(pool)
+        if state is None:
+            raise PoolNotFoundError(f"There is no pool {pool!r}")
+        seen = self._look(state)
+        status = pool_status(seen)
+        self._last[state.document.pool] = (time.monotonic(), status)
+        if self._running:
+            self._report(seen, status)
+        return status
+
+    def _look(self, state: PoolState) -> Observation:
+        """Ask the Sentinels, then the instances they name, then replicas just heard of."""
+        document = state.document
+        names = shard_names(state)
+        work = self._work.of(state)
+        instances = self._instances_of(document.pool)
+        views = self._sentinels_of(document.pool, document.sentinels).views(names)
+        samples: dict[str, Sample] = {}
+        while True:
+            wanted = _addresses(names, state, views, samples) - set(samples)
+            if not wanted:
+                break
+            samples.update(instances.sample(wanted))
+        instances.keep_only(samples)
+        # What began during the look explains what it saw, as does what ended.
+        after = self._store.state(document.pool)
+        work |= {} if after is None else self._work.of(after)
+        return Observation(
+            at=rfc3339(),
+            state=state,
+            views=views,
+            samples=samples,
+            earlier=instances.earlier(samples),
+            clients=self._count_clients(document.pool),
+            work=work,
+        )
+
+    def _sentinels_of(self, pool: str, addresses: tuple[str, ...]) -> Sentinels:
+        sentinels = self._sentinels.get(pool)
+        if sentinels is None or sentinels.addresses != addresses:
+            networks = self._instances_of(pool).networks
+            sentinels = self._sentinels[pool] = Sentinels.of(self._config, networks, addresses)
+        return sentinels
+
+    def _instances_of(self, pool: str) -> Instances:
+        instances = self._instances.get(pool)
+        if instances is None:
+            # Host names that one pool's instances tell must not hold up the look-ups of others.
+            instances = self._instances[pool] = Instances(self._config, self._networks.apart())
+        return instances
+
+    def _forget(self, pool: str) -> None:
+        """Let go of a pool that is no more, once nobody observes it any longer."""
+        with self._lock:
+            under_way = self._under_way.get(pool)
+            if under_way is None or not under_way.done():
+                return
+            del self._under_way[pool]
+        self._last.pop(pool, None)
+        self._work.forget(pool)
+        for kept in (self._sentinels.pop(pool, None), self._instances.pop(pool, None)):
+            if kept is not None:
+                kept.close()
+
+    def _report(self, seen: Observation, status: Mapping[str, Any]) -> None:
+        """Record what happened since the last report, once, and which work is over.
+
+        A shard with a planned failover gets an event of that, and no other.
+        """
+        state = seen.state
+        pool = state.document.pool
+        busy = {each.shard for each in self._store.failovers() if each.pool == pool}
+        busy |= {shard for shard, work in seen.work.items() if work.kind == "failing over"}
+        for shard in status["shards"]:
+            if shard["state"] != "draining" and shard["name"] not in busy:
+                self._report_failover(state, shard)
+        before = self._store.seen(pool)
+        told, events = changes(before, status, busy)
+        if told != before:
+            self._store.report(pool, told, events)
+        well = {shard["name"] for shard in status["shards"] if shard["state"] == "up"}
+        for name, work in state.work.items():
+            if name not in state.failovers and (name in well or name not in seen.work):
+                self._store.end_work(work.id)
+
+    def _report_failover(self, state: PoolState, shard: Mapping[str, Any]) -> None:
+        pool, name, now = state.document.pool, shard["name"], shard["master"]["address"]
+        before = state.masters.get(name)
+        if now is None or now == before or before != self._store.last_master(pool, name):
+            return  # the last: somebody else has just noted a planned one
+        if before is not None:
+            self._store.record_event(
+                NewEvent(
+                    "failover",
+                    pool=pool,
+                    target=name,
+                    detail=f"{now} is master of {name} in place of {before}",
+                    before={"master": before},
+                    after={"master": now},
+                )
+            )
+        self._store.remember_master(pool, name, now)
+
+
+def _log_failure(pool: str, observation: Future[dict[str, Any]]) -> None:
+    error = observation.exception()
+    if isinstance(error, (CacheMeshError, redis.RedisError)):
+        log.error("monitor: pool %s: %s", pool, error)
+    elif error is not None:
+        log.error("monitor: pool %s is observed again", pool, exc_info=error)
+
+
+def _addresses(
+    names: tuple[str, ...],
+    state: PoolState,
+    views: Mapping[str, SentinelView],
+    samples: Mapping[str, Sample],
+) -> set[str]:
+    """Every master, and every replica known so far."""
+    found: set[str] = set()
+    for name in names:
+        master = master_address(name, state, views)
+        found.update(replica_addresses(name, master, views, samples.get(master or "")))
+        if master is not None:
+            found.add(master)
+    return found

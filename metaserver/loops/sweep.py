@@ -1,0 +1,275 @@
+"""Sweeps: the removal of keys left behind on a shard that no longer owns them.
+
+waiting --(every live client acts on the new version, or the grace is over)--> running --> gone
+                                       running --(its master stays away)--> failed --> running
+                        failed --(of a drained shard: told to, or `abandon` is over)--> gone
+
+All progress is in the store: a sweep that was cut off anywhere is simply done again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import redis
+
+from cachemesh.core.errors import CacheMeshError
+from cachemesh.core.placement import Placement
+from cachemesh.core.words import counted
+from metaserver.clock import Ages
+from metaserver.config import Config
+from metaserver.loops.instance_sweep import Cleaner, NotMasterError
+from metaserver.loops.repair import end_drained, forget
+from metaserver.redis_io.allowed_networks import AllowedNetworks
+from metaserver.redis_io.connection import Link, reason_of
+from metaserver.redis_io.resp import LARGE
+from metaserver.redis_io.sentinels import Sentinels
+from metaserver.store import NewEvent, PoolState, StorageError, Store, Sweep
+
+log = logging.getLogger("metaserver")
+
+_AT_ONCE = 8  # sweeps
+_PROGRESS_EVERY = 0.5  # seconds between two notes of progress in the store
+
+
+class Acknowledgements(Protocol):
+    """Who knows which version the clients act on."""
+
+    def all_acknowledged(self, pool: str, version: int) -> bool:
+        """Whether every live client of the pool acts on `version` or a later one."""
+
+
+class CalledOff(Exception):
+    """The sweep is gone from the store: replaced by a later one, or its pool was deleted."""
+
+
+@dataclass
+class _Trouble:
+    """A sweep that does not get on: since when, how often, and when to try again (monotonic)."""
+
+    since: float
+    times: int
+    again: float
+
+
+class Sweeper:
+    """Works on every unfinished sweep. `grace`, `give_up`, `retry_slowly` and `abandon` are in
+    seconds: how long to wait for clients to acknowledge, when to call a sweep failed, how often to
+    try a failed one again, and when to forget a drained shard whose master never came back. `clock`
+    gives monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        config: Config,
+        clients: Acknowledgements,
+        *,
+        networks: AllowedNetworks,
+        grace: float = 10.0,
+        give_up: float = 30.0,
+        retry_slowly: float = 30.0,
+        abandon: float = 24 * 3600.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._clients = clients
+        self._networks = networks
+        self._grace = grace
+        self._give_up = give_up
+        self._retry_slowly = retry_slowly
+        self._abandon = abandon
+        self._clock = clock
+        self._waiting = Ages(clock)
+        self._trouble: dict[int, _Trouble] = {}
+
+    def run(self, stop: threading.Event) -> None:
+        """Look for sweeps each `config.sweep_interval` seconds until `stop` is set."""
+        working: dict[int, Future[None]] = {}
+        with ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="sweep") as workers:
+            while not stop.is_set():
+                for sweep in self._due():
+                    if sweep.id not in working:
+                        working[sweep.id] = workers.submit(self._work, sweep, stop)
+                for key in [key for key, future in working.items() if future.done()]:
+                    _log_failure(working.pop(key))
+                stop.wait(self._config.sweep_interval)
+
+    def _due(self) -> list[Sweep]:
+        try:
+            sweeps = self._store.sweeps()
+        except StorageError as error:
+            log.error("sweep: %s", error)
+            return []
+        ids = {sweep.id for sweep in sweeps}
+        self._trouble = {key: value for key, value in self._trouble.items() if key in ids}
+        self._waiting.keep(ids)
+        for sweep in sweeps:
+            self._waiting.of(sweep.id)  # also of those for which no worker is free yet
+        now = self._clock()
+        return [s for s in sweeps if s.id not in self._trouble or self._trouble[s.id].again <= now]
+
+    def _work(self, sweep: Sweep, stop: threading.Event) -> None:
+        """One attempt at one sweep; whatever goes wrong is noted and tried again later."""
+        try:
+            if self._may_start(sweep):
+                self._sweep(sweep, stop)
+                self._trouble.pop(sweep.id, None)
+        except CalledOff:
+            log.info("sweep of %s in pool %s: stopped", sweep.shard, sweep.pool)
+        except (redis.RedisError, CacheMeshError) as error:
+            self._note_trouble(sweep, error)
+
+    def _may_start(self, sweep: Sweep) -> bool:
+        """True once no live client still writes by the old placement."""
+        if sweep.state != "waiting":
+            return True
+        return self._waiting.of(sweep.id) >= self._grace or self._clients.all_acknowledged(
+            sweep.pool, sweep.version
+        )
+
+    def _sweep(self, sweep: Sweep, stop: threading.Event) -> None:
+        progress = _Progress(self._store, sweep, stop)
+        state = progress.state()
+        with self._sentinels(state.document.sentinels) as sentinels:
+            known = state.masters.get(sweep.shard) or sweep.master
+            master = sentinels.master_of(sweep.shard) or (known if sweep.drained else None)
+            if master is None:
+                raise NotMasterError("most of the Sentinels name no master")
+            timeout = self._config.instance_timeout
+            # By IP address: a name must not lead to another instance halfway.
+            target = self._networks.check(master, timeout=timeout)
+            link = Link(target, self._networks, self._config.redis_auth, timeout, LARGE)
+            try:
+                Cleaner(link, sweep.shard, progress.placement, progress.removed).run()
+            except NotMasterError:
+                raise
+            except redis.RedisError as error:
+                raise redis.RedisError(f"{master}: {reason_of(error)}") from error
+            finally:
+                link.close()
+                progress.save()
+            if (sentinels.master_of(sweep.shard) or master) != master:
+                raise NotMasterError(f"{master} was replaced as master meanwhile")
+        self._finish(sweep, state, master, progress.total)
+
+    def _finish(self, sweep: Sweep, state: PoolState, master: str, removed: int) -> None:
+        """Take the sweep out of the store; for a drained shard Sentinels then forget it."""
+        event = NewEvent(
+            "sweep.done",
+            pool=sweep.pool,
+            target=sweep.shard,
+            detail=f"removed {counted(removed, 'key')} that {sweep.shard} no longer owns "
+            f"from {master}",
+        )
+        self._end(sweep, state, master, event)
+
+    def _end(self, sweep: Sweep, state: PoolState, master: str, event: NewEvent) -> None:
+        """Log the event; the Sentinels forget a drained shard at once, or by repair."""
+        if not sweep.drained:
+            self._store.finish_sweep(sweep.id, event)
+            return
+        intent = end_drained(self._store, sweep, master, state.document.sentinels, event)
+        if intent is not None:
+            with self._sentinels(intent.sentinels) as sentinels:
+                forget(self._store, sentinels, intent)
+
+    def _give_up_for_good(self, sweep: Sweep, reason: str) -> None:
+        state = self._store.state(sweep.pool)
+        if state is None:
+            return
+        detail = (
+            f"{reason}, for {self._abandon / 3600:g} h; it is no longer waited for, and what it "
+            "holds remains there: empty it before it is used again"
+        )
+        event = NewEvent("sweep.given-up", pool=sweep.pool, target=sweep.shard, detail=detail)
+        log.warning("sweep of %s in pool %s: %s", sweep.shard, sweep.pool, detail)
+        self._end(sweep, state, sweep.master or "", event)
+
+    def _note_trouble(self, sweep: Sweep, error: redis.RedisError | CacheMeshError) -> None:
+        """Try again soon; call the sweep failed if it goes on, and then try slowly."""
+        now = self._clock()
+        trouble = self._trouble.setdefault(sweep.id, _Trouble(since=now, times=0, again=now))
+        trouble.times += 1
+        failed = now - trouble.since >= self._give_up
+        trouble.again = now + (self._retry_slowly if failed else min(5.0, 0.25 * 2**trouble.times))
+        reason = str(error)
+        log.warning("sweep of %s in pool %s: %s", sweep.shard, sweep.pool, reason)
+        detail = f"{reason}; keys that {sweep.shard} no longer owns may remain there"
+        if sweep.drained:
+            detail += ", and the Sentinels still monitor it"
+        if sweep.drained and failed:
+            detail += f"; if it never comes back: cachemesh shard forget {sweep.shard}"
+        try:
+            if sweep.drained and failed and time.time() - sweep.created >= self._abandon:
+                self._give_up_for_good(sweep, reason)
+                return
+            first = failed and sweep.state != "failed"
+            kept = self._store.update_sweep(
+                sweep.id, state="failed" if failed else None, detail=detail
+            )
+            if kept and first:
+                self._store.record_event(
+                    NewEvent("sweep.failed", pool=sweep.pool, target=sweep.shard, detail=detail)
+                )
+        except CacheMeshError as failure:
+            log.error("sweep of %s in pool %s: %s", sweep.shard, sweep.pool, failure)
+
+    def _sentinels(self, addresses: Sequence[str]) -> Sentinels:
+        return Sentinels.of(self._config, self._networks, addresses)
+
+
+def _log_failure(future: Future[None]) -> None:
+    error = future.exception()
+    if error is not None:
+        log.error("sweep: failed and will be tried again", exc_info=error)
+
+
+class _Progress:
+    """What a sweep in progress reads from the store and notes there."""
+
+    def __init__(self, store: Store, sweep: Sweep, stop: threading.Event) -> None:
+        self._store = store
+        self._sweep = sweep
+        self._stop = stop
+        self._marker: Hashable = None
+        self._placement: Placement | None = None
+        self._saved_at = time.monotonic()
+        self.total = sweep.removed
+
+    def state(self) -> PoolState:
+        """The pool now. Raises CalledOff if this sweep is not in it any more."""
+        state = self._store.state(self._sweep.pool)
+        if state is None or all(sweep.id != self._sweep.id for sweep in state.sweeps):
+            raise CalledOff
+        return state
+
+    def placement(self) -> Placement:
+        """The placement now. Raises CalledOff, also when the process is to stop."""
+        if self._stop.is_set():
+            raise CalledOff
+        if self._placement is None:  # the instance has answered
+            self._store.update_sweep(self._sweep.id, state="running", detail="")
+        marker = self._store.change_marker()
+        if self._placement is None or marker != self._marker:
+            self._placement = self.state().document.placement
+            self._marker = marker
+        return self._placement
+
+    def removed(self, count: int) -> None:
+        """Count removed keys, and save the count now and then."""
+        self.total += count
+        if time.monotonic() - self._saved_at >= _PROGRESS_EVERY:
+            self.save()
+
+    def save(self) -> None:
+        """Write the count to the store."""
+        self._store.update_sweep(self._sweep.id, removed=self.total)
+        self._saved_at = time.monotonic()

@@ -1,0 +1,1 @@
+"""Connections to Redis and Sentinel processes, bounded in time, bytes and addresses."""

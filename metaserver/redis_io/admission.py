@@ -1,0 +1,227 @@
+"""What an instance must be before it becomes the master of a shard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import redis
+
+from cachemesh.core.words import counted
+from metaserver.redis_io.allowed_networks import AllowedNetworks, InstanceRejected
+from metaserver.redis_io.connection import Link, RedisAuth, ask_all, reason_of
+from metaserver.redis_io.reply_parsers import (
+    RoleReply,
+    keys_in,
+    parse_info,
+    parse_role,
+    replicas_in,
+)
+
+__all__ = [
+    "AllowedNetworks",
+    "InstanceRejected",
+    "InstanceReport",
+    "RedisAuth",
+    "check_empty",
+    "check_new_master",
+    "check_unused",
+]
+
+
+@dataclass(frozen=True)
+class InstanceReport:
+    """A master that may become a shard; `address` is the one to connect to, an IP address."""
+
+    address: str
+    run_id: str
+    redis_version: str
+    keys: int
+    replicas: tuple[str, ...]
+
+
+def check_new_master(
+    address: str,
+    auth: RedisAuth,
+    *,
+    allowed: AllowedNetworks,
+    timeout: float = 2.0,
+) -> InstanceReport:
+    """Look at an instance, in at most about `timeout` seconds.
+
+    Raises:
+        InstanceRejected: for every reason but in-use, which `check_unused` finds, and not-empty,
+            which `check_empty` finds.
+        InvalidDocumentError: `address` is not host:port.
+    """
+    end = time.monotonic() + timeout
+    target = allowed.check(address, timeout=timeout)
+    _knock(address, target, allowed, max(0.01, end - time.monotonic()))
+    left = max(0.01, end - time.monotonic())
+    link = Link(target, allowed, auth, left)
+    try:
+        answer = ask_all({address: link}, _examine, within=left)[address]
+    finally:
+        link.close()
+    if isinstance(answer, redis.RedisError):
+        raise _failed(address, answer, timeout) from answer
+    role, info = answer
+    _require_master(address, role, info)
+    return InstanceReport(
+        address=target,
+        run_id=info.get("run_id", ""),
+        redis_version=info["redis_version"],
+        keys=keys_in(info),
+        replicas=tuple(replicas_in(info)),
+    )
+
+
+def check_unused(
+    given: str,
+    report: InstanceReport,
+    masters: Mapping[str, str],
+    auth: RedisAuth,
+    *,
+    allowed: AllowedNetworks,
+    timeout: float = 2.0,
+) -> None:
+    """Make sure that an instance serves no shard yet, under this address or another.
+
+    `masters` are the masters in use: what uses them (such as "shard cache-0 of pool cache") ->
+    address. Each is asked for its run_id, all at once, since one instance may have many
+    addresses; one that does not answer, or lies outside the allowed networks, is known by its
+    address alone.
+
+    Raises:
+        InstanceRejected: in-use.
+    """
+    for use, master in masters.items():
+        if master in (given, report.address):
+            raise _in_use(given, use)
+    links = {use: Link(master, allowed, auth, timeout) for use, master in masters.items()}
+    answers = ask_all(links, _run_id, within=timeout)
+    for use, link in links.items():
+        link.close()
+        if answers[use] == report.run_id:
+            raise _in_use(given, f"{use} (there known as {link.address})")
+
+
+def check_empty(given: str, report: InstanceReport) -> None:
+    """Make sure that an instance holds no keys; call it last.
+
+    It advises to flush the instance, which must never be one that serves a shard.
+
+    Raises:
+        InstanceRejected: not-empty.
+    """
+    if report.keys:
+        raise InstanceRejected(
+            given,
+            "not-empty",
+            f"{given} holds {counted(report.keys, 'key')}",
+            "FLUSHALL it if nobody needs them, choose an empty instance, or allow a non-empty one",
+        )
+
+
+def _knock(address: str, target: str, allowed: AllowedNetworks, timeout: float) -> None:
+    """Tell a port that nobody listens on from one that answers badly."""
+    try:
+        allowed.connect(target, timeout=timeout).close()
+    except TimeoutError as error:
+        raise _too_slow(address, timeout) from error
+    except OSError as error:
+        raise InstanceRejected(
+            address,
+            "unreachable",
+            f"{address} cannot be reached: {error.strerror or error}",
+            "check that redis-server runs there, and the firewall between",
+        ) from error
+
+
+def _examine(link: Link) -> tuple[RoleReply, dict[str, str]]:
+    role = parse_role(link.call("ROLE"))
+    return role, parse_info(link.call("INFO"))
+
+
+def _run_id(link: Link) -> str:
+    return parse_info(link.call("INFO", "server")).get("run_id", "")
+
+
+def _require_master(address: str, role: RoleReply, info: Mapping[str, str]) -> None:
+    if role.role == "sentinel" or info.get("redis_mode") == "sentinel":
+        raise InstanceRejected(
+            address,
+            "not-master",
+            f"{address} is a Sentinel, not a Redis instance",
+            "give the address of a Redis master",
+        )
+    if role.role != "master":
+        raise InstanceRejected(
+            address,
+            "not-master",
+            f"{address} is a replica of {role.master}",
+            f"give its master {role.master}, or send it REPLICAOF NO ONE first",
+        )
+    if info.get("redis_mode") == "cluster":
+        raise InstanceRejected(
+            address,
+            "in-use",
+            f"{address} is a node of a Redis Cluster",
+            "choose an instance with cluster-enabled no",
+        )
+
+
+def _failed(address: str, error: redis.RedisError, timeout: float) -> InstanceRejected:
+    """What a failed conversation means; the port itself did answer."""
+    said = reason_of(error)
+    if isinstance(error, (redis.AuthenticationError, redis.exceptions.NoPermissionError)):
+        return InstanceRejected(
+            address,
+            "auth",
+            f"{address} does not let the metaserver in: {said}",
+            "give the metaserver this instance's user name and password "
+            "(--redis-username, --redis-password-file), or change the instance's",
+        )
+    if isinstance(error, redis.TimeoutError):
+        return _too_slow(address, timeout)
+    if isinstance(error, redis.BusyLoadingError):
+        return InstanceRejected(
+            address, "unreachable", f"{address} is loading its data", "try again when it has"
+        )
+    if said.startswith("DENIED"):
+        return InstanceRejected(
+            address,
+            "auth",
+            f"{address} runs in protected mode and refuses other hosts",
+            "give it a password (requirepass), or set protected-mode no",
+        )
+    if "max number of clients" in said:
+        return InstanceRejected(
+            address, "unreachable", f"{address}: {said}", "raise its maxclients"
+        )
+    return _not_redis(address, said)
+
+
+def _not_redis(address: str, said: str) -> InstanceRejected:
+    return InstanceRejected(
+        address,
+        "not-redis",
+        f"What listens at {address} does not speak Redis's protocol: {said}",
+        "check the address and the port; TLS is not supported here",
+    )
+
+
+def _too_slow(address: str, timeout: float) -> InstanceRejected:
+    return InstanceRejected(
+        address,
+        "timeout",
+        f"{address} did not answer within {timeout:.3g} s",
+        "check that redis-server there is not blocked, and the network between",
+    )
+
+
+def _in_use(address: str, use: str) -> InstanceRejected:
+    return InstanceRejected(
+        address, "in-use", f"{address} already serves {use}", "choose another instance"
+    )

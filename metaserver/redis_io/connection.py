@@ -1,0 +1,204 @@
+"""One bounded connection to a Redis or Sentinel process, and asking many of them at once.
+
+Replies are raw RESP2 (bytes, int, list). What answers may be hostile: `metaserver.redis_io.resp`
+bounds what it can say, `AllowedNetworks` where it can be. Nothing is retried here: whoever asks
+decides what a failure means.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import redis
+
+from cachemesh.core.errors import InvalidDocumentError
+from metaserver.redis_io.allowed_networks import AllowedNetworks, InstanceRejected
+from metaserver.redis_io.reply_parsers import NotRedisError
+from metaserver.redis_io.resp import SMALL, Limits, Reply, RespSocket
+
+T = TypeVar("T")
+
+_AT_ONCE = 128
+"""Links that are asked at once: a hostile master may name many replicas, and each reply takes
+memory."""
+_REASON = 300  # characters of a reason
+
+
+@dataclass(frozen=True)
+class RedisAuth:
+    """The user name and password for Redis or Sentinel; None is "no AUTH"."""
+
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+
+class Link:
+    """A connection to `address` ("host:port") in the networks, opened when first used.
+
+    A host name is looked up and checked each time that the connection is opened. `timeout`
+    (seconds) bounds that, and every reply; `limits` bound what one call may be answered. After an
+    error the connection is closed and the next call opens another. Safe to share between threads.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        networks: AllowedNetworks,
+        auth: RedisAuth,
+        timeout: float,
+        limits: Limits = SMALL,
+    ) -> None:
+        self.address = address
+        self._networks = networks
+        self._auth = auth
+        self._timeout = timeout
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._open: RespSocket | None = None
+
+    def __repr__(self) -> str:
+        return f"Link({self.address!r})"
+
+    def call(self, *command: str | bytes | int) -> Any:
+        """Return the reply to one command; raises `redis.RedisError`."""
+        (reply,) = self._exchange([command])
+        if isinstance(reply, redis.RedisError):
+            raise reply
+        return reply
+
+    def call_all(self, commands: Sequence[Sequence[str | bytes | int]]) -> list[Any]:
+        """Return the replies to `commands`, sent in one write; error replies are values.
+
+        Raises `redis.RedisError` when the connection fails, or does not let us in.
+        """
+        replies = self._exchange(commands)
+        for reply in replies:
+            if isinstance(reply, redis.ConnectionError):  # such as NOAUTH and LOADING
+                raise reply
+        return list(replies)
+
+    def _exchange(self, commands: Sequence[Sequence[str | bytes | int]]) -> list[Reply]:
+        with self._held():
+            complete = False
+            try:
+                replies = self._connected().ask(commands, self._limits, self._timeout)
+                complete = True
+            except TimeoutError as error:
+                raise redis.TimeoutError(f"Timeout connecting to {self.address}") from error
+            except OSError as error:
+                raise redis.ConnectionError(f"{self.address}: {error}") from error
+            finally:
+                if not complete:
+                    self._disconnect()  # replies still to come belong to nobody
+            return replies
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """The connection for this thread alone; raises `redis.TimeoutError` if it stays busy."""
+        if not self._lock.acquire(timeout=self._timeout):
+            raise redis.TimeoutError(f"{self.address} still owes an earlier answer")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _connected(self) -> RespSocket:
+        """The connection, opened again if the other side has closed it since, as a restart does."""
+        if self._open is not None and self._open.is_fresh():
+            return self._open
+        self._disconnect()
+        try:
+            sock = self._networks.connect(self.address, timeout=self._timeout)
+        except (InstanceRejected, InvalidDocumentError) as error:
+            raise redis.ConnectionError(str(error)) from error
+        self._open = RespSocket(sock)
+        self._log_in(self._open)
+        return self._open
+
+    def _log_in(self, connection: RespSocket) -> None:
+        auth = self._auth
+        if auth.username is None and auth.password is None:
+            return
+        words = (
+            [auth.password or ""] if auth.username is None else [auth.username, auth.password or ""]
+        )
+        (reply,) = connection.ask([("AUTH", *words)], SMALL, self._timeout)
+        if isinstance(reply, redis.ResponseError) and "AUTH" in str(reply):
+            raise redis.AuthenticationError(str(reply)) from reply
+        if isinstance(reply, redis.RedisError):
+            raise reply
+        if reply != b"OK":
+            raise NotRedisError("the reply to AUTH is not OK")
+
+    def _disconnect(self) -> None:
+        connection, self._open = self._open, None
+        if connection is not None:
+            connection.close()
+
+    def abort(self) -> None:
+        """Make a call in progress on another thread fail at once."""
+        connection = self._open
+        if connection is not None:
+            connection.abort()
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        self.abort()
+        with contextlib.suppress(redis.TimeoutError), self._held():
+            self._disconnect()
+
+
+def ask_all(
+    links: Mapping[str, Link], ask: Callable[[Link], T], *, within: float
+) -> dict[str, T | redis.RedisError]:
+    """Run `ask` on every link at once; a `redis.RedisError` stands in place of its answer.
+
+    Takes at most about `within` seconds for each 128 links: what has not answered by then is cut
+    off, also a server that sends a byte now and then.
+    """
+    answers: dict[str, T | redis.RedisError] = {}
+    left = iter(links.items())
+    while some := dict(itertools.islice(left, _AT_ONCE)):
+        answers |= _ask_some(some, ask, within)
+    return answers
+
+
+def _ask_some(
+    links: Mapping[str, Link], ask: Callable[[Link], T], within: float
+) -> dict[str, T | redis.RedisError]:
+    workers = ThreadPoolExecutor(max_workers=len(links), thread_name_prefix="ask")
+    asked: dict[str, Future[T]] = {n: workers.submit(ask, link) for n, link in links.items()}
+    _, late = wait(asked.values(), timeout=within)
+    for name, future in asked.items():
+        if future in late:
+            links[name].abort()
+    # What is just about to give up by itself is waited for; a thread that goes on is left behind.
+    _, stuck = wait(late, timeout=0.1)
+    workers.shutdown(wait=not stuck)
+    answers: dict[str, T | redis.RedisError] = {}
+    for name, future in asked.items():
+        if future in late and (future in stuck or future.exception() is not None):
+            answers[name] = redis.TimeoutError(f"{name} gave no full answer in {within:g} s")
+            continue
+        try:
+            answers[name] = future.result()
+        except redis.RedisError as error:
+            answers[name] = error
+    return answers
+
+
+def reason_of(error: redis.RedisError) -> str:
+    """One line that says why a call failed, fit for a status document or an event."""
+    text = " ".join(str(error).split())[:_REASON]
+    cause = error.__cause__ or error.__context__
+    if type(error) is redis.ConnectionError and isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror  # the address stands before this already
+    if isinstance(error, redis.AuthenticationError):
+        return f"refused the user name or password: {text}"
+    return text or type(error).__name__

@@ -1,0 +1,201 @@
+"""Reading RESP2 replies from servers that may be hostile.
+
+Whatever a reply can grow in is bounded before memory is taken for it: its bytes, the number of its
+elements, how deep lists nest, the length of a line, and the size of numbers. A reply that is in
+time is read in pieces of 16 KiB, between which other greenlets get their turn.
+
+Neither reader of redis-py does that. hiredis makes room for as many elements as a list announces,
+gigabytes for eleven bytes; the one in Python reads a line, or a text, however long it is. In both,
+the time is that of a piece, so that who sends a byte now and then is waited for without end.
+
+Source: https://redis.io/docs/latest/develop/reference/protocol-spec/.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import redis
+
+from metaserver.redis_io.reply_parsers import NotRedisError, printable, whole
+
+Reply: TypeAlias = "bytes | int | list[Reply] | redis.RedisError | None"
+"""An error reply is a value; who asked raises it."""
+
+_LINE = 4096  # bytes of a line: a status, an error or a number
+_DEPTH = 8  # lists in lists; what we ask for has three at most
+_PIECE = 16 * 1024  # bytes received at once
+
+# redis-py's own table has errors that cannot be made of any text, such as MOVED.
+_ERRORS: dict[str, type[redis.RedisError]] = {
+    "LOADING": redis.BusyLoadingError,
+    "NOAUTH": redis.AuthenticationError,
+    "NOPERM": redis.exceptions.NoPermissionError,
+    "READONLY": redis.ReadOnlyError,
+    "WRONGPASS": redis.AuthenticationError,
+}
+
+
+class ReplyTooLargeError(NotRedisError):
+    """A reply has more bytes, or more elements, than it may have."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many bytes and list elements all replies of one exchange may have together."""
+
+    size: int
+    elements: int
+
+
+SMALL = Limits(128 * 1024, 1000)
+"""For INFO, ROLE and CONFIG GET of an instance. INFO has 5 to 10 KiB, and 45 bytes more for each
+database in use; ROLE has four elements for each replica."""
+LARGE = Limits(2 * 1024 * 1024, 50_000)
+"""For SCAN, and for Sentinels: SENTINEL MASTERS has 1.2 KiB and 45 elements for each shard."""
+
+
+def pack(command: Sequence[str | bytes | int]) -> bytes:
+    """A command as the bytes that Redis reads."""
+    words = [word if isinstance(word, bytes) else str(word).encode() for word in command]
+    parts = [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
+    return b"*%d\r\n" % len(parts) + b"".join(parts)
+
+
+def error_of(text: str) -> redis.RedisError:
+    """An error reply as redis-py's exception; its code goes where the class says as much."""
+    code, _, rest = text.partition(" ")
+    if code == "ERR":
+        return redis.ResponseError(rest)
+    known = _ERRORS.get(code)
+    return redis.ResponseError(text) if known is None else known(rest)
+
+
+class RespSocket:
+    """A connected socket at whose other end something speaks RESP2, or so it should."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._buffer = bytearray()
+        self._at = 0  # where in the buffer the next unread byte is
+        self._size_left = self._elements_left = 0
+        self._end = 0.0
+
+    def ask(
+        self, commands: Sequence[Sequence[str | bytes | int]], limits: Limits, timeout: float
+    ) -> list[Reply]:
+        """Send the commands in one write, and return the reply to each.
+
+        The write, and each reply, has `timeout` seconds; the replies together have the limits.
+        After an error the socket is of no use any more.
+
+        Raises:
+            NotRedisError: what answers does not speak RESP2, or goes beyond the limits.
+            redis.TimeoutError, redis.ConnectionError, OSError: it does not answer in time.
+        """
+        self._sock.settimeout(timeout)
+        self._sock.sendall(b"".join(map(pack, commands)))
+        self._size_left, self._elements_left = limits.size, limits.elements
+        replies = []
+        for _ in commands:
+            self._end = time.monotonic() + timeout
+            replies.append(self._reply(_DEPTH))
+        return replies
+
+    def is_fresh(self) -> bool:
+        """Whether it is open, and nothing arrived that nobody asked for."""
+        if self._at < len(self._buffer):
+            return False
+        self._sock.settimeout(0)
+        try:
+            self._sock.recv(1)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def abort(self) -> None:
+        """Make `ask` on another thread fail at once."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close it."""
+        self._sock.close()
+
+    def _reply(self, depth: int) -> Reply:
+        line = self._line()
+        kind, rest = line[:1], line[1:]
+        if kind == b"+":
+            return rest
+        if kind == b"-":
+            return error_of(printable(rest))
+        if kind == b":":
+            return whole(rest)
+        if kind == b"$":
+            length = whole(rest)
+            return None if length == -1 else self._bulk(length)
+        if kind == b"*":
+            count = whole(rest)
+            return None if count == -1 else self._list(count, depth)
+        raise NotRedisError(f"expected a reply, got {line[:40]!r}")
+
+    def _list(self, count: int, depth: int) -> list[Reply]:
+        if count < 0:
+            raise NotRedisError(f"a list has {count} elements")
+        if depth == 0:
+            raise NotRedisError(f"lists are nested more than {_DEPTH} deep")
+        self._elements_left -= count
+        if self._elements_left < 0:
+            raise ReplyTooLargeError("the reply has too many elements")
+        return [self._reply(depth - 1) for _ in range(count)]
+
+    def _bulk(self, length: int) -> bytes:
+        if length < 0:
+            raise NotRedisError(f"a text has {length} bytes")
+        if length > self._size_left + len(self._buffer) - self._at:
+            raise ReplyTooLargeError(f"the reply has a text of {length:,} bytes, which is too long")
+        while len(self._buffer) - self._at < length + 2:
+            self._receive()
+        end = self._at + length
+        if self._buffer[end : end + 2] != b"\r\n":
+            raise NotRedisError("a text does not end where it should")
+        return self._take(end)
+
+    def _line(self) -> bytes:
+        while (end := self._buffer.find(b"\r\n", self._at, self._at + _LINE + 2)) < 0:
+            if len(self._buffer) - self._at > _LINE:
+                raise NotRedisError(f"a line has more than {_LINE:,} bytes")
+            self._receive()
+        return self._take(end)
+
+    def _take(self, end: int) -> bytes:
+        """The unread bytes up to `end`; what follows them, CR LF, is passed over."""
+        taken = bytes(self._buffer[self._at : end])
+        self._at = end + 2
+        return taken
+
+    def _receive(self) -> None:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise redis.TimeoutError("Timeout reading from socket")
+        del self._buffer[: self._at]
+        self._at = 0
+        self._sock.settimeout(left)
+        try:
+            data = self._sock.recv(_PIECE)
+        except TimeoutError as error:
+            raise redis.TimeoutError("Timeout reading from socket") from error
+        if not data:
+            raise redis.ConnectionError("Connection closed by server.")
+        self._size_left -= len(data)
+        if self._size_left < 0:
+            raise ReplyTooLargeError("the reply has too many bytes")
+        self._buffer += data
+        time.sleep(0)  # gevent switches only where it has to wait, and a flood never has it wait

@@ -1,0 +1,1 @@
+"""Clients and browsers that wait for news of a pool."""
