@@ -1,7 +1,7 @@
 """Which addresses the metaserver may connect to, so that it cannot be made to probe others.
 
 `AllowedNetworks.connect` is the only place of the metaserver that opens a connection, so that none
-goes to an address that was not checked. tests/unit/test_architecture.py holds this.
+goes to an address that was not checked. tests/unit/repo/test_architecture.py holds this.
 """
 
 from __future__ import annotations

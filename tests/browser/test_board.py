@@ -13,8 +13,8 @@ import redis
 from cachemesh.core.names import parse_address
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
-from tests.browser.page import Page
-from tests.waiting import AT_MOST
+from tests.support.page import Page
+from tests.support.waiting import AT_MOST
 
 pytestmark = pytest.mark.browser
 

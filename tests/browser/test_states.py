@@ -10,7 +10,7 @@ from selenium import webdriver
 
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
-from tests.browser.page import Page
+from tests.support.page import Page
 
 pytestmark = pytest.mark.browser
 

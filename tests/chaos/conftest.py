@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.failover.site import Site, site
-from tests.needs import needs
+from tests.support.needs import needs
 
 
 @pytest.fixture(scope="session", autouse=True)

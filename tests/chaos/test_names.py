@@ -22,8 +22,8 @@ from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
-from tests.integration.hostile import Server, sentinel
-from tests.waiting import AT_MOST, until_async
+from tests.support.hostile import Server, sentinel
+from tests.support.waiting import AT_MOST, until_async
 
 _MASTER, _SENTINEL = "redis.test", "sentinel.test"
 _HERE, _THERE, _NOWHERE = "127.0.0.1", "127.0.0.2", "127.0.0.9"

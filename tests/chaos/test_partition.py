@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.failover.site import as_map, wait_for
-from tests.chaos.app import SHARD
-from tests.chaos.islands import MAJORITY, MINORITY, App, Islands, islands, needs_namespaces
-from tests.waiting import AT_MOST
+from tests.support.chaos_app import SHARD
+from tests.support.islands import MAJORITY, MINORITY, App, Islands, islands, needs_namespaces
+from tests.support.waiting import AT_MOST
 
 _LAG = 2  # min-replicas-max-lag, seconds
 _STOPS_WITHIN = _LAG + 8.0

@@ -11,8 +11,8 @@ import redis
 from benchmarks.failover import faults
 from benchmarks.failover.site import Site, ask, direct, wait_for
 from cachemesh.local import LocalStack
-from tests.chaos.storm import await_whole, storm
-from tests.waiting import AT_MOST
+from tests.support.storm import await_whole, storm
+from tests.support.waiting import AT_MOST
 
 
 def test_client_pause(here: Site) -> None:

@@ -21,7 +21,7 @@ import redis
 from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.local import LocalStack
-from tests.waiting import AT_MOST
+from tests.support.waiting import AT_MOST
 
 SCALE = float(os.environ.get("CHAOS_SCALE", "0.05"))
 KEYS = [f"key:{i}" for i in range(256)]

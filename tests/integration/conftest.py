@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from cachemesh.local import LocalStack
-from tests.needs import needs
+from tests.support.needs import needs
 
 
 @pytest.fixture(scope="session", autouse=True)

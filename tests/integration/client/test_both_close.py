@@ -1,0 +1,172 @@
+"""What is under way when either kind of client is closed, and what its pools leave behind."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from redis.credentials import CredentialProvider
+
+import cachemesh
+from cachemesh.local import Process
+from tests.support.failing import (
+    CLIENTS,
+    Caller,
+    Driven,
+    Site,
+    calling,
+    direct,
+    reset,
+    servers,
+    site_of,
+    target,
+)
+from tests.support.waiting import until
+
+both = pytest.mark.parametrize("kind", CLIENTS)
+NAME = "of-this-test"
+
+
+@pytest.fixture(scope="module")
+def redises() -> Iterator[list[Process]]:
+    with servers(2) as running:
+        yield running
+
+
+@pytest.fixture
+def site(redises: list[Process], tmp_path: Path) -> Iterator[Site]:
+    for process in redises:
+        reset(process)
+    with site_of(redises[:1], tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def call(kind: str, site: Site) -> Iterator[Caller]:
+    with calling(kind, site.url, client_name=NAME) as caller:
+        yield caller
+
+
+def connections(process: Process) -> int:
+    with direct(process) as client:
+        found: Any = client.client_list()
+    return sum(each["name"] == NAME for each in found)
+
+
+def watching(call: Caller) -> Driven:
+    call.driven.set("k", "v")
+    pipe = call.drive(call.mesh.pipeline())
+    pipe.watch("k")
+    return pipe
+
+
+@both
+@pytest.mark.parametrize("how", ["the client", "the pool"])
+@pytest.mark.parametrize("then", ["MULTI", "a command"])
+def test_a_transaction_whose_watching_connection_was_closed_does_not_run(
+    call: Caller, redises: list[Process], then: str, how: str
+) -> None:
+    pipe = watching(call)
+    if how == "the client":
+        call.driven.close()
+    else:
+        call.drive(call.mesh.connection_pool).disconnect()
+    with direct(redises[0]) as other:
+        other.set("k", "of another")
+    with pytest.raises(redis.WatchError):
+        if then == "MULTI":
+            pipe.it.multi()
+            pipe.it.set("k", "mine")
+            pipe.execute()
+        else:
+            pipe.get("k")
+    pipe.reset()
+    assert call.driven.get("k") == b"of another"
+    pipe.watch("k")
+    pipe.it.multi()
+    pipe.it.set("k", "mine")
+    assert pipe.execute() == [True]
+
+
+@both
+def test_closing_leaves_no_connection(call: Caller, redises: list[Process]) -> None:
+    pipe = watching(call)
+    pubsub = call.drive(call.mesh.pubsub())
+    pubsub.subscribe("c")
+    assert connections(redises[0]) >= 3
+    call.driven.close()
+    until(lambda: connections(redises[0]) == 0)
+    with pytest.raises(redis.WatchError):
+        pipe.get("k")
+    pipe.reset()
+    pubsub.close()
+    assert connections(redises[0]) == 0
+
+
+class Tokens(CredentialProvider):
+    """Of a service that is away for the first few times that it is asked."""
+
+    def __init__(self, away: int) -> None:
+        self.away = away
+
+    def get_credentials(self) -> tuple[str]:
+        if self.away:
+            self.away -= 1
+            raise OSError("the token service is away")
+        return ("pw",)
+
+    async def get_credentials_async(self) -> tuple[str]:
+        return self.get_credentials()
+
+
+@both
+@pytest.mark.parametrize("name", ["GET", "SET", "WATCH", "SUBSCRIBE"])
+def test_a_login_that_cannot_be_had_is_no_connection(
+    name: str, kind: str, site: Site, redises: list[Process]
+) -> None:
+    """It is had again with the next one; nobody is left with one that has not logged in."""
+    with direct(redises[0]) as client:
+        client.config_set("requirepass", "pw")
+    tokens = Tokens(away=10**9)
+    options: dict[str, Any] = {"credential_provider": tokens, "command_timeout": 0.5}
+    try:
+        with calling(kind, site.url, **options) as call:
+            uses = {
+                "GET": lambda: call.driven.get("k"),
+                "SET": lambda: call.driven.set("k", "v"),
+                "WATCH": lambda: call.drive(call.mesh.pipeline()).watch("k"),
+                "SUBSCRIBE": lambda: call.drive(call.mesh.pubsub()).subscribe("c"),
+            }
+            with pytest.raises(cachemesh.ShardUnavailableError, match="token service"):
+                uses[name]()
+            tokens.away = 0
+            until(lambda: call.health().breaker == "closed")
+            uses[name]()
+    finally:
+        with redis.Redis(*target(redises[0]), password="pw") as client:
+            client.config_set("requirepass", "")
+
+
+@both
+def test_a_master_that_is_left_keeps_no_connection(
+    call: Caller, site: Site, redises: list[Process]
+) -> None:
+    """Also none of those that WATCH has used, and none is left to be collected."""
+    watching(call).reset()
+    assert connections(redises[0]) >= 2
+    site.masters["cache-0"] = target(redises[1])
+    with direct(redises[0]) as old:
+        old.replicaof(*target(redises[1]))
+    call.driven.set("k", "w")
+    until(lambda: connections(redises[0]) == 0)
+    gc.collect()  # what other tests have left
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        call.driven.close()
+        gc.collect()
+    assert not [each for each in seen if issubclass(each.category, ResourceWarning)]

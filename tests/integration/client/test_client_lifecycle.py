@@ -1,0 +1,543 @@
+"""Clients made, dropped, closed, forked, shared; servers killed, full, restarted, stalled."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+import cachemesh
+from cachemesh import CacheMesh
+from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
+from cachemesh.local import LocalStack
+from tests.support.processes import ending
+from tests.support.waiting import AT_MOST, in_time, until, until_async
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[LocalStack]:
+    with LocalStack(shards=2, replicas=0, sentinels=1, dashboard=False) as running:
+        yield running
+
+
+def connect(stack: LocalStack, **options: Any) -> Any:
+    return CacheMesh.from_url(stack.info["url"], token=stack.token, **options)
+
+
+def connect_async(stack: LocalStack, **options: Any) -> Any:
+    return AsyncCacheMesh.from_url(stack.info["url"], token=stack.token, **options)
+
+
+def of_sentinel(stack: LocalStack) -> str:
+    return f"cachemesh+sentinel://{stack.info['sentinels'][0]}/cache"
+
+
+def masters(stack: LocalStack) -> list[str]:
+    return [shard["master"] for shard in stack.info["shards"]]
+
+
+def direct(address: str) -> Any:
+    host, port = address.split(":")
+    return redis.Redis(host, int(port), decode_responses=True)
+
+
+def kill_all_connections(stack: LocalStack) -> None:
+    for address in masters(stack):
+        with direct(address) as server:
+            server.client_kill_filter(_type="normal", skipme=True)
+
+
+def key_on(mesh: Any, shard: str) -> str:
+    return next(key for key in map("k{}".format, range(99)) if mesh.shard_for(key) == shard)
+
+
+def eventually(operation: Callable[[], Any]) -> None:
+    """Until it succeeds: the breaker of a server that is back is closed by a probe."""
+
+    def served() -> bool:
+        try:
+            assert operation() is True
+        except cachemesh.ShardUnavailableError:
+            return False
+        return True
+
+    until(served)
+
+
+def resources() -> tuple[int, int]:
+    """Sockets open, and threads of clients."""
+    sockets = 0
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            sockets += str(entry.readlink()).startswith("socket:")
+        except OSError:
+            continue  # that of the listing itself
+    return sockets, sum(t.name.startswith("cachemesh-") for t in threading.enumerate())
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """After the test, sockets and threads are soon as few as before."""
+    gc.collect()
+    before = resources()
+    yield
+
+    def as_before() -> bool:
+        gc.collect()
+        return resources() <= before
+
+    until(as_before)
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_hundreds_of_clients_leave_nothing_behind(stack: LocalStack) -> None:
+    for number in range(150):
+        mesh = connect(stack)
+        mesh.mget("a", "b", "c")
+        if number % 2:
+            mesh.close()
+        del mesh  # else it is dropped without
+
+
+@pytest.mark.usefixtures("nothing_left")
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning", "ignore:loop is closed")
+def test_a_dropped_asyncio_client_leaves_nothing_behind(
+    stack: LocalStack, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def main() -> None:
+        for _ in range(5):
+            mesh = connect_async(stack)
+            await mesh.mget("a", "b", "c")
+            await mesh.blpop(["nothing"], timeout=0.01)
+            del mesh
+        gc.collect()
+        await asyncio.sleep(0)
+
+    async def keep() -> Any:
+        mesh = connect_async(stack)
+        await mesh.mget("a", "b", "c")
+        return mesh
+
+    asyncio.run(main())
+    mesh = asyncio.run(keep())  # dropped after its loop is closed
+    del mesh
+    gc.collect()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_async_with_works_twice(stack: LocalStack) -> None:
+    async def main() -> None:
+        mesh = connect_async(stack)
+        for value in (b"1", b"2"):
+            async with mesh:
+                await mesh.set("twice", value)
+                assert await mesh.get("twice") == value
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_thousands_of_tasks_share_the_first_connection(stack: LocalStack) -> None:
+    def accepted() -> int:
+        total = 0
+        for address in masters(stack):
+            with direct(address) as server:
+                total += server.info("stats")["total_connections_received"]
+        return total
+
+    async def main() -> None:
+        async with connect_async(stack) as mesh:
+            before = accepted()
+            await asyncio.gather(*(mesh.get(f"k{i}") for i in range(2000)))
+            # One each; the second look's own; the monitor and Sentinel may come by.
+            assert accepted() - before <= 2 + 2 + 4
+
+    asyncio.run(main())
+
+
+def test_waiting_for_a_pool_that_is_not_there_costs_all_the_same_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as stalled:
+        url = f"cachemesh+sentinel://127.0.0.1:{stalled.getsockname()[1]}/cache?socket_timeout=1"
+
+        async def main() -> set[type]:
+            async with AsyncCacheMesh.from_url(url) as client:
+                mesh: Any = client
+                return {
+                    type(error)
+                    for error in await asyncio.gather(
+                        *(mesh.get(f"k{i}") for i in range(500)), return_exceptions=True
+                    )
+                }
+
+        started = time.monotonic()
+        assert asyncio.run(main()) == {cachemesh.SentinelUnavailableError}
+        in_time(time.monotonic() - started, 1.0)
+
+        errors: list[type] = []
+
+        def work() -> None:
+            try:
+                mesh.get("a")
+            except redis.RedisError as error:
+                errors.append(type(error))
+
+        with CacheMesh.from_url(url) as mesh:
+            threads = [threading.Thread(target=work) for _ in range(16)]
+            started = time.monotonic()
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert errors == [cachemesh.SentinelUnavailableError] * 16
+        in_time(time.monotonic() - started, 1.0)
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_two_event_loops_at_once_are_refused_and_never_mixed(stack: LocalStack) -> None:
+    mesh = connect_async(stack, decode_responses=True)
+    results: dict[str, list[Any]] = {"wrong": [], "refused": [], "right": []}
+    started = threading.Barrier(2)
+
+    async def use(me: int) -> None:
+        for i in range(300):
+            key = f"loop{me}:{i % 10}"
+            try:
+                await mesh.set(key, key)
+                got = await mesh.get(key)
+            except cachemesh.ConfigurationError as error:
+                results["refused"].append(str(error))
+            else:
+                results["right" if got == key else "wrong"].append(got)
+            if i == 5:
+                started.wait(AT_MOST)
+
+    threads = [threading.Thread(target=lambda me=me: asyncio.run(use(me))) for me in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    asyncio.run(mesh.aclose())
+    assert results["wrong"] == []
+    assert len(results["right"]) >= 300
+    assert set(results["refused"]) <= {
+        "This client is in use in another event loop, which is running; make a client for each "
+        "loop, or close it there first"
+    }
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_timeouts_and_cancellation_while_connecting(stack: LocalStack) -> None:
+    process = stack.process(masters(stack)[0])
+
+    async def main() -> None:
+        async with connect_async(stack, socket_timeout=60.0) as mesh:
+            await mesh.load()
+            key, other = key_on(mesh, "cache-0"), key_on(mesh, "cache-1")
+            process.pause()
+            try:
+                tasks = [asyncio.create_task(mesh.get(key)) for _ in range(20)]
+                await asyncio.sleep(0.05)
+                for task in tasks[:19]:
+                    task.cancel()
+                with pytest.raises(asyncio.TimeoutError):
+                    await asyncio.wait_for(mesh.set(key, "no"), 0.1)
+                assert await mesh.set(other, "1") is True
+            finally:
+                process.resume()
+            assert await tasks[19] is None or await mesh.get(key)
+            assert all(isinstance(e, asyncio.CancelledError) for e in await asyncio.gather(
+                *tasks[:19], return_exceptions=True
+            ))  # fmt: skip
+            assert await mesh.set(key, "yes") is True
+            assert await mesh.get(key) == b"yes"
+
+    asyncio.run(main())
+
+
+def test_a_stalled_server_and_big_values_stay_within_memory(stack: LocalStack) -> None:
+    processes = [stack.process(address) for address in masters(stack)]
+    value = b"x" * 102_400
+
+    async def main() -> tuple[int, float, set[type]]:
+        async with connect_async(stack, socket_timeout=1.0) as mesh:
+            await mesh.mget([f"k{i}" for i in range(20)])
+            for process in processes:
+                process.pause()
+            tracemalloc.start()
+            try:
+                started = time.monotonic()
+                got = await asyncio.gather(
+                    *(mesh.set(f"k{i}", value) for i in range(1000)), return_exceptions=True
+                )
+                took, peak = time.monotonic() - started, tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+                for process in processes:
+                    process.resume()
+            hopeful = mesh.with_options(on_error="miss")
+            await until_async(lambda: hopeful.set("k1", "1"))  # a probe closes the breaker
+            return peak, took, {type(error) for error in got}
+
+    peak, took, kinds = asyncio.run(main())
+    # The last to begin may find the breaker open.
+    assert kinds <= {cachemesh.ShardTimeoutError, cachemesh.ShardUnavailableError}
+    assert cachemesh.ShardTimeoutError in kinds
+    assert peak < 25_000_000, "of 100 MB that wait to be sent"
+    in_time(took, 2.0)  # one after the other they would take 1000 s
+
+
+OPERATIONS: list[Callable[[Any], Any]] = [
+    lambda mesh: mesh.set("a", 1),
+    lambda mesh: mesh.get("a"),
+    lambda mesh: mesh.mset({"a": 1, "b": 2, "c": 3}),
+    lambda mesh: mesh.mget("a", "b", "c"),
+    lambda mesh: mesh.pipeline().set("a", 1).set("b", 1).execute(),
+    lambda mesh: mesh.pipeline(transaction=True).set("a", 1).execute(),
+    lambda mesh: mesh.blpop(["nothing"], timeout=0.01),
+]
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_connections_killed_between_commands_fail_nothing(stack: LocalStack) -> None:
+    with connect(stack) as mesh:
+        for operation in OPERATIONS:
+            operation(mesh)
+            kill_all_connections(stack)
+            operation(mesh)
+
+    async def main() -> None:
+        async with connect_async(stack) as mesh:
+            for operation in OPERATIONS:
+                await operation(mesh)
+                kill_all_connections(stack)
+                await asyncio.sleep(0.02)  # the loop has to hear of it
+                await operation(mesh)
+
+    asyncio.run(main())
+
+
+def test_restarted_servers_fail_no_write_even_without_sentinels(stack: LocalStack) -> None:
+    sentinel = stack.process(stack.info["sentinels"][0])
+    with connect(stack) as mesh:
+        mesh.mset({"a": 1, "b": 2, "c": 3})
+        sentinel.pause()
+        try:
+            for address in masters(stack):
+                stack.process(address).restart()
+            assert mesh.mset({"a": 1, "b": 2, "c": 3}) is True
+            for address in masters(stack):
+                stack.process(address).restart()
+            assert mesh.get("a") is None
+            assert mesh.mget("a", "b", "c") == [None] * 3
+        finally:
+            sentinel.resume()
+
+
+def test_one_dead_shard_in_a_write_of_many_keys_is_named(stack: LocalStack) -> None:
+    process = stack.process(masters(stack)[0])
+    with connect(stack) as mesh:
+        dead, alive = key_on(mesh, "cache-0"), key_on(mesh, "cache-1")
+        process.kill()
+        try:
+            with pytest.raises(cachemesh.ShardUnavailableError, match=r"^Shard 'cache-0' at "):
+                mesh.mset({dead: "1", alive: "written"})
+            assert mesh.get(alive) == b"written", "the part of a living shard has run"
+        finally:
+            process.restart()
+        eventually(lambda: mesh.mset({dead: "1", alive: "1"}))
+
+
+def test_a_server_that_takes_no_more_clients_says_so(stack: LocalStack) -> None:
+    with connect(stack) as mesh, direct(masters(stack)[0]) as server:
+        key = key_on(mesh, "cache-0")
+
+        async def ask() -> None:
+            async with connect_async(stack) as client:
+                await client.get(key)
+
+        most = server.config_get("maxclients")["maxclients"]
+        server.config_set("maxclients", 1)
+        try:
+            for call in (lambda: mesh.get(key), lambda: asyncio.run(ask())):
+                with pytest.raises(
+                    cachemesh.ShardUnavailableError, match=r"max number of clients|Connection lost"
+                ):
+                    call()
+        finally:
+            server.config_set("maxclients", most)
+        eventually(lambda: mesh.set(key, "v"))
+
+
+def test_threads_and_forks(stack: LocalStack) -> None:
+    mesh = connect(stack)
+    wrong: list[object] = []
+    done = threading.Event()
+
+    def work(me: int) -> None:
+        while not done.is_set():
+            mesh.set(f"t{me}", f"{me}")
+            got = mesh.get(f"t{me}")
+            if got != b"%d" % me:
+                wrong.append(got)
+
+    def child(me: int) -> int:
+        good = all(mesh.set(f"c{me}", i) and mesh.get(f"c{me}") == b"%d" % i for i in range(100))
+        threads = sum(t.name.startswith("cachemesh-") for t in threading.enumerate())
+        mesh.close()
+        return 0 if good and threads == 3 else 1  # it follows the pool by threads of its own
+
+    threads = [threading.Thread(target=work, args=(me,)) for me in range(3)]
+    for thread in threads:
+        thread.start()
+    pids = []
+    for me in range(6):
+        pid = os.fork()
+        if pid == 0:
+            code = 2
+            try:
+                code = child(me)
+            finally:
+                os._exit(code)
+        pids.append(pid)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    done.set()
+    for thread in threads:
+        thread.join()
+    mesh.close()
+    assert codes == [0] * 6
+    assert wrong == []
+
+
+_GEVENT = """
+from gevent import monkey
+
+monkey.patch_all()
+import sys
+import time
+
+import gevent
+from cachemesh import CacheMesh, ShardTimeoutError
+from tests.support.waiting import in_time
+
+mesh = CacheMesh.from_url(sys.argv[1], decode_responses=True)
+hasty = CacheMesh.from_url(sys.argv[1], decode_responses=True, socket_timeout=0.3)
+
+
+def work(me):
+    for i in range(20):
+        key = f"g{me}:{i % 5}"
+        assert mesh.set(key, key) and mesh.get(key) == key
+        assert mesh.mget(key, "none", key) == [key, None, key]
+
+
+gevent.joinall([gevent.spawn(work, me) for me in range(20)], raise_error=True)
+
+started = time.monotonic()
+waits = [gevent.spawn(mesh.blpop, [f"q{i}"], 0.4) for i in range(20)]
+gevent.joinall(waits, raise_error=True)
+in_time(time.monotonic() - started, 0.4)  # all wait at the same time, not for 8 s
+
+while True:
+    try:
+        hasty.get("a")
+        break
+    except ShardTimeoutError:
+        pass  # the first one may take its time
+print("ready", flush=True)
+sys.stdin.readline()  # now the servers are stalled
+started = time.monotonic()
+try:
+    hasty.get("a")
+except ShardTimeoutError:
+    in_time(time.monotonic() - started, 0.3)
+    print("timeout", flush=True)
+with gevent.Timeout(0.1, False):
+    mesh.get("a")
+print("broken off", flush=True)
+sys.stdin.readline()
+assert mesh.set("a", "after") and mesh.get("a") == "after"
+mesh.close()
+hasty.close()
+print("done")
+"""
+
+
+def test_a_process_patched_by_gevent(stack: LocalStack) -> None:
+    processes = [stack.process(address) for address in masters(stack)]
+    with ending(
+        subprocess.Popen(
+            [sys.executable, "-c", _GEVENT, of_sentinel(stack)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=ROOT,
+        )
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        try:
+            for process in processes:
+                process.pause()
+            child.stdin.write("\n")
+            child.stdin.flush()
+            assert child.stdout.readline() == "timeout\n"
+            assert child.stdout.readline() == "broken off\n"
+        finally:
+            for process in processes:
+                process.resume()
+        out, _ = child.communicate("\n", timeout=AT_MOST)
+    assert out == "done\n"
+    assert child.returncode == 0
+
+
+def test_uvloop(stack: LocalStack) -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main() -> None:
+        assert type(asyncio.get_running_loop()).__module__.startswith("uvloop")
+        async with connect_async(stack, decode_responses=True) as mesh:
+            keys = [f"u{i}" for i in range(300)]
+            await mesh.mset({key: key * 500 for key in keys})
+            tasks = [asyncio.create_task(mesh.get(key)) for key in keys]
+            await asyncio.sleep(0)
+            for task in tasks[::2]:
+                task.cancel()
+            got = await asyncio.gather(*tasks, return_exceptions=True)
+            assert got[1::2] == [key * 500 for key in keys[1::2]]
+            assert await mesh.mget(keys) == [key * 500 for key in keys]
+            assert await mesh.pipeline().get("u1").get("u2").execute() == ["u1" * 500, "u2" * 500]
+            assert await mesh.blpop(["nothing"], timeout=0.01) is None
+            async with mesh.pubsub(ignore_subscribe_messages=True) as pubsub:
+                await pubsub.subscribe("news")
+                assert await mesh.publish("news", "n" * 500_000) == 1
+                assert (await pubsub.get_message(timeout=AT_MOST))["data"] == "n" * 500_000
+            process = stack.process(masters(stack)[0])
+            process.pause()
+            try:
+                with pytest.raises(asyncio.TimeoutError):
+                    await asyncio.wait_for(mesh.get(key_on(mesh, "cache-0")), 0.1)
+            finally:
+                process.resume()
+
+    loop = uvloop.new_event_loop()
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()

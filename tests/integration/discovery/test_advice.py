@@ -1,0 +1,36 @@
+"""What errors advise fits where the pool is from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import cachemesh
+from cachemesh.discovery.membership import Membership
+from cachemesh.discovery.url import parse_url
+from tests.support import hostile
+from tests.support.failing import CLIENTS, calling
+from tests.support.sentinel_tools import pool_file
+
+
+@pytest.mark.parametrize("source", ["sentinel", "file"])
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_without_a_metaserver_a_sentinel_is_to_be_asked(
+    kind: str, source: str, tmp_path: Path
+) -> None:
+    advice = "ask a Sentinel: SENTINEL MASTER cache-0$"
+    with hostile.Server(hostile.sentinel({"cache-0": ("127.0.0.1", 1)})) as sentinel:
+        url = f"cachemesh+sentinel://{sentinel}/cache?shards=cache-0"
+        if source == "file":
+            url = pool_file(tmp_path / "cache.json", [str(sentinel)], ["cache-0"])
+        with calling(kind, url, socket_timeout=0.5) as caller:
+            with pytest.raises(cachemesh.ShardUnavailableError, match=advice):
+                caller(lambda mesh: mesh.get("k"))
+            with pytest.raises(cachemesh.ShardUnavailableError, match=advice):
+                caller(lambda mesh: mesh.pubsub().subscribe("news"))
+
+
+def test_with_a_metaserver_it_is_to_be_asked() -> None:
+    member = Membership(parse_url("cachemesh://m/cache", {}), lambda _: None)
+    assert member.how_to_look("cache-0") == "see: cachemesh shard show cache-0"

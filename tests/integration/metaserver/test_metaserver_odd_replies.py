@@ -1,0 +1,145 @@
+"""What the metaserver asks, answered by a liar: an error of Redis, in time, or a reply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis
+
+from cachemesh.core.placement import Shard, SlotsPlacement
+from metaserver.failover.instance import Instance
+from metaserver.failover.sentinel import Watcher
+from metaserver.loops.instance_sweep import Cleaner
+from metaserver.redis_io.admission import InstanceRejected, RedisAuth, check_new_master
+from metaserver.redis_io.connection import Link
+from metaserver.redis_io.resp import LARGE
+from metaserver.redis_io.sentinels import Sentinels
+from tests.support.odd_replies import ANY, Liar, Odd, array, bulk, info, words
+from tests.support.operations import NETWORKS
+from tests.support.waiting import until
+
+NOBODY = RedisAuth()
+TIMEOUT = 0.1
+PLACEMENT = SlotsPlacement.even([Shard("bad-0")])
+OK = b"+OK\r\n"
+HONEST = {
+    **dict.fromkeys(("AUTH", "SELECT", "MULTI", "CLIENT", "SET", "MONITOR", "REMOVE"), OK),
+    **dict.fromkeys(("REPLICAOF", "REWRITE", "FAILOVER", "RESET"), OK),
+    "ROLE": array(bulk("master"), b":7\r\n", array()),
+    "INFO": info(),
+    "SCAN": array(bulk("0"), array(bulk("a"), bulk("b"))),
+    "UNLINK": b":0\r\n",
+    "CONFIG": words("replica-priority", "100"),
+    "GET-MASTER-ADDR-BY-NAME": b"*-1\r\n",
+    "MASTERS": array(),
+    "MASTER": words("name", "bad-0", "flags", "master"),
+    "REPLICAS": array(),
+    "SENTINELS": array(),
+    "MYID": bulk("a" * 40),
+    "CKQUORUM": OK,
+}
+
+
+def look(address: str) -> None:
+    check_new_master(address, NOBODY, allowed=NETWORKS, timeout=TIMEOUT)
+
+
+def log_in(address: str) -> None:
+    Link(address, NETWORKS, RedisAuth("user", "pass"), TIMEOUT).call("ROLE")
+
+
+def sweep(address: str) -> None:
+    rounds = iter(range(3))
+
+    def placement() -> SlotsPlacement:
+        if next(rounds, None) is None:
+            raise redis.RedisError("that is enough")
+        return PLACEMENT
+
+    link = Link(address, NETWORKS, NOBODY, TIMEOUT, LARGE)
+    Cleaner(link, "gone", placement, lambda count: None).run()
+
+
+def instance(address: str) -> Instance:
+    return Instance(address, address, NETWORKS, NOBODY, TIMEOUT)
+
+
+def watcher(address: str) -> Watcher:
+    return Watcher(address, "bad-0", NETWORKS, NOBODY, TIMEOUT)
+
+
+def sentinels(address: str) -> Sentinels:
+    return Sentinels([address], NETWORKS, NOBODY, timeout=TIMEOUT)
+
+
+ASKED: dict[str, Callable[[str], object]] = {
+    "AUTH": log_in,
+    "ROLE": look,
+    "INFO": look,
+    "SELECT": sweep,
+    "SCAN": sweep,
+    "UNLINK": sweep,
+    "CONFIG": lambda at: instance(at).setting("replica-priority"),
+    "MULTI": lambda at: instance(at).forbidden(),
+    "CLIENT": lambda at: instance(at).pause_fenced(100, 1),
+    "REPLICAOF": lambda at: instance(at).replicate("127.0.0.1:1"),
+    "REPLICAS": lambda at: watcher(at).replicas(),
+    "MASTER": lambda at: watcher(at).in_progress(),
+    "GET-MASTER-ADDR-BY-NAME": lambda at: watcher(at).news(),
+    "MYID": lambda at: watcher(at).news(),
+    "MASTERS": lambda at: sentinels(at).monitored(),
+    "MONITOR": lambda at: sentinels(at).register("bad-0", "127.0.0.1:1", 1, NOBODY),
+    "CKQUORUM": lambda at: sentinels(at).views(["bad-0"]),
+}
+REFUSED = (redis.RedisError, InstanceRejected)
+
+
+@pytest.fixture(scope="module")
+def liar() -> Iterator[Liar]:
+    with Liar(HONEST) as liar:
+        yield liar
+
+
+@pytest.mark.parametrize("name", ANY)
+@pytest.mark.parametrize("command", ASKED)
+def test_any_odd_reply_is_an_error_of_redis(liar: Liar, command: str, name: str) -> None:
+    answered(liar, command, ANY[name])
+
+
+def answered(liar: Liar, command: str, odd: Odd) -> None:
+    told = liar.told
+
+    def was_told() -> bool:
+        try:
+            ASKED[command](str(liar))
+        except REFUSED as error:
+            assert len(str(error)) < 500
+        return liar.told > told  # not if an honest reply before came too late, on a busy machine
+
+    liar.lies[command] = odd
+    try:
+        until(was_told)
+    finally:
+        liar.lies.clear()
+
+
+@pytest.mark.parametrize(
+    ("command", "odd"),
+    [
+        ("SCAN", array(b":0\r\n", array())),
+        ("SCAN", array(bulk("x"), array())),
+        ("SCAN", array(bulk("0"), array(b":1\r\n", array()))),
+        ("SCAN", array(bulk("0"), bulk("abc"))),
+        ("UNLINK", b":9223372036854775807\r\n"),
+        ("UNLINK", b":-1\r\n"),
+        ("INFO", bulk(f"redis_version:7\r\ndb{'9' * 5000}:keys=1")),
+        ("ROLE", array(bulk("slave"), bulk("a\nb"), b":1\r\n", bulk("connected"), b":1\r\n")),
+        ("ROLE", array(bulk("slave"), bulk("127.0.0.1"), b":0\r\n", bulk("connect"), b":1\r\n")),
+        ("ROLE", array(bulk("x" * 100_000))),
+        ("MASTERS", array(*[words("name", "m", "ip", "127.0.0.1")] * 100_000)),
+        ("MASTERS", array(words("name", "a\r\n\x1b[2J", "ip", "127.0.0.1", "port", 1))),
+    ],
+)
+def test_odd_replies_of_one_command(liar: Liar, command: str, odd: bytes) -> None:
+    answered(liar, command, odd)

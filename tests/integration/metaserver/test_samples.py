@@ -1,0 +1,43 @@
+"""What an instance says, though its connection is cut in the midst, as Sentinel does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from metaserver.redis_io.instance_sampler import Instances
+from tests.support import operations
+from tests.support.hostile import HANG_UP, Server, Words
+from tests.support.operations import NETWORKS
+
+INFO = b"redis_version:7.0.15\r\nrole:master\r\n"
+REPLY = b"$%d\r\n%s\r\n" % (len(INFO), INFO)
+
+
+class Cut:
+    """An instance that cuts the connection for the first few INFO that it is sent."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+        self.asked = 0
+
+    def answer(self, words: Words) -> bytes | None:
+        if words[0].upper() != b"INFO":
+            return b"+OK\r\n"
+        self.asked += 1
+        return HANG_UP if self.asked <= self.times else REPLY
+
+
+def test_a_connection_that_was_cut_is_no_dead_instance(tmp_path: Path) -> None:
+    instance = Cut(times=1)
+    with Server(instance.answer) as server:
+        sample = Instances(operations.config(tmp_path), NETWORKS).sample({str(server)})[str(server)]
+    assert (sample.error, sample.info["role"]) == (None, "master")
+    assert instance.asked == 2
+
+
+def test_an_instance_that_cuts_every_connection_is_asked_no_third_time(tmp_path: Path) -> None:
+    instance = Cut(times=100)
+    with Server(instance.answer) as server:
+        sample = Instances(operations.config(tmp_path), NETWORKS).sample({str(server)})[str(server)]
+    assert sample.error is not None
+    assert instance.asked == 2

@@ -1,0 +1,328 @@
+"""Sweeps on real instances: what goes, what stays, and what happens when they fail."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from cachemesh.core.placement import Placement, Shard, SlotsPlacement
+from cachemesh.core.pool.document import PoolDocument
+from cachemesh.local import LocalStack
+from metaserver.loops.repair import Repair
+from metaserver.loops.sweep import Sweeper
+from metaserver.redis_io.connection import RedisAuth
+from metaserver.store import NewEvent, NewSweep, Sweep
+from metaserver.store.sqlite import SqliteStore
+from tests.support import operations
+from tests.support.operations import NETWORKS, Clock, actions, connect, running
+from tests.support.waiting import until
+
+KEYS = [f"key:{number}" for number in range(6000)]
+
+
+class Acknowledged:
+    """Which version the clients act on, for the test to say."""
+
+    def __init__(self, version: int) -> None:
+        self.version = version
+
+    def all_acknowledged(self, pool: str, version: int) -> bool:
+        return version <= self.version
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[LocalStack]:
+    with LocalStack(
+        shards=2, sentinels=3, spares=0, metaservers=0, dashboard=False, down_after_ms=500
+    ) as stack:
+        yield stack
+
+
+@pytest.fixture
+def store(stack: LocalStack, tmp_path: Path) -> Iterator[SqliteStore]:
+    store = SqliteStore(tmp_path / "meta.db")
+    operations.create_pool(store, stack)
+    for shard in operations.masters(stack):
+        with connect(stack.master_of(shard)) as client:
+            client.flushall()
+            client.mset(dict.fromkeys(KEYS, "value"))
+    yield store
+    store.close()
+
+
+def sweeper(
+    store: SqliteStore,
+    directory: Path,
+    acknowledged: int = 1_000,
+    *,
+    grace: float = 60.0,
+    give_up: float = 30.0,
+    abandon: float = 3600.0,
+    clock: Callable[[], float] = time.monotonic,
+) -> Sweeper:
+    return Sweeper(
+        store,
+        operations.config(directory),
+        Acknowledged(acknowledged),
+        networks=NETWORKS,
+        grace=grace,
+        give_up=give_up,
+        retry_slowly=0.5,
+        abandon=abandon,
+        clock=clock,
+    )
+
+
+def change(
+    store: SqliteStore, stack: LocalStack, shards: Sequence[Shard], swept: str, drained: bool
+) -> Placement:
+    """Give the pool these shards, with a sweep of one of them."""
+    before = store.document("cache")
+    assert before is not None
+    after = before.replace(placement=before.placement.with_shards(shards))
+    sweep = NewSweep(swept, stack.master_of(swept), drained)
+    stored = store.put_document(after, before.version, NewEvent("changed"), sweeps=[sweep])
+    assert stored is not None
+    return stored.placement
+
+
+def shrink(store: SqliteStore, stack: LocalStack) -> Placement:
+    return change(store, stack, [Shard("cache-0", 1), Shard("cache-1", 3)], "cache-0", False)
+
+
+def members_of(stack: LocalStack, name: str) -> list[str]:
+    (shard,) = (each for each in stack.info["shards"] if each["name"] == name)
+    return [shard["master"], *shard["replicas"]]
+
+
+def keys_at(address: str) -> set[str]:
+    with connect(address) as client:
+        return {key.decode() for key in client.scan_iter(count=1000)}
+
+
+def only_sweep(store: SqliteStore) -> Sweep:
+    (sweep,) = store.sweeps()
+    return sweep
+
+
+def test_keys_too_long_for_one_reply(stack: LocalStack, store: SqliteStore, tmp_path: Path) -> None:
+    """1000 of them have 10 MB; SCAN is asked for fewer."""
+    long = [f"{number}:{'x' * 10_000}" for number in range(1000)]
+    with connect(stack.master_of("cache-0")) as client:
+        client.flushall()
+        client.mset(dict.fromkeys(long, "value"))
+    placement = shrink(store, stack)
+    with running(sweeper(store, tmp_path)):
+        until(lambda: not store.sweeps())
+    owned = {key for key in long if placement.owner(key.encode()) == "cache-0"}
+    assert keys_at(stack.master_of("cache-0")) == owned
+
+
+def test_only_what_another_shard_owns_is_removed(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path
+) -> None:
+    placement = shrink(store, stack)
+    with connect(stack.master_of("cache-0")) as client:
+        client.execute_command("SELECT", 2)
+        client.mset(dict.fromkeys(KEYS[:100], "in another database"))
+    with running(sweeper(store, tmp_path)):
+        until(lambda: not store.sweeps())
+    owned = {key for key in KEYS if placement.shard_for(key) == "cache-0"}
+    assert keys_at(stack.master_of("cache-0")) == owned
+    assert keys_at(stack.master_of("cache-1")) == set(KEYS), "nobody asked for this sweep"
+    assert actions(store) == ["pool.create", "changed", "sweep.done"]
+    event = store.events(limit=1)[0]
+    gone = len(KEYS) - len(owned) + sum(placement.shard_for(k) != "cache-0" for k in KEYS[:100])
+    assert f"{gone:,} keys" in event.detail
+    with connect(stack.master_of("cache-0")) as client:
+        assert client.get("none") is None  # still in service
+
+
+def test_it_waits_for_the_clients_but_not_for_ever(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path
+) -> None:
+    shrink(store, stack)
+    with running(sweeper(store, tmp_path, acknowledged=1)):
+        threading.Event().wait(0.5)
+        assert (only_sweep(store).state, only_sweep(store).removed) == ("waiting", 0)
+        assert keys_at(stack.master_of("cache-0")) == set(KEYS)
+    with running(sweeper(store, tmp_path, acknowledged=1, grace=0.0)):
+        until(lambda: not store.sweeps())
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0])
+def test_setting_the_time_of_day_neither_skips_nor_stretches_the_grace(
+    stack: LocalStack,
+    store: SqliteStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    jump: float,
+) -> None:
+    shrink(store, stack)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + jump)
+    clock = Clock()
+    with running(sweeper(store, tmp_path, acknowledged=1, clock=clock)):
+        waits_a_minute(clock, store)
+
+
+def waits_a_minute(clock: Clock, store: SqliteStore) -> None:
+    """The sweep begins after its grace, and no sooner."""
+    clock.look()
+    clock.now += 59
+    clock.look()
+    assert only_sweep(store).state == "waiting"
+    clock.now += 2
+    until(lambda: not store.sweeps())
+
+
+def test_the_grace_begins_anew_with_another_process(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path
+) -> None:
+    shrink(store, stack)
+    clock = Clock()
+    with running(sweeper(store, tmp_path, acknowledged=1, clock=clock)):
+        clock.look()
+        clock.now += 59
+        clock.look()
+    with running(sweeper(store, tmp_path, acknowledged=1, clock=clock)):
+        waits_a_minute(clock, store)
+
+
+def test_a_sweep_survives_its_process(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path
+) -> None:
+    placement = shrink(store, stack)
+    store.update_sweep(only_sweep(store).id, state="running", removed=17, detail="cut off")
+    with running(sweeper(store, tmp_path)):
+        until(lambda: not store.sweeps())
+    foreign = sum(placement.shard_for(key) != "cache-0" for key in KEYS)
+    assert f"{foreign + 17:,} keys" in store.events(limit=1)[0].detail
+
+
+def test_a_failover_meanwhile_is_followed(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path
+) -> None:
+    old = stack.master_of("cache-0")
+    placement = shrink(store, stack)
+    stack.process(old).kill()
+    with running(sweeper(store, tmp_path)):
+        until(lambda: not store.sweeps())
+    new = stack.master_of("cache-0")
+    assert new != old
+    assert all(placement.shard_for(key) == "cache-0" for key in keys_at(new))
+    stack.process(old).restart()
+    until(lambda: keys_at(old) == keys_at(new))
+
+
+def test_a_sweep_replaced_or_deleted_is_called_off(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path
+) -> None:
+    shrink(store, stack)
+    with running(sweeper(store, tmp_path, acknowledged=1)):
+        threading.Event().wait(0.3)
+        assert store.delete_document("cache", 2, NewEvent("pool.delete")) is not None
+        assert store.sweeps() == ()
+    assert keys_at(stack.master_of("cache-0")) == set(KEYS)
+    assert "sweep.done" not in actions(store)
+
+
+def spare_pool(store: SqliteStore, stack: LocalStack, name: str) -> str:
+    """A second pool of two shards, one of which is about to leave; returns its master."""
+    gone = str(stack.start_redis().address)
+    with operations.sentinels(stack) as sentinels:
+        assert sentinels.register(name, gone, 2, RedisAuth()).failed == {}
+    document = PoolDocument(
+        pool="other",
+        version=1,
+        placement=SlotsPlacement.even([Shard("cache-1")]),
+        sentinels=tuple(stack.info["sentinels"]),
+    )
+    assert store.create_document(document, NewEvent("pool.create")) is not None
+    sweep = NewSweep(name, gone, drained=True)
+    assert store.put_document(document, 1, NewEvent("changed"), sweeps=[sweep]) is not None
+    with connect(gone) as client:
+        client.mset(dict.fromkeys(KEYS, "value"))
+    return gone
+
+
+def test_a_drained_shard_is_emptied_and_forgotten(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path
+) -> None:
+    gone = spare_pool(store, stack, "leaver")
+    with running(sweeper(store, tmp_path)):
+        until(lambda: not store.sweeps() and not store.intents())
+    assert keys_at(gone) == set()
+    assert actions(store, "leaver") == ["sweep.done"]
+    with operations.sentinels(stack) as sentinels:
+        assert set(sentinels.monitored()) == {"cache-0", "cache-1"}
+
+
+def test_a_drained_shard_that_stays_away_is_failed_and_tried_again(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path
+) -> None:
+    gone = spare_pool(store, stack, "lost")
+    stack.process(gone).kill()
+    with running(sweeper(store, tmp_path, give_up=0.5)):
+        until(lambda: only_sweep(store).state == "failed")
+        until(lambda: "sweep.failed" in actions(store, "lost"))
+        detail = only_sweep(store).detail
+        assert gone in detail
+        assert "may remain" in detail
+        assert "Sentinels still monitor it" in detail
+        stack.process(gone).restart()
+        until(lambda: not store.sweeps() and not store.intents())
+    assert actions(store, "lost") == ["sweep.failed", "sweep.done"]
+
+
+def test_a_drained_shard_that_never_returns_is_given_up(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path
+) -> None:
+    gone = spare_pool(store, stack, "lost")
+    stack.process(gone).kill()
+    with running(sweeper(store, tmp_path, give_up=0.5, abandon=1.0)):
+        until(lambda: not store.sweeps() and not store.intents())
+    assert actions(store, "lost")[-1] == "sweep.given-up"
+    assert "empty it before it is used again" in store.events("other", limit=1)[0].detail
+    with operations.sentinels(stack) as sentinels:
+        assert set(sentinels.monitored()) == {"cache-0", "cache-1"}
+
+
+def test_a_shard_in_the_pool_is_never_given_up(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path
+) -> None:
+    """What it does not own would be served once it gets the slots back."""
+    change(store, stack, [Shard("cache-0", 1), Shard("cache-1", 3)], "cache-0", False)
+    members = [stack.process(at) for at in members_of(stack, "cache-0")]
+    for member in members:
+        member.pause()
+    with running(sweeper(store, tmp_path, give_up=0.2, abandon=0.2)):
+        try:
+            until(lambda: "sweep.failed" in actions(store, "cache-0"))
+        finally:
+            for member in members:
+                member.resume()
+        until(lambda: not store.sweeps())
+    assert actions(store, "cache-0") == ["sweep.failed", "sweep.done"]
+
+
+def test_a_sentinel_that_was_away_is_told_to_forget_when_it_returns(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path
+) -> None:
+    spare_pool(store, stack, "leaver")
+    away = stack.process(stack.info["sentinels"][0])
+    away.kill()
+    with running(sweeper(store, tmp_path)):
+        until(lambda: not store.sweeps())
+    (intent,) = store.intents()
+    assert (intent.shard, intent.action) == ("leaver", "delete")
+    away.restart()
+    with operations.sentinels(stack) as sentinels:
+        assert "leaver" in sentinels.monitored()
+        with running(Repair(store, operations.config(tmp_path), networks=NETWORKS)):
+            until(lambda: not store.intents())
+        assert "leaver" not in sentinels.monitored()

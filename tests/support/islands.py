@@ -1,0 +1,131 @@
+"""Two network namespaces joined by one cable that can be pulled, with processes in each.
+
+Linux and root only; `needs_namespaces` ends the test elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from cachemesh.local.binaries import find_redis_server
+from tests.support.needs import lacks, needs
+
+_ROOT = Path(__file__).resolve().parents[2]
+MAJORITY, MINORITY = "10.213.7.1", "10.213.7.2"
+
+
+def needs_namespaces() -> None:
+    """End the test where this machine cannot have network namespaces."""
+    ip = needs("ip")
+    if os.geteuid() != 0:
+        lacks("network namespaces need root")
+    name = f"cm-probe-{os.getpid()}"
+    made = subprocess.run([ip, "netns", "add", name], capture_output=True, text=True, check=False)
+    if made.returncode:
+        lacks(f"`ip netns add`: {made.stderr.strip()}")
+    _ip("netns", "del", name)
+    cable = [*(ip, "link", "add", name[-15:], "type", "veth", "peer", "name", f"p{os.getpid()}")]
+    made = subprocess.run(cable, capture_output=True, text=True, check=False)
+    if made.returncode:
+        lacks(f"`ip link add type veth`: {made.stderr.strip()}")
+    _ip("link", "del", name[-15:])
+
+
+class Islands:
+    """A majority and a minority side."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._names = {MAJORITY: f"cm-a-{os.getpid()}", MINORITY: f"cm-b-{os.getpid()}"}
+        self._cable = f"cm{os.getpid() % 10**8}"
+        self._started: list[subprocess.Popen[str]] = []
+
+    def build(self) -> None:
+        for name in self._names.values():
+            _ip("netns", "add", name)
+            _ip("-n", name, "link", "set", "lo", "up")
+        ends = [f"{self._cable}a", f"{self._cable}b"]
+        _ip("link", "add", ends[0], "type", "veth", "peer", "name", ends[1])
+        for end, (address, name) in zip(ends, self._names.items(), strict=True):
+            _ip("link", "set", end, "netns", name)
+            _ip("-n", name, "address", "add", f"{address}/24", "dev", end)
+            _ip("-n", name, "link", "set", end, "up")
+
+    def tear_down(self) -> None:
+        for process in self._started:
+            process.kill()
+            process.communicate()
+        for name in self._names.values():
+            subprocess.run([needs("ip"), "netns", "del", name], capture_output=True, check=False)
+
+    def pull(self, plugged: bool = False) -> None:
+        """Take the link down, or up again; packets are lost, nobody is told."""
+        state = "up" if plugged else "down"
+        _ip("-n", self._names[MAJORITY], "link", "set", f"{self._cable}a", state)
+
+    def redis(self, side: str, name: str, *lines: str, sentinel: bool = False) -> None:
+        """Start a redis-server or Sentinel there, with these lines of configuration."""
+        home = self._directory / name
+        home.mkdir()
+        conf = home / "redis.conf"
+        common = (f"bind {side}", "protected-mode no", 'save ""', f"dir {home}")
+        conf.write_text("\n".join([*(common[:2] if sentinel else common), *lines, ""]))
+        words = [str(find_redis_server().path), str(conf), *(["--sentinel"] if sentinel else [])]
+        self._start(side, words, stdout=subprocess.DEVNULL)
+
+    def app(self, side: str, url: str, who: str) -> App:
+        """Start an app there; returns when its writers write."""
+        words = [sys.executable, "-m", "tests.support.chaos_app", url, who]
+        return App(self._start(side, words, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+
+    def _start(self, side: str, words: list[str], **streams: Any) -> subprocess.Popen[str]:
+        words = [needs("ip"), "netns", "exec", self._names[side], *words]
+        process = subprocess.Popen(words, text=True, cwd=_ROOT, env=_environment(), **streams)
+        self._started.append(process)
+        return process
+
+
+class App:
+    """Our end of `tests.support.chaos_app`."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        assert self._answer() == {"ready": True}
+
+    def do(self, what: str, **order: Any) -> Any:
+        """Give an order and take its answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": what, **order}) + "\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the app has ended; its reason stands above"
+        return json.loads(line)
+
+
+@contextmanager
+def islands(directory: Path) -> Iterator[Islands]:
+    """Both sides, gone with everything on them at the end."""
+    made = Islands(directory)
+    with ExitStack() as stack:
+        stack.callback(made.tear_down)
+        made.build()
+        yield made
+
+
+def _ip(*words: str) -> None:
+    subprocess.run([needs("ip"), *words], check=True, capture_output=True)
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(_ROOT)}

@@ -1,0 +1,105 @@
+"""For the tests of the metaserver's loops: a stack without a metaserver, a pool in a store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import redis
+
+from cachemesh.core.names import parse_address
+from cachemesh.core.placement import Shard, SlotsPlacement
+from cachemesh.core.pool.document import PoolDocument
+from cachemesh.local import LocalStack
+from metaserver.config import Config
+from metaserver.redis_io.allowed_networks import AllowedNetworks
+from metaserver.redis_io.connection import RedisAuth
+from metaserver.redis_io.sentinels import Sentinels
+from metaserver.store import NewEvent
+from metaserver.store.sqlite import SqliteStore
+from tests.support.waiting import AT_MOST, until
+
+NETWORKS = AllowedNetworks(["127.0.0.0/8", "::1/128"])
+
+
+class Loop(Protocol):
+    def run(self, stop: threading.Event) -> None: ...
+
+
+class Clock:
+    """Monotonic seconds that the test moves; `looks` counts how often somebody asked."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.looks = 0
+
+    def __call__(self) -> float:
+        self.looks += 1
+        return self.now
+
+    def look(self, times: int = 10) -> None:
+        """Wait until whoever uses it has asked so often."""
+        target = self.looks + times
+        until(lambda: self.looks >= target)
+
+
+@contextmanager
+def running(loop: Loop) -> Iterator[None]:
+    """Run a loop on a thread; it must end soon after it is told to."""
+    stop = threading.Event()
+    thread = threading.Thread(target=loop.run, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(AT_MOST)
+    assert not thread.is_alive()
+
+
+def config(directory: Path) -> Config:
+    return Config(
+        db=directory / "meta.db",
+        instance_timeout=1.0,
+        status_interval=0.2,
+        repair_interval=0.2,
+        sweep_interval=0.1,
+    )
+
+
+def connect(address: str) -> redis.Redis:
+    host, port = parse_address(address)
+    return redis.Redis(host, port, socket_timeout=AT_MOST)
+
+
+def masters(stack: LocalStack) -> dict[str, str]:
+    return {shard["name"]: shard["master"] for shard in stack.info["shards"]}
+
+
+def create_pool(store: SqliteStore, stack: LocalStack, *, version: int = 1) -> PoolDocument:
+    """Put the stack's shards into the store as its pool."""
+    at = {name: stack.master_of(name) for name in masters(stack)}
+    document = PoolDocument(
+        pool="cache",
+        version=version,
+        placement=SlotsPlacement.even([Shard(name) for name in at]),
+        sentinels=tuple(stack.info["sentinels"]),
+    )
+    stored = store.create_document(document, NewEvent("pool.create", pool="cache"))
+    assert stored is not None
+    for name, address in at.items():
+        store.remember_master("cache", name, address)
+    return stored
+
+
+def sentinels(stack: LocalStack) -> Sentinels:
+    return Sentinels(stack.info["sentinels"], NETWORKS, RedisAuth())
+
+
+def actions(store: SqliteStore, target: str | None = None) -> list[str]:
+    """The actions in the log, oldest first."""
+    events = reversed(store.events(limit=1000))
+    return [event.action for event in events if target is None or event.target == target]

@@ -1,0 +1,126 @@
+"""A person at a real headless Chromium: what they do and what they see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.common.exceptions import (
+    NoSuchElementException,
+    StaleElementReferenceException,
+    TimeoutException,
+)
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.support.needs import needs
+from tests.support.waiting import AT_MOST
+
+WIDTH, HEIGHT = 1440, 900
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+WAIT_SECONDS = AT_MOST
+
+
+class Page:
+    """What a person does and sees."""
+
+    def __init__(self, driver: webdriver.Chrome, url: str) -> None:
+        self.driver = driver
+        self.url = url
+
+    def open(self, path: str = "/") -> None:
+        self.driver.get(self.url + path)
+
+    def sign_in(self, token: str) -> None:
+        self.open("/login")
+        self.fill("token", token)
+        self.press("Sign in")
+
+    def fill(self, field: str, text: str) -> None:
+        element = self.driver.find_element(By.ID, field)
+        element.clear()
+        element.send_keys(text)
+
+    def press(self, words: str) -> None:
+        """Press the button or follow the link that says so; waits for the next page."""
+        before = self.driver.find_element(By.TAG_NAME, "html").id
+        path = f"//main//*[self::button or self::a][normalize-space()='{words}']"
+        self.until(lambda: self.driver.find_element(By.XPATH, path)).click()
+        self.until(lambda: self.driver.find_element(By.TAG_NAME, "html").id != before)
+
+    def text(self, selector: str = "body") -> str:
+        return self.driver.find_element(By.CSS_SELECTOR, selector).text
+
+    def until(self, condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
+        """Wait for a condition; a page that is just changing is no failure."""
+        wait = WebDriverWait(
+            self.driver,
+            seconds,
+            poll_frequency=0.05,
+            ignored_exceptions=(NoSuchElementException, StaleElementReferenceException),
+        )
+        return wait.until(lambda _: condition())
+
+    def see(self, words: str, selector: str = "body", seconds: float = WAIT_SECONDS) -> None:
+        """Wait until the words show."""
+        try:
+            self.until(lambda: words in self.text(selector), seconds)
+        except TimeoutException:
+            pytest.fail(f"waited {seconds} s for {words!r}; the page shows:\n{self.text()}")
+
+    def resize(self, width: int, height: int) -> None:
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+    @contextmanager
+    def slow_replies(self, milliseconds: int) -> Iterator[None]:
+        """Hold the head of each reply back for so long; streams that are open go on."""
+        network = {"offline": False, "downloadThroughput": -1, "uploadThroughput": -1}
+        self.driver.execute_cdp_cmd("Network.enable", {})
+        try:
+            slow = {**network, "latency": milliseconds}
+            self.driver.execute_cdp_cmd("Network.emulateNetworkConditions", slow)
+            yield
+        finally:
+            self.driver.execute_cdp_cmd("Network.disable", {})
+
+    def page_size(self) -> tuple[int, int]:
+        """Width and height of the whole page, in pixels."""
+        root = "document.documentElement"
+        size = self.driver.execute_script(f"return [{root}.scrollWidth, {root}.scrollHeight]")
+        return int(size[0]), int(size[1])
+
+    def complaints(self) -> list[str]:
+        """What the console holds against the page since the last call."""
+        return [
+            entry["message"]
+            for entry in self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+            if entry["level"] in ("SEVERE", "WARNING")
+        ]
+
+
+def start_chromium(directory: Path, *, javascript: bool = True) -> webdriver.Chrome:
+    options = webdriver.ChromeOptions()
+    options.binary_location = needs("chromium")
+    for flag in (*FLAGS, f"--user-data-dir={directory}", f"--window-size={WIDTH},{HEIGHT}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    if not javascript:
+        block = {"profile.managed_default_content_settings.javascript": 2}
+        options.add_experimental_option("prefs", block)
+    service = webdriver.ChromeService(needs("chromedriver"))
+    return webdriver.Chrome(options=options, service=service)

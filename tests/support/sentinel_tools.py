@@ -1,0 +1,188 @@
+"""What the tests of discovery share: waiting, failovers, and a way to a Sentinel that can fail."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import redis
+
+from cachemesh.core.names import Address, parse_address
+from cachemesh.core.pool.topology import Topology
+from cachemesh.discovery.membership import Membership
+from cachemesh.discovery.url import parse_url
+from cachemesh.local import LocalStack
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
+
+
+@contextmanager
+def direct(address: str) -> Iterator[Any]:
+    """A redis-py client of one server or Sentinel."""
+    at = parse_address(address)
+    with redis.Redis(at.host, at.port, decode_responses=True) as client:
+        yield client
+
+
+def sentinel(address: str, *words: str) -> Any:
+    with direct(address) as client:
+        return client.execute_command("SENTINEL", *words)
+
+
+def master_of(stack: LocalStack, shard: str) -> Address:
+    return parse_address(stack.master_of(shard))
+
+
+def agreed(stack: LocalStack, shard: str) -> bool:
+    """All Sentinels name the same master."""
+    return len({master_seen(address, shard) for address in stack.info["sentinels"]}) == 1
+
+
+def master_seen(address: str, shard: str) -> Address:
+    """The master as one Sentinel says."""
+    host, port = sentinel(address, "GET-MASTER-ADDR-BY-NAME", shard)
+    return Address(host, int(port))
+
+
+def keep_masters(stack: LocalStack, milliseconds: int = 600_000) -> None:
+    """From now on Sentinels fail nobody over unasked, however slow the machine is.
+
+    Args:
+        milliseconds: after which they call an instance down that does not answer.
+    """
+    for address in stack.info["sentinels"]:
+        for shard in stack.info["shards"]:
+            words = ("down-after-milliseconds", str(milliseconds))
+            sentinel(address, "SET", shard["name"], *words)
+
+
+def fail_over(stack: LocalStack, shard: str) -> tuple[Address, Address]:
+    """A failover without a fault; the former and the new master."""
+    until(lambda: agreed(stack, shard))
+    before = master_of(stack, shard)
+    first = stack.info["sentinels"][0]
+
+    def taken() -> bool:
+        try:
+            sentinel(first, "FAILOVER", shard)
+        except redis.ResponseError:
+            return False  # the one before is not quite over
+        return True
+
+    until(taken)
+    until(lambda: master_seen(first, shard) != before)
+    return before, master_seen(first, shard)
+
+
+class Forwarder:
+    """A way to one Sentinel on a port of its own.
+
+    Attributes:
+        deaf: what the Sentinel publishes is dropped.
+        connections: how many have been made so far.
+    """
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = parse_address(upstream)
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._open: list[socket.socket] = []
+        self._stalled: set[socket.socket] = set()
+        self.deaf = False
+        self.connections = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __str__(self) -> str:
+        host, port = self._listener.getsockname()
+        return f"{host}:{port}"
+
+    def stall(self) -> None:
+        """From now on nothing passes on the connections there are; new ones work."""
+        self._stalled.update(self._open)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for sock in (self._listener, *self._open):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self._upstream)
+            except OSError:
+                return
+            self._open += [near, far]
+            self.connections += 1
+            for source, target, published in ((near, far, False), (far, near, True)):
+                threading.Thread(
+                    target=self._pass_on, args=(source, target, published), daemon=True
+                ).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket, published: bool) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                if source in self._stalled or (published and self.deaf and b"$7\r\nmess" in data):
+                    continue
+                target.sendall(data)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+
+def pool_file(path: Path, sentinels: list[str], shards: list[str], **settings: float) -> str:
+    """The URL of a file with a pool of these shards."""
+    step = 16_384 // len(shards)
+    ends = [step * number for number in range(len(shards))] + [16_384]
+    placed = [
+        {"name": name, "weight": 1, "slots": [[ends[i], ends[i + 1] - 1]]}
+        for i, name in enumerate(shards)
+    ]
+    document = {
+        "format": 1,
+        "pool": "cache",
+        "version": 1,
+        "placement": {"strategy": "slots", "hash": "crc16", "hash_tag": "{}", "shards": placed},
+        "migration": None,
+        "sentinels": sentinels,
+        "settings": settings,
+    }
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return f"cachemesh+file://{path}"
+
+
+@contextmanager
+def following(
+    url: str, listener: Callable[[Topology], None] = lambda _: None, **options: Any
+) -> Iterator[Membership]:
+    """A member of those who follow the pool, as a client is one."""
+    membership = Membership(parse_url(url, options), listener)
+    try:
+        yield membership
+    finally:
+        membership.close()
+
+
+def routes_by(mesh: Any, version: int) -> bool:
+    """Whether commands go by that version of the pool, which is known a moment before."""
+    document = mesh.topology.document
+    return document.version >= version and mesh.routes.placement is document.placement
+
+
+def follower_threads() -> list[str]:
+    return sorted(t.name for t in threading.enumerate() if t.name.startswith("cachemesh-"))

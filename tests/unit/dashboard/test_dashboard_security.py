@@ -1,0 +1,234 @@
+"""Sessions, headers, CSRF and vendored files: what holds whatever the metaserver says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from dashboard.app import create_app
+from dashboard.board import fragments
+from dashboard.config import DashboardConfig
+from dashboard.feed import Snapshot
+from dashboard.sessions import MAX_SESSIONS, SessionStore
+from dashboard.state import State
+from tests.support.waiting import AT_MOST
+
+DASHBOARD = Path(__file__).resolve().parents[3] / "dashboard"
+VENDOR = DASHBOARD / "static" / "vendor"
+COOKIE = "cachemesh_dashboard"
+
+
+@pytest.fixture
+def app() -> Flask:
+    """A dashboard whose metaserver does not answer: nothing listens on a reserved port."""
+    return create_app(DashboardConfig(("127.0.0.1:1",), read_timeout=1.0))
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+def sign_in(app: Flask, client: FlaskClient, role: str = "admin") -> str:
+    """Put a session in the store; its CSRF token."""
+    shared = app.extensions["cachemesh-dashboard"]
+    assert isinstance(shared, State)
+    session = shared.sessions.create("secret-token", role)
+    client.set_cookie(COOKIE, session.id)
+    return session.csrf
+
+
+def test_session_ends_when_idle_but_not_while_used() -> None:
+    now = [0.0]
+    store = SessionStore(60, clock=lambda: now[0])
+    session = store.create("secret-token", "read")
+    for now[0] in (50, 100, 150):
+        assert store.get(session.id) is session
+    now[0] = 205
+    assert store.get(session.id, touch=False) is session
+    now[0] = 211
+    assert store.get(session.id) is None
+    assert not store.token_in_use("secret-token")
+
+
+def test_sessions_are_bounded_and_hide_their_secrets() -> None:
+    now = [0.0]
+    store = SessionStore(60, clock=lambda: now[0])
+    first = store.create("secret-token", "read")
+    now[0] = 1
+    for _ in range(MAX_SESSIONS):
+        store.create("other", "read")
+    assert store.get(first.id) is None
+    assert not any(secret in repr(first) for secret in (first.id, first.token, first.csrf))
+
+
+@pytest.mark.parametrize("path", ["/", "/pools/cache", "/pools/cache/live", "/pools/c/shards/new"])
+def test_pages_need_a_session(client: FlaskClient, path: str) -> None:
+    reply = client.get(path)
+    assert (reply.status_code, reply.headers["Location"]) == (303, "/login")
+
+
+def test_every_reply_carries_the_security_headers(client: FlaskClient) -> None:
+    for path in ("/login", "/", "/nowhere", "/static/app.css"):
+        headers = client.get(path).headers
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert (headers["Cache-Control"] == "no-store") == (not path.startswith("/static"))
+
+
+def test_login_needs_its_own_forms_token(client: FlaskClient) -> None:
+    assert client.post("/login", data={"token": "t"}).status_code == 400
+    client.get("/login")
+    assert client.post("/login", data={"token": "t", "csrf": "guess"}).status_code == 400
+
+
+@pytest.mark.parametrize("token", ["", "two words", "Ünicode", "line\r\nX-Header: 1"])
+def test_login_refuses_what_cannot_be_a_token(client: FlaskClient, token: str) -> None:
+    reply = client.post("/login", data={"token": token, "csrf": login_csrf(client)})
+    assert reply.status_code == 400
+    assert client.get_cookie(COOKIE) is None
+
+
+def test_login_says_that_no_metaserver_answers(client: FlaskClient) -> None:
+    reply = client.post("/login", data={"token": "secret-token", "csrf": login_csrf(client)})
+    assert reply.status_code == 503
+    assert "Metaserver unreachable" in reply.text
+    assert "127.0.0.1:1" in reply.text
+    assert "secret-token" not in reply.text
+
+
+def login_csrf(client: FlaskClient) -> str:
+    found = re.search(r'name="csrf" value="([^"]+)"', client.get("/login").text)
+    assert found
+    cookie = client.get_cookie(COOKIE + "_login", path="/login")
+    assert cookie is not None
+    assert cookie.http_only
+    assert cookie.same_site == "Strict"
+    return found[1]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 303),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost"}, 303),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_changes_from_another_site_are_refused(
+    app: Flask, client: FlaskClient, headers: dict[str, str], status: int
+) -> None:
+    csrf = sign_in(app, client)
+    assert client.post("/logout", data={"csrf": csrf}, headers=headers).status_code == status
+
+
+@pytest.mark.parametrize("path", ["/logout", "/pools/c/shards/new", "/pools/c/shards/s/remove"])
+def test_changes_need_the_sessions_token(app: Flask, client: FlaskClient, path: str) -> None:
+    sign_in(app, client)
+    for data in ({}, {"csrf": "guess"}, {"csrf": "gäß"}):
+        assert client.post(path, data=data).status_code == 403
+
+
+def test_logout_ends_the_session(app: Flask, client: FlaskClient) -> None:
+    csrf = sign_in(app, client)
+    assert client.get("/session").status_code == 204
+    client.post("/logout", data={"csrf": csrf})
+    assert client.get("/session").status_code == 401
+
+
+def test_a_read_token_gets_no_form(app: Flask, client: FlaskClient) -> None:
+    csrf = sign_in(app, client, role="read")
+    reply = client.get("/pools/cache/shards/new")
+    assert reply.status_code == 403
+    assert "read token" in reply.text
+    assert client.post("/pools/cache/shards/new", data={"csrf": csrf}).status_code == 403
+
+
+def test_inputs_are_kept_and_escaped_when_a_change_fails(app: Flask, client: FlaskClient) -> None:
+    csrf = sign_in(app, client)
+    typed = {"name": '"><script>alert(1)</script>', "master": "h:1", "weight": "7"}
+    data = typed | {"csrf": csrf, "step": "preview"}
+    reply = client.post("/pools/cache/shards/new", data=data)
+    assert reply.status_code == 503
+    assert "<script>" not in reply.text
+    assert 'value="&#34;&gt;&lt;script&gt;alert(1)&lt;/script&gt;"' in reply.text
+    assert 'value="7"' in reply.text
+    reply = client.post("/pools/cache/shards/new", data=data | {"weight": "many"})
+    assert reply.status_code == 400
+    assert "not a whole number" in reply.text
+
+
+def test_vendored_files_are_what_the_manifest_says() -> None:
+    packages = json.loads((VENDOR / "VENDOR.json").read_text(encoding="utf-8"))["packages"]
+    listed = {"VENDOR.json"}
+    for package in packages:
+        assert re.fullmatch(r"\d+\.\d+\.\d+", package["version"])
+        assert package["integrity"].startswith("sha512-")
+        assert any(name.endswith("LICENSE") for name in package["files"])
+        for name, entry in package["files"].items():
+            assert hashlib.sha256((VENDOR / name).read_bytes()).hexdigest() == entry["sha256"]
+            listed.add(name)
+    present = {str(path.relative_to(VENDOR)) for path in VENDOR.rglob("*") if path.is_file()}
+    assert present == listed
+
+
+def test_pages_are_self_contained() -> None:
+    """No other host, no inline script or style, no unescaped value but rendered fragments."""
+    own = [*DASHBOARD.rglob("*.html"), DASHBOARD / "static/app.js", DASHBOARD / "static/app.css"]
+    assert len(own) > 10
+    for path in own:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"https?://|@import|url\(", text), path
+        assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?! src=)", text), path
+        assert re.findall(r"\{\{ ([^}]*\|\s*safe)", text) == [
+            f"parts.{name}|safe" for name in re.findall(r"parts\.(\w+)", text)
+        ], path
+
+
+def test_a_taken_port_is_one_clear_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = subprocess.run(
+            [sys.executable, "-m", "dashboard", "--listen", address],
+            cwd=DASHBOARD.parent,
+            capture_output=True,
+            text=True,
+            timeout=AT_MOST,
+        )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert f"cannot listen on {address}: Address already in use" in done.stderr
+
+
+def test_events_and_names_are_escaped(app: Flask) -> None:
+    attack = "<script>alert(1)</script>"
+    event = {"id": 1, "at": attack, "actor": f"token:{attack}", "action": attack, "detail": attack}
+    shard = {
+        "name": attack,
+        "state": attack,
+        "reason": attack,
+        "master": {"address": attack, "error": attack, "role": attack},
+    }
+    status = {"health": attack, "shards": [shard], "sweeps": [{"shard": attack, "state": attack}]}
+    snapshot = Snapshot(
+        status=status, events=(event | {"target": attack},), connected=False, problem=None
+    )
+    with app.test_request_context("/"):
+        html = "".join(fragments("cache", snapshot, can_change=True).values())
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;") > 10

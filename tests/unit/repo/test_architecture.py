@@ -1,0 +1,217 @@
+"""The arrows of docs/architecture.md: who may import whom, read from every module's source."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+PACKAGES = ("cachemesh", "metaserver", "dashboard")
+NOT_PURE = {
+    *("socket", "ssl", "select", "selectors", "threading", "multiprocessing", "concurrent"),
+    *("subprocess", "signal", "time", "datetime", "sched", "asyncio", "http", "urllib"),
+    *("os", "pathlib", "io", "logging"),
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one part may import beside the standard library and itself."""
+
+    part: str
+    ours: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+CLIENT = ("cachemesh.core", "cachemesh.discovery", "cachemesh.transport")
+SHARED = ("cachemesh._client",)  # of both clients
+SYNC = ("cachemesh.sync",)
+RULES = (
+    Rule("cachemesh.core", (), ("redis",)),
+    Rule("cachemesh.transport", ("cachemesh.core",), ("redis", "hiredis")),
+    Rule(
+        "cachemesh.discovery",
+        ("cachemesh.core", "cachemesh.transport.redis_py", "cachemesh.transport.name_resolution"),
+        ("redis", "hiredis"),
+    ),
+    *(Rule(part, (*CLIENT, *SHARED), ("redis",)) for part in SHARED),
+    *(Rule(part, (*CLIENT, *SHARED, *SYNC), ("redis",)) for part in SYNC),
+    Rule("cachemesh.asyncio", (*CLIENT, *SHARED), ("redis",)),
+    Rule("cachemesh", ("cachemesh.sync", "cachemesh.core.errors"), ()),
+    Rule("cachemesh.replay", ("cachemesh.core",), ("redis",)),
+    Rule("cachemesh.local", ("cachemesh.core", "cachemesh.discovery"), ("redis",)),
+    Rule("cachemesh.local.pytest_plugin", ("cachemesh", "cachemesh.local"), ("pytest",)),
+    Rule(
+        "cachemesh.cli",
+        ("cachemesh", *CLIENT, "cachemesh.sync", "cachemesh.local", "cachemesh.replay"),
+        ("redis", "click", "rich", "yaml"),
+    ),
+    Rule(
+        "cachemesh.demo",
+        ("cachemesh", *CLIENT, "cachemesh.sync", "cachemesh.local", "cachemesh.replay"),
+        ("redis", "rich"),
+    ),
+    Rule("cachemesh.serving", (), ("gunicorn", "gevent", "werkzeug")),
+    Rule(
+        "metaserver",
+        ("cachemesh", "cachemesh.core", "cachemesh.discovery", "cachemesh.serving"),
+        ("redis", "flask", "werkzeug", "gunicorn", "gevent", "jsonschema", "click"),
+    ),
+    Rule(
+        "dashboard",
+        ("cachemesh", "cachemesh.core", "cachemesh.discovery", "cachemesh.serving"),
+        ("flask", "werkzeug", "jinja2", "markupsafe", "gunicorn", "gevent", "click"),
+    ),
+)
+TYPING_ONLY = {"typing_extensions", "_typeshed"}
+
+
+def _module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {
+    _module_name(path): path
+    for package in PACKAGES
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+
+
+def _imports(name: str, path: Path, tree: ast.AST) -> Iterator[str]:
+    """Every module a module imports, anywhere in its code, relative ones spelt out."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                yield inner if inner in MODULES else base
+
+
+def _within(module: str, part: str) -> bool:
+    return module == part or module.startswith(f"{part}.")
+
+
+def _rule_for(module: str) -> Rule | None:
+    """The rule of the longest part that holds the module; a bare ``cachemesh`` is only itself."""
+    rules = [
+        rule
+        for rule in RULES
+        if (module == "cachemesh" if rule.part == "cachemesh" else _within(module, rule.part))
+    ]
+    return max(rules, key=lambda rule: len(rule.part), default=None)
+
+
+def _violations(module: str, path: Path, tree: ast.AST) -> list[str]:
+    rule = _rule_for(module)
+    if rule is None:
+        return [f"{module} belongs to no part of docs/architecture.md"]
+    found = []
+    for imported in _imports(module, path, tree):
+        top = imported.split(".")[0]
+        if top in PACKAGES:
+            allowed = any(
+                imported == part if part in PACKAGES else _within(imported, part)
+                for part in rule.ours
+            ) or (rule.part != "cachemesh" and _within(imported, rule.part))
+        elif top in sys.stdlib_module_names:
+            allowed = not (_within(module, "cachemesh.core") and top in NOT_PURE)
+        else:
+            allowed = top in rule.others or top in TYPING_ONLY
+        if not allowed:
+            found.append(f"{module} imports {imported}")
+    return found
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_follow_the_arrows(module: str) -> None:
+    path = MODULES[module]
+    assert _violations(module, path, ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.part)
+def test_every_rule_has_modules(rule: Rule) -> None:
+    assert any(_rule_for(module) is rule for module in MODULES)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("cachemesh.core.placement.slot_allocation", "import socket"),
+        ("cachemesh.core.placement.slot_allocation", "from threading import Lock"),
+        ("cachemesh.core.placement.slot_allocation", "def now():\n    import time"),
+        ("cachemesh.core.placement.slot_allocation", "from ...discovery import metaserver"),
+        ("cachemesh.core.placement.slot_allocation", "from cachemesh import CacheMesh"),
+        ("cachemesh.transport.sync.shard", "import cachemesh.discovery.metaserver"),
+        ("cachemesh.discovery.sentinel_connection", "from cachemesh.transport import sync"),
+        ("cachemesh.sync.client", "import flask"),
+        ("cachemesh.sync.client", "from cachemesh.local import LocalStack"),
+        ("cachemesh.sync.client", "import cachemesh.asyncio.client"),
+        ("cachemesh.asyncio.client", "from cachemesh.sync.client import CacheMesh"),
+        ("cachemesh._client.base", "from cachemesh.sync.client import CacheMesh"),
+        ("cachemesh.cli.main", "import metaserver"),
+        ("metaserver.config", "from dashboard import app"),
+        ("metaserver.config", "from cachemesh.local import LocalStack"),
+        ("dashboard.config", "from metaserver.store import Store"),
+    ],
+)
+def test_a_wrong_import_is_noticed(module: str, source: str) -> None:
+    assert len(_violations(module, MODULES[module], ast.parse(source))) == 1
+
+
+REDIS_PYS_OWN = {"_sock", "_reader", "_writer", "_parser", "_connect"}
+"""Attributes of redis-py's connections that are none of its public interface."""
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_redis_pys_internals_are_touched_in_the_adapter_alone(module: str) -> None:
+    # The latter says why.
+    if module in ("cachemesh.transport.redis_py", "cachemesh.transport.name_resolution"):
+        return
+    touched = [
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+        and node.attr in REDIS_PYS_OWN
+        and not (isinstance(node.value, ast.Name) and node.value.id == "self")
+    ]
+    assert touched == []
+
+
+def test_importing_the_client_is_light() -> None:
+    """No module that `import cachemesh` reaches needs anything but redis and hiredis."""
+    reached: set[str] = set()
+    waiting = ["cachemesh"]
+    while waiting:
+        module = waiting.pop()
+        if module in reached or module not in MODULES:
+            continue
+        reached.add(module)
+        tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+        waiting += _imports(module, MODULES[module], tree)
+    parts = {rule.part for rule in map(_rule_for, reached) if rule is not None}
+    assert {"cachemesh", *SYNC, *CLIENT} <= parts
+    assert parts <= {"cachemesh", *CLIENT, *SHARED, *SYNC}
+
+
+CLOCKS = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "time.localtime"}
+
+
+@pytest.mark.parametrize(
+    "module", sorted(m for m in MODULES if _within(m, "cachemesh") and "doctor" not in m)
+)
+def test_nothing_waits_by_a_clock_that_can_be_set(module: str) -> None:
+    """But for `cachemesh doctor`, which compares clocks."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    used = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not {name for name in used if any(name.endswith(clock) for clock in CLOCKS)}
+    assert "from time import time" not in ast.unparse(tree)

@@ -1,0 +1,136 @@
+"""What stands outside the packages keeps its word: versions, Docker files, scripts, README."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+import cachemesh
+from cachemesh.cli.main import cachemesh as cli
+from tests.support.needs import LIST, needs
+
+ROOT = Path(__file__).resolve().parents[3]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SCRIPTS = sorted(
+    path
+    for path in (ROOT / "scripts").iterdir()
+    if path.is_file() and not path.suffix and path != LIST
+)
+PROSE = [README, *(p.read_text(encoding="utf-8") for p in sorted((ROOT / "docs").rglob("*.md")))]
+
+
+def test_compose_file_is_accepted() -> None:
+    command = [needs("docker-compose"), "config", "-q"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_image_versions_are_pinned() -> None:
+    images = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    images += [service["image"] for service in COMPOSE["services"].values()]
+    assert images
+    for image in images:
+        assert re.search(r":\d+\.\d+\.\d+(-[a-z-]+)?$", image), image
+
+
+def test_only_the_control_plane_is_published_and_on_loopback() -> None:
+    published = {
+        name: service["ports"]
+        for name, service in COMPOSE["services"].items()
+        if "ports" in service
+    }
+    assert published == {
+        "metaserver": ["127.0.0.1:7700:7700"],
+        "dashboard": ["127.0.0.1:7701:7701"],
+    }
+
+
+def test_one_version_everywhere() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    stated = re.search(r'^version = "(.+)"$', project, re.MULTILINE)
+    assert stated is not None
+    assert stated[1] == cachemesh.__version__
+    assert COMPOSE["services"]["metaserver"]["image"] == f"cachemesh:{stated[1]}"
+    assert f"## {stated[1]}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_run(script: Path) -> None:
+    first, *_ = script.read_text(encoding="utf-8").splitlines()
+    if first == "#!/bin/sh":
+        subprocess.run(["sh", "-n", str(script)], check=True)
+    assert os.access(script, os.X_OK) is not script.name.startswith("_")
+
+
+def test_an_old_python_is_refused_with_a_reason(tmp_path: Path) -> None:
+    old = tmp_path / "python3.9"
+    old.write_text("#!/bin/sh\ncase $2 in *exit*) exit 1 ;; *) echo 3.9.18 ;; esac\n")
+    old.chmod(0o755)
+    done = subprocess.run(
+        [str(ROOT / "scripts" / "demo")],
+        env={**os.environ, "PYTHON": str(old)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "is Python 3.9.18, CacheMesh needs 3.10 or newer" in done.stderr
+
+
+def _commands(text: str) -> list[list[str]]:
+    """The words of each command in the fenced shell blocks, up to the first ``;``, ``|`` or ``>``.
+
+    Where a block has prompts, its other lines are output.
+    """
+    found = []
+    for block in re.findall(r"^```(?:console|sh|bash)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        lines = block.splitlines()
+        if any(line.startswith("$ ") for line in lines):
+            lines = [line[2:] for line in lines if line.startswith("$ ")]
+        for line in lines:
+            lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+            lexer.wordchars += "$@:"
+            words = list(itertools.takewhile(lambda word: not set(word) <= set("();<>|&"), lexer))
+            found += [words] if words else []
+    return found
+
+
+def test_readme_names_the_two_commands() -> None:
+    assert ["scripts/demo"] in _commands(README)
+    assert ["scripts/test"] in _commands(README)
+
+
+@pytest.mark.parametrize("words", [w for text in PROSE for w in _commands(text)], ids=shlex.join)
+def test_documented_commands_exist(words: list[str]) -> None:
+    words = [word for word in words if not re.match(r"[A-Z_]+=", word)]
+    if words[0].startswith("scripts/"):
+        assert os.access(ROOT / words[0], os.X_OK)
+    elif words[0] == "cachemesh":
+        command: click.Command = cli
+        context = click.Context(cli, info_name="cachemesh")
+        rest = words[1:]
+        while isinstance(command, click.Group):
+            assert rest, f"{shlex.join(words)} ends in the middle of a group"
+            found = command.get_command(context, rest[0])
+            assert found is not None, f"{shlex.join(words)}: no command {rest[0]}"
+            command, rest = found, rest[1:]
+        command.make_context(words[-1], rest)  # raises on options that do not exist
+    else:
+        assert words[0] in {".", "pip", "docker", "eval", "export", "cd", "python"}
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
