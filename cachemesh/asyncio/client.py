@@ -32,7 +32,7 @@ from cachemesh.transport import redis_py
 from cachemesh.transport.aio.instance import seen
 from cachemesh.transport.aio.replica_reads import read
 from cachemesh.transport.aio.scatter_gather import gather
-from cachemesh.transport.aio.shard import Node
+from cachemesh.transport.aio.shard import ShardClient
 from cachemesh.transport.failures import NOT_SERVED
 from cachemesh.transport.redis_py import pack
 from cachemesh.transport.sync.mesh_pool import AsyncMeshPool
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
 
 
-class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # redis-py's own clash
+class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[misc]  # redis-py's own clash
     """A drop-in for `redis.asyncio.Redis` that spreads keys over the shards of a pool.
 
     Commands that tasks issue in the same tick of the event loop leave as one write per shard over
@@ -66,9 +66,9 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         self._own_connection: Any = None
         self._follow(url, parent)
 
-    def _make_node(self, shard: str) -> Node:
+    def _make_node(self, shard: str) -> ShardClient:
         assert self._loop is not None  # set before anything is loaded
-        return Node(shard, self.connection_pool, self._follower, self._loop)
+        return ShardClient(shard, self.connection_pool, self._follower, self._loop)
 
     async def load(self) -> Topology:
         """The topology of now; the first call loads it. Tasks that ask meanwhile share one attempt.
@@ -175,7 +175,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         return await result if asyncio.iscoroutine(result) else result
 
     async def _execute_planned(
-        self, args: tuple[Any, ...], routes: Routes[Node], decode: bool
+        self, args: tuple[Any, ...], routes: Routes[ShardClient], decode: bool
     ) -> Any:
         try:
             planned = plan(args, routes.placement, key_bytes, self.registry, self.master_of)
@@ -199,7 +199,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
     async def _one_planned(
         self,
         command: Command,
-        node: Node,
+        node: ShardClient,
         words: tuple[Any, ...],
         decode: bool,
         patience: float | None,
@@ -222,7 +222,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
 
     async def _one(
         self,
-        node: Node,
+        node: ShardClient,
         args: tuple[Any, ...],
         keys: Sequence[bytes],
         read_only: bool,
@@ -242,7 +242,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
             return self._missed(error, node, args, read_only)
 
     async def _several(
-        self, planned: Plan, requests: Sequence[tuple[Node, tuple[Any, ...]]], decode: bool
+        self, planned: Plan, requests: Sequence[tuple[ShardClient, tuple[Any, ...]]], decode: bool
     ) -> list[Any]:
         """A command for several shards, as the policy says; all are in flight at once."""
         command = planned.command
@@ -261,7 +261,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
         return await gather(sent, redis.RedisError if planned.takes_errors else ())
 
     async def _keyless(
-        self, node: Node, words: tuple[Any, ...], command: Command, decode: bool
+        self, node: ShardClient, words: tuple[Any, ...], command: Command, decode: bool
     ) -> Any:
         """A command without keys, for one of several shards. Nothing stands for a miss of it."""
         try:
@@ -271,7 +271,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
             if self._reads_replicas and not command.read_only:
                 node.wrote((), time.monotonic())
 
-    async def plans_of(self, calls: Calls, routes: Routes[Node]) -> Plans:
+    async def plans_of(self, calls: Calls, routes: Routes[ShardClient]) -> Plans:
         """As `cachemesh.CacheMesh.plans_of`."""
         asking = resolve_all(calls, routes.placement, self.registry)
         reply: Any = None
@@ -283,7 +283,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
                 return plans
             reply = await self._answer(question, routes)
 
-    async def _answer(self, question: tuple[Any, ...], routes: Routes[Node]) -> Any:
+    async def _answer(self, question: tuple[Any, ...], routes: Routes[ShardClient]) -> Any:
         """The reply, error or not, of the first shard that gives one."""
         failures = []
         for node in routes.nodes.values():
@@ -295,7 +295,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
                 failures.append(failure)
         raise failures[0]
 
-    async def routes(self) -> Routes[Node]:
+    async def routes(self) -> Routes[ShardClient]:
         """The way to each shard; loads the topology if this is the first use in this loop."""
         while True:
             routes = self._routes  # before the loop, set after it
@@ -303,7 +303,7 @@ class CacheMesh(MeshBase[Node], redis.asyncio.Redis):  # type: ignore[misc]  # r
                 return routes
             await self.load()  # sets the routes before it returns
 
-    async def _loaded_nodes(self) -> Mapping[str, Node]:
+    async def _loaded_nodes(self) -> Mapping[str, ShardClient]:
         return (await self.routes()).nodes
 
     async def initialize(self) -> Self:

@@ -21,7 +21,7 @@ from cachemesh.core.planning.subscriptions import (
 )
 from cachemesh.transport import redis_py
 from cachemesh.transport.aio.instance import in_time, seen
-from cachemesh.transport.aio.shard import Node
+from cachemesh.transport.aio.shard import ShardClient
 
 MOST_WAITING = 1000
 """Messages, after which listeners read no more until some are asked for."""
@@ -106,7 +106,7 @@ class _Inner(RedisPubSub):
 class Listener:
     """What is subscribed to on one shard, and the task that hears it."""
 
-    def __init__(self, node: Node, mailbox: Mailbox) -> None:
+    def __init__(self, node: ShardClient, mailbox: Mailbox) -> None:
         self.has = Subscriptions()
         self.node = node
         self._mailbox = mailbox

@@ -22,7 +22,7 @@ from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.planning.plan import UnknownCommand
 from cachemesh.transport import redis_py
 from cachemesh.transport.aio.scatter_gather import gather
-from cachemesh.transport.aio.shard import Node
+from cachemesh.transport.aio.shard import ShardClient
 
 if TYPE_CHECKING:
     from cachemesh.asyncio.client import CacheMesh
@@ -36,7 +36,7 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
         self._one_shard_only = transaction is True
         self._mesh = mesh
         self._encodes = mesh.encodes
-        self._home: Node | None = None
+        self._home: ShardClient | None = None
         super().__init__(mesh.connection_pool, mesh.response_callbacks, self._atomic, shard_hint)
 
     async def reset(self) -> None:  # type: ignore[override]  # redis-py's own pipeline does

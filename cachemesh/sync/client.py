@@ -35,10 +35,10 @@ from cachemesh.transport import redis_py
 from cachemesh.transport.sync.mesh_pool import MeshPool
 from cachemesh.transport.sync.replica_reads import gather_reads, read
 from cachemesh.transport.sync.scatter_gather import gather
-from cachemesh.transport.sync.shard import Node
+from cachemesh.transport.sync.shard import ShardClient
 
 
-class CacheMesh(MeshBase[Node], redis.Redis):
+class CacheMesh(MeshBase[ShardClient], redis.Redis):
     """A drop-in for `redis.Redis` that spreads keys over the shards of a pool.
 
     Make one with `from_url` or `from_env`. Nothing is connected before the first command. Threads
@@ -54,8 +54,9 @@ class CacheMesh(MeshBase[Node], redis.Redis):
             of `cachemesh.discovery.url`. ``socket_timeout`` and ``socket_connect_timeout``, where
             given, win over the pool's ``command_timeout`` and ``connect_timeout``. Without effect
             are ``retry``, ``retry_on_error`` and ``health_check_interval``: what is sent again is
-            told in `cachemesh.transport.sync.shard.Node.execute`, and idle connections are looked
-            at before use. ``max_connections`` bounds connections for WATCH and pub/sub alone.
+            told in `cachemesh.transport.sync.shard.ShardClient.execute`, and idle connections
+            are looked at before use. ``max_connections`` bounds connections for WATCH and pub/sub
+            alone.
 
     Raises:
         cachemesh.ConfigurationError: the URL or an option is not valid.
@@ -76,8 +77,8 @@ class CacheMesh(MeshBase[Node], redis.Redis):
             self._single_connection_client = True
             self.connection = self._own_connection = self.connection_pool.get_connection()
 
-    def _make_node(self, shard: str) -> Node:
-        return Node(shard, self.connection_pool, self._follower)
+    def _make_node(self, shard: str) -> ShardClient:
+        return ShardClient(shard, self.connection_pool, self._follower)
 
     @property
     def topology(self) -> Topology:
@@ -143,7 +144,9 @@ class CacheMesh(MeshBase[Node], redis.Redis):
             raise
         return reply if callback is None else callback(reply, **for_callback(options))
 
-    def _execute_planned(self, args: tuple[Any, ...], routes: Routes[Node], decode: bool) -> Any:
+    def _execute_planned(
+        self, args: tuple[Any, ...], routes: Routes[ShardClient], decode: bool
+    ) -> Any:
         try:
             planned = plan(args, routes.placement, key_bytes, self.registry, self.master_of)
         except UnknownCommand:
@@ -165,7 +168,7 @@ class CacheMesh(MeshBase[Node], redis.Redis):
     def _one_planned(
         self,
         command: Command,
-        node: Node,
+        node: ShardClient,
         words: tuple[Any, ...],
         decode: bool,
         patience: float | None,
@@ -188,7 +191,7 @@ class CacheMesh(MeshBase[Node], redis.Redis):
 
     def _one(
         self,
-        node: Node,
+        node: ShardClient,
         args: tuple[Any, ...],
         keys: Sequence[bytes],
         read_only: bool,
@@ -208,7 +211,7 @@ class CacheMesh(MeshBase[Node], redis.Redis):
             return self._missed(error, node, args, read_only)
 
     def _several(
-        self, planned: Plan, requests: Sequence[tuple[Node, tuple[Any, ...]]], decode: bool
+        self, planned: Plan, requests: Sequence[tuple[ShardClient, tuple[Any, ...]]], decode: bool
     ) -> list[Any]:
         """A command for several shards, as the policy says."""
         command, policy = planned.command, self._policy
@@ -230,7 +233,7 @@ class CacheMesh(MeshBase[Node], redis.Redis):
                 raise reply
         return replies
 
-    def plans_of(self, calls: Calls, routes: Routes[Node]) -> Plans:
+    def plans_of(self, calls: Calls, routes: Routes[ShardClient]) -> Plans:
         """Plans of those calls about which a server has to be asked first.
 
         Raises:
@@ -246,7 +249,7 @@ class CacheMesh(MeshBase[Node], redis.Redis):
                 return plans
             reply = self._answer(question, routes)
 
-    def _answer(self, question: tuple[Any, ...], routes: Routes[Node]) -> Any:
+    def _answer(self, question: tuple[Any, ...], routes: Routes[ShardClient]) -> Any:
         """The reply, error or not, of the first shard that gives one."""
         failures = []
         for node in routes.nodes.values():
@@ -333,14 +336,14 @@ class CacheMesh(MeshBase[Node], redis.Redis):
                 node.close()
 
     @property
-    def routes(self) -> Routes[Node]:
+    def routes(self) -> Routes[ShardClient]:
         """The way to each shard; loads the topology if this is the first use."""
         return self._routes or self._loaded_routes()
 
-    def _loaded_nodes(self) -> Mapping[str, Node]:
+    def _loaded_nodes(self) -> Mapping[str, ShardClient]:
         return self.routes.nodes
 
-    def _loaded_routes(self) -> Routes[Node]:
+    def _loaded_routes(self) -> Routes[ShardClient]:
         while True:
             self._follower.tell(self._apply)
             routes = self._routes

@@ -21,7 +21,7 @@ from cachemesh.core.planning.subscriptions import (
     require_message,
 )
 from cachemesh.transport import redis_py
-from cachemesh.transport.sync.shard import Node
+from cachemesh.transport.sync.shard import ShardClient
 
 
 class _Inner(RedisPubSub):
@@ -42,7 +42,7 @@ class _Inner(RedisPubSub):
 class Listener:
     """What is subscribed to on one shard, and the connection that hears it."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: ShardClient) -> None:
         self.has = Subscriptions()
         self.node = node
         self._master = node.master

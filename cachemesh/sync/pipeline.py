@@ -19,7 +19,7 @@ from cachemesh._client.pipelining import (
 from cachemesh.core.planning.plan import UnknownCommand
 from cachemesh.transport import redis_py
 from cachemesh.transport.sync.scatter_gather import complete, exchange
-from cachemesh.transport.sync.shard import Node
+from cachemesh.transport.sync.shard import ShardClient
 
 if TYPE_CHECKING:
     from cachemesh.sync.client import CacheMesh
@@ -44,7 +44,7 @@ class Pipeline(PipelineBase, RedisPipeline):
         self._one_shard_only = transaction is True
         self._mesh = mesh
         self._encodes = mesh.encodes
-        self._home: Node | None = None
+        self._home: ShardClient | None = None
         super().__init__(mesh.connection_pool, mesh.response_callbacks, self._atomic, shard_hint)
 
     def reset(self) -> None:  # type: ignore[override]  # redis-py's own pipeline overrides so

@@ -23,7 +23,7 @@ from cachemesh.core.planning.subscriptions import (
 )
 from cachemesh.sync.listener import Listener
 from cachemesh.transport.sync.pool import closed_while_listening
-from cachemesh.transport.sync.shard import Node
+from cachemesh.transport.sync.shard import ShardClient
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
@@ -48,7 +48,7 @@ class PubSub:
         self._ignore = ignore_subscribe_messages
         self._wanted = Subscriptions()
         self._listeners: dict[str, Listener] = {}
-        self._routes: Routes[Node] | None = None
+        self._routes: Routes[ShardClient] | None = None
         self._ready: deque[dict[str, Any]] = deque()
         encoder: Any = mesh.get_encoder()  # untyped in redis-py
         self._encode, self._decode = encoder.encode, encoder.decode

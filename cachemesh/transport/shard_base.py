@@ -1,4 +1,4 @@
-"""What the sync and the asyncio `Node` share: which instances a shard has, and which to ask."""
+"""Which instances a shard has, and which of them to ask: the common base of both `ShardClient`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class AnyInstance(Protocol):
 I = TypeVar("I", bound=AnyInstance)  # noqa: E741
 
 
-class Shard(Generic[I]):
+class ShardBase(Generic[I]):
     """The instances of one shard.
 
     Args:

@@ -14,7 +14,7 @@ from cachemesh.core.placement.keys import SLOT_COUNT, key_bytes
 MAX_WEIGHT = 1_000
 MAX_SHARDS = SLOT_COUNT
 
-Node = TypeVar("Node")
+Target = TypeVar("Target")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Placement(ABC):
         """The ``placement`` object of a pool document."""
 
     @abstractmethod
-    def finder(self, nodes: Mapping[str, Node]) -> Callable[[bytes], Node]:
+    def finder(self, nodes: Mapping[str, Target]) -> Callable[[bytes], Target]:
         """A function from a key as bytes to what ``nodes`` holds for its shard's name.
 
         Raises:

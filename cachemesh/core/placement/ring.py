@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 
-from cachemesh.core.placement.base import Node, Overlap, Placement
+from cachemesh.core.placement.base import Overlap, Placement, Target
 from cachemesh.core.placement.hash_based import HashedPlacement
 
 Arc = tuple[int, int]
@@ -84,7 +84,7 @@ class RingPlacement(HashedPlacement):
         """The ring, built once."""
         return self.build()
 
-    def finder(self, nodes: Mapping[str, Node]) -> Callable[[bytes], Node]:
+    def finder(self, nodes: Mapping[str, Target]) -> Callable[[bytes], Target]:
         of_shard = [nodes[shard.name] for shard in self.shards]
         table = [of_shard[owner] for owner in self.ring.owners]
         points, digest = self.ring.points, self.digest

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Generic
 
-from cachemesh.core.placement.base import Node, Placement
+from cachemesh.core.placement.base import Placement, Target
 
 
-class Routes(Generic[Node]):
+class Routes(Generic[Target]):
     """A placement with a node for each of its shards. Immutable, so threads see one or the other.
 
     Attributes:
@@ -17,7 +17,7 @@ class Routes(Generic[Node]):
         find: key as bytes -> node. The hot path.
     """
 
-    def __init__(self, placement: Placement, nodes: Mapping[str, Node]) -> None:
+    def __init__(self, placement: Placement, nodes: Mapping[str, Target]) -> None:
         self.placement = placement
         self.nodes = nodes
-        self.find: Callable[[bytes], Node] = placement.finder(nodes)
+        self.find: Callable[[bytes], Target] = placement.finder(nodes)

@@ -15,10 +15,10 @@ from itertools import repeat
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.placement import slot_allocation
 from cachemesh.core.placement.base import (
-    Node,
     Overlap,
     Placement,
     Shard,
+    Target,
     check_shards,
     read_shards,
     unknown_fields,
@@ -98,7 +98,7 @@ class SlotsPlacement(Placement):
             ],
         }
 
-    def finder(self, nodes: Mapping[str, Node]) -> Callable[[bytes], Node]:
+    def finder(self, nodes: Mapping[str, Target]) -> Callable[[bytes], Target]:
         of_shard = [nodes[shard.name] for shard in self.shards]
         return _find_in([of_shard[owner] for owner in self._owners])
 
@@ -148,10 +148,10 @@ class SlotsPlacement(Placement):
         return f"SlotsPlacement({self.slot_counts()})"
 
 
-def _find_in(table: Sequence[Node]) -> Callable[[bytes], Node]:
+def _find_in(table: Sequence[Target]) -> Callable[[bytes], Target]:
     """A look-up of a key in a table by slot: `hashing.key_slot`, but one call less."""
 
-    def find(key: bytes) -> Node:
+    def find(key: bytes) -> Target:
         if b"{" in key:
             key = hash_tag_of(key)
         return table[crc_hqx(key, 0) & 16_383]

@@ -15,7 +15,7 @@ from math import floor, lcm
 from struct import pack, unpack
 
 from cachemesh.core.placement import hash_functions
-from cachemesh.core.placement.base import Node, Overlap, Placement
+from cachemesh.core.placement.base import Overlap, Placement, Target
 from cachemesh.core.placement.hash_based import HashedPlacement
 from cachemesh.core.placement.keys import hash_tag_of
 from cachemesh.core.placement.ring import Ring, RingPlacement
@@ -97,7 +97,7 @@ class ModulaPlacement(TwemproxyPlacement):
         """For each server the first residue that is no longer its own, ascending."""
         return list(accumulate(self.shards[i].weight for i in self.server_order()))
 
-    def finder(self, nodes: Mapping[str, Node]) -> Callable[[bytes], Node]:
+    def finder(self, nodes: Mapping[str, Target]) -> Callable[[bytes], Target]:
         table = [nodes[self.shards[i].name] for i in self.server_order()]
         ends, digest = self.ends, self.digest
         total = ends[-1]

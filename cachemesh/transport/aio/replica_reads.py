@@ -12,13 +12,13 @@ import redis
 from cachemesh.core.reads.read_preference import Reading
 from cachemesh.transport import redis_py
 from cachemesh.transport.aio.instance import Instance, send
-from cachemesh.transport.aio.shard import Node
+from cachemesh.transport.aio.shard import ShardClient
 from cachemesh.transport.failures import NOT_SERVED, is_answer
 from cachemesh.transport.shard_base import WAIT_STEP
 
 
 async def read(
-    node: Node, args: tuple[Any, ...], keys: Sequence[bytes], reading: Reading, decode: bool
+    node: ShardClient, args: tuple[Any, ...], keys: Sequence[bytes], reading: Reading, decode: bool
 ) -> Any:
     """As `cachemesh.transport.sync.replica_reads.read`."""
     began = time.monotonic()

@@ -13,7 +13,7 @@ async def gather(
     """Wait for the replies of several shards, and return them in order.
 
     Args:
-        sent: what each shard is asked, as of `cachemesh.transport.aio.shard.Node.execute`.
+        sent: what each shard is asked, as of `cachemesh.transport.aio.shard.ShardClient.execute`.
         kept: exceptions that may stand among the replies.
 
     Raises:

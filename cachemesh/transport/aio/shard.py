@@ -1,6 +1,6 @@
 """The asyncio transport: the way to one shard, for any number of tasks.
 
-Node (one shard) --- instance of the master --- links
+ShardClient (one shard) --- instance of the master --- links
                  --- pool: redis-py connections, for WATCH and pub/sub
 """
 
@@ -24,13 +24,13 @@ from cachemesh.transport.aio.instance import Instance, in_time, seen, send, send
 from cachemesh.transport.failures import NOT_SERVED, NotSentError, failure_of, is_answer
 from cachemesh.transport.master_locator import Locator
 from cachemesh.transport.part import Outcome, Part, holds_error, unserved
-from cachemesh.transport.shard_base import COURT_SECONDS, COURT_STEP, Shard, nobody
+from cachemesh.transport.shard_base import COURT_SECONDS, COURT_STEP, ShardBase, nobody
 from cachemesh.transport.sync.pool import AsyncShardPool
 
 _FIND_SECONDS = 1.0  # to ask Sentinel where the master is
 
 
-class Node(Shard[Instance]):
+class ShardClient(ShardBase[Instance]):
     """The way to one shard, for asyncio. Tries again what may be tried again, as the sync one.
 
     Args:

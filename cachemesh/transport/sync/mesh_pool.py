@@ -31,8 +31,8 @@ class MeshPool(ConnectionPool):
     def __init__(
         self,
         made: ConnectionPool,
-        known: Callable[[], Mapping[str, shard.Node]],
-        load: Callable[[], Mapping[str, shard.Node]],
+        known: Callable[[], Mapping[str, shard.ShardClient]],
+        load: Callable[[], Mapping[str, shard.ShardClient]],
     ) -> None:
         self._known, self._load = _held_weakly(known), _held_weakly(load)
         super().__init__(
@@ -95,8 +95,8 @@ class AsyncMeshPool(AsyncConnectionPool):
     def __init__(
         self,
         made: AsyncConnectionPool,
-        known: Callable[[], Mapping[str, aio_shard.Node]],
-        load: Callable[[], Awaitable[Mapping[str, aio_shard.Node]]],
+        known: Callable[[], Mapping[str, aio_shard.ShardClient]],
+        load: Callable[[], Awaitable[Mapping[str, aio_shard.ShardClient]]],
     ) -> None:
         self._known, self._load = _held_weakly(known), _held_weakly(load)
         super().__init__(

@@ -15,21 +15,21 @@ from cachemesh.transport.failures import NOT_SERVED, is_answer
 from cachemesh.transport.shard_base import WAIT_STEP
 from cachemesh.transport.sync.instance import Instance
 from cachemesh.transport.sync.scatter_gather import Sending, exchange
-from cachemesh.transport.sync.shard import Node
+from cachemesh.transport.sync.shard import ShardClient
 
-Request = tuple[Node, tuple[Any, ...], Sequence[bytes]]
+Request = tuple[ShardClient, tuple[Any, ...], Sequence[bytes]]
 """A node, a command for it, and the keys which that reads."""
 
 
 def read(
-    node: Node,
+    node: ShardClient,
     args: tuple[Any, ...],
     keys: Sequence[bytes],
     reading: Reading,
     decode: bool,
     began: float | None = None,
 ) -> Any:
-    """As `Node.execute`, for a command that only reads ``keys``, from where ``reading`` says.
+    """As `ShardClient.execute`, for a command that reads ``keys``, from where ``reading`` says.
 
     Each instance has half of the time limit, so that there is time to ask another.
 
@@ -37,7 +37,7 @@ def read(
         began: when the app began to wait; None: now.
 
     Raises:
-        As `Node.execute`.
+        As `ShardClient.execute`.
     """
     payload = redis_py.pack(args)
     fresh = began is None

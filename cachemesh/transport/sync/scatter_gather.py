@@ -15,13 +15,13 @@ from cachemesh.transport.failures import NOT_SERVED, NotSentError, is_answer
 from cachemesh.transport.part import Outcome, Part, holds_error, unserved
 from cachemesh.transport.sync.connection import Link
 from cachemesh.transport.sync.instance import Instance
-from cachemesh.transport.sync.shard import Node
+from cachemesh.transport.sync.shard import ShardClient
 
 _LAST_CHANCE = 0.002  # seconds, for a reply that had all the time there is already
 
 
 class Way(Protocol):
-    """Where packed commands may be sent: a `Node`, or one instance of it."""
+    """Where packed commands may be sent: a `ShardClient`, or one instance of it."""
 
     @property
     def instance(self) -> Instance | None:
@@ -96,7 +96,7 @@ def _finish(instance: Instance, link: Link, decode: Sequence[bool], deadline: fl
 
 
 def gather(
-    requests: Sequence[tuple[Node, tuple[Any, ...]]],
+    requests: Sequence[tuple[ShardClient, tuple[Any, ...]]],
     read_only: bool,
     decode: bool = True,
     keep_errors: bool = False,
@@ -104,7 +104,7 @@ def gather(
 ) -> list[Any]:
     """One command to each of several shards, all in flight at once; replies in order.
 
-    A part that failed is tried again on its own, as in `Node.execute`.
+    A part that failed is tried again on its own, as in `ShardClient.execute`.
 
     Args:
         read_only: the command changes nothing.
@@ -132,7 +132,7 @@ def gather(
 
 
 def _second_try(
-    node: Node,
+    node: ShardClient,
     args: tuple[Any, ...],
     repeatable: bool,
     decode: bool,
@@ -148,7 +148,7 @@ def _second_try(
 
 
 def complete(
-    node: Node, part: Part, deadline: float, instance: Instance | None, outcome: Outcome
+    node: ShardClient, part: Part, deadline: float, instance: Instance | None, outcome: Outcome
 ) -> list[Any] | ShardUnavailableError:
     """A pipeline's part, after the first attempt: what has not run is sent again.
 

@@ -1,6 +1,6 @@
 """The blocking transport: the way to one shard, for any number of threads.
 
-Node (one shard) --- instance of the master --- links
+ShardClient (one shard) --- instance of the master --- links
                  --- pool: redis-py connections, for WATCH and pub/sub
 """
 
@@ -20,7 +20,7 @@ from cachemesh.core.resilience.retry import Attempts, Failure, retry_until
 from cachemesh.transport import handshake, redis_py
 from cachemesh.transport.failures import NOT_SERVED, NotSentError, failure_of, is_answer
 from cachemesh.transport.master_locator import Locator
-from cachemesh.transport.shard_base import COURT_SECONDS, COURT_STEP, Shard, nobody
+from cachemesh.transport.shard_base import COURT_SECONDS, COURT_STEP, ShardBase, nobody
 from cachemesh.transport.sync.connection import Link
 from cachemesh.transport.sync.instance import Instance
 from cachemesh.transport.sync.pool import ShardPool
@@ -28,7 +28,7 @@ from cachemesh.transport.sync.pool import ShardPool
 _FIND_SECONDS = 1.0  # to ask Sentinel where WATCH and pub/sub go
 
 
-class Node(Shard[Instance]):
+class ShardClient(ShardBase[Instance]):
     """The way to one shard: finds its master, and tries again what may be tried again.
 
     Args:
