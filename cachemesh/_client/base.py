@@ -58,6 +58,9 @@ class ShardNode(Protocol):
     def wrote(self, keys: Sequence[bytes], now: float) -> None:
         """This client wrote to these keys; without keys, nobody knows to which."""
 
+    def leave_to_parent(self) -> None:
+        """In a forked child: do nothing to connections, and let nobody use them."""
+
     def end(self) -> None:
         """Close all connections as soon as nobody waits for a reply on them; no more is sought."""
 
@@ -338,6 +341,8 @@ class MeshBase(Generic[N]):
 
     def _after_fork(self) -> None:
         """In the child: connections and threads are the parent's."""
+        for node in self._nodes().values():
+            node.leave_to_parent()
         self._routes = None
         if self._prober is not None:
             self._prober.forget()

@@ -378,16 +378,15 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
                 await node.close()
         self._loop = None
 
-    def _abandon_links(self, forked: bool = False) -> None:
+    def _abandon_links(self) -> None:
         routes, self._routes = self._routes, None
         if routes is not None:
             for node in routes.nodes.values():
-                node.abandon(forked)
+                node.abandon()
 
     def _after_fork(self) -> None:
-        self._abandon_links(forked=True)
-        self._loop = None
         super()._after_fork()
+        self._loop = None
 
     def __del__(self, *_: Any) -> None:
         if not hasattr(self, "_follower"):

@@ -58,6 +58,12 @@ class Mailbox:
             self._room.set()
         return message
 
+    def moved(self) -> Mailbox:
+        """One with the same messages, for another event loop."""
+        other = Mailbox()
+        other._messages.extend(self._messages)
+        return other
+
     def clear(self) -> None:
         """Forget all messages."""
         self._messages.clear()
@@ -228,7 +234,7 @@ class Listener:
     def abandon(self) -> None:
         """Close soon: nobody is left who could ask for messages, or wait for that."""
         loop = None if self._task is None else self._task.get_loop()
-        if loop is not None and not loop.is_closed():
+        if loop is not None and not self.node.forked and not loop.is_closed():
             loop.call_soon_threadsafe(_close_soon, self)
 
 

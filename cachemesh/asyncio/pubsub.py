@@ -41,6 +41,7 @@ class PubSub:
         self._listeners: dict[str, Listener] = {}
         self._mailbox = Mailbox()
         self._settling = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
         client: Any = mesh  # untyped in redis-py
         encoder = client.get_encoder()
         self._encode, self._decode = encoder.encode, encoder.decode
@@ -59,15 +60,27 @@ class PubSub:
     async def aclose(self) -> None:
         """Unsubscribe from everything and let go of the connections."""
         self._wanted = Subscriptions()
-        self._mailbox.clear()
         await self._disconnect()
+        self._mailbox.clear()
 
     close = reset = aclose
 
     async def _disconnect(self) -> None:
+        self._move()
         listeners, self._listeners = self._listeners, {}
         for listener in listeners.values():
             await listener.close()
+
+    def _move(self) -> None:
+        """Go on in the loop that runs, another one in a forked child; tasks cannot leave theirs."""
+        loop, former = asyncio.get_running_loop(), self._loop
+        self._loop = loop
+        if former in (loop, None):
+            return
+        listeners, self._listeners = self._listeners, {}
+        for listener in listeners.values():
+            listener.abandon()
+        self._mailbox, self._settling = self._mailbox.moved(), asyncio.Lock()
 
     @property
     def subscribed(self) -> bool:
@@ -248,6 +261,7 @@ class PubSub:
             redis.ResponseError: a subscription is refused.
         """
         lost = None
+        self._move()
         async with self._settling:
             routes = await self._mesh.routes()
             for shard, listener in list(self._listeners.items()):

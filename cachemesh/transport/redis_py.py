@@ -186,6 +186,23 @@ def disown(connection: Any) -> None:
         connection._reader = connection._writer = None
 
 
+def leave_to_parent(connection: Any) -> None:
+    """In a forked child: forget the parent's socket, and do nothing to it.
+
+    An asyncio transport is not even closed: that would reach into the parent's selector.
+    """
+    if isinstance(connection, redis.asyncio.Connection):
+        _parents.append(connection._writer)
+        disown(connection)
+    elif connection._sock is not None:
+        connection._sock.close()
+        connection._sock = None
+
+
+_parents: list[Any] = []
+"""Held, for what is collected closes its transport."""
+
+
 def socket_of(connection: Any) -> socket.socket:
     """The connected socket of a redis-py connection."""
     sock: socket.socket = connection._sock

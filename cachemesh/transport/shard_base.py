@@ -20,6 +20,7 @@ from cachemesh.core.reads.read_preference import Pins, Reading, order
 from cachemesh.core.reads.replication_lag import NEVER, LagMeter
 from cachemesh.core.resilience.circuit_breaker import Breaker, ShardHealth
 from cachemesh.core.resilience.retry import Failure, Timeouts, retry_until
+from cachemesh.transport import redis_py
 from cachemesh.transport.failures import BreakerOpenError, failure_of
 from cachemesh.transport.master_locator import Locator
 from cachemesh.transport.sync.pool import closed_meanwhile, no_replica, not_serving, raise_unserved
@@ -76,6 +77,7 @@ class ShardBase(Generic[I]):
         meter: up to when they have all writes.
         hurry: has them measured soon.
         misses, dropped: counted as `ShardHealth` tells.
+        forked: it is a parent's, and this a child of that process.
         ended: nobody follows the shard any more: the client was closed, or it has left the pool.
         closed: the client was closed.
     """
@@ -96,7 +98,8 @@ class ShardBase(Generic[I]):
         self.replicas: tuple[I, ...] = ()
         self.meter = LagMeter()
         self.misses = self.dropped = 0
-        self.ended = self.closed = False
+        self.ended = self.closed = self.forked = False
+        self._pool: Any = None
         self._switching = threading.RLock()  # else a former master could be brought back
 
     @property
@@ -158,6 +161,14 @@ class ShardBase(Generic[I]):
         for instance in (self.instance, *self.replicas):
             if instance is not None:
                 instance.probes = False
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: do nothing to connections, and let nobody use them."""
+        self.forked = True
+        pool = self._pool
+        if pool is not None:
+            for connection in (*pool._available_connections, *pool._in_use_connections):
+                redis_py.leave_to_parent(connection)
 
     def _set_master(self, master: Address | None, grace: float | None) -> None:
         former = self.instance

@@ -49,7 +49,6 @@ class ShardClient(ShardBase[Instance]):
     ) -> None:
         super().__init__(shard, template, locator)
         self._loop = loop
-        self._pool: AsyncShardPool | None = None
         self._blocked: set[Link] = set()  # on which commands wait that block
         self._seeking: asyncio.Task[None] | None = None
         self._courting: asyncio.Task[None] | None = None
@@ -63,7 +62,8 @@ class ShardClient(ShardBase[Instance]):
             self._pool = AsyncShardPool(
                 self.shard, self._template, lambda: self._timeouts, self._where, self.how_to_look
             )
-        return self._pool
+        pool: AsyncShardPool = self._pool
+        return pool
 
     async def _where(self, error: Exception | None) -> Address | None:
         instance = self.instance
@@ -108,12 +108,17 @@ class ShardClient(ShardBase[Instance]):
         if self._pool is not None:
             await self._pool.disconnect()
 
-    def abandon(self, forked: bool = False) -> None:
+    def leave_to_parent(self) -> None:
+        """As of `Shard`."""
+        super().leave_to_parent()
+        self.abandon()
+
+    def abandon(self) -> None:
         """The client goes on in another loop, or in a forked child."""
         former, self.instance, self.replicas = (self.instance, *self.replicas), None, ()
         for instance in former:
             if instance is not None:
-                instance.abandon(forked)
+                instance.abandon(self.forked)
 
     async def execute(self, args: tuple[Any, ...], repeatable: bool, decode: bool = True) -> Any:
         """Send one command and return its reply; as in the sync transport.

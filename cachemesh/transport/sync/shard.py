@@ -39,7 +39,6 @@ class ShardClient(ShardBase[Instance]):
 
     def __init__(self, shard: str, template: ConnectionPool, locator: Locator) -> None:
         super().__init__(shard, template, locator)
-        self._pool: ShardPool | None = None
         self._blocked: set[Link] = set()  # on which commands wait that block
         self._verifying = threading.Lock()
 
@@ -50,7 +49,8 @@ class ShardClient(ShardBase[Instance]):
             self._pool = ShardPool(
                 self.shard, self._template, lambda: self._timeouts, self._where, self.how_to_look
             )
-        return self._pool
+        pool: ShardPool = self._pool
+        return pool
 
     def _where(self, error: Exception | None) -> Address | None:
         instance = self.instance
