@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import redis
 
@@ -22,50 +22,21 @@ from cachemesh.core.placement.keys import key_bytes
 from cachemesh.core.placement.route_table import Routes
 from cachemesh.core.planning.miss_replies import NO_MISS, miss
 from cachemesh.core.policy import Policy
-from cachemesh.core.pool.topology import Candidate, Topology
+from cachemesh.core.pool.topology import Topology
 from cachemesh.core.reads.read_preference import Reading
 from cachemesh.core.resilience.circuit_breaker import ShardHealth
-from cachemesh.core.resilience.retry import Timeouts, lacks_replicas
+from cachemesh.core.resilience.retry import lacks_replicas
 from cachemesh.discovery.membership import Membership
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.transport.redis_py import connect, pack, speaks_resp3
 from cachemesh.transport.replication_probe import Prober
+from cachemesh.transport.shard_base import Shard
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
 
 
-class ShardNode(Protocol):
-    """The way to one shard, as far as following the topology goes. Called from any thread."""
-
-    misses: int
-    dropped: int
-    closed: bool
-    hurry: Callable[[], None]
-
-    def configure(self, timeouts: Timeouts) -> None:
-        """How long to wait."""
-
-    def point_to(self, master: Address | None, replicas: Sequence[Address] | None) -> None:
-        """They are there now; connections to others are dropped."""
-
-    def expect(self, candidate: Candidate | None) -> None:
-        """Sentinel has selected a replica to be the next master."""
-
-    def health(self) -> ShardHealth:
-        """How the shard does."""
-
-    def wrote(self, keys: Sequence[bytes], now: float) -> None:
-        """This client wrote to these keys; without keys, nobody knows to which."""
-
-    def leave_to_parent(self) -> None:
-        """In a forked child: do nothing to connections, and let nobody use them."""
-
-    def end(self) -> None:
-        """Close all connections as soon as nobody waits for a reply on them; no more is sought."""
-
-
-N = TypeVar("N", bound=ShardNode)
+N = TypeVar("N", bound=Shard[Any])
 ENDS_LINK = frozenset({"CLIENT REPLY", "HELLO", "QUIT", "RESET"})
 """Commands after which a connection speaks in another way, or not at all: none is used again."""
 _NOT_FOR_PROBES = ("redis_connect_func", "retry", "single_connection_client")

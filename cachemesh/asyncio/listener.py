@@ -155,7 +155,7 @@ class Listener:
             await in_time(self._await_confirmed(changes), CONFIRM_SECONDS)
             self.has = wanted
         except (OSError, *redis_py.BROKEN, asyncio.TimeoutError) as error:
-            raise self.node.unavailable(None, error) from error
+            self.node.raise_unavailable(error)
         finally:
             self._changing = False
             if self.has is not wanted:
@@ -210,7 +210,7 @@ class Listener:
             await self._inner.ping(message)
         except (OSError, *redis_py.BROKEN) as error:
             await self.close()
-            raise self.node.unavailable(None, error) from error
+            self.node.raise_unavailable(error)
 
     @property
     def connection(self) -> Any:

@@ -74,7 +74,7 @@ class Listener:
                     self._heard.append(message)
             self.has = wanted
         except (OSError, *redis_py.BROKEN) as error:
-            raise self.node.unavailable(None, error) from error
+            self.node.raise_unavailable(error)
         finally:
             if self.has is not wanted:
                 self.close()  # nobody knows what it listens to
@@ -141,7 +141,7 @@ class Listener:
             self._inner.ping(message)
         except (OSError, *redis_py.BROKEN) as error:
             self.close()
-            raise self.node.unavailable(None, error) from error
+            self.node.raise_unavailable(error)
 
     @property
     def connection(self) -> Any:

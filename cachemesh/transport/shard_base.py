@@ -169,6 +169,10 @@ class ShardBase(Generic[I]):
         if pool is not None:
             for connection in (*pool._available_connections, *pool._in_use_connections):
                 redis_py.leave_to_parent(connection)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """For asyncio: the client goes on in another loop, or in a forked child."""
 
     def _set_master(self, master: Address | None, grace: float | None) -> None:
         former = self.instance
@@ -281,6 +285,13 @@ class ShardBase(Generic[I]):
     def unavailable(self, address: Address | None, error: Exception) -> ShardUnavailableError:
         """The error that tells an app why this shard did not answer."""
         return not_serving(self.shard, address or self.master, error, self.how_to_look)
+
+    def raise_unavailable(self, error: Exception) -> NoReturn:
+        """Raise what `unavailable` makes of an error, which may be that error with its cause."""
+        told = self.unavailable(None, error)
+        if told is error:
+            raise error
+        raise told from error
 
     def _raise(self, instance: I | None, error: Exception) -> NoReturn:
         if self.closed or (self.ended and instance is None):

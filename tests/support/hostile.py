@@ -117,9 +117,12 @@ class Server:
                     reply = self.answer(words)
                     if reply is None:
                         continue
-                    sock.sendall(reply.removesuffix(HANG_UP))
+                    self._send(sock, reply.removesuffix(HANG_UP))
                     if reply.endswith(HANG_UP):
                         return
+
+    def _send(self, sock: socket.socket, data: bytes) -> None:
+        sock.sendall(data)
 
 
 def _send(sock: socket.socket, data: bytes) -> None:

@@ -40,6 +40,8 @@ class ShardClient(ShardBase[Instance]):
         loop: the event loop all connections live in.
     """
 
+    _pool: AsyncShardPool | None
+
     def __init__(
         self,
         shard: str,
@@ -62,8 +64,7 @@ class ShardClient(ShardBase[Instance]):
             self._pool = AsyncShardPool(
                 self.shard, self._template, lambda: self._timeouts, self._where, self.how_to_look
             )
-        pool: AsyncShardPool = self._pool
-        return pool
+        return self._pool
 
     async def _where(self, error: Exception | None) -> Address | None:
         instance = self.instance
@@ -107,11 +108,6 @@ class ShardClient(ShardBase[Instance]):
             await asyncio.wait(tasks)
         if self._pool is not None:
             await self._pool.disconnect()
-
-    def leave_to_parent(self) -> None:
-        """As of `Shard`."""
-        super().leave_to_parent()
-        self.abandon()
 
     def abandon(self) -> None:
         """The client goes on in another loop, or in a forked child."""

@@ -37,6 +37,8 @@ class ShardClient(ShardBase[Instance]):
         locator: knows where the master is.
     """
 
+    _pool: ShardPool | None
+
     def __init__(self, shard: str, template: ConnectionPool, locator: Locator) -> None:
         super().__init__(shard, template, locator)
         self._blocked: set[Link] = set()  # on which commands wait that block
@@ -49,8 +51,7 @@ class ShardClient(ShardBase[Instance]):
             self._pool = ShardPool(
                 self.shard, self._template, lambda: self._timeouts, self._where, self.how_to_look
             )
-        pool: ShardPool = self._pool
-        return pool
+        return self._pool
 
     def _where(self, error: Exception | None) -> Address | None:
         instance = self.instance
