@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import cachemesh
 from cachemesh.local.binaries import find_redis_server
 from tests.integration.client.test_client_security import Servers, await_port
 from tests.support.failing import CLIENTS, calling, direct
+from tests.support.forking import in_child
 from tests.support.replicas import MODES, Replicated, calls_of, replicated
 from tests.support.waiting import until
 
@@ -162,22 +162,23 @@ def _reply(call: Any, mesh: Any) -> Any:
         return None
 
 
-def test_a_forked_child_reads_by_itself(site: Replicated) -> None:
-    with calling("sync", site.url, read_from="replica") as call:
-        call(lambda mesh: mesh.set("k", "parent"))
-        assert call(lambda mesh: mesh.get("k")) == b"parent"
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                call.mesh.set("k", "child")
-                if call.mesh.get("k") == b"child" and len(set(threads())) >= 4:
-                    code = 0
-            finally:
-                os._exit(code)
-        assert os.waitpid(child, 0)[1] == 0
-        call(lambda mesh: mesh.set("k", "parent"))
-        assert call(lambda mesh: mesh.get("k")) == b"parent"
+@both
+@pytest.mark.parametrize("of", ["the client", "a view"])
+def test_a_forked_child_reads_by_itself(site: Replicated, of: str, kind: str) -> None:
+    options = {"read_from": "replica"}
+    with calling(kind, site.url, **(options if of == "the client" else {})) as call:
+        use = call.drive(call.mesh if of == "the client" else call.mesh.with_options(**options))
+        use.set("k", "parent")
+        assert use.get("k") == b"parent"
+
+        def body() -> None:
+            use.set("k", "child")
+            assert use.get("k") == b"child"
+            assert len(set(threads())) >= 4
+
+        in_child(call, body)
+        use.set("k", "parent")
+        assert use.get("k") == b"parent"
 
 
 @both
