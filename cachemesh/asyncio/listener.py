@@ -234,7 +234,11 @@ class Listener:
     def abandon(self) -> None:
         """Close soon: nobody is left who could ask for messages, or wait for that."""
         loop = None if self._task is None else self._task.get_loop()
-        if loop is not None and not self.node.forked and not loop.is_closed():
+        if loop is None or self.node.forked:
+            return
+        if loop.is_closed():
+            redis_py.disown(self.connection)
+        else:
             loop.call_soon_threadsafe(_close_soon, self)
 
 

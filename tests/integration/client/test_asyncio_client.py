@@ -216,6 +216,30 @@ def test_a_client_serves_one_event_loop_after_the_other(stack: LocalStack) -> No
     asyncio.run(client.aclose())
 
 
+def test_a_subscription_goes_on_in_one_event_loop_after_the_other(stack: LocalStack) -> None:
+    client: Any = CacheMesh.from_url(stack.info["url"], decode_responses=True)
+    pubsub = client.pubsub(ignore_subscribe_messages=True)
+
+    async def body(word: str) -> None:
+        assert not await pubsub.get_message(timeout=0.05)  # it subscribes
+        await client.publish("c", word)
+        message = await pubsub.get_message(timeout=AT_MOST)
+        assert message["data"] == word
+
+    async def subscribe() -> None:
+        await pubsub.subscribe("c")
+        await body("one")
+
+    async def close() -> None:
+        await body("three")
+        await pubsub.aclose()
+        await client.aclose()
+
+    asyncio.run(subscribe())
+    asyncio.run(body("two"))
+    asyncio.run(close())
+
+
 def test_a_forked_child_makes_its_own_connections(stack: LocalStack) -> None:
     async def body(client: Any) -> None:
         await client.set("parent", "p")
