@@ -21,7 +21,7 @@ from tests.support.failing import (
     site_of,
 )
 from tests.support.forking import in_child
-from tests.support.waiting import until
+from tests.support.waiting import AT_MOST, until
 from tests.support.ways import keys_of, wrong
 
 both = pytest.mark.parametrize("kind", CLIENTS)
@@ -43,7 +43,7 @@ def site(redises: list[Process], tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def call(kind: str, site: Site) -> Iterator[Caller]:
-    with calling(kind, site.url) as caller:
+    with calling(kind, site.url, command_timeout=AT_MOST, connect_timeout=AT_MOST) as caller:
         yield caller
 
 

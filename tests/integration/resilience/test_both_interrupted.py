@@ -169,7 +169,8 @@ MOST = 10_000  # steps of a call
 
 @contextmanager
 def calling(kind: str, site: Site) -> Iterator[Caller]:
-    caller = (Caller if kind == "sync" else Tasks)(kind, site.url)
+    make = Caller if kind == "sync" else Tasks
+    caller = make(kind, site.url, command_timeout=AT_MOST, connect_timeout=AT_MOST)
     try:
         yield caller
     finally:
