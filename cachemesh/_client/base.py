@@ -30,13 +30,13 @@ from cachemesh.discovery.membership import Membership
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.transport.redis_py import connect, pack, speaks_resp3
 from cachemesh.transport.replication_probe import Prober
-from cachemesh.transport.shard_base import Shard
+from cachemesh.transport.shard_base import ShardBase
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
 
 
-N = TypeVar("N", bound=Shard[Any])
+N = TypeVar("N", bound=ShardBase[Any])
 ENDS_LINK = frozenset({"CLIENT REPLY", "HELLO", "QUIT", "RESET"})
 """Commands after which a connection speaks in another way, or not at all: none is used again."""
 _NOT_FOR_PROBES = ("redis_connect_func", "retry", "single_connection_client")
