@@ -17,8 +17,8 @@ from cachemesh.core.names import parse_address
 from cachemesh.serving import Server, Site, bind
 from metaserver.api.app import create_app
 from metaserver.api.request import unparsed
-from metaserver.config import PRIVATE_NETWORKS, Config
 from metaserver.loops.leader_election import Leader
+from metaserver.process.config import PRIVATE_NETWORKS, Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.connection import RedisAuth
 from metaserver.runtime import build

@@ -17,19 +17,19 @@ from cachemesh.core.errors import PoolNotFoundError
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.api.call_limits import UnderWay
 from metaserver.api.metrics import Counters
-from metaserver.clock import rfc3339
-from metaserver.config import Config
 from metaserver.loops.leader_election import Leader
 from metaserver.loops.monitor import Monitor
 from metaserver.loops.repair import Repair
 from metaserver.loops.sweep import Sweeper
+from metaserver.process.clock import rfc3339
+from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.service.context import Control
 from metaserver.service.tokens import Tokens
 from metaserver.store import StorageError, Store
 from metaserver.store.sqlite import SqliteStore
+from metaserver.watch.change_hub import Hub
 from metaserver.watch.client_registry import Clients
-from metaserver.watch.hub import Hub
 
 POLL = 0.25  # seconds between two looks for changes of other processes
 RESTART = 2.0  # seconds until a loop that a fault ended starts again

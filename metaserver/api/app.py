@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Flask, Response, request
 
 from metaserver.api import health, pools, shards, sweeps, tokens, watch
-from metaserver.api.outcome import outcome_of
 from metaserver.api.request import install
+from metaserver.api.request_outcome import outcome_of
 from metaserver.runtime import Runtime
 
 

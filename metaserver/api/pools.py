@@ -9,8 +9,8 @@ from flask import Blueprint, Response
 
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.placement import Shard
-from metaserver.api.outcome import change_reply
 from metaserver.api.request import Call, json_reply, operation, raw_reply
+from metaserver.api.request_outcome import change_reply
 from metaserver.service import pools
 from metaserver.service.pools import NewPool
 from metaserver.watch.client_registry import Client

@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from cachemesh.core.placement import Shard
-from metaserver.api.outcome import came_to, change_reply
 from metaserver.api.request import Call, json_reply, operation
+from metaserver.api.request_outcome import came_to, change_reply
 from metaserver.domain.errors import shard_not_found
 from metaserver.service import shards
 from metaserver.service.failover import TIMEOUT, Wish, fail_over

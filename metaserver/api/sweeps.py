@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from metaserver.api.outcome import came_to
 from metaserver.api.request import Call, json_reply, operation
+from metaserver.api.request_outcome import came_to
 from metaserver.service import sweeps
 
 blueprint = Blueprint("sweeps", __name__)

@@ -12,7 +12,7 @@ from cachemesh.core.errors import PoolNotFoundError
 from metaserver.api.request import Call, empty_reply, json_reply, operation, raw_reply
 from metaserver.domain.errors import Problem
 from metaserver.runtime import Runtime
-from metaserver.watch.hub import Hub, Item
+from metaserver.watch.change_hub import Hub, Item
 
 IDLE = 15.0  # seconds of silence before a comment keeps a stream alive
 

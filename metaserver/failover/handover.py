@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import redis
 
 from cachemesh.core.errors import CacheMeshError
-from metaserver.failover.instance import Standing
+from metaserver.failover.participant_instance import Standing
+from metaserver.failover.participant_sentinel import Watcher
 from metaserver.failover.participants import Side, wait_for
 from metaserver.failover.saved_settings import Notes
-from metaserver.failover.sentinel import Watcher
 from metaserver.redis_io.connection import reason_of
 
 PAUSE = 2.0

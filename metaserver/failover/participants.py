@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import redis
 
-from metaserver.config import Config
-from metaserver.failover.instance import Instance, Standing
-from metaserver.failover.sentinel import Watcher
+from metaserver.failover.participant_instance import Instance, Standing
+from metaserver.failover.participant_sentinel import Watcher
+from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.connection import ask_all
 from metaserver.redis_io.sentinels import majority

@@ -9,9 +9,9 @@ import redis
 
 from cachemesh.core.words import counted
 from metaserver.domain.errors import Problem
-from metaserver.failover.instance import Standing
+from metaserver.failover.participant_instance import Standing
+from metaserver.failover.participant_sentinel import Row, Watcher, first_choice
 from metaserver.failover.participants import Side
-from metaserver.failover.sentinel import Row, Watcher, first_choice
 from metaserver.redis_io.connection import reason_of
 from metaserver.redis_io.sentinels import SentinelView, ShardView, majority
 

@@ -8,14 +8,14 @@ import time
 import redis
 
 from cachemesh.core.errors import CacheMeshError
-from metaserver.clock import Ages
-from metaserver.config import Config
 from metaserver.failover.handover import PROMOTION, Handover, Timings
 from metaserver.failover.participants import Side
 from metaserver.failover.resolution import Settled, settle
 from metaserver.failover.saved_settings import Notes, put_back
-from metaserver.failover.unsettled import StillMaster
+from metaserver.failover.unresolved import StillMaster
 from metaserver.loops.leader_election import process_is_alive
+from metaserver.process.clock import Ages
+from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.store import Failover, NewEvent, Store
 

@@ -17,10 +17,10 @@ import redis
 
 from cachemesh.core.errors import CacheMeshError
 from metaserver.failover.handover import AGREE, CATCH_UP, PAUSE, POLL, Handover, agree
+from metaserver.failover.participant_sentinel import Watcher
 from metaserver.failover.participants import wait_for
 from metaserver.failover.saved_settings import put_back
-from metaserver.failover.sentinel import Watcher
-from metaserver.failover.unsettled import StillMaster, Unsettled
+from metaserver.failover.unresolved import StillMaster, Unsettled
 from metaserver.redis_io.connection import reason_of
 
 log = logging.getLogger("metaserver")

@@ -8,9 +8,9 @@ from typing import Any
 
 import redis
 
-from metaserver.failover.instance import FENCE, PRIORITY, Instance
+from metaserver.failover.participant_instance import FENCE, PRIORITY, Instance
 from metaserver.failover.participants import Side
-from metaserver.failover.unsettled import StillMaster
+from metaserver.failover.unresolved import StillMaster
 from metaserver.redis_io.connection import reason_of
 
 

@@ -8,11 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from metaserver.domain.errors import Problem
-from metaserver.failover.instance import PRIORITY
+from metaserver.failover.participant_instance import PRIORITY
+from metaserver.failover.participant_sentinel import (
+    TIMEOUT,
+    Row,
+    Watcher,
+    first_choice,
+    seconds_to_phase,
+)
 from metaserver.failover.participants import Side
 from metaserver.failover.preconditions import Survey, rows_by_sentinel
 from metaserver.failover.saved_settings import Notes
-from metaserver.failover.sentinel import TIMEOUT, Row, Watcher, first_choice, seconds_to_phase
 from metaserver.redis_io.reply_parsers import number
 
 GIVES_UP = 3000

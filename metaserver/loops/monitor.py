@@ -18,9 +18,6 @@ from typing import Any
 import redis
 
 from cachemesh.core.errors import CacheMeshError, PoolNotFoundError
-from metaserver.clock import rfc3339
-from metaserver.config import Config
-from metaserver.domain.known_work import KnownWork
 from metaserver.domain.reports import changes
 from metaserver.domain.status import (
     Observation,
@@ -30,6 +27,9 @@ from metaserver.domain.status import (
     replica_addresses,
     shard_names,
 )
+from metaserver.loops.planned_work import KnownWork
+from metaserver.process.clock import rfc3339
+from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.instance_sampler import Instances
 from metaserver.redis_io.sentinels import Sentinels, SentinelView

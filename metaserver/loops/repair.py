@@ -20,11 +20,11 @@ from dataclasses import dataclass
 import redis
 
 from cachemesh.core.errors import CacheMeshError
-from metaserver.clock import Ages
-from metaserver.config import Config
 from metaserver.domain.errors import Problem
 from metaserver.failover.recovery import Recovery
 from metaserver.loops.leader_election import process_identity, process_is_alive
+from metaserver.process.clock import Ages
+from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.connection import Link
 from metaserver.redis_io.reply_parsers import RoleReply, parse_role

@@ -22,10 +22,10 @@ import redis
 from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.placement import Placement
 from cachemesh.core.words import counted
-from metaserver.clock import Ages
-from metaserver.config import Config
 from metaserver.loops.instance_sweep import Cleaner, NotMasterError
 from metaserver.loops.repair import end_drained, forget
+from metaserver.process.clock import Ages
+from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.connection import Link, reason_of
 from metaserver.redis_io.resp import LARGE

@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 
 import redis
 
-from metaserver.config import Config
 from metaserver.domain.status import Sample
+from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.connection import Link, ask_all, reason_of
 from metaserver.redis_io.reply_parsers import parse_info

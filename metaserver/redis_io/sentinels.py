@@ -15,7 +15,7 @@ import redis
 
 from cachemesh.core.errors import SentinelUnavailableError
 from cachemesh.core.names import parse_address
-from metaserver.config import Config
+from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.connection import Link, RedisAuth, ask_all, reason_of
 from metaserver.redis_io.reply_parsers import (

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from cachemesh.core.placement import SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
-from metaserver.config import Config
 from metaserver.domain.errors import Problem, pool_not_found, version_conflict
 from metaserver.domain.planning import Plan, keys_moved, moves_as_dicts, what_is_lost
 from metaserver.loops.leader_election import process_identity
+from metaserver.process.config import Config
 from metaserver.redis_io.admission import AllowedNetworks
 from metaserver.redis_io.sentinels import Sentinels
 from metaserver.store import NewEvent, NewSweep, PoolState, Store

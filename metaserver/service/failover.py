@@ -12,15 +12,15 @@ import redis
 from cachemesh.core.errors import CacheMeshError
 from metaserver.domain.errors import Problem, shard_not_found
 from metaserver.failover.handover import Handover, Stalled, Timings
-from metaserver.failover.instance import FENCE
+from metaserver.failover.participant_instance import FENCE
+from metaserver.failover.participant_sentinel import INFO_PERIOD
 from metaserver.failover.participants import Side
 from metaserver.failover.preconditions import Survey, agreed_master, survey
 from metaserver.failover.recovery import missing, told
 from metaserver.failover.resolution import TAKES, Settled, conclude, settle
 from metaserver.failover.saved_settings import Notes, put_back
-from metaserver.failover.sentinel import INFO_PERIOD
 from metaserver.failover.sentinel_choice import Search, failed
-from metaserver.failover.unsettled import StillMaster, Unsettled
+from metaserver.failover.unresolved import StillMaster, Unsettled
 from metaserver.redis_io.connection import reason_of
 from metaserver.service.context import Control, log
 from metaserver.store import Failover, NewFailover

@@ -11,8 +11,8 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 
 from cachemesh.core.names import check_name
-from metaserver.clock import rfc3339
 from metaserver.domain.errors import Problem
+from metaserver.process.clock import rfc3339
 from metaserver.service.context import log
 from metaserver.store import NewEvent, Role, StorageError, Store, Token
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from metaserver.clock import rfc3339
+from metaserver.process.clock import rfc3339
 from metaserver.store import Event, Failover, Intent, NewEvent, NewIntent, Sweep
 from metaserver.store.observed import JOINING_WITHIN, Work, WorkKind
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 
-from metaserver.clock import rfc3339
+from metaserver.process.clock import rfc3339
 from metaserver.store import NewEvent, Role, Token, sqlite_rows
 from metaserver.store.sqlite_connection import Database
 

@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from metaserver.clock import Ages, rfc3339
 from metaserver.domain.errors import Problem
 from metaserver.loops.leader_election import process_identity, process_is_alive
+from metaserver.process.clock import Ages, rfc3339
 from metaserver.store import Store
 
 PER_POOL = 20_000  # clients of all tokens

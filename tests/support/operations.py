@@ -14,7 +14,7 @@ from cachemesh.core.names import parse_address
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
-from metaserver.config import Config
+from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.connection import RedisAuth
 from metaserver.redis_io.sentinels import Sentinels

@@ -6,7 +6,7 @@ from functools import partial
 from unittest.mock import patch
 
 from metaserver import cli
-from metaserver.config import Config
+from metaserver.process.config import Config
 
 QUICK = partial(
     Config, status_interval=0.1, repair_interval=0.1, instance_timeout=0.3, sentinel_timeout=0.3

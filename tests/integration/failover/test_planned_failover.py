@@ -14,11 +14,11 @@ import pytest
 
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
-from metaserver.config import Config
 from metaserver.failover import handover
 from metaserver.failover.participants import Side
 from metaserver.failover.resolution import conclude
 from metaserver.failover.saved_settings import Notes
+from metaserver.process.config import Config
 from tests.support.metaserver_process import Api, Reply
 from tests.support.operations import NETWORKS, connect
 from tests.support.waiting import AT_MOST, until

@@ -13,12 +13,12 @@ import redis
 
 from cachemesh.core.names import parse_address
 from cachemesh.local import LocalStack
-from metaserver.config import Config
 from metaserver.failover.handover import Handover, Timings
 from metaserver.failover.participants import Side
 from metaserver.failover.resolution import settle
 from metaserver.failover.saved_settings import Notes, put_back
-from metaserver.failover.unsettled import StillMaster, Unsettled
+from metaserver.failover.unresolved import StillMaster, Unsettled
+from metaserver.process.config import Config
 from tests.integration.failover.test_planned_failover import (
     FENCE,
     await_health,

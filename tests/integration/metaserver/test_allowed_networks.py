@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from cachemesh.local import LocalStack
-from metaserver.config import Config
 from metaserver.domain.errors import Problem
 from metaserver.loops.monitor import Monitor
+from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.connection import RedisAuth
 from metaserver.service import registration

@@ -159,8 +159,8 @@ def test_every_rule_has_modules(rule: Rule) -> None:
         ("cachemesh.asyncio.client", "from cachemesh.sync.client import CacheMesh"),
         ("cachemesh._client.base", "from cachemesh.sync.client import CacheMesh"),
         ("cachemesh.cli.main", "import metaserver"),
-        ("metaserver.config", "from dashboard import app"),
-        ("metaserver.config", "from cachemesh.local import LocalStack"),
+        ("metaserver.process.config", "from dashboard import app"),
+        ("metaserver.process.config", "from cachemesh.local import LocalStack"),
         ("dashboard.config", "from metaserver.store import Store"),
     ],
 )

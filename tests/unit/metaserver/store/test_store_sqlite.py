@@ -15,7 +15,7 @@ from cachemesh.core.pool.document import PoolDocument
 from metaserver.store import NewEvent, StorageError, StorageFullError, sqlite_connection
 from metaserver.store.sqlite import SqliteStore
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 DOCUMENT = PoolDocument("cache", 1, SlotsPlacement.even([Shard("a")]))
 
 

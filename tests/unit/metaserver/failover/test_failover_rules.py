@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from metaserver.domain.errors import Problem
 from metaserver.failover.handover import Timings
-from metaserver.failover.instance import Standing
+from metaserver.failover.participant_instance import Standing
+from metaserver.failover.participant_sentinel import PHASE, Row, first_choice, seconds_to_phase
 from metaserver.failover.preconditions import agreed_master
 from metaserver.failover.recovery import told
 from metaserver.failover.resolution import Settled
 from metaserver.failover.saved_settings import Notes
-from metaserver.failover.sentinel import PHASE, Row, first_choice, seconds_to_phase
 from metaserver.failover.sentinel_choice import preferring
 from metaserver.redis_io.reply_parsers import NotRedisError
 from metaserver.redis_io.sentinels import SentinelView, ShardView

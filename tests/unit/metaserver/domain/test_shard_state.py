@@ -11,14 +11,14 @@ import pytest
 
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
-from metaserver.domain.known_work import KnownWork
 from metaserver.domain.shard_state import Known
 from metaserver.domain.status import pool_status
 from metaserver.loops.leader_election import process_identity
+from metaserver.loops.planned_work import KnownWork
 from metaserver.redis_io.sentinels import SentinelView
 from metaserver.store import Failover, PoolState
 from metaserver.store.observed import Work, WorkKind
-from tests.unit.metaserver.test_status import (
+from tests.unit.metaserver.domain.test_status import (
     MASTER,
     MASTER_INFO,
     OTHER,

@@ -12,9 +12,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from metaserver.clock import Ages
 from metaserver.domain.shard_state import Known
 from metaserver.loops.leader_election import process_is_alive
+from metaserver.process.clock import Ages
 from metaserver.store import Failover, PoolState
 from metaserver.store.observed import Work
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from cachemesh.core.names import parse_address
 from metaserver.domain.status import pool_status
-from metaserver.failover.instance import Standing
+from metaserver.failover.participant_instance import Standing
 from metaserver.loops.instance_sweep import _scanned
 from metaserver.redis_io import reply_parsers
 from metaserver.redis_io.instance_sampler import COUNTERS
 from metaserver.redis_io.reply_parsers import MAX_REPLICAS, NotRedisError
-from tests.unit.metaserver.test_status import MASTER_INFO, observation
+from tests.unit.metaserver.domain.test_status import MASTER_INFO, observation
 
 WORDS = st.one_of(
     st.binary(max_size=8),

@@ -8,8 +8,8 @@ import pytest
 import redis
 
 from cachemesh.core.placement import Shard, SlotsPlacement
-from metaserver.failover.instance import Instance
-from metaserver.failover.sentinel import Watcher
+from metaserver.failover.participant_instance import Instance
+from metaserver.failover.participant_sentinel import Watcher
 from metaserver.loops.instance_sweep import Cleaner
 from metaserver.redis_io.admission import InstanceRejected, RedisAuth, check_new_master
 from metaserver.redis_io.connection import Link

@@ -12,7 +12,7 @@ import pytest
 
 from metaserver.redis_io.allowed_networks import AllowedNetworks, InstanceRejected
 
-METASERVER = Path(__file__).resolve().parents[3] / "metaserver"
+METASERVER = Path(__file__).resolve().parents[4] / "metaserver"
 GUARD = METASERVER / "redis_io" / "allowed_networks.py"
 
 CLIENTS = {
