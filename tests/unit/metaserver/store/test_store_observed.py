@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from metaserver.store import Store
+from metaserver.store.observed import JOINING_WITHIN, Seen
+from tests.unit.conftest import Opener
 from tests.unit.metaserver.store.test_store_contract import (
     actions,
     create,
@@ -9,10 +12,6 @@ from tests.unit.metaserver.store.test_store_contract import (
     event,
     failover,
 )
-
-from metaserver.store import Store
-from metaserver.store.observed import JOINING_WITHIN, Seen
-from tests.unit.conftest import Opener
 
 FOREVER = "0001-01-01T00:00:00.000Z"
 SEEN = Seen({"a": True}, {"a": {"10.0.0.1:6379": True}}, {"10.0.0.9:26379": False})
