@@ -13,7 +13,7 @@ from cachemesh.core.malformed_replies import understood
 from cachemesh.core.names import Address
 from cachemesh.core.reads.read_preference import Readable
 from cachemesh.core.reads.replication_lag import LagMeter
-from cachemesh.core.reads.replication_status import QUESTIONS, Standing, standing
+from cachemesh.core.reads.replication_status import QUESTIONS, ReplicationStatus, replication_status
 from cachemesh.transport import redis_py
 
 logger = logging.getLogger("cachemesh.transport")
@@ -32,7 +32,7 @@ class View:
     meter: LagMeter
     is_master: bool
 
-    def told(self, told: Standing | None, asked: float) -> bool:
+    def told(self, told: ReplicationStatus | None, asked: float) -> bool:
         """Take it in; whether the instance has, as far as is known, what its master has."""
         address = self.instance.address
         if told is None:
@@ -108,7 +108,7 @@ class Target:
         except redis.exceptions.ResponseError as error:
             return error
 
-    def _standing(self, reply: Any) -> Standing | None:
+    def _standing(self, reply: Any) -> ReplicationStatus | None:
         if reply is None:
             del self.questions[0]  # the user must not ask this
             if not self.questions:
@@ -117,7 +117,7 @@ class Target:
                     "writes leave the master alone to be read; grant the user +info or +role",
                     self.address,
                 )
-        return standing(self.address, reply)
+        return replication_status(self.address, reply)
 
     def failed(self) -> None:
         """The connection broke, or could not be made."""
