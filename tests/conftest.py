@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from cachemesh.local.leaks import adopt_orphans, descendants
-from tests.support.processes import end_left
+from tests.support.process_cleanup import end_left
 
 # An installed package is a plugin by its entry point already; pytest refuses to load it twice.
 if not any(found.name == "cachemesh" for found in entry_points(group="pytest11")):

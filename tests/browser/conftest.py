@@ -9,8 +9,8 @@ from selenium import webdriver
 
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
+from tests.support.browser_page import HEIGHT, WIDTH, Page, start_chromium
 from tests.support.needs import needs
-from tests.support.page import HEIGHT, WIDTH, Page, start_chromium
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,7 +13,7 @@ import redis
 from cachemesh.core.names import parse_address
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
-from tests.support.page import Page
+from tests.support.browser_page import Page
 from tests.support.waiting import AT_MOST
 
 pytestmark = pytest.mark.browser

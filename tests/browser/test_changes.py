@@ -9,7 +9,7 @@ from selenium import webdriver
 
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
-from tests.support.page import Page
+from tests.support.browser_page import Page
 
 pytestmark = pytest.mark.browser
 

@@ -13,7 +13,7 @@ from cachemesh.local import LocalStack
 from cachemesh.local.process import Process
 from dashboard.app import create_app
 from dashboard.config import DashboardConfig
-from tests.support.page import Page
+from tests.support.browser_page import Page
 
 pytestmark = pytest.mark.browser
 

@@ -6,7 +6,7 @@ import time
 
 from benchmarks.failover import faults
 from benchmarks.failover.site import Site
-from tests.support.storm import storm
+from tests.support.client_load import storm
 
 
 def test_killed(here: Site) -> None:

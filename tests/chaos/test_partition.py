@@ -13,7 +13,14 @@ from typing import Any
 
 from benchmarks.failover.site import as_map, wait_for
 from tests.support.chaos_app import SHARD
-from tests.support.islands import MAJORITY, MINORITY, App, Islands, islands, needs_namespaces
+from tests.support.network_namespaces import (
+    MAJORITY,
+    MINORITY,
+    App,
+    Islands,
+    islands,
+    needs_namespaces,
+)
 from tests.support.waiting import AT_MOST
 
 _LAG = 2  # min-replicas-max-lag, seconds

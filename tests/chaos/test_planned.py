@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.failover import faults
 from benchmarks.failover.site import site
-from tests.support.storm import storm
+from tests.support.client_load import storm
 
 
 def test_nobody_notices() -> None:

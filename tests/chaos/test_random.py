@@ -18,7 +18,7 @@ import redis
 from benchmarks.failover.site import Site, ask, site
 from cachemesh.core.errors import LocalStackError
 from cachemesh.local import Process
-from tests.support.storm import Storm, fails_over_alone, heal, verify
+from tests.support.client_load import Storm, fails_over_alone, heal, verify
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "8"))
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)

@@ -11,7 +11,7 @@ from benchmarks.failover import faults
 from benchmarks.failover.contenders import CONTENDERS
 from benchmarks.failover.contenders.base import Contender
 from benchmarks.failover.site import Site, site
-from tests.support.storm import storm
+from tests.support.client_load import storm
 
 _DEAD_FOR = 1.0
 """Seconds for which apps write without them; that nothing happens has no moment to wait for."""

@@ -11,7 +11,7 @@ import redis
 from benchmarks.failover import faults
 from benchmarks.failover.site import Site, ask, direct, wait_for
 from cachemesh.local import LocalStack
-from tests.support.storm import await_whole, storm
+from tests.support.client_load import await_whole, storm
 from tests.support.waiting import AT_MOST
 
 

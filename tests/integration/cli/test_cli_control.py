@@ -15,8 +15,8 @@ import yaml
 from cachemesh import CacheMesh
 from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
-from tests.support.processes import ending
-from tests.support.sentinel_tools import routes_by
+from tests.support.process_cleanup import ending
+from tests.support.sentinels import routes_by
 from tests.support.terminal import COMMAND, REPOSITORY, Run, in_process
 from tests.support.waiting import AT_MOST, until
 

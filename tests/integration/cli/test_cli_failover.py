@@ -11,8 +11,8 @@ import pytest
 from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
 from tests.integration.failover.test_planned_failover import stopped
-from tests.support.operations import connect
-from tests.support.sentinel_tools import keep_masters
+from tests.support.metaserver_loops import connect
+from tests.support.sentinels import keep_masters
 from tests.support.waiting import until
 
 Run = Callable[..., tuple[int, Any, str]]

@@ -16,8 +16,8 @@ import pytest
 from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
 from cachemesh.local.doctor.pool import examine_pool
-from tests.support.hostile import HANG_UP, Server, Words
-from tests.support.sentinel_tools import pool_file
+from tests.support.rogue_server import HANG_UP, Server, Words
+from tests.support.sentinels import pool_file
 from tests.support.waiting import in_time
 
 Reply = Callable[[Words], "bytes | None"]

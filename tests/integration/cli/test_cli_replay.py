@@ -23,8 +23,8 @@ from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
 from cachemesh.replay import Progress, Replay, TraceError, open_trace
 from cachemesh.replay.workload import zipf
-from tests.support.processes import ending
-from tests.support.sentinel_tools import keep_masters
+from tests.support.process_cleanup import ending
+from tests.support.sentinels import keep_masters
 from tests.support.waiting import AT_MOST, in_time, until
 
 REPOSITORY = Path(__file__).resolve().parents[3]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.local import LocalStack
-from tests.support.arguments import ARGUMENTS, RAISED
+from tests.support.argument_strategies import ARGUMENTS, RAISED
 
 pytestmark = pytest.mark.filterwarnings(
     # Not a strategy: threads of the clients use it while hypothesis draws.

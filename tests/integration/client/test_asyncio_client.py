@@ -17,7 +17,7 @@ import cachemesh
 from cachemesh.asyncio import CacheMesh
 from cachemesh.core.names import parse_address
 from cachemesh.local import LocalStack
-from tests.support.sentinel_tools import keep_masters
+from tests.support.sentinels import keep_masters
 from tests.support.waiting import AT_MOST, until_async
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from redis.credentials import CredentialProvider
 
 import cachemesh
 from cachemesh.local import Process
-from tests.support.failing import (
+from tests.support.both_clients import (
     CLIENTS,
     Caller,
     Driven,

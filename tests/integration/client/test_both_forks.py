@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from cachemesh.local import Process
-from tests.support.failing import (
+from tests.support.both_clients import (
     CLIENTS,
     Caller,
     Driven,
@@ -20,9 +20,9 @@ from tests.support.failing import (
     servers,
     site_of,
 )
-from tests.support.forking import in_child
+from tests.support.forked_child import in_child
+from tests.support.self_identifying_calls import keys_of, wrong
 from tests.support.waiting import AT_MOST, until
-from tests.support.ways import keys_of, wrong
 
 both = pytest.mark.parametrize("kind", CLIENTS)
 

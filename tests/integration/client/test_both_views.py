@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cachemesh.local import Process
-from tests.support.failing import CLIENTS, Caller, Site, calling, reset, servers, target
+from tests.support.both_clients import CLIENTS, Caller, Site, calling, reset, servers, target
 
 both = pytest.mark.parametrize("kind", CLIENTS)
 

@@ -20,7 +20,7 @@ from cachemesh import CacheMesh
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
-from tests.support.sentinel_tools import keep_masters, routes_by
+from tests.support.sentinels import keep_masters, routes_by
 from tests.support.waiting import until
 
 

@@ -22,7 +22,7 @@ from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
-from tests.support.hostile import (
+from tests.support.rogue_server import (
     HANG_UP,
     Answer,
     Server,

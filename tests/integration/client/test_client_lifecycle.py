@@ -22,7 +22,7 @@ import cachemesh
 from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.local import LocalStack
-from tests.support.processes import ending
+from tests.support.process_cleanup import ending
 from tests.support.waiting import AT_MOST, in_time, until, until_async
 
 ROOT = Path(__file__).parents[3]

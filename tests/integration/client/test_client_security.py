@@ -23,9 +23,9 @@ from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.local.binaries import find_redis_server
 from cachemesh.local.ports import Ports
-from tests.support import hostile
-from tests.support.failing import CLIENTS, calling
-from tests.support.server import needs_tls
+from tests.support import rogue_server
+from tests.support.both_clients import CLIENTS, calling
+from tests.support.server_capabilities import needs_tls
 from tests.support.waiting import AT_MOST, in_time, until
 
 PASSWORD, APP_PASSWORD, SENTINEL_PASSWORD = "hunter2", "hunter3", "hunter4"
@@ -209,7 +209,7 @@ def test_certificates_are_for_the_name(
         "getaddrinfo",
         lambda _, *args, **kw: known("::1", *args, **kw) + known("127.0.0.1", *args, **kw),
     )
-    with hostile.Server(hostile.sentinel({"s": (name, tls.shards[0])})) as sentinel:
+    with rogue_server.Server(rogue_server.sentinel({"s": (name, tls.shards[0])})) as sentinel:
         url = (
             f"cachemesh+sentinel://{sentinel}/s?shards=s"
             f"&ssl=true&ssl_ca_certs={tls.ca}&ssl_check_hostname=true"

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from cachemesh.local import LocalStack
-from tests.support.failing import CLIENTS, calling
+from tests.support.both_clients import CLIENTS, calling
 from tests.support.waiting import until
 
 Use = Callable[[Any], Any]

@@ -17,9 +17,9 @@ import redis
 
 import cachemesh
 from cachemesh.discovery.metaserver import MetaserverClient
-from tests.support import hostile
-from tests.support.failing import CLIENTS, calling
-from tests.support.sentinel_tools import pool_file
+from tests.support import rogue_server
+from tests.support.both_clients import CLIENTS, calling
+from tests.support.sentinels import pool_file
 from tests.support.waiting import until
 
 NAME = "silent.test"
@@ -58,15 +58,17 @@ def looking_up() -> list[threading.Thread]:
 
 
 @pytest.fixture
-def instance() -> Iterator[hostile.Server]:
-    with hostile.Server(hostile.after_greeting(b"$1\r\nv\r\n")) as running:
+def instance() -> Iterator[rogue_server.Server]:
+    with rogue_server.Server(rogue_server.after_greeting(b"$1\r\nv\r\n")) as running:
         yield running
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-def test_a_master(kind: str, resolver: Resolver, instance: hostile.Server, tmp_path: Path) -> None:
+def test_a_master(
+    kind: str, resolver: Resolver, instance: rogue_server.Server, tmp_path: Path
+) -> None:
     port = instance.address[1]
-    with hostile.Server(hostile.sentinel({"cache-0": (NAME, port)})) as sentinel:
+    with rogue_server.Server(rogue_server.sentinel({"cache-0": (NAME, port)})) as sentinel:
         url = pool_file(tmp_path / "cache.json", [str(sentinel)], ["cache-0"])
         with calling(kind, url, **TIMES) as caller, ThreadPoolExecutor(20) as threads:
 
@@ -90,8 +92,8 @@ def test_a_master(kind: str, resolver: Resolver, instance: hostile.Server, tmp_p
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-def test_a_sentinel(kind: str, resolver: Resolver, instance: hostile.Server) -> None:
-    with hostile.Server(hostile.sentinel({"cache": instance.address})) as sentinel:
+def test_a_sentinel(kind: str, resolver: Resolver, instance: rogue_server.Server) -> None:
+    with rogue_server.Server(rogue_server.sentinel({"cache": instance.address})) as sentinel:
         url = f"cachemesh+sentinel://{NAME}:{sentinel.address[1]}/cache?shards=cache"
         with calling(kind, url, **TIMES) as caller:
             with pytest.raises(cachemesh.SentinelUnavailableError, match=NAME):

@@ -20,8 +20,8 @@ import cachemesh.asyncio
 from cachemesh import CacheMesh
 from cachemesh.core.names import parse_address
 from cachemesh.local import LocalStack
-from tests.support.sentinel_tools import keep_masters
-from tests.support.server import has_command
+from tests.support.sentinels import keep_masters
+from tests.support.server_capabilities import has_command
 from tests.support.waiting import until
 
 

@@ -13,7 +13,7 @@ from cachemesh.core.names import parse_address
 from cachemesh.core.placement import Placement
 from cachemesh.local import LocalStack
 from tests.support.metaserver_process import Api
-from tests.support.sentinel_tools import routes_by
+from tests.support.sentinels import routes_by
 from tests.support.waiting import until
 
 KEYS = [f"{{user:{number}}}:name" for number in range(400)]

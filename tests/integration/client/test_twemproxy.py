@@ -18,7 +18,7 @@ from cachemesh.core.placement import Placement, hash_functions
 from cachemesh.local import LocalStack
 from cachemesh.local.ports import Ports
 from tests.support.needs import needs
-from tests.support.processes import ending
+from tests.support.process_cleanup import ending
 from tests.support.waiting import AT_MOST, until
 
 INSTANCES = 4

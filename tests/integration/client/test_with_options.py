@@ -23,7 +23,7 @@ from cachemesh.cli import main as cli
 from cachemesh.cli.errors import ExitCode
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
-from tests.support.failing import CLIENTS, Caller, Site, calling, direct
+from tests.support.both_clients import CLIENTS, Caller, Site, calling, direct
 from tests.support.waiting import until
 
 NOWHERE = ("127.0.0.1", 1)

@@ -15,7 +15,7 @@ import redis
 import cachemesh
 from cachemesh.asyncio import listener
 from cachemesh.local import Process
-from tests.support.failing import (
+from tests.support.both_clients import (
     CLIENTS,
     Caller,
     Driven,

@@ -13,7 +13,7 @@ import redis
 import cachemesh
 from cachemesh import CacheMesh
 from cachemesh.local import LocalStack
-from tests.support.sentinel_tools import keep_masters
+from tests.support.sentinels import keep_masters
 from tests.support.waiting import AT_MOST, until
 
 

@@ -26,8 +26,8 @@ from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.planning.split import SPLIT
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
-from tests.support.sentinel_tools import routes_by
-from tests.support.server import needs_command
+from tests.support.sentinels import routes_by
+from tests.support.server_capabilities import needs_command
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.filterwarnings(

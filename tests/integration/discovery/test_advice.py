@@ -9,9 +9,9 @@ import pytest
 import cachemesh
 from cachemesh.discovery.membership import Membership
 from cachemesh.discovery.url import parse_url
-from tests.support import hostile
-from tests.support.failing import CLIENTS, calling
-from tests.support.sentinel_tools import pool_file
+from tests.support import rogue_server
+from tests.support.both_clients import CLIENTS, calling
+from tests.support.sentinels import pool_file
 
 
 @pytest.mark.parametrize("source", ["sentinel", "file"])
@@ -20,7 +20,7 @@ def test_without_a_metaserver_a_sentinel_is_to_be_asked(
     kind: str, source: str, tmp_path: Path
 ) -> None:
     advice = "ask a Sentinel: SENTINEL MASTER cache-0$"
-    with hostile.Server(hostile.sentinel({"cache-0": ("127.0.0.1", 1)})) as sentinel:
+    with rogue_server.Server(rogue_server.sentinel({"cache-0": ("127.0.0.1", 1)})) as sentinel:
         url = f"cachemesh+sentinel://{sentinel}/cache?shards=cache-0"
         if source == "file":
             url = pool_file(tmp_path / "cache.json", [str(sentinel)], ["cache-0"])

@@ -13,7 +13,7 @@ import cachemesh.asyncio
 from cachemesh import CacheMesh
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
-from tests.support.sentinel_tools import keep_masters, routes_by
+from tests.support.sentinels import keep_masters, routes_by
 from tests.support.waiting import AT_MOST, until
 
 

@@ -12,8 +12,8 @@ from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery.source import FileSource
 from cachemesh.discovery.wakeup import Stop
-from tests.support import hostile
-from tests.support.sentinel_tools import following
+from tests.support import rogue_server
+from tests.support.sentinels import following
 from tests.support.waiting import until
 
 
@@ -118,13 +118,13 @@ def test_what_is_no_file_of_a_pool_is_refused_at_once(tmp_path: Path) -> None:
 
 def test_a_change_that_could_not_be_applied_is_tried_again(path: Path) -> None:
     masters = {"cache-0": ("127.0.0.1", 1), "cache-1": ("127.0.0.1", 2)}
-    with hostile.Server(hostile.sentinel(masters)) as sentinel:
+    with rogue_server.Server(rogue_server.sentinel(masters)) as sentinel:
         path.write_text(text_of(1, sentinels=(str(sentinel),)))
         with following(f"cachemesh+file://{path}") as member:
             assert member.topology().document.version == 1
             good, asked = sentinel.answer, list[bytes]()
 
-            def silent(words: hostile.Words) -> None:
+            def silent(words: rogue_server.Words) -> None:
                 asked.append(words[-1])
 
             sentinel.answer = silent

@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 
 from cachemesh.core.errors import SentinelUnavailableError
-from tests.support import hostile
-from tests.support.failing import silent
-from tests.support.sentinel_tools import following, pool_file
+from tests.support import rogue_server
+from tests.support.both_clients import silent
+from tests.support.sentinels import following, pool_file
 from tests.support.waiting import until
 
 MASTERS = {"cache-0": ("127.0.0.1", 1)}
 
 
-def slow(seconds: float) -> hostile.Answer:
+def slow(seconds: float) -> rogue_server.Answer:
     """A Sentinel on a busy machine."""
-    prompt = hostile.sentinel(MASTERS)
+    prompt = rogue_server.sentinel(MASTERS)
 
-    def answer(words: hostile.Words) -> bytes | None:
+    def answer(words: rogue_server.Words) -> bytes | None:
         if words[0] == b"SENTINEL":
             time.sleep(seconds)  # the slowness itself
         return prompt(words)
@@ -37,7 +37,7 @@ def urls(sentinel: object, directory: Path) -> list[str]:
 
 
 def test_a_slow_sentinel_gets_more_time(tmp_path: Path) -> None:
-    with hostile.Server(slow(0.5)) as sentinel:
+    with rogue_server.Server(slow(0.5)) as sentinel:
         for url in urls(sentinel, tmp_path):
             with following(url, sentinel_timeout=0.2, socket_timeout=60) as member:
                 assert member.topology().masters == MASTERS
@@ -55,7 +55,7 @@ def test_patience_ends_with_the_time_for_commands(tmp_path: Path) -> None:
 
 
 def test_one_that_is_not_there_is_not_waited_for(tmp_path: Path) -> None:
-    with hostile.Server(lambda _: hostile.HANG_UP) as sentinel:
+    with rogue_server.Server(lambda _: rogue_server.HANG_UP) as sentinel:
         for url in urls(sentinel, tmp_path):
             with (
                 following(url, sentinel_timeout=0.1, socket_timeout=60) as member,
@@ -68,17 +68,17 @@ def test_one_that_is_not_there_is_not_waited_for(tmp_path: Path) -> None:
 def test_clients_poll_all_sentinels(tmp_path: Path) -> None:
     asked = [0, 0, 0]
 
-    def counting(at: int) -> hostile.Answer:
-        prompt = hostile.sentinel(MASTERS)
+    def counting(at: int) -> rogue_server.Answer:
+        prompt = rogue_server.sentinel(MASTERS)
 
-        def answer(words: hostile.Words) -> bytes | None:
+        def answer(words: rogue_server.Words) -> bytes | None:
             asked[at] += words[0] == b"SENTINEL"
             return prompt(words)
 
         return answer
 
     with ExitStack() as several:
-        sentinels = [several.enter_context(hostile.Server(counting(at))) for at in range(3)]
+        sentinels = [several.enter_context(rogue_server.Server(counting(at))) for at in range(3)]
         addresses = [str(sentinel) for sentinel in sentinels]
         url = pool_file(tmp_path / "cache.json", addresses, ["cache-0"], poll_interval=0.1)
         for number in range(30):  # followed apart, as by as many processes

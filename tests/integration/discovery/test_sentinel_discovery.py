@@ -15,8 +15,8 @@ from cachemesh.core.names import parse_address
 from cachemesh.discovery.sentinel import Sentinels
 from cachemesh.discovery.sentinel_connection import SentinelOptions
 from cachemesh.local import LocalStack
-from tests.support import hostile
-from tests.support.sentinel_tools import (
+from tests.support import rogue_server
+from tests.support.sentinels import (
     agreed,
     direct,
     fail_over,
@@ -87,7 +87,7 @@ def test_nobody_answers_or_nobody_knows(addresses: list[str]) -> None:
 def test_a_sentinel_that_knows_no_such_master_is_passed_over(
     stack: LocalStack, addresses: list[str]
 ) -> None:
-    with hostile.Server(hostile.sentinel({})) as ignorant:
+    with rogue_server.Server(rogue_server.sentinel({})) as ignorant:
         sentinels = Sentinels([str(ignorant), *addresses])
         assert sentinels.master("cache-0") == master_of(stack, "cache-0")
         assert str(sentinels.addresses[0]) == addresses[0]
@@ -211,8 +211,8 @@ def test_a_wrong_password_is_told_and_not_shown(addresses: list[str], least_righ
 
 def test_host_names_are_taken_as_they_are(stack: LocalStack, addresses: list[str]) -> None:
     master = master_of(stack, "cache-0")
-    answer = hostile.sentinel({"cache": ("localhost", master.port)})
-    with hostile.Server(answer) as naming:
+    answer = rogue_server.sentinel({"cache": ("localhost", master.port)})
+    with rogue_server.Server(answer) as naming:
         sentinels = Sentinels([f"localhost:{naming.address[1]}"])
         assert sentinels.master("cache") == parse_address(f"localhost:{master.port}")
         sentinels.close()
@@ -226,8 +226,8 @@ def test_a_liar_is_doubted_once_its_master_does_not_serve(
 ) -> None:
     until(lambda: all(agreed(stack, shard) for shard in SHARDS))
     nowhere = parse_address(NOBODY)
-    lies = hostile.sentinel(dict.fromkeys(SHARDS, ("127.0.0.1", 1)))
-    with hostile.Server(lies) as liar:
+    lies = rogue_server.sentinel(dict.fromkeys(SHARDS, ("127.0.0.1", 1)))
+    with rogue_server.Server(lies) as liar:
         url = pool_file(tmp_path / "p.json", [str(liar), *addresses], SHARDS, poll_interval=600)
         with following(url) as member:
             assert member.topology().masters["cache-0"] == nowhere

@@ -12,8 +12,8 @@ from cachemesh.discovery.sentinel import Sentinels
 from cachemesh.discovery.source import SentinelSource
 from cachemesh.discovery.wakeup import Stop
 from cachemesh.local import LocalStack
-from tests.support import hostile
-from tests.support.sentinel_tools import (
+from tests.support import rogue_server
+from tests.support.sentinels import (
     Forwarder,
     agreed,
     direct,
@@ -128,7 +128,7 @@ def test_one_sentinel_that_forgot_shards_does_not_shrink_the_pool(stack: LocalSt
         both = {"cache-0": master, "cache-1": master}
         whole = [_monitoring(both), _monitoring(both)]
         forgetful = _monitoring({"cache-0": master})
-        servers = [several.enter_context(hostile.Server(each)) for each in (*whole, forgetful)]
+        servers = [several.enter_context(rogue_server.Server(each)) for each in (*whole, forgetful)]
         sentinels = Sentinels([str(server) for server in servers])
         source = SentinelSource(sentinels, "cache", tuple(map(str, servers)))
         assert source.load().placement.names == ("cache-0", "cache-1")
@@ -151,8 +151,8 @@ class _Hurry(Stop):
         return False
 
 
-def _monitoring(masters: Mapping[str, object]) -> hostile.Answer:
-    def answer(words: hostile.Words) -> bytes | None:
+def _monitoring(masters: Mapping[str, object]) -> rogue_server.Answer:
+    def answer(words: rogue_server.Words) -> bytes | None:
         if b" ".join(words[:2]).upper() != b"SENTINEL MASTERS":
             return b"-ERR unknown\r\n"
         rows = [b"*2\r\n$4\r\nname\r\n$%d\r\n%s\r\n" % (len(n), n.encode()) for n in masters]

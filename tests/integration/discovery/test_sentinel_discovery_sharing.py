@@ -21,7 +21,7 @@ from cachemesh.core.pool.topology import Topology
 from cachemesh.discovery.membership import Membership
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
-from tests.support.sentinel_tools import (
+from tests.support.sentinels import (
     follower_threads,
     following,
     keep_masters,

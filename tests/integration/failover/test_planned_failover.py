@@ -19,10 +19,10 @@ from metaserver.failover.participants import Side
 from metaserver.failover.resolution import conclude
 from metaserver.failover.saved_settings import Notes
 from metaserver.process.config import Config
+from tests.support.metaserver_loops import NETWORKS, connect
 from tests.support.metaserver_process import Api, Reply
-from tests.support.operations import NETWORKS, connect
+from tests.support.sentinel_writers import Writers
 from tests.support.waiting import AT_MOST, until
-from tests.support.writers import Writers
 
 FENCE = "min-replicas-to-write"
 

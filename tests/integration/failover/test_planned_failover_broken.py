@@ -20,11 +20,11 @@ from tests.integration.failover.test_planned_failover import (
     everybody,
     last_event,
 )
+from tests.support.metaserver_loops import connect
 from tests.support.metaserver_process import Api, environment
-from tests.support.operations import connect
-from tests.support.processes import ending
+from tests.support.process_cleanup import ending
+from tests.support.sentinel_writers import Writers
 from tests.support.waiting import AT_MOST, until
-from tests.support.writers import Writers
 
 PATH = "/v1/pools/cache/shards/cache-0/failover"
 

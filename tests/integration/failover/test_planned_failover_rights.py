@@ -30,10 +30,10 @@ from tests.integration.failover.test_planned_failover_broken import (
     at_once_when_begun,
     in_order,
 )
+from tests.support.metaserver_loops import NETWORKS, connect
 from tests.support.metaserver_process import Api
-from tests.support.operations import NETWORKS, connect
+from tests.support.sentinel_writers import Writers
 from tests.support.waiting import AT_MOST, until
-from tests.support.writers import Writers
 
 
 @pytest.fixture(scope="module")

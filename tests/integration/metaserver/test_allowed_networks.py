@@ -20,8 +20,8 @@ from metaserver.service import registration
 from metaserver.service.context import Control
 from metaserver.service.registration import Candidate
 from metaserver.store.sqlite import SqliteStore
-from tests.support.hostile import Server, Words
 from tests.support.metaserver_process import Metaserver
+from tests.support.rogue_server import Server, Words
 
 OUTSIDE = "127.9.9.9"
 INSIDE = "127.0.0.1/32"

@@ -10,7 +10,7 @@ import pytest
 from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
 from metaserver.store.sqlite import SqliteStore
-from tests.support import operations
+from tests.support import metaserver_loops
 from tests.support.metaserver_process import Api
 from tests.support.waiting import until
 
@@ -63,7 +63,7 @@ def test_it_is_seen_and_forgotten(
     assert plan["dry_run"]
     assert plan["steps"][-1] == "SENTINEL REMOVE cache-2 on 3 Sentinels"
     assert gone in plan["warnings"][0]
-    with operations.sentinels(stack) as sentinels:
+    with metaserver_loops.sentinels(stack) as sentinels:
         assert "cache-2" in sentinels.monitored()
 
     words = ["--url", stack.info["url"], "--token-file", stack.info["token_file"], "-o", "json"]
@@ -72,7 +72,7 @@ def test_it_is_seen_and_forgotten(
     capsys.readouterr()
     assert cli.run([*words, "shard", "forget", "cache-2", "--yes"]) == 0
     assert json.loads(capsys.readouterr().out)["shard"] == "cache-2"
-    with operations.sentinels(stack) as sentinels:
+    with metaserver_loops.sentinels(stack) as sentinels:
         until(lambda: "cache-2" not in sentinels.monitored())
     until(lambda: len(admin("GET", "/v1/pools/cache/status").json["shards"]) == 2)
     (event,) = (

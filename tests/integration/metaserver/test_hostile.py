@@ -14,9 +14,8 @@ from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
 from metaserver.store import NewEvent
 from metaserver.store.sqlite import SqliteStore
-from tests.support import operations
-from tests.support.metaserver_process import Api, Metaserver
-from tests.support.odd_replies import (
+from tests.support import metaserver_loops
+from tests.support.malformed_replies_to_metaserver import (
     CASES,
     MEGABYTE,
     RUN_ID,
@@ -30,6 +29,7 @@ from tests.support.odd_replies import (
     slaves,
     words,
 )
+from tests.support.metaserver_process import Api, Metaserver
 from tests.support.waiting import until
 
 MEMORY = 200 * 1024 * 1024  # bytes
@@ -82,7 +82,7 @@ def honest_sentinel(instance: Liar) -> Liar:
 
 def create_pool(directory: Path, stack: LocalStack, sentinel: Liar, instance: Liar) -> None:
     store = SqliteStore(directory / "meta.db")
-    operations.create_pool(store, stack)
+    metaserver_loops.create_pool(store, stack)
     document = PoolDocument(
         pool="bad",
         version=1,

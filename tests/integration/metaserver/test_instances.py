@@ -22,7 +22,7 @@ from metaserver.redis_io.admission import (
     check_new_master,
     check_unused,
 )
-from tests.support.operations import NETWORKS, connect
+from tests.support.metaserver_loops import NETWORKS, connect
 from tests.support.waiting import AT_MOST, in_time
 
 NOBODY = RedisAuth()

@@ -13,9 +13,9 @@ import redis
 
 from cachemesh.local import LocalStack
 from metaserver.api.contract import OPERATIONS, openapi
+from tests.support.metaserver_loops import connect
 from tests.support.metaserver_process import Api
-from tests.support.operations import connect
-from tests.support.sentinel_tools import keep_masters
+from tests.support.sentinels import keep_masters
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
 from metaserver.redis_io.connection import RedisAuth
 from metaserver.redis_io.sentinels import Sentinels
+from tests.support.metaserver_loops import NETWORKS
 from tests.support.metaserver_process import Api, Reply
-from tests.support.operations import NETWORKS
 from tests.support.waiting import until
 
 KEYS = [f"key:{number}" for number in range(3000)]

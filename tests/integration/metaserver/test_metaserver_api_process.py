@@ -20,10 +20,10 @@ from metaserver.redis_io.connection import RedisAuth
 from metaserver.redis_io.sentinels import Sentinels
 from metaserver.store import NewEvent
 from metaserver.store.sqlite import SqliteStore
+from tests.support.metaserver_loops import NETWORKS
 from tests.support.metaserver_process import Api, Metaserver, environment, free_port
 from tests.support.needs import lacks, needs
-from tests.support.operations import NETWORKS
-from tests.support.processes import ending
+from tests.support.process_cleanup import ending
 from tests.support.waiting import AT_MOST, in_time, until
 
 

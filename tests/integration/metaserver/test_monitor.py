@@ -18,9 +18,9 @@ from metaserver.loops.monitor import Monitor
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.store import NewEvent
 from metaserver.store.sqlite import SqliteStore
-from tests.support import operations
-from tests.support.hostile import Server
-from tests.support.operations import NETWORKS, actions, connect, running
+from tests.support import metaserver_loops
+from tests.support.metaserver_loops import NETWORKS, actions, connect, running
+from tests.support.rogue_server import Server
 from tests.support.waiting import in_time, until
 
 
@@ -33,7 +33,7 @@ def stack() -> Iterator[LocalStack]:
 @pytest.fixture
 def store(stack: LocalStack, tmp_path: Path) -> Iterator[SqliteStore]:
     store = SqliteStore(tmp_path / "meta.db")
-    operations.create_pool(store, stack)
+    metaserver_loops.create_pool(store, stack)
     yield store
     store.close()
 
@@ -41,7 +41,7 @@ def store(stack: LocalStack, tmp_path: Path) -> Iterator[SqliteStore]:
 def monitor(store: SqliteStore, directory: Path, networks: AllowedNetworks = NETWORKS) -> Monitor:
     return Monitor(
         store,
-        operations.config(directory),
+        metaserver_loops.config(directory),
         networks=networks,
         count_clients=lambda pool: 7,
     )
@@ -165,7 +165,7 @@ def test_a_pool_made_again_is_another_pool_in_the_log(
         try:
             until(lambda: actions(store, replica) == ["replica.down"])
             assert store.delete_document("cache", 1, NewEvent("pool.delete")) is not None
-            operations.create_pool(store, stack)
+            metaserver_loops.create_pool(store, stack)
             until(lambda: actions(store, replica) == ["replica.down"] * 2)
         finally:
             stack.process(replica).restart()
@@ -182,7 +182,7 @@ def is_younger(subject: Monitor, before: str) -> bool:
 
 
 def test_a_pool_whose_instance_hangs_ages_no_other(store: SqliteStore, tmp_path: Path) -> None:
-    config = dataclasses.replace(operations.config(tmp_path), instance_timeout=60.0)
+    config = dataclasses.replace(metaserver_loops.config(tmp_path), instance_timeout=60.0)
     subject = Monitor(
         store,
         config,

@@ -15,8 +15,8 @@ from metaserver.redis_io.admission import InstanceRejected, RedisAuth, check_new
 from metaserver.redis_io.connection import Link
 from metaserver.redis_io.resp import LARGE
 from metaserver.redis_io.sentinels import Sentinels
-from tests.support.odd_replies import ANY, Liar, Odd, array, bulk, info, words
-from tests.support.operations import NETWORKS
+from tests.support.malformed_replies_to_metaserver import ANY, Liar, Odd, array, bulk, info, words
+from tests.support.metaserver_loops import NETWORKS
 from tests.support.waiting import until
 
 NOBODY = RedisAuth()

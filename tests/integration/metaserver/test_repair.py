@@ -17,9 +17,9 @@ from metaserver.redis_io.connection import RedisAuth
 from metaserver.redis_io.sentinels import Sentinels
 from metaserver.store import NewIntent
 from metaserver.store.sqlite import SqliteStore
-from tests.support import operations
-from tests.support.operations import NETWORKS, Clock, actions, running
-from tests.support.sentinel_tools import keep_masters
+from tests.support import metaserver_loops
+from tests.support.metaserver_loops import NETWORKS, Clock, actions, running
+from tests.support.sentinels import keep_masters
 from tests.support.waiting import until
 
 NOBODY = RedisAuth()
@@ -36,21 +36,21 @@ def stack() -> Iterator[LocalStack]:
 @pytest.fixture
 def store(stack: LocalStack, tmp_path: Path) -> Iterator[SqliteStore]:
     store = SqliteStore(tmp_path / "meta.db")
-    operations.create_pool(store, stack)
+    metaserver_loops.create_pool(store, stack)
     yield store
     store.close()
 
 
 @pytest.fixture
 def sentinels(stack: LocalStack) -> Iterator[Sentinels]:
-    with operations.sentinels(stack) as sentinels:
+    with metaserver_loops.sentinels(stack) as sentinels:
         yield sentinels
 
 
 def repair(
     store: SqliteStore, directory: Path, clock: Callable[[], float] = time.monotonic
 ) -> Repair:
-    return Repair(store, operations.config(directory), networks=NETWORKS, clock=clock)
+    return Repair(store, metaserver_loops.config(directory), networks=NETWORKS, clock=clock)
 
 
 def seen_by(sentinels: Sentinels, shard: str) -> dict[str, str]:
@@ -65,7 +65,7 @@ def intend(store: SqliteStore, stack: LocalStack, owner: str) -> None:
     addresses = tuple(stack.info["sentinels"])
     intent = NewIntent("cache", "half", master, "add", addresses, owner)
     assert store.add_intent(intent) is not None
-    with operations.sentinels(stack) as sentinels:
+    with metaserver_loops.sentinels(stack) as sentinels:
         assert sentinels.register("half", master, 2, NOBODY).failed == {}
 
 

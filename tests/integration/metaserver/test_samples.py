@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from metaserver.redis_io.instance_sampler import Instances
-from tests.support import operations
-from tests.support.hostile import HANG_UP, Server, Words
-from tests.support.operations import NETWORKS
+from tests.support import metaserver_loops
+from tests.support.metaserver_loops import NETWORKS
+from tests.support.rogue_server import HANG_UP, Server, Words
 
 INFO = b"redis_version:7.0.15\r\nrole:master\r\n"
 REPLY = b"$%d\r\n%s\r\n" % (len(INFO), INFO)
@@ -30,7 +30,9 @@ class Cut:
 def test_a_connection_that_was_cut_is_no_dead_instance(tmp_path: Path) -> None:
     instance = Cut(times=1)
     with Server(instance.answer) as server:
-        sample = Instances(operations.config(tmp_path), NETWORKS).sample({str(server)})[str(server)]
+        sample = Instances(metaserver_loops.config(tmp_path), NETWORKS).sample({str(server)})[
+            str(server)
+        ]
     assert (sample.error, sample.info["role"]) == (None, "master")
     assert instance.asked == 2
 
@@ -38,6 +40,8 @@ def test_a_connection_that_was_cut_is_no_dead_instance(tmp_path: Path) -> None:
 def test_an_instance_that_cuts_every_connection_is_asked_no_third_time(tmp_path: Path) -> None:
     instance = Cut(times=100)
     with Server(instance.answer) as server:
-        sample = Instances(operations.config(tmp_path), NETWORKS).sample({str(server)})[str(server)]
+        sample = Instances(metaserver_loops.config(tmp_path), NETWORKS).sample({str(server)})[
+            str(server)
+        ]
     assert sample.error is not None
     assert instance.asked == 2

@@ -11,9 +11,9 @@ from cachemesh.core.errors import SentinelUnavailableError
 from cachemesh.local import LocalStack
 from metaserver.redis_io.connection import RedisAuth
 from metaserver.redis_io.sentinels import DEFAULT_OPTIONS, Sentinels
-from tests.support import operations
-from tests.support.operations import NETWORKS, connect
-from tests.support.sentinel_tools import keep_masters
+from tests.support import metaserver_loops
+from tests.support.metaserver_loops import NETWORKS, connect
+from tests.support.sentinels import keep_masters
 from tests.support.waiting import until
 
 NOBODY = RedisAuth()
@@ -28,7 +28,7 @@ def stack() -> Iterator[LocalStack]:
 
 @pytest.fixture
 def sentinels(stack: LocalStack) -> Iterator[Sentinels]:
-    with operations.sentinels(stack) as sentinels:
+    with metaserver_loops.sentinels(stack) as sentinels:
         yield sentinels
         sentinels.unregister("x")
 

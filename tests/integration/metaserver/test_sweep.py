@@ -17,8 +17,8 @@ from metaserver.loops.sweep import Sweeper
 from metaserver.redis_io.connection import RedisAuth
 from metaserver.store import NewEvent, NewSweep, Sweep
 from metaserver.store.sqlite import SqliteStore
-from tests.support import operations
-from tests.support.operations import NETWORKS, Clock, actions, connect, running
+from tests.support import metaserver_loops
+from tests.support.metaserver_loops import NETWORKS, Clock, actions, connect, running
 from tests.support.waiting import until
 
 KEYS = [f"key:{number}" for number in range(6000)]
@@ -45,8 +45,8 @@ def stack() -> Iterator[LocalStack]:
 @pytest.fixture
 def store(stack: LocalStack, tmp_path: Path) -> Iterator[SqliteStore]:
     store = SqliteStore(tmp_path / "meta.db")
-    operations.create_pool(store, stack)
-    for shard in operations.masters(stack):
+    metaserver_loops.create_pool(store, stack)
+    for shard in metaserver_loops.masters(stack):
         with connect(stack.master_of(shard)) as client:
             client.flushall()
             client.mset(dict.fromkeys(KEYS, "value"))
@@ -66,7 +66,7 @@ def sweeper(
 ) -> Sweeper:
     return Sweeper(
         store,
-        operations.config(directory),
+        metaserver_loops.config(directory),
         Acknowledged(acknowledged),
         networks=NETWORKS,
         grace=grace,
@@ -234,7 +234,7 @@ def test_a_sweep_replaced_or_deleted_is_called_off(
 def spare_pool(store: SqliteStore, stack: LocalStack, name: str) -> str:
     """A second pool of two shards, one of which is about to leave; returns its master."""
     gone = str(stack.start_redis().address)
-    with operations.sentinels(stack) as sentinels:
+    with metaserver_loops.sentinels(stack) as sentinels:
         assert sentinels.register(name, gone, 2, RedisAuth()).failed == {}
     document = PoolDocument(
         pool="other",
@@ -258,7 +258,7 @@ def test_a_drained_shard_is_emptied_and_forgotten(
         until(lambda: not store.sweeps() and not store.intents())
     assert keys_at(gone) == set()
     assert actions(store, "leaver") == ["sweep.done"]
-    with operations.sentinels(stack) as sentinels:
+    with metaserver_loops.sentinels(stack) as sentinels:
         assert set(sentinels.monitored()) == {"cache-0", "cache-1"}
 
 
@@ -288,7 +288,7 @@ def test_a_drained_shard_that_never_returns_is_given_up(
         until(lambda: not store.sweeps() and not store.intents())
     assert actions(store, "lost")[-1] == "sweep.given-up"
     assert "empty it before it is used again" in store.events("other", limit=1)[0].detail
-    with operations.sentinels(stack) as sentinels:
+    with metaserver_loops.sentinels(stack) as sentinels:
         assert set(sentinels.monitored()) == {"cache-0", "cache-1"}
 
 
@@ -321,8 +321,8 @@ def test_a_sentinel_that_was_away_is_told_to_forget_when_it_returns(
     (intent,) = store.intents()
     assert (intent.shard, intent.action) == ("leaver", "delete")
     away.restart()
-    with operations.sentinels(stack) as sentinels:
+    with metaserver_loops.sentinels(stack) as sentinels:
         assert "leaver" in sentinels.monitored()
-        with running(Repair(store, operations.config(tmp_path), networks=NETWORKS)):
+        with running(Repair(store, metaserver_loops.config(tmp_path), networks=NETWORKS)):
             until(lambda: not store.intents())
         assert "leaver" not in sentinels.monitored()

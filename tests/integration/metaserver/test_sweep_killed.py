@@ -6,7 +6,7 @@ import time
 
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
-from tests.support.operations import connect, sentinels
+from tests.support.metaserver_loops import connect, sentinels
 from tests.support.waiting import until
 
 KEYS = [f"key:{number}" for number in range(120_000)]

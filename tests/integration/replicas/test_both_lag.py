@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import cachemesh
-from tests.support.failing import CLIENTS, Caller, Driven, calling, direct
-from tests.support.replicas import Replicated, replicated
+from tests.support.both_clients import CLIENTS, Caller, Driven, calling, direct
+from tests.support.replicated_stack import Replicated, replicated
 from tests.support.waiting import until
 
 both = pytest.mark.parametrize("kind", CLIENTS)

@@ -12,8 +12,8 @@ import redis
 import cachemesh
 from cachemesh.core.resilience.retry import Failure
 from cachemesh.local import Process
-from tests.support.failing import CLIENTS, Caller, calling, direct
-from tests.support.replicas import Replicated, replicated
+from tests.support.both_clients import CLIENTS, Caller, calling, direct
+from tests.support.replicated_stack import Replicated, replicated
 from tests.support.waiting import until
 
 SET = "redis.call('SET', KEYS[1], 'w')"

@@ -14,8 +14,8 @@ import redis
 
 from cachemesh.core.names import Address, parse_address
 from cachemesh.local import LocalStack, Process
-from tests.support.failing import CLIENTS, Caller, calling, direct
-from tests.support.replicas import (
+from tests.support.both_clients import CLIENTS, Caller, calling, direct
+from tests.support.replicated_stack import (
     MODES,
     WRITES,
     Own,
@@ -24,7 +24,7 @@ from tests.support.replicas import (
     measured,
     reset_counts_of,
 )
-from tests.support.sentinel_tools import keep_masters
+from tests.support.sentinels import keep_masters
 from tests.support.waiting import until
 
 both = pytest.mark.parametrize("kind", CLIENTS)

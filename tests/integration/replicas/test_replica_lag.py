@@ -16,8 +16,8 @@ import redis
 
 import cachemesh
 from cachemesh.local import LocalStack
-from tests.support.failing import CLIENTS, Caller, calling, direct, target
-from tests.support.replicas import (
+from tests.support.both_clients import CLIENTS, Caller, calling, direct, target
+from tests.support.replicated_stack import (
     Replicated,
     calls_of,
     measured,

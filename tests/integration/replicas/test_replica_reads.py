@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import redis
 
-from tests.support.failing import CLIENTS, Caller, calling, direct
-from tests.support.replicas import (
+from tests.support.both_clients import CLIENTS, Caller, calling, direct
+from tests.support.replicated_stack import (
     MODES,
     WRITES,
     Own,
@@ -22,7 +22,7 @@ from tests.support.replicas import (
     measured,
     replicated,
 )
-from tests.support.server import needs_command
+from tests.support.server_capabilities import needs_command
 from tests.support.waiting import AT_MOST, in_time, until
 
 both = pytest.mark.parametrize("kind", CLIENTS)

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from cachemesh import CacheMesh
-from tests.support.failing import CLIENTS, Caller, calling, direct
-from tests.support.replicas import Replicated, replicated
+from tests.support.both_clients import CLIENTS, Caller, calling, direct
+from tests.support.replicated_stack import Replicated, replicated
 from tests.support.waiting import until
 
 

@@ -11,10 +11,10 @@ import redis
 
 import cachemesh
 from cachemesh.transport.failures import BreakerOpenError
-from tests.support.failing import CLIENTS, Caller, Site, calling
-from tests.support.hostile import HANG_UP, Words
-from tests.support.uses import SHARDS, USES, Master, Pool, outcome
+from tests.support.both_clients import CLIENTS, Caller, Site, calling
+from tests.support.rogue_server import HANG_UP, Words
 from tests.support.waiting import AT_MOST, until
+from tests.support.ways_to_send import SHARDS, USES, Master, Pool, outcome
 
 OPEN, SILENT, SHUT = "open", "silent", "shut"
 

@@ -18,9 +18,9 @@ import pytest
 
 import cachemesh
 from cachemesh.local import Process
-from tests.support.failing import Caller, Site, reset, servers, site_of
+from tests.support.both_clients import Caller, Site, reset, servers, site_of
+from tests.support.self_identifying_calls import WAYS, Way, keys_of
 from tests.support.waiting import AT_MOST
-from tests.support.ways import WAYS, Way, keys_of
 
 HOME = str(Path(cachemesh.__file__).parent)
 

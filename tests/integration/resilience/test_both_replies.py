@@ -19,9 +19,9 @@ import cachemesh
 from cachemesh.core.resilience import retry
 from cachemesh.core.resilience.retry import Failure
 from cachemesh.local import Process
-from tests.support.failing import CLIENTS, Site, calling, reset, servers, silent, target
-from tests.support.hostile import HANG_UP, Server, Words, greeting
-from tests.support.uses import SHARDS, USES, Master, Pool, outcome
+from tests.support.both_clients import CLIENTS, Site, calling, reset, servers, silent, target
+from tests.support.rogue_server import HANG_UP, Server, Words, greeting
+from tests.support.ways_to_send import SHARDS, USES, Master, Pool, outcome
 
 both = pytest.mark.parametrize("kind", CLIENTS)
 

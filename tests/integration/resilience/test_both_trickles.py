@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import cachemesh
-from tests.support.failing import CLIENTS, Site, calling
-from tests.support.uses import SHARDS, USES, Master, Pool, Use, on, outcome
+from tests.support.both_clients import CLIENTS, Site, calling
 from tests.support.waiting import until
+from tests.support.ways_to_send import SHARDS, USES, Master, Pool, Use, on, outcome
 
 LIMIT = 0.4
 SLOWLY = b"$5000\r\n" + b"7" * 5000

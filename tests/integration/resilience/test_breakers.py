@@ -19,7 +19,7 @@ import cachemesh
 from cachemesh import CacheMesh
 from cachemesh.local import Process
 from cachemesh.transport.failures import BreakerOpenError
-from tests.support.failing import (
+from tests.support.both_clients import (
     CLIENTS,
     Caller,
     Site,
@@ -31,7 +31,7 @@ from tests.support.failing import (
     silent,
     site_of,
 )
-from tests.support.hostile import HANG_UP, Server, greeting
+from tests.support.rogue_server import HANG_UP, Server, greeting
 from tests.support.waiting import AT_MOST, until
 
 # Seconds: to find that a server says nothing, and for commands of another one meanwhile.

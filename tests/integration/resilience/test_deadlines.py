@@ -17,7 +17,7 @@ import pytest
 import cachemesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.local import Process
-from tests.support.failing import (
+from tests.support.both_clients import (
     CLIENTS,
     Site,
     Target,

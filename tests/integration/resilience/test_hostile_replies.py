@@ -19,10 +19,10 @@ from cachemesh.core.errors import MetaserverUnavailableError
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery.metaserver import MetaserverClient
-from tests.support import hostile
-from tests.support.failing import CLIENTS, calling
-from tests.support.hostile_replies import INSTANCE, SENTINEL, Reply, http, metaserver
-from tests.support.sentinel_tools import pool_file
+from tests.support import rogue_server
+from tests.support.both_clients import CLIENTS, calling
+from tests.support.malformed_replies_to_clients import INSTANCE, SENTINEL, Reply, http, metaserver
+from tests.support.sentinels import pool_file
 from tests.support.waiting import until
 from tests.support.watching_client import Watching
 
@@ -57,7 +57,7 @@ def good_document(version: int, leads_to: str) -> dict[str, Any]:
     return PoolDocument("cache", version, placement, sentinels=(leads_to,)).to_dict()
 
 
-class FakeMetaserver(hostile.Server):
+class FakeMetaserver(rogue_server.Server):
     """Holds watch calls until it has a newer document, or is to say something else first."""
 
     def __init__(self, leads_to: str) -> None:
@@ -104,7 +104,7 @@ class FakeMetaserver(hostile.Server):
 def test_a_client_follows_on_after_each_reply_of_a_metaserver() -> None:
     masters = {"cache-0": ("127.0.0.1", 1)}
     with (
-        hostile.Server(hostile.sentinel(masters)) as leads_there,
+        rogue_server.Server(rogue_server.sentinel(masters)) as leads_there,
         FakeMetaserver(str(leads_there)) as fake,
         Watching(f"cachemesh://{fake}/cache") as client,
     ):
@@ -118,7 +118,7 @@ def test_a_client_follows_on_after_each_reply_of_a_metaserver() -> None:
     assert not [line for line in client.said if "Traceback" in line], client.said
 
 
-class FakeSentinel(hostile.Server):
+class FakeSentinel(rogue_server.Server):
     """A Sentinel that is told what to say next, to a question and to those who subscribe.
 
     Attributes:
@@ -134,8 +134,8 @@ class FakeSentinel(hostile.Server):
         self._subscribed: list[socket.socket] = []
         super().__init__(self._say)
 
-    def _say(self, words: hostile.Words) -> bytes | None:
-        return hostile.sentinel({"cache-0": ("127.0.0.1", self.port)})(words)
+    def _say(self, words: rogue_server.Words) -> bytes | None:
+        return rogue_server.sentinel({"cache-0": ("127.0.0.1", self.port)})(words)
 
     def _serve(self, sock: socket.socket) -> None:
         import hiredis
@@ -267,7 +267,7 @@ def test_a_metaserver_that_never_ends_costs_one_timeout(trickle: bytes) -> None:
         thread.join()
 
 
-class FakeInstance(hostile.Server):
+class FakeInstance(rogue_server.Server):
     """An instance that serves and is measured as one should be, until it is told what to say.
 
     Args:
@@ -284,8 +284,8 @@ class FakeInstance(hostile.Server):
         self._good = {b"GET": b"$1\r\n%s\r\n" % name, b"INFO": b"$%d\r\n%s\r\n" % (len(info), info)}
         super().__init__(self._say)
 
-    def _say(self, words: hostile.Words) -> bytes | None:
-        bad, greeting = self.bad, hostile.greeting(words)
+    def _say(self, words: rogue_server.Words) -> bytes | None:
+        bad, greeting = self.bad, rogue_server.greeting(words)
         if bad is not None and (greeting is None or self.rude):
             return bad
         return greeting or self._good.get(words[0].upper(), b"+PONG\r\n")
@@ -309,12 +309,12 @@ def replicated(directory: Path) -> Iterator[tuple[str, FakeInstance, FakeInstanc
         host, port = map(str, replica.address)
         row = ("name", "r", "ip", host, "port", port, "flags", "slave")
         rows = "*1\r\n*8\r\n" + "".join(f"${len(word)}\r\n{word}\r\n" for word in row)
-        names = hostile.sentinel({"cache-0": master.address})
+        names = rogue_server.sentinel({"cache-0": master.address})
 
-        def answer(words: hostile.Words) -> bytes | None:
+        def answer(words: rogue_server.Words) -> bytes | None:
             return rows.encode() if words[1:2] == [b"REPLICAS"] else names(words)
 
-        sentinel = several.enter_context(hostile.Server(answer))
+        sentinel = several.enter_context(rogue_server.Server(answer))
         file = directory / f"{sentinel.address[1]}.json"
         yield pool_file(file, [str(sentinel)], ["cache-0"]), master, replica
 

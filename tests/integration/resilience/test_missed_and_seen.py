@@ -12,7 +12,7 @@ import redis
 from cachemesh import CacheMesh
 from cachemesh.core.names import parse_address
 from cachemesh.local import LocalStack
-from tests.support.failing import CLIENTS, calling
+from tests.support.both_clients import CLIENTS, calling
 from tests.support.waiting import until
 
 

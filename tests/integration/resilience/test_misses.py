@@ -10,7 +10,7 @@ import redis
 
 from cachemesh.core.planning.miss_replies import miss
 from cachemesh.local import LocalStack
-from tests.support.server import needs_command
+from tests.support.server_capabilities import needs_command
 
 READS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     # generic

@@ -12,7 +12,7 @@ import redis
 
 import cachemesh
 from cachemesh.local import Process
-from tests.support.failing import (
+from tests.support.both_clients import (
     CLIENTS,
     Caller,
     Site,

@@ -18,7 +18,7 @@ import cachemesh
 from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.local import Process
-from tests.support.failing import (
+from tests.support.both_clients import (
     CLIENTS,
     Site,
     calling,
@@ -29,7 +29,7 @@ from tests.support.failing import (
     swap,
     target,
 )
-from tests.support.hostile import HANG_UP, Server, Words, greeting
+from tests.support.rogue_server import HANG_UP, Server, Words, greeting
 from tests.support.waiting import AT_MOST, in_time, until
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from metaserver.redis_io import resp
 from metaserver.redis_io.reply_parsers import NotRedisError
 from metaserver.redis_io.resp import SMALL, Limits, ReplyTooLargeError, RespSocket
-from tests.support.odd_replies import info, words
+from tests.support.malformed_replies_to_metaserver import info, words
 
 
 def read(sent: bytes, *, count: int = 1, limits: Limits = SMALL) -> list[Any]:

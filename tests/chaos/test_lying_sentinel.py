@@ -11,8 +11,8 @@ from benchmarks.failover import faults
 from benchmarks.failover.site import Site, site
 from cachemesh.core.names import parse_address
 from cachemesh.local.ports import Ports
-from tests.support.hostile import HANG_UP, Server, Words, sentinel
-from tests.support.storm import storm
+from tests.support.client_load import storm
+from tests.support.rogue_server import HANG_UP, Server, Words, sentinel
 
 Liar = Callable[[Site], Callable[[Words], "bytes | None"]]
 

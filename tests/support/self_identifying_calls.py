@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from tests.support.failing import Caller, Site
+from tests.support.both_clients import Caller, Site
 
 Way = Callable[[Caller, Any, tuple[str, str], int], bool]
 """The client, a client or view to use, a key of each shard, a number of this call's own -> whether

@@ -23,7 +23,7 @@ from cachemesh.core.planning.plan import UnknownCommand, plan
 from cachemesh.core.planning.split import SPLIT, Plan
 from cachemesh.core.planning.unknown_commands import resolve_all
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 REDIS_PY = Path(redis.__file__).parent
 FOUR = SlotsPlacement.even([Shard(f"cache-{i}") for i in range(4)])
 

@@ -14,7 +14,7 @@ from cachemesh.core.placement import Placement, Shard, SlotsPlacement, moves
 from cachemesh.core.placement.keys import MAX_KEY_BYTES, SLOT_COUNT, key_bytes, key_slot
 from cachemesh.core.placement.route_table import Routes
 
-VECTORS = Path(__file__).parents[4] / "shared" / "vectors" / "redis_cluster_slots.json"
+VECTORS = Path(__file__).parents[5] / "shared" / "vectors" / "redis_cluster_slots.json"
 
 weights = st.lists(st.integers(1, 1000), min_size=1, max_size=40)
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import redis
 
-from tests.support.failing import Caller, Site
-from tests.support.hostile import Server, Words, greeting
+from tests.support.both_clients import Caller, Site
+from tests.support.rogue_server import Server, Words, greeting
 
 SHARDS = ("cache-0", "cache-1")
 

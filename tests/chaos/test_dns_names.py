@@ -22,7 +22,7 @@ from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
-from tests.support.hostile import Server, sentinel
+from tests.support.rogue_server import Server, sentinel
 from tests.support.waiting import AT_MOST, until_async
 
 _MASTER, _SENTINEL = "redis.test", "sentinel.test"

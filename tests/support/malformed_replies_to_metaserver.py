@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import hiredis
 
-from tests.support.hostile import HANG_UP, Server, Words
+from tests.support.rogue_server import HANG_UP, Server, Words
 
 Pieces = Callable[[], Iterator[bytes]]
 Odd = bytes | Pieces | None

@@ -17,7 +17,7 @@ from typing import Any
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack, Process
-from tests.support.failing import Caller, direct, target
+from tests.support.both_clients import Caller, direct, target
 from tests.support.waiting import until
 
 MODES = ("replica", "prefer_replica", "weighted")

@@ -20,7 +20,7 @@ from cachemesh.core.errors import InvalidKeyError
 from cachemesh.core.placement.keys import key_bytes
 from cachemesh.core.planning.split import encoded
 from cachemesh.transport.redis_py import ArgumentEncoder, Packer, pack, pack_all
-from tests.support.arguments import ARGUMENTS, RAISED, OddText
+from tests.support.argument_strategies import ARGUMENTS, RAISED, OddText
 
 
 class JobStatus(str, enum.Enum):

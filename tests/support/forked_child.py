@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from tests.support.failing import Caller
+from tests.support.both_clients import Caller
 from tests.support.waiting import AT_MOST
 
 

@@ -11,7 +11,7 @@ import pytest
 from cachemesh.core.placement import Placement
 from cachemesh.core.placement.route_table import Routes
 
-VECTORS = Path(__file__).parents[4] / "shared" / "vectors"
+VECTORS = Path(__file__).parents[5] / "shared" / "vectors"
 
 
 def vectors(name: str) -> list[dict[str, Any]]:

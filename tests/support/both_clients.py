@@ -22,7 +22,7 @@ from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack, Process
 from cachemesh.transport.failures import BreakerOpenError
-from tests.support.hostile import Server, greeting, sentinel
+from tests.support.rogue_server import Server, greeting, sentinel
 from tests.support.waiting import AT_MOST, until
 
 if TYPE_CHECKING:
