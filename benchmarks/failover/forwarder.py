@@ -49,9 +49,17 @@ class Forwarder:
         host, port = self._listener.getsockname()
         self.address = f"{host}:{port}"
         self.deaf = False
+        self._stalled: set[socket.socket] = set()
         self.asked: list[tuple[float, str]] = []
         self.connected: list[float] = []
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def __str__(self) -> str:
+        return self.address
+
+    def stall(self) -> None:
+        """From now on, pass nothing on over the connections there are; new ones work."""
+        self._stalled.update(self._open)
 
     def __enter__(self) -> Forwarder:  # noqa: PYI034  # Self is in typing from Python 3.11 on
         return self
@@ -96,14 +104,15 @@ class Forwarder:
                     words.append(b" ".join(command[:2]).decode(errors="replace").upper())
                 if any(word in _LOOK_UPS for word in words):
                     self.asked.append((time.monotonic(), ", ".join(words)))
-                server.sendall(data)
+                if client not in self._stalled:
+                    server.sendall(data)
         with suppress(OSError):
             server.shutdown(socket.SHUT_WR)
 
     def _replies(self, client: socket.socket, server: socket.socket) -> None:
         with client, server, suppress(OSError):
             while data := server.recv(_READ):
-                if not (self.deaf and _MESSAGE in data):
+                if server not in self._stalled and not (self.deaf and _MESSAGE in data):
                     client.sendall(data)
 
 

@@ -8,9 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-import redis
-
-from cachemesh.core.names import parse_address
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
@@ -68,11 +65,6 @@ def config(directory: Path) -> Config:
         repair_interval=0.2,
         sweep_interval=0.1,
     )
-
-
-def connect(address: str) -> redis.Redis:
-    host, port = parse_address(address)
-    return redis.Redis(host, port, socket_timeout=AT_MOST)
 
 
 def masters(stack: LocalStack) -> dict[str, str]:

@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from cachemesh.local.ports import Ports
 from tests.support.waiting import AT_MOST, until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,13 +98,6 @@ class Api:
         return result
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -122,7 +115,7 @@ class Metaserver:
         module: str = "metaserver",
         network: str = "127.0.0.0/8",
     ) -> None:
-        self.port = free_port()
+        self.port = Ports().take()
         self.db = directory / "meta.db"
         self.token_file = token_file or directory / "token"
         self.log = self.token_file.with_name(f"metaserver-{self.port}.log")

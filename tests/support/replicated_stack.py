@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-import random
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +12,8 @@ from typing import Any
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack, Process
-from tests.support.both_clients import Caller, direct, target
+from tests.support.both_clients import Caller
+from tests.support.plain_redis import direct, reset_counts_of, target
 from tests.support.waiting import until
 
 MODES = ("replica", "prefer_replica", "weighted")
@@ -100,11 +96,6 @@ class Replicated:
         return f"cachemesh+file://{path}"
 
 
-def reset_counts_of(process: Process) -> None:
-    with direct(process) as client:
-        client.config_resetstat()
-
-
 def calls_of(process: Process, command: str) -> int:
     with direct(process) as client:
         stats: Any = client.info("commandstats")
@@ -138,173 +129,3 @@ def measured(call: Caller, replicas: int = 2) -> None:
         )
 
     until(known)
-
-
-@dataclass
-class Own:
-    """Writers that read what they wrote, each with keys of its own.
-
-    Values tell which write they are of, so one that is older than the last acknowledged is seen.
-
-    Attributes:
-        stale: what was read though newer was written.
-        lost: stale as well, but the master has no newer one either.
-        failed: reads and writes that raised.
-        done: reads that gave the newest.
-    """
-
-    call: Caller
-    mesh: Any
-    stale: list[str] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
-    failed: list[Exception] = field(default_factory=list)
-    done: Counter[str] = field(default_factory=Counter)
-    ended: threading.Event = field(default_factory=threading.Event)
-    tolerated: tuple[type[Exception], ...] = ()
-
-    def start(self, name: str, ways: Sequence[str], threads: int = 2) -> None:
-        self._threads = [
-            threading.Thread(target=self._work, args=(f"{name}{number}", ways))
-            for number in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        self.ended.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _work(self, name: str, ways: Sequence[str]) -> None:
-        chance = random.Random(name)
-        keys = [f"{name}-{number}" for number in range(8)]
-        acknowledged = dict.fromkeys(keys, 0)
-        number = 0
-        while not self.ended.is_set():
-            number += 1
-            way = ways[number % len(ways)]
-            some = chance.sample(keys, 3 if way in ("mset", "pipeline") else 1)
-            try:
-                self.call.on(self.mesh, partial(_write, way, some, number))
-            except self.tolerated as error:
-                self.failed.append(error)
-                acknowledged.update((key, -1) for key in some)  # nobody knows
-                continue
-            acknowledged.update((key, number) for key in some)
-            for _ in range(2):
-                self._read(chance.sample(keys, 4), acknowledged, way)
-
-    def _read(self, keys: Sequence[str], acknowledged: dict[str, int], way: str) -> None:
-        try:
-            values = self.call.on(self.mesh, lambda mesh: mesh.mget(keys))
-            values[0] = self.call.on(self.mesh, lambda mesh: mesh.get(keys[0]))
-        except self.tolerated as error:
-            self.failed.append(error)
-            return
-        for key, value in zip(keys, values, strict=True):
-            wanted, got = acknowledged[key], int(value or 0)
-            if got >= wanted:
-                self.done[way] += 1
-                continue
-            there = self._on_master(key)
-            story = f"{key} after {way}: {got}, not {wanted}; the master has {there}"
-            (self.lost if there < wanted else self.stale).append(story)
-            acknowledged[key] = there
-
-    def _on_master(self, key: str) -> int:
-        masters = self.call.mesh.with_options(read_from="master")
-        while True:
-            try:
-                return int(self.call.on(masters, lambda mesh: mesh.get(key)) or 0)
-            except self.tolerated:
-                continue
-
-
-def _each(keys: Sequence[str], value: int) -> dict[str, int]:
-    return dict.fromkeys(keys, value)
-
-
-def _pipelined(mesh: Any, keys: Sequence[str], value: int) -> Any:
-    pipe = mesh.pipeline(transaction=False)
-    for key in keys:
-        pipe.set(key, value)
-    return pipe.execute()
-
-
-def _multi(mesh: Any, keys: Sequence[str], value: int) -> Any:
-    return mesh.pipeline(transaction=True).set(keys[0], value).execute()
-
-
-def _watched(mesh: Any, keys: Sequence[str], value: int) -> Any:
-    """WATCH, a read, and a write in MULTI, as redis-py's own connections do it."""
-    key = keys[0]
-    if not inspect.iscoroutinefunction(mesh.execute_command):
-        with mesh.pipeline() as pipe:
-            pipe.watch(key)
-            pipe.get(key)
-            pipe.multi()
-            pipe.set(key, value)
-            return pipe.execute()
-
-    async def run() -> Any:
-        async with mesh.pipeline() as pipe:
-            await pipe.watch(key)
-            await pipe.get(key)
-            pipe.multi()
-            pipe.set(key, value)
-            return await pipe.execute()
-
-    return run()
-
-
-def _while_watching(mesh: Any, keys: Sequence[str], value: int) -> Any:
-    """A write on the connection that watches, without MULTI."""
-    key = keys[0]
-    if not inspect.iscoroutinefunction(mesh.execute_command):
-        with mesh.pipeline() as pipe:
-            pipe.watch(f"{{{key}}}other")
-            return pipe.set(key, value)
-
-    async def run() -> Any:
-        async with mesh.pipeline() as pipe:
-            await pipe.watch(f"{{{key}}}other")
-            return await pipe.set(key, value)
-
-    return run()
-
-
-def _blocking(mesh: Any, keys: Sequence[str], value: int) -> Any:
-    """A list moved by a command that may block, and back to a string that a script sets."""
-    key = keys[0]
-    script = """
-        redis.call('DEL', KEYS[2])
-        redis.call('RPUSH', KEYS[2], ARGV[1])
-        return redis.call('SET', KEYS[1], ARGV[1])"""
-
-    if not inspect.iscoroutinefunction(mesh.execute_command):
-        mesh.eval(script, 2, key, f"{{{key}}}list", value)
-        return mesh.blpop([f"{{{key}}}list"], timeout=1)
-
-    async def run() -> Any:
-        await mesh.eval(script, 2, key, f"{{{key}}}list", value)
-        return await mesh.blpop([f"{{{key}}}list"], timeout=1)
-
-    return run()
-
-
-def _write(way: str, keys: Sequence[str], value: int, mesh: Any) -> Any:
-    return WRITES[way](mesh, keys, value)
-
-
-WRITES: dict[str, Callable[[Any, Sequence[str], int], Any]] = {
-    "set": lambda mesh, keys, value: mesh.set(keys[0], value),
-    "mset": lambda mesh, keys, value: mesh.mset(_each(keys, value)),
-    "pipeline": _pipelined,
-    "multi": _multi,
-    "watch": _watched,
-    "watching": _while_watching,
-    "eval": lambda mesh, keys, value: mesh.eval(
-        "return redis.call('SET', KEYS[1], ARGV[1])", 1, keys[0], value
-    ),
-    "blocking": _blocking,
-}

@@ -16,6 +16,14 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
 
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
+
 Words = list[bytes]
 Answer = Callable[[Words], "bytes | None"]
 """What to send for a command; None: nothing. Ends with `HANG_UP`: then the connection is closed."""
@@ -174,3 +182,53 @@ def sentinel(masters: Mapping[str, tuple[str, int]]) -> Answer:
         return b"+PONG\r\n" if name.startswith(b"PING") else b"-ERR unknown\r\n"
 
     return answer
+
+
+@contextmanager
+def full_backlog() -> Iterator[tuple[str, int]]:
+    """An address that answers no SYN: nobody accepts, and its queue is full."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        waiting = []
+        for _ in range(3):
+            sock = socket.socket()
+            sock.setblocking(False)
+            with suppress(BlockingIOError):
+                sock.connect(listener.getsockname())
+            waiting.append(sock)
+        try:
+            yield listener.getsockname()
+        finally:
+            for sock in waiting:
+                sock.close()
+
+
+def silent() -> Server:
+    """Accepts, and never says a word."""
+    return Server(lambda words: None)
+
+
+class Trickler(Server):
+    """A master whose replies come byte by byte, without an end.
+
+    Args:
+        pause: seconds between two bytes.
+        greets: the handshake is answered at once.
+    """
+
+    def __init__(self, pause: float, greets: bool = True) -> None:
+        super().__init__(lambda words: (greeting(words) if greets else None) or b"$99999\r\n")
+        self._pause = pause
+        self._ended = threading.Event()
+        threading.Thread(target=self._trickle, daemon=True).start()
+
+    def _trickle(self) -> None:
+        while not self._ended.wait(self._pause):
+            for sock in list(self._open):
+                with suppress(OSError):
+                    sock.sendall(b"x")
+
+    def close(self) -> None:
+        self._ended.set()
+        super().close()

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from tests.support.both_clients import Caller, Site
+from tests.support.both_clients import Caller
+from tests.support.movable_pool import MovablePool
 
 Way = Callable[[Caller, Any, tuple[str, str], int], bool]
 """The client, a client or view to use, a key of each shard, a number of this call's own -> whether
@@ -93,7 +94,7 @@ WAYS: dict[str, Way] = {
 }
 
 
-def keys_of(site: Site) -> tuple[str, str]:
+def keys_of(site: MovablePool) -> tuple[str, str]:
     """A key of each shard."""
     return site.keys("cache-0")[0], site.keys("cache-1")[0]
 

@@ -13,7 +13,7 @@ from redis.sentinel import MasterNotFoundError, Sentinel
 
 from cachemesh.core.names import parse_address
 from cachemesh.local import LocalStack
-from tests.support.metaserver_loops import connect
+from tests.support.plain_redis import connect
 from tests.support.waiting import AT_MOST
 
 if TYPE_CHECKING:

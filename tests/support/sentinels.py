@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -21,7 +19,7 @@ from cachemesh.local import LocalStack
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from typing_extensions import Self  # in typing from Python 3.11 on
+    pass  # in typing from Python 3.11 on
 
 
 @contextmanager
@@ -80,69 +78,6 @@ def fail_over(stack: LocalStack, shard: str) -> tuple[Address, Address]:
     until(taken)
     until(lambda: master_seen(first, shard) != before)
     return before, master_seen(first, shard)
-
-
-class Forwarder:
-    """A way to one Sentinel on a port of its own.
-
-    Attributes:
-        deaf: what the Sentinel publishes is dropped.
-        connections: how many have been made so far.
-    """
-
-    def __init__(self, upstream: str) -> None:
-        self._upstream = parse_address(upstream)
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self._open: list[socket.socket] = []
-        self._stalled: set[socket.socket] = set()
-        self.deaf = False
-        self.connections = 0
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def __str__(self) -> str:
-        host, port = self._listener.getsockname()
-        return f"{host}:{port}"
-
-    def stall(self) -> None:
-        """From now on nothing passes on the connections there are; new ones work."""
-        self._stalled.update(self._open)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for sock in (self._listener, *self._open):
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-                far = socket.create_connection(self._upstream)
-            except OSError:
-                return
-            self._open += [near, far]
-            self.connections += 1
-            for source, target, published in ((near, far, False), (far, near, True)):
-                threading.Thread(
-                    target=self._pass_on, args=(source, target, published), daemon=True
-                ).start()
-
-    def _pass_on(self, source: socket.socket, target: socket.socket, published: bool) -> None:
-        with suppress(OSError):
-            while data := source.recv(65_536):
-                if source in self._stalled or (published and self.deaf and b"$7\r\nmess" in data):
-                    continue
-                target.sendall(data)
-        with suppress(OSError):
-            target.shutdown(socket.SHUT_RDWR)
 
 
 def pool_file(path: Path, sentinels: list[str], shards: list[str], **settings: float) -> str:

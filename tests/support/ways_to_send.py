@@ -11,7 +11,8 @@ from typing import Any
 
 import redis
 
-from tests.support.both_clients import Caller, Site
+from tests.support.both_clients import Caller
+from tests.support.movable_pool import MovablePool
 from tests.support.rogue_server import Server, Words, greeting
 
 SHARDS = ("cache-0", "cache-1")
@@ -136,7 +137,7 @@ class Pool:
     """Two shards whose masters misbehave on demand."""
 
     masters: list[Master]
-    site: Site
+    site: MovablePool
 
     def say(self, bad: bytes | None, times: int = 10**9) -> None:
         for master in self.masters:

@@ -10,8 +10,8 @@ import pytest
 
 from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
-from tests.integration.failover.test_planned_failover import stopped
-from tests.support.metaserver_loops import connect
+from tests.support.plain_redis import connect
+from tests.support.planned_failovers import stopped
 from tests.support.sentinels import keep_masters
 from tests.support.waiting import until
 

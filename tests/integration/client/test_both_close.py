@@ -14,18 +14,9 @@ from redis.credentials import CredentialProvider
 
 import cachemesh
 from cachemesh.local import Process
-from tests.support.both_clients import (
-    CLIENTS,
-    Caller,
-    Driven,
-    Site,
-    calling,
-    direct,
-    reset,
-    servers,
-    site_of,
-    target,
-)
+from tests.support.both_clients import CLIENTS, Caller, Driven, calling
+from tests.support.movable_pool import MovablePool, movable_pool_of, reset, unwatched_masters
+from tests.support.plain_redis import direct, target
 from tests.support.waiting import until
 
 both = pytest.mark.parametrize("kind", CLIENTS)
@@ -34,20 +25,20 @@ NAME = "of-this-test"
 
 @pytest.fixture(scope="module")
 def redises() -> Iterator[list[Process]]:
-    with servers(2) as running:
+    with unwatched_masters(2) as running:
         yield running
 
 
 @pytest.fixture
-def site(redises: list[Process], tmp_path: Path) -> Iterator[Site]:
+def site(redises: list[Process], tmp_path: Path) -> Iterator[MovablePool]:
     for process in redises:
         reset(process)
-    with site_of(redises[:1], tmp_path) as made:
+    with movable_pool_of(redises[:1], tmp_path) as made:
         yield made
 
 
 @pytest.fixture
-def call(kind: str, site: Site) -> Iterator[Caller]:
+def call(kind: str, site: MovablePool) -> Iterator[Caller]:
     with calling(kind, site.url, client_name=NAME) as caller:
         yield caller
 
@@ -127,7 +118,7 @@ class Tokens(CredentialProvider):
 @both
 @pytest.mark.parametrize("name", ["GET", "SET", "WATCH", "SUBSCRIBE"])
 def test_a_login_that_cannot_be_had_is_no_connection(
-    name: str, kind: str, site: Site, redises: list[Process]
+    name: str, kind: str, site: MovablePool, redises: list[Process]
 ) -> None:
     """It is had again with the next one; nobody is left with one that has not logged in."""
     with direct(redises[0]) as client:
@@ -154,7 +145,7 @@ def test_a_login_that_cannot_be_had_is_no_connection(
 
 @both
 def test_a_master_that_is_left_keeps_no_connection(
-    call: Caller, site: Site, redises: list[Process]
+    call: Caller, site: MovablePool, redises: list[Process]
 ) -> None:
     """Also none of those that WATCH has used, and none is left to be collected."""
     watching(call).reset()

@@ -10,17 +10,9 @@ import pytest
 import redis
 
 from cachemesh.local import Process
-from tests.support.both_clients import (
-    CLIENTS,
-    Caller,
-    Driven,
-    Site,
-    calling,
-    reset,
-    servers,
-    site_of,
-)
+from tests.support.both_clients import CLIENTS, Caller, Driven, calling
 from tests.support.forked_child import in_child
+from tests.support.movable_pool import MovablePool, movable_pool_of, reset, unwatched_masters
 from tests.support.self_identifying_calls import keys_of, wrong
 from tests.support.waiting import AT_MOST, until
 
@@ -29,20 +21,20 @@ both = pytest.mark.parametrize("kind", CLIENTS)
 
 @pytest.fixture(scope="module")
 def redises() -> Iterator[list[Process]]:
-    with servers(2) as running:
+    with unwatched_masters(2) as running:
         yield running
 
 
 @pytest.fixture
-def site(redises: list[Process], tmp_path: Path) -> Iterator[Site]:
+def site(redises: list[Process], tmp_path: Path) -> Iterator[MovablePool]:
     for process in redises:
         reset(process)
-    with site_of(redises, tmp_path) as made:
+    with movable_pool_of(redises, tmp_path) as made:
         yield made
 
 
 @pytest.fixture
-def call(kind: str, site: Site) -> Iterator[Caller]:
+def call(kind: str, site: MovablePool) -> Iterator[Caller]:
     with calling(kind, site.url, command_timeout=AT_MOST, connect_timeout=AT_MOST) as caller:
         yield caller
 
@@ -61,7 +53,7 @@ def subscribed(call: Caller) -> Driven:
 
 
 @both
-def test_every_way_to_send_goes_on_in_both(call: Caller, site: Site) -> None:
+def test_every_way_to_send_goes_on_in_both(call: Caller, site: MovablePool) -> None:
     keys = keys_of(site)
     view = call.mesh.with_options(retry_writes=True)
     meshes = (call.mesh, view, view.client())
@@ -114,7 +106,7 @@ def test_a_subscription_used_in_the_child_is_one_of_its_own(
 
 
 @both
-def test_what_the_parent_watches_the_child_does_not(call: Caller, site: Site) -> None:
+def test_what_the_parent_watches_the_child_does_not(call: Caller, site: MovablePool) -> None:
     key, _ = keys_of(site)
     pipe = call.drive(call.mesh.pipeline())
     pipe.watch(key)
@@ -141,7 +133,7 @@ def test_the_one_connection_of_a_single_client_is_the_parents(
     kind: str, redises: list[Process], tmp_path: Path
 ) -> None:
     with (
-        site_of(redises[:1], tmp_path) as site,
+        movable_pool_of(redises[:1], tmp_path) as site,
         calling(kind, site.url, single_connection_client=True) as call,
     ):
         mine = call.driven.client_id()

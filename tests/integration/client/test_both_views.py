@@ -11,21 +11,26 @@ from typing import Any
 import pytest
 
 from cachemesh.local import Process
-from tests.support.both_clients import CLIENTS, Caller, Site, calling, reset, servers, target
+from tests.support.both_clients import CLIENTS, Caller, calling
+from tests.support.movable_pool import MovablePool, reset, unwatched_masters
+from tests.support.plain_redis import target
 
 both = pytest.mark.parametrize("kind", CLIENTS)
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Process]:
-    with servers(1) as (running,):
+    with unwatched_masters(1) as (running,):
         yield running
 
 
 @pytest.fixture
 def call(kind: str, server: Process, tmp_path: Path) -> Iterator[Caller]:
     reset(server)
-    with Site({"cache-0": target(server)}, tmp_path) as site, calling(kind, site.url) as caller:
+    with (
+        MovablePool({"cache-0": target(server)}, tmp_path) as site,
+        calling(kind, site.url) as caller,
+    ):
         caller(lambda mesh: mesh.set("k", "v"))
         yield caller
 

@@ -6,10 +6,9 @@ import asyncio
 import importlib.util
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,51 +21,14 @@ import cachemesh
 from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.local.binaries import find_redis_server
-from cachemesh.local.ports import Ports
 from tests.support import rogue_server
 from tests.support.both_clients import CLIENTS, calling
+from tests.support.configured_servers import Servers, await_port
 from tests.support.server_capabilities import needs_tls
 from tests.support.waiting import AT_MOST, in_time, until
 
 PASSWORD, APP_PASSWORD, SENTINEL_PASSWORD = "hunter2", "hunter3", "hunter4"
 BIG = "x" * 3_000_000
-
-
-@dataclass
-class Servers:
-    """Two shards and a Sentinel, started from configuration files of their own."""
-
-    binary: str
-    directory: Path
-    running: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
-    ports: Ports = field(default_factory=Ports)
-
-    def start(self, lines: list[str], *, sentinel: bool = False) -> int:
-        port = self.ports.take()
-        conf = self.directory / f"{port}.conf"
-        text = [line.replace("PORT", str(port)) for line in lines]
-        conf.write_text("\n".join([*text, f'dir "{self.directory}"', ""]))
-        self.running[port] = subprocess.Popen(
-            [self.binary, str(conf), *(["--sentinel"] if sentinel else [])],
-            stdout=subprocess.DEVNULL,
-        )
-        return port
-
-    def stop(self) -> None:
-        for process in self.running.values():
-            process.kill()
-            process.wait()
-
-
-def await_port(port: int) -> None:
-    def listens() -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except ConnectionRefusedError:
-            return False
-        return True
-
-    until(listens)
 
 
 def connect(url: str, **options: Any) -> Any:

@@ -23,7 +23,9 @@ from cachemesh.cli import main as cli
 from cachemesh.cli.errors import ExitCode
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
-from tests.support.both_clients import CLIENTS, Caller, Site, calling, direct
+from tests.support.both_clients import CLIENTS, Caller, calling
+from tests.support.movable_pool import MovablePool
+from tests.support.plain_redis import direct
 from tests.support.waiting import until
 
 NOWHERE = ("127.0.0.1", 1)
@@ -49,7 +51,7 @@ def joined(kind: str, stack: LocalStack, **options: Any) -> Any:
 
 @pytest.mark.parametrize("kind", CLIENTS)
 def test_the_first_use_of_a_client_may_be_a_views(kind: str, tmp_path: Path) -> None:
-    with Site({"cache-0": NOWHERE}, tmp_path) as site, calling(kind, site.url) as caller:
+    with MovablePool({"cache-0": NOWHERE}, tmp_path) as site, calling(kind, site.url) as caller:
         view = caller.mesh.with_options(on_error="miss")
         assert caller.on(view, lambda mesh: mesh.get("k")) is None
         with pytest.raises(cachemesh.ShardUnavailableError):

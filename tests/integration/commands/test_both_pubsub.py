@@ -15,19 +15,9 @@ import redis
 import cachemesh
 from cachemesh.asyncio import listener
 from cachemesh.local import Process
-from tests.support.both_clients import (
-    CLIENTS,
-    Caller,
-    Driven,
-    Site,
-    calling,
-    direct,
-    reset,
-    servers,
-    site_of,
-    swap,
-    target,
-)
+from tests.support.both_clients import CLIENTS, Caller, Driven, calling
+from tests.support.movable_pool import MovablePool, movable_pool_of, reset, swap, unwatched_masters
+from tests.support.plain_redis import direct, target
 from tests.support.waiting import until
 
 both = pytest.mark.parametrize("kind", CLIENTS)
@@ -35,22 +25,22 @@ both = pytest.mark.parametrize("kind", CLIENTS)
 
 @pytest.fixture(scope="module")
 def redises() -> Iterator[list[Process]]:
-    with servers(3) as running:
+    with unwatched_masters(3) as running:
         yield running
 
 
 @pytest.fixture
-def site(redises: list[Process], tmp_path: Path) -> Iterator[Site]:
+def site(redises: list[Process], tmp_path: Path) -> Iterator[MovablePool]:
     for process in redises:
         reset(process)
         with direct(process) as client:
             client.acl_setuser("default", True, nopass=True, channels=["*"], reset_channels=True)
-    with site_of(redises[:2], tmp_path) as made:
+    with movable_pool_of(redises[:2], tmp_path) as made:
         yield made
 
 
 @pytest.fixture
-def call(kind: str, site: Site) -> Iterator[Caller]:
+def call(kind: str, site: MovablePool) -> Iterator[Caller]:
     with calling(kind, site.url, decode_responses=True, command_timeout=2.0) as caller:
         yield caller
 
@@ -75,7 +65,7 @@ def confirmed(pubsub: Driven, count: int) -> None:
 
 @both
 def test_confirmations_stand_where_they_came(
-    call: Caller, pubsub: Driven, site: Site, redises: list[Process]
+    call: Caller, pubsub: Driven, site: MovablePool, redises: list[Process]
 ) -> None:
     first, second = site.keys("cache-0", 2)
     pubsub.subscribe(first)
@@ -102,7 +92,7 @@ def test_confirmations_stand_where_they_came(
 
 @both
 def test_a_handler_is_called_by_whoever_asks_for_messages(
-    kind: str, call: Caller, pubsub: Driven, site: Site
+    kind: str, call: Caller, pubsub: Driven, site: MovablePool
 ) -> None:
     (name,), (other,) = site.keys(), site.keys("cache-1")
     got: list[Any] = []
@@ -122,7 +112,7 @@ def test_a_handler_is_called_by_whoever_asks_for_messages(
 
 @both
 def test_what_a_handler_raises_is_the_apps_and_ends_no_subscription(
-    kind: str, call: Caller, pubsub: Driven, site: Site
+    kind: str, call: Caller, pubsub: Driven, site: MovablePool
 ) -> None:
     (name,) = site.keys()
     got: list[Any] = []
@@ -148,7 +138,7 @@ def test_what_a_handler_raises_is_the_apps_and_ends_no_subscription(
 
 @both
 def test_a_loop_that_calls_handlers_hands_on_what_they_raise(
-    kind: str, call: Caller, pubsub: Driven, site: Site
+    kind: str, call: Caller, pubsub: Driven, site: MovablePool
 ) -> None:
     (name,) = site.keys()
     got: list[Any] = []
@@ -180,7 +170,7 @@ def test_a_loop_that_calls_handlers_hands_on_what_they_raise(
     assert {type(error) for error in raised} == {ZeroDivisionError}
 
 
-def test_a_handler_may_be_a_coroutine(site: Site) -> None:
+def test_a_handler_may_be_a_coroutine(site: MovablePool) -> None:
     (name,) = site.keys()
     got: list[Any] = []
 
@@ -199,7 +189,7 @@ def test_a_handler_may_be_a_coroutine(site: Site) -> None:
 
 @both
 def test_a_refused_channel_is_an_error_and_harms_no_other(
-    call: Caller, pubsub: Driven, site: Site, redises: list[Process]
+    call: Caller, pubsub: Driven, site: MovablePool, redises: list[Process]
 ) -> None:
     name, forbidden = site.keys("cache-0", 2)
     with direct(redises[0]) as client:
@@ -217,7 +207,7 @@ def test_a_refused_channel_is_an_error_and_harms_no_other(
 
 @both
 def test_a_lost_shard_holds_up_no_other(
-    call: Caller, pubsub: Driven, site: Site, redises: list[Process]
+    call: Caller, pubsub: Driven, site: MovablePool, redises: list[Process]
 ) -> None:
     """Messages of the others come, and what is wrong is told where there is none."""
     (gone,), (there,) = site.keys(), site.keys("cache-1")
@@ -252,7 +242,7 @@ def test_a_lost_shard_holds_up_no_other(
 
 @both
 def test_subscriptions_outlive_the_closing_of_the_client(
-    call: Caller, pubsub: Driven, site: Site, redises: list[Process]
+    call: Caller, pubsub: Driven, site: MovablePool, redises: list[Process]
 ) -> None:
     """Who listens is told once; the next look for messages starts again and follows masters."""
     (name,) = site.keys()
@@ -280,7 +270,7 @@ def test_subscriptions_outlive_the_closing_of_the_client(
 
 
 @both
-def test_nobody_hears_after_close(call: Caller, pubsub: Driven, site: Site) -> None:
+def test_nobody_hears_after_close(call: Caller, pubsub: Driven, site: MovablePool) -> None:
     (name,) = site.keys()
     pubsub.subscribe(name)
     pubsub.psubscribe("*")
@@ -295,7 +285,7 @@ def test_nobody_hears_after_close(call: Caller, pubsub: Driven, site: Site) -> N
 
 
 @both
-def test_what_is_dropped_hears_no_more(kind: str, call: Caller, site: Site) -> None:
+def test_what_is_dropped_hears_no_more(kind: str, call: Caller, site: MovablePool) -> None:
     (name,) = site.keys()
     dropped: Any = call.mesh.pubsub()
     call.on(dropped, lambda pubsub: pubsub.subscribe(name))
@@ -305,7 +295,7 @@ def test_what_is_dropped_hears_no_more(kind: str, call: Caller, site: Site) -> N
     until(lambda: call.driven.publish(name, "2") == 0)
 
 
-def test_a_subscription_that_is_given_up_is_made_anew(site: Site) -> None:
+def test_a_subscription_that_is_given_up_is_made_anew(site: MovablePool) -> None:
     names = site.keys("cache-0", 30)
 
     async def body(mesh: Any) -> None:
@@ -328,7 +318,7 @@ def test_a_subscription_that_is_given_up_is_made_anew(site: Site) -> None:
 
 
 def test_a_slow_app_is_the_servers_to_deal_with(
-    site: Site, redises: list[Process], monkeypatch: pytest.MonkeyPatch
+    site: MovablePool, redises: list[Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Messages nobody asks for are not heaped up here; subscriptions change all the same."""
     monkeypatch.setattr(listener, "MOST_WAITING", 10)

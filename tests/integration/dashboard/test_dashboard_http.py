@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from cachemesh.local.ports import Ports
 from dashboard.security import HEADERS
-from tests.support.metaserver_process import environment, free_port
+from tests.support.metaserver_process import environment
 from tests.support.raw_http import RawReply, exchange, request
 from tests.support.waiting import until
 
@@ -21,7 +22,7 @@ EVIL = b"Host: evil.example"
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    listen = f"127.0.0.1:{free_port()}"
+    listen = f"127.0.0.1:{Ports().take()}"
     log = tmp_path_factory.mktemp("dashboard") / "log"
     with log.open("wb") as stderr:
         process = subprocess.Popen(

@@ -10,7 +10,7 @@ import pytest
 
 from cachemesh.core.errors import SentinelUnavailableError
 from tests.support import rogue_server
-from tests.support.both_clients import silent
+from tests.support.rogue_server import silent
 from tests.support.sentinels import following, pool_file
 from tests.support.waiting import until
 

@@ -16,9 +16,9 @@ from cachemesh.discovery.sentinel import Sentinels
 from cachemesh.discovery.sentinel_connection import SentinelOptions
 from cachemesh.local import LocalStack
 from tests.support import rogue_server
+from tests.support.plain_redis import direct
 from tests.support.sentinels import (
     agreed,
-    direct,
     fail_over,
     follower_threads,
     following,

@@ -8,21 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.failover.forwarder import Forwarder
 from cachemesh.discovery.sentinel import Sentinels
 from cachemesh.discovery.source import SentinelSource
 from cachemesh.discovery.wakeup import Stop
 from cachemesh.local import LocalStack
 from tests.support import rogue_server
-from tests.support.sentinels import (
-    Forwarder,
-    agreed,
-    direct,
-    fail_over,
-    following,
-    keep_masters,
-    master_of,
-    pool_file,
-)
+from tests.support.plain_redis import direct
+from tests.support.sentinels import agreed, fail_over, following, keep_masters, master_of, pool_file
 from tests.support.waiting import until
 
 SELDOM = 600.0
@@ -113,10 +106,10 @@ def test_a_subscription_that_went_silent_is_made_anew(
     with following(f"{url}?{LONER}") as member:
         member.topology()
         until(lambda: all(subscribers(address) for address in sentinels))
-        before = [forwarder.connections for forwarder in forwarders]
+        before = [len(forwarder.connected) for forwarder in forwarders]
         for forwarder in forwarders:
             forwarder.stall()
-        until(lambda: all(f.connections > n for f, n in zip(forwarders, before, strict=True)))
+        until(lambda: all(len(f.connected) > n for f, n in zip(forwarders, before, strict=True)))
         until(lambda: all(subscribers(address) for address in sentinels))
         _, new = fail_over(stack, "cache-0")
         until(lambda: member.topology().masters["cache-0"] == new)

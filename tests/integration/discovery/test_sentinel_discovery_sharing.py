@@ -21,13 +21,7 @@ from cachemesh.core.pool.topology import Topology
 from cachemesh.discovery.membership import Membership
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
-from tests.support.sentinels import (
-    follower_threads,
-    following,
-    keep_masters,
-    master_of,
-    pool_file,
-)
+from tests.support.sentinels import follower_threads, following, keep_masters, master_of, pool_file
 from tests.support.waiting import AT_MOST, until
 
 SHARDS = ["cache-0", "cache-1"]

@@ -14,19 +14,17 @@ from collections.abc import Iterator
 import pytest
 
 from cachemesh.local import LocalStack
-from tests.integration.failover.test_planned_failover import (
-    FENCE,
+from tests.support.metaserver_process import Api, environment
+from tests.support.planned_failovers import (
+    PATH,
+    at_once_when_begun,
     await_health,
-    everybody,
+    in_order,
     last_event,
 )
-from tests.support.metaserver_loops import connect
-from tests.support.metaserver_process import Api, environment
 from tests.support.process_cleanup import ending
 from tests.support.sentinel_writers import Writers
 from tests.support.waiting import AT_MOST, until
-
-PATH = "/v1/pools/cache/shards/cache-0/failover"
 
 
 @pytest.fixture
@@ -37,44 +35,6 @@ def stack() -> Iterator[LocalStack]:
 
 def apis(stack: LocalStack) -> list[Api]:
     return [Api(address, stack.token) for address in stack.info["metaservers"]]
-
-
-def in_order(stack: LocalStack) -> bool:
-    """Whether nothing is left of a failover."""
-    values = []
-    for address in everybody(stack, "cache-0"):
-        with connect(address) as client:
-            values.append(client.config_get(FENCE)[FENCE])
-            values.append(client.config_get("replica-priority")["replica-priority"])
-    for address in stack.info["sentinels"]:
-        with connect(address) as client:
-            values.append(str(client.sentinel_master("cache-0")["failover-timeout"]))
-    return set(values) == {"0", "100", "10000"}
-
-
-def at_once_when_begun(stack: LocalStack, action: threading.Event) -> threading.Thread:
-    """Set the event as soon as the last Sentinel, which leads when all are alike, begins."""
-
-    def watch() -> None:
-        with contextlib.ExitStack() as stacked:
-            clients = [stacked.enter_context(connect(at)) for at in stack.info["sentinels"]]
-            listeners = [stacked.enter_context(client.pubsub()) for client in clients]
-            for listener in listeners:
-                listener.subscribe("+try-failover")
-                assert listener.get_message(timeout=AT_MOST)
-            ready.set()
-            while not any(
-                listener.get_message(ignore_subscribe_messages=True, timeout=0.002)
-                for listener in listeners
-            ):
-                pass
-            action.set()
-
-    ready = threading.Event()
-    thread = threading.Thread(target=watch)
-    thread.start()
-    assert ready.wait(AT_MOST)
-    return thread
 
 
 def test_the_metaserver_is_killed_in_the_midst_of_it(stack: LocalStack) -> None:

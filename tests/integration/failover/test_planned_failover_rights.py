@@ -19,19 +19,18 @@ from metaserver.failover.resolution import settle
 from metaserver.failover.saved_settings import Notes, put_back
 from metaserver.failover.unresolved import StillMaster, Unsettled
 from metaserver.process.config import Config
-from tests.integration.failover.test_planned_failover import (
+from tests.support.metaserver_loops import NETWORKS
+from tests.support.metaserver_process import Api
+from tests.support.plain_redis import connect
+from tests.support.planned_failovers import (
     FENCE,
+    PATH,
+    at_once_when_begun,
     await_health,
+    in_order,
     last_event,
     stopped,
 )
-from tests.integration.failover.test_planned_failover_broken import (
-    PATH,
-    at_once_when_begun,
-    in_order,
-)
-from tests.support.metaserver_loops import NETWORKS, connect
-from tests.support.metaserver_process import Api
 from tests.support.sentinel_writers import Writers
 from tests.support.waiting import AT_MOST, until
 

@@ -22,7 +22,8 @@ from metaserver.redis_io.admission import (
     check_new_master,
     check_unused,
 )
-from tests.support.metaserver_loops import NETWORKS, connect
+from tests.support.metaserver_loops import NETWORKS
+from tests.support.plain_redis import connect
 from tests.support.waiting import AT_MOST, in_time
 
 NOBODY = RedisAuth()

@@ -13,8 +13,8 @@ import redis
 
 from cachemesh.local import LocalStack
 from metaserver.api.contract import OPERATIONS, openapi
-from tests.support.metaserver_loops import connect
 from tests.support.metaserver_process import Api
+from tests.support.plain_redis import connect
 from tests.support.sentinels import keep_masters
 
 

@@ -16,12 +16,13 @@ from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
+from cachemesh.local.ports import Ports
 from metaserver.redis_io.connection import RedisAuth
 from metaserver.redis_io.sentinels import Sentinels
 from metaserver.store import NewEvent
 from metaserver.store.sqlite import SqliteStore
 from tests.support.metaserver_loops import NETWORKS
-from tests.support.metaserver_process import Api, Metaserver, environment, free_port
+from tests.support.metaserver_process import Api, Metaserver, environment
 from tests.support.needs import lacks, needs
 from tests.support.process_cleanup import ending
 from tests.support.waiting import AT_MOST, in_time, until
@@ -98,7 +99,7 @@ class TestStart:
     def test_a_directory_that_cannot_be_written(self, tmp_path: Path) -> None:
         (tmp_path / "disk").mkdir()
         arguments = ["--db", str(tmp_path / "disk" / "meta.db")]
-        arguments += ["--listen", f"127.0.0.1:{free_port()}"]
+        arguments += ["--listen", f"127.0.0.1:{Ports().take()}"]
         read_only = mounted(tmp_path / "disk", "ro")
         done = subprocess.run(
             [*read_only, sys.executable, "-m", "metaserver", *arguments],

@@ -19,7 +19,8 @@ from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.store import NewEvent
 from metaserver.store.sqlite import SqliteStore
 from tests.support import metaserver_loops
-from tests.support.metaserver_loops import NETWORKS, actions, connect, running
+from tests.support.metaserver_loops import NETWORKS, actions, running
+from tests.support.plain_redis import connect
 from tests.support.rogue_server import Server
 from tests.support.waiting import in_time, until
 

@@ -12,7 +12,8 @@ from cachemesh.local import LocalStack
 from metaserver.redis_io.connection import RedisAuth
 from metaserver.redis_io.sentinels import DEFAULT_OPTIONS, Sentinels
 from tests.support import metaserver_loops
-from tests.support.metaserver_loops import NETWORKS, connect
+from tests.support.metaserver_loops import NETWORKS
+from tests.support.plain_redis import connect
 from tests.support.sentinels import keep_masters
 from tests.support.waiting import until
 

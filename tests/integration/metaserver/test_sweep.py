@@ -18,7 +18,8 @@ from metaserver.redis_io.connection import RedisAuth
 from metaserver.store import NewEvent, NewSweep, Sweep
 from metaserver.store.sqlite import SqliteStore
 from tests.support import metaserver_loops
-from tests.support.metaserver_loops import NETWORKS, Clock, actions, connect, running
+from tests.support.metaserver_loops import NETWORKS, Clock, actions, running
+from tests.support.plain_redis import connect
 from tests.support.waiting import until
 
 KEYS = [f"key:{number}" for number in range(6000)]

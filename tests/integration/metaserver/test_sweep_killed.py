@@ -6,7 +6,8 @@ import time
 
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
-from tests.support.metaserver_loops import connect, sentinels
+from tests.support.metaserver_loops import sentinels
+from tests.support.plain_redis import connect
 from tests.support.waiting import until
 
 KEYS = [f"key:{number}" for number in range(120_000)]

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import cachemesh
-from tests.support.both_clients import CLIENTS, Caller, Driven, calling, direct
+from tests.support.both_clients import CLIENTS, Caller, Driven, calling
+from tests.support.plain_redis import direct
 from tests.support.replicated_stack import Replicated, replicated
 from tests.support.waiting import until
 

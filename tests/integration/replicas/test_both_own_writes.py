@@ -12,7 +12,8 @@ import redis
 import cachemesh
 from cachemesh.core.resilience.retry import Failure
 from cachemesh.local import Process
-from tests.support.both_clients import CLIENTS, Caller, calling, direct
+from tests.support.both_clients import CLIENTS, Caller, calling
+from tests.support.plain_redis import direct
 from tests.support.replicated_stack import Replicated, replicated
 from tests.support.waiting import until
 
@@ -103,7 +104,7 @@ def site() -> Iterator[Replicated]:
 
 def is_there(replica: Process, keys: list[str]) -> bool:
     with direct(replica) as client:
-        return client.mget(keys) == ["v"] * len(keys)
+        return bool(client.mget(keys) == ["v"] * len(keys))
 
 
 def all_served(call: Caller, use: Callable[[Any], Any], replicas: Any) -> bool:

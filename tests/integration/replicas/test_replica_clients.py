@@ -17,10 +17,11 @@ import trustme
 
 import cachemesh
 from cachemesh.local.binaries import find_redis_server
-from tests.integration.client.test_client_security import Servers, await_port
-from tests.support.both_clients import CLIENTS, calling, direct
+from tests.support.both_clients import CLIENTS, calling
+from tests.support.configured_servers import Servers, await_port
 from tests.support.forked_child import in_child
-from tests.support.replicated_stack import MODES, Replicated, calls_of, replicated
+from tests.support.plain_redis import calls_of, direct
+from tests.support.replicated_stack import MODES, Replicated, replicated
 from tests.support.waiting import until
 
 both = pytest.mark.parametrize("kind", CLIENTS)

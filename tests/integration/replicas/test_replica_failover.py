@@ -14,16 +14,10 @@ import redis
 
 from cachemesh.core.names import Address, parse_address
 from cachemesh.local import LocalStack, Process
-from tests.support.both_clients import CLIENTS, Caller, calling, direct
-from tests.support.replicated_stack import (
-    MODES,
-    WRITES,
-    Own,
-    Replicated,
-    calls_of,
-    measured,
-    reset_counts_of,
-)
+from tests.support.both_clients import CLIENTS, Caller, calling
+from tests.support.own_writes import WRITES, Own
+from tests.support.plain_redis import calls_of, direct, reset_counts_of
+from tests.support.replicated_stack import MODES, Replicated, measured
 from tests.support.sentinels import keep_masters
 from tests.support.waiting import until
 

@@ -16,14 +16,9 @@ import redis
 
 import cachemesh
 from cachemesh.local import LocalStack
-from tests.support.both_clients import CLIENTS, Caller, calling, direct, target
-from tests.support.replicated_stack import (
-    Replicated,
-    calls_of,
-    measured,
-    replicated,
-    reset_counts_of,
-)
+from tests.support.both_clients import CLIENTS, Caller, calling
+from tests.support.plain_redis import calls_of, direct, reset_counts_of, target
+from tests.support.replicated_stack import Replicated, measured, replicated
 from tests.support.waiting import in_time, until
 
 if TYPE_CHECKING:

@@ -13,15 +13,10 @@ from typing import Any
 import pytest
 import redis
 
-from tests.support.both_clients import CLIENTS, Caller, calling, direct
-from tests.support.replicated_stack import (
-    MODES,
-    WRITES,
-    Own,
-    Replicated,
-    measured,
-    replicated,
-)
+from tests.support.both_clients import CLIENTS, Caller, calling
+from tests.support.own_writes import WRITES, Own
+from tests.support.plain_redis import direct
+from tests.support.replicated_stack import MODES, Replicated, measured, replicated
 from tests.support.server_capabilities import needs_command
 from tests.support.waiting import AT_MOST, in_time, until
 

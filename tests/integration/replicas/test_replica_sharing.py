@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from cachemesh import CacheMesh
-from tests.support.both_clients import CLIENTS, Caller, calling, direct
+from tests.support.both_clients import CLIENTS, Caller, calling
+from tests.support.plain_redis import direct
 from tests.support.replicated_stack import Replicated, replicated
 from tests.support.waiting import until
 

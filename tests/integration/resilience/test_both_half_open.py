@@ -11,7 +11,8 @@ import redis
 
 import cachemesh
 from cachemesh.transport.failures import BreakerOpenError
-from tests.support.both_clients import CLIENTS, Caller, Site, calling
+from tests.support.both_clients import CLIENTS, Caller, calling
+from tests.support.movable_pool import MovablePool
 from tests.support.rogue_server import HANG_UP, Words
 from tests.support.waiting import AT_MOST, until
 from tests.support.ways_to_send import SHARDS, USES, Master, Pool, outcome
@@ -36,7 +37,9 @@ class Door(Master):
 def pool(tmp_path: Path) -> Iterator[Pool]:
     with Door() as one, Door() as other:
         masters: list[Any] = [one, other]
-        with Site(dict(zip(SHARDS, (m.address for m in masters), strict=True)), tmp_path) as site:
+        with MovablePool(
+            dict(zip(SHARDS, (m.address for m in masters), strict=True)), tmp_path
+        ) as site:
             yield Pool(masters, site)
 
 

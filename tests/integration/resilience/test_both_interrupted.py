@@ -18,7 +18,8 @@ import pytest
 
 import cachemesh
 from cachemesh.local import Process
-from tests.support.both_clients import Caller, Site, reset, servers, site_of
+from tests.support.both_clients import Caller
+from tests.support.movable_pool import MovablePool, movable_pool_of, reset, unwatched_masters
 from tests.support.self_identifying_calls import WAYS, Way, keys_of
 from tests.support.waiting import AT_MOST
 
@@ -27,15 +28,15 @@ HOME = str(Path(cachemesh.__file__).parent)
 
 @pytest.fixture(scope="module")
 def redises() -> Iterator[list[Process]]:
-    with servers(2) as running:
+    with unwatched_masters(2) as running:
         yield running
 
 
 @pytest.fixture
-def site(redises: list[Process], tmp_path: Path) -> Iterator[Site]:
+def site(redises: list[Process], tmp_path: Path) -> Iterator[MovablePool]:
     for process in redises:
         reset(process)
-    with site_of(redises, tmp_path) as made:
+    with movable_pool_of(redises, tmp_path) as made:
         yield made
 
 
@@ -168,7 +169,7 @@ MOST = 10_000  # steps of a call
 
 
 @contextmanager
-def calling(kind: str, site: Site) -> Iterator[Caller]:
+def calling(kind: str, site: MovablePool) -> Iterator[Caller]:
     make = Caller if kind == "sync" else Tasks
     caller = make(kind, site.url, command_timeout=AT_MOST, connect_timeout=AT_MOST)
     try:
@@ -199,7 +200,7 @@ def interrupted(interrupt: Any, send: Way, call: Caller, mesh: Any, keys: tuple[
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in a __del__
 @pytest.mark.parametrize("view", [False, True])
 @pytest.mark.parametrize("how", HOW)
-def test_the_next_call_gets_its_own_reply(site: Site, how: str, view: bool) -> None:
+def test_the_next_call_gets_its_own_reply(site: MovablePool, how: str, view: bool) -> None:
     kind, interrupt = HOW[how]
     keys = keys_of(site)
     with calling(kind, site) as call:

@@ -19,8 +19,10 @@ import cachemesh
 from cachemesh.core.resilience import retry
 from cachemesh.core.resilience.retry import Failure
 from cachemesh.local import Process
-from tests.support.both_clients import CLIENTS, Site, calling, reset, servers, silent, target
-from tests.support.rogue_server import HANG_UP, Server, Words, greeting
+from tests.support.both_clients import CLIENTS, calling
+from tests.support.movable_pool import MovablePool, reset, unwatched_masters
+from tests.support.plain_redis import target
+from tests.support.rogue_server import HANG_UP, Server, Words, greeting, silent
 from tests.support.ways_to_send import SHARDS, USES, Master, Pool, outcome
 
 both = pytest.mark.parametrize("kind", CLIENTS)
@@ -30,7 +32,9 @@ both = pytest.mark.parametrize("kind", CLIENTS)
 def pool(tmp_path: Path) -> Iterator[Pool]:
     with Master() as one, Master() as other:
         masters: list[Any] = [one, other]
-        with Site(dict(zip(SHARDS, (m.address for m in masters), strict=True)), tmp_path) as site:
+        with MovablePool(
+            dict(zip(SHARDS, (m.address for m in masters), strict=True)), tmp_path
+        ) as site:
             yield Pool(masters, site)
 
 
@@ -197,7 +201,7 @@ def test_without_a_time_limit_a_late_failure_is_tried_again_as_well(
 
     with (
         Server(answer) as server,
-        Site({"cache-0": server.address}, tmp_path) as site,
+        MovablePool({"cache-0": server.address}, tmp_path) as site,
         calling(kind, site.url, socket_timeout=None) as call,
     ):
         assert call.driven.get("k") == b"v"
@@ -233,7 +237,7 @@ def test_three_failures_in_a_row_open_the_breaker(name: str, kind: str, tmp_path
     use = USES[name]
     with (
         silent() as trap,
-        Site({"cache-0": trap.address}, tmp_path) as site,
+        MovablePool({"cache-0": trap.address}, tmp_path) as site,
         calling(kind, site.url, command_timeout=0.2) as call,
     ):
         states: list[str] = []
@@ -247,7 +251,7 @@ def test_three_failures_in_a_row_open_the_breaker(name: str, kind: str, tmp_path
 
 @pytest.fixture(scope="module")
 def redises() -> Iterator[list[Process]]:
-    with servers(2) as running:
+    with unwatched_masters(2) as running:
         yield running
 
 
@@ -260,7 +264,7 @@ def test_a_value_that_cannot_be_decoded_harms_no_other_reply(
         reset(process)
     masters = dict(zip(SHARDS, map(target, redises), strict=True))
     with (
-        Site(masters, tmp_path) as site,
+        MovablePool(masters, tmp_path) as site,
         calling(kind, site.url, decode_responses=True) as call,
     ):
         (binary, text), (other,) = site.keys("cache-0", 2), site.keys("cache-1")

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import cachemesh
-from tests.support.both_clients import CLIENTS, Site, calling
+from tests.support.both_clients import CLIENTS, calling
+from tests.support.movable_pool import MovablePool
 from tests.support.waiting import until
 from tests.support.ways_to_send import SHARDS, USES, Master, Pool, Use, on, outcome
 
@@ -47,7 +48,9 @@ def tried(use: Use, kind: str, directory: Path) -> list[Any]:
     with Trickling() as one, Trickling() as other:
         masters: list[Any] = [one, other]
         with (
-            Site(dict(zip(SHARDS, (m.address for m in masters), strict=True)), directory) as site,
+            MovablePool(
+                dict(zip(SHARDS, (m.address for m in masters), strict=True)), directory
+            ) as site,
             calling(kind, site.url, command_timeout=LIMIT) as call,
         ):
             pool = Pool(masters, site)

@@ -19,19 +19,10 @@ import cachemesh
 from cachemesh import CacheMesh
 from cachemesh.local import Process
 from cachemesh.transport.failures import BreakerOpenError
-from tests.support.both_clients import (
-    CLIENTS,
-    Caller,
-    Site,
-    calling,
-    direct,
-    full_backlog,
-    reset,
-    servers,
-    silent,
-    site_of,
-)
-from tests.support.rogue_server import HANG_UP, Server, greeting
+from tests.support.both_clients import CLIENTS, Caller, calling
+from tests.support.movable_pool import MovablePool, movable_pool_of, reset, unwatched_masters
+from tests.support.plain_redis import direct
+from tests.support.rogue_server import HANG_UP, Server, full_backlog, greeting, silent
 from tests.support.waiting import AT_MOST, until
 
 # Seconds: to find that a server says nothing, and for commands of another one meanwhile.
@@ -40,15 +31,15 @@ CONNECT, LIMIT = 0.3, 3.0
 
 @pytest.fixture(scope="module")
 def redises() -> Iterator[list[Process]]:
-    with servers(2) as running:
+    with unwatched_masters(2) as running:
         yield running
 
 
 @pytest.fixture
-def site(redises: list[Process], tmp_path: Path) -> Iterator[Site]:
+def site(redises: list[Process], tmp_path: Path) -> Iterator[MovablePool]:
     for process in redises:
         reset(process)
-    with site_of(redises, tmp_path) as made:
+    with movable_pool_of(redises, tmp_path) as made:
         yield made
 
 
@@ -67,7 +58,7 @@ def probes() -> int:
 @pytest.mark.parametrize("kind", CLIENTS)
 @pytest.mark.parametrize("how", ["killed", "stopped"])
 def test_opens_fails_at_once_and_closes(
-    how: str, kind: str, site: Site, redises: list[Process]
+    how: str, kind: str, site: MovablePool, redises: list[Process]
 ) -> None:
     (key,), (other,) = site.keys(), site.keys("cache-1")
     options: dict[str, Any] = {"connect_timeout": CONNECT, "command_timeout": LIMIT}
@@ -110,7 +101,7 @@ def test_opens_fails_at_once_and_closes(
 def test_every_way_in_fails_at_once(kind: str, tmp_path: Path) -> None:
     with (
         full_backlog() as nowhere,
-        Site({"cache-0": nowhere}, tmp_path) as site,
+        MovablePool({"cache-0": nowhere}, tmp_path) as site,
         calling(kind, site.url, command_timeout=0.2) as caller,
     ):
         open_breaker(caller, "k")
@@ -131,7 +122,7 @@ def test_every_way_in_fails_at_once(kind: str, tmp_path: Path) -> None:
 def test_one_probe_at_a_time_whatever_the_number_of_threads(kind: str, tmp_path: Path) -> None:
     with (
         silent() as trap,
-        Site({"cache-0": trap.address}, tmp_path) as site,
+        MovablePool({"cache-0": trap.address}, tmp_path) as site,
         calling(kind, site.url, command_timeout=CONNECT) as caller,
     ):
         open_breaker(caller, "k")
@@ -159,7 +150,7 @@ def test_one_probe_at_a_time_whatever_the_number_of_threads(kind: str, tmp_path:
 
 
 def test_connections_there_are_go_on_where_new_ones_are_refused(
-    site: Site, redises: list[Process]
+    site: MovablePool, redises: list[Process]
 ) -> None:
     (key,) = site.keys()
     with calling("sync", site.url) as caller, direct(redises[0]) as server:
@@ -195,7 +186,7 @@ def test_connections_there_are_go_on_where_new_ones_are_refused(
 
 
 def test_the_shared_connection_goes_on_where_new_ones_are_refused(
-    site: Site, redises: list[Process]
+    site: MovablePool, redises: list[Process]
 ) -> None:
     (key,) = site.keys()
     with (
@@ -215,7 +206,9 @@ def test_the_shared_connection_goes_on_where_new_ones_are_refused(
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-def test_broken_connections_open_nothing(kind: str, site: Site, redises: list[Process]) -> None:
+def test_broken_connections_open_nothing(
+    kind: str, site: MovablePool, redises: list[Process]
+) -> None:
     (key,) = site.keys()
     patient = {"connect_timeout": AT_MOST, "command_timeout": AT_MOST}
     with calling(kind, site.url, **patient) as caller, direct(redises[0]) as server:
@@ -265,7 +258,7 @@ def test_loading_is_not_serving(kind: str, tmp_path: Path) -> None:
 
     with (
         Server(answer) as server,
-        Site({"cache-0": server.address}, tmp_path) as site,
+        MovablePool({"cache-0": server.address}, tmp_path) as site,
         calling(kind, site.url) as caller,
     ):
         open_breaker(caller, "k")
@@ -297,7 +290,7 @@ def test_what_the_handshake_says_does_not_end_the_probing(
 
     with (
         Server(answer) as server,
-        Site({"cache-0": server.address}, tmp_path) as site,
+        MovablePool({"cache-0": server.address}, tmp_path) as site,
         calling(kind, site.url, db=9) as caller,
     ):
         open_breaker(caller, "k")
@@ -316,7 +309,7 @@ def test_what_the_handshake_says_does_not_end_the_probing(
 @pytest.mark.parametrize("kind", CLIENTS)
 @pytest.mark.parametrize("how", ["closed", "collected"])
 def test_nothing_is_left_of_a_client(how: str, kind: str, tmp_path: Path) -> None:
-    with silent() as trap, Site({"cache-0": trap.address}, tmp_path) as site:
+    with silent() as trap, MovablePool({"cache-0": trap.address}, tmp_path) as site:
         callers = [Caller(kind, site.url, command_timeout=0.05) for _ in range(5)]
         for caller in callers:
             open_breaker(caller, "k")
@@ -338,7 +331,9 @@ def ours() -> list[str]:
     return [name for name in names if name.startswith("cachemesh-")]
 
 
-def test_closed_while_threads_try_again(tmp_path: Path, site: Site, redises: list[Process]) -> None:
+def test_closed_while_threads_try_again(
+    tmp_path: Path, site: MovablePool, redises: list[Process]
+) -> None:
     (key,) = site.keys()
     redises[0].kill()
     try:

@@ -17,18 +17,10 @@ import pytest
 import cachemesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.local import Process
-from tests.support.both_clients import (
-    CLIENTS,
-    Site,
-    Target,
-    Trickler,
-    calling,
-    full_backlog,
-    reset,
-    servers,
-    silent,
-    target,
-)
+from tests.support.both_clients import CLIENTS, calling
+from tests.support.movable_pool import MovablePool, reset, unwatched_masters
+from tests.support.plain_redis import Target, target
+from tests.support.rogue_server import Trickler, full_backlog, silent
 from tests.support.waiting import in_time
 
 LIMIT = 0.3
@@ -63,7 +55,7 @@ USES: dict[str, Use] = {
 
 @pytest.fixture(scope="module")
 def redises() -> Iterator[list[Process]]:
-    with servers(2) as running:
+    with unwatched_masters(2) as running:
         yield running
 
 
@@ -78,7 +70,7 @@ def traps() -> Iterator[dict[str, Target]]:
         }
 
 
-def check(kind: str, site: Site, use: Use, limit: float = LIMIT) -> None:
+def check(kind: str, site: MovablePool, use: Use, limit: float = LIMIT) -> None:
     with calling(kind, site.url, command_timeout=LIMIT) as caller:
         caller(lambda mesh: mesh.load() if kind == "asyncio" else mesh.topology)
         keys = [site.keys(shard)[0] for shard in SHARDS]
@@ -99,9 +91,9 @@ def mset(mesh: Any, keys: list[str]) -> Any:
     return mesh.mset(dict.fromkeys(keys, "v"))
 
 
-def at_each(traps: Iterable[Target], directory: Path, body: Callable[[Site], None]) -> None:
+def at_each(traps: Iterable[Target], directory: Path, body: Callable[[MovablePool], None]) -> None:
     def one(trap: Target) -> None:
-        with Site(dict.fromkeys(SHARDS, trap), directory) as site:
+        with MovablePool(dict.fromkeys(SHARDS, trap), directory) as site:
             body(site)
 
     with ThreadPoolExecutor() as threads:
@@ -141,7 +133,10 @@ def test_servers_that_stop_after_they_have_served(
 ) -> None:
     masters = {shard: target(redises[at % 2]) for at, shard in enumerate(SHARDS)}
     for name in ("SET", "a large SET", "MGET", "a MULTI for each shard", "a transaction"):
-        with Site(masters, tmp_path) as site, calling(kind, site.url, command_timeout=LIMIT) as one:
+        with (
+            MovablePool(masters, tmp_path) as site,
+            calling(kind, site.url, command_timeout=LIMIT) as one,
+        ):
             keys = [site.keys(shard)[0] for shard in SHARDS]
             one.warm(partial(mget, keys))
             for process in redises:
@@ -161,7 +156,7 @@ def test_a_dead_shard_leaves_the_others_the_time_to_connect(
 ) -> None:
     for trap in ("a full backlog", "silence"):
         masters = {shard: target(redises[0]) for shard in SHARDS} | {"cache-0": traps[trap]}
-        with Site(masters, tmp_path) as site:
+        with MovablePool(masters, tmp_path) as site:
             keys = [site.keys(shard)[0] for shard in SHARDS]
             # Enough for the others to connect on a machine that is slow.
             options: dict[str, Any] = {"command_timeout": 3 * LIMIT, "on_error": "miss"}
@@ -176,7 +171,7 @@ def test_all_that_wait_at_once(kind: str, redises: list[Process], tmp_path: Path
     master = redises[0]
     reset(master)
     with (
-        Site({"cache-0": target(master)}, tmp_path) as site,
+        MovablePool({"cache-0": target(master)}, tmp_path) as site,
         calling(kind, site.url, command_timeout=LIMIT) as caller,
     ):
         caller.warm(lambda mesh: mesh.set("k", "v"))
@@ -207,7 +202,7 @@ def test_thousands_of_tasks_before_a_server_that_reads_nothing(
     master = redises[0]
     reset(master)
 
-    async def main(site: Site) -> list[Any]:
+    async def main(site: MovablePool) -> list[Any]:
         async with AsyncCacheMesh.from_url(site.url, command_timeout=LIMIT) as mesh:
             while await mesh.with_options(on_error="miss").set("k", "v") is None:
                 pass  # the limit may be too short for the first
@@ -218,7 +213,7 @@ def test_thousands_of_tasks_before_a_server_that_reads_nothing(
             in_time(time.monotonic() - began, 2.0)  # one after the other they would take 20 minutes
             return outcomes
 
-    with Site({"cache-0": target(master)}, tmp_path) as site:
+    with MovablePool({"cache-0": target(master)}, tmp_path) as site:
         try:
             outcomes = asyncio.run(main(site))
         finally:
@@ -242,7 +237,7 @@ def test_without_a_limit_a_command_may_take_its_time(
     reset(master)
     unlimited: dict[str, Any] = {"socket_timeout": None, "socket_connect_timeout": None}
     with (
-        Site({"cache-0": target(master)}, tmp_path) as site,
+        MovablePool({"cache-0": target(master)}, tmp_path) as site,
         calling(kind, site.url, **unlimited) as caller,
     ):
         threading.Timer(0.3, lambda: caller(lambda mesh: mesh.rpush("list", "v"))).start()

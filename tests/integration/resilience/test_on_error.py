@@ -12,16 +12,9 @@ import redis
 
 import cachemesh
 from cachemesh.local import Process
-from tests.support.both_clients import (
-    CLIENTS,
-    Caller,
-    Site,
-    calling,
-    direct,
-    reset,
-    servers,
-    target,
-)
+from tests.support.both_clients import CLIENTS, Caller, calling
+from tests.support.movable_pool import MovablePool, reset, unwatched_masters
+from tests.support.plain_redis import direct, target
 from tests.support.waiting import until
 
 NOWHERE = ("127.0.0.1", 1)
@@ -29,15 +22,15 @@ NOWHERE = ("127.0.0.1", 1)
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Process]:
-    with servers(1) as (running,):
+    with unwatched_masters(1) as (running,):
         yield running
 
 
 @pytest.fixture
-def site(server: Process, tmp_path: Path) -> Iterator[Site]:
+def site(server: Process, tmp_path: Path) -> Iterator[MovablePool]:
     """Shard cache-0 does not serve, cache-1 does."""
     reset(server)
-    with Site({"cache-0": NOWHERE, "cache-1": target(server)}, tmp_path) as made:
+    with MovablePool({"cache-0": NOWHERE, "cache-1": target(server)}, tmp_path) as made:
         yield made
 
 
@@ -47,7 +40,7 @@ def site(server: Process, tmp_path: Path) -> Iterator[Site]:
     ],
     ids=lambda param: f"{param[0]}, RESP{param[1]}, {'str' if param[2] else 'bytes'}",
 )
-def caller(request: pytest.FixtureRequest, site: Site) -> Iterator[Caller]:
+def caller(request: pytest.FixtureRequest, site: MovablePool) -> Iterator[Caller]:
     kind, protocol, decode = request.param
     options = {"protocol": protocol, "decode_responses": bool(decode), "on_error": "miss"}
     with calling(kind, site.url, **options) as made:
@@ -98,7 +91,7 @@ def piped(gone: str, there: str, transaction: bool | None, keep: bool, mesh: Any
     return pipe.get(gone).get(there).hgetall(gone).execute(raise_on_error=keep)
 
 
-def test_reads_miss_and_writes_are_dropped_and_counted(caller: Caller, site: Site) -> None:
+def test_reads_miss_and_writes_are_dropped_and_counted(caller: Caller, site: MovablePool) -> None:
     (key,) = site.keys()
     for name, (use, wanted) in {**READS, **WRITES}.items():
         assert caller(partial(call, use, key)) == wanted, name
@@ -107,7 +100,7 @@ def test_reads_miss_and_writes_are_dropped_and_counted(caller: Caller, site: Sit
     assert caller.health("cache-1").misses == caller.health("cache-1").dropped == 0
 
 
-def test_commands_for_several_shards_miss_in_part(caller: Caller, site: Site) -> None:
+def test_commands_for_several_shards_miss_in_part(caller: Caller, site: MovablePool) -> None:
     (gone,), (there, second) = site.keys(), site.keys("cache-1", 2)
     text: Callable[[str], Any] = str if caller.mesh.get_encoder().decode_responses else str.encode
     assert caller(lambda mesh: mesh.set(there, "v"))
@@ -123,7 +116,7 @@ def test_commands_for_several_shards_miss_in_part(caller: Caller, site: Site) ->
     assert caller(lambda mesh: mesh.pipeline(transaction=True).get(gone).execute()) == [None]
 
 
-def test_what_is_raised_all_the_same(caller: Caller, site: Site) -> None:
+def test_what_is_raised_all_the_same(caller: Caller, site: MovablePool) -> None:
     (gone,), (there,) = site.keys(), site.keys("cache-1")
     caller(lambda mesh: mesh.set(there, "v"))
     for use, error in (
@@ -151,7 +144,7 @@ def test_what_is_raised_all_the_same(caller: Caller, site: Site) -> None:
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-def test_a_lock_is_not_given(kind: str, site: Site) -> None:
+def test_a_lock_is_not_given(kind: str, site: MovablePool) -> None:
     (gone,) = site.keys()
     with calling(kind, site.url, on_error="miss") as caller:
         lock = caller(lambda mesh: mesh.lock(gone, timeout=5, blocking_timeout=0.2))
@@ -162,7 +155,7 @@ def test_a_lock_is_not_given(kind: str, site: Site) -> None:
 @pytest.mark.parametrize("kind", CLIENTS)
 def test_a_login_that_is_refused_is_raised(kind: str, server: Process, tmp_path: Path) -> None:
     with (
-        Site({"cache-0": target(server)}, tmp_path) as site,
+        MovablePool({"cache-0": target(server)}, tmp_path) as site,
         calling(kind, site.url, on_error="miss", password="wrong", username="u") as caller,
     ):
         came, _ = caller.timed(lambda mesh: mesh.get("k"))
@@ -182,7 +175,7 @@ def test_without_discovery_there_is_nothing_to_miss(kind: str, tmp_path: Path) -
 def test_a_master_that_comes_and_goes(kind: str, server: Process, tmp_path: Path) -> None:
     reset(server)
     with (
-        Site({"cache-0": target(server)}, tmp_path) as site,
+        MovablePool({"cache-0": target(server)}, tmp_path) as site,
         calling(kind, site.url, on_error="miss", decode_responses=True) as caller,
     ):
         assert caller(lambda mesh: mesh.set("k", "v"))
@@ -204,7 +197,7 @@ def test_writes_that_lack_replicas_are_dropped_and_counted(
 ) -> None:
     reset(server)
     with (
-        Site({"cache-0": target(server)}, tmp_path) as site,
+        MovablePool({"cache-0": target(server)}, tmp_path) as site,
         direct(server) as raw,
         calling(kind, site.url, on_error="miss", decode_responses=True) as caller,
     ):

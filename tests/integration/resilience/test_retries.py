@@ -18,24 +18,16 @@ import cachemesh
 from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.local import Process
-from tests.support.both_clients import (
-    CLIENTS,
-    Site,
-    calling,
-    calls_of,
-    direct,
-    reset,
-    servers,
-    swap,
-    target,
-)
+from tests.support.both_clients import CLIENTS, calling
+from tests.support.movable_pool import MovablePool, reset, swap, unwatched_masters
+from tests.support.plain_redis import calls_of, direct, target
 from tests.support.rogue_server import HANG_UP, Server, Words, greeting
 from tests.support.waiting import AT_MOST, in_time, until
 
 
 @pytest.fixture(scope="module")
 def redises() -> Iterator[list[Process]]:
-    with servers(3) as running:
+    with unwatched_masters(3) as running:
         yield running
 
 
@@ -52,9 +44,9 @@ def pair(redises: list[Process]) -> list[Process]:
 
 
 @pytest.fixture
-def site(pair: list[Process], redises: list[Process], tmp_path: Path) -> Iterator[Site]:
+def site(pair: list[Process], redises: list[Process], tmp_path: Path) -> Iterator[MovablePool]:
     masters = {"cache-0": target(pair[0]), "cache-1": target(redises[2])}
-    with Site(masters, tmp_path) as made:
+    with MovablePool(masters, tmp_path) as made:
         yield made
 
 
@@ -77,7 +69,9 @@ def hand_over(pair: list[Process]) -> None:
 
 @pytest.mark.parametrize("kind", CLIENTS)
 @pytest.mark.parametrize("use", ["a connection there is", "a new one"])
-def test_a_replica_names_its_master(use: str, kind: str, site: Site, pair: list[Process]) -> None:
+def test_a_replica_names_its_master(
+    use: str, kind: str, site: MovablePool, pair: list[Process]
+) -> None:
     (key,) = site.keys()
     with calling(kind, site.url) as caller:
         if use == "a connection there is":
@@ -98,7 +92,7 @@ def test_a_replica_names_its_master(use: str, kind: str, site: Site, pair: list[
 @pytest.mark.parametrize("kind", CLIENTS)
 @pytest.mark.parametrize("promoted", ["the other", "the same again"])
 def test_nothing_is_sent_to_a_former_master(
-    promoted: str, kind: str, site: Site, pair: list[Process]
+    promoted: str, kind: str, site: MovablePool, pair: list[Process]
 ) -> None:
     """It may hang up on what it is sent, and then nobody knows whether that has run."""
     old, new = pair
@@ -128,7 +122,7 @@ def test_nothing_is_sent_to_a_former_master(
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-def test_watch_finds_it_too(kind: str, site: Site, pair: list[Process]) -> None:
+def test_watch_finds_it_too(kind: str, site: MovablePool, pair: list[Process]) -> None:
     (key,) = site.keys()
     with calling(kind, site.url) as caller:
         caller(lambda mesh: mesh.ping())
@@ -155,7 +149,7 @@ def test_watch_finds_it_too(kind: str, site: Site, pair: list[Process]) -> None:
 @pytest.mark.parametrize("kind", CLIENTS)
 @pytest.mark.parametrize("transaction", [None, False, True])
 def test_pipelines_during_a_switch(
-    transaction: bool | None, kind: str, site: Site, pair: list[Process]
+    transaction: bool | None, kind: str, site: MovablePool, pair: list[Process]
 ) -> None:
     (key,), (other,) = site.keys(), site.keys("cache-1")
     with calling(kind, site.url, decode_responses=True) as caller:
@@ -197,7 +191,9 @@ def test_pipelines_during_a_switch(
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-def test_reads_behind_a_write_that_was_refused(kind: str, site: Site, pair: list[Process]) -> None:
+def test_reads_behind_a_write_that_was_refused(
+    kind: str, site: MovablePool, pair: list[Process]
+) -> None:
     (key,) = site.keys()
     with calling(kind, site.url, decode_responses=True) as caller:
         caller(lambda mesh: mesh.set(key, "old"))
@@ -211,7 +207,7 @@ def test_reads_behind_a_write_that_was_refused(kind: str, site: Site, pair: list
 
 @pytest.mark.parametrize("kind", CLIENTS)
 @pytest.mark.parametrize("retry_writes", [False, True])
-def test_a_stall(retry_writes: bool, kind: str, site: Site, pair: list[Process]) -> None:
+def test_a_stall(retry_writes: bool, kind: str, site: MovablePool, pair: list[Process]) -> None:
     (key,), (other,) = site.keys(), site.keys("cache-1")
     master = pair[0]
     with calling(kind, site.url, command_timeout=1.0, retry_writes=retry_writes) as caller:
@@ -241,7 +237,7 @@ def test_what_may_have_run_is_sent_again_only_if_it_may(kind: str, tmp_path: Pat
 
     with (
         Server(answer) as server,
-        Site({"cache-0": server.address}, tmp_path) as site,
+        MovablePool({"cache-0": server.address}, tmp_path) as site,
         calling(kind, site.url) as caller,
     ):
         assert caller(lambda mesh: mesh.strlen("k")) == 1
@@ -265,7 +261,9 @@ def test_what_may_have_run_is_sent_again_only_if_it_may(kind: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-def test_a_blocked_pop_moves_to_the_new_master(kind: str, site: Site, pair: list[Process]) -> None:
+def test_a_blocked_pop_moves_to_the_new_master(
+    kind: str, site: MovablePool, pair: list[Process]
+) -> None:
     (key,) = site.keys()
     with calling(kind, site.url, decode_responses=True) as caller:
         popped: list[Any] = []
@@ -301,7 +299,7 @@ def test_a_pop_that_was_unblocked_goes_on_elsewhere(kind: str, tmp_path: Path) -
 
     with (
         Server(answer) as server,
-        Site({"cache-0": server.address}, tmp_path) as site,
+        MovablePool({"cache-0": server.address}, tmp_path) as site,
         calling(kind, site.url) as caller,
     ):
         assert tuple(caller(lambda mesh: mesh.blpop(["k"], timeout=5))) == (b"k", b"v")
@@ -309,7 +307,9 @@ def test_a_pop_that_was_unblocked_goes_on_elsewhere(kind: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-def test_a_pop_under_way_is_not_taken_twice(kind: str, site: Site, pair: list[Process]) -> None:
+def test_a_pop_under_way_is_not_taken_twice(
+    kind: str, site: MovablePool, pair: list[Process]
+) -> None:
     (key,) = site.keys()
     with calling(kind, site.url, decode_responses=True) as caller, direct(pair[0]) as server:
         popped: list[Any] = []
@@ -336,7 +336,7 @@ def test_a_pop_under_way_is_not_taken_twice(kind: str, site: Site, pair: list[Pr
         assert server.llen(key) == 0
 
 
-def test_many_threads_when_a_master_dies(site: Site, pair: list[Process]) -> None:
+def test_many_threads_when_a_master_dies(site: MovablePool, pair: list[Process]) -> None:
     (key,), (other,) = site.keys(), site.keys("cache-1")
     with CacheMesh.from_url(site.url, decode_responses=True) as mesh:
         mesh.mset({key: 0, other: 0})
@@ -386,7 +386,7 @@ def test_many_threads_when_a_master_dies(site: Site, pair: list[Process]) -> Non
             pair[0].restart()
 
 
-def test_cancelled_while_it_is_tried_again(site: Site, pair: list[Process]) -> None:
+def test_cancelled_while_it_is_tried_again(site: MovablePool, pair: list[Process]) -> None:
     (key,) = site.keys()
 
     async def main() -> None:

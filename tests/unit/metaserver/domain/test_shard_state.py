@@ -18,7 +18,7 @@ from metaserver.loops.planned_work import KnownWork
 from metaserver.redis_io.sentinels import SentinelView
 from metaserver.store import Failover, PoolState
 from metaserver.store.observed import Work, WorkKind
-from tests.unit.metaserver.domain.test_status import (
+from tests.support.pool_observations import (
     MASTER,
     MASTER_INFO,
     OTHER,

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.status import (
     Observation,
     Sample,
@@ -16,82 +14,18 @@ from metaserver.domain.status import (
     pool_status,
     replica_addresses,
 )
-from metaserver.redis_io.sentinels import SentinelView, ShardView
-from metaserver.store import PoolState, Sweep
-
-MASTER, REPLICA, OTHER = "10.0.0.1:6379", "10.0.0.2:6379", "10.0.0.3:6379"
-SENTINELS = ("10.0.0.7:26379", "10.0.0.8:26379", "10.0.0.9:26379")
-VIEW = ShardView(
-    master=MASTER,
-    run_id="m",
-    flags=frozenset(("master",)),
-    quorum=2,
-    sentinels=3,
-    usable=True,
-    detail="OK 3 usable Sentinels. Quorum and failover authorization can be reached",
-    replicas=(REPLICA,),
-    options={},
+from metaserver.redis_io.sentinels import SentinelView
+from metaserver.store import Sweep
+from tests.support.pool_observations import (
+    MASTER,
+    MASTER_INFO,
+    OTHER,
+    REPLICA,
+    REPLICA_INFO,
+    SENTINELS,
+    VIEW,
+    observation,
 )
-MASTER_INFO = {
-    "run_id": "m",
-    "redis_version": "7.0.15",
-    "role": "master",
-    "uptime_in_seconds": "3600",
-    "connected_clients": "12",
-    "used_memory": "1048576",
-    "maxmemory": "0",
-    "evicted_keys": "0",
-    "instantaneous_ops_per_sec": "50",
-    "total_commands_processed": "1000",
-    "keyspace_hits": "100",
-    "keyspace_misses": "100",
-    "master_repl_offset": "5000",
-    "slave0": "ip=10.0.0.2,port=6379,state=online,offset=4900,lag=0",
-    "db0": "keys=5000,expires=1,avg_ttl=0",
-    "db3": "keys=123,expires=0,avg_ttl=0",
-}
-REPLICA_INFO = {
-    **{name: value for name, value in MASTER_INFO.items() if name != "slave0"},
-    "run_id": "r",
-    "role": "slave",
-    "master_link_status": "up",
-    "master_last_io_seconds_ago": "1",
-    "slave_repl_offset": "4900",
-}
-
-
-def observation(
-    *,
-    view: ShardView | None = VIEW,
-    views: dict[str, SentinelView] | None = None,
-    master: dict[str, str] | str = MASTER_INFO,
-    replica: dict[str, str] | str = REPLICA_INFO,
-    earlier: dict[str, str] | None = None,
-    sweeps: tuple[Sweep, ...] = (),
-    masters: dict[str, str] | None = None,
-) -> Observation:
-    """One shard "cache-0" of a pool; a string in place of INFO is the error."""
-
-    def sample(address: str, found: dict[str, str] | str) -> Sample:
-        if isinstance(found, str):
-            return Sample(address, 10.0, error=found)
-        return Sample(address, 10.0, found)
-
-    shards = {} if view is None else {"cache-0": view}
-    document = PoolDocument(
-        pool="cache",
-        version=4,
-        placement=SlotsPlacement.even([Shard("cache-0")]),
-        sentinels=SENTINELS,
-    )
-    return Observation(
-        at="2026-01-01T00:00:00.000Z",
-        state=PoolState(document, sweeps, masters or {}),
-        views=views or {at: SentinelView(at, shards=shards) for at in SENTINELS},
-        samples={MASTER: sample(MASTER, master), REPLICA: sample(REPLICA, replica)},
-        earlier={MASTER: Sample(MASTER, 6.0, earlier)} if earlier else {},
-        clients=3,
-    )
 
 
 def only_shard(seen: Observation) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from metaserver.loops.instance_sweep import _scanned
 from metaserver.redis_io import reply_parsers
 from metaserver.redis_io.instance_sampler import COUNTERS
 from metaserver.redis_io.reply_parsers import MAX_REPLICAS, NotRedisError
-from tests.unit.metaserver.domain.test_status import MASTER_INFO, observation
+from tests.support.pool_observations import MASTER_INFO, observation
 
 WORDS = st.one_of(
     st.binary(max_size=8),

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from metaserver.store import Store
 from metaserver.store.observed import JOINING_WITHIN, Seen
+from tests.support.store_records import actions, create, document, event, failover
 from tests.unit.conftest import Opener
-from tests.unit.metaserver.store.test_store_contract import (
-    actions,
-    create,
-    document,
-    event,
-    failover,
-)
 
 FOREVER = "0001-01-01T00:00:00.000Z"
 SEEN = Seen({"a": True}, {"a": {"10.0.0.1:6379": True}}, {"10.0.0.9:26379": False})

@@ -1,0 +1,48 @@
+"""Redis servers and Sentinels started from a test's own configuration lines: TLS, passwords."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cachemesh.local.ports import Ports
+from tests.support.waiting import until
+
+
+@dataclass
+class Servers:
+    """Two shards and a Sentinel, started from configuration files of their own."""
+
+    binary: str
+    directory: Path
+    running: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+    ports: Ports = field(default_factory=Ports)
+
+    def start(self, lines: list[str], *, sentinel: bool = False) -> int:
+        port = self.ports.take()
+        conf = self.directory / f"{port}.conf"
+        text = [line.replace("PORT", str(port)) for line in lines]
+        conf.write_text("\n".join([*text, f'dir "{self.directory}"', ""]))
+        self.running[port] = subprocess.Popen(
+            [self.binary, str(conf), *(["--sentinel"] if sentinel else [])],
+            stdout=subprocess.DEVNULL,
+        )
+        return port
+
+    def stop(self) -> None:
+        for process in self.running.values():
+            process.kill()
+            process.wait()
+
+
+def await_port(port: int) -> None:
+    def listens() -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
+    until(listens)
