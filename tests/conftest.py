@@ -1,4 +1,4 @@
-"""For all tests: the package's own pytest plugin, and no process left behind."""
+"""Settings for all tests: the pytest plugin of the package, and a check for stray processes."""
 
 from __future__ import annotations
 
@@ -35,10 +35,7 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_process_left() -> Iterator[None]:
-    """Fail the run if a process that the tests started, or a child of one, outlives them.
-
-    What does is ended here, so none stays whichever fixture forgot it.
-    """
+    """Fail the run if a process that the tests started outlives them; kill the process."""
     adopt_orphans()
     before = set(descendants())
     yield

@@ -1,4 +1,4 @@
-"""A real headless Chromium on the dashboard of a real local stack, shared by this directory."""
+"""A headless Chromium on the dashboard of a local stack."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from tests.support.needs import needs
 
 @pytest.fixture(scope="session", autouse=True)
 def redis_server() -> str:
-    """The redis-server that everything here runs on."""
+    """The path of the redis-server that the tests of this directory start."""
     return needs("redis-server")
 
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """Chromium with JavaScript."""
     driver = start_chromium(tmp_path_factory.mktemp("chromium"))
     yield driver
     driver.quit()
@@ -28,7 +29,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chr
 
 @pytest.fixture(scope="session")
 def plain_chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """Chromium with JavaScript switched off."""
+    """Chromium without JavaScript."""
     driver = start_chromium(tmp_path_factory.mktemp("plain"), javascript=False)
     yield driver
     driver.quit()
@@ -43,7 +44,7 @@ def stack(chromium: webdriver.Chrome) -> Iterator[LocalStack]:
 
 @pytest.fixture
 def page(chromium: webdriver.Chrome, stack: LocalStack) -> Iterator[Page]:
-    """The browser, nobody signed in, at desktop size."""
+    """The login page at desktop size, with no session."""
     shown = Page(chromium, stack.info["dashboard"])
     shown.resize(WIDTH, HEIGHT)
     shown.open("/login")
@@ -55,7 +56,7 @@ def page(chromium: webdriver.Chrome, stack: LocalStack) -> Iterator[Page]:
 
 @pytest.fixture
 def board(page: Page, stack: LocalStack) -> Page:
-    """The pool's page, signed in as admin, live."""
+    """The pool's page, signed in as admin, with its live stream connected."""
     page.sign_in(stack.token)
     page.see("live", "#link")
     return page
@@ -63,5 +64,5 @@ def board(page: Page, stack: LocalStack) -> Page:
 
 @pytest.fixture
 def metaserver(stack: LocalStack) -> MetaserverClient:
-    """The API, to do behind the page's back what others do."""
+    """A client of the API, for changes that are made by others than the page."""
     return MetaserverClient(stack.info["metaservers"], token=stack.token)

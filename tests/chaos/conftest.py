@@ -1,4 +1,4 @@
-"""A stack to break, for each test a fresh one."""
+"""A fresh stack for each test, to break."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.needs import needs
 
 @pytest.fixture(scope="session", autouse=True)
 def redis_server() -> str:
-    """The redis-server that everything here runs on."""
+    """The path of the redis-server that the tests of this directory start."""
     return needs("redis-server")
 
 

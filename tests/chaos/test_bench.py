@@ -1,4 +1,4 @@
-"""The failover benchmark runs from its command line, and its figures are written down."""
+"""The failover benchmark runs from its command line and writes its figures down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checker itself: it sees every kind of harm when there is one, and none when there is none."""
+"""The checker of writes finds each kind of harm, and none where there is none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.failover.writer import Acknowledged, Writer
 
 
 class Store:
-    """A dictionary that answers as a client does, until it is told to misbehave."""
+    """A dictionary in place of a client; `bend` changes its replies."""
 
     def __init__(self) -> None:
         self.data: dict[str, str] = {}
@@ -29,6 +29,7 @@ class Store:
 
 
 def run(store: Store, turns: int = 40) -> Writer:
+    """Let a writer take so many turns on the store."""
     writer = Writer("w", "cache-0", "t0")
     left = iter(range(turns + 1))
     steps = writer.steps(lambda: next(left) == turns, seed=1)

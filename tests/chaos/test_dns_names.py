@@ -1,7 +1,6 @@
-"""A DNS name that moves: masters and Sentinels known by a hostname whose address changes.
+"""Masters and Sentinels known by a host name whose address changes.
 
-The resolver is bent in this process, since the machine's own cannot be; the servers are real, on
-several addresses of 127.0.0.0/8.
+This process resolves the names itself; the servers are real, on addresses of 127.0.0.0/8.
 """
 
 from __future__ import annotations
@@ -30,7 +29,11 @@ _HERE, _THERE, _NOWHERE = "127.0.0.1", "127.0.0.2", "127.0.0.9"
 
 
 class Names:
-    """What names mean now, in this process."""
+    """Host names in this process.
+
+    Attributes:
+        known: host name -> its address now.
+    """
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.known: dict[object, str] = {}
@@ -68,7 +71,7 @@ def test_a_sentinel_moves(stack: LocalStack, names: Names) -> None:
 
 
 def test_a_master_moves(stack: LocalStack, names: Names, tmp_path: Path) -> None:
-    """Both clients keep the name and look it up again for each connection they make."""
+    """Both clients keep the name of a master, and resolve it for each new connection."""
     here = stack.start_redis()
     port = here.address.port
     there = stack.start_redis(port, f"bind {_THERE}", f"replicaof {_HERE} {port}")

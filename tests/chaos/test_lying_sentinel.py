@@ -1,4 +1,4 @@
-"""A Sentinel that answers lies, garbage or nothing, first in the list; two honest ones follow."""
+"""A failover is followed though the first of three Sentinels lies, sends garbage or hangs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.failover import faults
 from benchmarks.failover.site import Site, site
 from cachemesh.core.names import parse_address
 from cachemesh.local.ports import Ports
-from tests.support.client_load import storm
+from tests.support.client_load import under_load
 from tests.support.rogue_server import HANG_UP, Server, Words, sentinel
 
 Liar = Callable[[Site], Callable[[Words], "bytes | None"]]
@@ -64,5 +64,5 @@ def test_a_failover_is_followed_nevertheless(liar: Liar) -> None:
         honest = here.stack.info["sentinels"]
         lied_to = Site.of(here.stack, [str(bad), *honest[1:]])
         shard = here.shards[0]
-        with storm(lied_to, hit=shard):
+        with under_load(lied_to, hit=shard):
             faults.sentinel_failover(here, shard)

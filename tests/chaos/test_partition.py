@@ -1,8 +1,8 @@
-"""A link is taken down between the master with one app and the rest with another app.
+"""A network partition: the master and one app on one side, the rest with another app.
 
-Redis can lose here what the cut-off master acknowledges; `min-replicas-to-write` bounds for how
-long. What clients owe: no wrong reply, each side goes on with what it can reach, and the minority
-side finds the new master when the link is back.
+Redis may lose writes that the separated master acknowledges, for as long as
+`min-replicas-to-write` allows. The clients owe: no wrong reply, each side works with the servers it
+reaches, and the minority side finds the new master once the network is whole.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from tests.support.network_namespaces import (
     MAJORITY,
     MINORITY,
     App,
-    Islands,
-    islands,
+    SplitNetwork,
     needs_namespaces,
+    split_network,
 )
 from tests.support.waiting import AT_MOST
 
@@ -30,7 +30,7 @@ _OLD, _NEW = f"{MINORITY}:6379", f"{MAJORITY}:6379"
 
 def test_the_master_and_one_app_are_cut_off(tmp_path: Path) -> None:
     needs_namespaces()
-    with islands(tmp_path) as here:
+    with split_network(tmp_path) as here:
         url = _start_servers(here)
         near, far = here.app(MAJORITY, url, "majority"), here.app(MINORITY, url, "minority")
         wait_for(lambda: _whole(near), AT_MOST, "the Sentinels do not know each other")
@@ -48,7 +48,7 @@ def test_the_master_and_one_app_are_cut_off(tmp_path: Path) -> None:
             _judge(name, app.do("stop", master=_NEW), cut, healed)
 
 
-def _start_servers(here: Islands) -> str:
+def _start_servers(here: SplitNetwork) -> str:
     rules = ("port 6379", "repl-diskless-sync-delay 0", "repl-timeout 5")
     bound = (*rules, "min-replicas-to-write 1", f"min-replicas-max-lag {_LAG}")
     here.redis(MINORITY, "old", *bound)
@@ -80,7 +80,7 @@ def _whole(app: App) -> bool:
 
 
 def _writes(app: App, since: float) -> bool:
-    """Whether all its writers have had writes acknowledged that began after ``since``."""
+    """Return whether each writer has an acknowledged write that began after ``since``."""
     return bool(min(app.do("status")["latest"]) > since)
 
 
@@ -91,7 +91,7 @@ def _replica_of_new(app: App) -> bool:
 
 def _judge(side: str, found: dict[str, Any], cut: float, healed: float) -> None:
     during = [at - cut for at in found["times"] if cut < at < healed]
-    print(  # noqa: T201  # the figures, for whoever looks
+    print(  # noqa: T201  # the figures, printed with pytest -s
         f"\n  {side}: {found['acknowledged']:,} acknowledged, {len(found['lost'])} of them lost, "
         f"errors {found['errors']}; cut off for {healed - cut:.1f} s, "
         f"acknowledged meanwhile until {max(during, default=0.0):.1f} s"

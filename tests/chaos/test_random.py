@@ -1,7 +1,7 @@
-"""Faults in an order nobody chose, several at once, under load: what is promised holds always.
+"""Random faults, several at a time, under load; what is promised holds throughout.
 
-A few seconds by default. CHAOS_SECONDS makes it longer, CHAOS_SEED repeats a run's order of faults:
-`scripts/chaos --minutes 30 --seed 7`.
+Takes a few seconds by default. CHAOS_SECONDS makes it longer, and CHAOS_SEED repeats the order of
+the faults of a run: `scripts/chaos --minutes 30 --seed 7`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import redis
 from benchmarks.failover.site import Site, ask, site
 from cachemesh.core.errors import LocalStackError
 from cachemesh.local import Process
-from tests.support.client_load import Storm, fails_over_alone, heal, verify
+from tests.support.client_load import ClientLoad, fails_over_alone, heal, verify
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "8"))
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
@@ -26,7 +26,11 @@ _ROUND = 30.0  # seconds of load before everything written is looked up
 
 
 class Mischief:
-    """Does one thing after the other to one shard, and to Sentinels at most two of which suffer."""
+    """Random faults of one shard and of the Sentinels.
+
+    Attributes:
+        log: names of the faults so far.
+    """
 
     def __init__(self, here: Site, shard: str, dice: random.Random) -> None:
         self._here = here
@@ -36,7 +40,7 @@ class Mischief:
         self.log: list[str] = []
 
     def one(self) -> None:
-        """A fault and a while of it."""
+        """Cause a fault, and wait a moment."""
         acts: list[Callable[[], None]] = [
             self._kill,
             self._freeze,
@@ -54,6 +58,7 @@ class Mischief:
         time.sleep(self._dice.uniform(0.2, 2.0))
 
     def thaw_all(self) -> None:
+        """Resume all stopped processes."""
         for process in self._frozen:
             process.resume()
         self._frozen.clear()
@@ -109,7 +114,7 @@ def test_faults_at_random() -> None:
 def _one_round(here: Site, shard: str, dice: random.Random, end: float) -> None:
     fails_over_alone(here, shard)
     mischief = Mischief(here, shard, dice)
-    storm = Storm(here)
+    storm = ClientLoad(here)
     try:
         storm.warm()
         while time.monotonic() < end:

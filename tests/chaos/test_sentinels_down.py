@@ -1,4 +1,4 @@
-"""Sentinels that are dead: nobody fails over then, and nobody has to."""
+"""Dead or stopped Sentinels: apps go on as long as no failover is needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.failover import faults
 from benchmarks.failover.contenders import CONTENDERS
 from benchmarks.failover.contenders.base import Contender
 from benchmarks.failover.site import Site, site
-from tests.support.client_load import storm
+from tests.support.client_load import under_load
 
 _DEAD_FOR = 1.0
 """Seconds for which apps write without them; that nothing happens has no moment to wait for."""
@@ -23,7 +23,7 @@ def sentinels(here: Site, count: int) -> list[str]:
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_dead_ones_are_not_noticed(here: Site, count: int) -> None:
-    with storm(here):
+    with under_load(here):
         for address in sentinels(here, count):
             here.stack.process(address).kill()
         time.sleep(_DEAD_FOR)
@@ -32,9 +32,9 @@ def test_dead_ones_are_not_noticed(here: Site, count: int) -> None:
 
 
 def test_a_master_restarts_while_all_are_dead(here: Site) -> None:
-    """Its address is still right, and so is what clients remember."""
+    """The master keeps its address, so what clients remember stays right."""
     shard = here.shards[0]
-    with storm(here, hit=shard, failover=False) as running:
+    with under_load(here, hit=shard, failover=False) as running:
         for address in sentinels(here, 3):
             here.stack.process(address).kill()
         master = next(s["master"] for s in here.stack.info["shards"] if s["name"] == shard)
@@ -47,8 +47,8 @@ def test_a_master_restarts_while_all_are_dead(here: Site) -> None:
 
 
 def test_frozen_ones_delay_nobody(here: Site) -> None:
-    """They accept connections and say nothing: each costs its timeout, in the background."""
-    with storm(here):
+    """A stopped Sentinel accepts connections and costs a timeout, but only in the background."""
+    with under_load(here):
         for address in sentinels(here, 2):
             here.stack.process(address).pause()
         time.sleep(_DEAD_FOR)
@@ -57,10 +57,10 @@ def test_frozen_ones_delay_nobody(here: Site) -> None:
 
 
 def test_failover_is_found_where_the_first_sentinel_is_frozen() -> None:
-    """Two of three still are a majority."""
+    """Two of three Sentinels are a majority."""
     with site(1, replicas=1) as here:
         shard = here.shards[0]
-        with storm(here, hit=shard):
+        with under_load(here, hit=shard):
             here.stack.process(sentinels(here, 1)[0]).pause()
             faults.kill_master(here, shard)
 

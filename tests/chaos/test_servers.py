@@ -1,4 +1,4 @@
-"""Servers that are alive and difficult: paused, hanging up, asleep, full."""
+"""Servers that run but do not serve: paused, dropping connections, asleep, full."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import redis
 from benchmarks.failover import faults
 from benchmarks.failover.site import Site, ask, direct, wait_for
 from cachemesh.local import LocalStack
-from tests.support.client_load import await_whole, storm
+from tests.support.client_load import await_whole, under_load
 from tests.support.waiting import AT_MOST
 
 
 def test_client_pause(here: Site) -> None:
-    """Shorter than any timeout: everybody waits, nobody loses anything, nobody gets an error."""
+    """A pause below every timeout delays apps; no write is lost and no error is raised."""
     shard = here.shards[0]
     master = here.stack.master_of(shard)
-    with storm(here, hit=shard, lossless=True) as running:
+    with under_load(here, hit=shard, lossless=True) as running:
         for mode in ("WRITE", "ALL"):
             ask(master, "CLIENT", "PAUSE", 400, mode, timeout=AT_MOST)
             time.sleep(0.6)  # until the pause is over, and some writes after it
@@ -27,10 +27,10 @@ def test_client_pause(here: Site) -> None:
 
 
 def test_client_kill(here: Site) -> None:
-    """Connections break off in the midst of commands, over and over."""
+    """Connections are closed in the middle of commands, again and again."""
     shard = here.shards[0]
     master = here.stack.master_of(shard)
-    with storm(here, hit=shard, lossless=True):
+    with under_load(here, hit=shard, lossless=True):
         for _ in range(20):
             words = ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             ask(master, *words, timeout=AT_MOST)
@@ -38,11 +38,11 @@ def test_client_kill(here: Site) -> None:
 
 
 def test_debug_sleep() -> None:
-    """Asleep for longer than down-after: a failover, and the old master wakes up as one."""
+    """A master asleep for longer than down-after is replaced, and wakes up as a master."""
     with sleeper() as here:
         shard = here.shards[0]
         before = here.stack.master_of(shard)
-        with storm(here, hit=shard):
+        with under_load(here, hit=shard):
             # Again, since Sentinels that did not agree in time try no sooner than in 20 s.
             while here.stack.master_of(shard) == before:
                 with suppress(redis.TimeoutError):
@@ -52,10 +52,10 @@ def test_debug_sleep() -> None:
 
 
 def test_maxclients(here: Site) -> None:
-    """A master that lets nobody in is an error of its own keys, and over when it lets them in."""
+    """A full master fails the commands of its own keys, until clients may connect again."""
     shard = here.shards[0]
     master = here.stack.master_of(shard)
-    with storm(here, hit=shard, lossless=True) as running:
+    with under_load(here, hit=shard, lossless=True) as running:
         operator = direct(master, AT_MOST)
         operator.ping()
         before = operator.config_get("maxclients")["maxclients"]
@@ -69,10 +69,10 @@ def test_maxclients(here: Site) -> None:
 
 
 def test_a_restart_while_replicas_stand_still(here: Site) -> None:
-    """Nobody can be promoted: the shard is down until its master is back."""
+    """With no replica to promote, the shard is down until its master is back."""
     shard = here.shards[0]
     replica = here.stack.info["shards"][0]["replicas"][0]
-    with storm(here, hit=shard, failover=False):
+    with under_load(here, hit=shard, failover=False):
         here.stack.process(replica).pause()
         faults.restart_master(here, shard)
         time.sleep(0.5)  # writes go on meanwhile, to a master without replicas
@@ -81,7 +81,7 @@ def test_a_restart_while_replicas_stand_still(here: Site) -> None:
 
 @contextmanager
 def sleeper() -> Iterator[Site]:
-    """A shard of servers that allow DEBUG, which Redis 7 does not unless configured so."""
+    """Start a shard whose servers allow DEBUG, which Redis 7 forbids by default."""
     with LocalStack(shards=1, replicas=0, metaservers=0, dashboard=False) as stack:
         allowed = "enable-debug-command yes"
         master = stack.start_redis(None, allowed)

@@ -1,7 +1,7 @@
-"""Never a wrong reply: cancellations, signals and forks under load, every value self-describing.
+"""No call gets the reply of another: cancellations, signals and forks under load.
 
-Short by default; CHAOS_SCALE=1 runs the full counts (100,000 cancellations, 20,000 interrupts,
-8 forks of 10,000 operations).
+Every value names its key. CHAOS_SCALE=1 runs the full counts: 100,000 cancellations, 20,000
+interrupts, 8 forks of 10,000 operations.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def test_cancelled_tasks(stack: LocalStack) -> None:
 
 
 class InterruptError(BaseException):
-    """What the signal handler raises."""
+    """Raised by the signal handler in the middle of a call."""
 
 
 @pytest.mark.timeout(900)

@@ -1,4 +1,4 @@
-"""For every test here: real servers."""
+"""Real servers for every test of this directory."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tests.support.needs import needs
 
 @pytest.fixture(scope="session", autouse=True)
 def redis_server() -> str:
-    """The redis-server that everything here runs on."""
+    """The path of the redis-server that the tests of this directory start."""
     return needs("redis-server")
 
 
 @pytest.fixture(scope="module")
 def shards() -> Iterator[LocalStack]:
-    """Three masters, for what a pool does as one server does it."""
+    """Three masters, to compare a pool with one server."""
     with LocalStack(shards=3, replicas=0, sentinels=1, metaservers=0) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def alone(shards: LocalStack) -> Iterator[Any]:
-    """redis-py on that one server."""
+    """A redis-py client of one server beside those masters."""
     address = shards.start_redis().address
     with redis.Redis(host=address.host, port=address.port) as client:
         yield client

@@ -1,4 +1,4 @@
-"""Arguments of commands of every type that an app may hand over: a strategy for hypothesis."""
+"""Hypothesis strategies for command arguments of every Python type that an app may pass."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RAISED = (redis.RedisError, TypeError, ValueError, OverflowError, AttributeError
 
 
 class OddText(str):
-    """Says something else than it holds, wherever it is asked."""
+    """A str whose methods all return another text than the one it holds."""
 
     def __str__(self) -> str:
         return "odd"
@@ -37,14 +37,16 @@ class OddText(str):
         return 1
 
     def encode(self, *_: Any, **__: Any) -> bytes:
+        """Return another text than the str holds."""
         return b"odd"
 
     def upper(self) -> str:
+        """Return the name of an option, which the str is not."""
         return "STORE"
 
 
 class OddBytes(bytes):
-    """As `OddText`."""
+    """Bytes whose methods return other bytes than they hold, as with `OddText`."""
 
     def __str__(self) -> str:
         return "odd"
@@ -61,22 +63,23 @@ class OddBytes(bytes):
         return memoryview(b"odd")
 
     def upper(self) -> bytes:
+        """Return the name of an option, which the bytes are not."""
         return b"STORE"
 
 
 class OddArray(bytearray):
-    """As `OddText`."""
+    """A bytearray that converts to other bytes than it holds."""
 
     def __bytes__(self) -> bytes:
         return b"odd"
 
 
 class PlainArray(bytearray):
-    """Inherits, no more."""
+    """A subclass of bytearray that changes nothing."""
 
 
 class OddFloat(float):
-    """As `OddText`."""
+    """A float with two texts, neither of which is its number."""
 
     def __repr__(self) -> str:
         return "odd"
@@ -86,28 +89,28 @@ class OddFloat(float):
 
 
 class PlainFloat(float):
-    """Inherits, no more."""
+    """A subclass of float that changes nothing."""
 
 
 class PlainInt(int):
-    """Inherits, no more."""
+    """A subclass of int that changes nothing."""
 
 
 class OddInt(int):
-    """As `OddText`."""
+    """An int whose repr is not its number."""
 
     def __repr__(self) -> str:
         return "odd"
 
 
 class WithStr(str, enum.Enum):
-    """As enum.StrEnum, which Python 3.10 has not: ``str()`` is the value."""
+    """A stand-in for enum.StrEnum, which Python 3.10 lacks: ``str()`` returns the value."""
 
     __str__ = str.__str__
 
 
 def lazy(claimed: type) -> Any:
-    """What claims to be of another type, as lazy strings of web frameworks do."""
+    """Return an object whose ``__class__`` is another type, as lazy strings have."""
     return type("Lazy", (), {"__class__": claimed})()
 
 
@@ -118,7 +121,7 @@ FLOAT = st.floats() | st.sampled_from([0.1, -0.0, 1e22])
 
 
 def member(value: Any, *kinds: Any) -> Any:
-    """The one member of an enumeration that holds the value."""
+    """Make an enumeration of the given base classes with one member, and return that member."""
     return kinds[-1]("Made", {"MEMBER": value}, **({"type": kinds[0]} if kinds[1:] else {})).MEMBER
 
 

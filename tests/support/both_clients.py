@@ -1,4 +1,4 @@
-"""Pools whose masters are moved by hand, servers that answer nothing, and both clients alike."""
+"""One way to call the sync and the asyncio client, so that a test is written once for both."""
 
 from __future__ import annotations
 
@@ -26,7 +26,16 @@ CLIENTS = ("sync", "asyncio")
 
 
 class Caller:
-    """A client of either kind, called in the same way from any thread."""
+    """A client of either kind, called in the same way from any thread.
+
+    Args:
+        kind: "sync" or "asyncio"; the latter runs an event loop on a thread of its own.
+        url: the pool's URL.
+        options: passed to `from_url`.
+
+    Attributes:
+        mesh: the client itself.
+    """
 
     def __init__(self, kind: str, url: str, **options: Any) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -37,11 +46,16 @@ class Caller:
         self.mesh: Any = make.from_url(url, **options)
 
     def __call__(self, use: Callable[[Any], Any], seconds: float = AT_MOST) -> Any:
-        """What ``use`` returns for the client, awaited if need be."""
+        """Return what ``use`` returns for the client, awaited for asyncio.
+
+        Args:
+            use: called with the client.
+            seconds: the longest wait for an awaitable.
+        """
         return self.on(self.mesh, use, seconds)
 
     def on(self, mesh: Any, use: Callable[[Any], Any], seconds: float = AT_MOST) -> Any:
-        """As a call, for another client of the same kind, such as a view."""
+        """Call ``use`` as `__call__` does, with another client of the same kind."""
         if self.loop is None:
             return use(mesh)
 
@@ -52,16 +66,16 @@ class Caller:
         return asyncio.run_coroutine_threadsafe(run(), self.loop).result(seconds)
 
     def drive(self, it: Any) -> Driven:
-        """Something of the client, such as a pipeline, with methods to call as on the sync one."""
+        """Wrap an object of the client, such as a pipeline, so that its methods need no await."""
         return Driven(self, it)
 
     @property
     def driven(self) -> Driven:
-        """The client itself, as of `drive`."""
+        """The client wrapped by `drive`."""
         return self.drive(self.mesh)
 
     def timed(self, use: Callable[[Any], Any]) -> tuple[Any, float]:
-        """What came of it, an exception or not, and the seconds it took."""
+        """Return the result of a call, or the exception it raised, and the seconds that it took."""
         began = time.monotonic()
         try:
             result = self(use)
@@ -70,20 +84,21 @@ class Caller:
         return result, time.monotonic() - began
 
     def warm(self, use: Callable[[Any], Any]) -> None:
-        """Do it until it is done: a time limit that is short may be too short for the first."""
+        """Repeat a call until it succeeds: a short timeout may be too short to connect."""
         until(lambda: not isinstance(self.timed(use)[0], Exception))
 
     def fails_at_once(self, use: Callable[[Any], Any]) -> bool:
-        """Whether it fails because the breaker is open: nobody was asked, and nobody waited for."""
+        """Return whether a call fails because the breaker is open, so that no server was asked."""
         came, _ = self.timed(use)
         assert isinstance(came, ShardUnavailableError), came
         return isinstance(came.__cause__, BreakerOpenError)
 
     def health(self, shard: str = "cache-0") -> Any:
+        """Return the health of one shard."""
         return self.mesh.health()[shard]
 
     def drop(self) -> None:
-        """Let go of the client without closing it; nothing of it may be left in the loop."""
+        """Release the client without closing it, and wait until no task is left in the loop."""
         self.mesh = None
         gc.collect()
         loop = self.loop
@@ -91,6 +106,7 @@ class Caller:
             until(lambda: not asyncio.all_tasks(loop))
 
     def close(self) -> None:
+        """Close the client, and its event loop."""
         if self.loop is None:
             if self.mesh is not None:
                 self.mesh.close()
@@ -103,7 +119,7 @@ class Caller:
 
 
 class Driven:
-    """Something of either kind of client: what its methods return is awaited where need be."""
+    """A wrapper of an object of either client, whose methods return results, never awaitables."""
 
     def __init__(self, caller: Caller, it: Any) -> None:
         self.it = it
@@ -119,14 +135,14 @@ class Driven:
         return call
 
     def close(self) -> None:
-        """Close it, in the words of its kind."""
+        """Call `close` of a sync object, or `aclose` of an asyncio one."""
         word = "close" if self._caller.loop is None else "aclose"
         self._caller.on(self.it, lambda it: getattr(it, word)())
 
 
 @contextmanager
 def calling(kind: str, url: str, **options: Any) -> Iterator[Caller]:
-    """A `Caller`, closed in the end."""
+    """Make a `Caller` for the block and close it afterwards."""
     caller = Caller(kind, url, **options)
     try:
         yield caller

@@ -1,4 +1,4 @@
-"""A person at a real headless Chromium: what they do and what they see."""
+"""The dashboard in a real headless Chromium, in terms of what a person does and sees."""
 
 from __future__ import annotations
 
@@ -36,37 +36,41 @@ WAIT_SECONDS = AT_MOST
 
 
 class Page:
-    """What a person does and sees."""
+    """One browser window on the dashboard."""
 
     def __init__(self, driver: webdriver.Chrome, url: str) -> None:
         self.driver = driver
         self.url = url
 
     def open(self, path: str = "/") -> None:
+        """Go to a path of the dashboard."""
         self.driver.get(self.url + path)
 
     def sign_in(self, token: str) -> None:
+        """Sign in with a token."""
         self.open("/login")
         self.fill("token", token)
         self.press("Sign in")
 
     def fill(self, field: str, text: str) -> None:
+        """Replace the text of the field with this id."""
         element = self.driver.find_element(By.ID, field)
         element.clear()
         element.send_keys(text)
 
     def press(self, words: str) -> None:
-        """Press the button or follow the link that says so; waits for the next page."""
+        """Press the button, or follow the link, with this text; wait for the next page."""
         before = self.driver.find_element(By.TAG_NAME, "html").id
         path = f"//main//*[self::button or self::a][normalize-space()='{words}']"
         self.until(lambda: self.driver.find_element(By.XPATH, path)).click()
         self.until(lambda: self.driver.find_element(By.TAG_NAME, "html").id != before)
 
     def text(self, selector: str = "body") -> str:
+        """Return the visible text of the first element that the CSS selector matches."""
         return self.driver.find_element(By.CSS_SELECTOR, selector).text
 
     def until(self, condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
-        """Wait for a condition; a page that is just changing is no failure."""
+        """Wait until a condition holds; elements that come and go meanwhile are no failure."""
         wait = WebDriverWait(
             self.driver,
             seconds,
@@ -76,19 +80,20 @@ class Page:
         return wait.until(lambda _: condition())
 
     def see(self, words: str, selector: str = "body", seconds: float = WAIT_SECONDS) -> None:
-        """Wait until the words show."""
+        """Wait until the words are visible in the element; fail with the text of the page."""
         try:
             self.until(lambda: words in self.text(selector), seconds)
         except TimeoutException:
             pytest.fail(f"waited {seconds} s for {words!r}; the page shows:\n{self.text()}")
 
     def resize(self, width: int, height: int) -> None:
+        """Set the size of the window, in CSS pixels; below 500 the browser acts as a phone."""
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
     @contextmanager
     def slow_replies(self, milliseconds: int) -> Iterator[None]:
-        """Hold the head of each reply back for so long; streams that are open go on."""
+        """Delay the start of each reply for the block; open streams go on undelayed."""
         network = {"offline": False, "downloadThroughput": -1, "uploadThroughput": -1}
         self.driver.execute_cdp_cmd("Network.enable", {})
         try:
@@ -99,13 +104,13 @@ class Page:
             self.driver.execute_cdp_cmd("Network.disable", {})
 
     def page_size(self) -> tuple[int, int]:
-        """Width and height of the whole page, in pixels."""
+        """Return width and height of the whole page, in pixels."""
         root = "document.documentElement"
         size = self.driver.execute_script(f"return [{root}.scrollWidth, {root}.scrollHeight]")
         return int(size[0]), int(size[1])
 
     def complaints(self) -> list[str]:
-        """What the console holds against the page since the last call."""
+        """Return the warnings and errors that the console has logged since the last call."""
         return [
             entry["message"]
             for entry in self.driver.get_log("browser")  # type: ignore[no-untyped-call]
@@ -114,6 +119,7 @@ class Page:
 
 
 def start_chromium(directory: Path, *, javascript: bool = True) -> webdriver.Chrome:
+    """Start Chromium with its profile in the directory."""
     options = webdriver.ChromeOptions()
     options.binary_location = needs("chromium")
     for flag in (*FLAGS, f"--user-data-dir={directory}", f"--window-size={WIDTH},{HEIGHT}"):

@@ -1,10 +1,10 @@
-"""An app in a process of its own, told by lines of JSON what to do.
+"""An app in a process of its own, which is told by lines of JSON what to do.
 
-`python -m tests.support.chaos_app URL NAME`; it answers each line by one:
+Run by `python -m tests.support.chaos_app URL NAME`; each order is answered by one line:
 
-{"do": "ask", "address": "host:port", "words": [...]}   one command to one server
-{"do": "status"}                                        how far its writers are
-{"do": "stop", "master": "host:port"}                   stop, and look everything up there
+{"do": "ask", "address": "host:port", "words": [...]}   send one command to one server
+{"do": "status"}                                        when each writer last succeeded
+{"do": "stop", "master": "host:port"}                   stop, and look every write up there
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SHARD = "cache"
 
 
 def main(url: str, who: str) -> None:
-    """Two writers in threads and two in tasks until told to stop."""
+    """Run two writers in threads and two in tasks until an order says stop."""
     site = Site(cast(Any, None), url, {}, (), (SHARD,))  # no processes to control from here
     loads = []
     for name in ("cachemesh", "cachemesh-asyncio"):

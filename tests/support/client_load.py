@@ -1,4 +1,4 @@
-"""Both clients under load on one stack while something goes wrong, and what is promised then."""
+"""Both clients under load while a fault happens, and a check of what is promised then."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ CLIENTS = ("cachemesh", "cachemesh-asyncio")
 _PATIENT, _HASTY = 600_000, 1_000  # down-after-milliseconds
 
 
-class Storm:
-    """Two writers on each shard for each client: threads on one, tasks on the other.
+class ClientLoad:
+    """Four writers on each shard: two threads of the sync client, two tasks of the asyncio one.
 
     Attributes:
-        began: monotonic.
+        site: the stack under load.
+        began: monotonic seconds at which the load began.
     """
 
     def __init__(self, site: Site, **options: Any) -> None:
@@ -39,14 +40,16 @@ class Storm:
 
     @property
     def writers(self) -> list[Writer]:
+        """All writers of both clients."""
         return [writer for load in self._loads.values() for writer in load.writers]
 
     def warm(self) -> None:
+        """Start the load, and wait until every writer has written."""
         for load in self._loads.values():
             load.warm(AT_MOST)
 
     def await_writes(self, *shards: str) -> None:
-        """Wait until every writer of these shards (none: all) has a new write acknowledged."""
+        """Wait until each writer of these shards, by default all, has a new write acknowledged."""
         since = time.monotonic()
         wanted = [writer for writer in self.writers if not shards or writer.shard in shards]
 
@@ -56,7 +59,7 @@ class Storm:
         wait_for(recovered, AT_MOST, f"no writes get through on {shards or 'any shard'} again")
 
     def await_recovery(self) -> None:
-        """Wait until new writes of every writer stand on the master that Sentinel names."""
+        """Wait until each writer has a new write on the master that Sentinel names."""
         for shard in self.site.shards:
             master = direct(str(self.site.settle(shard)))
             try:
@@ -67,13 +70,20 @@ class Storm:
                 master.close()
 
     def end(self) -> None:
-        """Stop without looking at what was written; for when something else went wrong."""
+        """Stop the writers without checking what was written, after a failure elsewhere."""
         for load in self._loads.values():
             with suppress(AssertionError):  # what went wrong first is what counts
                 load.stop()
 
     def stop(self) -> dict[str, dict[str, Outcome]]:
-        """Client -> shard -> outcome. Raises AssertionError: a writer hangs."""
+        """Stop the writers and check each of their writes.
+
+        Returns:
+            Client name -> shard -> outcome.
+
+        Raises:
+            AssertionError: a writer does not stop.
+        """
         ends = {name: load.stop() for name, load in self._loads.items()}
         return {
             name: {
@@ -103,9 +113,9 @@ def _await_arrival(master: Any, writer: Writer) -> None:
 
 
 def fails_over_alone(site: Site, shard: str | None) -> None:
-    """Sentinels call masters of this shard down soon, and of all others never.
+    """Let Sentinels fail over this shard soon, and no other shard at all.
 
-    Those would else be called down where the machine, and not a fault, keeps them from answering.
+    Otherwise a busy machine, and not a fault, could make the other masters look down.
     """
     for sentinel in site.stack.info["sentinels"]:
         for name in site.shards:
@@ -115,18 +125,19 @@ def fails_over_alone(site: Site, shard: str | None) -> None:
 
 
 @contextmanager
-def storm(
+def under_load(
     site: Site, hit: str | None = None, lossless: bool = False, failover: bool = True
-) -> Iterator[Storm]:
-    """Load around the block; then all that is promised is asserted, and the rest printed.
+) -> Iterator[ClientLoad]:
+    """Run the load around the block; then assert what is promised, and print the other figures.
 
     Args:
-        hit: the shard where something goes wrong; None: nothing that an app may notice does.
-        lossless: on that shard, too, no acknowledged write may be lost.
-        failover: Sentinels may fail it over without being told to.
+        site: the stack.
+        hit: the shard where a fault happens; None: no app may notice anything.
+        lossless: no acknowledged write may be lost on that shard either.
+        failover: Sentinels may fail that shard over of their own accord.
     """
     fails_over_alone(site, hit if failover and not lossless else None)
-    running = Storm(site)
+    running = ClientLoad(site)
     try:
         running.warm()
         yield running
@@ -139,7 +150,16 @@ def storm(
 def verify(
     found: dict[str, dict[str, Outcome]], hit: str | None = None, lossless: bool = False
 ) -> None:
-    """Raises AssertionError where a promise is broken; prints what is not promised."""
+    """Assert what is promised, and print the figures that are not promised.
+
+    Args:
+        found: as of `ClientLoad.stop`.
+        hit: the shard where a fault happened.
+        lossless: no acknowledged write may be lost on that shard either.
+
+    Raises:
+        AssertionError: a promise is broken.
+    """
     for client, outcomes in found.items():
         for shard, outcome in outcomes.items():
             where = f"{client} on {shard}"
@@ -148,7 +168,7 @@ def verify(
                 harm = outcome.lost + outcome.missed + outcome.stale + outcome.error_count
                 assert harm == 0, f"nothing failed there: {where}: {outcome}"
                 continue
-            print(  # noqa: T201  # the figures, for whoever looks
+            print(  # noqa: T201  # the figures, printed with pytest -s
                 f"\n  {where}: {outcome.acknowledged:,} acknowledged, {outcome.lost:,} lost, "
                 f"{outcome.missed} missed, {outcome.stale} stale, errors {outcome.errors}, "
                 f"gap {outcome.gaps[shard]:.2f} s"
@@ -159,7 +179,7 @@ def verify(
 
 
 def heal(site: Site) -> None:
-    """Every process runs again, every shard has one master and all of its replicas."""
+    """Bring every process back, and wait until each shard has one master and all replicas."""
     for process in site.stack.processes:
         process.resume()
         if process.poll() is not None:
@@ -169,7 +189,7 @@ def heal(site: Site) -> None:
 
 
 def await_whole(site: Site, shard: str) -> None:
-    """Wait until the shard has one master with its replicas, and Sentinels that see them all."""
+    """Wait until the shard has one master and its replicas, and every Sentinel sees them."""
     host, port = site.settle(shard)
     replicas = [at for at in site.instances(shard) if at != f"{host}:{port}"]
 
@@ -186,9 +206,9 @@ def await_whole(site: Site, shard: str) -> None:
 
 
 def _replicates(address: str, host: str, port: int) -> bool:
-    """Whether it is a connected replica of that master; told to be one if it is not.
+    """Return whether the instance is a connected replica of that master.
 
-    Sentinel would tell it too, but takes 10 s.
+    An instance with another role is made a replica: Sentinel would do so only after 10 s.
     """
     with suppress(redis.RedisError):
         role = ask(address, "ROLE")

@@ -13,7 +13,13 @@ from tests.support.waiting import until
 
 @dataclass
 class Servers:
-    """Two shards and a Sentinel, started from configuration files of their own."""
+    """Redis servers and Sentinels, each with a configuration file of its own.
+
+    Attributes:
+        binary: path of redis-server.
+        directory: of the configuration files.
+        running: port -> process.
+    """
 
     binary: str
     directory: Path
@@ -21,6 +27,7 @@ class Servers:
     ports: Ports = field(default_factory=Ports)
 
     def start(self, lines: list[str], *, sentinel: bool = False) -> int:
+        """Start a server with these lines, in which PORT stands for its port; return the port."""
         port = self.ports.take()
         conf = self.directory / f"{port}.conf"
         text = [line.replace("PORT", str(port)) for line in lines]
@@ -32,12 +39,15 @@ class Servers:
         return port
 
     def stop(self) -> None:
+        """Kill all of the servers."""
         for process in self.running.values():
             process.kill()
             process.wait()
 
 
 def await_port(port: int) -> None:
+    """Wait until a server listens on the port of the loopback."""
+
     def listens() -> bool:
         try:
             socket.create_connection(("127.0.0.1", port)).close()

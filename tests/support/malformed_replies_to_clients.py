@@ -1,6 +1,6 @@
-"""A hundred kinds of replies that no metaserver, Sentinel or instance gives, as plain data.
+"""Malformed replies to clients: what no metaserver, Sentinel or instance sends, as plain data.
 
-Each is what to send, or a function that speaks on the connection until the other side hangs up.
+Each is the bytes to send, or a function that sends until the peer hangs up.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _LUMP = 1024 * 1024
 
 
 def endless(lump: bytes, start: bytes = b"") -> Callable[[socket.socket], None]:
-    """Send ``start`` and then one lump after the other, a gigabyte in all."""
+    """Return a function that sends ``start`` and then a gigabyte of ``lump`` repeated."""
 
     def speak(sock: socket.socket) -> None:
         sock.sendall(start)
@@ -29,7 +29,7 @@ def endless(lump: bytes, start: bytes = b"") -> Callable[[socket.socket], None]:
 
 
 def http(body: bytes | str, status: str = "200 OK", *headers: str) -> bytes:
-    """A whole HTTP answer."""
+    """Return an HTTP reply; a Content-Length is added unless a header replaces it."""
     raw = body if isinstance(body, bytes) else body.encode()
     lines = [f"HTTP/1.1 {status}", "Content-Type: application/json", *headers]
     if not any(line.lower().startswith(("content-length", "transfer-")) for line in headers):
@@ -46,10 +46,10 @@ def _watched(document: object) -> bytes:
 
 
 def metaserver(good: Mapping[str, Any]) -> dict[str, Reply]:
-    """Answers to a watch call.
+    """Return malformed replies to a watch call.
 
     Args:
-        good: a pool document that would be followed.
+        good: a pool document that a client would follow.
     """
     placement: dict[str, Any] = dict(good["placement"])
 

@@ -1,4 +1,7 @@
-"""Replies that no Redis and no Sentinel gives, as plain data, and honest ones for comparison."""
+"""Malformed replies to the metaserver: what no instance or Sentinel sends, as plain data.
+
+Well-formed replies stand beside them, for servers that lie in one command only.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +23,23 @@ RUN_ID = "a" * 40
 
 
 def bulk(text: str | bytes) -> bytes:
+    """Encode a RESP bulk string."""
     data = text.encode() if isinstance(text, str) else text
     return b"$%d\r\n%b\r\n" % (len(data), data)
 
 
 def array(*items: bytes) -> bytes:
+    """Encode a RESP array of items that are encoded already."""
     return b"*%d\r\n" % len(items) + b"".join(items)
 
 
 def words(*texts: object) -> bytes:
+    """Encode a RESP array of bulk strings."""
     return array(*(bulk(str(text)) for text in texts))
 
 
 def info(*lines: str, role: str = "master") -> bytes:
-    """INFO of a master, with lines of its own that come last."""
+    """Encode the INFO reply of a master, with further lines at its end."""
     known = [
         *("# Server", "redis_version:7.0.15", f"run_id:{RUN_ID}", "uptime_in_seconds:5"),
         *("used_memory:1000", "maxmemory:0", f"role:{role}", "connected_slaves:0"),
@@ -44,11 +50,17 @@ def info(*lines: str, role: str = "master") -> bytes:
 
 
 def slaves(count: int, where: Callable[[int], str]) -> bytes:
+    """Encode an INFO reply that names replicas.
+
+    Args:
+        count: how many.
+        where: number of the replica -> its "ip=...,port=..." fields.
+    """
     return info(*(f"slave{n}:{where(n)},state=online,offset=1,lag=0" for n in range(count)))
 
 
 def forever(piece: bytes, first: bytes = b"", pause: float = 0.0) -> Pieces:
-    """A piece again and again, until the other side hangs up."""
+    """Return a function that yields ``first`` and then a piece every ``pause`` seconds."""
 
     def pieces() -> Iterator[bytes]:
         yield first
@@ -125,6 +137,12 @@ _ROW = ("name", "bad-0", "ip", "127.0.0.1", "port", "6379", "flags", "master", "
 
 
 def replicas(count: int, where: Callable[[int], tuple[object, object]]) -> bytes:
+    """Encode a SENTINEL REPLICAS reply.
+
+    Args:
+        count: how many.
+        where: number of the replica -> its ip and port.
+    """
     rows = []
     for n in range(count):
         ip, port = where(n)
@@ -154,12 +172,12 @@ SENTINEL: Mapping[str, tuple[str, Odd]] = {
 }
 
 
-class Liar(Server):
-    """A server that answers as `honest` does, but where it is told to `lie`.
+class LyingServer(Server):
+    """A server that answers as ``honest`` says, except for the commands in `lies`.
 
     Attributes:
-        lies: command -> what is sent for it.
-        told: how often something was sent for a command in `lies`.
+        lies: command -> the malformed reply to send.
+        told: how many of those replies were sent.
     """
 
     def __init__(self, honest: Mapping[str, bytes], host: str = "127.0.0.1") -> None:
@@ -190,7 +208,14 @@ class Liar(Server):
 
 @dataclass(frozen=True)
 class Case:
-    """Who lies, in the reply to which command, and how."""
+    """A malformed reply to try.
+
+    Attributes:
+        who: "instance" or "sentinel", the server that sends it.
+        command: the command it answers.
+        name: for the name of the test.
+        odd: the reply.
+    """
 
     who: str
     command: str

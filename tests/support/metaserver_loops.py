@@ -1,4 +1,4 @@
-"""For the tests of the metaserver's loops: a stack without a metaserver, a pool in a store."""
+"""Parts of a metaserver in this process: its loops, a store with a pool, a clock to move."""
 
 from __future__ import annotations
 
@@ -23,11 +23,18 @@ NETWORKS = AllowedNetworks(["127.0.0.0/8", "::1/128"])
 
 
 class Loop(Protocol):
+    """A background loop of the metaserver."""
+
     def run(self, stop: threading.Event) -> None: ...
 
 
 class Clock:
-    """Monotonic seconds that the test moves; `looks` counts how often somebody asked."""
+    """A monotonic clock that the test moves.
+
+    Attributes:
+        now: seconds.
+        looks: how often the clock was read.
+    """
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -38,14 +45,14 @@ class Clock:
         return self.now
 
     def look(self, times: int = 10) -> None:
-        """Wait until whoever uses it has asked so often."""
+        """Wait until the clock has been read so many times more."""
         target = self.looks + times
         until(lambda: self.looks >= target)
 
 
 @contextmanager
 def running(loop: Loop) -> Iterator[None]:
-    """Run a loop on a thread; it must end soon after it is told to."""
+    """Run a loop on a thread for the block; assert that the loop stops soon afterwards."""
     stop = threading.Event()
     thread = threading.Thread(target=loop.run, args=(stop,))
     thread.start()
@@ -58,6 +65,7 @@ def running(loop: Loop) -> Iterator[None]:
 
 
 def config(directory: Path) -> Config:
+    """Return a metaserver's configuration with short intervals."""
     return Config(
         db=directory / "meta.db",
         instance_timeout=1.0,
@@ -68,11 +76,12 @@ def config(directory: Path) -> Config:
 
 
 def masters(stack: LocalStack) -> dict[str, str]:
+    """Return shard -> "host:port" of its master, as the stack was started."""
     return {shard["name"]: shard["master"] for shard in stack.info["shards"]}
 
 
 def create_pool(store: SqliteStore, stack: LocalStack, *, version: int = 1) -> PoolDocument:
-    """Put the stack's shards into the store as its pool."""
+    """Store a pool of the stack's shards, and their masters; return its document."""
     at = {name: stack.master_of(name) for name in masters(stack)}
     document = PoolDocument(
         pool="cache",
@@ -88,10 +97,11 @@ def create_pool(store: SqliteStore, stack: LocalStack, *, version: int = 1) -> P
 
 
 def sentinels(stack: LocalStack) -> Sentinels:
+    """Return the metaserver's client of the stack's Sentinels."""
     return Sentinels(stack.info["sentinels"], NETWORKS, RedisAuth())
 
 
 def actions(store: SqliteStore, target: str | None = None) -> list[str]:
-    """The actions in the log, oldest first."""
+    """Return the actions in the audit log, oldest first; of one target if one is given."""
     events = reversed(store.events(limit=1000))
     return [event.action for event in events if target is None or event.target == target]

@@ -1,4 +1,4 @@
-"""For the tests of the API: a metaserver process, and plain HTTP to it."""
+"""A metaserver in a process of its own, and plain HTTP requests to it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Reply:
-    """A whole reply; `json` is None if the body is not JSON."""
+    """A whole HTTP reply; `json` is None if the body is not JSON."""
 
     status: int
     headers: Mapping[str, str]
@@ -33,7 +33,7 @@ class Reply:
 
     @property
     def problem(self) -> str:
-        """The code of the problem; fails if the reply is none."""
+        """The code of the problem document; reading it fails the test for any other reply."""
         assert self.status >= 400, self.text
         assert self.headers["content-type"] == "application/problem+json", self.text
         assert self.json["status"] == self.status
@@ -76,7 +76,7 @@ class Api:
         return Reply(response.status, found, text, parsed)
 
     def in_background(self, *args: Any, **kwargs: Any) -> Callable[[], Reply]:
-        """Start a request; the result waits for its reply."""
+        """Start a request on a thread; the returned function waits for the reply."""
         replies: list[Reply | OSError] = []
 
         def run() -> None:
@@ -99,12 +99,21 @@ class Api:
 
 
 def environment() -> dict[str, str]:
+    """Return the environment for a subprocess that imports the repository."""
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 class Metaserver:
-    """A metaserver process with its files in `directory`; `prefix` is put before its command,
-    `options` after it."""
+    """A metaserver process.
+
+    Args:
+        directory: of its database and log.
+        options: put after its command.
+        prefix: put before its command.
+        token_file: where its admin token goes; a file in the directory if None.
+        module: the module to run.
+        network: the allowed network.
+    """
 
     def __init__(
         self,
@@ -132,12 +141,12 @@ class Metaserver:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Api:
-        """Start it and wait until it is ready and has a token for us."""
+        """Start the process, wait until it is ready, and return its API with the admin token."""
         self.start_without_token()
         return self.api()
 
     def start_without_token(self, *, probe: str = "/readyz") -> None:
-        """Start it and wait until it is ready, or answers another probe."""
+        """Start the process and wait until the probe answers 200."""
         with self.log.open("ab") as log:
             self.process = process = subprocess.Popen(
                 self._argv, stderr=log, cwd=self.db.parent, env=environment()
@@ -146,26 +155,32 @@ class Metaserver:
         assert process.poll() is None, self.log.read_text()
 
     def api(self) -> Api:
+        """Return its API with the admin token."""
         return Api(f"127.0.0.1:{self.port}", self.token())
 
     def token(self) -> str:
+        """Read its admin token."""
         return self.token_file.read_text().strip()
 
     def ready(self, probe: str = "/readyz") -> bool:
+        """Return whether the probe answers 200."""
         try:
             return Api(f"127.0.0.1:{self.port}")("GET", probe).status == 200
         except (OSError, http.client.HTTPException):
             return False
 
     def signal(self, number: int) -> None:
+        """Send the process a signal."""
         assert self.process is not None
         self.process.send_signal(number)
 
     def wait(self) -> int:
+        """Wait for the end of the process and return its exit code."""
         assert self.process is not None
         return self.process.wait(AT_MOST)
 
     def stop(self) -> None:
+        """End the process by SIGTERM."""
         if self.process is not None and self.process.poll() is None:
             self.signal(signal.SIGTERM)
             try:

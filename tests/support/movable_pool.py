@@ -1,4 +1,4 @@
-"""A pool in a file whose masters a test moves at will: a scripted Sentinel names them."""
+"""A pool whose masters a test moves at will: a scripted Sentinel tells their addresses."""
 
 from __future__ import annotations
 
@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 
 
 class MovablePool:
-    """A pool of the given masters, known to a Sentinel that says what the test wants.
+    """A pool document in a file, and a Sentinel that names the masters the test wants.
+
+    Args:
+        masters: shard -> host and port.
+        directory: of the file.
 
     Attributes:
-        masters: shard -> address, to be changed at will.
+        masters: shard -> host and port; tests change them.
+        placement: of the pool.
         url: of the pool.
     """
 
@@ -37,7 +42,7 @@ class MovablePool:
         self.url = f"cachemesh+file://{path}?sentinel_timeout={AT_MOST}"
 
     def keys(self, shard: str = "cache-0", count: int = 1, prefix: str = "k") -> list[str]:
-        """Keys of a shard."""
+        """Return keys that the shard owns."""
         found = (f"{prefix}{i}" for i in range(10_000))
         mine = (key for key in found if self.placement.shard_for(key) == shard)
         return [next(mine) for _ in range(count)]
@@ -50,14 +55,14 @@ class MovablePool:
 
 
 def movable_pool_of(masters: Sequence[Process], directory: Path) -> MovablePool:
-    """A pool of shards cache-0, cache-1 and so on, each of one of these masters."""
+    """Return a pool of shards cache-0, cache-1 and so on, one for each master."""
     return MovablePool(
         {f"cache-{n}": target(master) for n, master in enumerate(masters)}, directory
     )
 
 
 def reset(process: Process) -> None:
-    """A master with nothing in it, and no pause, limit or client left."""
+    """Make the server an empty master with no pause, limit or statistics left."""
     process.resume()
     with direct(process) as client:
         client.client_unpause()
@@ -68,7 +73,7 @@ def reset(process: Process) -> None:
 
 
 def swap(old: Process, new: Process) -> None:
-    """``old`` becomes a replica of ``new``, by hand; no Sentinel is told."""
+    """Make ``old`` a replica of ``new`` by REPLICAOF; no Sentinel is told."""
     with direct(new) as client:
         client.replicaof("NO", "ONE")
     with direct(old) as client:
@@ -77,6 +82,6 @@ def swap(old: Process, new: Process) -> None:
 
 @contextmanager
 def unwatched_masters(count: int) -> Iterator[list[Process]]:
-    """Masters that no Sentinel watches."""
+    """Start so many masters that no Sentinel watches."""
     with LocalStack(shards=1, replicas=0, sentinels=1, metaservers=0) as stack:
         yield [stack.start_redis() for _ in range(count)]

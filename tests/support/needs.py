@@ -1,6 +1,6 @@
-"""What a test needs from the machine: the programs of `scripts/needs`, and what root may do.
+"""Programs that a test needs from the machine, as listed in `scripts/needs`.
 
-A test that lacks something is skipped and says how to get it; with CI=true it fails.
+A test that lacks one is skipped with the command that installs it; with CI=true the test fails.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ LIST = Path(__file__).resolve().parents[2] / "scripts" / "needs"
 
 
 def packages() -> dict[str, str]:
-    """The Debian package of each command or path that `scripts/needs` lists."""
+    """Return program -> Debian package, as `scripts/needs` lists them."""
     lines = LIST.read_text(encoding="utf-8").splitlines()
     rows = [line.split("\t") for line in lines if line and not line.startswith("#")]
     return {program: package for program, package, _ in rows}
 
 
 def needs(program: str) -> str:
-    """The program's path; the test or fixture that asks ends here where it is not installed.
+    """Return the path of a program; skip or fail the test if the program is not installed.
 
     Args:
-        program: A command or path as `scripts/needs` lists it. For redis-server it is the one that
+        program: a command or path as `scripts/needs` lists it. For redis-server it is the one that
             a local stack finds, which need not be on PATH.
     """
     package = packages()[program]

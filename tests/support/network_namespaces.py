@@ -1,4 +1,4 @@
-"""Two network namespaces joined by one cable that can be pulled, with processes in each.
+"""Two network namespaces joined by a cable that a test unplugs, with processes in each.
 
 Linux and root only; `needs_namespaces` ends the test elsewhere.
 """
@@ -38,8 +38,8 @@ def needs_namespaces() -> None:
     _ip("link", "del", name[-15:])
 
 
-class Islands:
-    """A majority and a minority side."""
+class SplitNetwork:
+    """A majority and a minority side of a network."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -48,6 +48,7 @@ class Islands:
         self._started: list[subprocess.Popen[str]] = []
 
     def build(self) -> None:
+        """Make both namespaces and the cable."""
         for name in self._names.values():
             _ip("netns", "add", name)
             _ip("-n", name, "link", "set", "lo", "up")
@@ -59,6 +60,7 @@ class Islands:
             _ip("-n", name, "link", "set", end, "up")
 
     def tear_down(self) -> None:
+        """End the processes and remove the namespaces."""
         for process in self._started:
             process.kill()
             process.communicate()
@@ -66,12 +68,12 @@ class Islands:
             subprocess.run([needs("ip"), "netns", "del", name], capture_output=True, check=False)
 
     def pull(self, plugged: bool = False) -> None:
-        """Take the link down, or up again; packets are lost, nobody is told."""
+        """Take the cable down, or up if ``plugged``; packets are lost without an error."""
         state = "up" if plugged else "down"
         _ip("-n", self._names[MAJORITY], "link", "set", f"{self._cable}a", state)
 
     def redis(self, side: str, name: str, *lines: str, sentinel: bool = False) -> None:
-        """Start a redis-server or Sentinel there, with these lines of configuration."""
+        """Start a redis-server or Sentinel on that side, with these lines of configuration."""
         home = self._directory / name
         home.mkdir()
         conf = home / "redis.conf"
@@ -81,7 +83,7 @@ class Islands:
         self._start(side, words, stdout=subprocess.DEVNULL)
 
     def app(self, side: str, url: str, who: str) -> App:
-        """Start an app there; returns when its writers write."""
+        """Start an app on that side; return once its writers write."""
         words = [sys.executable, "-m", "tests.support.chaos_app", url, who]
         return App(self._start(side, words, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
 
@@ -93,14 +95,14 @@ class Islands:
 
 
 class App:
-    """Our end of `tests.support.chaos_app`."""
+    """The test's end of a process of `tests.support.chaos_app`."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         assert self._answer() == {"ready": True}
 
     def do(self, what: str, **order: Any) -> Any:
-        """Give an order and take its answer."""
+        """Send an order and return the answer."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"do": what, **order}) + "\n")
         self._process.stdin.flush()
@@ -114,9 +116,9 @@ class App:
 
 
 @contextmanager
-def islands(directory: Path) -> Iterator[Islands]:
-    """Both sides, gone with everything on them at the end."""
-    made = Islands(directory)
+def split_network(directory: Path) -> Iterator[SplitNetwork]:
+    """Build both sides for the block, and remove them with all their processes."""
+    made = SplitNetwork(directory)
     with ExitStack() as stack:
         stack.callback(made.tear_down)
         made.build()

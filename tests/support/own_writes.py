@@ -15,16 +15,19 @@ from tests.support.both_clients import Caller
 
 
 @dataclass
-class Own:
-    """Writers that read what they wrote, each with keys of its own.
+class OwnWriteCheck:
+    """Writers that check that each of their reads sees their own last write.
 
-    Values tell which write they are of, so one that is older than the last acknowledged is seen.
+    Each value holds the number of its write, so that a read of an older one shows.
 
     Attributes:
-        stale: what was read though newer was written.
-        lost: stale as well, but the master has no newer one either.
-        failed: reads and writes that raised.
-        done: reads that gave the newest.
+        call: how the client is called.
+        mesh: the client.
+        stale: descriptions of reads that returned an older value than the master holds.
+        lost: descriptions of such reads where the master holds no newer value either.
+        failed: exceptions of reads and writes.
+        done: way to write -> reads that returned the newest value.
+        tolerated: exceptions that go to `failed`; others end the writer.
     """
 
     call: Caller
@@ -37,6 +40,7 @@ class Own:
     tolerated: tuple[type[Exception], ...] = ()
 
     def start(self, name: str, ways: Sequence[str], threads: int = 2) -> None:
+        """Start threads that write in each of these ways, which are keys of `WRITES`."""
         self._threads = [
             threading.Thread(target=self._work, args=(f"{name}{number}", ways))
             for number in range(threads)
@@ -45,6 +49,7 @@ class Own:
             thread.start()
 
     def stop(self) -> None:
+        """Stop the threads."""
         self.ended.set()
         for thread in self._threads:
             thread.join()
@@ -110,7 +115,7 @@ def _multi(mesh: Any, keys: Sequence[str], value: int) -> Any:
 
 
 def _watched(mesh: Any, keys: Sequence[str], value: int) -> Any:
-    """WATCH, a read, and a write in MULTI, as redis-py's own connections do it."""
+    """Return a call of WATCH, a read, and a write in MULTI."""
     key = keys[0]
     if not inspect.iscoroutinefunction(mesh.execute_command):
         with mesh.pipeline() as pipe:
@@ -132,7 +137,7 @@ def _watched(mesh: Any, keys: Sequence[str], value: int) -> Any:
 
 
 def _while_watching(mesh: Any, keys: Sequence[str], value: int) -> Any:
-    """A write on the connection that watches, without MULTI."""
+    """Return a call that writes on the watching connection, without MULTI."""
     key = keys[0]
     if not inspect.iscoroutinefunction(mesh.execute_command):
         with mesh.pipeline() as pipe:
@@ -148,7 +153,7 @@ def _while_watching(mesh: Any, keys: Sequence[str], value: int) -> Any:
 
 
 def _blocking(mesh: Any, keys: Sequence[str], value: int) -> Any:
-    """A list moved by a command that may block, and back to a string that a script sets."""
+    """Return a call of a script that writes the key, and then of BLPOP on a list beside it."""
     key = keys[0]
     script = """
         redis.call('DEL', KEYS[2])

@@ -19,7 +19,7 @@ FENCE = "min-replicas-to-write"
 
 
 def await_health(api: Api) -> None:
-    """Wait until nothing is missing anywhere, and nobody is at work either."""
+    """Wait until the pool is healthy and no shard has work in progress."""
 
     def well() -> bool:
         status = api("GET", "/v1/pools/cache/status").json
@@ -29,21 +29,24 @@ def await_health(api: Api) -> None:
 
 
 def everybody(stack: LocalStack, shard: str) -> list[str]:
-    """All instances, the master first: of now, which the pool's status is not at once."""
+    """Return the addresses of all instances, the master first, as Sentinel knows them now."""
     (known,) = (each for each in stack.info["shards"] if each["name"] == shard)
     master = stack.master_of(shard)
     return [master, *sorted({known["master"], *known["replicas"]} - {master})]
 
 
 def replicas_of(stack: LocalStack, shard: str) -> list[str]:
+    """Return the addresses of the replicas, as Sentinel knows the master now."""
     return everybody(stack, shard)[1:]
 
 
 def fail_over(api: Api, shard: str, **body: Any) -> Reply:
+    """Ask the metaserver to fail the shard over, and return its reply."""
     return api("POST", f"/v1/pools/cache/shards/{shard}/failover", body, timeout=AT_MOST)
 
 
 def last_event(api: Api) -> dict[str, Any]:
+    """Return the newest entry of the audit log."""
     events = api("GET", "/v1/events?pool=cache&limit=1").json["events"]
     found: dict[str, Any] = events[0]
     return found
@@ -51,7 +54,7 @@ def last_event(api: Api) -> dict[str, Any]:
 
 @contextmanager
 def stopped(stack: LocalStack, *addresses: str) -> Iterator[None]:
-    """Hold processes by SIGSTOP."""
+    """Stop processes by SIGSTOP for the block."""
     pids = [stack.process(address).pid for address in addresses]
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -64,8 +67,10 @@ def stopped(stack: LocalStack, *addresses: str) -> Iterator[None]:
 
 @contextmanager
 def hanging_once_begun(stack: LocalStack, *addresses: str) -> Iterator[None]:
-    """Hold processes by SIGSTOP as soon as a Sentinel says that it begins a failover, which is at
-    least 0.1 s before it promotes anybody, until the block ends."""
+    """Stop processes by SIGSTOP once a Sentinel begins a failover, until the block ends.
+
+    A Sentinel announces the beginning at least 0.1 s before it promotes a replica.
+    """
     pids = [stack.process(address).pid for address in addresses]
     done = threading.Event()
 
@@ -99,7 +104,7 @@ PATH = "/v1/pools/cache/shards/cache-0/failover"
 
 
 def in_order(stack: LocalStack) -> bool:
-    """Whether nothing is left of a failover."""
+    """Return whether no instance or Sentinel keeps a setting of a failover."""
     values = []
     for address in everybody(stack, "cache-0"):
         with connect(address) as client:
@@ -112,7 +117,11 @@ def in_order(stack: LocalStack) -> bool:
 
 
 def at_once_when_begun(stack: LocalStack, action: threading.Event) -> threading.Thread:
-    """Set the event as soon as the last Sentinel, which leads when all are alike, begins."""
+    """Set the event as soon as a Sentinel begins a failover.
+
+    Returns:
+        The thread that listens, already subscribed.
+    """
 
     def watch() -> None:
         with contextlib.ExitStack() as stacked:

@@ -70,7 +70,17 @@ def observation(
     sweeps: tuple[Sweep, ...] = (),
     masters: dict[str, str] | None = None,
 ) -> Observation:
-    """One shard "cache-0" of a pool; a string in place of INFO is the error."""
+    """Return an observation of a pool with the shard "cache-0".
+
+    Args:
+        view: what each Sentinel knows of the shard; None: nothing.
+        views: Sentinel -> its view, in place of the same one for all.
+        master: INFO of the master, or the error in place of it.
+        replica: INFO of the replica, or the error in place of it.
+        earlier: INFO of the master a second before; None: no earlier sample.
+        sweeps: of the pool.
+        masters: shard -> remembered master.
+    """
 
     def sample(address: str, found: dict[str, str] | str) -> Sample:
         if isinstance(found, str):

@@ -1,4 +1,4 @@
-"""The end of processes that a test has started, whatever became of the test."""
+"""Processes that a test has started end with the test, whether the test passes or fails."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests.support.waiting import AT_MOST
 
 @contextmanager
 def ending(process: subprocess.Popen[AnyStr]) -> Iterator[subprocess.Popen[AnyStr]]:
-    """Kill the process if it has not ended with the block.
+    """Kill the process at the end of the block, unless the process has ended.
 
-    Popen's own context waits for it: after a failed assertion in the block, perhaps forever.
+    The context manager of Popen waits for the process, and so forever after a failed assertion.
     """
     with process:
         try:
@@ -27,9 +27,12 @@ def ending(process: subprocess.Popen[AnyStr]) -> Iterator[subprocess.Popen[AnySt
 
 
 def end_left(find: Callable[[], list[str]]) -> list[str]:
-    """What should have ended by itself and did not, as `find` (of `leaks`) shows it; now it has.
+    """Kill the processes that outlive the tests, and return their descriptions.
 
-    A stack belongs to no test process: what nobody ends runs on when the tests are long over.
+    A stack has a session of its own, and would run on after the tests.
+
+    Args:
+        find: returns a line for each such process, as `cachemesh.local.leaks` does.
     """
 
     def killed() -> list[str]:

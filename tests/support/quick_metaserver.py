@@ -1,4 +1,4 @@
-"""A metaserver that looks at its pools ten times a second, and waits a third of one for replies."""
+"""A metaserver that checks its pools every 0.1 s, with timeouts of 0.3 s."""
 
 from __future__ import annotations
 

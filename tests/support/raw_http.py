@@ -1,4 +1,4 @@
-"""For tests of what no HTTP library would send: bytes to a port, and all replies that come."""
+"""HTTP requests that no library would send: raw bytes to a port, and the replies to them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class RawReply:
-    """One reply of a connection."""
+    """One HTTP reply of a connection."""
 
     status: int
     headers: dict[str, str]
@@ -19,7 +19,7 @@ class RawReply:
 
     @property
     def problem(self) -> dict[str, Any]:
-        """The problem in it; fails if it is none."""
+        """The problem document; reading it fails the test for any other reply."""
         assert self.status >= 400, self
         assert self.headers["content-type"] == "application/problem+json", self
         found: dict[str, Any] = json.loads(self.body)
@@ -31,7 +31,12 @@ class RawReply:
 
 @dataclass
 class Conversation:
-    """Replies of one connection, and after how many seconds the server closed it (None: not)."""
+    """The replies of one connection.
+
+    Attributes:
+        replies: in order.
+        closed_after: seconds until the server closed the connection; None: it stayed open.
+    """
 
     replies: list[RawReply] = field(default_factory=list)
     closed_after: float | None = None
@@ -40,9 +45,14 @@ class Conversation:
 def exchange(
     address: str, data: bytes, *, seconds: float = 60.0, replies: int = 0, ends: bool = False
 ) -> Conversation:
-    """Send bytes; read until the server closes, or `replies` (0: any number) have come.
+    """Send bytes and read the replies.
 
-    With `ends` the server is told that no more bytes come.
+    Args:
+        address: "host:port".
+        data: the bytes.
+        seconds: timeout of each read.
+        replies: stop after so many; 0: read until the server closes the connection.
+        ends: tell the server by a half-close that no more bytes come.
     """
     host, _, port = address.rpartition(":")
     began = time.monotonic()
@@ -70,7 +80,7 @@ def exchange(
 def request(
     method: str, path: str, token: str | None, body: bytes = b"", *headers: str, length: bool = True
 ) -> bytes:
-    """The bytes of a request; `length` adds Content-Length."""
+    """Return the bytes of a request; ``length`` adds a Content-Length header."""
     lines = [f"{method} {path} HTTP/1.1", "Host: metaserver", *headers]
     if token is not None:
         lines.append(f"Authorization: Bearer {token}")

@@ -1,4 +1,4 @@
-"""A stack whose replicas are read from: who was asked, and whether own writes are seen."""
+"""A stack with replicas: which instance answered a read, and whether replicas are in step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack, Process
 from tests.support.both_clients import Caller
-from tests.support.plain_redis import direct, reset_counts_of, target
+from tests.support.plain_redis import calls_of, direct, reset_counts_of, target
 from tests.support.waiting import until
 
 MODES = ("replica", "prefer_replica", "weighted")
@@ -22,7 +22,7 @@ NO_FAILOVER = 600_000  # milliseconds
 
 @contextmanager
 def replicated() -> Iterator[Replicated]:
-    """Two shards of three, where what hangs stays what it is."""
+    """Start two shards of three instances each; Sentinels fail none of them over."""
     with LocalStack(
         shards=2, replicas=2, sentinels=1, metaservers=0, down_after_ms=NO_FAILOVER
     ) as stack:
@@ -30,7 +30,14 @@ def replicated() -> Iterator[Replicated]:
 
 
 class Replicated:
-    """Shards with replicas, and who is master of what when the stack starts."""
+    """A stack, with the roles that its processes had at the start.
+
+    Attributes:
+        stack: its processes.
+        url: of its pool.
+        shards: name -> master and replicas.
+        placement: of its pool.
+    """
 
     def __init__(self, stack: LocalStack) -> None:
         self.stack = stack
@@ -46,7 +53,7 @@ class Replicated:
         self.settle()
 
     def settle(self) -> None:
-        """All run, and all replicas follow."""
+        """Resume or restart every process, and wait until all replicas follow."""
         for process in self.processes:
             process.resume()
             if process.poll() is not None:
@@ -63,20 +70,22 @@ class Replicated:
 
     @property
     def processes(self) -> list[Process]:
+        """All instances, of each shard the master first."""
         return [p for master, replicas in self.shards.values() for p in (master, *replicas)]
 
     def keys(self, shard: str = "cache-0", count: int = 1, prefix: str = "k") -> list[str]:
-        """Keys of a shard."""
+        """Return keys that the shard owns."""
         found = (f"{prefix}{i}" for i in range(100_000))
         mine = (key for key in found if self.placement.shard_for(key) == shard)
         return [next(mine) for _ in range(count)]
 
     def reset_counts(self) -> None:
+        """Set the statistics of every instance to zero."""
         for process in self.processes:
             reset_counts_of(process)
 
     def counts(self, *commands: str) -> dict[str, list[int]]:
-        """Shard -> how often its master, then each of its replicas, has run these commands."""
+        """Return shard -> how often its master, then each replica, has run these commands."""
         return {
             name: [
                 sum(calls_of(process, command) for command in commands)
@@ -86,7 +95,7 @@ class Replicated:
         }
 
     def document(self, directory: Path, version: int = 1, **settings: object) -> str:
-        """URL of a pool document in a file, which is written anew."""
+        """Write the pool document to a file, and return its URL."""
         sentinels = tuple(self.stack.info["sentinels"])
         document = PoolDocument(
             "cache", version, self.placement, sentinels=sentinels, settings=settings
@@ -96,26 +105,22 @@ class Replicated:
         return f"cachemesh+file://{path}"
 
 
-def calls_of(process: Process, command: str) -> int:
-    with direct(process) as client:
-        stats: Any = client.info("commandstats")
-    return int(stats.get(f"cmdstat_{command.lower()}", {}).get("calls", 0))
-
-
 def follows(process: Process) -> tuple[str, int] | None:
+    """Return host and port of the master that an instance replicates; None for a master."""
     with direct(process) as client:
         told: Any = client.info("replication")
     return (told["master_host"], told["master_port"]) if told["role"] == "slave" else None
 
 
 def in_step(process: Process) -> bool:
+    """Return whether the replication link of a replica is up."""
     with direct(process) as client:
         told: Any = client.info("replication")
     return bool(told.get("master_link_status") == "up")
 
 
-def measured(call: Caller, replicas: int = 2) -> None:
-    """Wait until the client knows all replicas, and what they have of what was written so far."""
+def await_lag_known(call: Caller, replicas: int = 2) -> None:
+    """Wait until the client has measured every replica's lag, after all that was written so far."""
     now = time.monotonic()
 
     def known() -> bool:

@@ -1,4 +1,4 @@
-"""Servers that break the protocol, to attack the client with; and a Sentinel that leads to them."""
+"""Servers that break the protocol or hang, and a scripted Sentinel that leads clients to them."""
 
 from __future__ import annotations
 
@@ -32,12 +32,14 @@ HANG_UP = b"<hang up>"
 
 
 class Server:
-    """Listens on a free port and answers each command with what ``answer`` says.
+    """A server on a free port whose replies a test decides.
 
-    With ``host`` "0.0.0.0" it does so at every address of this machine.
+    Args:
+        answer: called with the words of each command; returns the bytes to send.
+        host: the address to listen at; "0.0.0.0" for every address of this machine.
 
     Attributes:
-        connections: how many have been made so far.
+        answer: as given; tests may replace it.
     """
 
     def __init__(self, answer: Answer, host: str = "127.0.0.1") -> None:
@@ -51,6 +53,7 @@ class Server:
 
     @property
     def address(self) -> tuple[str, int]:
+        """Host and port."""
         host, port = self._listener.getsockname()
         return host, port
 
@@ -60,10 +63,11 @@ class Server:
 
     @property
     def connections(self) -> int:
+        """How many connections clients have made so far."""
         return len(self._peers) - len(self._marks)
 
     def connections_so_far(self) -> int:
-        """As `connections`, once all that clients have made by now are counted."""
+        """Return `connections`, once every connection that was made before the call is counted."""
         with socket.create_connection(self.address) as last:
             mark = last.getsockname()
             until(lambda: mark in self._peers)
@@ -71,14 +75,14 @@ class Server:
             return self.connections
 
     def after(self, seconds: float, data: bytes) -> None:
-        """Send this on the latest connection, a while from now."""
+        """Send data on the latest connection, so many seconds from now."""
         timer = threading.Timer(seconds, _send, (self._open[-1], data))
         timer.daemon = True
         self._timers.append(timer)
         timer.start()
 
     def await_sent(self) -> None:
-        """Wait until all that `after` was told to send is sent."""
+        """Wait until all the data of `after` is sent."""
         while self._timers:
             self._timers.pop().join()
 
@@ -94,14 +98,14 @@ class Server:
         self.close()
 
     def close(self) -> None:
-        """Stop listening, and end all connections."""
+        """Stop listening, and close all connections."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.hang_up()
 
     def hang_up(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         for sock in self._open:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
@@ -139,7 +143,7 @@ def _send(sock: socket.socket, data: bytes) -> None:
 
 
 def greeting(words: Words) -> bytes | None:
-    """What a master says while a connection is set up; None for any other command."""
+    """Return a master's reply to a command of the handshake; None for any other command."""
     name = words[0].upper()
     if name == b"HELLO":
         return b"-ERR unknown command 'HELLO'\r\n" if len(words) < 2 else _hello(words[1])
@@ -155,7 +159,7 @@ def _hello(version: bytes) -> bytes:
 
 
 def after_greeting(attack: bytes | None) -> Answer:
-    """A master that answers every command of an app with ``attack``."""
+    """Return the answers of a master that sends ``attack`` for every command of an app."""
 
     def answer(words: Words) -> bytes | None:
         return greeting(words) or attack
@@ -164,7 +168,7 @@ def after_greeting(attack: bytes | None) -> Answer:
 
 
 def sentinel(masters: Mapping[str, tuple[str, int]]) -> Answer:
-    """A Sentinel that knows these masters."""
+    """Return the answers of a Sentinel that knows these masters; changes of the mapping count."""
 
     def bulk(*texts: object) -> bytes:
         parts = [str(text).encode() for text in texts]
@@ -186,7 +190,7 @@ def sentinel(masters: Mapping[str, tuple[str, int]]) -> Answer:
 
 @contextmanager
 def full_backlog() -> Iterator[tuple[str, int]]:
-    """An address that answers no SYN: nobody accepts, and its queue is full."""
+    """Yield an address that answers no SYN: the queue of its listener is full."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -205,16 +209,16 @@ def full_backlog() -> Iterator[tuple[str, int]]:
 
 
 def silent() -> Server:
-    """Accepts, and never says a word."""
+    """Return a server that accepts connections and never replies."""
     return Server(lambda words: None)
 
 
 class Trickler(Server):
-    """A master whose replies come byte by byte, without an end.
+    """A master whose reply comes byte by byte and never ends.
 
     Args:
         pause: seconds between two bytes.
-        greets: the handshake is answered at once.
+        greets: whether the handshake is answered at once.
     """
 
     def __init__(self, pause: float, greets: bool = True) -> None:
@@ -230,5 +234,6 @@ class Trickler(Server):
                     sock.sendall(b"x")
 
     def close(self) -> None:
+        """Stop sending, and close all connections."""
         self._ended.set()
         super().close()

@@ -1,4 +1,4 @@
-"""Apps that write without pause, through redis-py's own Sentinel client, and what became of it."""
+"""Writers that use redis-py's own Sentinel client, and a check that no write is lost."""
 
 from __future__ import annotations
 
@@ -24,10 +24,14 @@ _GIVE_UP = AT_MOST / 2  # seconds that a writer tries one key again
 
 @dataclass
 class Writers:
-    """Threads that SET one new key after the other; each tries again while nobody took the write.
+    """Threads that SET one new key after another; a write that is refused is tried again.
 
-    `acknowledged` maps keys to values; `errors` are those that leave it open whether the write was
-    done.
+    Attributes:
+        stack: with the shard.
+        shard: its name.
+        threads: how many.
+        acknowledged: key -> value.
+        errors: those after which a write may or may not have been done.
     """
 
     stack: LocalStack
@@ -56,7 +60,7 @@ class Writers:
             thread.join(AT_MOST)
 
     def lost(self) -> list[str]:
-        """Acknowledged keys that the master does not hold."""
+        """Return acknowledged keys that the master does not hold."""
         with connect(self.stack.master_of(self.shard)) as master:
             keys = list(self.acknowledged)
             values: list[Any] = []

@@ -1,4 +1,4 @@
-"""What the tests of discovery share: waiting, failovers, and a way to a Sentinel that can fail."""
+"""Sentinels of a stack: what they say, failovers, and pools that are discovered through them."""
 
 from __future__ import annotations
 
@@ -16,45 +16,41 @@ from cachemesh.core.pool.topology import Topology
 from cachemesh.discovery.membership import Membership
 from cachemesh.discovery.url import parse_url
 from cachemesh.local import LocalStack
+from tests.support.plain_redis import direct
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     pass  # in typing from Python 3.11 on
 
 
-@contextmanager
-def direct(address: str) -> Iterator[Any]:
-    """A redis-py client of one server or Sentinel."""
-    at = parse_address(address)
-    with redis.Redis(at.host, at.port, decode_responses=True) as client:
-        yield client
-
-
 def sentinel(address: str, *words: str) -> Any:
+    """Return the reply to a SENTINEL subcommand."""
     with direct(address) as client:
         return client.execute_command("SENTINEL", *words)
 
 
 def master_of(stack: LocalStack, shard: str) -> Address:
+    """Return the address of the master, as the Sentinels agree."""
     return parse_address(stack.master_of(shard))
 
 
 def agreed(stack: LocalStack, shard: str) -> bool:
-    """All Sentinels name the same master."""
+    """Return whether all Sentinels name the same master."""
     return len({master_seen(address, shard) for address in stack.info["sentinels"]}) == 1
 
 
 def master_seen(address: str, shard: str) -> Address:
-    """The master as one Sentinel says."""
+    """Return the master that one Sentinel names."""
     host, port = sentinel(address, "GET-MASTER-ADDR-BY-NAME", shard)
     return Address(host, int(port))
 
 
 def keep_masters(stack: LocalStack, milliseconds: int = 600_000) -> None:
-    """From now on Sentinels fail nobody over unasked, however slow the machine is.
+    """Make Sentinels fail no shard over of their own accord, however slow the machine is.
 
     Args:
-        milliseconds: after which they call an instance down that does not answer.
+        stack: with the Sentinels.
+        milliseconds: how long an instance must not answer to be called down.
     """
     for address in stack.info["sentinels"]:
         for shard in stack.info["shards"]:
@@ -63,7 +59,7 @@ def keep_masters(stack: LocalStack, milliseconds: int = 600_000) -> None:
 
 
 def fail_over(stack: LocalStack, shard: str) -> tuple[Address, Address]:
-    """A failover without a fault; the former and the new master."""
+    """Fail the shard over by SENTINEL FAILOVER; return the former and the new master."""
     until(lambda: agreed(stack, shard))
     before = master_of(stack, shard)
     first = stack.info["sentinels"][0]
@@ -81,7 +77,7 @@ def fail_over(stack: LocalStack, shard: str) -> tuple[Address, Address]:
 
 
 def pool_file(path: Path, sentinels: list[str], shards: list[str], **settings: float) -> str:
-    """The URL of a file with a pool of these shards."""
+    """Write a document of a pool with these shards to a file, and return its URL."""
     step = 16_384 // len(shards)
     ends = [step * number for number in range(len(shards))] + [16_384]
     placed = [
@@ -105,7 +101,7 @@ def pool_file(path: Path, sentinels: list[str], shards: list[str], **settings: f
 def following(
     url: str, listener: Callable[[Topology], None] = lambda _: None, **options: Any
 ) -> Iterator[Membership]:
-    """A member of those who follow the pool, as a client is one."""
+    """Follow the pool for the block, as a client does."""
     membership = Membership(parse_url(url, options), listener)
     try:
         yield membership
@@ -114,10 +110,11 @@ def following(
 
 
 def routes_by(mesh: Any, version: int) -> bool:
-    """Whether commands go by that version of the pool, which is known a moment before."""
+    """Return whether the client routes by that version of the pool, or by a later one."""
     document = mesh.topology.document
     return document.version >= version and mesh.routes.placement is document.placement
 
 
 def follower_threads() -> list[str]:
+    """Return the names of all threads that follow a pool."""
     return sorted(t.name for t in threading.enumerate() if t.name.startswith("cachemesh-"))

@@ -1,4 +1,4 @@
-"""What the redis-server under test can do: asked of the server, not told from its version."""
+"""What the redis-server under test is able to do, found by asking and not by its version."""
 
 from __future__ import annotations
 
@@ -14,25 +14,29 @@ from tests.support.needs import lacks
 
 
 def has_command(client: Any, name: str) -> bool:
-    """Whether the server behind a plain redis-py client knows a command (not a subcommand)."""
+    """Return whether the server of a redis-py client knows a command (not a subcommand)."""
     known: dict[str, Any] = client.command()
     return name.lower() in known
 
 
 def needs_command(client: Any, name: str) -> None:
-    """End the test where the server behind a plain redis-py client lacks a command."""
+    """End the test if the server of a redis-py client lacks a command."""
     if not has_command(client, name):
         _cannot(f"{client.info('server')['redis_version']} has no {name}")
 
 
 def needs_tls(binary: str) -> None:
-    """End the test where a redis-server was built without TLS."""
+    """End the test if a redis-server was built without TLS."""
     if not speaks_tls(binary):
         _cannot(f"{binary} was built without TLS")
 
 
 def _cannot(reason: str) -> NoReturn:
-    """What was chosen to be tried, as by `scripts/compat`, may be unable; this system's may not."""
+    """End the test.
+
+    A server chosen by CACHEMESH_REDIS_SERVER, as `scripts/compat` does, may lack a feature, and the
+    test is skipped; the system's own server may not lack one under CI=true.
+    """
     if os.environ.get(REDIS_SERVER):
         pytest.skip(reason)
     lacks(reason)
@@ -40,10 +44,10 @@ def _cannot(reason: str) -> NoReturn:
 
 @cache
 def speaks_tls(binary: str) -> bool:
-    """Whether a redis-server was built with TLS.
+    """Return whether a redis-server was built with TLS.
 
-    Such a one takes the first of two wrong options and complains of the second; one without TLS
-    complains of the first.
+    Such a server accepts the first of two options and rejects the second, which is wrong; a server
+    without TLS rejects the first.
     """
     done = subprocess.run(
         [binary, "--tls-port", "0", "--port", "none"], capture_output=True, text=True, check=False

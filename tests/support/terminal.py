@@ -1,4 +1,4 @@
-"""The command, in this process or on a terminal of its own as wide as a test wants it."""
+"""The `cachemesh` command, run in this process or on a pseudo-terminal of a chosen width."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ Run = Callable[..., tuple[int, Any, str]]
 def in_process(
     env: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Run:
-    """Runs the command in this process: its exit code, its data (from JSON), and its stderr."""
+    """Return a function that runs the command in this process.
+
+    The function returns the exit code, the JSON data of stdout, and stderr.
+    """
     for name, value in env.items():
         monkeypatch.setenv(name, value)
 
@@ -45,13 +48,13 @@ def in_process(
 
 
 class Terminal:
-    """A running command whose three streams are one pseudo-terminal.
+    """A running command whose standard streams are one pseudo-terminal.
 
     Args:
         arguments: of the `cachemesh` command.
-        columns: how wide the terminal is.
+        columns: the width of the terminal.
         command: another program to run, with its arguments.
-        env: added to this process's environment.
+        env: added to the environment of this process.
     """
 
     def __init__(
@@ -77,17 +80,17 @@ class Terminal:
 
     @property
     def seen(self) -> str:
-        """What has been shown so far, without bold and colours."""
+        """The text shown so far, without styles."""
         return _STYLE.sub("", self.raw.decode())
 
     def until(self, text: str) -> None:
-        """Wait until it has shown ``text``."""
+        """Wait until the text is shown."""
         while text not in self.seen:
             data = self._read()
             assert data, f"it ended before it said {text!r}: {self.seen}"
 
     def answer(self, text: str) -> int:
-        """Exit code after an answer; an empty one is Ctrl-C."""
+        """Type an answer, or Ctrl-C for an empty one; return the exit code."""
         if text:
             os.write(self._leader, text.encode())
         else:
@@ -95,7 +98,7 @@ class Terminal:
         return self.end()
 
     def end(self) -> int:
-        """Exit code, once it has ended."""
+        """Wait for the end of the command and return its exit code."""
         while self._read():
             pass
         os.close(self._leader)

@@ -1,7 +1,7 @@
-"""Waiting for a condition, and limits of time: the only ways in which tests look at a clock.
+"""Waiting for a condition, and limits of time: the only use of a clock in tests.
 
-A machine may be slow. What a test proves by a time it proves by what caused it, where it can: by
-who was asked, and how often. Figures belong to `benchmarks`.
+A machine may be slow, so a test proves what caused a delay (which server was asked, how often) and
+not how long it took, wherever possible. Figures belong to `benchmarks`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 AT_MOST = 120.0
-"""Seconds; a bound for a busy machine, not what anybody should expect. Sentinels that did not agree
-on a failover try again after 20 s, and those that mistrust their clock (TILT) after 30 s."""
+"""Seconds; a bound for a busy machine. Sentinels that did not agree on a failover try again after
+20 s, and Sentinels in TILT mode after 30 s."""
 
 BOUNDED = 4.0
-"""Seconds; less than ``command_timeout`` and ``socket_timeout`` are where nobody sets them."""
+"""Seconds; less than the defaults of ``command_timeout`` and ``socket_timeout``."""
 
 
 def until(condition: Callable[[], Any], seconds: float = AT_MOST) -> Any:
-    """What it gives once that is true. Raises AssertionError if it is not in time."""
+    """Call a condition until it returns a true value, and return that value.
+
+    Raises:
+        AssertionError: the condition did not come true within so many seconds.
+    """
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"the condition did not come true in {seconds:g} s"
@@ -29,7 +33,7 @@ def until(condition: Callable[[], Any], seconds: float = AT_MOST) -> Any:
 
 
 async def until_async(condition: Callable[[], Awaitable[Any]], seconds: float = AT_MOST) -> Any:
-    """As `until`, in an event loop."""
+    """Await a condition until it returns a true value, as `until` does."""
     deadline = time.monotonic() + seconds
     while not (value := await condition()):
         assert time.monotonic() < deadline, f"the condition did not come true in {seconds:g} s"
@@ -38,12 +42,12 @@ async def until_async(condition: Callable[[], Awaitable[Any]], seconds: float = 
 
 
 def in_time(took: float, bound: float) -> None:
-    """Assert that something ended by its own bound and by no later one.
+    """Assert that something ended by its own bound, and not by a later one.
 
     Args:
         took: seconds.
-        bound: seconds after which it has to end on a machine with nothing else to do. Ten times
-            that is allowed, and never less than `BOUNDED`.
+        bound: seconds after which it has to end on an idle machine. Ten times that is allowed, and
+            never less than `BOUNDED`.
     """
     limit = max(10 * bound, BOUNDED)
     assert took < limit, f"{took:.2f} s, where {bound:g} s should bound it"

@@ -1,6 +1,6 @@
-"""A process with a client for each URL given, which says all the time what they know.
+"""A process with a client for each URL, which prints what each client knows.
 
-``python -m tests.support.watching_client URL...`` writes lines of JSON until nobody reads them.
+``python -m tests.support.watching_client URL...`` writes lines of JSON until its pipe is closed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 def main(urls: list[str]) -> None:
+    """Print the state of all clients every 20 ms."""
     clients = [CacheMesh.from_url(url) for url in urls]
     while True:
         known = [client.topology for client in clients]
@@ -38,18 +39,21 @@ def main(urls: list[str]) -> None:
 
 
 def peak_mib() -> int:
-    """The most memory that this program has had; getrusage tells also of who started it."""
+    """Return the highest memory use of this program, in MiB.
+
+    getrusage would include the program that started this one.
+    """
     status = Path("/proc/self/status").read_text(encoding="ascii")
     (kilobytes,) = re.findall(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)
     return int(kilobytes) // 1024
 
 
 class Watching:
-    """That process, as a context.
+    """A process of this module.
 
     Attributes:
-        state: what it said last; None before that.
-        said: its lines of errors.
+        state: the last line it wrote; None before the first.
+        said: its lines on stderr.
     """
 
     def __init__(self, *urls: str) -> None:

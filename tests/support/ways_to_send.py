@@ -1,4 +1,4 @@
-"""Calls of an app in every way there is to send one, and masters that misbehave on demand."""
+"""Every way in which an app sends commands, and masters that misbehave on demand."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SHARDS = ("cache-0", "cache-1")
 
 @dataclass(frozen=True)
 class Use:
-    """A call of an app.
+    """One way in which an app sends commands.
 
     Attributes:
-        call: the client and a key of each shard -> what the call gives.
+        call: takes the caller, the client and a key of each shard; returns the result.
         sent: the command that arrives at a server.
-        reads: it only reads, so it may run twice.
-        misses: it has a reply that stands for a miss.
-        piped: it is a pipeline.
+        reads: whether the command only reads, and so may run twice.
+        misses: whether a miss reply exists for it.
+        piped: whether it is a pipeline.
     """
 
     call: Callable[[Caller, Any, str, str], Any]
@@ -38,6 +38,7 @@ class Use:
 
 
 def piped(transaction: bool | None, method: str, call: Caller, mesh: Any, a: str, b: str) -> Any:
+    """Send a pipeline with one command a key; a transaction has the first key only."""
     pipe = getattr(mesh.pipeline(transaction=transaction), method)(a)
     if transaction is not True:
         getattr(pipe, method)(b)
@@ -45,15 +46,17 @@ def piped(transaction: bool | None, method: str, call: Caller, mesh: Any, a: str
 
 
 def on(method: str, *args: Any) -> Callable[[Caller, Any, str, str], Any]:
-    """A method that takes one key."""
+    """Return a use of a method that takes one key."""
     return lambda call, mesh, a, b: getattr(call.drive(mesh), method)(a, *args)
 
 
 def of_both(method: str) -> Callable[[Caller, Any, str, str], Any]:
+    """Return a use of a method that takes both keys."""
     return lambda call, mesh, a, b: getattr(call.drive(mesh), method)(a, b)
 
 
 def keyless(method: str, *args: Any) -> Callable[[Caller, Any, str, str], Any]:
+    """Return a use of a method that takes no key."""
     return lambda call, mesh, a, b: getattr(call.drive(mesh), method)(*args)
 
 
@@ -87,12 +90,12 @@ GOOD = {
 
 
 class Master(Server):
-    """Says ``bad`` to an app's commands as often as it is told to, then what Redis says.
+    """A master that answers an app's commands wrongly for a while, and then as Redis does.
 
     Attributes:
-        bad: what to say.
-        times: how often.
-        ran: how often each command came.
+        bad: the wrong reply; None: no reply.
+        times: how many more wrong replies to send.
+        ran: command -> how often it came.
     """
 
     def __init__(self) -> None:
@@ -128,6 +131,7 @@ class Master(Server):
         return GOOD.get(name, b":1\r\n")
 
     def say(self, bad: bytes | None, times: int) -> None:
+        """Send the reply ``bad`` so many times from now on."""
         self.bad, self.times = bad, times
         self.ran.clear()
 
@@ -140,19 +144,22 @@ class Pool:
     site: MovablePool
 
     def say(self, bad: bytes | None, times: int = 10**9) -> None:
+        """Make both masters send the reply ``bad`` so many times."""
         for master in self.masters:
             master.say(bad, times)
 
     def ran(self, name: str) -> list[int]:
-        """How often the masters have heard a command, without those that never did."""
+        """Return how often each master got the command, without those that never did."""
         return [master.ran[name] for master in self.masters if master.ran[name]]
 
     def keys(self) -> tuple[str, str]:
+        """Return a key of each shard."""
         first, second = (self.site.keys(shard)[0] for shard in SHARDS)
         return first, second
 
 
 def outcome(use: Use, call: Caller, mesh: Any, keys: tuple[str, str]) -> Any:
+    """Return the result of a use, or the exception it raised."""
     try:
         return use.call(call, mesh, *keys)
     except (redis.RedisError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Every store that there is, for the tests of the contract."""
+"""Every implementation of the store, for the tests of its contract."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STORES: dict[str, Callable[[Path], Store]] = {
 
 @pytest.fixture(params=list(STORES))
 def another(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
-    """Opens further stores on the same data, as other processes would."""
+    """Open further stores on the same data, as other processes would."""
     opened: list[Store] = []
 
     def open_store() -> Store:
@@ -33,4 +33,5 @@ def another(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
 
 @pytest.fixture
 def store(another: Opener) -> Store:
+    """A store."""
     return another()

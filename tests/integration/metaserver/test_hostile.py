@@ -20,7 +20,7 @@ from tests.support.malformed_replies_to_metaserver import (
     MEGABYTE,
     RUN_ID,
     Case,
-    Liar,
+    LyingServer,
     Odd,
     array,
     bulk,
@@ -41,7 +41,7 @@ class Scene:
 
     api: Api
     metaserver: Metaserver
-    liars: dict[str, Liar]
+    liars: dict[str, LyingServer]
 
     def status(self, pool: str) -> dict[str, Any]:
         reply = self.api("GET", f"/v1/pools/{pool}/status")
@@ -59,13 +59,13 @@ class Scene:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
-def honest_sentinel(instance: Liar) -> Liar:
+def honest_sentinel(instance: LyingServer) -> LyingServer:
     host, port = instance.address
     row = words(
         *("name", "bad-0", "ip", host, "port", port, "runid", RUN_ID, "flags", "master"),
         *("num-slaves", 0, "num-other-sentinels", 0, "quorum", 1, "down-after-milliseconds", 5000),
     )
-    return Liar(
+    return LyingServer(
         {
             "CLIENT": b"+OK\r\n",
             "GET-MASTER-ADDR-BY-NAME": words(host, port),
@@ -80,7 +80,9 @@ def honest_sentinel(instance: Liar) -> Liar:
     )
 
 
-def create_pool(directory: Path, stack: LocalStack, sentinel: Liar, instance: Liar) -> None:
+def create_pool(
+    directory: Path, stack: LocalStack, sentinel: LyingServer, instance: LyingServer
+) -> None:
     store = SqliteStore(directory / "meta.db")
     metaserver_loops.create_pool(store, stack)
     document = PoolDocument(
@@ -100,7 +102,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     role = array(bulk("master"), b":7\r\n", array())
     with (
         LocalStack(shards=1, replicas=1, sentinels=1, metaservers=0, dashboard=False) as stack,
-        Liar({"INFO": info(), "ROLE": role, "CLIENT": b"+OK\r\n"}) as instance,
+        LyingServer({"INFO": info(), "ROLE": role, "CLIENT": b"+OK\r\n"}) as instance,
         honest_sentinel(instance) as sentinel,
     ):
         create_pool(directory, stack, sentinel, instance)
@@ -143,7 +145,7 @@ CROWD: dict[str, Odd] = {
 
 @pytest.mark.parametrize("name", CROWD)
 def test_a_liar_that_names_a_hundred_more(scene: Scene, name: str) -> None:
-    with Liar({}, "0.0.0.0") as crowd:
+    with LyingServer({}, "0.0.0.0") as crowd:
         port = crowd.address[1]
         crowd.lies["INFO"] = CROWD[name]
         before = scene.status("cache")["at"]

@@ -15,7 +15,15 @@ from metaserver.redis_io.admission import InstanceRejected, RedisAuth, check_new
 from metaserver.redis_io.connection import Link
 from metaserver.redis_io.resp import LARGE
 from metaserver.redis_io.sentinels import Sentinels
-from tests.support.malformed_replies_to_metaserver import ANY, Liar, Odd, array, bulk, info, words
+from tests.support.malformed_replies_to_metaserver import (
+    ANY,
+    LyingServer,
+    Odd,
+    array,
+    bulk,
+    info,
+    words,
+)
 from tests.support.metaserver_loops import NETWORKS
 from tests.support.waiting import until
 
@@ -96,18 +104,18 @@ REFUSED = (redis.RedisError, InstanceRejected)
 
 
 @pytest.fixture(scope="module")
-def liar() -> Iterator[Liar]:
-    with Liar(HONEST) as liar:
+def liar() -> Iterator[LyingServer]:
+    with LyingServer(HONEST) as liar:
         yield liar
 
 
 @pytest.mark.parametrize("name", ANY)
 @pytest.mark.parametrize("command", ASKED)
-def test_any_odd_reply_is_an_error_of_redis(liar: Liar, command: str, name: str) -> None:
+def test_any_odd_reply_is_an_error_of_redis(liar: LyingServer, command: str, name: str) -> None:
     answered(liar, command, ANY[name])
 
 
-def answered(liar: Liar, command: str, odd: Odd) -> None:
+def answered(liar: LyingServer, command: str, odd: Odd) -> None:
     told = liar.told
 
     def was_told() -> bool:
@@ -141,5 +149,5 @@ def answered(liar: Liar, command: str, odd: Odd) -> None:
         ("MASTERS", array(words("name", "a\r\n\x1b[2J", "ip", "127.0.0.1", "port", 1))),
     ],
 )
-def test_odd_replies_of_one_command(liar: Liar, command: str, odd: bytes) -> None:
+def test_odd_replies_of_one_command(liar: LyingServer, command: str, odd: bytes) -> None:
     answered(liar, command, odd)

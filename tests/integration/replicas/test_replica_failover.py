@@ -15,9 +15,9 @@ import redis
 from cachemesh.core.names import Address, parse_address
 from cachemesh.local import LocalStack, Process
 from tests.support.both_clients import CLIENTS, Caller, calling
-from tests.support.own_writes import WRITES, Own
+from tests.support.own_writes import WRITES, OwnWriteCheck
 from tests.support.plain_redis import calls_of, direct, reset_counts_of
-from tests.support.replicated_stack import MODES, Replicated, measured
+from tests.support.replicated_stack import MODES, Replicated, await_lag_known
 from tests.support.sentinels import keep_masters
 from tests.support.waiting import until
 
@@ -53,7 +53,9 @@ def test_own_writes_are_seen_across_a_failover(
     former = site.shards[shard][0]
     with calling("sync", url) as one, calling("asyncio", url) as other:
         running = [
-            Own(call, call.mesh.with_options(read_from=mode), tolerated=(redis.RedisError,))
+            OwnWriteCheck(
+                call, call.mesh.with_options(read_from=mode), tolerated=(redis.RedisError,)
+            )
             for call in (one, other)
             for mode in MODES
         ]
@@ -102,7 +104,7 @@ def test_replicas_come_and_go(site: Replicated, kind: str, tmp_path: Path) -> No
     url = site.document(tmp_path, poll_interval=0.3)
     with calling(kind, url, read_from="replica") as call:
         call(lambda mesh: mesh.set(key, "v"))
-        measured(call)
+        await_lag_known(call)
         master, before = addresses(call, "cache-0")
         late = site.stack.start_redis(
             None, f"replicaof {master.host} {master.port}", "replica-announce-ip 127.0.0.1"
@@ -134,7 +136,7 @@ def test_a_replica_promoted_by_hand_is_not_read_for_own_writes(site: Replicated)
     key = site.keys("cache-1")[0]
     with calling("sync", site.url, read_from="prefer_replica") as call:
         call(lambda mesh: mesh.set(key, 0))
-        measured(call)
+        await_lag_known(call)
         _, replicas = addresses(call, "cache-1")
         stray = site.stack.process(str(min(replicas)))
         with direct(stray) as client:

@@ -18,7 +18,7 @@ import cachemesh
 from cachemesh.local import LocalStack
 from tests.support.both_clients import CLIENTS, Caller, calling
 from tests.support.plain_redis import calls_of, direct, reset_counts_of, target
-from tests.support.replicated_stack import Replicated, measured, replicated
+from tests.support.replicated_stack import Replicated, await_lag_known, replicated
 from tests.support.waiting import in_time, until
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def test_the_bound_on_lag(site: Replicated, kind: str, how: str) -> None:
         prefers = call.mesh.with_options(read_from="prefer_replica")
         only = call.mesh.with_options(read_from="replica")
         call.on(prefers, lambda mesh: mesh.get(here))
-        measured(call)
+        await_lag_known(call)
         with stalled(site, how):
             writer(lambda mesh: mesh.set(here, "new"))
             written = time.monotonic()
@@ -153,7 +153,7 @@ def test_a_replica_that_dies_is_missed_by_nobody(
     url = site.document(tmp_path, poll_interval=0.3)
     with calling(kind, url, read_from=mode, command_timeout=2.0) as call:
         call(lambda mesh: mesh.set(key, "v"))
-        measured(call)
+        await_lag_known(call)
         node = call.mesh._nodes()["cache-0"]
 
         def window() -> Any:
@@ -187,7 +187,7 @@ def test_stalled_replicas_cost_no_error(site: Replicated, kind: str, mode: str) 
     key = site.keys("cache-0")[0]
     with calling(kind, site.url, read_from=mode, command_timeout=2.0) as call:
         call(lambda mesh: mesh.set(key, "v"))
-        measured(call)
+        await_lag_known(call)
         keys = [key, site.keys("cache-1", prefix="none")[0]]
         with stalled(site, "stopped"), Readers(call, call.mesh, key) as readers:
             for _ in range(3):
@@ -205,7 +205,7 @@ def test_a_stalled_master_costs_no_error_where_replicas_have_their_share(
     master = site.shards["cache-0"][0]
     with calling(kind, site.url, read_from="weighted", command_timeout=2.0) as call:
         call(lambda mesh: mesh.set(key, "v"))
-        measured(call)
+        await_lag_known(call)
         with Readers(call, call.mesh, key) as readers:
             until(lambda: readers.values[b"v"] > 100)
             master.pause()
@@ -224,7 +224,7 @@ def test_no_replica_is_a_clear_error_in_time(site: Replicated, kind: str) -> Non
     replicas = site.shards["cache-0"][1]
     with calling(kind, site.url, read_from="replica", command_timeout=1.0) as call:
         call(lambda mesh: mesh.set(key, "v"))
-        measured(call)
+        await_lag_known(call)
         for replica in replicas:
             replica.kill()
         waits = []

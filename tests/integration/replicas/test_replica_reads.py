@@ -14,9 +14,9 @@ import pytest
 import redis
 
 from tests.support.both_clients import CLIENTS, Caller, calling
-from tests.support.own_writes import WRITES, Own
+from tests.support.own_writes import WRITES, OwnWriteCheck
 from tests.support.plain_redis import direct
-from tests.support.replicated_stack import MODES, Replicated, measured, replicated
+from tests.support.replicated_stack import MODES, Replicated, await_lag_known, replicated
 from tests.support.server_capabilities import needs_command
 from tests.support.waiting import AT_MOST, in_time, until
 
@@ -54,7 +54,7 @@ def shares(site: Replicated, call: Caller, mesh: Any, times: int = 12) -> dict[s
     if mesh is not call.mesh:
         call.on(mesh, lambda m: m.get("k"))
     if call.mesh._reads_replicas:
-        measured(call)
+        await_lag_known(call)
     site.reset_counts()
     read_all(call, mesh, keys, times)
     return site.counts("get", "mget", "exists")
@@ -110,11 +110,11 @@ def test_a_setting_of_the_pool_changes_it_while_it_runs(
 def test_own_writes_are_seen_in_all_modes(site: Replicated, kind: str) -> None:
     """Two threads a mode, for 2.5 s at least, in all the ways that a client can write."""
 
-    def enough(own: Own) -> bool:
+    def enough(own: OwnWriteCheck) -> bool:
         return set(own.done) == set(WRITES) and sum(own.done.values()) > 100
 
     with calling(kind, site.url) as call, calling(kind, site.url) as filler:
-        running = [Own(call, call.mesh.with_options(read_from=mode)) for mode in MODES]
+        running = [OwnWriteCheck(call, call.mesh.with_options(read_from=mode)) for mode in MODES]
         lagging = site.shards["cache-0"][1][0]
         for mode, own in zip(MODES, running, strict=True):
             own.start(mode, list(WRITES))
@@ -139,7 +139,7 @@ def test_own_writes_are_seen_in_all_modes(site: Replicated, kind: str) -> None:
 def test_an_own_write_is_soon_read_from_a_replica(site: Replicated, kind: str) -> None:
     with calling(kind, site.url, read_from="replica") as call:
         call(lambda mesh: mesh.set("k", 0))
-        measured(call)
+        await_lag_known(call)
         site.reset_counts()
         waits = []
         for number in range(30):
@@ -156,7 +156,7 @@ def test_what_goes_to_the_master_in_any_mode(site: Replicated, kind: str) -> Non
     with calling(kind, site.url, read_from="replica") as call:
         call(lambda mesh: mesh.hset("h", "f", 1))
         call(lambda mesh: mesh.get("k"))
-        measured(call)
+        await_lag_known(call)
         site.reset_counts()
         call(lambda mesh: mesh.pipeline().get("k").get("l").execute())
         call(lambda mesh: mesh.pipeline(transaction=True).get("k").execute())
@@ -176,7 +176,7 @@ def test_scripts_that_only_read(site: Replicated, kind: str) -> None:
     key = site.keys("cache-0")[0]
     with calling(kind, site.url, read_from="prefer_replica") as call:
         call(lambda mesh: mesh.set(key, "v"))
-        measured(call)
+        await_lag_known(call)
         sha = call(lambda mesh: mesh.script_load("return redis.call('GET', KEYS[1])"))
         assert call(lambda mesh: mesh.evalsha_ro(sha, 1, key)) == b"v"
         assert call(lambda mesh: mesh.eval_ro("return redis.call('GET', KEYS[1])", 1, key)) == b"v"

@@ -1,4 +1,4 @@
-"""How the benchmarks turn what they measure into figures and verdicts."""
+"""How benchmarks turn measurements into figures and verdicts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No test asserts that something was quick: a machine may be slow, and figures are benchmarks'."""
+"""No test asserts that something was quick: a machine may be slow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SECONDS = {"elapsed", "longest", "seconds", "slowest", "took", "waited"}
 
 
 def is_a_time(node: ast.expr) -> bool:
-    """Whether it is reckoned from a clock, or has the name of a time that was measured."""
+    """Return whether an expression reads a clock, or is named as a measured time."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
         return is_a_time(node.left) or is_a_time(node.right)
     if isinstance(node, ast.Call):
@@ -30,6 +30,7 @@ def is_a_time(node: ast.expr) -> bool:
 
 
 def is_a_maximum_of_times(node: ast.expr) -> bool:
+    """Return whether an expression is the maximum of measured times."""
     called = (
         isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "max"
     )
@@ -38,7 +39,7 @@ def is_a_maximum_of_times(node: ast.expr) -> bool:
 
 
 def races_with_a_clock(code: str) -> Iterator[int]:
-    """Yield the lines that assert that a measured time is below a bound of their own."""
+    """Yield the lines that assert that a measured time is below a fixed bound."""
     for node in ast.walk(ast.parse(code)):
         if not isinstance(node, ast.Assert):
             continue

@@ -1,4 +1,4 @@
-"""A test that lacks a program is skipped with the line that installs it, and fails with CI=true."""
+"""A test without its program is skipped with the install command, and fails with CI=true."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands outside the packages keeps its word: versions, Docker files, scripts, README."""
+"""Files outside the packages: versions, Docker files, scripts, README and other prose."""
 
 from __future__ import annotations
 
@@ -88,9 +88,9 @@ def test_an_old_python_is_refused_with_a_reason(tmp_path: Path) -> None:
 
 
 def _commands(text: str) -> list[list[str]]:
-    """The words of each command in the fenced shell blocks, up to the first ``;``, ``|`` or ``>``.
+    """Return the words of each command in fenced shell blocks, up to a ``;``, ``|`` or ``>``.
 
-    Where a block has prompts, its other lines are output.
+    In a block with prompts the other lines are output, and are left out.
     """
     found = []
     for block in re.findall(r"^```(?:console|sh|bash)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
