@@ -30,12 +30,12 @@ from cachemesh.core.reads.read_preference import CURSORS
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.transport import redis_py
 from cachemesh.transport.aio.instance import seen
+from cachemesh.transport.aio.mesh_pool import MeshPool
 from cachemesh.transport.aio.replica_reads import read
 from cachemesh.transport.aio.scatter_gather import gather
 from cachemesh.transport.aio.shard import ShardClient
 from cachemesh.transport.failures import NOT_SERVED
 from cachemesh.transport.redis_py import pack
-from cachemesh.transport.sync.mesh_pool import AsyncMeshPool
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
@@ -60,7 +60,7 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
     ) -> None:
         url = parse_url(source, options) if isinstance(source, str) else source
         redis.asyncio.Redis.__init__(self, **url.options)
-        self.connection_pool = AsyncMeshPool(self.connection_pool, self._nodes, self._loaded_nodes)
+        self.connection_pool = MeshPool(self.connection_pool, self._nodes, self._loaded_nodes)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loading: asyncio.Task[Topology] | None = None
         self._own_connection: Any = None

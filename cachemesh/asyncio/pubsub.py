@@ -20,7 +20,7 @@ from cachemesh.core.planning.subscriptions import (
     Subscriptions,
     require_handlers,
 )
-from cachemesh.transport.sync.pool import closed_while_listening
+from cachemesh.transport.unavailable import closed_while_listening
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on

@@ -22,8 +22,8 @@ from cachemesh.core.planning.subscriptions import (
     require_handlers,
 )
 from cachemesh.sync.listener import Listener
-from cachemesh.transport.sync.pool import closed_while_listening
 from cachemesh.transport.sync.shard import ShardClient
+from cachemesh.transport.unavailable import closed_while_listening
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on

@@ -34,6 +34,7 @@ from redis.retry import Retry
 
 from cachemesh.core.commands.encoding import encode
 from cachemesh.core.names import Address
+from cachemesh.core.resilience.retry import Timeouts
 from cachemesh.transport.handshake import AsyncHandshake, Handshake
 from cachemesh.transport.name_resolution import resolving
 
@@ -75,6 +76,16 @@ def _no_maintenance(client: type) -> dict[str, Any]:
 
 _NO_MAINTENANCE = _no_maintenance(redis.Redis)
 _NO_ASYNC_MAINTENANCE = _no_maintenance(redis.asyncio.Redis)
+
+
+def destination(address: Address, timeouts: Timeouts) -> dict[str, Any]:
+    """The options of a redis-py connection that say where it goes, and how long it waits."""
+    return {
+        "host": address.host,
+        "port": address.port,
+        "socket_timeout": timeouts.reply,
+        "socket_connect_timeout": timeouts.connecting(None),
+    }
 
 
 def pool_options(template: ConnectionPool, role: str | None = "master") -> dict[str, Any]:

@@ -23,7 +23,12 @@ from cachemesh.core.resilience.retry import Failure, Timeouts, retry_until
 from cachemesh.transport import redis_py
 from cachemesh.transport.failures import BreakerOpenError, failure_of
 from cachemesh.transport.master_locator import Locator
-from cachemesh.transport.sync.pool import closed_meanwhile, no_replica, not_serving, raise_unserved
+from cachemesh.transport.unavailable import (
+    closed_meanwhile,
+    no_replica,
+    not_serving,
+    raise_unserved,
+)
 
 SWITCH_GRACE = 0.5
 """Seconds that a former master has for the replies it still owes.

@@ -21,11 +21,11 @@ from cachemesh.core.resilience.retry import Attempts, Failure, refused, retry_un
 from cachemesh.transport import handshake, redis_py
 from cachemesh.transport.aio.connection import Link, LinkClosedError
 from cachemesh.transport.aio.instance import Instance, in_time, seen, send, send_all
+from cachemesh.transport.aio.pool import ShardPool
 from cachemesh.transport.failures import NOT_SERVED, NotSentError, failure_of, is_answer
 from cachemesh.transport.master_locator import Locator
 from cachemesh.transport.part import Outcome, Part, holds_error, unserved
 from cachemesh.transport.shard_base import COURT_SECONDS, COURT_STEP, ShardBase, nobody
-from cachemesh.transport.sync.pool import AsyncShardPool
 
 _FIND_SECONDS = 1.0  # to ask Sentinel where the master is
 
@@ -40,7 +40,7 @@ class ShardClient(ShardBase[Instance]):
         loop: the event loop all connections live in.
     """
 
-    _pool: AsyncShardPool | None
+    _pool: ShardPool | None
 
     def __init__(
         self,
@@ -58,10 +58,10 @@ class ShardClient(ShardBase[Instance]):
         self._moved: asyncio.Future[None] | None = None
 
     @property
-    def pool(self) -> AsyncShardPool:
+    def pool(self) -> ShardPool:
         """A redis.asyncio connection pool to this shard's master."""
         if self._pool is None:
-            self._pool = AsyncShardPool(
+            self._pool = ShardPool(
                 self.shard, self._template, lambda: self._timeouts, self._where, self.how_to_look
             )
         return self._pool
@@ -83,7 +83,7 @@ class ShardClient(ShardBase[Instance]):
         if self._pool is not None:
             self._loop.call_soon_threadsafe(self._disconnect_idle, self._pool)
 
-    def _disconnect_idle(self, pool: AsyncShardPool) -> None:
+    def _disconnect_idle(self, pool: ShardPool) -> None:
         self._tidying = self._loop.create_task(pool.disconnect_idle())
         self._tidying.add_done_callback(seen)
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from redis.asyncio.connection import ConnectionPool as AsyncConnectionPool
 from redis.connection import ConnectionPool
 
-from cachemesh.core.errors import UnsupportedCommandError
-from cachemesh.transport.aio import shard as aio_shard
-from cachemesh.transport.sync import shard
-
-T = TypeVar("T")
+from cachemesh.transport.mesh_pools import held_weakly, only_shard, owner_of
+from cachemesh.transport.sync.shard import ShardClient
 
 
 class MeshPool(ConnectionPool):
@@ -31,10 +26,10 @@ class MeshPool(ConnectionPool):
     def __init__(
         self,
         made: ConnectionPool,
-        known: Callable[[], Mapping[str, shard.ShardClient]],
-        load: Callable[[], Mapping[str, shard.ShardClient]],
+        known: Callable[[], Mapping[str, ShardClient]],
+        load: Callable[[], Mapping[str, ShardClient]],
     ) -> None:
-        self._known, self._load = _held_weakly(known), _held_weakly(load)
+        self._known, self._load = held_weakly(known), held_weakly(load)
         super().__init__(
             connection_class=made.connection_class,
             max_connections=made.max_connections,
@@ -51,11 +46,11 @@ class MeshPool(ConnectionPool):
             cachemesh.UnsupportedCommandError: there are several shards.
             cachemesh.ShardUnavailableError: the master does not answer.
         """
-        return _only(self._load()).pool.get_connection()
+        return only_shard(self._load()).pool.get_connection()
 
     def release(self, connection: Any) -> None:
         """Take a connection back into the pool it is from."""
-        owner = _owner((node.pool for node in self._known().values()), connection)
+        owner = owner_of((node.pool for node in self._known().values()), connection)
         if owner is None:
             connection.disconnect()  # its shard has left the pool
         else:
@@ -87,87 +82,3 @@ class MeshPool(ConnectionPool):
     @_in_use_connections.setter
     def _in_use_connections(self, value: object) -> None:
         """redis-py's constructor sets it."""
-
-
-class AsyncMeshPool(AsyncConnectionPool):
-    """As `MeshPool`, for asyncio."""
-
-    def __init__(
-        self,
-        made: AsyncConnectionPool,
-        known: Callable[[], Mapping[str, aio_shard.ShardClient]],
-        load: Callable[[], Awaitable[Mapping[str, aio_shard.ShardClient]]],
-    ) -> None:
-        self._known, self._load = _held_weakly(known), _held_weakly(load)
-        super().__init__(
-            connection_class=made.connection_class,
-            max_connections=made.max_connections,
-            **made.connection_kwargs,
-        )
-
-    def __repr__(self) -> str:
-        return "<cachemesh pool>"
-
-    async def get_connection(self, *args: Any, **kwargs: Any) -> Any:
-        """A connection to the master of the only shard. Raises as `MeshPool.get_connection`."""
-        return await _only(await self._load()).pool.get_connection()
-
-    async def release(self, connection: Any) -> None:
-        """Take a connection back into the pool it is from."""
-        owner = _owner((node.pool for node in self._known().values()), connection)
-        if owner is None:
-            await connection.disconnect()  # its shard has left the pool
-        else:
-            await owner.release(connection)
-
-    async def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close all connections to all shards; the next command makes new ones."""
-        for node in self._known().values():
-            node.drop_links()
-            await node.pool.disconnect(inuse_connections)
-
-    async def aclose(self) -> None:
-        """As `disconnect`."""
-        await self.disconnect()
-
-    @property
-    def _available_connections(self) -> list[Any]:  # redis-py's metrics count these
-        return [c for n in self._known().values() for c in n.pool._available_connections]
-
-    @_available_connections.setter
-    def _available_connections(self, value: object) -> None:
-        """redis-py's constructor sets it."""
-
-    @property
-    def _in_use_connections(self) -> set[Any]:
-        return {c for n in self._known().values() for c in n.pool._in_use_connections}
-
-    @_in_use_connections.setter
-    def _in_use_connections(self, value: object) -> None:
-        """redis-py's constructor sets it."""
-
-
-def _held_weakly(method: Callable[[], T]) -> Callable[[], T]:
-    """The client holds the pool; a cycle would keep both until garbage is collected."""
-    weak = weakref.WeakMethod(method)
-
-    def call() -> T:
-        alive = weak()
-        if alive is None:
-            raise ReferenceError("The CacheMesh of this connection pool is gone")
-        return alive()
-
-    return call
-
-
-def _only(nodes: Mapping[str, Any]) -> Any:
-    if len(nodes) != 1:
-        raise UnsupportedCommandError(
-            f"This call needs a connection to one server, and the pool has {len(nodes)} shards; "
-            "use a command with a key, or redis-py on one instance"
-        )
-    return next(iter(nodes.values()))
-
-
-def _owner(pools: Iterable[Any], connection: Any) -> Any:
-    return next((pool for pool in pools if connection in pool._in_use_connections), None)

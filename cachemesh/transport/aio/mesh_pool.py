@@ -1,0 +1,78 @@
+"""What ``connection_pool`` of a CacheMesh is: its shards' pools, seen as one of redis-py's."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from redis.asyncio.connection import ConnectionPool
+
+from cachemesh.transport.aio.shard import ShardClient
+from cachemesh.transport.mesh_pools import held_weakly, only_shard, owner_of
+
+
+class MeshPool(ConnectionPool):
+    """The connection options of a CacheMesh, and redis-py's calls on a pool passed on to shards.
+
+    A pool of one shard gives out connections as redis-py's own does. With several shards a
+    connection to "the" server has no meaning and is refused.
+
+    Args:
+        made: the pool that ``redis.Redis.__init__`` made.
+        known: method of the client: shard name -> node, as far as loaded.
+        load: as ``known``; loads the topology if this is the first use.
+    """
+
+    def __init__(
+        self,
+        made: ConnectionPool,
+        known: Callable[[], Mapping[str, ShardClient]],
+        load: Callable[[], Awaitable[Mapping[str, ShardClient]]],
+    ) -> None:
+        self._known, self._load = held_weakly(known), held_weakly(load)
+        super().__init__(
+            connection_class=made.connection_class,
+            max_connections=made.max_connections,
+            **made.connection_kwargs,
+        )
+
+    def __repr__(self) -> str:
+        return "<cachemesh pool>"
+
+    async def get_connection(self, *args: Any, **kwargs: Any) -> Any:
+        """A connection to the master of the only shard. Raises as `MeshPool.get_connection`."""
+        return await only_shard(await self._load()).pool.get_connection()
+
+    async def release(self, connection: Any) -> None:
+        """Take a connection back into the pool it is from."""
+        owner = owner_of((node.pool for node in self._known().values()), connection)
+        if owner is None:
+            await connection.disconnect()  # its shard has left the pool
+        else:
+            await owner.release(connection)
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close all connections to all shards; the next command makes new ones."""
+        for node in self._known().values():
+            node.drop_links()
+            await node.pool.disconnect(inuse_connections)
+
+    async def aclose(self) -> None:
+        """As `disconnect`."""
+        await self.disconnect()
+
+    @property
+    def _available_connections(self) -> list[Any]:  # redis-py's metrics count these
+        return [c for n in self._known().values() for c in n.pool._available_connections]
+
+    @_available_connections.setter
+    def _available_connections(self, value: object) -> None:
+        """redis-py's constructor sets it."""
+
+    @property
+    def _in_use_connections(self) -> set[Any]:
+        return {c for n in self._known().values() for c in n.pool._in_use_connections}
+
+    @_in_use_connections.setter
+    def _in_use_connections(self, value: object) -> None:
+        """redis-py's constructor sets it."""

@@ -1,0 +1,98 @@
+"""redis-py connections to one shard's master, for what holds a connection: WATCH and pub/sub."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import redis
+from redis.asyncio.connection import ConnectionPool
+
+from cachemesh.core.names import Address
+from cachemesh.core.resilience.retry import Timeouts
+from cachemesh.transport import redis_py
+from cachemesh.transport.name_resolution import resolving
+from cachemesh.transport.unavailable import login_refused, nobody_knows, not_serving
+
+
+class ShardPool(ConnectionPool):
+    """A redis-py pool whose connections go to whoever is master of the shard, ``ROLE`` checked.
+
+    Args:
+        shard: its name.
+        template: connection options.
+        timeouts: how long to wait now.
+        locate: the master's address; finds another one when told why it could not be connected to.
+        look: of `Locator.how_to_look`.
+    """
+
+    def __init__(
+        self,
+        shard: str,
+        template: ConnectionPool,
+        timeouts: Callable[[], Timeouts],
+        locate: Callable[[Exception | None], Awaitable[Address | None]],
+        look: str,
+    ) -> None:
+        self._shard = shard
+        self._look = look
+        self._timeouts = timeouts
+        self._locate = locate
+        super().__init__(
+            connection_class=resolving(template.connection_class),
+            max_connections=template.max_connections,
+            **redis_py.async_pool_options(template),
+        )
+
+    def __repr__(self) -> str:
+        return f"<ShardPool {self._shard}>"
+
+    async def get_connection(self, *args: Any, **kwargs: Any) -> Any:
+        """A connection to the master.
+
+        Raises:
+            ShardUnavailableError: it does not answer.
+        """
+        address: Address | None = await self._locate(None)
+        take: Any = super().get_connection  # untyped in redis-py
+        reset: Any = self.reset
+        for last_try in (False, True):
+            if address is None:
+                raise nobody_knows(self._shard, self._look)
+            wanted = redis_py.destination(address, self._timeouts())
+            if not wanted.items() <= self.connection_kwargs.items():
+                self.connection_kwargs.update(wanted)
+                await self.disconnect(inuse_connections=False)
+                reset()
+            try:
+                connection = await take(*args, **kwargs)
+                if not redis_py.is_ready_async(connection, address):  # closed while it was idle
+                    await connection.disconnect()
+                    await connection.connect()
+                return connection
+            except redis_py.NOT_CONNECTED as error:
+                if isinstance(error, redis.AuthenticationError):
+                    raise login_refused(self._shard, address, error) from error
+                found = await self._locate(error)
+                if last_try or found is None or found == address:
+                    raise not_serving(self._shard, address, error, self._look) from error
+                address = found
+        raise AssertionError("unreachable")
+
+    async def disconnect_idle(self) -> None:
+        """Close the connections that nobody uses, and forget them before: closing takes turns of
+        the event loop, and nobody is to get one meanwhile."""
+        idle, self._available_connections = self._available_connections, []
+        for connection in idle:
+            await connection.disconnect()
+
+    async def release(self, connection: Any) -> None:
+        """Take a connection back; one from before a change is closed."""
+        if connection not in self._in_use_connections:
+            await connection.disconnect()
+            return
+        take_back: Any = super().release  # untyped in redis-py
+        await take_back(connection)
+        options = self.connection_kwargs
+        if (connection.host, connection.port) != (options.get("host"), options.get("port")):
+            await connection.disconnect()

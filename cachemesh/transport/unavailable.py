@@ -1,0 +1,95 @@
+"""The errors that tell an app why a shard did not serve, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NoReturn
+
+import redis
+
+from cachemesh.core.errors import (
+    LoginRefusedError,
+    ShardTimeoutError,
+    ShardUnavailableError,
+)
+from cachemesh.core.names import Address
+from cachemesh.core.resilience.retry import refused
+from cachemesh.transport.failures import NotSentError
+
+TIMEOUTS = (TimeoutError, asyncio.TimeoutError, redis.TimeoutError)
+"""Every class of timeout. Before Python 3.11 the second is not the first."""
+
+
+def nobody_knows(shard: str, look: str) -> ShardUnavailableError:
+    """The error when no master is known; ``look`` is of `Locator.how_to_look`."""
+    return ShardUnavailableError(f"Shard {shard!r}: no Sentinel knows its master; {look}")
+
+
+def closed_meanwhile(shard: str) -> ShardUnavailableError:
+    """The error of a command that was under way when its client was closed."""
+    return ShardUnavailableError(
+        f"Shard {shard!r}: the client was closed before the command was done; close it when no "
+        "command is under way"
+    )
+
+
+def closed_while_listening() -> ShardUnavailableError:
+    """The error of who waits for messages when the client is closed."""
+    return ShardUnavailableError(
+        "The client was closed while its subscriptions were listened to; close those first"
+    )
+
+
+def no_replica(shard: str, max_lag: float | None, error: Exception | None) -> ShardUnavailableError:
+    """The error when no replica answers what is to be read from replicas alone."""
+    bound = "" if max_lag is None else f", is at most {max_lag:g} s behind"
+    last = "" if error is None else f"; the last one tried: {error}"
+    return ShardUnavailableError(
+        f"Shard {shard!r}: no replica is up{bound} and has this client's own writes{last}; "
+        "read_from='prefer_replica' would read from the master then"
+    )
+
+
+def login_refused(shard: str, address: Address | None, error: Exception) -> LoginRefusedError:
+    """The error when the master takes no commands from who we say we are."""
+    return LoginRefusedError(
+        f"Shard {shard!r} at {address} refuses the login: {error}; check the options username and "
+        "password, or what credential_provider gives"
+    )
+
+
+def not_serving(
+    shard: str, address: Address | None, error: Exception, look: str
+) -> ShardUnavailableError:
+    """The error when the master does not answer: tells an app why, and what to do.
+
+    Args:
+        look: of `Locator.how_to_look`.
+    """
+    if isinstance(error, ShardUnavailableError):
+        return error
+    timed_out = isinstance(error, (BlockingIOError, *TIMEOUTS))
+    kind = ShardTimeoutError if timed_out else ShardUnavailableError
+    if isinstance(error, BlockingIOError) or (timed_out and not str(error)):
+        why = "no reply in time"
+    elif isinstance(error, MemoryError):
+        why = "no memory for its reply"
+    else:
+        why = str(error) or type(error).__name__
+    return kind(
+        f"Shard {shard!r} at {address}: {why}; its keys fail until it is back or a replica is "
+        f"promoted, {look}"
+    )
+
+
+def raise_unserved(shard: str, address: Address | None, error: Exception, look: str) -> NoReturn:
+    """Raise what the app gets to see of an attempt that failed."""
+    if address is None:
+        raise nobody_knows(shard, look)
+    cause = error.__cause__ if isinstance(error, NotSentError) else error
+    if isinstance(cause, redis.ResponseError) and refused(cause) is None:
+        raise cause  # of the handshake, such as SELECT of a database that is not there
+    if isinstance(cause, redis.AuthenticationError):
+        raise login_refused(shard, address, cause) from cause
+    reason = cause if isinstance(cause, Exception) else error
+    raise not_serving(shard, address, reason, look) from reason
