@@ -12,6 +12,7 @@ import redis
 from cachemesh.core.reads.read_preference import Reading
 from cachemesh.transport import redis_py
 from cachemesh.transport.aio.instance import Instance, send
+from cachemesh.transport.aio.scatter_gather import in_order
 from cachemesh.transport.aio.shard import ShardClient
 from cachemesh.transport.failures import NOT_SERVED, is_answer
 from cachemesh.transport.shard_base import WAIT_STEP
@@ -70,3 +71,18 @@ async def _from(instance: Instance, args: tuple[Any, ...], decode: bool, seconds
     if instance.doubted:
         instance.served()
     return reply
+
+
+async def gather_reads(
+    requests: Sequence[tuple[ShardClient, tuple[Any, ...], Sequence[bytes]]],
+    reading: Reading,
+    decode: bool,
+) -> list[Any]:
+    """Read from several shards, all in flight at once, from where ``reading`` says.
+
+    Returns:
+        Replies in order; error replies, and what `read` raises for shards that gave none, are
+        among them.
+    """
+    sent = [read(shard, args, keys, reading, decode) for shard, args, keys in requests]
+    return await in_order(sent, redis.RedisError)

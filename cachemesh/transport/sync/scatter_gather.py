@@ -181,3 +181,25 @@ def complete(
             return unserved(replies, places, final)
         rest = part.only(places)
         ((instance, outcome),) = exchange([(node, rest.payload(), rest.decode)], deadline)
+
+
+def send_parts(
+    parts: Sequence[tuple[ShardClient, Part]], lazily: bool
+) -> list[list[Any] | ShardUnavailableError]:
+    """Send the parts of a pipeline, all in flight at once, and what has not run again.
+
+    Args:
+        parts: each with the shard it is for.
+        lazily: pack a part only when it is sent, while other shards are at work on theirs. Without,
+            all parts are packed first: an argument may have no form.
+
+    Returns:
+        For each part its replies, error replies among them, or why the shard gave none.
+    """
+    deadline = time.monotonic() + max((shard.limit for shard, _ in parts), default=0.0)
+    packed = ((shard, part.payload(), part.decode) for shard, part in parts)
+    outcomes = exchange(packed if lazily else list(packed), deadline)
+    return [
+        complete(shard, part, deadline, *outcome)
+        for (shard, part), outcome in zip(parts, outcomes, strict=True)
+    ]
