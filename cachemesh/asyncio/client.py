@@ -11,12 +11,17 @@ import redis
 import redis.asyncio
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
-from cachemesh._client.base import ENDS_LINK, MeshBase, refuse_monitor, refuse_push_handler
+from cachemesh._client.base import (
+    ENDS_LINK,
+    MeshBase,
+    may_be_missed,
+    refuse_monitor,
+    refuse_push_handler,
+)
 from cachemesh._client.pipelining import for_callback
 from cachemesh.asyncio.pipeline import Pipeline
 from cachemesh.asyncio.pubsub import PubSub
 from cachemesh.core.commands.blocking import block_seconds, miss_pause
-from cachemesh.core.commands.encoding import require_encodable
 from cachemesh.core.commands.spec import FIRST_KEY, Command
 from cachemesh.core.errors import ConfigurationError, ShardUnavailableError
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
@@ -31,7 +36,7 @@ from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.transport import redis_py
 from cachemesh.transport.aio.instance import seen
 from cachemesh.transport.aio.mesh_pool import MeshPool
-from cachemesh.transport.aio.replica_reads import read
+from cachemesh.transport.aio.replica_reads import gather_reads, read
 from cachemesh.transport.aio.scatter_gather import gather
 from cachemesh.transport.aio.shard import ShardClient
 from cachemesh.transport.failures import NOT_SERVED
@@ -117,7 +122,7 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
             cachemesh.ShardUnavailableError: a shard does not answer.
         """
         nodes = (await self.routes()).nodes
-        replies = await gather([node.execute(("DBSIZE",), True) for node in nodes.values()])
+        replies = await gather([(node, ("DBSIZE",)) for node in nodes.values()], read_only=True)
         return dict(zip(nodes, replies, strict=True))
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
@@ -194,6 +199,9 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
                 if command.name in ENDS_LINK:
                     node.drop_links()
             return planned.merge([reply])
+        if self._plain:
+            replies = await gather(requests, command.read_only, decode, planned.takes_errors)
+            return planned.merge(replies)
         return planned.merge(await self._several(planned, requests, decode))
 
     async def _one_planned(
@@ -244,32 +252,25 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
     async def _several(
         self, planned: Plan, requests: Sequence[tuple[ShardClient, tuple[Any, ...]]], decode: bool
     ) -> list[Any]:
-        """A command for several shards, as the policy says; all are in flight at once."""
-        command = planned.command
-        if not command.read_only:
-            for _, words in requests:  # before any of it is sent: an argument may prove bad
-                require_encodable(words)
-        if self._plain:
-            sent = [node.execute(words, command.read_only, decode) for node, words in requests]
-        elif command.specs:
-            sent = [
-                self._one(node, words, keys_of(command, words), command.read_only, decode)
-                for node, words in requests
-            ]
+        """A command for several shards, as the policy says."""
+        command, policy = planned.command, self._policy
+        if command.read_only and command.specs and policy.reading.uses_replicas:
+            reads = [(node, words, keys_of(command, words)) for node, words in requests]
+            replies = await gather_reads(reads, policy.reading, decode)
         else:
-            sent = [self._keyless(node, words, command, decode) for node, words in requests]
-        return await gather(sent, redis.RedisError if planned.takes_errors else ())
-
-    async def _keyless(
-        self, node: ShardClient, words: tuple[Any, ...], command: Command, decode: bool
-    ) -> Any:
-        """A command without keys, for one of several shards. Nothing stands for a miss of it."""
-        try:
-            repeatable = command.read_only or self._policy.retry_writes
-            return await node.execute(words, repeatable, decode)
-        finally:
-            if self._reads_replicas and not command.read_only:
-                node.wrote((), time.monotonic())
+            try:
+                how = (command.read_only, decode, True, policy.retry_writes)
+                replies = await gather(requests, *how)
+            finally:
+                if self._reads_replicas and not command.read_only:
+                    for node, words in requests:
+                        node.wrote(keys_of(command, words), time.monotonic())
+        for at, (reply, (node, words)) in enumerate(zip(replies, requests, strict=True)):
+            if policy.misses and command.specs and may_be_missed(reply):
+                replies[at] = self._missed(reply, node, words, command.read_only)
+            elif isinstance(reply, Exception) and not planned.takes_errors:
+                raise reply
+        return replies
 
     async def plans_of(self, calls: Calls, routes: Routes[ShardClient]) -> Plans:
         """As `cachemesh.CacheMesh.plans_of`."""

@@ -18,10 +18,9 @@ from cachemesh._client.pipelining import (
     require_watching,
     spread,
 )
-from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.planning.plan import UnknownCommand
 from cachemesh.transport import redis_py
-from cachemesh.transport.aio.scatter_gather import gather
+from cachemesh.transport.aio.scatter_gather import send_parts
 from cachemesh.transport.aio.shard import ShardClient
 
 if TYPE_CHECKING:
@@ -127,13 +126,10 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
             spread_out = spread(*how, plans, self._mesh.retry_writes)
         if self._one_shard_only and len(spread_out.parts) > 1:
             return await self._in_one_shard(raise_on_error)  # some commands run on any shard
-        # All of it is packed before any is sent: an argument may prove bad.
-        packed = [(part, part.payload()) for part in spread_out.parts]
         nodes = [routes.nodes[part.shard] for part in spread_out.parts]
         pairs = list(zip(nodes, spread_out.parts, strict=True))
         try:
-            sent = (node.send_part(*sending) for node, sending in zip(nodes, packed, strict=True))
-            outcomes = await gather(sent, kept=ShardUnavailableError)
+            outcomes = await send_parts(pairs, lazily=spread_out.only_reads())
             results = [
                 self._mesh.missed_part(outcome, node, part)
                 for (node, part), outcome in zip(pairs, outcomes, strict=True)
