@@ -11,6 +11,7 @@ import redis
 
 from cachemesh.core.malformed_replies import understood
 from cachemesh.core.names import Address
+from cachemesh.core.reads.replication_status import parse_role, role_of
 
 
 class NotMasterError(redis.ReadOnlyError):
@@ -123,24 +124,22 @@ def _check_role(reply: Any, connection: Any) -> None:
     if isinstance(reply, list) and reply and reply[0] in (b"server", "server"):  # HELLO in RESP2
         reply = dict(zip(reply[::2], reply[1::2], strict=False))  # garbage may be of odd length
     hello = isinstance(reply, dict)
-    role = reply.get(b"role", reply.get("role")) if hello else isinstance(reply, list) and reply[:1]
-    role = role[0] if isinstance(role, list) and role else role
-    if role in (b"master", "master"):
-        return
-    if not isinstance(role, (bytes, str)):
-        raise redis.InvalidResponse("What it says to ROLE is not of Redis; what listens there?")
-    shown = role.decode(errors="replace") if isinstance(role, bytes) else role
-    raise NotMasterError(
-        f"{connection.host}:{connection.port} is a {shown:.40}, not a master",
-        None if hello else _master_of(reply),
-    )
+    try:
+        role = role_of([reply.get(b"role", reply.get("role"))] if hello else reply)
+    except ValueError as error:
+        raise redis.InvalidResponse(
+            "What it says to ROLE is not of Redis; what listens there?"
+        ) from error
+    if role != "master":
+        raise NotMasterError(
+            f"{connection.host}:{connection.port} is a {role:.40}, not a master",
+            None if hello else _master_of(reply),
+        )
 
 
 def _master_of(reply: list[Any]) -> Address | None:
-    """Whose replica an instance is: ROLE answers role, host, port, state, offset."""
-    if len(reply) < 3:
+    """The master of the replica that gave this reply to ROLE; None where the reply names none."""
+    try:
+        return parse_role(reply).master
+    except ValueError:
         return None
-    host = reply[1].decode(errors="replace") if isinstance(reply[1], bytes) else reply[1]
-    if not isinstance(host, str) or not host or not isinstance(reply[2], int):
-        return None
-    return Address(host, reply[2])

@@ -18,8 +18,8 @@ import redis
 from cachemesh.core.malformed_replies import understood
 from cachemesh.core.names import Address
 from cachemesh.core.pool.document import PoolDocument
+from cachemesh.core.reads.replication_status import parse_role
 from cachemesh.core.words import counted
-from cachemesh.discovery.sentinel import checked_address
 from cachemesh.discovery.sentinel_connection import SentinelOptions
 from cachemesh.discovery.survey import (
     TIMEOUT,
@@ -45,7 +45,7 @@ class Standing:
     """What an instance says of itself.
 
     Attributes:
-        role: "master", "slave" or "sentinel".
+        role: "master", "replica" or "sentinel".
         master: whom a replica follows.
         link: of a replica to its master, "connected" if all is well.
         offset: how many bytes of the replication stream it has.
@@ -128,17 +128,17 @@ def _standing(role: Any, clock: Any, info: Any) -> Standing:
             raise reply
     seconds, micros = clock
     skew = abs(time.time() - (int(seconds) + int(micros) / 1e6))
-    kind = str(role[0])
-    if kind == "slave":
-        _, host, port, link, offset = role
-        promotable = "slave_priority:0\r\n" not in str(info)
-        master = checked_address(host, str(port))
-        return Standing(kind, master, str(link), int(offset), (), skew, promotable)
-    if kind == "master":
-        replicas = [usable_address(host, port) for host, port, _ in role[2]]
-        known = tuple(at for at in replicas if at is not None)
-        return Standing(kind, None, "", int(role[1]), known, skew)
-    return Standing(kind, None, "", 0, (), skew)
+    told = parse_role(role)
+    replicas = [usable_address(at.host, str(at.port)) for at, _ in told.replicas]
+    return Standing(
+        role=told.role,
+        master=told.master,
+        link=told.link_state,
+        offset=told.offset,
+        replicas=tuple(at for at in replicas if at is not None),
+        skew=skew,
+        promotable=told.role != "replica" or "slave_priority:0\r\n" not in str(info),
+    )
 
 
 def _check_sentinel(
@@ -196,7 +196,7 @@ def _check_master(shard: str, address: Address, found: Standing | Exception) -> 
         return _silent(name, found, "start it, or wait for the failover: cachemesh pool status")
     if found.role != "master":
         step = "Sentinel puts this right within seconds; look again"
-        return fail(name, f"its role is {_role(found)}, though Sentinel calls it master", step)
+        return fail(name, f"its role is {found.role}, though Sentinel calls it master", step)
     return _check_clock(name, found) or ok(
         name,
         f"role master, {counted(len(found.replicas), 'replica')} connected, "
@@ -217,9 +217,9 @@ def _check_replica(
         step = "start it; if it is gone for good, have each Sentinel forget it, one after the other"
         return _silent(name, found, f"{step}: SENTINEL RESET {shard}")
     follow = f"REPLICAOF {master.host} {master.port}"
-    if found.role != "slave":
+    if found.role != "replica":
         step = f"Sentinel puts this right within seconds; if it lasts, send it {follow}"
-        return fail(name, f"its role is {_role(found)}, though Sentinel calls it replica", step)
+        return fail(name, f"its role is {found.role}, though Sentinel calls it replica", step)
     if found.master != master:
         step = f"Sentinel puts this right within seconds; if it lasts, send it {follow}"
         return fail(name, f"it follows {found.master}, not the master {master}", step)
@@ -265,7 +265,3 @@ def _silent(name: str, error: Exception, step: str) -> Check:
 
 def _calls_lost(view: ShardView, address: Address) -> bool:
     return any(r.address == address and r.flags & _LOST for r in view.replicas)
-
-
-def _role(found: Standing) -> str:
-    return "replica" if found.role == "slave" else found.role
