@@ -6,11 +6,10 @@ from gevent import monkey
 
 
 def main() -> None:
-    """Run it. Everything else is imported after gevent's patches: a lock made before them would
-    block the whole process instead of one greenlet.
+    """Run the command.
 
-    What gunicorn's main process waits for signals and children with stays as it is there; the
-    worker patches that too.
+    Everything else is imported after gevent's patches: a lock created before them would block the
+    whole process instead of one greenlet.
     """
     monkey.patch_all()
     from metaserver.cli import serve

@@ -16,17 +16,16 @@ from cachemesh.core.errors import CacheMeshError, InvalidDocumentError
 from cachemesh.core.names import parse_address
 from cachemesh.serving import Server, Site, bind
 from metaserver.api.app import create_app
-from metaserver.api.request import unparsed
-from metaserver.loops.leader_election import Leader
-from metaserver.process.config import PRIVATE_NETWORKS, Config
+from metaserver.api.problem_details import unparsed
+from metaserver.loops.leader_election import LeaderElection
+from metaserver.process.config import PRIVATE_NETWORKS, Config, RedisAuth
 from metaserver.redis_io.allowed_networks import AllowedNetworks
-from metaserver.redis_io.connection import RedisAuth
 from metaserver.runtime import build
 from metaserver.service.tokens import Tokens
 from metaserver.store import StorageDiskError, StorageFullError
 from metaserver.store.sqlite import SqliteStore
 
-CONNECTIONS = 20_000  # at once; held watches and streams are cheap
+CONNECTIONS = 20_000  # at once; held watch calls and streams are cheap
 
 log = logging.getLogger("metaserver")
 
@@ -173,18 +172,18 @@ def serve(
 
 
 def _prepare(config: Config) -> None:
-    """Find out what does not work while it can still be said in one line; make the first token.
+    """Report what does not work in one line, before serving; create the first token.
 
-    A store that is complete and has no room left is no reason not to start.
+    A store that can be read but has no room left does not prevent the start.
     """
     store = SqliteStore(config.db)
     try:
         try:
             store.check_writable()
         except (StorageFullError, StorageDiskError) as error:
-            # What can be read is served; what is to be written is refused, and says why.
+            # Reads are served; changes are refused with this reason.
             log.error("%s; until then nothing can be changed", error)
-        Leader(config.db.with_name(f"{config.db.name}.leader")).close()
+        LeaderElection(config.db.with_name(f"{config.db.name}.leader")).close()
         if config.token_file is not None and Tokens(store).make_first_admin(config.token_file):
             log.info("wrote the first admin token to %s", config.token_file)
     finally:
@@ -194,4 +193,4 @@ def _prepare(config: Config) -> None:
 def _make_app(config: Config) -> tuple[Flask, Callable[[], None]]:
     runtime = build(config)
     runtime.start()
-    return create_app(runtime), runtime.stop
+    return create_app(runtime.backend), runtime.stop

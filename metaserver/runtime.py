@@ -1,7 +1,7 @@
-"""The parts of one metaserver process, put together, and its background loops.
+"""The parts of one metaserver process, and its background loops.
 
-every process:  look for changes (wakes watches), note clients and tokens, statuses to streams
-the leader:     monitor (events), sweeps, repair
+every process   publishes changes, tokens' last use, and statuses for streams
+the leader      runs the monitor, sweeps and repair
 """
 
 from __future__ import annotations
@@ -9,84 +9,62 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from cachemesh.core.errors import PoolNotFoundError
-from cachemesh.core.pool.document import PoolDocument
-from metaserver.api.call_limits import UnderWay
+from metaserver.api.backend import Backend
+from metaserver.api.call_limits import CallLimits
 from metaserver.api.metrics import Counters
-from metaserver.loops.leader_election import Leader
+from metaserver.loops.leader_election import LeaderElection
 from metaserver.loops.monitor import Monitor
 from metaserver.loops.repair import Repair
 from metaserver.loops.sweep import Sweeper
 from metaserver.process.clock import rfc3339
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
-from metaserver.service.context import Control
+from metaserver.service.context import ServiceContext
 from metaserver.service.tokens import Tokens
-from metaserver.store import StorageError, Store
+from metaserver.store import StorageError
 from metaserver.store.sqlite import SqliteStore
-from metaserver.watch.change_hub import Hub
-from metaserver.watch.client_registry import Clients
+from metaserver.watch.change_hub import ChangeHub
+from metaserver.watch.client_registry import ClientRegistry
 
-POLL = 0.25  # seconds between two looks for changes of other processes
-RESTART = 2.0  # seconds until a loop that a fault ended starts again
-LAST_STEPS = 1.5  # seconds for a failover to get through when the process is told to stop
-HOUSEKEEPING = 10.0  # seconds between two notes of when tokens were used, and looks at the log
+POLL = 0.25  # seconds between two polls for changes of other processes
+RESTART = 2.0  # seconds until a loop that an exception ended starts again
+LAST_STEPS = 1.5  # seconds for a failover to finish when the process is told to stop
+HOUSEKEEPING = 10.0  # seconds between two rounds of `_keep_house`
 
 log = logging.getLogger("metaserver")
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """What requests share, and the loops beside them."""
+    """What requests share, and the background loops."""
 
     config: Config
-    store: Store
     networks: AllowedNetworks
-    control: Control
-    tokens: Tokens
-    clients: Clients
-    hub: Hub
-    monitor: Monitor
-    leader: Leader
-    counters: Counters
-    under_way: UnderWay
+    backend: Backend
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
-        """Start the loops that every process runs, and stand for leader."""
-        self._spawn("changes", self._look)
-        self._spawn("housekeeping", self._housekeep)
-        self._spawn("status", self._pass_on_statuses)
-        threading.Thread(target=self._stand, name="leader", daemon=True).start()
+        """Start the loops that every process runs, and take part in the election of the leader."""
+        self._spawn("changes", self._publish_changes)
+        self._spawn("housekeeping", self._keep_house)
+        self._spawn("status", self._publish_statuses)
+        threading.Thread(target=self._take_part, name="leader", daemon=True).start()
 
     def stop(self) -> None:
-        """End the loops, the streams, and every held watch; let writes that wait go on."""
+        """End the loops, the streams and held watch calls; let failovers in progress finish."""
         self.stopping.set()
-        self.hub.stop()
+        self.backend.hub.stop()
         end = time.monotonic() + LAST_STEPS
-        while self.control.failovers and time.monotonic() < end:
+        while self.backend.context.failovers and time.monotonic() < end:
             time.sleep(0.02)
 
-    def pools(self) -> Iterator[tuple[PoolDocument, dict[str, Any]]]:
-        """Every pool with its status; one that is deleted meanwhile is left out.
-
-        Raises:
-            StorageError: the store cannot be read.
-        """
-        for document in self.store.documents():
-            try:
-                status = self.monitor.status(document.pool)
-            except PoolNotFoundError:
-                continue
-            yield document, status
-
     def _spawn(self, name: str, loop: Callable[[threading.Event], None]) -> None:
-        """Run a loop on a thread; should a fault end it, its traceback is printed and it starts
-        again a little later."""
+        """Run a loop on a thread; if an exception ends the loop, it starts again after RESTART."""
 
         def run() -> None:
             try:
@@ -98,36 +76,38 @@ class Runtime:
 
         threading.Thread(target=run, name=name, daemon=True).start()
 
-    def _stand(self) -> None:
-        self.leader.lead(self.stopping, self._lead)
+    def _take_part(self) -> None:
+        self.backend.election.lead(self.stopping, self._lead)
 
     def _lead(self) -> None:
         log.info("this process leads: it monitors, sweeps and repairs")
-        sweeper = Sweeper(self.store, self.config, self.clients, networks=self.networks)
-        repair = Repair(self.store, self.config, networks=self.networks)
-        self._spawn("monitor", self.monitor.run)
+        backend = self.backend
+        sweeper = Sweeper(backend.store, self.config, backend.clients, networks=self.networks)
+        repair = Repair(backend.store, self.config, networks=self.networks)
+        self._spawn("monitor", backend.monitor.run)
         self._spawn("sweep", sweeper.run)
         self._spawn("repair", repair.run)
 
-    def _look(self, stop: threading.Event) -> None:
-        """Notice what other processes changed, and let them know what clients act on."""
+    def _publish_changes(self, stop: threading.Event) -> None:
+        """Pass changes of other processes on, and publish the versions that clients act on."""
         failing = False
         while not stop.wait(POLL):
             try:
-                self.hub.refresh()
-                self.clients.publish()
+                self.backend.hub.refresh()
+                self.backend.clients.publish()
                 failing = False
             except StorageError as error:
                 if not failing:
                     log.error("looking for changes: %s", error)
                 failing = True
 
-    def _housekeep(self, stop: threading.Event) -> None:
+    def _keep_house(self, stop: threading.Event) -> None:
+        """Store when tokens were used, forget dead processes, and bound the audit log."""
         while not stop.wait(HOUSEKEEPING):
             try:
-                self.tokens.flush()
-                self.clients.forget_dead()
-                if self.leader.is_leader:
+                self.backend.tokens.flush()
+                self.backend.clients.forget_dead()
+                if self.backend.election.is_leader:
                     self._prune_events()
             except StorageError as error:
                 log.error("housekeeping: %s", error)
@@ -135,22 +115,23 @@ class Runtime:
     def _prune_events(self) -> None:
         config = self.config
         since = rfc3339(max(0.0, time.time() - config.events_max_age))
-        gone = self.store.prune_events(keep=config.events_max, since=since)
+        gone = self.backend.store.prune_events(keep=config.events_max, since=since)
         if gone:
             log.info("removed the %d oldest entries of the audit log", gone)
 
-    def _pass_on_statuses(self, stop: threading.Event) -> None:
-        """Each new status of a pool goes to the streams that show it."""
+    def _publish_statuses(self, stop: threading.Event) -> None:
+        """Pass each new status of a pool on to the streams that show it."""
         last: dict[str, dict[str, Any]] = {}
+        hub, monitor = self.backend.hub, self.backend.monitor
         while not stop.wait(POLL):
             try:
-                pools = self.hub.streamed(self.store.versions())
+                pools = hub.streamed(self.backend.store.versions())
                 last = {pool: last.get(pool, {}) for pool in pools}
                 for pool in pools:
-                    status = self.monitor.status(pool)
+                    status = monitor.status(pool)
                     if status["at"] != last[pool].get("at"):
                         last[pool] = status
-                        self.hub.status(pool, status)
+                        hub.publish_status(pool, status)
             except PoolNotFoundError:
                 continue
             except StorageError as error:
@@ -159,35 +140,28 @@ class Runtime:
 
 
 def build(config: Config) -> Runtime:
-    """Open the store and put the parts together; nothing runs yet.
+    """Open the store and connect the parts; no loop runs yet.
 
     Raises:
         StorageError: the store cannot be used.
-        ValueError: an allowed network is not one.
+        ValueError: an allowed network is not valid.
     """
     networks = AllowedNetworks(config.allowed_networks)
     store = SqliteStore(config.db)
-    leader = Leader(config.db.with_name(f"{config.db.name}.leader"))
-    clients = Clients(store, config.lease, per_token=config.max_clients)
-    hub = Hub(store)
+    election = LeaderElection(config.db.with_name(f"{config.db.name}.leader"))
+    clients = ClientRegistry(store, config.lease, per_token=config.max_clients)
+    hub = ChangeHub(store)
     stopping = threading.Event()
-    monitor = Monitor(
-        store,
-        config,
-        networks=networks,
-        count_clients=clients.count,
-    )
-    return Runtime(
-        config=config,
+    monitor = Monitor(store, config, networks=networks, count_clients=clients.count)
+    backend = Backend(
         store=store,
-        networks=networks,
-        control=Control(store, config, networks, monitor, hub.nudge, stopping=stopping),
+        context=ServiceContext(store, config, networks, monitor, hub.nudge, stopping=stopping),
         tokens=Tokens(store),
         clients=clients,
         hub=hub,
         monitor=monitor,
-        leader=leader,
+        election=election,
         counters=Counters(),
-        under_way=UnderWay(config.max_clients),
-        stopping=stopping,
+        call_limits=CallLimits(config.max_clients),
     )
+    return Runtime(config, networks, backend, stopping)

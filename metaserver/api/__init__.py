@@ -1,1 +1,14 @@
-"""The HTTP API: Flask blueprints over the use cases, described by one OpenAPI document."""
+"""The HTTP API: Flask blueprints over the use cases, described by one OpenAPI document.
+
+    app              the Flask application
+    backend          what the views work with
+    contract         the OpenAPI document, and requests checked against it
+    request          access, decoding, and views bound to operations of the contract
+    problem_details  errors as replies: HTTP statuses, problem documents
+    request_outcome  what a request came to, for the metrics
+    call_limits      how many calls of one token may be in progress
+    metrics          request counters, and the Prometheus text format
+    pools, shards, sweeps, watch, tokens, health   the views, by resource
+
+Imports all rooms below it; `runtime` and `cli` are on top.
+"""

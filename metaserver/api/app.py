@@ -5,24 +5,26 @@ from __future__ import annotations
 from flask import Flask, Response, request
 
 from metaserver.api import health, pools, shards, sweeps, tokens, watch
-from metaserver.api.request import install
+from metaserver.api.backend import Backend
+from metaserver.api.problem_details import reply_with_problems
+from metaserver.api.request import check_requests
 from metaserver.api.request_outcome import outcome_of
-from metaserver.runtime import Runtime
 
 
-def create_app(runtime: Runtime) -> Flask:
-    """The whole API over one process's parts."""
+def create_app(backend: Backend) -> Flask:
+    """Return the whole API over the parts of one process."""
     app = Flask("metaserver", static_folder=None)
     app.url_map.redirect_defaults = False
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False  # else //v1 redirects to wherever the Host header says
-    install(app, runtime)
+    check_requests(app, backend)
+    reply_with_problems(app)
     for part in (pools, shards, sweeps, watch, tokens, health):
         app.register_blueprint(part.blueprint)
 
     def count(reply: Response) -> Response:
         operation = (request.endpoint or "none").rpartition(".")[2]
-        runtime.counters.count_request(operation, reply.status_code, outcome_of(operation))
+        backend.counters.count_request(operation, reply.status_code, outcome_of(operation))
         return reply
 
     app.after_request(count)

@@ -1,23 +1,27 @@
-"""How many calls of one token may be under way at once, so that no token starves the others.
+"""Limits of the calls that one token may have in progress, so that no token starves the others.
 
-A call counts until its reply has been sent. What is held for long (watches, streams) and what has
-a large reply have bounds of their own.
+A call counts until its reply has been sent. Calls of clients and streams, which last long, have
+limits of their own.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 
-from metaserver.domain.errors import Problem
+from metaserver.domain.errors import RequestRefused
 
 STREAMS = 1_000
 OTHERS = 100
-# They cost little; of them a fleet makes one for each client, all at the same moment.
+# These are cheap, and a fleet makes one for each client, all at the same moment.
 _BY_CLIENTS = frozenset({"watchPool", "leavePool", "getPool"})
 
 
-class UnderWay:
-    """Counts calls by token. `clients` bounds those that every client makes."""
+class CallLimits:
+    """Counts the calls in progress by token.
+
+    Args:
+        clients: the limit of those calls that every client makes.
+    """
 
     def __init__(self, clients: int) -> None:
         self._clients = clients
@@ -27,11 +31,11 @@ class UnderWay:
         """Count one more call of the token.
 
         Raises:
-            Problem: too-many-requests; the call is not counted.
+            RequestRefused: too-many-requests: the call is not counted.
         """
         kind, most = self._kind(operation)
         if self._calls[token, kind] >= most:
-            raise Problem(
+            raise RequestRefused(
                 "too-many-requests",
                 f"{most} {kind} of this token are under way",
                 "wait until some have ended, or use several tokens",
@@ -39,7 +43,7 @@ class UnderWay:
         self._calls[token, kind] += 1
 
     def leave(self, token: str, operation: str) -> None:
-        """A call that was counted has ended."""
+        """Record that a counted call has ended."""
         kind, _most = self._kind(operation)
         self._calls[token, kind] -= 1
         if not self._calls[token, kind]:

@@ -1,4 +1,4 @@
-"""Is it alive, is it ready, how is it doing, what can it do."""
+"""Probes, metrics, and the contract."""
 
 from __future__ import annotations
 
@@ -6,54 +6,54 @@ from collections.abc import Iterator
 
 from flask import Blueprint, Response
 
+from metaserver.api.backend import Backend
 from metaserver.api.contract import openapi
 from metaserver.api.metrics import Measurement, render
 from metaserver.api.request import Call, json_reply, operation, raw_reply
-from metaserver.runtime import Runtime
 
 blueprint = Blueprint("probes", __name__)
 
 
 @operation(blueprint, "livez")
 def livez(_call: Call) -> Response:
-    """The process answers."""
+    """Reply that the process is alive."""
     return json_reply({"status": "ok"})
 
 
 @operation(blueprint, "readyz")
 def readyz(call: Call) -> Response:
-    """The store can be read and written."""
-    call.runtime.store.check_writable()
+    """Reply whether the store can be read and written."""
+    call.backend.store.check_writable()
     return json_reply({"status": "ok"})
 
 
 @operation(blueprint, "openapi")
 def describe(_call: Call) -> Response:
-    """The contract."""
+    """Reply with the OpenAPI document."""
     return json_reply(openapi())
 
 
 @operation(blueprint, "metrics")
 def metrics(call: Call) -> Response:
-    """Everything in `metaserver.api.metrics.METRICS`."""
-    runtime = call.runtime
+    """Reply with everything in `metaserver.api.metrics.METRICS`."""
+    backend = call.backend
     found = [
-        Measurement("cachemesh_metaserver_leader", runtime.leader.is_leader, {}),
-        Measurement("cachemesh_metaserver_watches", runtime.hub.waiting, {}),
-        *runtime.counters.measurements(),
-        *_pools(runtime),
+        Measurement("cachemesh_metaserver_leader", backend.election.is_leader, {}),
+        Measurement("cachemesh_metaserver_watches", backend.hub.waiting, {}),
+        *backend.counters.measurements(),
+        *_pools(backend),
     ]
     return raw_reply(render(found), media="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _pools(runtime: Runtime) -> Iterator[Measurement]:
-    for document, status in runtime.pools():
+def _pools(backend: Backend) -> Iterator[Measurement]:
+    for document, status in backend.pools():
         pool = document.pool
         labels = {"pool": pool}
         yield Measurement("cachemesh_pool_version", document.version, labels)
         yield Measurement("cachemesh_pool_shards", len(document.placement.shards), labels)
-        yield Measurement("cachemesh_pool_clients", runtime.clients.count(pool), labels)
-        yield Measurement("cachemesh_pool_sweeps", len(runtime.store.sweeps(pool)), labels)
+        yield Measurement("cachemesh_pool_clients", backend.clients.count(pool), labels)
+        yield Measurement("cachemesh_pool_sweeps", len(backend.store.sweeps(pool)), labels)
         for shard in status["shards"]:
             labels = {"pool": pool, "shard": shard["name"]}
             yield Measurement("cachemesh_shard_up", shard["state"] != "down", labels)

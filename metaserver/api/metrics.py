@@ -1,6 +1,6 @@
-"""What the process counts for GET /metrics, in the Prometheus text format.
+"""The metrics of GET /metrics, in the Prometheus text format.
 
-https://prometheus.io/docs/instrumenting/exposition_formats/
+Source: https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Outcome: TypeAlias = Literal["read", "changed", "unchanged", "planned", "refused", "failed"]
-"""What a request came to: `planned` is a dry run, `unchanged` a change that had nothing to do,
+RequestOutcome: TypeAlias = Literal["read", "changed", "unchanged", "planned", "refused", "failed"]
+"""The outcome of a request: `planned` is a dry run, `unchanged` a change that had nothing to do,
 `refused` a 4xx, `failed` a 5xx."""
 
 # name -> (type, help)
@@ -42,21 +42,21 @@ class Measurement:
 
 
 class Counters:
-    """Requests counted since the process started."""
+    """The requests counted since the process started."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._requests: Counter[tuple[str, int, Outcome]] = Counter()
+        self._requests: Counter[tuple[str, int, RequestOutcome]] = Counter()
 
-    def count_request(self, operation: str, status: int, outcome: Outcome) -> None:
-        """One more request answered; `outcome` is what it came to if it was not refused."""
+    def count_request(self, operation: str, status: int, outcome: RequestOutcome) -> None:
+        """Count a request; `outcome` is its outcome unless the status is an error."""
         if status >= 400:
             outcome = "failed" if status >= 500 else "refused"
         with self._lock:
             self._requests[operation, status, outcome] += 1
 
     def measurements(self) -> list[Measurement]:
-        """What was counted."""
+        """Return the counts as measurements."""
         with self._lock:
             counted = sorted(self._requests.items())
         return [
@@ -70,7 +70,7 @@ class Counters:
 
 
 def render(measurements: Iterable[Measurement]) -> str:
-    """Measurements as Prometheus reads them, those of one metric together."""
+    """Return measurements in the text format, those of one metric together."""
     lines: dict[str, list[str]] = {}
     for each in measurements:
         labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in each.labels.items())

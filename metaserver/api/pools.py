@@ -1,4 +1,4 @@
-"""/v1/pools: the pools themselves."""
+"""The views of /v1/pools."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from metaserver.api.request import Call, json_reply, operation, raw_reply
 from metaserver.api.request_outcome import change_reply
 from metaserver.service import pools
 from metaserver.service.pools import NewPool
-from metaserver.watch.client_registry import Client
+from metaserver.watch.client_registry import WatchingClient
 
 blueprint = Blueprint("pools", __name__)
 
@@ -24,7 +24,7 @@ PLACEMENT_FIELDS = ("strategy", "hash", "hash_tag", "named")
 
 @operation(blueprint, "listPools")
 def list_pools(call: Call) -> Response:
-    """Every pool, with its health."""
+    """List the pools, with their health."""
     found = [
         {
             "pool": document.pool,
@@ -33,14 +33,14 @@ def list_pools(call: Call) -> Response:
             "shards": len(document.placement.shards),
             "health": status["health"],
         }
-        for document, status in call.runtime.pools()
+        for document, status in call.backend.pools()
     ]
     return json_reply({"pools": found})
 
 
 @operation(blueprint, "createPool")
 def create_pool(call: Call) -> Response:
-    """A new pool."""
+    """Create a pool."""
     body = call.body
     shards = body["shards"]
     masters = {shard["name"]: shard["master"] for shard in shards}
@@ -57,21 +57,21 @@ def create_pool(call: Call) -> Response:
         placement={name: body[name] for name in PLACEMENT_FIELDS if name in body},
         labels={shard["name"]: shard["label"] for shard in shards if "label" in shard},
     )
-    change = pools.create(call.runtime.control, call.actor, new, dry_run=body.get("dry_run", False))
+    change = pools.create(call.backend.context, call.actor, new, dry_run=body.get("dry_run", False))
     return change_reply(change, 201)
 
 
 @operation(blueprint, "getPool")
 def get_pool(call: Call) -> Response:
-    """The pool document."""
-    return raw_reply(call.runtime.hub.snapshot(call.pool).text)
+    """Reply with the pool document."""
+    return raw_reply(call.backend.hub.current(call.pool).text)
 
 
 @operation(blueprint, "deletePool")
 def delete_pool(call: Call) -> Response:
-    """No more pool."""
+    """Delete a pool."""
     change = pools.delete(
-        call.runtime.control,
+        call.backend.context,
         call.actor,
         call.pool,
         version=call.query.get("version"),
@@ -82,9 +82,9 @@ def delete_pool(call: Call) -> Response:
 
 @operation(blueprint, "changeSettings")
 def change_settings(call: Call) -> Response:
-    """Other settings."""
+    """Change settings of a pool."""
     change = pools.change_settings(
-        call.runtime.control,
+        call.backend.context,
         call.actor,
         call.pool,
         call.body["settings"],
@@ -96,19 +96,19 @@ def change_settings(call: Call) -> Response:
 
 @operation(blueprint, "getStatus")
 def get_status(call: Call) -> Response:
-    """The live view."""
-    return json_reply(call.runtime.monitor.status(call.pool))
+    """Reply with the live status of a pool."""
+    return json_reply(call.backend.monitor.status(call.pool))
 
 
 @operation(blueprint, "listClients")
 def list_clients(call: Call) -> Response:
-    """The clients that watch the pool through this process."""
-    call.runtime.hub.snapshot(call.pool)
-    return raw_reply(_listed(call.runtime.clients.live(call.pool)))
+    """List the clients that watch the pool through this process."""
+    call.backend.hub.current(call.pool)
+    return raw_reply(_listed(call.backend.clients.live(call.pool)))
 
 
-def _listed(clients: list[Client]) -> Iterator[str]:
-    """Made while it is sent: there may be thousands, for a reader that takes its time."""
+def _listed(clients: list[WatchingClient]) -> Iterator[str]:
+    """Yield the reply piece by piece, as there may be thousands of clients and a slow reader."""
     yield '{"clients": ['
     for first in range(0, len(clients), _AT_ONCE):
         part = clients[first : first + _AT_ONCE]

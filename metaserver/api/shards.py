@@ -1,4 +1,4 @@
-"""/v1/pools/POOL/shards."""
+"""The views of /v1/pools/POOL/shards."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from flask import Blueprint, Response
 
 from cachemesh.core.placement import Shard
 from metaserver.api.request import Call, json_reply, operation
-from metaserver.api.request_outcome import came_to, change_reply
+from metaserver.api.request_outcome import change_reply, note_outcome
 from metaserver.domain.errors import shard_not_found
 from metaserver.service import shards
-from metaserver.service.failover import TIMEOUT, Wish, fail_over
+from metaserver.service.failover import TIMEOUT, FailoverRequest, fail_over
 from metaserver.service.shards import NewShard
 
 blueprint = Blueprint("shards", __name__)
@@ -17,14 +17,14 @@ blueprint = Blueprint("shards", __name__)
 
 @operation(blueprint, "listShards")
 def list_shards(call: Call) -> Response:
-    """The live view of every shard."""
-    return json_reply({"shards": call.runtime.monitor.status(call.pool)["shards"]})
+    """List the shards with their live status."""
+    return json_reply({"shards": call.backend.monitor.status(call.pool)["shards"]})
 
 
 @operation(blueprint, "getShard")
 def get_shard(call: Call) -> Response:
-    """The live view of one shard."""
-    for shard in call.runtime.monitor.status(call.pool)["shards"]:
+    """Reply with the live status of one shard."""
+    for shard in call.backend.monitor.status(call.pool)["shards"]:
         if shard["name"] == call.shard:
             return json_reply(shard)
     raise shard_not_found(call.pool, call.shard)
@@ -32,10 +32,10 @@ def get_shard(call: Call) -> Response:
 
 @operation(blueprint, "addShard")
 def add_shard(call: Call) -> Response:
-    """One more shard."""
+    """Add a shard."""
     body = call.body
     change = shards.add(
-        call.runtime.control,
+        call.backend.context,
         call.actor,
         call.pool,
         NewShard(
@@ -51,9 +51,9 @@ def add_shard(call: Call) -> Response:
 
 @operation(blueprint, "setWeight")
 def set_weight(call: Call) -> Response:
-    """Another weight."""
+    """Set the weight of a shard."""
     change = shards.set_weight(
-        call.runtime.control,
+        call.backend.context,
         call.actor,
         call.pool,
         call.shard,
@@ -66,9 +66,9 @@ def set_weight(call: Call) -> Response:
 
 @operation(blueprint, "removeShard")
 def remove_shard(call: Call) -> Response:
-    """One shard less."""
+    """Remove a shard."""
     change = shards.remove(
-        call.runtime.control,
+        call.backend.context,
         call.actor,
         call.pool,
         call.shard,
@@ -80,14 +80,14 @@ def remove_shard(call: Call) -> Response:
 
 @operation(blueprint, "failOver")
 def fail_over_shard(call: Call) -> Response:
-    """A replica takes over, and no write is lost."""
+    """Have a replica take over from the master, without losing a write."""
     body = call.body
-    wish = Wish(
+    request = FailoverRequest(
         body.get("to"),
         body.get("timeout", TIMEOUT),
         body.get("hurry", False),
         body.get("dry_run", False),
     )
-    report = fail_over(call.runtime.control, call.actor, call.pool, call.shard, wish)
-    came_to(dry_run=report.dry_run)
+    report = fail_over(call.backend.context, call.actor, call.pool, call.shard, request)
+    note_outcome(dry_run=report.dry_run)
     return json_reply(report.to_dict())

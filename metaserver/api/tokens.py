@@ -1,4 +1,4 @@
-"""/v1/tokens."""
+"""The views of /v1/tokens."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ blueprint = Blueprint("tokens", __name__)
 
 @operation(blueprint, "listTokens")
 def list_tokens(call: Call) -> Response:
-    """Every token, without its text."""
-    return json_reply({"tokens": call.runtime.tokens.listed()})
+    """List the tokens, without their text."""
+    return json_reply({"tokens": call.backend.tokens.listed()})
 
 
 @operation(blueprint, "createToken")
 def create_token(call: Call) -> Response:
-    """A new token; its text is in this reply and nowhere else."""
-    token, text = call.runtime.tokens.create(call.actor, call.body["name"], call.body["role"])
-    call.runtime.hub.nudge()
+    """Create a token; its text is in this reply and nowhere else."""
+    token, text = call.backend.tokens.create(call.actor, call.body["name"], call.body["role"])
+    call.backend.hub.nudge()
     reply = {"id": token.id, "name": token.name, "role": token.role, "token": text}
     return json_reply(reply, 201)
 
 
 @operation(blueprint, "revokeToken")
 def revoke_token(call: Call) -> Response:
-    """One token less."""
-    call.runtime.tokens.revoke(call.actor, call.path["token"])
-    call.runtime.hub.nudge()
+    """Revoke a token."""
+    call.backend.tokens.revoke(call.actor, call.path["token"])
+    call.backend.hub.nudge()
     return empty_reply()

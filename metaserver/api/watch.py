@@ -1,4 +1,4 @@
-"""Waiting for news: the watch of clients, the audit log, the event stream of browsers."""
+"""The views that wait for changes: the watch of clients, and the event stream; the audit log."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from flask import Blueprint, Response, request
 
 from cachemesh.core.errors import PoolNotFoundError
+from metaserver.api.backend import Backend
 from metaserver.api.request import Call, empty_reply, json_reply, operation, raw_reply
-from metaserver.domain.errors import Problem
-from metaserver.runtime import Runtime
-from metaserver.watch.change_hub import Hub, Item
+from metaserver.domain.errors import RequestRefused
+from metaserver.watch.change_hub import ChangeHub, StreamItem
 
 IDLE = 15.0  # seconds of silence before a comment keeps a stream alive
 
@@ -21,34 +21,34 @@ blueprint = Blueprint("watch", __name__)
 
 @operation(blueprint, "watchPool")
 def watch_pool(call: Call) -> Response:
-    """Answer at once if there is a newer version; else hold the call until there is."""
-    runtime, pool, token = call.runtime, call.pool, call.token
+    """Reply once there is a newer version of the pool, or after the wait of the request."""
+    backend, pool, token = call.backend, call.pool, call.token
     client, version = call.body["client"], call.body["version"]
-    runtime.hub.snapshot(pool)  # an unknown pool gets no table of clients
+    backend.hub.current(pool)  # an unknown pool gets no table of clients
     address = request.remote_addr or ""
-    runtime.clients.seen(pool, client, version, address, call.body.get("stats"), token=token)
+    backend.clients.watch_began(pool, client, version, address, call.body.get("stats"), token=token)
     try:
-        newer = runtime.hub.wait_newer(pool, version, float(call.body.get("wait", 25)))
+        newer = backend.hub.wait_newer(pool, version, float(call.body.get("wait", 25)))
     finally:
-        runtime.clients.released(pool, client, token=token)
+        backend.clients.watch_ended(pool, client, token=token)
     changed = "false" if newer is None else "true"
     document = "null" if newer is None else newer.text
-    lease = runtime.clients.lease
+    lease = backend.clients.lease
     return raw_reply(f'{{"changed": {changed}, "document": {document}, "lease": {lease}}}')
 
 
 @operation(blueprint, "leavePool")
 def leave_pool(call: Call) -> Response:
-    """The client counts as live no more; nobody waits for it to acknowledge."""
-    call.runtime.hub.snapshot(call.pool)
-    call.runtime.clients.left(call.pool, call.path["client"], token=call.token)
+    """Record that a client no longer follows the pool."""
+    call.backend.hub.current(call.pool)
+    call.backend.clients.leave(call.pool, call.path["client"], token=call.token)
     return empty_reply()
 
 
 @operation(blueprint, "listEvents")
 def list_events(call: Call) -> Response:
-    """The audit log."""
-    events = call.runtime.store.events(
+    """List entries of the audit log."""
+    events = call.backend.store.events(
         call.query.get("pool"), after=call.query["after"], limit=call.query["limit"]
     )
     return json_reply({"events": [event.to_dict() for event in events]})
@@ -56,41 +56,44 @@ def list_events(call: Call) -> Response:
 
 @operation(blueprint, "stream")
 def stream(call: Call) -> Response:
-    """Documents, statuses and events as server-sent events; first what is true now."""
+    """Reply with documents, statuses and events as server-sent events, the current ones first."""
     pool = call.query.get("pool")
     if pool is not None:
-        call.runtime.hub.snapshot(pool)
-    reply = Response(_lines(call.runtime, pool, call.token), content_type="text/event-stream")
+        call.backend.hub.current(pool)
+    reply = Response(_lines(call.backend, pool, call.token), content_type="text/event-stream")
     reply.headers.update({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
     return reply
 
 
-def _lines(runtime: Runtime, pool: str | None, token_id: str) -> Iterator[str]:
-    """Ends when the process stops, when the reader lags too far behind, or soon after the token
-    was revoked."""
-    with runtime.hub.stream(pool) as items:
+def _lines(backend: Backend, pool: str | None, token_id: str) -> Iterator[str]:
+    """Yield the lines of an event stream.
+
+    The stream ends when the process stops, when the reader lags too far, or soon after the token
+    was revoked.
+    """
+    with backend.hub.stream(pool) as items:
         yield ": welcome\n\n"  # the headers go out with the first line
-        for item in _now(runtime, runtime.hub, pool):
+        for item in _now(backend, backend.hub, pool):
             yield _line(item)
         checked = time.monotonic()
         for news in items.items(IDLE):
             if time.monotonic() - checked >= IDLE:
-                if all(token.id != token_id for token in runtime.store.tokens()):
+                if all(token.id != token_id for token in backend.store.tokens()):
                     return
                 checked = time.monotonic()
             yield ": still here\n\n" if news is None else _line(news)
 
 
-def _now(runtime: Runtime, hub: Hub, pool: str | None) -> Iterator[Item]:
-    names = [pool] if pool is not None else list(runtime.store.versions())
+def _now(backend: Backend, hub: ChangeHub, pool: str | None) -> Iterator[StreamItem]:
+    names = [pool] if pool is not None else list(backend.store.versions())
     for name in names:
         try:
-            document, status = hub.snapshot(name).text, runtime.monitor.status(name)
-        except (Problem, PoolNotFoundError):
-            continue  # deleted this very moment; the stream will say so
-        yield Item("document", name, document)
-        yield Item("status", name, json.dumps(status))
+            document, status = hub.current(name).text, backend.monitor.status(name)
+        except (RequestRefused, PoolNotFoundError):
+            continue  # the pool was just deleted; the stream will tell
+        yield StreamItem("document", name, document)
+        yield StreamItem("status", name, json.dumps(status))
 
 
-def _line(item: Item) -> str:
+def _line(item: StreamItem) -> str:
     return f"event: {item.name}\ndata: {item.data}\n\n"

@@ -1,1 +1,14 @@
-"""Decisions about pools and shards, without I/O and without HTTP."""
+"""The rules of pools and shards, as pure functions and values: no I/O, no clock, no HTTP.
+
+    errors          RequestRefused: every reason for which a request is refused
+    pool_state      what is known of a pool: its document, sweeps, intents, failovers, work
+    audit_log       the entries of the audit log
+    planning        a change of a pool, worked out: the document after, the keys that move
+    sentinel_view   what one Sentinel says about the shards that it monitors
+    info_fields     reading the fields of INFO
+    shard_state     the state of a shard: up, joining, failing over, degraded or down
+    status          the status document of a pool, from what instances and Sentinels say
+    reports         changes between two observations, as entries of the audit log
+
+Imports only `cachemesh.core`.
+"""

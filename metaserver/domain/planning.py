@@ -1,6 +1,6 @@
-"""What a change of a pool would do, worked out without touching anything.
+"""What a change of a pool would do: the document after, the keys that move, what is lost.
 
-document + change --> Plan (document after, slots that move) --> moves, losers, keys that go cold
+document + change --> ChangePlan --> moves, losers, gainers --> keys moved, what is lost
 """
 
 from __future__ import annotations
@@ -23,14 +23,20 @@ from cachemesh.core.placement import (
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.pool.settings import check_settings
 from cachemesh.core.words import counted
-from metaserver.domain.errors import Problem, shard_not_found
+from metaserver.domain.errors import RequestRefused, shard_not_found
 
 NO_MOVES = Moves((), 0, 0.0)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A change worked out: `after` is None when the pool goes; its version is not yet raised."""
+class ChangePlan:
+    """A change of a pool, worked out.
+
+    Attributes:
+        summary: the change in one line.
+        before: None when the pool is created.
+        after: None when the pool is deleted; its version is not raised yet.
+    """
 
     summary: str
     before: PoolDocument | None
@@ -39,35 +45,35 @@ class Plan:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether the pool already is what it would become."""
+        """Whether the documents before and after are equal."""
         return self.before is not None and self.before == self.after
 
     @property
     def losers(self) -> tuple[str, ...]:
-        """Shards that give keys away, in name order: each will hold keys it does not own."""
+        """The shards that give keys away, in name order: each is left with keys it does not own."""
         if self.moves.sampled and self.before is not None:
             return tuple(sorted(self.before.placement.names))
         return tuple(sorted({move.source for move in self.moves.by_pair}))
 
     @property
     def gainers(self) -> tuple[str, ...]:
-        """Shards that get keys, in name order."""
+        """The shards that get keys, in name order."""
         if self.moves.sampled and self.after is not None:
             return tuple(sorted(self.after.placement.names))
         return tuple(sorted({move.target for move in self.moves.by_pair}))
 
 
 def quorum_of(document: PoolDocument) -> int:
-    """How many Sentinels must agree that a master is down.
+    """Return how many Sentinels must agree that a master is down.
 
-    What the pool was created with, else a majority of its Sentinels.
+    That is the quorum that the pool was created with, else a majority of its Sentinels.
     """
     quorum = document.extra.get("quorum")
-    return quorum if isinstance(quorum, int) and quorum > 0 else majority(document.sentinels)
+    return quorum if isinstance(quorum, int) and quorum > 0 else majority_of(document.sentinels)
 
 
-def majority(sentinels: Sequence[str]) -> int:
-    """More than half of the Sentinels."""
+def majority_of(sentinels: Sequence[str]) -> int:
+    """Return the smallest number that is more than half of the Sentinels."""
     return len(sentinels) // 2 + 1
 
 
@@ -80,20 +86,26 @@ def plan_create(
     settings: Mapping[str, Any] | None = None,
     placement: Mapping[str, Any] | None = None,
     labels: Mapping[str, str] | None = None,
-) -> Plan:
-    """A new pool; see `new_placement` for what decides where its keys go.
+) -> ChangePlan:
+    """Plan the creation of a pool.
+
+    Args:
+        quorum: None for a majority of the Sentinels.
+        placement, labels: as in `new_placement`.
 
     Raises:
-        InvalidDocumentError: a name, weight, setting, or a shard given twice.
-        Problem: bad-request for a quorum or Sentinels that cannot be.
+        InvalidDocumentError: a name, weight or setting is not valid, or a shard is given twice.
+        RequestRefused: bad-request: a Sentinel is given twice, or the quorum exceeds their number.
     """
     if len(set(sentinels)) < len(sentinels):
-        raise Problem("bad-request", "sentinels: an address is there twice", "give each once")
+        raise RequestRefused(
+            "bad-request", "sentinels: an address is there twice", "give each once"
+        )
     if quorum is not None and quorum > len(sentinels):
-        raise Problem(
+        raise RequestRefused(
             "bad-request",
             f"quorum: {quorum} is more than the {counted(len(sentinels), 'Sentinel')} of the pool",
-            f"use 1 to {len(sentinels)}; a majority is {majority(sentinels)}",
+            f"use 1 to {len(sentinels)}; a majority is {majority_of(sentinels)}",
         )
     document = PoolDocument(
         pool=pool,
@@ -101,27 +113,27 @@ def plan_create(
         placement=new_placement(shards, placement or {}, labels or {}),
         sentinels=tuple(sentinels),
         settings=check_settings(settings or {}),
-        extra={"quorum": majority(sentinels) if quorum is None else quorum},
+        extra={"quorum": majority_of(sentinels) if quorum is None else quorum},
     )
     names = ", ".join(shard.name for shard in shards)
     strategy = document.placement.strategy
     by = "" if strategy == SlotsPlacement.strategy else f" by {strategy}"
     count = counted(len(shards), "shard")
-    return Plan(f"create pool {pool}{by} with {count}: {names}", None, document)
+    return ChangePlan(f"create pool {pool}{by} with {count}: {names}", None, document)
 
 
 def new_placement(
     shards: Sequence[Shard], fields: Mapping[str, Any], labels: Mapping[str, str]
 ) -> Placement:
-    """The placement of a new pool: slots dealt evenly by weight, unless another is asked for.
+    """Return the placement of a new pool: slots dealt evenly by weight, unless `fields` say else.
 
     Args:
         shards: in document order.
-        fields: of the placement's document: strategy, hash, hash_tag, named.
-        labels: shard name -> what the hash knows it by, where that is not its name.
+        fields: those of the placement's document: strategy, hash, hash_tag, named.
+        labels: shard name -> the name that is hashed in its place.
 
     Raises:
-        InvalidDocumentError: a field that the strategy does not have, or a value it does not take.
+        InvalidDocumentError: the strategy does not have a field, or does not take its value.
     """
     strategy = fields.get("strategy", SlotsPlacement.strategy)
     if "named" in fields and strategy != JedisPlacement.strategy:
@@ -138,14 +150,14 @@ def new_placement(
     return Placement.from_dict({**fields, "shards": entries})
 
 
-def plan_add(document: PoolDocument, shard: Shard, master: str) -> Plan:
-    """One more shard.
+def plan_add(document: PoolDocument, shard: Shard, master: str) -> ChangePlan:
+    """Plan the addition of a shard; `master` is the address that the summary names.
 
     Raises:
-        Problem: shard-exists.
+        RequestRefused: shard-exists.
     """
     if shard.name in document.placement.names:
-        raise Problem(
+        raise RequestRefused(
             "shard-exists",
             f"Pool {document.pool!r} already has a shard {shard.name!r}",
             "choose another name, or change its weight",
@@ -154,16 +166,16 @@ def plan_add(document: PoolDocument, shard: Shard, master: str) -> Plan:
     return _replaced(document, shards, f"add shard {shard.name} ({master}), weight {shard.weight}")
 
 
-def plan_remove(document: PoolDocument, name: str) -> Plan:
-    """One shard less.
+def plan_remove(document: PoolDocument, name: str) -> ChangePlan:
+    """Plan the removal of a shard.
 
     Raises:
-        Problem: shard-not-found, last-shard.
+        RequestRefused: shard-not-found, last-shard.
     """
     _find(document, name)
     shards = tuple(shard for shard in document.placement.shards if shard.name != name)
     if not shards:
-        raise Problem(
+        raise RequestRefused(
             "last-shard",
             f"Shard {name!r} is the last one of pool {document.pool!r}",
             "add another shard first, or delete the pool",
@@ -171,12 +183,12 @@ def plan_remove(document: PoolDocument, name: str) -> Plan:
     return _replaced(document, shards, f"remove shard {name}")
 
 
-def plan_weight(document: PoolDocument, name: str, weight: int) -> Plan:
-    """Another weight for a shard.
+def plan_weight(document: PoolDocument, name: str, weight: int) -> ChangePlan:
+    """Plan another weight for a shard.
 
     Raises:
-        Problem: shard-not-found.
-        InvalidDocumentError: not an integer from 1 to 1000.
+        RequestRefused: shard-not-found.
+        InvalidDocumentError: the weight is not an integer from 1 to 1000.
     """
     old = _find(document, name)
     changed = Shard(name, weight)
@@ -184,11 +196,13 @@ def plan_weight(document: PoolDocument, name: str, weight: int) -> Plan:
     return _replaced(document, shards, f"set weight of shard {name} from {old.weight} to {weight}")
 
 
-def plan_settings(document: PoolDocument, changes: Mapping[str, Any]) -> Plan:
-    """Other settings; None puts one back to its default, also one this release does not know.
+def plan_settings(document: PoolDocument, changes: Mapping[str, Any]) -> ChangePlan:
+    """Plan other settings; None resets a setting to its default.
+
+    A setting that this release does not know can be reset too.
 
     Raises:
-        InvalidDocumentError: names the setting.
+        InvalidDocumentError: a value is not valid; the error names the setting.
     """
     given = check_settings({name: value for name, value in changes.items() if value is not None})
     kept = {name: value for name, value in document.settings.items() if name not in changes}
@@ -197,7 +211,7 @@ def plan_settings(document: PoolDocument, changes: Mapping[str, Any]) -> Plan:
         for name, value in changes.items()
     )
     after = document.replace(settings={**kept, **given})
-    return Plan(f"set {text}" if text else "set nothing", document, after)
+    return ChangePlan(f"set {text}" if text else "set nothing", document, after)
 
 
 def _shown(value: object) -> str:
@@ -206,16 +220,20 @@ def _shown(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def plan_delete(document: PoolDocument) -> Plan:
-    """No more pool; its instances keep running with what they hold."""
+def plan_delete(document: PoolDocument) -> ChangePlan:
+    """Plan the deletion of a pool. Its instances keep running with their keys."""
     count = counted(len(document.placement.shards), "shard")
-    return Plan(f"delete pool {document.pool} with {count}", document, None)
+    return ChangePlan(f"delete pool {document.pool} with {count}", document, None)
 
 
-def keys_moved(plan: Plan, keys: Mapping[str, int | None]) -> int | None:
-    """About how many keys change their shard, from the key count per shard.
+def keys_moved(plan: ChangePlan, keys: Mapping[str, int | None]) -> int | None:
+    """Estimate how many keys change their shard.
 
-    None if the count of a shard that gives keys away is not known.
+    Args:
+        keys: shard -> its number of keys, None where that is not known.
+
+    Returns:
+        The estimate, or None if the number of a shard that gives keys away is not known.
     """
     if plan.before is None:
         return 0
@@ -229,8 +247,8 @@ def keys_moved(plan: Plan, keys: Mapping[str, int | None]) -> int | None:
     return round(total)
 
 
-def what_is_lost(plan: Plan, keys: Mapping[str, int | None]) -> list[str]:
-    """What the change destroys, in words; empty if nothing."""
+def what_is_lost(plan: ChangePlan, keys: Mapping[str, int | None]) -> list[str]:
+    """Say what the change destroys, one sentence each; args as `keys_moved`."""
     if plan.after is None and plan.before is not None:
         return [
             f"pool {plan.before.pool} is gone for every client; "
@@ -252,14 +270,14 @@ def what_is_lost(plan: Plan, keys: Mapping[str, int | None]) -> list[str]:
 
 
 def moves_as_dicts(by_pair: Sequence[Move]) -> list[dict[str, object]]:
-    """Moves as docs/api.md shows them."""
+    """Return moves as docs/api.md shows them."""
     return [{"source": m.source, "target": m.target, "slots": m.slots} for m in by_pair]
 
 
-def _replaced(document: PoolDocument, shards: Sequence[Shard], summary: str) -> Plan:
+def _replaced(document: PoolDocument, shards: Sequence[Shard], summary: str) -> ChangePlan:
     placement = document.placement.with_shards(shards)
     after = document.replace(placement=placement)
-    return Plan(summary, document, after, moves(document.placement, placement))
+    return ChangePlan(summary, document, after, moves(document.placement, placement))
 
 
 def _find(document: PoolDocument, name: str) -> Shard:

@@ -1,6 +1,6 @@
-"""What changed in a pool since it was last reported, as events for the audit log. Pure.
+"""Changes of a pool since the last report, as entries for the audit log.
 
-status document + what the log has told so far --> what it has told then, and the events
+status document + ReportedState --> ReportedState after, and the new entries
 """
 
 from __future__ import annotations
@@ -8,23 +8,27 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from metaserver.store import NewEvent
-from metaserver.store.observed import Seen
+from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.pool_state import ReportedState
 
 Json = Mapping[str, Any]
 
 
 def changes(
-    before: Seen | None, status: Json, busy: Collection[str] = ()
-) -> tuple[Seen, list[NewEvent]]:
-    """Compare a status with what was last reported of the pool.
+    before: ReportedState | None, status: Json, busy: Collection[str] = ()
+) -> tuple[ReportedState, list[NewEvent]]:
+    """Compare a status with the last report of the pool.
 
     Args:
-        before: None if nothing was reported yet: then what is there is taken as known, and only
-            what does not answer is reported.
-        busy: shards of which nothing is reported now, as a planned failover has its own event.
+        before: None if nothing was reported yet. Then all instances count as known, and only those
+            that do not answer are reported.
+        busy: shards with a planned failover, which has an entry of its own: nothing else is
+            reported of them.
+
+    Returns:
+        The state after this report, and the new entries.
     """
-    told = before or Seen()
+    reported = before or ReportedState()
     pool = status["pool"]
     events: list[NewEvent] = []
     shards, instances = dict[str, bool](), dict[str, Mapping[str, bool]]()
@@ -33,17 +37,17 @@ def changes(
         if shard["state"] == "draining":
             continue
         if name in busy:
-            shards[name] = told.shards.get(name, True)
-            if name in told.instances:
-                instances[name] = told.instances[name]
+            shards[name] = reported.shards.get(name, True)
+            if name in reported.instances:
+                instances[name] = reported.instances[name]
             continue
         shards[name] = shard["state"] != "down"
         instances[name] = {each["address"]: each["up"] for each in _instances_of(shard)}
-        events += _shard_changes(pool, shard, told.shards.get(name, True))
-        events += _replica_changes(pool, shard, told.instances.get(name))
-    events += _sentinel_changes(pool, status, told.sentinels)
+        events += _shard_changes(pool, shard, reported.shards.get(name, True))
+        events += _replica_changes(pool, shard, reported.instances.get(name))
+    events += _sentinel_changes(pool, status, reported.sentinels)
     sentinels = {each["address"]: each["up"] for each in status["sentinels"]}
-    return Seen(shards, instances, sentinels), events
+    return ReportedState(shards, instances, sentinels), events
 
 
 def _instances_of(shard: Json) -> list[Json]:
@@ -62,9 +66,9 @@ def _shard_changes(pool: str, shard: Json, was_up: bool) -> Iterator[NewEvent]:
 def _replica_changes(
     pool: str, shard: Json, before: Mapping[str, bool] | None
 ) -> Iterator[NewEvent]:
-    """Replicas that came, went, died and are back; what the master does, the shard's state tells.
+    """Report replicas that came, went, died or are back; the shard's state tells of its master.
 
-    `before` is None for a shard that is new: its replicas were there before.
+    `before` is None for a new shard, whose replicas are not reported as added.
     """
     known = {} if before is None else before
     joining = before is None or shard["state"] == "joining"

@@ -1,9 +1,9 @@
-"""The state of a shard, from what is seen of it and what is being done to it. Pure.
+"""The state of a shard, from what its instances and Sentinels say and the work on it.
 
-down          its master does not answer as a master
-degraded      it serves, but a replica, a Sentinel or the quorum is missing
-failing over  a planned failover goes on, which explains all that is missing
-joining       it was just added, which explains all that is missing
+down          the master does not answer as a master
+degraded      the shard serves, but a replica, a Sentinel or the quorum is missing
+failing over  a planned failover goes on, and explains everything that is missing
+joining       the shard was just added, which explains everything that is missing
 up            nothing is missing
 """
 
@@ -13,71 +13,78 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from metaserver.redis_io.sentinels import SentinelView, ShardView
-from metaserver.store.observed import WorkKind
+from metaserver.domain.pool_state import WorkKind
+from metaserver.domain.sentinel_view import MonitoredShard, SentinelView
 
-Instance = Mapping[str, Any]
+InstanceStatus = Mapping[str, Any]
+"""A master or replica as the status document has it."""
 
 NO_REPLICA = "no replica: a failover is not possible, its keys are lost if it dies"
 _FAILOVER = frozenset(("o_down", "failover_in_progress"))
 
 
 @dataclass(frozen=True)
-class Known:
-    """Work that goes as planned; `busy` is whether somebody is still at it."""
+class PlannedWork:
+    """Work on a shard that goes as planned.
+
+    Attributes:
+        busy: a planned failover is still under way.
+    """
 
     kind: WorkKind
     busy: bool = False
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """Something that is not as it should be, and the work that explains it for a while.
+class ShardFault:
+    """A fault of a shard, and the kinds of work that cause it for a while.
 
-    `meanwhile` is how to say it then, if not as `text`.
+    Attributes:
+        text: the fault in words.
+        meanwhile: the words for it while such work goes on, if others than `text`.
     """
 
     text: str
     explained_by: tuple[WorkKind, ...] = ()
     meanwhile: str | None = None
 
-    def explained(self, work: Known | None) -> bool:
-        """Whether it belongs to the work."""
+    def explained(self, work: PlannedWork | None) -> bool:
+        """Return whether the work causes this fault."""
         return work is not None and work.kind in self.explained_by
 
 
 def judge(
-    master: Instance,
-    replicas: Sequence[Instance],
+    master: InstanceStatus,
+    replicas: Sequence[InstanceStatus],
     sentinel: Mapping[str, Any],
-    troubles: Sequence[Trouble],
-    work: Known | None,
+    sentinel_faults: Sequence[ShardFault],
+    work: PlannedWork | None,
 ) -> tuple[str, str | None]:
-    """The state of a shard and, unless it is up, why.
+    """Return the state of a shard and, unless it is up, the reason.
 
     Args:
         master, replicas, sentinel: as the status document has them.
-        troubles: those with the Sentinels, which `sentinel["detail"]` puts into words.
-        work: what goes on as planned.
+        sentinel_faults: the faults that `sentinel["detail"]` puts into words.
+        work: the work on the shard that goes as planned, if any.
     """
     lost = _lost(master)
     if lost is not None and not lost.explained(work):
         return "down", "; ".join([lost.text, *_prospect(master, replicas, sentinel)])
-    found = [trouble for replica in replicas for trouble in _replica_troubles(replica)]
+    found = [fault for replica in replicas for fault in _replica_faults(replica)]
     unexplained = [each.text for each in found if not each.explained(work)]
-    if any(not each.explained(work) for each in troubles):
+    if any(not each.explained(work) for each in sentinel_faults):
         unexplained.append(sentinel["detail"])
     if unexplained:
         return "degraded", "; ".join(unexplained)
-    explained = [each.meanwhile or each.text for each in (lost, *found, *troubles) if each]
+    explained = [each.meanwhile or each.text for each in (lost, *found, *sentinel_faults) if each]
     if work is None or not (explained or work.busy):
         return "up", None
     doing = "a planned failover goes on" if work.kind == "failing over" else "it was just added"
     return work.kind, "; ".join([doing, *explained])
 
 
-def warnings_of(replicas: Sequence[Instance]) -> list[str]:
-    """What the operator should know about a shard though it serves."""
+def warnings_of(replicas: Sequence[InstanceStatus]) -> list[str]:
+    """Return what an operator should know about a shard even while it serves."""
     if not replicas:
         return [NO_REPLICA]
     if not any(replica["up"] for replica in replicas):
@@ -85,62 +92,67 @@ def warnings_of(replicas: Sequence[Instance]) -> list[str]:
     return []
 
 
-def sentinel_troubles(
+def sentinel_faults(
     shard: str, views: Mapping[str, SentinelView], *, failover: bool
-) -> list[Trouble]:
-    """What is wrong with how the Sentinels watch a shard."""
+) -> list[ShardFault]:
+    """Return the faults in how the Sentinels monitor a shard."""
     known = views_of(shard, views)
     silent = [view.address for view in views.values() if view.error is not None]
-    troubles = [Trouble(f"no answer from {', '.join(silent)}")] if silent else []
-    troubles += [
-        Trouble(f"Sentinel {view.address} does not know {shard}", ("joining",))
+    faults = [ShardFault(f"no answer from {', '.join(silent)}")] if silent else []
+    faults += [
+        ShardFault(f"Sentinel {view.address} does not know {shard}", ("joining",))
         for view in views.values()
         if view.error is None and shard not in view.shards
     ]
     masters = {view.master for view in known}
     if len(masters) > 1:
         differ = f"Sentinels differ about the master: {', '.join(sorted(masters))}"
-        troubles.append(Trouble(differ, ("failing over",)))
+        faults.append(ShardFault(differ, ("failing over",)))
     if failover:
-        troubles.append(Trouble("a failover is under way", ("failing over",)))
+        faults.append(ShardFault("a failover is under way", ("failing over",)))
     if not is_usable(shard, views):
         meanwhile = "the Sentinels do not all know each other yet"
-        troubles += [Trouble(v.detail, ("joining",), meanwhile) for v in known if not v.usable][:1]
-    return troubles
+        faults += [ShardFault(v.detail, ("joining",), meanwhile) for v in known if not v.usable][:1]
+    return faults
 
 
-def views_of(shard: str, views: Mapping[str, SentinelView]) -> list[ShardView]:
-    """What the Sentinels that know the shard say."""
+def views_of(shard: str, views: Mapping[str, SentinelView]) -> list[MonitoredShard]:
+    """Return what the Sentinels that know the shard say about it."""
     return [view.shards[shard] for view in views.values() if shard in view.shards]
 
 
 def is_usable(shard: str, views: Mapping[str, SentinelView]) -> bool:
-    """Whether most of all the Sentinels could fail it over."""
+    """Return whether more than half of all Sentinels could fail the shard over."""
     return sum(view.usable for view in views_of(shard, views)) * 2 > len(views)
 
 
-def fails_over(shard: str, views: Mapping[str, SentinelView], replicas: Sequence[Instance]) -> bool:
-    """Whether Sentinels are at a failover: without a replica they can but say that one is due."""
+def fails_over(
+    shard: str, views: Mapping[str, SentinelView], replicas: Sequence[InstanceStatus]
+) -> bool:
+    """Return whether the Sentinels fail the shard over.
+
+    Without a replica that answers they can only flag that a failover is due.
+    """
     flagged = any(view.flags & _FAILOVER for view in views_of(shard, views))
     return flagged and any(replica["up"] for replica in replicas)
 
 
-def _lost(master: Instance) -> Trouble | None:
-    """Why the shard has no master, None if it has."""
+def _lost(master: InstanceStatus) -> ShardFault | None:
+    """Return why the shard has no master, or None if it has one."""
     address = master["address"]
     if not master["up"]:
         where = f"master {address}" if address else "master unknown"
-        return Trouble(f"{where}: {master['error']}")
+        return ShardFault(f"{where}: {master['error']}")
     if master["role"] != "master":
         text = f"{address} is a {master['role']}; no master took its place yet"
-        return Trouble(text, ("failing over",))
+        return ShardFault(text, ("failing over",))
     return None
 
 
 def _prospect(
-    master: Instance, replicas: Sequence[Instance], sentinel: Mapping[str, Any]
+    master: InstanceStatus, replicas: Sequence[InstanceStatus], sentinel: Mapping[str, Any]
 ) -> list[str]:
-    """What is going to happen to a shard without a master, or what an operator has to do."""
+    """Say what happens next to a shard without a master, or what an operator has to do."""
     address = master["address"]
     if sentinel["failover"]:
         return ["a failover is under way"]
@@ -158,12 +170,12 @@ def _prospect(
     return ["Sentinel fails over once it takes the master for down"]
 
 
-def _replica_troubles(replica: Instance) -> list[Trouble]:
+def _replica_faults(replica: InstanceStatus) -> list[ShardFault]:
     named = f"replica {replica['address']}"
     if not replica["up"]:
-        return [Trouble(f"{named}: {replica['error']}")]
+        return [ShardFault(f"{named}: {replica['error']}")]
     if replica["role"] != "replica":
-        return [Trouble(f"{named}: it is a {replica['role']}", ("failing over",))]
+        return [ShardFault(f"{named}: it is a {replica['role']}", ("failing over",))]
     if replica["link"] != "up":
-        return [Trouble(f"{named}: its link to the master is down", ("failing over", "joining"))]
+        return [ShardFault(f"{named}: its link to the master is down", ("failing over", "joining"))]
     return []

@@ -1,7 +1,7 @@
-"""From what instances and Sentinels say to the status document of docs/api.md. Pure.
+"""The status document of docs/api.md, from what instances and Sentinels say.
 
-A shard's state is that of `metaserver.domain.shard_state`, or `draining` when it is on its way out
-of the pool.
+The state of a shard is that of `metaserver.domain.shard_state`, or `draining` once the shard has
+left the pool and is being emptied.
 """
 
 from __future__ import annotations
@@ -11,25 +11,30 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cachemesh.core.placement import SlotsPlacement
+from metaserver.domain.info_fields import MAX_REPLICAS, keys_in, number, replicas_in
 from metaserver.domain.planning import quorum_of
+from metaserver.domain.pool_state import PoolState, Sweep
+from metaserver.domain.sentinel_view import SentinelView, majority
 from metaserver.domain.shard_state import (
-    Known,
-    Trouble,
+    PlannedWork,
+    ShardFault,
     fails_over,
     is_usable,
     judge,
-    sentinel_troubles,
+    sentinel_faults,
     views_of,
     warnings_of,
 )
-from metaserver.redis_io.reply_parsers import MAX_REPLICAS, keys_in, number, replicas_in
-from metaserver.redis_io.sentinels import SentinelView, majority
-from metaserver.store import PoolState, Sweep
 
 
 @dataclass(frozen=True)
-class Sample:
-    """INFO of one instance at `at` (monotonic seconds); `error` says why there is none."""
+class InstanceSample:
+    """The fields of INFO of one instance.
+
+    Attributes:
+        at: when they came, in monotonic seconds.
+        error: why the instance gave none; None if it did.
+    """
 
     address: str
     at: float
@@ -39,30 +44,34 @@ class Sample:
 
 @dataclass(frozen=True)
 class Observation:
-    """All that was seen of a pool at one moment.
+    """Everything that was observed of a pool at one moment.
 
-    `samples` holds the newest sample of each address, `earlier` the one it is compared with for
-    rates; `views` is by Sentinel; `clients` counts the live ones; `at` is RFC 3339; `work` is what
-    goes on as planned, by shard.
+    Attributes:
+        at: RFC 3339 in UTC.
+        views: Sentinel address -> what that Sentinel says.
+        samples: instance address -> its newest sample.
+        earlier: instance address -> the older sample that rates are computed from.
+        clients: the number of live clients.
+        work: shard -> the work on it that goes as planned.
     """
 
     at: str
     state: PoolState
     views: Mapping[str, SentinelView]
-    samples: Mapping[str, Sample]
-    earlier: Mapping[str, Sample]
+    samples: Mapping[str, InstanceSample]
+    earlier: Mapping[str, InstanceSample]
     clients: int
-    work: Mapping[str, Known] = field(default_factory=dict)
+    work: Mapping[str, PlannedWork] = field(default_factory=dict)
 
 
 def shard_names(state: PoolState) -> tuple[str, ...]:
-    """The shards of a pool, those on their way out last."""
+    """Return the shards of a pool; those that have left it and are being emptied come last."""
     names = state.document.placement.names
     return (*names, *(s.shard for s in state.sweeps if s.drained and s.shard not in names))
 
 
 def master_address(shard: str, state: PoolState, views: Mapping[str, SentinelView]) -> str | None:
-    """The master most Sentinels name, else the last known one."""
+    """Return the master that most Sentinels name, else the last known one."""
     known = views_of(shard, views)
     agreed = majority([view.master for view in known])
     if agreed is not None:
@@ -72,9 +81,12 @@ def master_address(shard: str, state: PoolState, views: Mapping[str, SentinelVie
 
 
 def replica_addresses(
-    shard: str, master: str | None, views: Mapping[str, SentinelView], sample: Sample | None
+    shard: str, master: str | None, views: Mapping[str, SentinelView], sample: InstanceSample | None
 ) -> tuple[str, ...]:
-    """The replicas that a Sentinel or the master knows, in address order, up to MAX_REPLICAS."""
+    """Return the replicas that a Sentinel or the master knows.
+
+    They are in address order, and no more than MAX_REPLICAS; `sample` is that of the master.
+    """
     found = {replica for view in views_of(shard, views) for replica in view.replicas}
     if sample is not None:
         found.update(replicas_in(sample.info))
@@ -82,7 +94,7 @@ def replica_addresses(
 
 
 def pool_status(seen: Observation) -> dict[str, Any]:
-    """The status document of a pool."""
+    """Return the status document of a pool."""
     document = seen.state.document
     shards = [shard_status(name, seen) for name in shard_names(seen.state)]
     sentinels = [
@@ -102,7 +114,7 @@ def pool_status(seen: Observation) -> dict[str, Any]:
 
 
 def shard_status(name: str, seen: Observation) -> dict[str, Any]:
-    """One shard of the status document."""
+    """Return one shard of the status document."""
     placement = seen.state.document.placement
     address = master_address(name, seen.state, seen.views)
     master_sample = seen.samples.get(address or "")
@@ -113,9 +125,9 @@ def shard_status(name: str, seen: Observation) -> dict[str, Any]:
     ]
     failover = fails_over(name, seen.views, replicas)
     quorum = quorum_of(seen.state.document)
-    sentinel, troubles = _sentinel(name, seen.views, quorum, failover=failover)
+    sentinel, faults = _sentinel(name, seen.views, quorum, failover=failover)
     shard = next((shard for shard in placement.shards if shard.name == name), None)
-    state, reason = judge(master, replicas, sentinel, troubles, seen.work.get(name))
+    state, reason = judge(master, replicas, sentinel, faults, seen.work.get(name))
     if shard is None:
         state = "draining"
     slots = placement.slot_counts().get(name, 0) if isinstance(placement, SlotsPlacement) else None
@@ -133,8 +145,10 @@ def shard_status(name: str, seen: Observation) -> dict[str, Any]:
     }
 
 
-def _instance(address: str | None, sample: Sample | None, earlier: Sample | None) -> dict[str, Any]:
-    """An instance with its numbers, which are None while it does not answer."""
+def _instance(
+    address: str | None, sample: InstanceSample | None, earlier: InstanceSample | None
+) -> dict[str, Any]:
+    """Return an instance with its numbers, which are None while the instance does not answer."""
     up = sample is not None and sample.error is None
     if address is None:
         error: str | None = "no Sentinel names a master, and none was known before"
@@ -159,7 +173,7 @@ def _instance(address: str | None, sample: Sample | None, earlier: Sample | None
     }
 
 
-def _replica(address: str, master: Sample | None, seen: Observation) -> dict[str, Any]:
+def _replica(address: str, master: InstanceSample | None, seen: Observation) -> dict[str, Any]:
     sample = seen.samples.get(address)
     status = _instance(address, sample, seen.earlier.get(address))
     info = sample.info if sample else {}
@@ -175,8 +189,8 @@ def _replica(address: str, master: Sample | None, seen: Observation) -> dict[str
     return {**status, "link": link, "lag_bytes": lag_bytes, "lag_seconds": lag_seconds}
 
 
-def _same_process(sample: Sample, earlier: Sample | None) -> bool:
-    """Counters start again with the process: only those of one run may be subtracted."""
+def _same_process(sample: InstanceSample, earlier: InstanceSample | None) -> bool:
+    """Whether both samples are of one run of the server: with a new process counters restart."""
     return (
         earlier is not None
         and earlier.at < sample.at
@@ -184,19 +198,19 @@ def _same_process(sample: Sample, earlier: Sample | None) -> bool:
     )
 
 
-def _grown(sample: Sample, earlier: Sample, name: str) -> int:
+def _grown(sample: InstanceSample, earlier: InstanceSample, name: str) -> int:
     # CONFIG RESETSTAT sets counters back to 0.
     return max(0, number(sample.info, name) - number(earlier.info, name))
 
 
-def _ops(sample: Sample, earlier: Sample | None) -> int:
+def _ops(sample: InstanceSample, earlier: InstanceSample | None) -> int:
     if earlier is None or not _same_process(sample, earlier):
         return number(sample.info, "instantaneous_ops_per_sec")
     done = _grown(sample, earlier, "total_commands_processed")
     return round(done / (sample.at - earlier.at))
 
 
-def _hit_ratio(sample: Sample, earlier: Sample | None) -> float | None:
+def _hit_ratio(sample: InstanceSample, earlier: InstanceSample | None) -> float | None:
     if earlier is None or not _same_process(sample, earlier):
         return None
     hits = _grown(sample, earlier, "keyspace_hits")
@@ -206,12 +220,12 @@ def _hit_ratio(sample: Sample, earlier: Sample | None) -> float | None:
 
 def _sentinel(
     shard: str, views: Mapping[str, SentinelView], configured: int, *, failover: bool
-) -> tuple[dict[str, Any], list[Trouble]]:
-    """What the Sentinels say of a shard, and what is wrong with that."""
+) -> tuple[dict[str, Any], list[ShardFault]]:
+    """Return what the Sentinels say of a shard, and the faults in it."""
     known = views_of(shard, views)
     of = len(views)
     quorum = max((view.quorum for view in known), default=configured)
-    troubles = sentinel_troubles(shard, views, failover=failover)
+    faults = sentinel_faults(shard, views, failover=failover)
     summary = f"{len(known)} of {of} Sentinels, quorum {quorum}"
     sentinel = {
         "quorum": quorum,
@@ -220,13 +234,13 @@ def _sentinel(
         "agree": len({view.master for view in known}) == 1,
         "usable": is_usable(shard, views),
         "failover": failover,
-        "detail": "; ".join([summary, *(trouble.text for trouble in troubles)]),
+        "detail": "; ".join([summary, *(fault.text for fault in faults)]),
     }
-    return sentinel, troubles
+    return sentinel, faults
 
 
 def _health(shards: Sequence[Mapping[str, Any]], sentinels: Sequence[Mapping[str, Any]]) -> str:
-    """Work that goes as planned leaves a pool well."""
+    """Return the health of a pool, which work that goes as planned does not affect."""
     states = {shard["state"] for shard in shards}
     if "down" in states:
         return "down"

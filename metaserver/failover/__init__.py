@@ -1,22 +1,27 @@
 """Planned failover: a master hands over to a replica, and no acknowledged write is lost.
 
-    survey        who is who; everything that may be refused is refused here
-    leader        a Sentinel that is about to look at the replica anyway, so that it will notice
-                  the promotion, and tell clients, at once
-    pause         CLIENT PAUSE WRITE on the master; wait until every replica that Sentinel could
-                  choose has all of it
-    promote       SENTINEL FAILOVER, and ROLE of the replicas until one is master
-    demote        REPLICAOF it on the old master while that is still paused: each write that
-                  waited is answered READONLY, which means that it has not run
-    announce      CLIENT UNPAUSE; the Sentinels agree; what was set for the time is put back
+    preconditions         everything for which a failover is refused; then which replica takes over
+    sentinel_choice       which Sentinel begins, and when: one that is about to ask the replica for
+                          INFO anyway notices the promotion, and tells clients, at once
+    handover              pause:    CLIENT PAUSE WRITE on the master, until every replica that
+                                    Sentinel could choose has all writes
+                          promote:  SENTINEL FAILOVER, and ROLE of the replicas until one is master
+                          demote:   REPLICAOF on the old master while it is still paused: each
+                                    waiting write is answered READONLY, so it has not run
+                          announce: CLIENT UNPAUSE, and the Sentinels agree
+    resolution            after any failure: finish if a replica was promoted, else go back
+    recovery              the same for a failover whose metaserver died, called by repair
+    unresolved            why a failover cannot be resolved yet
+    saved_settings        the settings changed for the time of the failover, and restoring them
+    participants          the instances and Sentinels that take part:
+    participant_instance  the commands to an instance
+    participant_sentinel  the commands to a Sentinel, and its rule of choice
 
-Any failure goes to `settle`, which finishes if a replica was promoted, and goes back if none was.
-A metaserver that dies leaves a `Failover` in the store, and repair settles that.
+Nothing is lost even if no process ever resolves the failover: together with the pause, the master
+gets `min-replicas-to-write` as high as the number of its replicas. A promoted replica is no replica
+any more, so the old master refuses writes (NOREPLICAS) once the pause runs out, until the Sentinels
+make it a replica, some 10 to 20 s later. A long pause could not replace this: Sentinels PUBLISH on
+the master, which waits for the pause too, and behind it, on the same connection, their REPLICAOF.
 
-Why nothing is lost even if nobody comes to settle it: together with the pause, the master gets
-`min-replicas-to-write` as high as the number of its replicas. Once one of them is promoted, and so
-is no replica any more, the old master refuses writes (NOREPLICAS) when the pause runs out, until
-the Sentinels make it a replica, some 10 to 20 s later. A long pause would not do in its place:
-Sentinels PUBLISH on the master, which waits for the pause too, and the REPLICAOF that they send on
-the same connection waits behind it.
+Imports `redis_io`, `store` and what is below them; never `service`, `loops` or `api`.
 """

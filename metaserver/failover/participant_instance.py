@@ -1,20 +1,20 @@
-"""One instance of a shard, as a planned failover needs it."""
+"""An instance that takes part in a planned failover, and the commands that it gets."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import redis
 
-from cachemesh.core.names import Address, parse_address
+from cachemesh.core.names import parse_address
+from cachemesh.core.reads.replication_status import RoleReply
+from metaserver.process.config import RedisAuth
 from metaserver.redis_io.allowed_networks import AllowedNetworks
-from metaserver.redis_io.connection import Link, RedisAuth, reason_of
-from metaserver.redis_io.reply_parsers import NotRedisError, parse_role, whole, word
+from metaserver.redis_io.bounded_connection import BoundedConnection, reason_of
+from metaserver.redis_io.reply_parsers import parse_role, word
 
 FENCE = "min-replicas-to-write"
 PRIORITY = "replica-priority"
 
-# right -> a command that needs it. Where one can be wrong, so that it would fail if it ran, it is.
+# ACL right -> a command that needs it, with wrong arguments where possible: it must not run.
 _RIGHTS: dict[str, tuple[str | int, ...]] = {
     "+role": ("ROLE",),
     "+replicaof": ("REPLICAOF", "host", "port"),
@@ -26,32 +26,12 @@ _RIGHTS: dict[str, tuple[str | int, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class Standing:
-    """What ROLE says, with offsets in bytes; `replicas` of a master: address -> offset."""
+class ParticipantInstance:
+    """An instance that takes part; each method raises `redis.RedisError`.
 
-    role: str
-    offset: int
-    master: str | None
-    link: str | None
-    replicas: dict[str, int]
-
-    @classmethod
-    def of(cls, reply: object) -> Standing:
-        """From the reply. Raises NotRedisError if it is not a reply to ROLE."""
-        role = parse_role(reply)
-        items = reply if isinstance(reply, list) else []
-        if role.role == "replica" and len(items) > 4:
-            return cls("replica", whole(items[4]), role.master, role.link, {})
-        if role.role != "master" or len(items) < 3 or not isinstance(items[2], list):
-            raise NotRedisError(f"ROLE says {role.role!r}")
-        return cls("master", whole(items[1]), None, None, dict(map(_attached, items[2])))
-
-
-class Instance:
-    """An instance that Sentinel knows by `address`; each method raises `redis.RedisError`.
-
-    `target` is the address to connect to, in the networks.
+    Args:
+        address: by which Sentinel knows the instance.
+        target: the same with the host as an IP address, to connect to.
     """
 
     def __init__(
@@ -63,19 +43,19 @@ class Instance:
         timeout: float,
     ) -> None:
         self.address = address
-        self.link = Link(target, networks, auth, timeout)
+        self.connection = BoundedConnection(target, networks, auth, timeout)
 
-    def standing(self) -> Standing:
-        """Its role and offset now."""
-        return Standing.of(self.link.call("ROLE"))
+    def ask_role(self) -> RoleReply:
+        """Return the instance's role and offset now."""
+        return parse_role(self.connection.call("ROLE"))
 
     def pause(self, milliseconds: int) -> None:
-        """Have all writes wait; of two pauses the one that ends later counts."""
-        self.link.call("CLIENT", "PAUSE", milliseconds, "WRITE")
+        """Make all writes wait. Of two pauses, the one that ends later counts."""
+        self.connection.call("CLIENT", "PAUSE", milliseconds, "WRITE")
 
     def pause_fenced(self, milliseconds: int, replicas: int) -> None:
-        """Pause, and refuse writes afterwards while fewer replicas than these are attached."""
-        for reply in self.link.call_all(
+        """Pause writes, and refuse them afterwards while fewer than `replicas` are attached."""
+        for reply in self.connection.call_all(
             [
                 ("CLIENT", "PAUSE", milliseconds, "WRITE"),
                 ("CONFIG", "SET", FENCE, replicas),
@@ -86,59 +66,53 @@ class Instance:
 
     def unpause(self) -> None:
         """Let writes go on."""
-        self.link.call("CLIENT", "UNPAUSE")
+        self.connection.call("CLIENT", "UNPAUSE")
 
-    def replicate(self, master: str) -> Standing:
-        """Make it a replica of `master`; how it stands then."""
+    def replicate(self, master: str) -> RoleReply:
+        """Make the instance a replica of `master`, and return its role then."""
         host, port = parse_address(master)
-        self.link.call("REPLICAOF", host, port)
-        return self.standing()
+        self.connection.call("REPLICAOF", host, port)
+        return self.ask_role()
 
     def promote(self) -> None:
-        """Make it a master."""
-        self.link.call("REPLICAOF", "NO", "ONE")
+        """Make the instance a master."""
+        self.connection.call("REPLICAOF", "NO", "ONE")
 
     def setting(self, name: str) -> str:
-        """A value of its configuration."""
-        reply = self.link.call("CONFIG", "GET", name)
+        """Return the value of a configuration parameter."""
+        reply = self.connection.call("CONFIG", "GET", name)
         if not isinstance(reply, list) or len(reply) != 2:
             raise redis.ResponseError(f"it has no setting {name}")
         return word(reply[1])
 
     def set(self, name: str, value: str | int) -> None:
-        """Change its configuration, until it ends or CONFIG REWRITE."""
-        self.link.call("CONFIG", "SET", name, value)
+        """Set a configuration parameter, until the server ends unless `rewrite` follows."""
+        self.connection.call("CONFIG", "SET", name, value)
 
     def rewrite(self) -> None:
-        """Write the configuration to its file; nothing happens where it has none."""
+        """Write the configuration to the server's file, if it has one."""
         try:
-            self.link.call("CONFIG", "REWRITE")
+            self.connection.call("CONFIG", "REWRITE")
         except redis.ResponseError as error:
             if "without a config file" not in str(error):
                 raise
 
     def forbidden(self) -> dict[str, str]:
-        """The rights, as ACL SETUSER spells them, that its ACL denies us, and why; empty if none.
+        """Return the rights that the metaserver's user lacks, as ACL SETUSER spells them, and why.
 
-        Within MULTI a command is refused when it is queued, and nothing runs unless EXEC follows
-        (https://redis.io/docs/latest/develop/using-commands/transactions/). That needs no right
-        beyond those which Sentinel needs, unlike ACL DRYRUN, and no Redis 7.
+        Within MULTI a denied command is refused when it is queued, and nothing runs without EXEC.
+        Unlike ACL DRYRUN, this needs no right beyond those that Sentinel needs, and no Redis 7.
+        Source: https://redis.io/docs/latest/develop/using-commands/transactions/.
         """
         try:
-            self.link.call("MULTI")
-            replies = self.link.call_all(list(_RIGHTS.values()))
+            self.connection.call("MULTI")
+            replies = self.connection.call_all(list(_RIGHTS.values()))
         except redis.ResponseError as error:
             return {"+multi": reason_of(error)}
         finally:
-            self.link.close()  # which throws away what was queued
+            self.connection.close()  # which discards the queue
         return {
             right: reason_of(reply)
             for right, reply in zip(_RIGHTS, replies, strict=True)
             if isinstance(reply, redis.ResponseError)
         }
-
-
-def _attached(item: object) -> tuple[str, int]:
-    if not isinstance(item, list) or len(item) != 3:
-        raise NotRedisError("ROLE of a master lists something else than replicas")
-    return str(Address(word(item[0]), whole(item[1]))), whole(item[2])

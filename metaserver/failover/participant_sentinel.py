@@ -1,9 +1,11 @@
-"""One Sentinel and one shard, as a planned failover needs them.
+"""A Sentinel that takes part in a planned failover of a shard, and the commands that it gets.
 
-Which replica Sentinel chooses is not in its commands but in its rule: no replica that is down or
-has priority 0, then the lowest priority, the highest offset, the lowest run id, all as of its last
-INFO (https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/, "Replica selection
-and priority").
+No command tells which replica a Sentinel would choose, only its rule does: no replica that is down
+or has priority 0; of the others that with the lowest priority, then the highest offset, then the
+lowest run id, all as of the Sentinel's last INFO.
+
+Source: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/, "Replica selection
+and priority".
 """
 
 from __future__ import annotations
@@ -12,17 +14,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from cachemesh.core.names import parse_address
+from metaserver.domain.info_fields import by_address, number
+from metaserver.process.config import RedisAuth
 from metaserver.redis_io.allowed_networks import AllowedNetworks
-from metaserver.redis_io.connection import Link, RedisAuth
+from metaserver.redis_io.bounded_connection import BoundedConnection
 from metaserver.redis_io.reply_parsers import (
     NotRedisError,
-    number,
     parse_fields,
     parse_master,
     parse_pairs,
     parse_rows,
     row_address,
-    rows_with_address,
     word,
 )
 from metaserver.redis_io.resp import LARGE
@@ -34,15 +36,19 @@ PHASE = (0.68, 0.75)
 """The age, in seconds, that a Sentinel's last INFO of the replica has when a failover begins well.
 
 The promotion comes 0.13 to 0.25 s later, and the next INFO when the last is over 1 s old. So the
-Sentinel sees the promotion, which it then tells everybody, 0.05 to 0.2 s after it happened.
+Sentinel sees the promotion, and announces it, 0.05 to 0.2 s after it happened.
 """
 
 _NOT_CHOSEN = frozenset(("s_down", "o_down", "disconnected"))
 
 
 @dataclass(frozen=True)
-class Row:
-    """What SENTINEL REPLICAS says of one replica; `info_age` in seconds."""
+class ReplicaRow:
+    """A replica in a reply to SENTINEL REPLICAS.
+
+    Attributes:
+        info_age: seconds since the Sentinel's last INFO of the replica.
+    """
 
     address: str
     flags: frozenset[str]
@@ -53,12 +59,12 @@ class Row:
 
     @property
     def eligible(self) -> bool:
-        """Whether this Sentinel may choose it."""
+        """Whether the Sentinel may choose this replica."""
         return self.priority > 0 and not self.flags & _NOT_CHOSEN
 
     @classmethod
-    def of(cls, fields: Mapping[str, str]) -> Row:
-        """From one entry of the reply."""
+    def from_fields(cls, fields: Mapping[str, str]) -> ReplicaRow:
+        """Return the row with these fields of the reply."""
         return cls(
             address=row_address(fields),
             flags=frozenset(fields.get("flags", "").split(",")),
@@ -69,8 +75,8 @@ class Row:
         )
 
 
-def first_choice(rows: Iterable[Row]) -> Row | None:
-    """The replica that Sentinel would promote; None if it has none to choose."""
+def first_choice(rows: Iterable[ReplicaRow]) -> ReplicaRow | None:
+    """Return the replica that a Sentinel would promote; None if it may choose none."""
     eligible = [row for row in rows if row.eligible]
     return min(
         eligible, key=lambda row: (row.priority, -row.offset, row.run_id.lower()), default=None
@@ -78,7 +84,7 @@ def first_choice(rows: Iterable[Row]) -> Row | None:
 
 
 def seconds_to_phase(info_age: float) -> float:
-    """How long until the last INFO is as old as `PHASE` wants it; 0 if it is."""
+    """Return the seconds until the last INFO is as old as `PHASE` says; 0 if it is now."""
     low, high = PHASE
     if info_age <= high:
         return max(0.0, low - info_age)
@@ -86,16 +92,22 @@ def seconds_to_phase(info_age: float) -> float:
 
 
 @dataclass(frozen=True)
-class News:
-    """Whom a Sentinel of this `identity` has for the master, and the `epoch` of that."""
+class MasterAnnouncement:
+    """What a Sentinel announces to the others.
+
+    Attributes:
+        identity: the Sentinel's id.
+        epoch: the configuration epoch in which the master was chosen.
+        master: the shard's master.
+    """
 
     identity: str
     epoch: str
     master: str
 
 
-class Watcher:
-    """The Sentinel at `address`, asked about `shard`; each method raises `redis.RedisError`."""
+class ParticipantSentinel:
+    """A Sentinel that takes part; each method raises `redis.RedisError`."""
 
     def __init__(
         self,
@@ -107,65 +119,73 @@ class Watcher:
     ) -> None:
         self.address = address
         self._shard = shard
-        self.link = Link(address, networks, auth, timeout, LARGE)
+        self.connection = BoundedConnection(address, networks, auth, timeout, LARGE)
 
-    def replicas(self) -> tuple[Row, ...]:
-        """The replicas it knows."""
-        rows = parse_rows(self.link.call("SENTINEL", "REPLICAS", self._shard))
-        return tuple(map(Row.of, rows_with_address(rows).values()))
+    def replicas(self) -> tuple[ReplicaRow, ...]:
+        """Return the replicas that the Sentinel knows."""
+        rows = parse_rows(self.connection.call("SENTINEL", "REPLICAS", self._shard))
+        return tuple(map(ReplicaRow.from_fields, by_address(rows).values()))
 
     def fields(self) -> dict[str, str]:
-        """What SENTINEL MASTER says: flags, failover-timeout, quorum, ..."""
-        return parse_pairs(self.link.call("SENTINEL", "MASTER", self._shard))
+        """Return the reply to SENTINEL MASTER: flags, failover-timeout, quorum, ..."""
+        return parse_pairs(self.connection.call("SENTINEL", "MASTER", self._shard))
 
     def tilted(self) -> bool:
-        """Whether it is in TILT: for 30 s after it was held up it answers, and does nothing."""
-        fields = parse_fields(self.link.call("INFO", "sentinel"))
+        """Return whether the Sentinel is in TILT.
+
+        For 30 s after it was held up, a Sentinel answers, and does nothing else.
+        """
+        fields = parse_fields(self.connection.call("INFO", "sentinel"))
         return fields.get("sentinel_tilt") == "1"
 
     def in_progress(self) -> bool:
-        """Whether it is at a failover."""
+        """Return whether the Sentinel is at a failover of the shard."""
         return "failover_in_progress" in self.fields().get("flags", "").split(",")
 
     def master(self) -> str | None:
-        """The master as clients are told; during a failover the promoted one already."""
-        return parse_master(self.link.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._shard))
+        """Return the master that clients are given; during a failover the promoted one already."""
+        return parse_master(
+            self.connection.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._shard)
+        )
 
     def fail_over(self) -> None:
         """Begin a failover, without asking other Sentinels."""
-        self.link.call("SENTINEL", "FAILOVER", self._shard)
+        self.connection.call("SENTINEL", "FAILOVER", self._shard)
 
     def set_timeout(self, milliseconds: int) -> None:
         """Set failover-timeout.
 
-        Sentinel compares it at each of its ticks (50 to 100 ms): a promotion that it waits for
-        longer is given up, and once one is seen, so is waiting for the other replicas.
+        A Sentinel compares it every 50 to 100 ms: it gives up a promotion that takes longer, and
+        after a promotion it no longer waits for the other replicas.
         """
-        self.link.call("SENTINEL", "SET", self._shard, TIMEOUT, milliseconds)
+        self.connection.call("SENTINEL", "SET", self._shard, TIMEOUT, milliseconds)
 
-    def news(self) -> News:
-        """What it is about to tell the other Sentinels: its master, and since which epoch."""
-        identity = word(self.link.call("SENTINEL", "MYID"))
+    def announcement(self) -> MasterAnnouncement:
+        """Return what the Sentinel is about to announce to the others."""
+        identity = word(self.connection.call("SENTINEL", "MYID"))
         master = self.master()
         if master is None:
             raise NotRedisError(f"it does not know {self._shard}")
-        return News(identity, self.fields().get("config-epoch", "0"), master)
+        return MasterAnnouncement(identity, self.fields().get("config-epoch", "0"), master)
 
-    def hear(self, news: News) -> None:
-        """Let it know what another Sentinel says, as that one will itself a moment later.
+    def receive(self, announcement: MasterAnnouncement) -> None:
+        """Pass another Sentinel's announcement on to this one, a moment before that one does.
 
         A Sentinel takes PUBLISH on its hello channel for the message that Sentinels send each
-        other (redis, sentinel.c: sentinelPublishCommand, sentinelSendHello), and believes it as
-        far as the epoch is newer than what it knows.
+        other, and believes it if the epoch is newer than its own.
+        Source: redis, sentinel.c: sentinelPublishCommand, sentinelSendHello.
         """
-        host, port = parse_address(news.master)
-        for row in parse_rows(self.link.call("SENTINEL", "SENTINELS", self._shard)):
-            if row.get("runid") == news.identity:
-                sender = f"{row.get('ip')},{row.get('port')},{news.identity}"
-                hello = f"{sender},{news.epoch},{self._shard},{host},{port},{news.epoch}"
-                self.link.call("PUBLISH", "__sentinel__:hello", hello)
+        host, port = parse_address(announcement.master)
+        for row in parse_rows(self.connection.call("SENTINEL", "SENTINELS", self._shard)):
+            if row.get("runid") == announcement.identity:
+                sender = f"{row.get('ip')},{row.get('port')},{announcement.identity}"
+                epoch = announcement.epoch
+                hello = f"{sender},{epoch},{self._shard},{host},{port},{epoch}"
+                self.connection.call("PUBLISH", "__sentinel__:hello", hello)
 
     def reset(self) -> None:
-        """Make it forget a failover in whatever state, with the replicas and Sentinels it knows;
-        it finds them again within 10 s."""
-        self.link.call("SENTINEL", "RESET", self._shard)
+        """Make the Sentinel forget a failover in any state.
+
+        It forgets the replicas and Sentinels that it knows too, and finds them within 10 s.
+        """
+        self.connection.call("SENTINEL", "RESET", self._shard)

@@ -1,4 +1,4 @@
-"""Everybody who takes part in a planned failover, each on a connection of its own."""
+"""The instances and Sentinels that take part in a planned failover, one connection to each."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import redis
 
-from metaserver.failover.participant_instance import Instance, Standing
-from metaserver.failover.participant_sentinel import Watcher
+from cachemesh.core.reads.replication_status import RoleReply
+from metaserver.domain.sentinel_view import majority
+from metaserver.failover.participant_instance import ParticipantInstance
+from metaserver.failover.participant_sentinel import ParticipantSentinel
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
-from metaserver.redis_io.connection import ask_all
-from metaserver.redis_io.sentinels import majority
+from metaserver.redis_io.bounded_connection import ask_all
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
@@ -27,16 +28,16 @@ CALL = 0.5  # seconds that a call may take while writes wait
 
 
 @dataclass(frozen=True)
-class Side:
-    """The master, its replicas and the Sentinels, by address; close it."""
+class Participants:
+    """The master, its replicas and the Sentinels, by address; leaving the context disconnects."""
 
     shard: str
-    master: Instance
-    replicas: Mapping[str, Instance]
-    watchers: Mapping[str, Watcher]
+    master: ParticipantInstance
+    replicas: Mapping[str, ParticipantInstance]
+    sentinels: Mapping[str, ParticipantSentinel]
 
     @classmethod
-    def of(
+    def from_addresses(
         cls,
         config: Config,
         networks: AllowedNetworks,
@@ -45,22 +46,25 @@ class Side:
         replicas: Iterable[str],
         sentinels: Iterable[str],
     ) -> Self:
-        """Nothing is connected yet.
+        """Return the participants at these addresses; they are connected when first asked.
 
         Raises:
-            InstanceRejected: an address that is not in the networks.
+            InstanceRejected: an address is outside the allowed networks.
         """
 
-        def instance(address: str) -> Instance:
+        def instance(address: str) -> ParticipantInstance:
             target = networks.check(address, timeout=config.instance_timeout)
-            return Instance(address, target, networks, config.redis_auth, CALL)
+            return ParticipantInstance(address, target, networks, config.redis_auth, CALL)
 
         first, *others = at_once(partial(instance, at) for at in (master, *replicas))
         return cls(
             shard,
             first,
             {other.address: other for other in others},
-            {at: Watcher(at, shard, networks, config.sentinel_auth, CALL) for at in sentinels},
+            {
+                at: ParticipantSentinel(at, shard, networks, config.sentinel_auth, CALL)
+                for at in sentinels
+            },
         )
 
     def __enter__(self) -> Self:
@@ -68,43 +72,47 @@ class Side:
 
     def __exit__(self, *_: object) -> None:
         for instance in (self.master, *self.replicas.values()):
-            instance.link.close()
-        for watcher in self.watchers.values():
-            watcher.link.close()
+            instance.connection.close()
+        for sentinel in self.sentinels.values():
+            sentinel.connection.close()
 
-    def standings(self) -> dict[str, Standing | redis.RedisError]:
-        """How each replica stands, asked at once."""
-        by_link = {replica.link: replica for replica in self.replicas.values()}
-        links = {at: replica.link for at, replica in self.replicas.items()}
-        return ask_all(links, lambda link: by_link[link].standing(), within=CALL)
+    def ask_roles(self) -> dict[str, RoleReply | redis.RedisError]:
+        """Ask every replica at once for its role."""
+        by_connection = {replica.connection: replica for replica in self.replicas.values()}
+        connections = {at: replica.connection for at, replica in self.replicas.items()}
+        return ask_all(
+            connections, lambda connection: by_connection[connection].ask_role(), within=CALL
+        )
 
     def promoted(self) -> str | None:
-        """The replica that says it is a master, if any does."""
-        for at, standing in self.standings().items():
-            if isinstance(standing, Standing) and standing.role == "master":
+        """Return the replica that says that it is a master, if any does."""
+        for at, reply in self.ask_roles().items():
+            if isinstance(reply, RoleReply) and reply.role == "master":
                 return at
         return None
 
-    def ask(self, question: Callable[[Watcher], T]) -> dict[str, T | redis.RedisError]:
+    def ask(self, question: Callable[[ParticipantSentinel], T]) -> dict[str, T | redis.RedisError]:
         """Ask every Sentinel at once."""
-        by_link = {watcher.link: watcher for watcher in self.watchers.values()}
-        links = {at: watcher.link for at, watcher in self.watchers.items()}
-        return ask_all(links, lambda link: question(by_link[link]), within=CALL)
+        by_connection = {sentinel.connection: sentinel for sentinel in self.sentinels.values()}
+        connections = {at: sentinel.connection for at, sentinel in self.sentinels.items()}
+        return ask_all(
+            connections, lambda connection: question(by_connection[connection]), within=CALL
+        )
 
-    def said_master(self) -> str | None:
-        """The master as more than half of all the Sentinels say."""
-        answers = self.ask(Watcher.master).values()
+    def majority_master(self) -> str | None:
+        """Return the master that more than half of all Sentinels name, else None."""
+        answers = self.ask(ParticipantSentinel.master).values()
         return majority([None if isinstance(a, redis.RedisError) else a for a in answers])
 
 
 def at_once(jobs: Iterable[Callable[[], T]]) -> list[T]:
-    """Run the jobs at once; the first error is raised when all have ended."""
+    """Run the jobs at once; once all have ended, return their results or raise the first error."""
     with ThreadPoolExecutor(16) as pool:
         return [future.result() for future in [pool.submit(job) for job in jobs]]
 
 
 def wait_for(condition: Callable[[], T | None], seconds: float, every: float) -> T | None:
-    """What the condition returns once that is not None; None if it is not within the time."""
+    """Poll the condition until it returns something; return that, or None after `seconds`."""
     end = time.monotonic() + seconds
     while True:
         found = condition()

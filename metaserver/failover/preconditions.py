@@ -1,4 +1,4 @@
-"""Who is who before a planned failover, and every reason not to begin one."""
+"""The preconditions of a planned failover: every reason to refuse one, and the plan for it."""
 
 from __future__ import annotations
 
@@ -7,52 +7,59 @@ from dataclasses import dataclass
 
 import redis
 
+from cachemesh.core.reads.replication_status import RoleReply
 from cachemesh.core.words import counted
-from metaserver.domain.errors import Problem
-from metaserver.failover.participant_instance import Standing
-from metaserver.failover.participant_sentinel import Row, Watcher, first_choice
-from metaserver.failover.participants import Side
-from metaserver.redis_io.connection import reason_of
-from metaserver.redis_io.sentinels import SentinelView, ShardView, majority
+from metaserver.domain.errors import RequestRefused
+from metaserver.domain.sentinel_view import MonitoredShard, SentinelView, majority
+from metaserver.failover.participant_sentinel import ParticipantSentinel, ReplicaRow, first_choice
+from metaserver.failover.participants import Participants
+from metaserver.redis_io.bounded_connection import reason_of
 
-BEHIND = 32 * 1024 * 1024  # bytes; a replica further behind does not catch up while writes wait
+MAX_BEHIND = 32 * 1024 * 1024
+"""Bytes that a replica may lack: with more it does not catch up while writes wait."""
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A replica that could be promoted; `behind` in bytes."""
+class PromotionCandidate:
+    """A replica that could be promoted.
+
+    Attributes:
+        behind: bytes of the replication stream that the replica lacks.
+    """
 
     address: str
     behind: int
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What may begin: `master` hands over to `chosen`.
+class FailoverPlan:
+    """A failover that may begin: `master` hands over to `chosen`.
 
-    `candidates` are all that Sentinel could choose, the likely one first; `attached` counts the
-    replicas that are connected to the master; `leaders` are the Sentinels that can begin it.
+    Attributes:
+        candidates: all replicas that Sentinel could choose, the likely one first.
+        attached: the number of replicas that are connected to the master.
+        leaders: the Sentinels that can begin the failover.
     """
 
     master: str
     chosen: str
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[PromotionCandidate, ...]
     attached: int
     leaders: tuple[str, ...]
 
 
-def refused(shard: str, reason: str, detail: str, next_step: str) -> Problem:
-    """409: nothing was touched."""
-    return Problem(
+def refused(shard: str, reason: str, detail: str, next_step: str) -> RequestRefused:
+    """Return the error for a failover that is refused before anything is changed."""
+    return RequestRefused(
         "failover-refused", f"Shard {shard!r} cannot fail over: {detail}", next_step, reason=reason
     )
 
 
 def agreed_master(shard: str, views: Mapping[str, SentinelView]) -> tuple[str, tuple[str, ...]]:
-    """The master by most of the Sentinels, and the replicas any of them knows.
+    """Return the master that most Sentinels name, and the replicas that any of them knows.
 
     Raises:
-        Problem: failover-refused if they do not agree, or cannot fail over.
+        RequestRefused: failover-refused: the Sentinels do not agree, or cannot fail over.
     """
     known = [view.shards[shard] for view in views.values() if shard in view.shards]
     silent = "; ".join(
@@ -76,14 +83,14 @@ def agreed_master(shard: str, views: Mapping[str, SentinelView]) -> tuple[str, t
             + ", ".join(sorted({view.master for view in known})),
             "wait until they agree (cachemesh sentinel list)",
         )
-    _require_calm(shard, master, known)
+    _require_no_failover(shard, master, known)
     replicas = {replica for view in known for replica in view.replicas} - {master}
     return master, tuple(sorted(replicas))
 
 
-def _require_calm(shard: str, master: str, known: Sequence[ShardView]) -> None:
+def _require_no_failover(shard: str, master: str, known: Sequence[MonitoredShard]) -> None:
     if any("failover_in_progress" in view.flags for view in known):
-        raise Problem(
+        raise RequestRefused(
             "failover-in-progress",
             f"The Sentinels are at a failover of shard {shard!r}",
             "wait until it is over",
@@ -101,46 +108,51 @@ def _require_calm(shard: str, master: str, known: Sequence[ShardView]) -> None:
         raise refused(shard, "sentinels", unusable[0], "bring the missing Sentinels back")
 
 
-def survey(side: Side, to: str | None) -> Survey:
-    """Ask the master, the replicas and the Sentinels; nothing is changed.
+def check_preconditions(participants: Participants, to: str | None) -> FailoverPlan:
+    """Ask the master, the replicas and the Sentinels, and plan the failover.
+
+    Nothing is changed.
+
+    Args:
+        to: the replica to promote; None for the one that Sentinel would choose.
 
     Raises:
-        Problem: failover-refused, with the reason.
+        RequestRefused: failover-refused, with the reason.
     """
-    shard, master = side.shard, side.master.address
+    shard, master = participants.shard, participants.master.address
     if to == master:
         raise refused(
             shard, "already-master", f"{to} is its master already", "choose one of its replicas"
         )
-    if to is not None and to not in side.replicas:
-        known = ", ".join(side.replicas) or "none"
+    if to is not None and to not in participants.replicas:
+        known = ", ".join(participants.replicas) or "none"
         raise refused(
             shard, "not-a-replica", f"{to} is no replica of it", f"its replicas are: {known}"
         )
-    leaders = _leaders(side)
-    standing = _master_standing(side)
-    rows = rows_by_sentinel(side)
+    leaders = _leaders(participants)
+    reply = _role_of_master(participants)
+    rows = rows_by_sentinel(participants)
     eligible = _eligible(shard, rows, to)
-    standings = side.standings()
-    candidates = {
-        at: _candidate(shard, master, at, standings[at], standing.offset) for at in eligible
-    }
+    replies = participants.ask_roles()
+    candidates = {at: _candidate(shard, master, at, replies[at], reply.offset) for at in eligible}
     chosen = to or _likely(rows, eligible)
     first = sorted(candidates.values(), key=lambda each: (each.address != chosen, each.address))
-    return Survey(master, chosen, tuple(first), len(standing.replicas), leaders)
+    return FailoverPlan(master, chosen, tuple(first), len(reply.replicas), leaders)
 
 
-def rows_by_sentinel(side: Side) -> dict[str, tuple[Row, ...]]:
-    """What each Sentinel that answers says of the replicas."""
-    answers = side.ask(Watcher.replicas)
+def rows_by_sentinel(participants: Participants) -> dict[str, tuple[ReplicaRow, ...]]:
+    """Return the replicas as each answering Sentinel knows them."""
+    answers = participants.ask(ParticipantSentinel.replicas)
     return {at: rows for at, rows in answers.items() if not isinstance(rows, redis.RedisError)}
 
 
-def _leaders(side: Side) -> tuple[str, ...]:
-    found = tuple(at for at, tilted in side.ask(Watcher.tilted).items() if tilted is False)
+def _leaders(participants: Participants) -> tuple[str, ...]:
+    found = tuple(
+        at for at, tilted in participants.ask(ParticipantSentinel.tilted).items() if tilted is False
+    )
     if not found:
         raise refused(
-            side.shard,
+            participants.shard,
             "sentinels",
             "its Sentinels are in TILT: they were held up, and do nothing for 30 s",
             "wait half a minute, then try again",
@@ -148,11 +160,11 @@ def _leaders(side: Side) -> tuple[str, ...]:
     return found
 
 
-def _master_standing(side: Side) -> Standing:
-    shard, master = side.shard, side.master.address
+def _role_of_master(participants: Participants) -> RoleReply:
+    shard, master = participants.shard, participants.master.address
     try:
-        _require_rights(side)
-        standing = side.master.standing()
+        _require_rights(participants)
+        reply = participants.master.ask_role()
     except (redis.RedisError, OSError) as error:
         why = reason_of(error) if isinstance(error, redis.RedisError) else str(error)
         raise refused(
@@ -161,30 +173,30 @@ def _master_standing(side: Side) -> Standing:
             f"its master {master} does not answer: {why}",
             "look at the master; if it is down, the Sentinels fail over by themselves",
         ) from error
-    if standing.role != "master":
+    if reply.role != "master":
         raise refused(
             shard,
             "master-down",
-            f"{master} says that it is a replica of {standing.master}",
+            f"{master} says that it is a replica of {reply.master}",
             "wait until the Sentinels have noticed",
         )
-    return standing
+    return reply
 
 
-def _require_rights(side: Side) -> None:
-    denied = side.master.forbidden()
+def _require_rights(participants: Participants) -> None:
+    denied = participants.master.forbidden()
     if denied:
         raise refused(
-            side.shard,
+            participants.shard,
             "no-permission",
-            f"the metaserver's user lacks {' '.join(denied)} on {side.master.address}: "
+            f"the metaserver's user lacks {' '.join(denied)} on {participants.master.address}: "
             + next(iter(denied.values())),
             f"there, and on its replicas: ACL SETUSER USER {' '.join(denied)}",
         )
 
 
-def _eligible(shard: str, rows: Mapping[str, Sequence[Row]], to: str | None) -> set[str]:
-    """Those that some Sentinel could choose."""
+def _eligible(shard: str, rows: Mapping[str, Sequence[ReplicaRow]], to: str | None) -> set[str]:
+    """Return the replicas that a Sentinel could choose."""
     if not any(rows.values()):
         raise refused(
             shard,
@@ -213,38 +225,38 @@ def _eligible(shard: str, rows: Mapping[str, Sequence[Row]], to: str | None) -> 
 
 
 def _candidate(
-    shard: str, master: str, at: str, standing: Standing | redis.RedisError, offset: int
-) -> Candidate:
+    shard: str, master: str, at: str, reply: RoleReply | redis.RedisError, offset: int
+) -> PromotionCandidate:
     aside = "or have the Sentinels leave it out with replica-priority 0"
-    if isinstance(standing, redis.RedisError):
+    if isinstance(reply, redis.RedisError):
         raise refused(
             shard,
             "replica-down",
-            f"replica {at}, which Sentinel could choose, does not answer: {reason_of(standing)}",
+            f"replica {at}, which Sentinel could choose, does not answer: {reason_of(reply)}",
             "start it again; or name a live one with --to, once the Sentinels take this one for "
             "down",
         )
-    if standing.role != "replica" or standing.link != "connected":
+    if reply.role != "replica" or reply.link_state != "connected":
         raise refused(
             shard,
             "replica-down",
             f"replica {at}, which Sentinel could choose, is not connected to {master} "
-            f"({standing.link or standing.role})",
+            f"({reply.link_state or reply.role})",
             f"wait until its link is up, {aside}",
         )
-    behind = max(0, offset - standing.offset)
-    if behind > BEHIND:
+    behind = max(0, offset - reply.offset)
+    if behind > MAX_BEHIND:
         raise refused(
             shard,
             "replica-behind",
             f"replica {at}, which Sentinel could choose, is {counted(behind, 'byte')} behind",
             f"wait until it has caught up, {aside}",
         )
-    return Candidate(at, behind)
+    return PromotionCandidate(at, behind)
 
 
-def _likely(rows: Mapping[str, Sequence[Row]], eligible: set[str]) -> str:
-    """What most of the Sentinels would choose."""
+def _likely(rows: Mapping[str, Sequence[ReplicaRow]], eligible: set[str]) -> str:
+    """Return the replica that most Sentinels would choose."""
     choices = [
         first_choice(row for row in each if row.address in eligible) for each in rows.values()
     ]

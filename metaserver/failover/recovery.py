@@ -1,4 +1,4 @@
-"""Settling a failover whose metaserver died, or could not settle it in time."""
+"""Resolving failovers whose metaserver died, or could not resolve them in time."""
 
 from __future__ import annotations
 
@@ -8,109 +8,129 @@ import time
 import redis
 
 from cachemesh.core.errors import CacheMeshError
+from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.pool_state import Failover
 from metaserver.failover.handover import PROMOTION, Handover, Timings
-from metaserver.failover.participants import Side
-from metaserver.failover.resolution import Settled, settle
-from metaserver.failover.saved_settings import Notes, put_back
+from metaserver.failover.participants import Participants
+from metaserver.failover.resolution import Resolution, resolve
+from metaserver.failover.saved_settings import SavedSettings, restore
 from metaserver.failover.unresolved import StillMaster
-from metaserver.loops.leader_election import process_is_alive
-from metaserver.process.clock import Ages
+from metaserver.process.clock import ElapsedTimes
 from metaserver.process.config import Config
+from metaserver.process.identity import process_is_alive
 from metaserver.redis_io.allowed_networks import AllowedNetworks
-from metaserver.store import Failover, NewEvent, Store
+from metaserver.store import Store
 
 log = logging.getLogger("metaserver")
 
-_FOR = 300.0  # seconds after which what is still missing is given up, and said so
+_GIVE_UP = 300.0  # seconds after which a failover ends with whatever could not be restored
 
 
 class Recovery:
-    """Settles the failovers that nobody carries on; `networks` are those of the instances."""
+    """Resolves the failovers that no process carries out any more."""
 
     def __init__(self, store: Store, config: Config, networks: AllowedNetworks) -> None:
         self._store = store
         self._config = config
         self._networks = networks
-        self._alone = Ages()  # failovers that nobody carries on, by id
-        self._told: set[int] = set()  # failovers that wait for an operator, who was told so
+        self._unattended = ElapsedTimes()  # failovers that no process carries out, by id
+        self._reported: set[int] = set()  # ids of failovers with an event that asks an operator
 
     def run(self) -> None:
-        """One round.
+        """Try once to resolve every unattended failover.
 
         Raises:
-            StorageError: the store does not answer.
+            StorageError: the store cannot be read or written.
         """
         failovers = self._store.failovers()
-        self._told &= {failover.id for failover in failovers}
-        alone = [each for each in failovers if not process_is_alive(each.owner)]
-        self._alone.keep({failover.id for failover in alone})
-        for failover in alone:
-            self._settle(failover, last=self._alone.of(failover.id) >= _FOR)
+        self._reported &= {failover.id for failover in failovers}
+        unattended = [each for each in failovers if not process_is_alive(each.owner)]
+        self._unattended.keep({failover.id for failover in unattended})
+        for failover in unattended:
+            self._resolve(failover, last=self._unattended.since_first(failover.id) >= _GIVE_UP)
 
-    def _settle(self, failover: Failover, *, last: bool) -> None:
+    def _resolve(self, failover: Failover, *, last: bool) -> None:
         try:
-            settled = self._settled(failover)
-        except StillMaster as error:  # never given up, as the fence must not stay without a note
-            self._tell(failover, error)
+            resolution = self._resolution(failover)
+        except StillMaster as error:  # never given up: the fence must not stay without a record
+            self._report(failover, error)
             return
         except (redis.RedisError, CacheMeshError) as error:
             log.warning("failover of %s: not settled yet: %s", failover.shard, error)
             if last:
-                self._end(failover, Settled(failover.master, False, False, [str(error)]))
+                self._end(failover, Resolution(failover.master, False, False, [str(error)]))
             return
-        if last or (settled.watch is None and not settled.left):
-            self._end(failover, settled)
+        if last or (resolution.silent_sentinel is None and not resolution.unrestored):
+            self._end(failover, resolution)
         else:
-            log.warning("failover of %s: %s", failover.shard, missing(settled))
+            log.warning("failover of %s: %s", failover.shard, remaining(resolution))
 
-    def _settled(self, failover: Failover) -> Settled:
-        notes = Notes.from_dict(failover.notes)
-        with Side.of(
+    def _resolution(self, failover: Failover) -> Resolution:
+        saved = SavedSettings.from_dict(failover.saved_settings)
+        with Participants.from_addresses(
             self._config,
             self._networks,
             failover.shard,
             failover.master,
-            notes.replicas,
+            saved.replicas,
             failover.sentinels,
-        ) as side:
-            if not notes.leader:  # it was still looking for one: nobody's writes waited
-                return Settled(failover.master, False, True, put_back(side, notes))
+        ) as participants:
+            if not saved.leader:  # the search for a leader was not over: no writes waited
+                return Resolution(failover.master, False, True, restore(participants, saved))
             timings = Timings(began=time.monotonic())
-            return settle(
-                Handover(side, notes, fence=0, timings=timings, told=True, patience=PROMOTION)
+            return resolve(
+                Handover(
+                    participants,
+                    saved,
+                    fence=0,
+                    timings=timings,
+                    started=True,
+                    promotion_wait=PROMOTION,
+                )
             )
 
-    def _tell(self, failover: Failover, error: StillMaster) -> None:
+    def _report(self, failover: Failover, error: StillMaster) -> None:
         log.warning("failover of %s: %s; %s", failover.shard, error, error.next_step)
-        if failover.id not in self._told:
-            self._told.add(failover.id)
+        if failover.id not in self._reported:
+            self._reported.add(failover.id)
             why = f"{error}; {error.next_step}"
             self._store.record_event(
-                told(failover, Settled(error.promoted, True, True), "system", why)
+                failover_event(failover, Resolution(error.promoted, True, True), "system", why)
             )
 
-    def _end(self, failover: Failover, settled: Settled) -> None:
-        event = told(failover, settled, "system", "the metaserver that began it broke off")
-        self._store.end_failover(failover.id, event, master=settled.master)
+    def _end(self, failover: Failover, resolution: Resolution) -> None:
+        event = failover_event(
+            failover, resolution, "system", "the metaserver that began it broke off"
+        )
+        self._store.end_failover(failover.id, event, master=resolution.master)
         log.info("%s: %s", event.action, event.detail)
 
 
-def told(
+def failover_event(
     failover: Failover,
-    settled: Settled,
+    resolution: Resolution,
     actor: str,
     why: str | None = None,
     after: dict[str, object] | None = None,
 ) -> NewEvent:
-    """The entry in the audit log; `why` is what went wrong, if anything did."""
-    old, new, shard = failover.master, settled.master, failover.shard
-    if settled.promoted:
+    """Return the entry for the audit log.
+
+    Args:
+        why: what went wrong, if anything did.
+        after: further members of the event's `after`.
+    """
+    old, new, shard = failover.master, resolution.master, failover.shard
+    if resolution.promoted:
         detail = f"{new} is master of {shard} in place of {old}"
     else:
         detail = f"{old} stays master of {shard}"
-    parts = [detail, *([why] if why else []), *([missing(settled)] if missing(settled) else [])]
+    parts = [
+        detail,
+        *([why] if why else []),
+        *([remaining(resolution)] if remaining(resolution) else []),
+    ]
     return NewEvent(
-        "shard.failover" if settled.promoted else "shard.failover-undone",
+        "shard.failover" if resolution.promoted else "shard.failover-undone",
         actor,
         failover.pool,
         shard,
@@ -120,11 +140,13 @@ def told(
     )
 
 
-def missing(settled: Settled) -> str:
-    """What is not as it should be, in words; empty if all is."""
-    found = list(settled.left)
-    if settled.watch is not None:
-        found.append(f"Sentinel {settled.watch} does not answer; it has to give the failover up")
-    if not settled.agreed:
+def remaining(resolution: Resolution) -> str:
+    """Say what could not be restored or agreed; "" if nothing is left."""
+    found = list(resolution.unrestored)
+    if resolution.silent_sentinel is not None:
+        found.append(
+            f"Sentinel {resolution.silent_sentinel} does not answer; it has to give the failover up"
+        )
+    if not resolution.agreed:
         found.append("the Sentinels do not all say so yet")
     return "; ".join(found)

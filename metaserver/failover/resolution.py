@@ -1,8 +1,8 @@
-"""After a failure, or a metaserver's death: the shard gets one master, and its writes go on.
+"""Resolution: after a failure, the shard gets one master, and its writes go on.
 
-a replica was promoted, and a Sentinel is about to say so, or does   --> finish
-a Sentinel still waits for the promotion                             --> make it give up
-no Sentinel is at it, and they say the old master                    --> go back
+a replica was promoted, and a Sentinel announces it or is about to  --> finish
+a Sentinel still waits for the promotion                            --> make it give up
+no Sentinel is at the failover, and they name the old master        --> go back
 """
 
 from __future__ import annotations
@@ -17,206 +17,229 @@ import redis
 
 from cachemesh.core.errors import CacheMeshError
 from metaserver.failover.handover import AGREE, CATCH_UP, PAUSE, POLL, Handover, agree
-from metaserver.failover.participant_sentinel import Watcher
+from metaserver.failover.participant_sentinel import ParticipantSentinel
 from metaserver.failover.participants import wait_for
-from metaserver.failover.saved_settings import put_back
-from metaserver.failover.unresolved import StillMaster, Unsettled
-from metaserver.redis_io.connection import reason_of
+from metaserver.failover.saved_settings import restore
+from metaserver.failover.unresolved import StillMaster, Unresolved
+from metaserver.redis_io.bounded_connection import reason_of
 
 log = logging.getLogger("metaserver")
 
-TAKES = 8.0  # seconds; what is not settled by then, repair goes on with
-SILENT = 3.5
+RESOLVE_WITHIN = 8.0  # seconds; after them repair goes on with the resolution
+SILENT_AFTER = 3.5
 """Seconds after which a Sentinel that does not answer is no longer waited for.
 
-By then it has given up the promotion (`leader.GIVES_UP`), or it was stopped: one that was stopped
-for over 2 s does nothing but answer for the 30 s after (TILT), time enough for repair to reset it.
+By then the Sentinel has given up the promotion (`sentinel_choice.GIVES_UP`), or was stopped: after
+a stop of over 2 s a Sentinel only answers for 30 s (TILT), time enough for repair to reset it.
 """
-_STUCK = 1.0  # seconds after which a Sentinel that does not give up is reset
-_CALM = 1.0  # seconds for the Sentinels to see the master again after a long pause
+_RESET_AFTER = 1.0  # seconds after which a Sentinel that does not give up is reset
+_CALM_WITHIN = 1.0  # seconds for the Sentinels to see the master again after a long pause
 
 
 @dataclass(frozen=True)
-class Settled:
-    """Who is master now, and what could not be put back, in words.
+class Resolution:
+    """The outcome of a failover.
 
-    `agreed` is whether the Sentinels say so too. `watch` names a Sentinel that may still be at
-    the failover, as it does not answer.
+    Attributes:
+        master: the shard's master now.
+        promoted: whether that is another one than before.
+        agreed: whether the Sentinels name this master too.
+        unrestored: the settings that could not be restored, in words.
+        silent_sentinel: a Sentinel that may still be at the failover, as it does not answer.
     """
 
     master: str
     promoted: bool
     agreed: bool
-    left: list[str] = field(default_factory=list)
-    watch: str | None = None
+    unrestored: list[str] = field(default_factory=list)
+    silent_sentinel: str | None = None
 
 
-def settle(handover: Handover) -> Settled:
-    """Find out what became of it, and finish or go back.
+def resolve(handover: Handover) -> Resolution:
+    """Find out how far the failover got, and finish or go back.
 
     Raises:
-        StillMaster: a replica was promoted, and the old master does not become one; it keeps its
-            fence.
-        Unsettled: the master or the Sentinels do not let that happen now.
+        StillMaster: a replica was promoted, and the old master does not become a replica. The old
+            master keeps its fence.
+        Unresolved: the master or the Sentinels do not allow either now.
     """
-    side, began, stopped = handover.side, time.monotonic(), False
-    if not handover.told:
+    participants, began, stopped = handover.participants, time.monotonic(), False
+    if not handover.started:
         return _go_back(handover, None)
-    while time.monotonic() - began < TAKES:
+    while time.monotonic() - began < RESOLVE_WITHIN:
         passed = time.monotonic() - began
-        promoted = side.promoted()
-        busy = side.ask(Watcher.in_progress)
-        at_it = any(answer is True for answer in busy.values())
-        silent = isinstance(busy.get(handover.notes.leader), redis.RedisError)
-        if promoted is not None and promoted in side.ask(Watcher.master).values():
+        promoted = participants.promoted()
+        busy = participants.ask(ParticipantSentinel.in_progress)
+        failing_over = any(answer is True for answer in busy.values())
+        silent = isinstance(busy.get(handover.saved.leader), redis.RedisError)
+        if (
+            promoted is not None
+            and promoted in participants.ask(ParticipantSentinel.master).values()
+        ):
             return _finish(handover, promoted)
         # A Sentinel that was told to stop may have missed a promotion of this very moment.
-        if promoted is not None and not stopped and (at_it or silent):
+        if promoted is not None and not stopped and (failing_over or silent):
             return _finish(handover, promoted)
-        if not at_it and (not silent or _silent_for_long(handover, passed)):
-            return _by_word(handover, promoted, handover.notes.leader if silent else None)
-        if at_it and passed >= handover.patience:
-            _stop_them(handover, busy, stuck=passed > handover.patience + _STUCK)
+        if not failing_over and (not silent or _silent_for_long(handover, passed)):
+            return _by_sentinels(handover, promoted, handover.saved.leader if silent else None)
+        if failing_over and passed >= handover.promotion_wait:
+            _make_sentinels_give_up(
+                handover, busy, stuck=passed > handover.promotion_wait + _RESET_AFTER
+            )
             stopped = True
         time.sleep(0.02)
-    raise Unsettled(f"shard {side.shard}: a Sentinel is still at its failover")
+    raise Unresolved(f"shard {participants.shard}: a Sentinel is still at its failover")
 
 
-def conclude(handover: Handover, promoted: str) -> Settled:
-    """Once the old master is a replica: the Sentinels agree, and all is put back.
+def conclude(handover: Handover, promoted: str) -> Resolution:
+    """Once the old master is a replica: wait for the Sentinels to agree, restore the settings.
 
     Raises:
-        Unsettled: as `settle`.
+        StillMaster, Unresolved: as `resolve`.
     """
-    side = handover.side
-    agreed = agree(side, handover.notes, promoted, lambda: handover.timings.mark("announced"))
-    if not agreed and side.said_master() == side.master.address:
-        return _by_word(handover, promoted)
-    return Settled(promoted, True, agreed, put_back(side, handover.notes, promoted))
+    participants = handover.participants
+    agreed = agree(
+        participants, handover.saved, promoted, lambda: handover.timings.mark("announced")
+    )
+    if not agreed and participants.majority_master() == participants.master.address:
+        return _by_sentinels(handover, promoted)
+    return Resolution(promoted, True, agreed, restore(participants, handover.saved, promoted))
 
 
-def _by_word(handover: Handover, promoted: str | None, watch: str | None = None) -> Settled:
-    """No Sentinel is at it: who they say is master has to be it."""
-    side = handover.side
+def _by_sentinels(
+    handover: Handover, promoted: str | None, silent_sentinel: str | None = None
+) -> Resolution:
+    """Resolve by the word of the Sentinels, none of which is at the failover any more."""
+    participants = handover.participants
     try:
-        standing = side.master.standing()
+        reply = participants.master.ask_role()
     except redis.RedisError as error:
-        moved = _moved(handover)
-        if moved is None:
-            raise Unsettled(f"{side.master.address}: {reason_of(error)}") from error
-        return _finish(handover, moved)
-    if standing.role == "master":
-        moved = _moved(handover)
-        if moved is not None:
-            return _finish(handover, moved)
-        said = side.said_master()
-        if said not in (None, side.master.address):
-            raise Unsettled(f"{side.master.address}: the Sentinels say that {said} is the master")
-        return _go_back(handover, promoted, watch)
-    if promoted is not None and standing.master == promoted:
-        if side.said_master() == promoted:
+        other = _other_master(handover)
+        if other is None:
+            raise Unresolved(f"{participants.master.address}: {reason_of(error)}") from error
+        return _finish(handover, other)
+    if reply.role == "master":
+        other = _other_master(handover)
+        if other is not None:
+            return _finish(handover, other)
+        named = participants.majority_master()
+        if named not in (None, participants.master.address):
+            raise Unresolved(
+                f"{participants.master.address}: the Sentinels say that {named} is the master"
+            )
+        return _go_back(handover, promoted, silent_sentinel)
+    if promoted is not None and str(reply.master) == promoted:
+        if participants.majority_master() == promoted:
             return _finish(handover, promoted)
-        _give_back(handover, promoted)
-        return _go_back(handover, None, watch)
-    raise Unsettled(f"{side.master.address} is a replica of {standing.master}")
+        _hand_back(handover, promoted)
+        return _go_back(handover, None, silent_sentinel)
+    raise Unresolved(f"{participants.master.address} is a replica of {reply.master}")
 
 
-def _give_back(handover: Handover, promoted: str) -> None:
-    """The Sentinels missed the promotion: hand over again, the other way round, by ourselves."""
-    master, now_master = handover.side.master, handover.side.replicas[promoted]
+def _hand_back(handover: Handover, promoted: str) -> None:
+    """Hand over back to the old master without Sentinel, as the Sentinels missed the promotion."""
+    master, now_master = handover.participants.master, handover.participants.replicas[promoted]
 
     def caught_up() -> bool | None:
-        own, target = master.standing(), now_master.standing().offset
-        return True if own.link == "connected" and own.offset >= target else None
+        own, target = master.ask_role(), now_master.ask_role().offset
+        return True if own.link_state == "connected" and own.offset >= target else None
 
     try:
         if wait_for(caught_up, AGREE, 0.1) is None:
-            raise Unsettled(f"{master.address} has not yet all that {promoted} has")
+            raise Unresolved(f"{master.address} has not yet all that {promoted} has")
         now_master.pause(round(PAUSE * 1000))
         if wait_for(caught_up, CATCH_UP, POLL) is None:
             now_master.unpause()
-            raise Unsettled(f"{master.address} did not catch up with {promoted}")
+            raise Unresolved(f"{master.address} did not catch up with {promoted}")
         master.promote()
         now_master.replicate(master.address)
         now_master.unpause()
     except redis.RedisError as error:
-        raise Unsettled(f"{master.address}, {promoted}: {reason_of(error)}") from error
+        raise Unresolved(f"{master.address}, {promoted}: {reason_of(error)}") from error
 
 
-def _finish(handover: Handover, promoted: str) -> Settled:
-    side = handover.side
+def _finish(handover: Handover, promoted: str) -> Resolution:
+    participants = handover.participants
     try:
-        standing = side.master.standing()
-        if standing.role == "master" or standing.master != promoted:
+        reply = participants.master.ask_role()
+        if reply.role == "master" or str(reply.master) != promoted:
             handover.demote(promoted)
         handover.resume()
     except (redis.RedisError, CacheMeshError) as error:
-        if _says_master(handover):
+        if _old_master_says_master(handover):
             why = reason_of(error) if isinstance(error, redis.RedisError) else str(error)
-            raise StillMaster(side.master.address, promoted, why) from error
-        if side.said_master() != promoted:
-            raise Unsettled(f"{side.master.address}: {error}") from error
-        # It is gone, and the Sentinels will make it a replica when it is back.
-        log.warning("failover of %s: %s: %s", side.shard, side.master.address, error)
+            raise StillMaster(participants.master.address, promoted, why) from error
+        if participants.majority_master() != promoted:
+            raise Unresolved(f"{participants.master.address}: {error}") from error
+        # The old master is gone; the Sentinels will make it a replica when it is back.
+        log.warning(
+            "failover of %s: %s: %s", participants.shard, participants.master.address, error
+        )
     return conclude(handover, promoted)
 
 
-def _go_back(handover: Handover, rogue: str | None, watch: str | None = None) -> Settled:
-    """Nobody was promoted, but for a `rogue` whom the Sentinel does not stand by."""
-    side = handover.side
+def _go_back(
+    handover: Handover, stray: str | None, silent_sentinel: str | None = None
+) -> Resolution:
+    """Keep the old master.
+
+    Args:
+        stray: a replica that was promoted, and that no Sentinel names as master.
+    """
+    participants = handover.participants
     try:
-        if rogue is not None:
-            side.replicas[rogue].replicate(side.master.address)
+        if stray is not None:
+            participants.replicas[stray].replicate(participants.master.address)
         handover.resume()
     except redis.RedisError as error:
-        raise Unsettled(f"{side.master.address}: {reason_of(error)}") from error
-    if handover.told:
-        # Until they see the master again, the Sentinels could begin one of their own; as long,
-        # the fence makes sure that a promoted replica means no more writes here.
-        wait_for(lambda: _calm(handover), _CALM, 0.05)
-    left = put_back(side, handover.notes)
-    return Settled(side.master.address, False, True, left, watch)
+        raise Unresolved(f"{participants.master.address}: {reason_of(error)}") from error
+    if handover.started:
+        # Until the Sentinels see the master again, they could begin a failover of their own. So
+        # long the fence has to stay: after a promotion it refuses writes here.
+        wait_for(lambda: _sentinels_are_calm(handover), _CALM_WITHIN, 0.05)
+    unrestored = restore(participants, handover.saved)
+    return Resolution(participants.master.address, False, True, unrestored, silent_sentinel)
 
 
-def _says_master(handover: Handover) -> bool:
+def _old_master_says_master(handover: Handover) -> bool:
     with suppress(redis.RedisError):
-        return handover.side.master.standing().role == "master"
+        return handover.participants.master.ask_role().role == "master"
     return False
 
 
-def _moved(handover: Handover) -> str | None:
-    """The master that the Sentinels say, where it is another one and a master indeed."""
-    side = handover.side
-    said = side.said_master()
-    if said is None or said == side.master.address or said not in side.replicas:
+def _other_master(handover: Handover) -> str | None:
+    """Return the master that most Sentinels name, if that is a replica that has become master."""
+    participants = handover.participants
+    named = participants.majority_master()
+    if named is None or named == participants.master.address or named not in participants.replicas:
         return None
     with suppress(redis.RedisError):
-        return said if side.replicas[said].standing().role == "master" else None
+        return named if participants.replicas[named].ask_role().role == "master" else None
     return None
 
 
 def _silent_for_long(handover: Handover, passed: float) -> bool:
-    """Whether the leader has had the time to give up by itself."""
-    return time.monotonic() - handover.timings.began >= SILENT or passed >= SILENT
+    """Return whether the leader has had the time to give up by itself."""
+    return time.monotonic() - handover.timings.began >= SILENT_AFTER or passed >= SILENT_AFTER
 
 
-def _stop_them(
+def _make_sentinels_give_up(
     handover: Handover, busy: Mapping[str, bool | redis.RedisError], *, stuck: bool
 ) -> None:
     for at, answer in busy.items():
         if answer is not True:
             continue
         with suppress(redis.RedisError):
-            watcher = handover.side.watchers[at]
-            if at == handover.notes.leader and not stuck:
-                watcher.set_timeout(1)
+            sentinel = handover.participants.sentinels[at]
+            if at == handover.saved.leader and not stuck:
+                sentinel.set_timeout(1)
             else:
-                watcher.reset()
+                sentinel.reset()
 
 
-def _calm(handover: Handover) -> bool | None:
-    """True if no Sentinel that answers takes the master for down, or is at a failover."""
-    for fields in handover.side.ask(Watcher.fields).values():
+def _sentinels_are_calm(handover: Handover) -> bool | None:
+    """Return True if no answering Sentinel takes the master for down, or is at a failover."""
+    for fields in handover.participants.ask(ParticipantSentinel.fields).values():
         if isinstance(fields, redis.RedisError):
             continue
         if set(fields.get("flags", "").split(",")) & {"s_down", "o_down", "failover_in_progress"}:

@@ -1,4 +1,4 @@
-"""What a planned failover sets for its time, kept in the store until all is put back."""
+"""The settings that a planned failover changes for its time, stored until they are restored."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 
 import redis
 
-from metaserver.failover.participant_instance import FENCE, PRIORITY, Instance
-from metaserver.failover.participants import Side
+from metaserver.failover.participant_instance import FENCE, PRIORITY, ParticipantInstance
+from metaserver.failover.participants import Participants
 from metaserver.failover.unresolved import StillMaster
-from metaserver.redis_io.connection import reason_of
+from metaserver.redis_io.bounded_connection import reason_of
 
 
 @dataclass(frozen=True)
-class Notes:
-    """The values from before, and who takes part.
+class SavedSettings:
+    """The participants of a failover, and the values of their settings from before.
 
     Attributes:
-        replicas: those that Sentinel can choose from.
-        leader: the Sentinel that is told to fail over; "" as long as there is none.
-        timeout: its failover-timeout (ms).
-        fence: the master's min-replicas-to-write; None if it was not touched.
+        replicas: the replicas that Sentinel can choose from.
+        leader: the Sentinel that begins the failover; "" before one is found.
+        timeout: the leader's failover-timeout, in ms.
+        fence: the master's min-replicas-to-write; None if unchanged.
         priorities: replica -> its replica-priority, where that is changed.
     """
 
@@ -33,51 +33,58 @@ class Notes:
     priorities: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON keeps it."""
+        """Return the settings as JSON values."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, kept: Mapping[str, Any]) -> Notes:
-        """The reverse of `to_dict`; also of {}."""
+    def from_dict(cls, kept: Mapping[str, Any]) -> SavedSettings:
+        """Return the reverse of `to_dict`; of {}, the defaults."""
         return cls(**{**kept, "replicas": tuple(kept.get("replicas", ()))})
 
-    def replace(self, **changes: Any) -> Notes:
-        """A copy with some fields changed."""
+    def replace(self, **changes: Any) -> SavedSettings:
+        """Return a copy with some fields changed."""
         return replace(self, **changes)
 
 
-def put_back(side: Side, notes: Notes, promoted: str | None = None) -> list[str]:
-    """Undo every setting; what could not be undone, in words.
+def restore(
+    participants: Participants, saved: SavedSettings, promoted: str | None = None
+) -> list[str]:
+    """Restore every setting, and return those that could not be restored, in words.
+
+    Args:
+        promoted: the new master, if a replica took over.
 
     Raises:
-        StillMaster: `promoted` took over, and the old master does not say that it is a replica.
-            Its fence stays, as all that is between its clients and writes that get lost.
+        StillMaster: `promoted` took over, and the old master says that it is a master. Its fence
+            stays, as nothing else keeps its clients from writes that would be lost.
     """
-    left = []
-    if notes.leader:
+    unrestored = []
+    if saved.leader:
         try:
-            side.watchers[notes.leader].set_timeout(notes.timeout)
+            participants.sentinels[saved.leader].set_timeout(saved.timeout)
         except redis.RedisError as error:
-            left.append(
-                f"Sentinel {notes.leader}: failover-timeout is to be {notes.timeout} again: "
+            unrestored.append(
+                f"Sentinel {saved.leader}: failover-timeout is to be {saved.timeout} again: "
                 f"{reason_of(error)}"
             )
-    values: dict[Instance, tuple[str, str]] = {
-        side.replicas[at]: (PRIORITY, old) for at, old in notes.priorities.items()
+    values: dict[ParticipantInstance, tuple[str, str]] = {
+        participants.replicas[at]: (PRIORITY, old) for at, old in saved.priorities.items()
     }
-    values |= {side.master: (FENCE, notes.fence)} if notes.fence is not None else {}
+    values |= {participants.master: (FENCE, saved.fence)} if saved.fence is not None else {}
     for instance, (name, value) in values.items():
         try:
-            if promoted is not None and instance is side.master:
+            if promoted is not None and instance is participants.master:
                 _require_replica(instance, promoted)
             instance.set(name, value)
-            # Sentinel has the promoted one write its configuration to its file, as it is then.
+            # Sentinel had the promoted replica write its configuration, with the changed value.
             instance.rewrite()
         except redis.RedisError as error:
-            left.append(f"{instance.address}: {name} is to be {value} again: {reason_of(error)}")
-    return left
+            unrestored.append(
+                f"{instance.address}: {name} is to be {value} again: {reason_of(error)}"
+            )
+    return unrestored
 
 
-def _require_replica(old: Instance, promoted: str) -> None:
-    if old.standing().role == "master":
+def _require_replica(old: ParticipantInstance, promoted: str) -> None:
+    if old.ask_role().role == "master":
         raise StillMaster(old.address, promoted, "it has become a master again")

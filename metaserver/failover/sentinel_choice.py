@@ -7,74 +7,78 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from metaserver.domain.errors import Problem
+from metaserver.domain.errors import RequestRefused
+from metaserver.domain.info_fields import number
 from metaserver.failover.participant_instance import PRIORITY
 from metaserver.failover.participant_sentinel import (
     TIMEOUT,
-    Row,
-    Watcher,
+    ParticipantSentinel,
+    ReplicaRow,
     first_choice,
     seconds_to_phase,
 )
-from metaserver.failover.participants import Side
-from metaserver.failover.preconditions import Survey, rows_by_sentinel
-from metaserver.failover.saved_settings import Notes
-from metaserver.redis_io.reply_parsers import number
+from metaserver.failover.participants import Participants
+from metaserver.failover.preconditions import FailoverPlan, rows_by_sentinel
+from metaserver.failover.saved_settings import SavedSettings
 
 GIVES_UP = 3000
-"""ms of failover-timeout for the leader: a promotion that takes longer it gives up by itself."""
+"""The leader's failover-timeout in ms: the leader gives up a promotion that takes longer."""
 
-_SOON = 0.4  # seconds before its phase that a leader is made ready
+_PREPARE = 0.4  # seconds before its phase that a leader is chosen and prepared
 
 
 @dataclass(frozen=True)
-class Search:
-    """The search for a leader; changes nothing but what `notes` says, which `save` stores first.
+class SentinelSearch:
+    """The search for the Sentinel that begins a failover, called the leader, and for its moment.
 
-    `end` is when it must be over (monotonic seconds); `hurry` takes any phase; `stopping` calls
-    it off.
+    Attributes:
+        to: the replica that has to be chosen; None for any candidate.
+        end: when the search must be over, in monotonic seconds.
+        hurry: begin in any phase.
+        save: stores the settings from before; called before any setting is changed.
+        stopping: set when the process stops, which ends the search.
     """
 
-    side: Side
-    survey: Survey
+    participants: Participants
+    plan: FailoverPlan
     to: str | None
     end: float
     hurry: bool
-    save: Callable[[Notes], None]
+    save: Callable[[SavedSettings], None]
     stopping: threading.Event
 
-    def run(self, notes: Notes) -> Notes:
-        """The notes with the leader, at a moment that suits it.
+    def run(self, saved: SavedSettings) -> SavedSettings:
+        """Return the saved settings with the leader, at the moment at which it should begin.
 
         Raises:
-            Problem: failover-failed, if no Sentinel would choose the replica in time.
-            redis.RedisError: an instance or the leader broke off.
+            RequestRefused: failover-failed: no Sentinel would choose the replica in time.
+            redis.RedisError: an instance or the leader failed.
         """
-        if self.to is not None and len(self.survey.candidates) > 1:
-            notes = self._prefer(self.to, notes)
-        leader = self._await(self.survey.leaders, _SOON)
+        if self.to is not None and len(self.plan.candidates) > 1:
+            saved = self._prefer(self.to, saved)
+        leader = self._await(self.plan.leaders, _PREPARE)
         fields = leader.fields()
-        notes = notes.replace(leader=leader.address, timeout=number(fields, TIMEOUT))
-        self.save(notes)
+        saved = saved.replace(leader=leader.address, timeout=number(fields, TIMEOUT))
+        self.save(saved)
         leader.set_timeout(GIVES_UP)
         self._await([leader.address], 0.0)
-        return notes
+        return saved
 
-    def _prefer(self, to: str, notes: Notes) -> Notes:
+    def _prefer(self, to: str, saved: SavedSettings) -> SavedSettings:
         """Give `to` the lowest replica-priority."""
-        names = [each.address for each in self.survey.candidates]
-        old = {at: self.side.replicas[at].setting(PRIORITY) for at in names}
+        names = [each.address for each in self.plan.candidates]
+        old = {at: self.participants.replicas[at].setting(PRIORITY) for at in names}
         new = preferring(to, {at: number(old, at) for at in names})
-        notes = notes.replace(priorities={at: old[at] for at in new})
-        self.save(notes)
+        saved = saved.replace(priorities={at: old[at] for at in new})
+        self.save(saved)
         for at, priority in new.items():
-            self.side.replicas[at].set(PRIORITY, priority)
-        return notes
+            self.participants.replicas[at].set(PRIORITY, priority)
+        return saved
 
-    def _await(self, among: Sequence[str], early: float) -> Watcher:
-        """The Sentinel among these that comes into its phase first, `early` seconds before."""
+    def _await(self, among: Sequence[str], early: float) -> ParticipantSentinel:
+        """Wait for the first of these Sentinels to be `early` seconds before its phase."""
         while True:
-            rows = rows_by_sentinel(self.side)
+            rows = rows_by_sentinel(self.participants)
             choices = {at: self._choice(rows[at]) for at in among if at in rows}
             waits = {at: seconds_to_phase(row.info_age) for at, row in choices.items() if row}
             now = time.monotonic()
@@ -83,32 +87,36 @@ class Search:
                 best = min(waits, key=lambda at: waits[at])
                 wait = waits[best] - early
                 if wait <= 0 or self.hurry or now + wait > self.end:
-                    return self.side.watchers[best]
+                    return self.participants.sentinels[best]
             elif now >= self.end:
-                raise self._nobody(rows)
+                raise self._none_in_time(rows)
             if self.stopping.wait(max(0.01, min(0.25, wait - 0.02))):
-                raise failed("The metaserver is being stopped", "try again when it is back")
+                raise failover_failed(
+                    "The metaserver is being stopped", "try again when it is back"
+                )
 
-    def _choice(self, rows: Sequence[Row]) -> Row | None:
-        """What a Sentinel would promote, unless it could be one that nobody looked after."""
-        known = {each.address for each in self.survey.candidates}
+    def _choice(self, rows: Sequence[ReplicaRow]) -> ReplicaRow | None:
+        """Return the replica that a Sentinel would promote, None if it could be no candidate."""
+        known = {each.address for each in self.plan.candidates}
         if any(row.eligible and row.address not in known for row in rows):
             return None
         choice = first_choice(rows)
         return None if choice is None or self.to not in (None, choice.address) else choice
 
-    def _nobody(self, rows: Mapping[str, Sequence[Row]]) -> Problem:
+    def _none_in_time(self, rows: Mapping[str, Sequence[ReplicaRow]]) -> RequestRefused:
         if not rows:
-            return failed("No Sentinel answers any more", "start the Sentinels, then try again")
+            return failover_failed(
+                "No Sentinel answers any more", "start the Sentinels, then try again"
+            )
         what = self.to or "one of the replicas that were looked at"
-        return failed(
+        return failover_failed(
             f"No Sentinel would have promoted {what} within the time",
             "a Sentinel learns of a replica-priority within 10 s: give it more time",
         )
 
 
 def preferring(to: str, priorities: Mapping[str, int]) -> dict[str, int]:
-    """The priorities to change so that `to` has the lowest; those of 0 stay out of it."""
+    """Return the priorities to change, so that `to` has the lowest; those of 0 stay as they are."""
     others = {at: old for at, old in priorities.items() if at != to and old > 0}
     lowest = min(others.values(), default=0)
     if not others or 0 < priorities[to] < lowest:
@@ -119,6 +127,6 @@ def preferring(to: str, priorities: Mapping[str, int]) -> dict[str, int]:
     return {at: new for at, new in wanted.items() if new != priorities[at]}
 
 
-def failed(detail: str, next_step: str, **extra: object) -> Problem:
-    """502: it was undone."""
-    return Problem("failover-failed", detail, next_step, **extra)
+def failover_failed(detail: str, next_step: str, **extra: object) -> RequestRefused:
+    """Return the error for a failover that failed after it began."""
+    return RequestRefused("failover-failed", detail, next_step, **extra)

@@ -1,19 +1,22 @@
-"""Why a failover that did not go well cannot be settled yet."""
+"""Why a failed failover cannot be resolved yet."""
 
 from __future__ import annotations
 
 from cachemesh.core.errors import CacheMeshError
 
 
-class Unsettled(CacheMeshError):
-    """Not now; it is to be tried again."""
+class Unresolved(CacheMeshError):
+    """A failover cannot be resolved now; a later attempt may succeed."""
 
 
-class StillMaster(Unsettled):
-    """`old` says that it is a master although `promoted` took over, and does not obey us.
+class StillMaster(Unresolved):
+    """The old master still says that it is a master, though a replica took over.
 
-    As long as that is so it has to refuse writes, since the pool would never see them.
-    `next_step` is what the operator can do.
+    Until that changes it has to refuse writes, since the pool would never see them.
+
+    Attributes:
+        promoted: the new master.
+        next_step: what the operator can do.
     """
 
     def __init__(self, old: str, promoted: str, why: str) -> None:

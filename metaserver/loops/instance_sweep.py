@@ -1,4 +1,4 @@
-"""Removing from one instance the keys that it no longer owns."""
+"""The sweep of one instance: removing the keys that its shard no longer owns."""
 
 from __future__ import annotations
 
@@ -8,35 +8,40 @@ from dataclasses import dataclass
 import redis
 
 from cachemesh.core.placement import Placement
-from metaserver.redis_io.connection import Link
-from metaserver.redis_io.reply_parsers import NotRedisError, databases_in, parse_fields, parse_role
+from metaserver.domain.info_fields import databases_in
+from metaserver.redis_io.bounded_connection import BoundedConnection
+from metaserver.redis_io.reply_parsers import NotRedisError, parse_fields, parse_role
 from metaserver.redis_io.resp import ReplyTooLargeError
 
 BATCH = 1000  # keys that SCAN is asked for at once; fewer where they are too long for one reply
 
 
-class NotMasterError(redis.ReadOnlyError):
-    """The instance is not the shard's master, or no longer."""
+class NotShardMasterError(redis.ReadOnlyError):
+    """The instance is not the shard's master, or no longer is."""
 
 
 @dataclass(frozen=True)
-class Cleaner:
-    """Goes through every key of one master.
+class InstanceSweep:
+    """The sweep of one master, through all its keys.
 
-    `placement` returns the pool's placement as it is now, and is asked again before each batch;
-    `removed` is told how many keys went. Either may raise to call the work off.
+    Attributes:
+        placement: returns the pool's current placement; called before each batch.
+        removed: called with the number of keys that a batch removed.
+
+    Either callable may raise to cancel the sweep.
     """
 
-    link: Link
+    connection: BoundedConnection
     shard: str
     placement: Callable[[], Placement]
     removed: Callable[[int], None]
 
     def run(self) -> None:
-        """Pass over the keys until a whole pass removes nothing.
+        """Pass over all keys until a whole pass removes none.
 
         Raises:
-            redis.RedisError: the instance failed or is no master; nothing is lost, start again.
+            NotShardMasterError: the instance is a replica.
+            redis.RedisError: the instance failed. The sweep can be started again.
         """
         batch = BATCH
         while True:
@@ -49,7 +54,7 @@ class Cleaner:
                 batch = max(1, batch // 10)
 
     def _pass_over_all(self, batch: int) -> int:
-        """How many keys a whole pass removed."""
+        """Pass over all keys once, and return how many were removed."""
         self._require_master()
         passed = 0
         for database in self._databases():
@@ -60,23 +65,23 @@ class Cleaner:
         return passed
 
     def _require_master(self) -> None:
-        role = parse_role(self.link.call("ROLE"))
+        role = parse_role(self.connection.call("ROLE"))
         if role.role != "master":
-            raise NotMasterError(f"{self.link.address} is a replica of {role.master}")
+            raise NotShardMasterError(f"{self.connection.address} is a replica of {role.master}")
 
     def _databases(self) -> list[int]:
-        self.link.call("SELECT", 0)
-        return sorted(databases_in(parse_fields(self.link.call("INFO", "keyspace"))))
+        self.connection.call("SELECT", 0)
+        return sorted(databases_in(parse_fields(self.connection.call("INFO", "keyspace"))))
 
     def _pass(self, database: int, batch: int) -> Iterator[int]:
-        """Yield the number of keys that each batch removed; UNLINK rides with the next SCAN."""
+        """Yield the number of keys that each batch removed; UNLINK is sent with the next SCAN."""
         cursor, foreign = b"0", list[bytes]()
         while True:
             commands: list[Sequence[str | bytes | int]] = [("SELECT", database)]
             if foreign:
                 commands.append(("UNLINK", *foreign))
             commands.append(("SCAN", cursor, "COUNT", batch))
-            replies = self.link.call_all(commands)
+            replies = self.connection.call_all(commands)
             for reply in replies:
                 if isinstance(reply, redis.RedisError):
                     raise reply
@@ -86,7 +91,7 @@ class Cleaner:
             if cursor == b"0":
                 break
         if foreign:
-            yield _unlinked(self.link.call("UNLINK", *foreign), foreign)
+            yield _unlinked(self.connection.call("UNLINK", *foreign), foreign)
 
     def _foreign(self, keys: Sequence[bytes]) -> list[bytes]:
         placement = self.placement()

@@ -1,7 +1,7 @@
-"""Which of several metaserver processes on one SQLite file runs the background loops.
+"""The election of the one process, of several on one SQLite file, that runs the background loops.
 
-The lock is `flock` on FILE.leader: the kernel lets go of it when its holder dies, however it
-dies, so nothing persistent can outlive a crash.
+The leader holds a lock (flock) on FILE.leader. The kernel releases the lock when its holder dies,
+however it dies, so nothing outlives a crash.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from pathlib import Path
 from metaserver.store import StorageError
 
 
-class Leader:
-    """The candidacy of this process; `path` is the lock file, made if need be.
+class LeaderElection:
+    """This process's part in the election.
 
-    On a full disk it is made later, once there is room.
+    Args:
+        path: the lock file, created if need be; on a full disk later, once there is room.
 
     Raises:
-        StorageError: the file cannot be made.
+        StorageError: the lock file cannot be created.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,10 +46,12 @@ class Leader:
         return self._fd
 
     def try_lead(self) -> bool:
-        """Take the lock if nobody has it; True once this process has it, until it ends.
+        """Take the lock if no process has it, and return whether this process leads.
+
+        A leader leads until its process ends.
 
         Raises:
-            StorageError: the lock file cannot be made.
+            StorageError: the lock file cannot be created.
         """
         if not self.is_leader:
             fd = self._open()
@@ -62,7 +65,11 @@ class Leader:
         return True
 
     def lead(self, stop: threading.Event, start: Callable[[], None], every: float = 0.5) -> None:
-        """Wait until this process leads, then call `start` once; returns early on `stop`."""
+        """Wait until this process leads, then call `start` once; return early on `stop`.
+
+        Args:
+            every: seconds between two attempts.
+        """
         while not stop.is_set():
             if self.try_lead():
                 start()
@@ -70,44 +77,6 @@ class Leader:
             stop.wait(every)
 
     def close(self) -> None:
-        """Let another process lead."""
+        """Release the lock, so that another process can lead."""
         if self._fd is not None:
             os.close(self._fd)
-
-
-def process_identity() -> str:
-    """This process, told apart from a later one with the same pid: "pid:start time"."""
-    pid = os.getpid()
-    return f"{pid}:{_started(pid) or 0}"
-
-
-def process_is_alive(identity: str) -> bool:
-    """Whether the process of a `process_identity` on this machine still runs."""
-    pid, _, started = identity.partition(":")
-    if not pid.isdigit():
-        return False
-    now = _started(int(pid))
-    if now is None and not Path("/proc/self/stat").exists():
-        return _signalable(int(pid))
-    return now is not None and str(now) == started
-
-
-def _started(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot (proc(5)); None if it is no more."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    # The command name, in parentheses, may itself hold spaces and parentheses.
-    state, *fields = stat.rpartition(")")[2].split()
-    return None if state in "ZX" else int(fields[18])
-
-
-def _signalable(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

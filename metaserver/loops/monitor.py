@@ -1,8 +1,8 @@
-"""Watching every pool: one observation each interval, kept for whoever asks for the status.
+"""The monitor: one observation of every pool each interval, kept as the pool's status.
 
 A request never waits for an instance: it gets the last observation. Each pool is observed on its
-own, one observation at a time, so that one whose instances hang or lie ages no other. What changed
-since the last report (`metaserver.domain.reports`) becomes events.
+own, one observation at a time, so that a pool whose instances hang delays no other. Changes since
+the last report (`metaserver.domain.reports`) become events.
 """
 
 from __future__ import annotations
@@ -18,36 +18,41 @@ from typing import Any
 import redis
 
 from cachemesh.core.errors import CacheMeshError, PoolNotFoundError
+from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.pool_state import PoolState
 from metaserver.domain.reports import changes
+from metaserver.domain.sentinel_view import SentinelView
 from metaserver.domain.status import (
+    InstanceSample,
     Observation,
-    Sample,
     master_address,
     pool_status,
     replica_addresses,
     shard_names,
 )
-from metaserver.loops.planned_work import KnownWork
+from metaserver.loops.planned_work import PlannedWorkTracker
 from metaserver.process.clock import rfc3339
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
-from metaserver.redis_io.instance_sampler import Instances
-from metaserver.redis_io.sentinels import Sentinels, SentinelView
-from metaserver.store import NewEvent, PoolState, StorageError, Store
+from metaserver.redis_io.instance_sampler import InstanceSampler
+from metaserver.redis_io.sentinel_group import SentinelGroup
+from metaserver.store import StorageError, Store
 
 log = logging.getLogger("metaserver")
 
 _POOLS_AT_ONCE = 1000
-"""Observations under way: those of pools whose instances hang must not hold up the others. Each has
-a thread, under gevent a greenlet, which is only made when none is idle."""
+"""Observations in progress at once: those of pools whose instances hang must not delay the others.
+Each has a thread (under gevent a greenlet), which is only created when none is idle."""
 
 
 class Monitor:
-    """The live view of every pool.
+    """The live status of every pool.
 
-    `count_clients` answers how many clients of a pool are live. `run` is called by the process
-    that leads, and only there events are recorded; elsewhere an observation is made when one is
-    asked for and the last is too old.
+    The leading process calls `run`, and only there events are recorded. Other processes observe a
+    pool when its status is asked for and the last observation is too old.
+
+    Args:
+        count_clients: returns the number of live clients of a pool.
     """
 
     def __init__(
@@ -62,9 +67,9 @@ class Monitor:
         self._config = config
         self._count_clients = count_clients
         self._networks = networks
-        self._instances: dict[str, Instances] = {}
-        self._sentinels: dict[str, Sentinels] = {}
-        self._work = KnownWork()
+        self._instances: dict[str, InstanceSampler] = {}
+        self._sentinels: dict[str, SentinelGroup] = {}
+        self._planned_work = PlannedWorkTracker()
         self._running = False
         self._lock = threading.Lock()
         self._workers = ThreadPoolExecutor(_POOLS_AT_ONCE, thread_name_prefix="monitor")
@@ -72,10 +77,10 @@ class Monitor:
         self._last: dict[str, tuple[float, dict[str, Any]]] = {}
 
     def status(self, pool: str) -> dict[str, Any]:
-        """The status document of a pool.
+        """Return the status document of a pool, as last observed.
 
-        It is the last observation. Only if there is none of this version of the pool yet, the
-        call waits for it, for about one interval.
+        Only if this version of the pool was not observed yet, the call waits for an observation,
+        for about one interval.
 
         Raises:
             PoolNotFoundError: there is no such pool.
@@ -108,7 +113,7 @@ class Monitor:
             wait(list(self._under_way.values()))
 
     def _is_current(self, pool: str, version: int) -> bool:
-        """Whether the last observation is of this version and, where no loop runs, young."""
+        """Return whether the last observation is of this version and, without a loop, recent."""
         last = self._last.get(pool)
         if last is None or last[1]["version"] < version:
             return False
@@ -126,7 +131,7 @@ class Monitor:
             self._begin(pool)
 
     def _begin(self, pool: str) -> Future[dict[str, Any]]:
-        """The observation of a pool that is under way, or else a new one."""
+        """Return the observation of a pool that is in progress, or begin one."""
         with self._lock:
             under_way = self._under_way.get(pool)
             if under_way is None or under_way.done():
@@ -139,30 +144,30 @@ class Monitor:
         state = self._store.state(pool)
         if state is None:
             raise PoolNotFoundError(f"There is no pool {pool!r}")
-        seen = self._look(state)
+        seen = self._observation(state)
         status = pool_status(seen)
         self._last[state.document.pool] = (time.monotonic(), status)
         if self._running:
             self._report(seen, status)
         return status
 
-    def _look(self, state: PoolState) -> Observation:
-        """Ask the Sentinels, then the instances they name, then replicas just heard of."""
+    def _observation(self, state: PoolState) -> Observation:
+        """Ask the Sentinels, then the instances they name, then the replicas those name."""
         document = state.document
         names = shard_names(state)
-        work = self._work.of(state)
+        work = self._planned_work.of_pool(state)
         instances = self._instances_of(document.pool)
         views = self._sentinels_of(document.pool, document.sentinels).views(names)
-        samples: dict[str, Sample] = {}
+        samples: dict[str, InstanceSample] = {}
         while True:
             wanted = _addresses(names, state, views, samples) - set(samples)
             if not wanted:
                 break
             samples.update(instances.sample(wanted))
         instances.keep_only(samples)
-        # What began during the look explains what it saw, as does what ended.
+        # Work that began or ended during the observation explains its findings too.
         after = self._store.state(document.pool)
-        work |= {} if after is None else self._work.of(after)
+        work |= {} if after is None else self._planned_work.of_pool(after)
         return Observation(
             at=rfc3339(),
             state=state,
@@ -173,37 +178,41 @@ class Monitor:
             work=work,
         )
 
-    def _sentinels_of(self, pool: str, addresses: tuple[str, ...]) -> Sentinels:
+    def _sentinels_of(self, pool: str, addresses: tuple[str, ...]) -> SentinelGroup:
         sentinels = self._sentinels.get(pool)
         if sentinels is None or sentinels.addresses != addresses:
             networks = self._instances_of(pool).networks
-            sentinels = self._sentinels[pool] = Sentinels.of(self._config, networks, addresses)
+            sentinels = self._sentinels[pool] = SentinelGroup.from_config(
+                self._config, networks, addresses
+            )
         return sentinels
 
-    def _instances_of(self, pool: str) -> Instances:
+    def _instances_of(self, pool: str) -> InstanceSampler:
         instances = self._instances.get(pool)
         if instances is None:
-            # Host names that one pool's instances tell must not hold up the look-ups of others.
-            instances = self._instances[pool] = Instances(self._config, self._networks.apart())
+            # Host names that one pool's instances name must not delay the look-ups of others.
+            instances = self._instances[pool] = InstanceSampler(
+                self._config, self._networks.apart()
+            )
         return instances
 
     def _forget(self, pool: str) -> None:
-        """Let go of a pool that is no more, once nobody observes it any longer."""
+        """Forget a deleted pool, once no observation of it is in progress."""
         with self._lock:
             under_way = self._under_way.get(pool)
             if under_way is None or not under_way.done():
                 return
             del self._under_way[pool]
         self._last.pop(pool, None)
-        self._work.forget(pool)
+        self._planned_work.forget(pool)
         for kept in (self._sentinels.pop(pool, None), self._instances.pop(pool, None)):
             if kept is not None:
                 kept.close()
 
     def _report(self, seen: Observation, status: Mapping[str, Any]) -> None:
-        """Record what happened since the last report, once, and which work is over.
+        """Record the changes since the last report, once, and end work that is over.
 
-        A shard with a planned failover gets an event of that, and no other.
+        A shard with a planned failover gets the event of that, and no other.
         """
         state = seen.state
         pool = state.document.pool
@@ -211,21 +220,21 @@ class Monitor:
         busy |= {shard for shard, work in seen.work.items() if work.kind == "failing over"}
         for shard in status["shards"]:
             if shard["state"] != "draining" and shard["name"] not in busy:
-                self._report_failover(state, shard)
-        before = self._store.seen(pool)
-        told, events = changes(before, status, busy)
-        if told != before:
-            self._store.report(pool, told, events)
+                self._report_unplanned_failover(state, shard)
+        before = self._store.reported_state(pool)
+        after, events = changes(before, status, busy)
+        if after != before:
+            self._store.report(pool, after, events)
         well = {shard["name"] for shard in status["shards"] if shard["state"] == "up"}
         for name, work in state.work.items():
             if name not in state.failovers and (name in well or name not in seen.work):
                 self._store.end_work(work.id)
 
-    def _report_failover(self, state: PoolState, shard: Mapping[str, Any]) -> None:
+    def _report_unplanned_failover(self, state: PoolState, shard: Mapping[str, Any]) -> None:
         pool, name, now = state.document.pool, shard["name"], shard["master"]["address"]
         before = state.masters.get(name)
         if now is None or now == before or before != self._store.last_master(pool, name):
-            return  # the last: somebody else has just noted a planned one
+            return  # the last: a planned failover has just stored another master
         if before is not None:
             self._store.record_event(
                 NewEvent(
@@ -252,9 +261,9 @@ def _addresses(
     names: tuple[str, ...],
     state: PoolState,
     views: Mapping[str, SentinelView],
-    samples: Mapping[str, Sample],
+    samples: Mapping[str, InstanceSample],
 ) -> set[str]:
-    """Every master, and every replica known so far."""
+    """Return the addresses of every master, and of every replica known so far."""
     found: set[str] = set()
     for name in names:
         master = master_address(name, state, views)

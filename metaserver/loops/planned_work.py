@@ -1,10 +1,10 @@
-"""Work on shards that explains what is seen of them for a while: planned failovers, additions.
+"""Which work on shards (additions, planned failovers) goes as planned.
 
-begun in the store --> goes on as planned --> over once the shard is seen up --> gone
-                           '-- its process died, or `within` is over --> explains nothing any more
+    stored when the work begins --> as planned --> deleted once the shard is up
+                                         '-- its process died, or it takes too long: not planned
 
-When work began is in the store, so that a restarted or second process knows too; how long it has
-taken since is counted by this process's monotonic clock, which nobody sets.
+The store has the time at which work began, so that a restarted or second process knows of it. The
+time since then is counted by this process's monotonic clock, which nobody sets.
 """
 
 from __future__ import annotations
@@ -12,44 +12,45 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from metaserver.domain.shard_state import Known
-from metaserver.loops.leader_election import process_is_alive
-from metaserver.process.clock import Ages
-from metaserver.store import Failover, PoolState
-from metaserver.store.observed import Work
+from metaserver.domain.pool_state import Failover, PoolState, ShardWork
+from metaserver.domain.shard_state import PlannedWork
+from metaserver.process.clock import ElapsedTimes
+from metaserver.process.identity import process_is_alive
 
 
-class KnownWork:
-    """What of the work in the store goes as planned, as this process sees it.
+class PlannedWorkTracker:
+    """Tells, for each pool, which of its work goes as planned.
 
-    `clock` gives monotonic seconds.
+    Args:
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._ages: dict[str, Ages] = {}  # pool -> of work, by id
+        self._elapsed: dict[str, ElapsedTimes] = {}  # pool -> of its work, by id
 
-    def of(self, state: PoolState) -> dict[str, Known]:
-        """The work of a pool that goes as planned, by shard name."""
-        ages = self._ages.setdefault(state.document.pool, Ages(self._clock))
-        ages.keep({work.id for work in state.work.values()})
-        known = {}
+    def of_pool(self, state: PoolState) -> dict[str, PlannedWork]:
+        """Return the work of a pool that goes as planned, by shard name."""
+        elapsed = self._elapsed.setdefault(state.document.pool, ElapsedTimes(self._clock))
+        elapsed.keep({work.id for work in state.work.values()})
+        planned = {}
         for shard, work in state.work.items():
             failover = state.failovers.get(shard)
-            if ages.of(work.id, _age(work)) < work.within and _carried_on(failover):
-                known[shard] = Known(work.kind, busy=failover is not None)
-        return known
+            seconds = elapsed.since_first(work.id, _age(work))
+            if seconds < work.within and _is_attended(failover):
+                planned[shard] = PlannedWork(work.kind, busy=failover is not None)
+        return planned
 
     def forget(self, pool: str) -> None:
-        """Let go of a pool that is no more."""
-        self._ages.pop(pool, None)
+        """Forget a deleted pool."""
+        self._elapsed.pop(pool, None)
 
 
-def _age(work: Work) -> float:
-    """For how long it has gone on by the clock on the wall, which may be wrong."""
+def _age(work: ShardWork) -> float:
+    """Return the seconds since the work began by the time of day, which may be wrong."""
     return min(max(0.0, time.time() - work.began), work.within)
 
 
-def _carried_on(failover: Failover | None) -> bool:
-    """Whether no failover is left to repair: its process lives, or it is over."""
+def _is_attended(failover: Failover | None) -> bool:
+    """Return whether no failover is left to repair: its process lives, or it is over."""
     return failover is None or process_is_alive(failover.owner)

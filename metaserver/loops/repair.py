@@ -1,12 +1,12 @@
-"""Repair: what Sentinels should monitor and what they do monitor, brought together again.
+"""Repair: making the Sentinels monitor what they should monitor.
 
-* An intent that nobody carries on is undone: the Sentinels forget its shard.
-* A failover that nobody carries on is finished or taken back.
-* A Sentinel that forgot a shard, or watches it at an address that is not its master any more, is
-  told again. The address is what most of the Sentinels say, or the last known one if all forgot,
-  and only if the instance there says itself that it is a master.
+* An intent whose process died or takes too long is undone: the Sentinels forget its shard.
+* A failover whose process died is resolved.
+* A Sentinel that forgot a shard, or monitors it at an address that is not its master any more, is
+  told again. The address is the one that most Sentinels give, or the last known one if all
+  forgot, and only if the instance there says that it is a master.
 
-Names that no pool and no intent knows are never touched.
+Shards that no pool and no intent names are never touched.
 """
 
 from __future__ import annotations
@@ -20,33 +20,37 @@ from dataclasses import dataclass
 import redis
 
 from cachemesh.core.errors import CacheMeshError
-from metaserver.domain.errors import Problem
-from metaserver.failover.recovery import Recovery
-from metaserver.loops.leader_election import process_identity, process_is_alive
-from metaserver.process.clock import Ages
-from metaserver.process.config import Config
-from metaserver.redis_io.allowed_networks import AllowedNetworks
-from metaserver.redis_io.connection import Link
-from metaserver.redis_io.reply_parsers import RoleReply, parse_role
-from metaserver.redis_io.sentinels import (
-    DEFAULT_OPTIONS,
-    Sentinels,
-    SentinelView,
-    ShardView,
-    majority,
+from cachemesh.core.reads.replication_status import RoleReply
+from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.pool_state import (
+    Intent,
+    PoolState,
 )
-from metaserver.store import Intent, NewEvent, NewIntent, PoolState, StorageError, Store, Sweep
+from metaserver.domain.sentinel_view import MonitoredShard, SentinelView, majority
+from metaserver.failover.recovery import Recovery
+from metaserver.process.clock import ElapsedTimes
+from metaserver.process.config import Config
+from metaserver.process.identity import process_is_alive
+from metaserver.redis_io.allowed_networks import AllowedNetworks
+from metaserver.redis_io.bounded_connection import BoundedConnection
+from metaserver.redis_io.reply_parsers import parse_role
+from metaserver.redis_io.sentinel_group import SentinelGroup
+from metaserver.redis_io.sentinel_replies import DEFAULT_OPTIONS
+from metaserver.service.forgetting import forget_shard
+from metaserver.store import StorageError, Store
 
 log = logging.getLogger("metaserver")
 
 _FAILOVERS_EVERY = 0.5  # seconds
-_STRAY_FOR = 2  # rounds that a Sentinel must differ from the others before it is told
+_STRAY_ROUNDS = 2  # for which a Sentinel must differ from the others before it is told
 
 
 class Repair:
-    """Repairs every pool; `networks` are those in which instances may be asked for their role.
+    """Repairs every pool.
 
-    `clock` gives monotonic seconds.
+    Args:
+        networks: in which instances may be asked for their role.
+        clock: returns monotonic seconds.
     """
 
     def __init__(
@@ -57,7 +61,7 @@ class Repair:
         networks: AllowedNetworks,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._open = Ages(clock)  # intents, by id
+        self._open_intents = ElapsedTimes(clock)  # by id
         self._store = store
         self._config = config
         self._networks = networks
@@ -67,7 +71,7 @@ class Repair:
     def run(self, stop: threading.Event) -> None:
         """Repair each `config.repair_interval` seconds until `stop` is set.
 
-        Failovers that nobody carries on are looked for more often: somebody's writes may wait.
+        Unattended failovers are looked for more often, as writes of clients may be waiting.
         """
         again = 0.0
         while not stop.is_set():
@@ -82,7 +86,7 @@ class Repair:
 
     def _repair_all(self, stop: threading.Event) -> None:
         intents = self._store.intents()
-        self._open.keep({intent.id for intent in intents})
+        self._open_intents.keep({intent.id for intent in intents})
         for intent in intents:
             if stop.is_set():
                 return
@@ -96,16 +100,16 @@ class Repair:
                 self._repair_pool(state)
 
     def _is_orphan(self, intent: Intent) -> bool:
-        """Whether nobody carries the intent on."""
-        old = self._open.of(intent.id) > self._config.intent_age
-        settled = intent.undoing or intent.action == "delete"
-        return settled or old or not process_is_alive(intent.owner)
+        """Return whether no process carries the intent out."""
+        old = self._open_intents.since_first(intent.id) > self._config.intent_age
+        undo = intent.undoing or intent.action == "delete"
+        return undo or old or not process_is_alive(intent.owner)
 
     def _undo(self, intent: Intent) -> None:
         try:
             if self._store.claim_intent(intent.id):
                 with self._sentinels(intent.sentinels) as sentinels:
-                    forget(self._store, sentinels, intent)
+                    forget_shard(self._store, sentinels, intent)
         except StorageError as error:
             log.error("repair: shard %s: %s", intent.shard, error)
 
@@ -127,7 +131,7 @@ class Repair:
         self,
         name: str,
         state: PoolState,
-        sentinels: Sentinels,
+        sentinels: SentinelGroup,
         views: Mapping[str, SentinelView],
     ) -> None:
         pool = state.document.pool
@@ -147,13 +151,13 @@ class Repair:
         master = self._verified(master, follow=not known)
         if strays:
             sentinels.unregister(name, only=strays)
-        told = _Wanted(name, master, *_how(known, views, sentinels))
+        wanted = _Registration(name, master, *_quorum_and_options(known, views, sentinels))
         outcome = sentinels.register(
             name,
             master,
-            told.quorum,
+            wanted.quorum,
             self._config.redis_auth,
-            told.options,
+            wanted.options,
             only=[*forgot, *strays],
         )
         if not self._still_wanted(pool, name):
@@ -161,31 +165,33 @@ class Repair:
             return
         for at in strays:
             self._strays.pop((pool, name, at), None)
-        self._report(pool, told, outcome.done, outcome.failed)
+        self._report(pool, wanted, outcome.done, outcome.failed)
 
     def _strays_of(
-        self, pool: str, name: str, known: Mapping[str, ShardView], master: str | None
+        self, pool: str, name: str, known: Mapping[str, MonitoredShard], master: str | None
     ) -> list[str]:
-        """The Sentinels that for some rounds have named another master than most of them."""
+        """Return the Sentinels that have named another master than most for some rounds."""
         for at, view in known.items():
             key = (pool, name, at)
             if master is None or view.master == master:
                 self._strays.pop(key, None)
             else:
                 self._strays[key] = self._strays.get(key, 0) + 1
-        return [at for at in known if self._strays.get((pool, name, at), 0) > _STRAY_FOR]
+        return [at for at in known if self._strays.get((pool, name, at), 0) > _STRAY_ROUNDS]
 
     def _verified(self, master: str, *, follow: bool) -> str:
-        """The address if the instance there says it is a master.
+        """Return the address if the instance there says that it is a master.
 
-        With `follow`, a replica's own word on who its master is, if that one agrees.
+        Args:
+            follow: if the instance is a replica, return its master instead, if that one says
+                that it is a master.
 
         Raises:
-            redis.RedisError: it cannot be asked, or it is no master.
+            redis.RedisError: the instance does not answer, or is no master.
         """
         role = self._role_of(master)
         if role.role == "replica" and role.master is not None and follow:
-            master = role.master
+            master = str(role.master)
             role = self._role_of(master)
         if role.role != "master":
             raise redis.ReadOnlyError(f"{master} is a {role.role}, so no Sentinel is pointed at it")
@@ -193,14 +199,16 @@ class Repair:
 
     def _role_of(self, address: str) -> RoleReply:
         config = self._config
-        link = Link(address, self._networks, config.redis_auth, config.instance_timeout)
+        connection = BoundedConnection(
+            address, self._networks, config.redis_auth, config.instance_timeout
+        )
         try:
-            return parse_role(link.call("ROLE"))
+            return parse_role(connection.call("ROLE"))
         finally:
-            link.close()
+            connection.close()
 
     def _still_wanted(self, pool: str, shard: str) -> bool:
-        """False if the shard left while the Sentinels were told; what is drained still counts."""
+        """Return whether the shard is still in the pool, or being drained."""
         state = self._store.state(pool)
         return state is not None and (
             shard in state.document.placement.names
@@ -208,26 +216,26 @@ class Repair:
         )
 
     def _report(
-        self, pool: str, told: _Wanted, done: Sequence[str], failed: Mapping[str, str]
+        self, pool: str, wanted: _Registration, done: Sequence[str], failed: Mapping[str, str]
     ) -> None:
         for at, reason in failed.items():
-            log.warning("repair: shard %s: Sentinel %s: %s", told.shard, at, reason)
+            log.warning("repair: shard %s: Sentinel %s: %s", wanted.shard, at, reason)
         if done:
             self._store.record_event(
                 NewEvent(
                     "sentinel.repaired",
                     pool=pool,
-                    target=told.shard,
-                    detail=f"{', '.join(done)} monitors {told.shard} at {told.master} again",
+                    target=wanted.shard,
+                    detail=f"{', '.join(done)} monitors {wanted.shard} at {wanted.master} again",
                 )
             )
 
-    def _sentinels(self, addresses: Sequence[str]) -> Sentinels:
-        return Sentinels.of(self._config, self._networks, addresses)
+    def _sentinels(self, addresses: Sequence[str]) -> SentinelGroup:
+        return SentinelGroup.from_config(self._config, self._networks, addresses)
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class _Registration:
     """What a Sentinel is told about a shard."""
 
     shard: str
@@ -236,66 +244,18 @@ class _Wanted:
     options: Mapping[str, str]
 
 
-def forget(store: Store, sentinels: Sentinels, intent: Intent) -> bool:
-    """Have the Sentinels forget an intent's shard; True once all did and the intent is gone.
-
-    Raises:
-        StorageError: the intent is kept, and this is to be repeated.
-    """
-    delete = intent.action == "delete"
-    outcome = sentinels.unregister(intent.shard, master=None if delete else intent.master)
-    if outcome.failed:
-        for at, reason in outcome.failed.items():
-            log.warning("SENTINEL REMOVE %s on %s: %s", intent.shard, at, reason)
-        return False
-    event = NewEvent(
-        "shard.undone",
-        pool=intent.pool,
-        target=intent.shard,
-        detail=f"the half-done {intent.action} of {intent.shard} ({intent.master}) was undone",
-    )
-    return store.finish_intent(intent.id, None if delete else event)
+def _agreed_master(known: Mapping[str, MonitoredShard], last: str | None) -> str | None:
+    """Return the master that most Sentinels name; the last known one if none has a majority."""
+    named = [view.master for view in known.values()]
+    return majority(named) or (last if last in named or not named else None)
 
 
-def end_drained(
-    store: Store, sweep: Sweep, master: str, sentinels: tuple[str, ...], event: NewEvent
-) -> Intent | None:
-    """Take the sweep of a drained shard out of the store; `forget` is what is left to do.
-
-    The intent is written first, so that also after kill -9 repair has the Sentinels forget the
-    shard. None: the sweep is gone already, and nothing was changed.
-
-    Raises:
-        Problem: resize-in-progress.
-        StorageError: the sweep is still there.
-    """
-    intent = store.add_intent(
-        NewIntent(sweep.pool, sweep.shard, master, "delete", sentinels, process_identity())
-    )
-    if intent is None:
-        raise Problem(
-            "resize-in-progress",
-            f"Something else is just being done to shard {sweep.shard!r}",
-            "wait a few seconds and try again",
-        )
-    if store.finish_sweep(sweep.id, event):
-        return intent
-    store.finish_intent(intent.id)
-    return None
-
-
-def _agreed_master(known: Mapping[str, ShardView], last: str | None) -> str | None:
-    """What most of the Sentinels say; the last known one if all forgot or none has a majority."""
-    said = [view.master for view in known.values()]
-    return majority(said) or (last if last in said or not said else None)
-
-
-def _how(
-    known: Mapping[str, ShardView],
+def _quorum_and_options(
+    known: Mapping[str, MonitoredShard],
     views: Mapping[str, SentinelView],
-    sentinels: Sentinels,
+    sentinels: SentinelGroup,
 ) -> tuple[int, Mapping[str, str]]:
-    """Quorum and options as other Sentinels have them for this shard, else for another one."""
+    """Return quorum and options as other Sentinels have them for this shard, else for any."""
     others = [view for sentinel in views.values() for view in sentinel.shards.values()]
     like = next(iter(known.values()), None) or next(iter(others), None)
     if like is None:

@@ -1,10 +1,10 @@
-"""Sweeps: the removal of keys left behind on a shard that no longer owns them.
+"""Sweeps: removing the keys that a shard no longer owns.
 
-waiting --(every live client acts on the new version, or the grace is over)--> running --> gone
-                                       running --(its master stays away)--> failed --> running
-                        failed --(of a drained shard: told to, or `abandon` is over)--> gone
+    waiting --(every live client acts on the new version, or the grace is over)--> running --> done
+    running --(its master does not answer for long)--> failed --(it answers)--> running
+    failed  --(of a drained shard: an operator says so, or `abandon` is over)--> given up
 
-All progress is in the store: a sweep that was cut off anywhere is simply done again.
+All progress is in the store: a sweep that was cut off anywhere starts again.
 """
 
 from __future__ import annotations
@@ -22,36 +22,44 @@ import redis
 from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.placement import Placement
 from cachemesh.core.words import counted
-from metaserver.loops.instance_sweep import Cleaner, NotMasterError
-from metaserver.loops.repair import end_drained, forget
-from metaserver.process.clock import Ages
+from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.pool_state import PoolState, Sweep
+from metaserver.loops.instance_sweep import InstanceSweep, NotShardMasterError
+from metaserver.process.clock import ElapsedTimes
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
-from metaserver.redis_io.connection import Link, reason_of
+from metaserver.redis_io.bounded_connection import BoundedConnection, reason_of
 from metaserver.redis_io.resp import LARGE
-from metaserver.redis_io.sentinels import Sentinels
-from metaserver.store import NewEvent, PoolState, StorageError, Store, Sweep
+from metaserver.redis_io.sentinel_group import SentinelGroup
+from metaserver.service.forgetting import end_drained, forget_shard
+from metaserver.store import StorageError, Store
 
 log = logging.getLogger("metaserver")
 
 _AT_ONCE = 8  # sweeps
-_PROGRESS_EVERY = 0.5  # seconds between two notes of progress in the store
+_PROGRESS_EVERY = 0.5  # seconds between two updates of the progress in the store
 
 
 class Acknowledgements(Protocol):
-    """Who knows which version the clients act on."""
+    """Tells which version the clients act on."""
 
     def all_acknowledged(self, pool: str, version: int) -> bool:
-        """Whether every live client of the pool acts on `version` or a later one."""
+        """Return whether every live client of the pool acts on `version` or a later one."""
 
 
-class CalledOff(Exception):
-    """The sweep is gone from the store: replaced by a later one, or its pool was deleted."""
+class SweepCancelled(Exception):
+    """The sweep was replaced by a later one, its pool was deleted, or the process stops."""
 
 
 @dataclass
-class _Trouble:
-    """A sweep that does not get on: since when, how often, and when to try again (monotonic)."""
+class _Backoff:
+    """A sweep that makes no progress.
+
+    Attributes:
+        since: when it failed first, in monotonic seconds.
+        times: the number of failures.
+        again: when to try again, in monotonic seconds.
+    """
 
     since: float
     times: int
@@ -59,10 +67,14 @@ class _Trouble:
 
 
 class Sweeper:
-    """Works on every unfinished sweep. `grace`, `give_up`, `retry_slowly` and `abandon` are in
-    seconds: how long to wait for clients to acknowledge, when to call a sweep failed, how often to
-    try a failed one again, and when to forget a drained shard whose master never came back. `clock`
-    gives monotonic seconds.
+    """Carries out every unfinished sweep.
+
+    Args:
+        grace: seconds to wait for clients to acknowledge the new version.
+        give_up: seconds without progress after which a sweep counts as failed.
+        retry_slowly: seconds between two attempts of a failed sweep.
+        abandon: seconds after which the sweep of a drained shard is given up.
+        clock: returns monotonic seconds.
     """
 
     def __init__(
@@ -87,8 +99,8 @@ class Sweeper:
         self._retry_slowly = retry_slowly
         self._abandon = abandon
         self._clock = clock
-        self._waiting = Ages(clock)
-        self._trouble: dict[int, _Trouble] = {}
+        self._waiting = ElapsedTimes(clock)
+        self._backoffs: dict[int, _Backoff] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Look for sweeps each `config.sweep_interval` seconds until `stop` is set."""
@@ -109,29 +121,30 @@ class Sweeper:
             log.error("sweep: %s", error)
             return []
         ids = {sweep.id for sweep in sweeps}
-        self._trouble = {key: value for key, value in self._trouble.items() if key in ids}
+        self._backoffs = {key: value for key, value in self._backoffs.items() if key in ids}
         self._waiting.keep(ids)
         for sweep in sweeps:
-            self._waiting.of(sweep.id)  # also of those for which no worker is free yet
+            self._waiting.since_first(sweep.id)  # also of sweeps that no worker is free for
         now = self._clock()
-        return [s for s in sweeps if s.id not in self._trouble or self._trouble[s.id].again <= now]
+        waiting = {key for key, backoff in self._backoffs.items() if backoff.again > now}
+        return [sweep for sweep in sweeps if sweep.id not in waiting]
 
     def _work(self, sweep: Sweep, stop: threading.Event) -> None:
-        """One attempt at one sweep; whatever goes wrong is noted and tried again later."""
+        """Attempt one sweep; a failure is recorded, and the sweep tried again later."""
         try:
             if self._may_start(sweep):
                 self._sweep(sweep, stop)
-                self._trouble.pop(sweep.id, None)
-        except CalledOff:
+                self._backoffs.pop(sweep.id, None)
+        except SweepCancelled:
             log.info("sweep of %s in pool %s: stopped", sweep.shard, sweep.pool)
         except (redis.RedisError, CacheMeshError) as error:
-            self._note_trouble(sweep, error)
+            self._back_off(sweep, error)
 
     def _may_start(self, sweep: Sweep) -> bool:
-        """True once no live client still writes by the old placement."""
+        """Return whether no live client can still write by the old placement."""
         if sweep.state != "waiting":
             return True
-        return self._waiting.of(sweep.id) >= self._grace or self._clients.all_acknowledged(
+        return self._waiting.since_first(sweep.id) >= self._grace or self._clients.all_acknowledged(
             sweep.pool, sweep.version
         )
 
@@ -142,26 +155,28 @@ class Sweeper:
             known = state.masters.get(sweep.shard) or sweep.master
             master = sentinels.master_of(sweep.shard) or (known if sweep.drained else None)
             if master is None:
-                raise NotMasterError("most of the Sentinels name no master")
+                raise NotShardMasterError("most of the Sentinels name no master")
             timeout = self._config.instance_timeout
             # By IP address: a name must not lead to another instance halfway.
             target = self._networks.check(master, timeout=timeout)
-            link = Link(target, self._networks, self._config.redis_auth, timeout, LARGE)
+            connection = BoundedConnection(
+                target, self._networks, self._config.redis_auth, timeout, LARGE
+            )
             try:
-                Cleaner(link, sweep.shard, progress.placement, progress.removed).run()
-            except NotMasterError:
+                InstanceSweep(connection, sweep.shard, progress.placement, progress.removed).run()
+            except NotShardMasterError:
                 raise
             except redis.RedisError as error:
                 raise redis.RedisError(f"{master}: {reason_of(error)}") from error
             finally:
-                link.close()
+                connection.close()
                 progress.save()
             if (sentinels.master_of(sweep.shard) or master) != master:
-                raise NotMasterError(f"{master} was replaced as master meanwhile")
+                raise NotShardMasterError(f"{master} was replaced as master meanwhile")
         self._finish(sweep, state, master, progress.total)
 
     def _finish(self, sweep: Sweep, state: PoolState, master: str, removed: int) -> None:
-        """Take the sweep out of the store; for a drained shard Sentinels then forget it."""
+        """Finish a sweep that has removed every key."""
         event = NewEvent(
             "sweep.done",
             pool=sweep.pool,
@@ -172,14 +187,14 @@ class Sweeper:
         self._end(sweep, state, master, event)
 
     def _end(self, sweep: Sweep, state: PoolState, master: str, event: NewEvent) -> None:
-        """Log the event; the Sentinels forget a drained shard at once, or by repair."""
+        """Delete the sweep and log the event; have the Sentinels forget a drained shard."""
         if not sweep.drained:
             self._store.finish_sweep(sweep.id, event)
             return
         intent = end_drained(self._store, sweep, master, state.document.sentinels, event)
         if intent is not None:
             with self._sentinels(intent.sentinels) as sentinels:
-                forget(self._store, sentinels, intent)
+                forget_shard(self._store, sentinels, intent)
 
     def _give_up_for_good(self, sweep: Sweep, reason: str) -> None:
         state = self._store.state(sweep.pool)
@@ -193,13 +208,13 @@ class Sweeper:
         log.warning("sweep of %s in pool %s: %s", sweep.shard, sweep.pool, detail)
         self._end(sweep, state, sweep.master or "", event)
 
-    def _note_trouble(self, sweep: Sweep, error: redis.RedisError | CacheMeshError) -> None:
-        """Try again soon; call the sweep failed if it goes on, and then try slowly."""
+    def _back_off(self, sweep: Sweep, error: redis.RedisError | CacheMeshError) -> None:
+        """Record a failure and when to try again: soon at first, slowly after `give_up`."""
         now = self._clock()
-        trouble = self._trouble.setdefault(sweep.id, _Trouble(since=now, times=0, again=now))
-        trouble.times += 1
-        failed = now - trouble.since >= self._give_up
-        trouble.again = now + (self._retry_slowly if failed else min(5.0, 0.25 * 2**trouble.times))
+        backoff = self._backoffs.setdefault(sweep.id, _Backoff(since=now, times=0, again=now))
+        backoff.times += 1
+        failed = now - backoff.since >= self._give_up
+        backoff.again = now + (self._retry_slowly if failed else min(5.0, 0.25 * 2**backoff.times))
         reason = str(error)
         log.warning("sweep of %s in pool %s: %s", sweep.shard, sweep.pool, reason)
         detail = f"{reason}; keys that {sweep.shard} no longer owns may remain there"
@@ -222,8 +237,8 @@ class Sweeper:
         except CacheMeshError as failure:
             log.error("sweep of %s in pool %s: %s", sweep.shard, sweep.pool, failure)
 
-    def _sentinels(self, addresses: Sequence[str]) -> Sentinels:
-        return Sentinels.of(self._config, self._networks, addresses)
+    def _sentinels(self, addresses: Sequence[str]) -> SentinelGroup:
+        return SentinelGroup.from_config(self._config, self._networks, addresses)
 
 
 def _log_failure(future: Future[None]) -> None:
@@ -233,7 +248,7 @@ def _log_failure(future: Future[None]) -> None:
 
 
 class _Progress:
-    """What a sweep in progress reads from the store and notes there."""
+    """What a sweep in progress reads from the store and writes there."""
 
     def __init__(self, store: Store, sweep: Sweep, stop: threading.Event) -> None:
         self._store = store
@@ -245,16 +260,16 @@ class _Progress:
         self.total = sweep.removed
 
     def state(self) -> PoolState:
-        """The pool now. Raises CalledOff if this sweep is not in it any more."""
+        """Return the pool; raise SweepCancelled if this sweep is not in it any more."""
         state = self._store.state(self._sweep.pool)
         if state is None or all(sweep.id != self._sweep.id for sweep in state.sweeps):
-            raise CalledOff
+            raise SweepCancelled
         return state
 
     def placement(self) -> Placement:
-        """The placement now. Raises CalledOff, also when the process is to stop."""
+        """Return the current placement; raise SweepCancelled, also when the process stops."""
         if self._stop.is_set():
-            raise CalledOff
+            raise SweepCancelled
         if self._placement is None:  # the instance has answered
             self._store.update_sweep(self._sweep.id, state="running", detail="")
         marker = self._store.change_marker()
@@ -264,7 +279,7 @@ class _Progress:
         return self._placement
 
     def removed(self, count: int) -> None:
-        """Count removed keys, and save the count now and then."""
+        """Count removed keys, and save the count every half second."""
         self.total += count
         if time.monotonic() - self._saved_at >= _PROGRESS_EVERY:
             self.save()

@@ -1,1 +1,8 @@
-"""What one metaserver process is: its settings, its clock, and its identity among processes."""
+"""What one metaserver process is told and is.
+
+    config      its settings, with the user names and passwords for Redis and Sentinel
+    clock       times as the API writes them, and elapsed times that no clock change affects
+    identity    its identity among the processes of the machine, and whether another still runs
+
+Imports only `cachemesh.core`.
+"""

@@ -1,4 +1,4 @@
-"""Times as the API writes them, and ages, which no change of the machine's clock touches."""
+"""Times as the API writes them, and elapsed times that no change of the machine's clock affects."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from datetime import datetime, timezone
 
 
 def rfc3339(seconds: float | None = None) -> str:
-    """A time in seconds since the epoch (None: now) as RFC 3339 in UTC, to the millisecond."""
+    """Return a time as RFC 3339 in UTC, to the millisecond.
+
+    Args:
+        seconds: since the epoch; None for now.
+    """
     moment = (
         datetime.now(timezone.utc)
         if seconds is None
@@ -17,24 +21,27 @@ def rfc3339(seconds: float | None = None) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class Ages:
+class ElapsedTimes:
     """For how long this process has known of things, by their keys.
 
-    What has to wait a while is counted from when this process first saw it: the time of day may be
-    set at any moment, and how long nobody looked is not known after a restart. So a wait begins
-    anew with each process that takes it over, and is never cut short, unless `of` is told how
-    long it has gone on already.
+    Waits are counted from the first call for a key in this process, by the monotonic clock: the
+    time of day may be set at any moment, and nothing tells how long no process was running. So a
+    wait begins anew in each process, and is never cut short.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._first: dict[Hashable, float] = {}
 
-    def of(self, key: Hashable, already: float = 0.0) -> float:
-        """Seconds since the first call with this key, which gives `already`."""
+    def since_first(self, key: Hashable, already: float = 0.0) -> float:
+        """Return the seconds since the first call for this key, plus that call's `already`.
+
+        Args:
+            already: seconds for which the thing is known to have lasted at the first call.
+        """
         now = self._clock()
         return now - self._first.setdefault(key, now - already)
 
     def keep(self, keys: Collection[Hashable]) -> None:
-        """Forget all others."""
+        """Forget all other keys."""
         self._first = {key: at for key, at in self._first.items() if key in keys}

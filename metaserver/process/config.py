@@ -1,11 +1,9 @@
-"""What one metaserver process is told when it starts."""
+"""The settings of one metaserver process."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from metaserver.redis_io.connection import RedisAuth
 
 # Loopback only when asked for: there it names this machine, not a cache server.
 PRIVATE_NETWORKS = (
@@ -17,29 +15,33 @@ PRIVATE_NETWORKS = (
 )
 
 
-def _no_auth() -> RedisAuth:
-    return RedisAuth(username=None, password=None)
+@dataclass(frozen=True)
+class RedisAuth:
+    """The user name and password for Redis or Sentinel; without both, no AUTH is sent."""
+
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of a metaserver process; every duration is in seconds."""
+    """The settings of a metaserver process; every duration is in seconds."""
 
     db: Path
     host: str = "127.0.0.1"
     port: int = 7700
     token_file: Path | None = None
     allowed_networks: tuple[str, ...] = PRIVATE_NETWORKS
-    redis_auth: RedisAuth = field(default_factory=_no_auth)
-    sentinel_auth: RedisAuth = field(default_factory=_no_auth)
+    redis_auth: RedisAuth = field(default_factory=RedisAuth)
+    sentinel_auth: RedisAuth = field(default_factory=RedisAuth)
     instance_timeout: float = 2.0  # to connect to an instance, and to wait for each reply
     sentinel_timeout: float = 1.0
     status_interval: float = 1.0  # between two observations of a pool
     repair_interval: float = 5.0
     sweep_interval: float = 0.5  # between two looks for sweeps to do
-    intent_age: float = 30.0  # after this an unfinished intent is undone
-    lease: float = 30.0  # for how long a client counts as live after its last watch call
-    max_wait: float = 60.0  # the longest a watch is held
+    intent_age: float = 30.0  # after which an unfinished intent is undone
+    lease: float = 30.0  # for which a client counts as live after its last watch call
+    max_wait: float = 60.0  # for which a watch call is held at most
     events_max: int = 100_000  # entries that the audit log keeps
-    events_max_age: float = 365 * 86_400.0  # after this an entry goes
-    max_clients: int = 10_000  # live ones of one token, and their calls under way at once
+    events_max_age: float = 365 * 86_400.0  # after which an entry is deleted
+    max_clients: int = 10_000  # live clients of one token, and their calls in progress at once

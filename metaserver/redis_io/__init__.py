@@ -1,1 +1,13 @@
-"""Connections to Redis and Sentinel processes, bounded in time, bytes and addresses."""
+"""Connections to Redis and Sentinel processes, bounded in time, bytes and addresses.
+
+    allowed_networks    the only place that opens a connection, and where one may go
+    resp                reading RESP2 replies from servers that may be hostile
+    reply_parsers       replies to INFO, ROLE and SENTINEL commands as values
+    bounded_connection  one connection, and asking many at once
+    admission           what an instance must be before it becomes a shard's master
+    instance_sampler    INFO of a pool's instances
+    sentinel_group      the Sentinels of a pool: asking them, registering shards with them
+    sentinel_replies    what one Sentinel says about shards, as a `SentinelView` has it
+
+Imports `metaserver.domain` and `metaserver.process`; never the store or what serves requests.
+"""

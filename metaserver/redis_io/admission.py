@@ -1,4 +1,4 @@
-"""What an instance must be before it becomes the master of a shard."""
+"""Checks that an instance passes before it becomes the master of a shard."""
 
 from __future__ import annotations
 
@@ -8,31 +8,18 @@ from dataclasses import dataclass
 
 import redis
 
+from cachemesh.core.reads.replication_status import RoleReply
 from cachemesh.core.words import counted
+from metaserver.domain.info_fields import keys_in, replicas_in
+from metaserver.process.config import RedisAuth
 from metaserver.redis_io.allowed_networks import AllowedNetworks, InstanceRejected
-from metaserver.redis_io.connection import Link, RedisAuth, ask_all, reason_of
-from metaserver.redis_io.reply_parsers import (
-    RoleReply,
-    keys_in,
-    parse_info,
-    parse_role,
-    replicas_in,
-)
-
-__all__ = [
-    "AllowedNetworks",
-    "InstanceRejected",
-    "InstanceReport",
-    "RedisAuth",
-    "check_empty",
-    "check_new_master",
-    "check_unused",
-]
+from metaserver.redis_io.bounded_connection import BoundedConnection, ask_all, reason_of
+from metaserver.redis_io.reply_parsers import parse_info, parse_role
 
 
 @dataclass(frozen=True)
 class InstanceReport:
-    """A master that may become a shard; `address` is the one to connect to, an IP address."""
+    """What was found of a master that may become a shard; `address` has its IP address."""
 
     address: str
     run_id: str
@@ -48,22 +35,22 @@ def check_new_master(
     allowed: AllowedNetworks,
     timeout: float = 2.0,
 ) -> InstanceReport:
-    """Look at an instance, in at most about `timeout` seconds.
+    """Examine an instance, within about `timeout` seconds.
 
     Raises:
         InstanceRejected: for every reason but in-use, which `check_unused` finds, and not-empty,
             which `check_empty` finds.
-        InvalidDocumentError: `address` is not host:port.
+        InvalidDocumentError: the address is not host:port.
     """
     end = time.monotonic() + timeout
     target = allowed.check(address, timeout=timeout)
-    _knock(address, target, allowed, max(0.01, end - time.monotonic()))
+    _require_listener(address, target, allowed, max(0.01, end - time.monotonic()))
     left = max(0.01, end - time.monotonic())
-    link = Link(target, allowed, auth, left)
+    connection = BoundedConnection(target, allowed, auth, left)
     try:
-        answer = ask_all({address: link}, _examine, within=left)[address]
+        answer = ask_all({address: connection}, _examine, within=left)[address]
     finally:
-        link.close()
+        connection.close()
     if isinstance(answer, redis.RedisError):
         raise _failed(address, answer, timeout) from answer
     role, info = answer
@@ -86,12 +73,15 @@ def check_unused(
     allowed: AllowedNetworks,
     timeout: float = 2.0,
 ) -> None:
-    """Make sure that an instance serves no shard yet, under this address or another.
+    """Check that an instance serves no shard yet, under this address or another.
 
-    `masters` are the masters in use: what uses them (such as "shard cache-0 of pool cache") ->
-    address. Each is asked for its run_id, all at once, since one instance may have many
-    addresses; one that does not answer, or lies outside the allowed networks, is known by its
+    One instance may have many addresses, so each master in use is asked for its run_id, all at
+    once. A master that does not answer, or lies outside the allowed networks, is compared by its
     address alone.
+
+    Args:
+        given: the address as the caller wrote it.
+        masters: a master's use, such as "shard cache-0 of pool cache" -> its address.
 
     Raises:
         InstanceRejected: in-use.
@@ -99,18 +89,20 @@ def check_unused(
     for use, master in masters.items():
         if master in (given, report.address):
             raise _in_use(given, use)
-    links = {use: Link(master, allowed, auth, timeout) for use, master in masters.items()}
-    answers = ask_all(links, _run_id, within=timeout)
-    for use, link in links.items():
-        link.close()
+    connections = {
+        use: BoundedConnection(master, allowed, auth, timeout) for use, master in masters.items()
+    }
+    answers = ask_all(connections, _run_id, within=timeout)
+    for use, connection in connections.items():
+        connection.close()
         if answers[use] == report.run_id:
-            raise _in_use(given, f"{use} (there known as {link.address})")
+            raise _in_use(given, f"{use} (there known as {connection.address})")
 
 
 def check_empty(given: str, report: InstanceReport) -> None:
-    """Make sure that an instance holds no keys; call it last.
+    """Check that an instance holds no keys; to be called after the other checks.
 
-    It advises to flush the instance, which must never be one that serves a shard.
+    The error advises to flush the instance, which must never be one that serves a shard.
 
     Raises:
         InstanceRejected: not-empty.
@@ -124,8 +116,8 @@ def check_empty(given: str, report: InstanceReport) -> None:
         )
 
 
-def _knock(address: str, target: str, allowed: AllowedNetworks, timeout: float) -> None:
-    """Tell a port that nobody listens on from one that answers badly."""
+def _require_listener(address: str, target: str, allowed: AllowedNetworks, timeout: float) -> None:
+    """Connect once: a port on which nobody listens is another reason than a bad reply."""
     try:
         allowed.connect(target, timeout=timeout).close()
     except TimeoutError as error:
@@ -139,13 +131,13 @@ def _knock(address: str, target: str, allowed: AllowedNetworks, timeout: float) 
         ) from error
 
 
-def _examine(link: Link) -> tuple[RoleReply, dict[str, str]]:
-    role = parse_role(link.call("ROLE"))
-    return role, parse_info(link.call("INFO"))
+def _examine(connection: BoundedConnection) -> tuple[RoleReply, dict[str, str]]:
+    role = parse_role(connection.call("ROLE"))
+    return role, parse_info(connection.call("INFO"))
 
 
-def _run_id(link: Link) -> str:
-    return parse_info(link.call("INFO", "server")).get("run_id", "")
+def _run_id(connection: BoundedConnection) -> str:
+    return parse_info(connection.call("INFO", "server")).get("run_id", "")
 
 
 def _require_master(address: str, role: RoleReply, info: Mapping[str, str]) -> None:
@@ -173,7 +165,7 @@ def _require_master(address: str, role: RoleReply, info: Mapping[str, str]) -> N
 
 
 def _failed(address: str, error: redis.RedisError, timeout: float) -> InstanceRejected:
-    """What a failed conversation means; the port itself did answer."""
+    """Return the rejection for an error of an instance whose port is open."""
     said = reason_of(error)
     if isinstance(error, (redis.AuthenticationError, redis.exceptions.NoPermissionError)):
         return InstanceRejected(

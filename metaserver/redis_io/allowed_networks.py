@@ -1,7 +1,7 @@
-"""Which addresses the metaserver may connect to, so that it cannot be made to probe others.
+"""The networks that the metaserver may connect to, so that nobody can have it probe others.
 
-`AllowedNetworks.connect` is the only place of the metaserver that opens a connection, so that none
-goes to an address that was not checked. tests/unit/repo/test_architecture.py holds this.
+`AllowedNetworks.connect` is the only place of the metaserver that opens a connection, so every
+address is checked. tests/unit/metaserver/redis_io/test_only_allowed_networks_connect.py holds this.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class InstanceRejected(CacheMeshError):
     """An instance cannot become a shard's master.
 
     Attributes:
-        address: the address as it was given.
+        address: as it was given.
         reason: unreachable, timeout, not-redis, auth, not-master, in-use, not-empty or
             address-not-allowed.
-        detail: what was found.
-        next_step: what to do about it.
+        detail: the finding in words.
+        next_step: what the operator can do.
     """
 
     def __init__(self, address: str, reason: str, detail: str, next_step: str) -> None:
@@ -44,15 +44,19 @@ class InstanceRejected(CacheMeshError):
 _LOOK_UPS = 4
 """Host names that one `AllowedNetworks` looks up at once; more have to wait.
 
-A resolver that does not answer holds a thread far longer than anybody waits for it, and instances
-may name any number of hosts.
+A resolver that does not answer holds a thread far longer than any caller waits, and instances may
+name any number of hosts.
 """
 
 
 class AllowedNetworks:
-    """The networks (CIDR) in which instances and Sentinels may live, and the way to them.
+    """The networks in which instances and Sentinels may live; opens connections to these.
 
-    Raises ValueError for what is not a network.
+    Args:
+        networks: in CIDR notation.
+
+    Raises:
+        ValueError: a text is no network.
     """
 
     def __init__(self, networks: Sequence[str]) -> None:
@@ -63,18 +67,20 @@ class AllowedNetworks:
         return f"AllowedNetworks({[str(network) for network in self._networks]})"
 
     def apart(self) -> AllowedNetworks:
-        """The same networks, whose look-ups of host names do not wait for those of others."""
+        """Return the same networks, with look-ups of host names that wait for no others."""
         return AllowedNetworks([str(network) for network in self._networks])
 
     def check(self, address: str, *, timeout: float = 2.0) -> str:
-        """Return the address to connect to: the host as an IP address, looked up just once.
+        """Return the address to connect to, with the host as an IP address.
 
-        A host name is allowed if every address it stands for is. The look-up takes at most
-        `timeout` seconds.
+        A host name is allowed if all its IP addresses are.
+
+        Args:
+            timeout: seconds that the look-up of a host name may take.
 
         Raises:
             InstanceRejected: address-not-allowed, unreachable (no such host) or timeout.
-            InvalidDocumentError: not host:port.
+            InvalidDocumentError: the address is not host:port.
         """
         found, port = self._checked(address, timeout)
         return str(Address(str(found[0]), port))
@@ -87,7 +93,7 @@ class AllowedNetworks:
 
         Raises:
             InstanceRejected, InvalidDocumentError: as `check`.
-            TimeoutError, OSError: it is allowed, and cannot be reached.
+            TimeoutError, OSError: the address is allowed, and cannot be reached.
         """
         end = time.monotonic() + timeout
         found, port = self._checked(address, timeout)
@@ -103,11 +109,11 @@ class AllowedNetworks:
         raise failure
 
     def contains(self, ip: _Ip) -> bool:
-        """True if the address lies in one of the networks; ::ffff:a.b.c.d counts as a.b.c.d."""
+        """Return whether the address lies in a network; ::ffff:a.b.c.d counts as a.b.c.d."""
         return any(_unmapped(ip) in network for network in self._networks)
 
     def _checked(self, address: str, timeout: float) -> tuple[list[_Ip], int]:
-        """Every IP address of the host, each of them allowed, and the port."""
+        """Return every IP address of the host, each of them allowed, and the port."""
         host, port = parse_address(address)
         found = self._ips(address, host, timeout)
         outside = [str(ip) for ip in found if not self.contains(ip)]
@@ -123,7 +129,7 @@ class AllowedNetworks:
         return found, port
 
     def _ips(self, address: str, host: str, timeout: float) -> list[_Ip]:
-        """Every IP address of a host; IPv4 first, on which redis-server surely listens."""
+        """Return every IP address of a host, IPv4 first, on which redis-server surely listens."""
         try:
             return [_unmapped(ipaddress.ip_address(host))]
         except ValueError:

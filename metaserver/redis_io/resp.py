@@ -1,12 +1,13 @@
 """Reading RESP2 replies from servers that may be hostile.
 
-Whatever a reply can grow in is bounded before memory is taken for it: its bytes, the number of its
-elements, how deep lists nest, the length of a line, and the size of numbers. A reply that is in
-time is read in pieces of 16 KiB, between which other greenlets get their turn.
+Every size of a reply is bounded before memory is allocated for it: its bytes, the number of its
+elements, the depth of nested lists, the length of a line, and numbers. Replies are read in pieces
+of 16 KiB, between which other greenlets run.
 
-Neither reader of redis-py does that. hiredis makes room for as many elements as a list announces,
-gigabytes for eleven bytes; the one in Python reads a line, or a text, however long it is. In both,
-the time is that of a piece, so that who sends a byte now and then is waited for without end.
+Neither reader of redis-py does that. hiredis allocates as many elements as a list announces:
+gigabytes for a reply of eleven bytes. The reader in Python accepts lines and texts of any length.
+In both, the timeout is that of one piece, so a server that sends a byte now and then is waited for
+without end.
 
 Source: https://redis.io/docs/latest/develop/reference/protocol-spec/.
 """
@@ -25,13 +26,13 @@ import redis
 from metaserver.redis_io.reply_parsers import NotRedisError, printable, whole
 
 Reply: TypeAlias = "bytes | int | list[Reply] | redis.RedisError | None"
-"""An error reply is a value; who asked raises it."""
+"""An error reply is a value, which the caller raises."""
 
 _LINE = 4096  # bytes of a line: a status, an error or a number
-_DEPTH = 8  # lists in lists; what we ask for has three at most
+_DEPTH = 8  # nested lists; the replies asked for have three at most
 _PIECE = 16 * 1024  # bytes received at once
 
-# redis-py's own table has errors that cannot be made of any text, such as MOVED.
+# redis-py's own table has errors that not every text can be made into, such as MOVED.
 _ERRORS: dict[str, type[redis.RedisError]] = {
     "LOADING": redis.BusyLoadingError,
     "NOAUTH": redis.AuthenticationError,
@@ -42,12 +43,12 @@ _ERRORS: dict[str, type[redis.RedisError]] = {
 
 
 class ReplyTooLargeError(NotRedisError):
-    """A reply has more bytes, or more elements, than it may have."""
+    """A reply exceeds its limit of bytes or elements."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How many bytes and list elements all replies of one exchange may have together."""
+    """The bytes and list elements that all replies of one exchange may have together."""
 
     size: int
     elements: int
@@ -61,14 +62,14 @@ LARGE = Limits(2 * 1024 * 1024, 50_000)
 
 
 def pack(command: Sequence[str | bytes | int]) -> bytes:
-    """A command as the bytes that Redis reads."""
+    """Return a command as RESP."""
     words = [word if isinstance(word, bytes) else str(word).encode() for word in command]
     parts = [b"$%d\r\n%b\r\n" % (len(word), word) for word in words]
     return b"*%d\r\n" % len(parts) + b"".join(parts)
 
 
 def error_of(text: str) -> redis.RedisError:
-    """An error reply as redis-py's exception; its code goes where the class says as much."""
+    """Return an error reply as redis-py's exception, without the code that the class stands for."""
     code, _, rest = text.partition(" ")
     if code == "ERR":
         return redis.ResponseError(rest)
@@ -77,7 +78,7 @@ def error_of(text: str) -> redis.RedisError:
 
 
 class RespSocket:
-    """A connected socket at whose other end something speaks RESP2, or so it should."""
+    """A connected socket to a server that should speak RESP2."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -91,12 +92,15 @@ class RespSocket:
     ) -> list[Reply]:
         """Send the commands in one write, and return the reply to each.
 
-        The write, and each reply, has `timeout` seconds; the replies together have the limits.
-        After an error the socket is of no use any more.
+        After an error the socket cannot be used any more.
+
+        Args:
+            limits: of all replies together.
+            timeout: seconds for the write, and for each reply.
 
         Raises:
-            NotRedisError: what answers does not speak RESP2, or goes beyond the limits.
-            redis.TimeoutError, redis.ConnectionError, OSError: it does not answer in time.
+            NotRedisError: the server does not speak RESP2, or exceeds the limits.
+            redis.TimeoutError, redis.ConnectionError, OSError: no reply came in time.
         """
         self._sock.settimeout(timeout)
         self._sock.sendall(b"".join(map(pack, commands)))
@@ -176,7 +180,7 @@ class RespSocket:
         return self._take(end)
 
     def _take(self, end: int) -> bytes:
-        """The unread bytes up to `end`; what follows them, CR LF, is passed over."""
+        """Return the unread bytes up to `end`, and skip the CR LF that follows them."""
         taken = bytes(self._buffer[self._at : end])
         self._at = end + 2
         return taken

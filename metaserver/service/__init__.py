@@ -1,1 +1,14 @@
-"""The use cases of the metaserver: what a request does, free of HTTP."""
+"""The use cases of the metaserver: what requests do, free of HTTP.
+
+    context       what every use case works with; reading, checking and storing a pool
+    change        the outcome of a change of a pool, as docs/api.md shows it
+    pools         create a pool, change its settings, delete it
+    shards        add a shard, set its weight, remove it
+    registration  bringing instances into use: checked, registered with the Sentinels, or undone
+    forgetting    the last steps of a shard that leaves
+    failover      a planned failover of a shard
+    sweeps        giving up the sweep of a drained shard
+    tokens        bearer tokens
+
+Imports `failover`, `redis_io`, `store` and what is below them; never `loops`, `watch` or `api`.
+"""

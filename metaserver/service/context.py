@@ -1,39 +1,44 @@
-"""What every use case works with, and how it reads, checks and stores a pool."""
+"""What every use case works with: reading, checking and storing a pool."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from cachemesh.core.placement import SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
-from metaserver.domain.errors import Problem, pool_not_found, version_conflict
-from metaserver.domain.planning import Plan, keys_moved, moves_as_dicts, what_is_lost
-from metaserver.loops.leader_election import process_identity
+from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.errors import RequestRefused, pool_not_found, version_conflict
+from metaserver.domain.planning import ChangePlan
+from metaserver.domain.pool_state import NewSweep, PoolState
 from metaserver.process.config import Config
-from metaserver.redis_io.admission import AllowedNetworks
-from metaserver.redis_io.sentinels import Sentinels
-from metaserver.store import NewEvent, NewSweep, PoolState, Store
+from metaserver.process.identity import process_identity
+from metaserver.redis_io.allowed_networks import AllowedNetworks
+from metaserver.redis_io.sentinel_group import SentinelGroup
+from metaserver.store import Store
 
 log = logging.getLogger("metaserver")
 
 
 class StatusSource(Protocol):
-    """Where the live view of a pool comes from."""
+    """Gives the live status of pools."""
 
     def status(self, pool: str) -> dict[str, Any]:
-        """The status of a pool, as docs/api.md shows it."""
+        """Return the status of a pool, as docs/api.md shows it."""
 
 
 @dataclass(frozen=True)
-class Control:
-    """The store, the settings and the live view.
+class ServiceContext:
+    """The store, the settings and the live status.
 
-    `changed`, which must not raise, is called after every change; `failovers` are those that this
-    process is at, and that it goes on with for a moment when it is `stopping`.
+    Attributes:
+        changed: called after every change; must not raise.
+        owner: the `process_identity()` of this process.
+        stopping: set when the process stops.
+        failovers: ids of the failovers that this process carries out; it finishes them for a
+            moment when it stops.
     """
 
     store: Store
@@ -45,15 +50,15 @@ class Control:
     stopping: threading.Event = field(default_factory=threading.Event)
     failovers: set[int] = field(default_factory=set)
 
-    def sentinels(self, addresses: Sequence[str]) -> Sentinels:
-        """The Sentinels at these addresses; to be used in a `with`, which closes them."""
-        return Sentinels.of(self.config, self.networks, addresses)
+    def sentinels(self, addresses: Sequence[str]) -> SentinelGroup:
+        """Return the Sentinels at these addresses, as a context manager that disconnects."""
+        return SentinelGroup.from_config(self.config, self.networks, addresses)
 
     def state(self, pool: str, version: int | None = None) -> PoolState:
-        """The pool as it is now.
+        """Return the pool's current state.
 
         Raises:
-            Problem: pool-not-found; version-conflict if it is not at `version`.
+            RequestRefused: pool-not-found; version-conflict: the pool is not at `version`.
         """
         state = self.store.state(pool)
         if state is None:
@@ -63,19 +68,23 @@ class Control:
         return state
 
     def key_counts(self, pool: str) -> dict[str, int | None]:
-        """Keys per shard as last observed; None where the master did not answer."""
+        """Return the keys per shard as last observed; None where the master did not answer."""
         return {
             shard["name"]: (shard["master"] or {}).get("keys")
             for shard in self.monitor.status(pool)["shards"]
         }
 
     def replace(
-        self, plan: Plan, event: NewEvent, masters: Mapping[str, str], intents: Sequence[int] = ()
+        self,
+        plan: ChangePlan,
+        event: NewEvent,
+        masters: Mapping[str, str],
+        intents: Sequence[int] = (),
     ) -> PoolDocument:
-        """Store the document after the plan, with a sweep for each shard that loses slots.
+        """Store the document after the plan, with a sweep for each shard that loses keys.
 
         Raises:
-            Problem: version-conflict or pool-not-found, if somebody was faster.
+            RequestRefused: version-conflict or pool-not-found: another change was faster.
             StorageError: nothing was changed.
         """
         before, after = plan.before, plan.after
@@ -97,14 +106,14 @@ class Control:
             self.state(before.pool, before.version)
             self.refuse_during_failover(before.pool)
             raise too_slow(before.pool)
-        self.note(event, before.version, stored.version)
+        self.announce(event, before.version, stored.version)
         return stored
 
     def refuse_during_failover(self, pool: str, shards: Collection[str] | None = None) -> None:
-        """A shard does not leave while it fails over; None: no shard of the pool may.
+        """Refuse a change that has these shards leave (None: all) while one fails over.
 
         Raises:
-            Problem: failover-in-progress, naming them.
+            RequestRefused: failover-in-progress, naming them.
         """
         busy = [
             failover.shard
@@ -112,92 +121,42 @@ class Control:
             if failover.pool == pool and (shards is None or failover.shard in shards)
         ]
         if busy:
-            raise Problem(
+            raise RequestRefused(
                 "failover-in-progress",
                 f"Of pool {pool!r}, {', '.join(busy)} is failing over",
                 "wait until that is over, and try again",
                 shards=busy,
             )
 
-    def note(self, event: NewEvent, before: int, after: int) -> None:
-        """Tell whoever waits for a change, and write one line about it."""
+    def announce(self, event: NewEvent, before: int, after: int) -> None:
+        """Log a change, and wake those that wait for one."""
         what = " ".join(part for part in (event.action, event.pool, event.target) if part)
         log.info("%s by %s: %s (version %d -> %d)", what, event.actor, event.detail, before, after)
         self.changed()
 
 
-@dataclass(frozen=True)
-class Change:
-    """What a change did, or with `dry_run` would do; `after` is None after a delete."""
-
-    plan: Plan
-    dry_run: bool
-    pool: str
-    version_before: int
-    version_after: int
-    after: PoolDocument | None
-    steps: Sequence[str]
-    keys: Mapping[str, int | None]
-    warnings: Sequence[str] = ()
-
-    def replace(self, **changes: Any) -> Change:
-        """A copy with some fields changed."""
-        return replace(self, **changes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The change as docs/api.md shows it."""
-        return {
-            "dry_run": self.dry_run,
-            "pool": self.pool,
-            "version_before": self.version_before,
-            "version_after": self.version_after,
-            "summary": self.plan.summary,
-            "steps": list(self.steps),
-            "moves": moves_as_dicts(self.plan.moves.by_pair),
-            "moved_slots": self.plan.moves.slots,
-            "moved_share": self.plan.moves.share,
-            "keys_moved": keys_moved(self.plan, self.keys),
-            "destroys": what_is_lost(self.plan, self.keys),
-            "warnings": list(self.warnings),
-            "document": None if self.after is None else self.after.to_dict(),
-        }
-
-
-def too_slow(pool: str) -> Problem:
-    """502 for a registration that repair took for an abandoned one."""
-    return Problem(
+def too_slow(pool: str) -> RequestRefused:
+    """Return the error for a registration that took so long that repair undid it."""
+    return RequestRefused(
         "sentinel-failed",
         f"Registering shards of pool {pool!r} took too long, and repair undid it",
         "check the Sentinels and try again",
     )
 
 
-def refuse_during_sweep(plan: Plan, state: PoolState) -> None:
-    """A shard gets no slots back while keys from before are still being swept off it.
+def refuse_during_sweep(plan: ChangePlan, state: PoolState) -> None:
+    """Refuse to give slots to a shard while keys from before are still swept off it.
 
     Raises:
-        Problem: resize-in-progress, naming the shards.
+        RequestRefused: resize-in-progress, naming the shards.
     """
     swept = {sweep.shard for sweep in state.sweeps}
     busy = [shard for shard in plan.gainers if shard in swept]
     if busy:
-        raise Problem(
+        raise RequestRefused(
             "resize-in-progress",
             f"{plan.summary} would give slots to {', '.join(busy)}, from which keys of an "
             "earlier resize are still being removed",
             f"wait until the sweeps are gone from GET /v1/pools/{state.document.pool}/status",
             shards=busy,
         )
-
-
-def outline(document: PoolDocument) -> dict[str, object]:
-    """A pool in short, for the audit log."""
-    placement = document.placement
-    counts = placement.slot_counts() if isinstance(placement, SlotsPlacement) else {}
-    return {
-        "version": document.version,
-        "shards": [
-            {"name": shard.name, "weight": shard.weight, "slots": counts.get(shard.name)}
-            for shard in placement.shards
-        ],
-    }

@@ -10,21 +10,31 @@ from cachemesh.core.names import check_name
 from cachemesh.core.placement import Shard
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.words import counted
-from metaserver.domain.errors import Problem, version_conflict
-from metaserver.domain.planning import Plan, plan_create, plan_delete, plan_settings, quorum_of
+from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.errors import RequestRefused, version_conflict
+from metaserver.domain.planning import (
+    ChangePlan,
+    plan_create,
+    plan_delete,
+    plan_settings,
+    quorum_of,
+)
+from metaserver.domain.pool_state import NewIntent
 from metaserver.domain.shard_state import NO_REPLICA
 from metaserver.redis_io.admission import InstanceReport
 from metaserver.service import registration
-from metaserver.service.context import Change, Control, outline, too_slow
-from metaserver.service.registration import Candidate
-from metaserver.store import NewEvent, NewIntent
+from metaserver.service.change import PoolChange, outline
+from metaserver.service.context import ServiceContext, too_slow
+from metaserver.service.registration import MasterCandidate
 
 
 @dataclass(frozen=True)
 class NewPool:
-    """What a pool is created from; `masters` by shard name ("host:port").
+    """What a pool is created from.
 
-    `placement` and `labels` are those of `planning.new_placement`.
+    Attributes:
+        masters: shard -> address of its master.
+        placement, labels: as in `planning.new_placement`.
     """
 
     pool: str
@@ -38,11 +48,13 @@ class NewPool:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-def create(control: Control, actor: str, new: NewPool, *, dry_run: bool = False) -> Change:
-    """Check every instance, register it with the Sentinels, and store the pool.
+def create(
+    context: ServiceContext, actor: str, new: NewPool, *, dry_run: bool = False
+) -> PoolChange:
+    """Check every instance, register the shards with the Sentinels, and store the pool.
 
     Raises:
-        Problem, InstanceRejected, InvalidDocumentError, StorageError: and nothing was changed.
+        RequestRefused, InstanceRejected, InvalidDocumentError, StorageError: nothing was changed.
     """
     check_name("pool", new.pool)
     plan = plan_create(
@@ -54,37 +66,37 @@ def create(control: Control, actor: str, new: NewPool, *, dry_run: bool = False)
         placement=new.placement,
         labels=new.labels,
     )
-    if control.store.document(new.pool) is not None:
+    if context.store.document(new.pool) is not None:
         raise _pool_exists(new.pool)
-    candidates = [Candidate(shard.name, new.masters[shard.name]) for shard in new.shards]
+    candidates = [MasterCandidate(shard.name, new.masters[shard.name]) for shard in new.shards]
     reports = registration.check(
-        control, candidates, new.sentinels, allow_nonempty=new.allow_nonempty
+        context, candidates, new.sentinels, allow_nonempty=new.allow_nonempty
     )
     steps = [registration.checked_step(each, reports[each.shard]) for each in candidates]
-    version = control.store.next_version(new.pool)
+    version = context.store.next_version(new.pool)
     warnings = reservations(reports)
-    after = _after(plan).replace(version=version)
+    after = _document_after(plan).replace(version=version)
     if dry_run:
         steps += [
             f"SENTINEL MONITOR {each.shard} on {counted(len(new.sentinels), 'Sentinel')}"
             for each in candidates
         ]
-        return Change(plan, True, new.pool, version - 1, version, after, steps, {}, warnings)
+        return PoolChange(plan, True, new.pool, version - 1, version, after, steps, {}, warnings)
     event = NewEvent("pool.create", actor, new.pool, None, plan.summary, None, outline(after))
-    monitored = [Candidate(each.shard, reports[each.shard].address) for each in candidates]
+    monitored = [MasterCandidate(each.shard, reports[each.shard].address) for each in candidates]
     with registration.registered(
-        control, new.pool, "create", monitored, new.sentinels, quorum_of(after)
+        context, new.pool, "create", monitored, new.sentinels, quorum_of(after)
     ) as result:
-        stored = control.store.create_document(
+        stored = context.store.create_document(
             after, event, masters={m.shard: m.master for m in monitored}, intents=result.intents
         )
-        if stored is None and control.store.document(new.pool) is not None:
+        if stored is None and context.store.document(new.pool) is not None:
             raise _pool_exists(new.pool)
         if stored is None:
             raise too_slow(new.pool)
-    control.note(event, stored.version - 1, stored.version)
+    context.announce(event, stored.version - 1, stored.version)
     steps += [*result.steps, f"store pool {new.pool} at version {stored.version}"]
-    return Change(
+    return PoolChange(
         plan,
         False,
         new.pool,
@@ -98,20 +110,20 @@ def create(control: Control, actor: str, new: NewPool, *, dry_run: bool = False)
 
 
 def change_settings(
-    control: Control,
+    context: ServiceContext,
     actor: str,
     pool: str,
     changes: Mapping[str, Any],
     *,
     version: int | None = None,
     dry_run: bool = False,
-) -> Change:
-    """Set settings, or with None put them back to their defaults; every client applies them.
+) -> PoolChange:
+    """Set settings, or with None reset them to their defaults; every client applies them.
 
     Raises:
-        Problem, InvalidDocumentError, StorageError: and nothing was changed.
+        RequestRefused, InvalidDocumentError, StorageError: nothing was changed.
     """
-    before = control.state(pool, version).document
+    before = context.state(pool, version).document
     plan = plan_settings(before, changes)
     event = NewEvent(
         "pool.settings",
@@ -120,25 +132,25 @@ def change_settings(
         None,
         plan.summary,
         dict(before.settings),
-        dict(_after(plan).settings),
+        dict(_document_after(plan).settings),
     )
-    return apply(control, plan, event, {}, dry_run=dry_run)
+    return apply(context, plan, event, {}, dry_run=dry_run)
 
 
 def delete(
-    control: Control,
+    context: ServiceContext,
     actor: str,
     pool: str,
     *,
     version: int | None = None,
     dry_run: bool = False,
-) -> Change:
-    """Forget a pool and have the Sentinels forget its shards; the instances keep running.
+) -> PoolChange:
+    """Delete a pool and have the Sentinels forget its shards; the instances keep running.
 
     Raises:
-        Problem, StorageError: and nothing was changed.
+        RequestRefused, StorageError: nothing was changed.
     """
-    state = control.state(pool, version)
+    state = context.state(pool, version)
     before = state.document
     plan = plan_delete(before)
     drained = [sweep.shard for sweep in state.sweeps if sweep.drained]
@@ -146,9 +158,9 @@ def delete(
     count = len(before.sentinels)
     steps = [f"SENTINEL REMOVE {name} on {counted(count, 'Sentinel')}" for name in names]
     if dry_run:
-        return Change(plan, True, pool, before.version, before.version + 1, None, steps, {})
+        return PoolChange(plan, True, pool, before.version, before.version + 1, None, steps, {})
     event = NewEvent("pool.delete", actor, pool, None, plan.summary, outline(before), None)
-    intents = control.store.delete_document(
+    intents = context.store.delete_document(
         pool,
         before.version,
         event,
@@ -159,31 +171,39 @@ def delete(
                 state.masters.get(name, ""),
                 "delete",
                 before.sentinels,
-                control.owner,
+                context.owner,
             )
             for name in names
         ],
     )
     if intents is None:
-        control.refuse_during_failover(pool)
-        raise version_conflict(pool, before.version, control.state(pool).document.version)
-    control.note(event, before.version, before.version + 1)
-    warnings = registration.unregister(control, intents)
-    return Change(plan, False, pool, before.version, before.version + 1, None, steps, {}, warnings)
+        context.refuse_during_failover(pool)
+        raise version_conflict(pool, before.version, context.state(pool).document.version)
+    context.announce(event, before.version, before.version + 1)
+    warnings = registration.unregister(context, intents)
+    return PoolChange(
+        plan, False, pool, before.version, before.version + 1, None, steps, {}, warnings
+    )
 
 
 def apply(
-    control: Control,
-    plan: Plan,
+    context: ServiceContext,
+    plan: ChangePlan,
     event: NewEvent,
     masters: Mapping[str, str],
     *,
     keys: Mapping[str, int | None] | None = None,
     intents: Sequence[int] = (),
     dry_run: bool,
-) -> Change:
-    """Store a change that needs nothing but the document; unless it changes nothing."""
-    before, after = plan.before, _after(plan)
+) -> PoolChange:
+    """Store a change that needs nothing but the document, if it changes the document.
+
+    Args:
+        masters: shard -> address of its master.
+        keys: shard -> its number of keys, for the estimate of keys that move.
+        intents: ids of the intents that the change completes.
+    """
+    before, after = plan.before, _document_after(plan)
     if before is None:
         raise ValueError(f"{plan.summary}: not a change of an existing pool")
     pool, version = before.pool, before.version
@@ -194,17 +214,19 @@ def apply(
         for shard in plan.losers
     ]
     if plan.changes_nothing:
-        return Change(plan, dry_run, pool, version, version, before, ["nothing to do"], keys or {})
+        return PoolChange(
+            plan, dry_run, pool, version, version, before, ["nothing to do"], keys or {}
+        )
     if dry_run:
         after = after.replace(version=version + 1)
     else:
-        after = control.replace(plan, event, masters, intents)
+        after = context.replace(plan, event, masters, intents)
     steps.insert(0, f"store pool {pool} at version {version + 1}")
-    return Change(plan, dry_run, pool, version, version + 1, after, steps, keys or {})
+    return PoolChange(plan, dry_run, pool, version, version + 1, after, steps, keys or {})
 
 
 def reservations(reports: Mapping[str, InstanceReport]) -> list[str]:
-    """A warning for each instance that brings keys along, or has no replica."""
+    """Return a warning for each instance that holds keys already, or has no replica."""
     keys = [
         f"{report.address} brings {counted(report.keys, 'key')} along into shard {shard}; "
         "clients will be served those that it owns"
@@ -219,14 +241,14 @@ def reservations(reports: Mapping[str, InstanceReport]) -> list[str]:
     return keys + alone
 
 
-def _after(plan: Plan) -> PoolDocument:
+def _document_after(plan: ChangePlan) -> PoolDocument:
     if plan.after is None:
         raise ValueError(f"{plan.summary}: leaves no pool")
     return plan.after
 
 
-def _pool_exists(pool: str) -> Problem:
-    return Problem(
+def _pool_exists(pool: str) -> RequestRefused:
+    return RequestRefused(
         "pool-exists",
         f"There is a pool {pool!r} already, or one is just being created",
         "choose another name, or change the one there is",

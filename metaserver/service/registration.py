@@ -1,4 +1,4 @@
-"""Bringing instances into use: checked, noted as an intent, told to the Sentinels; or undone.
+"""Bringing instances into use: checked, registered with the Sentinels, or undone.
 
 check --> intent in the store --> SENTINEL MONITOR --> document (deletes the intent)
                   |                     |                   |
@@ -16,37 +16,47 @@ from typing import TypeVar
 
 from cachemesh.core.errors import SentinelUnavailableError
 from cachemesh.core.words import counted
-from metaserver.domain.errors import Problem
+from metaserver.domain.errors import RequestRefused
+from metaserver.domain.pool_state import Intent, IntentAction, NewIntent
 from metaserver.redis_io.admission import (
-    InstanceRejected,
     InstanceReport,
     check_empty,
     check_new_master,
     check_unused,
 )
-from metaserver.redis_io.sentinels import Outcome
-from metaserver.service.context import Control, log
-from metaserver.store import Intent, IntentAction, NewIntent, StorageError
+from metaserver.redis_io.allowed_networks import InstanceRejected
+from metaserver.redis_io.sentinel_group import SentinelOutcome
+from metaserver.service.context import ServiceContext, log
+from metaserver.store import StorageError
 
 _AT_ONCE = 16
-_TOLD_AT_ONCE = 2
-"""A Sentinel writes its configuration to the disk for each shard that it is told of, one after the
-other: with a hundred at once the last would wait longer than `sentinel_timeout`."""
+_REGISTERED_AT_ONCE = 2
+"""A Sentinel writes its configuration to disk for each new shard, one after the other: of a hundred
+at once the last would wait longer than `sentinel_timeout`."""
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """An instance ("host:port") that shall become the master of a shard."""
+class MasterCandidate:
+    """An instance that shall become the master of a shard.
+
+    Attributes:
+        master: address of the instance.
+    """
 
     shard: str
     master: str
 
 
 @dataclass
-class Registered:
-    """What became of the candidates; `reports` by shard name."""
+class RegistrationResult:
+    """The outcome of a registration.
+
+    Attributes:
+        intents: ids of the intents that the change of the document has to complete.
+        steps, warnings: for the reply.
+    """
 
     intents: tuple[int, ...]
     steps: list[str]
@@ -54,43 +64,42 @@ class Registered:
 
 
 def check(
-    control: Control,
-    candidates: Sequence[Candidate],
+    context: ServiceContext,
+    candidates: Sequence[MasterCandidate],
     sentinels: Sequence[str],
     *,
     allow_nonempty: bool,
 ) -> dict[str, InstanceReport]:
-    """Look at every candidate, at once; the reports by shard name. Changes nothing.
+    """Examine all candidates at once, and return the reports by shard name. Changes nothing.
 
     Raises:
-        Problem: shard-exists for a name that these Sentinels know; sentinel-failed if none of
-            them answers.
-        InstanceRejected: for the first candidate that cannot be used.
-        InvalidDocumentError: an address that is not host:port.
+        RequestRefused: shard-exists: the Sentinels know the name; sentinel-failed: none answers.
+        InstanceRejected: of the first candidate that cannot be used.
+        InvalidDocumentError: an address is not host:port.
     """
-    config = control.config
+    config = context.config
 
-    def examine(candidate: Candidate) -> InstanceReport:
+    def examine(candidate: MasterCandidate) -> InstanceReport:
         return check_new_master(
             candidate.master,
             config.redis_auth,
-            allowed=control.networks,
+            allowed=context.networks,
             timeout=config.instance_timeout,
         )
 
     for address in sentinels:
-        control.networks.check(address)
+        context.networks.check(address)
     reports = _at_once(examine, candidates)
-    masters = _masters_in_use(control, candidates, sentinels)
+    masters = _masters_in_use(context, candidates, sentinels)
 
-    def unused(pair: tuple[Candidate, InstanceReport]) -> None:
+    def unused(pair: tuple[MasterCandidate, InstanceReport]) -> None:
         candidate, report = pair
         check_unused(
             candidate.master,
             report,
             masters,
             config.redis_auth,
-            allowed=control.networks,
+            allowed=context.networks,
             timeout=config.instance_timeout,
         )
 
@@ -102,8 +111,8 @@ def check(
     return {candidate.shard: report for candidate, report in zip(candidates, reports, strict=True)}
 
 
-def checked_step(candidate: Candidate, report: InstanceReport) -> str:
-    """The check as a step of a change."""
+def checked_step(candidate: MasterCandidate, report: InstanceReport) -> str:
+    """Return the check as a step of a change, in words."""
     return (
         f"check {candidate.master}: Redis {report.redis_version}, master with "
         f"{counted(len(report.replicas), 'replica')}, {counted(report.keys, 'key')}, not in use"
@@ -112,56 +121,63 @@ def checked_step(candidate: Candidate, report: InstanceReport) -> str:
 
 @contextmanager
 def registered(
-    control: Control,
+    context: ServiceContext,
     pool: str,
     action: IntentAction,
-    masters: Sequence[Candidate],
+    masters: Sequence[MasterCandidate],
     sentinels: Sequence[str],
     quorum: int,
     *,
     like: str | None = None,
-) -> Iterator[Registered]:
-    """Have the Sentinels monitor the masters while the block changes the document.
+) -> Iterator[RegistrationResult]:
+    """Have the Sentinels monitor the masters; the block has to store the document.
 
-    They get the Sentinel options (down-after-milliseconds, ...) of the shard `like`. The block
-    passes `intents` on to the store. If anything fails, here or in the block, all of it is undone
-    before the error goes on.
+    The block passes the `intents` of the result on to the store. If anything fails, here or in the
+    block, everything is undone before the error is raised.
+
+    Args:
+        like: a shard whose Sentinel options (down-after-milliseconds, ...) are copied.
 
     Raises:
-        Problem: shard-exists if another change is just about the same shard or instance;
-            sentinel-failed if fewer than a majority took it.
+        RequestRefused: shard-exists: another change of the same shard or instance is in progress;
+            sentinel-failed: no majority of the Sentinels took the registration.
     """
     intents: list[Intent] = []
-    settled = False
+    stored = False
     try:
         for candidate in masters:
-            intents.append(_intend(control, pool, action, candidate, sentinels))
-        result = Registered(tuple(intent.id for intent in intents), [], [])
-        options = _options_like(control, sentinels, like)
+            intents.append(_store_intent(context, pool, action, candidate, sentinels))
+        result = RegistrationResult(tuple(intent.id for intent in intents), [], [])
+        options = _options_like(context, sentinels, like)
 
-        def tell(candidate: Candidate) -> Outcome:
-            with control.sentinels(sentinels) as told:
-                return told.register(
-                    candidate.shard, candidate.master, quorum, control.config.redis_auth, options
+        def register(candidate: MasterCandidate) -> SentinelOutcome:
+            with context.sentinels(sentinels) as group:
+                return group.register(
+                    candidate.shard, candidate.master, quorum, context.config.redis_auth, options
                 )
 
-        for candidate, outcome in zip(masters, _at_once(tell, masters, _TOLD_AT_ONCE), strict=True):
-            _judge(candidate, outcome, result)
+        for candidate, outcome in zip(
+            masters, _at_once(register, masters, _REGISTERED_AT_ONCE), strict=True
+        ):
+            _record_outcome(candidate, outcome, result)
         yield result
-        settled = True
+        stored = True
     finally:
-        if not settled:
-            _undo(control, intents)
+        if not stored:
+            _undo(context, intents)
 
 
-def unregister(control: Control, intents: Sequence[Intent]) -> list[str]:
+def unregister(context: ServiceContext, intents: Sequence[Intent]) -> list[str]:
     """Have the Sentinels forget the shards of intents that are `undoing`.
 
-    What a Sentinel did not take stays noted, and repair tries it again; the answer warns of it.
+    Where a Sentinel does not answer, the intent stays, and repair tries again.
+
+    Returns:
+        A warning for each such intent.
     """
     warnings = []
     for intent in intents:
-        with control.sentinels(intent.sentinels) as sentinels:
+        with context.sentinels(intent.sentinels) as sentinels:
             outcome = sentinels.unregister(intent.shard)
         if outcome.failed:
             late = ", ".join(outcome.failed)
@@ -170,34 +186,34 @@ def unregister(control: Control, intents: Sequence[Intent]) -> list[str]:
             )
             continue
         try:
-            control.store.finish_intent(intent.id)
+            context.store.finish_intent(intent.id)
         except StorageError as error:
-            # The Sentinels have forgotten it, and repair finds that there is nothing left to do.
+            # The Sentinels have forgotten the shard; repair only has to delete the intent.
             log.warning("shard %s: left to repair: %s", intent.shard, error)
     return warnings
 
 
 def _options_like(
-    control: Control, sentinels: Sequence[str], shard: str | None
+    context: ServiceContext, sentinels: Sequence[str], shard: str | None
 ) -> dict[str, str] | None:
     if shard is None:
         return None
-    with control.sentinels(sentinels) as asked:
+    with context.sentinels(sentinels) as asked:
         return asked.options_of(shard)
 
 
-def _intend(
-    control: Control,
+def _store_intent(
+    context: ServiceContext,
     pool: str,
     action: IntentAction,
-    candidate: Candidate,
+    candidate: MasterCandidate,
     sentinels: Sequence[str],
 ) -> Intent:
-    intent = control.store.add_intent(
-        NewIntent(pool, candidate.shard, candidate.master, action, tuple(sentinels), control.owner)
+    intent = context.store.add_intent(
+        NewIntent(pool, candidate.shard, candidate.master, action, tuple(sentinels), context.owner)
     )
     if intent is None:
-        raise Problem(
+        raise RequestRefused(
             "shard-exists",
             f"Shard {candidate.shard!r} or the instance {candidate.master} is still being added or "
             "removed by another change, which ends when every Sentinel has taken it",
@@ -206,11 +222,13 @@ def _intend(
     return intent
 
 
-def _judge(candidate: Candidate, outcome: Outcome, result: Registered) -> None:
+def _record_outcome(
+    candidate: MasterCandidate, outcome: SentinelOutcome, result: RegistrationResult
+) -> None:
     count = len(outcome.done) + len(outcome.failed)
     reasons = "; ".join(f"{at}: {reason}" for at, reason in outcome.failed.items())
     if not outcome.majority:
-        raise Problem(
+        raise RequestRefused(
             "sentinel-failed",
             f"SENTINEL MONITOR {candidate.shard} worked on {len(outcome.done)} of "
             f"{counted(count, 'Sentinel')} ({reasons})",
@@ -227,36 +245,36 @@ def _judge(candidate: Candidate, outcome: Outcome, result: Registered) -> None:
         )
 
 
-def _undo(control: Control, intents: Sequence[Intent]) -> None:
-    """As far as possible now; what is left over stays noted for repair."""
+def _undo(context: ServiceContext, intents: Sequence[Intent]) -> None:
+    """Undo the intents; those that cannot be undone now stay for repair."""
     for intent in intents:
         try:
-            ours = control.store.claim_intent(intent.id)
+            ours = context.store.claim_intent(intent.id)
         except StorageError:
-            # The change this intent belongs to is this one, and it has failed: it cannot happen.
+            # The intent belongs to this change, which has failed and cannot happen any more.
             ours = True
         if ours:
-            unregister(control, [intent])
+            unregister(context, [intent])
 
 
 def _masters_in_use(
-    control: Control, candidates: Sequence[Candidate], sentinels: Sequence[str]
+    context: ServiceContext, candidates: Sequence[MasterCandidate], sentinels: Sequence[str]
 ) -> dict[str, str]:
-    """What uses which master already: by the store's memory, and by what these Sentinels say."""
+    """Return each known use of a master, with its address: by the store, and by the Sentinels."""
     used = {
         f"shard {shard} of pool {pool}": address
-        for (pool, shard), address in control.store.last_masters().items()
+        for (pool, shard), address in context.store.last_masters().items()
     }
     try:
-        with control.sentinels(sentinels) as asked:
+        with context.sentinels(sentinels) as asked:
             monitored = asked.monitored()
     except SentinelUnavailableError as error:
-        raise Problem(
+        raise RequestRefused(
             "sentinel-failed", str(error), "check the addresses of the Sentinels, and start them"
         ) from error
     for candidate in candidates:
         if candidate.shard in monitored:
-            raise Problem(
+            raise RequestRefused(
                 "shard-exists",
                 f"The Sentinels already monitor {candidate.shard!r} "
                 f"at {monitored[candidate.shard]}",
@@ -267,7 +285,7 @@ def _masters_in_use(
     return used
 
 
-def _refuse_twins(candidates: Sequence[Candidate], reports: Sequence[InstanceReport]) -> None:
+def _refuse_twins(candidates: Sequence[MasterCandidate], reports: Sequence[InstanceReport]) -> None:
     seen: dict[str, str] = {}
     for candidate, report in zip(candidates, reports, strict=True):
         other = seen.setdefault(report.run_id, candidate.shard)

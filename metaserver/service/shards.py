@@ -1,4 +1,4 @@
-"""Shards: add, set weight, remove."""
+"""Shards: add one, set its weight, remove one."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from dataclasses import dataclass
 
 from cachemesh.core.placement import Shard
 from cachemesh.core.words import counted
-from metaserver.domain.planning import Plan, plan_add, plan_remove, plan_weight, quorum_of
+from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.planning import ChangePlan, plan_add, plan_remove, plan_weight, quorum_of
+from metaserver.domain.pool_state import PoolState
 from metaserver.service import registration
-from metaserver.service.context import Change, Control, outline, refuse_during_sweep
+from metaserver.service.change import PoolChange, outline
+from metaserver.service.context import ServiceContext, refuse_during_sweep
 from metaserver.service.pools import apply, reservations
-from metaserver.service.registration import Candidate
-from metaserver.store import NewEvent, PoolState
+from metaserver.service.registration import MasterCandidate
 
 
 @dataclass(frozen=True)
 class NewShard:
-    """A shard to add, with its master ("host:port")."""
+    """A shard to add, with the address of its master."""
 
     shard: Shard
     master: str
@@ -24,48 +26,48 @@ class NewShard:
 
 
 def add(
-    control: Control,
+    context: ServiceContext,
     actor: str,
     pool: str,
     new: NewShard,
     *,
     version: int | None = None,
     dry_run: bool = False,
-) -> Change:
-    """Check the instance, register it with the Sentinels, and deal the slots anew.
+) -> PoolChange:
+    """Check the instance, register the shard with the Sentinels, and give it its share of keys.
 
     Raises:
-        Problem, InstanceRejected, InvalidDocumentError, StorageError: and nothing was changed.
+        RequestRefused, InstanceRejected, InvalidDocumentError, StorageError: nothing was changed.
     """
-    state = control.state(pool, version)
+    state = context.state(pool, version)
     before, name = state.document, new.shard.name
     plan = plan_add(before, new.shard, new.master)
     refuse_during_sweep(plan, state)
-    candidate = Candidate(name, new.master)
+    candidate = MasterCandidate(name, new.master)
     reports = registration.check(
-        control, [candidate], before.sentinels, allow_nonempty=new.allow_nonempty
+        context, [candidate], before.sentinels, allow_nonempty=new.allow_nonempty
     )
     report = reports[name]
     warnings = reservations(reports)
     first = registration.checked_step(candidate, report)
-    keys = control.key_counts(pool)
+    keys = context.key_counts(pool)
     event = _event("shard.add", actor, plan, name, {"master": report.address})
     if dry_run:
-        change = apply(control, plan, event, {}, keys=keys, dry_run=True)
+        change = apply(context, plan, event, {}, keys=keys, dry_run=True)
         told = f"SENTINEL MONITOR {name} on {counted(len(before.sentinels), 'Sentinel')}"
         return change.replace(steps=[first, told, *change.steps], warnings=warnings)
     with registration.registered(
-        control,
+        context,
         pool,
         "add",
-        [Candidate(name, report.address)],
+        [MasterCandidate(name, report.address)],
         before.sentinels,
         quorum_of(before),
         like=before.placement.names[0],
     ) as result:
         masters = {**state.masters, name: report.address}
         change = apply(
-            control, plan, event, masters, keys=keys, intents=result.intents, dry_run=False
+            context, plan, event, masters, keys=keys, intents=result.intents, dry_run=False
         )
     return change.replace(
         steps=[first, *result.steps, *change.steps], warnings=[*warnings, *result.warnings]
@@ -73,7 +75,7 @@ def add(
 
 
 def set_weight(
-    control: Control,
+    context: ServiceContext,
     actor: str,
     pool: str,
     name: str,
@@ -81,53 +83,52 @@ def set_weight(
     *,
     version: int | None = None,
     dry_run: bool = False,
-) -> Change:
-    """Give a shard another share of the slots.
+) -> PoolChange:
+    """Give a shard another share of the keys.
 
     Raises:
-        Problem, InvalidDocumentError, StorageError: and nothing was changed.
+        RequestRefused, InvalidDocumentError, StorageError: nothing was changed.
     """
-    state = control.state(pool, version)
+    state = context.state(pool, version)
     plan = plan_weight(state.document, name, weight)
     refuse_during_sweep(plan, state)
     event = _event("shard.set-weight", actor, plan, name)
-    keys = control.key_counts(pool)
-    return apply(control, plan, event, _masters(control, state), keys=keys, dry_run=dry_run)
+    keys = context.key_counts(pool)
+    return apply(context, plan, event, _masters(context, state), keys=keys, dry_run=dry_run)
 
 
 def remove(
-    control: Control,
+    context: ServiceContext,
     actor: str,
     pool: str,
     name: str,
     *,
     version: int | None = None,
     dry_run: bool = False,
-) -> Change:
-    """Take a shard out; its keys go cold, and everything on it is unlinked before Sentinel
-    forgets it.
+) -> PoolChange:
+    """Remove a shard; its keys go cold, and are deleted there before Sentinel forgets the shard.
 
     Raises:
-        Problem, StorageError: and nothing was changed.
+        RequestRefused, StorageError: nothing was changed.
     """
-    state = control.state(pool, version)
+    state = context.state(pool, version)
     plan = plan_remove(state.document, name)
     refuse_during_sweep(plan, state)
-    control.refuse_during_failover(pool, [name])
-    masters = _masters(control, state)
-    keys = control.key_counts(pool)
+    context.refuse_during_failover(pool, [name])
+    masters = _masters(context, state)
+    keys = context.key_counts(pool)
     event = _event("shard.remove", actor, plan, name, {"master": masters.get(name)})
-    change = apply(control, plan, event, masters, keys=keys, dry_run=dry_run)
+    change = apply(context, plan, event, masters, keys=keys, dry_run=dry_run)
     count = len(state.document.sentinels)
     last = f"SENTINEL REMOVE {name} on {counted(count, 'Sentinel')}, once it is empty"
     return change.replace(steps=[*change.steps, last])
 
 
-def _masters(control: Control, state: PoolState) -> dict[str, str]:
-    """Where each shard's master is: as remembered, and for the rest as the Sentinels say."""
+def _masters(context: ServiceContext, state: PoolState) -> dict[str, str]:
+    """Return each shard's master: the last known one, else the one that most Sentinels name."""
     masters = dict(state.masters)
     missing = [name for name in state.document.placement.names if name not in masters]
-    with control.sentinels(state.document.sentinels) as sentinels:
+    with context.sentinels(state.document.sentinels) as sentinels:
         for name in missing:
             address = sentinels.master_of(name)
             if address is not None:
@@ -136,7 +137,7 @@ def _masters(control: Control, state: PoolState) -> dict[str, str]:
 
 
 def _event(
-    action: str, actor: str, plan: Plan, name: str, more: dict[str, object] | None = None
+    action: str, actor: str, plan: ChangePlan, name: str, more: dict[str, object] | None = None
 ) -> NewEvent:
     before, after = plan.before, plan.after
     if before is None or after is None:

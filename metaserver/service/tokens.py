@@ -1,4 +1,4 @@
-"""Bearer tokens: made, listed, revoked, recognised. The store never sees their text."""
+"""Bearer tokens: creating, listing, revoking and recognising them. No store has their text."""
 
 from __future__ import annotations
 
@@ -11,21 +11,27 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 
 from cachemesh.core.names import check_name
-from metaserver.domain.errors import Problem
+from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.errors import RequestRefused
 from metaserver.process.clock import rfc3339
 from metaserver.service.context import log
-from metaserver.store import NewEvent, Role, StorageError, Store, Token
+from metaserver.store import (
+    Role,
+    StorageError,
+    Store,
+    Token,
+)
 
 FIRST_ADMIN = "admin"
 
 
 def digest_of(text: str) -> str:
-    """The SHA-256 of a token, in hex."""
+    """Return the SHA-256 of a token's text, in hex."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class Tokens:
-    """The tokens in a store; safe to share between greenlets."""
+    """The tokens in a store; greenlets may share this object."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -35,7 +41,7 @@ class Tokens:
         self._digests: Mapping[str, Token] = {}
 
     def recognise(self, text: str) -> Token | None:
-        """The token with this text, or None. Takes the same time wherever two digests differ.
+        """Return the token with this text, or None, in a time that does not depend on the text.
 
         Raises:
             StorageError: the tokens cannot be read.
@@ -51,7 +57,7 @@ class Tokens:
         return found
 
     def _known(self) -> Mapping[str, Token]:
-        """All tokens, read again only after a change of the store, by whichever process."""
+        """Return all tokens; they are read again only after a change of the store."""
         marker = self._store.change_marker()
         if marker != self._marker:
             self._digests = self._store.token_digests()
@@ -59,26 +65,26 @@ class Tokens:
         return self._digests
 
     def create(self, actor: str, name: str, role: Role) -> tuple[Token, str]:
-        """A new token and its text, which is never to be had again.
+        """Create a token, and return it with its text, which is nowhere else.
 
         Raises:
-            Problem: token-exists.
+            RequestRefused: token-exists.
             InvalidDocumentError: the name is not valid.
-            StorageError: and there is no new token.
+            StorageError: there is no new token.
         """
         check_name("token", name)
         text = secrets.token_urlsafe(32)
         event = NewEvent("token.create", actor, detail=f"create {role} token {name}")
         token = self._store.add_token(name, role, digest_of(text), event)
         if token is None:
-            raise Problem(
+            raise RequestRefused(
                 "token-exists", f"There is a token named {name!r} already", "choose another name"
             )
         log.info("token.create %s by %s: role %s", name, actor, role)
         return token, text
 
     def listed(self) -> list[dict[str, object]]:
-        """Every token as docs/api.md shows it, oldest first."""
+        """Return every token as docs/api.md shows it, oldest first."""
         with self._lock:
             used = dict(self._used)
         return [
@@ -93,11 +99,11 @@ class Tokens:
         ]
 
     def revoke(self, actor: str, token_id: str) -> None:
-        """Make a token worthless, from its next request on.
+        """Revoke a token, from its next request on.
 
         Raises:
-            Problem: token-not-found, last-admin.
-            StorageError: and the token still works.
+            RequestRefused: token-not-found, last-admin.
+            StorageError: the token still works.
         """
         token = next((each for each in self._store.tokens() if each.id == token_id), None)
         if token is None:
@@ -108,7 +114,7 @@ class Tokens:
         if not self._store.revoke_token(token_id, event):
             if all(each.id != token_id for each in self._store.tokens()):
                 raise self._not_found(token_id)
-            raise Problem(
+            raise RequestRefused(
                 "last-admin",
                 f"Token {token.name!r} is the last one with the role admin",
                 "create another admin token first",
@@ -116,16 +122,19 @@ class Tokens:
         log.info("token.revoke %s by %s", token.name, actor)
 
     def flush(self) -> None:
-        """Note in the store when tokens were last used."""
+        """Store when tokens were last used."""
         with self._lock:
             used, self._used = self._used, {}
         if used:
             self._store.touch_tokens(used)
 
     def make_first_admin(self, path: Path) -> bool:
-        """With no admin token in the store, make one and write it to `path` (mode 0600).
+        """If the store has no admin token, create one and write its text to `path` (mode 0600).
 
-        Of several processes starting at once just one does. Returns whether this one did.
+        Of several processes starting at once just one does.
+
+        Returns:
+            Whether this process created the token.
 
         Raises:
             StorageError: the store or the file cannot be written; there is no new token.
@@ -151,8 +160,8 @@ class Tokens:
         return True
 
     @staticmethod
-    def _not_found(token_id: str) -> Problem:
-        return Problem(
+    def _not_found(token_id: str) -> RequestRefused:
+        return RequestRefused(
             "token-not-found",
             f"There is no token {token_id!r:.80}",
             "list the tokens with GET /v1/tokens",

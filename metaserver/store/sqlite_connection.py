@@ -1,12 +1,12 @@
-"""The SQLite file below `SqliteStore`: opening, schema, transactions, errors.
+"""The SQLite file of `SqliteStore`: opening, transactions, errors.
 
     greenlets --lock--> one connection --BEGIN IMMEDIATE--> FILE <-- other processes' connections
                                                             FILE-wal, FILE-shm
 
-Nothing here switches greenlets inside a transaction, so one connection serves them all.
+Greenlets do not switch inside a transaction, so one connection serves them all.
 
-A file that is complete but cannot be opened for want of room (opening takes a few pages for
-FILE-wal and FILE-shm) is served from a copy in memory, without writes, until it can be opened.
+Opening the file takes room for a few pages of FILE-wal and FILE-shm. A complete file that cannot be
+opened for want of room is served from a copy in memory, without writes, until it can be opened.
 """
 
 from __future__ import annotations
@@ -19,66 +19,29 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from metaserver.store import StorageDiskError, StorageError, StorageFullError
+from metaserver.store.contract import StorageDiskError, StorageError, StorageFullError
+from metaserver.store.sqlite_schema import SCHEMA_VERSION, UPGRADES
 
-SCHEMA_VERSION = 3
 LOCK_WAIT = 5.0  # seconds that a transaction waits for other processes
 _BUSY = 0.1  # seconds that SQLite itself waits: it blocks the whole process meanwhile
 _FULL_BELOW = 64 * 1024  # bytes free under which an I/O error counts as a full disk
 _REOPEN_EVERY = 1.0  # seconds between two attempts to leave the copy for the file
 
-_SCHEMA = (
-    # A deleted pool stays as a row without document, so that its version never goes down.
-    "CREATE TABLE pools (name TEXT PRIMARY KEY, version INTEGER NOT NULL, document TEXT)",
-    """CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL,
-        actor TEXT NOT NULL, action TEXT NOT NULL, pool TEXT, target TEXT,
-        detail TEXT NOT NULL, before TEXT, after TEXT)""",
-    "CREATE INDEX events_by_pool ON events (pool, id)",
-    """CREATE TABLE sweeps (id INTEGER PRIMARY KEY AUTOINCREMENT, pool TEXT NOT NULL,
-        shard TEXT NOT NULL, master TEXT, version INTEGER NOT NULL, drained INTEGER NOT NULL,
-        state TEXT NOT NULL, removed INTEGER NOT NULL, detail TEXT NOT NULL,
-        created REAL NOT NULL, UNIQUE (pool, shard))""",
-    """CREATE TABLE intents (id INTEGER PRIMARY KEY AUTOINCREMENT, pool TEXT NOT NULL,
-        shard TEXT NOT NULL, master TEXT NOT NULL, action TEXT NOT NULL,
-        sentinels TEXT NOT NULL, owner TEXT NOT NULL, undoing INTEGER NOT NULL,
-        created REAL NOT NULL)""",
-    """CREATE TABLE masters (pool TEXT NOT NULL, shard TEXT NOT NULL, address TEXT NOT NULL,
-        PRIMARY KEY (pool, shard))""",
-    "CREATE TABLE acks (owner TEXT PRIMARY KEY, lowest TEXT NOT NULL)",
-    """CREATE TABLE tokens (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, role TEXT NOT NULL,
-        digest TEXT NOT NULL UNIQUE, created TEXT NOT NULL, last_used TEXT)""",
-    "CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 1), count INTEGER NOT NULL)",
-    "INSERT INTO probe VALUES (1, 0)",
-)
-_SINCE_2 = (
-    """CREATE TABLE failovers (id INTEGER PRIMARY KEY AUTOINCREMENT, pool TEXT NOT NULL,
-        shard TEXT NOT NULL UNIQUE, master TEXT NOT NULL, sentinels TEXT NOT NULL,
-        owner TEXT NOT NULL, notes TEXT NOT NULL)""",
-)
-_SINCE_3 = (
-    """CREATE TABLE work (id INTEGER PRIMARY KEY AUTOINCREMENT, pool TEXT NOT NULL,
-        shard TEXT NOT NULL, kind TEXT NOT NULL, began REAL NOT NULL, within REAL NOT NULL,
-        UNIQUE (pool, shard))""",
-    "CREATE TABLE seen (pool TEXT PRIMARY KEY, seen TEXT NOT NULL)",
-)
-_UPGRADES = (_SCHEMA, _SINCE_2, _SINCE_3)
-"""What leads from each version to the next; 0 is an empty file."""
-
 
 class Database:
-    """One connection to the SQLite file at `path`, made ready.
+    """One connection to the SQLite file at `path`, with its tables created or upgraded.
 
     Raises:
         StorageError: the file or its directory cannot be written, is not a SQLite database, or
-            was written by a newer release. No error: a full disk, if there is a file to read.
+            was written by a newer release. A full disk is no error if the file can be read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
         self._own_changes = 0
-        self._opened = 0  # how often, for the change marker
-        self._unwritable: StorageError | None = None  # why there is only the copy
+        self._opened = 0  # how often the file was opened again, for the change marker
+        self._unwritable: StorageError | None = None  # why the copy is served
         self._reopen_at = 0.0
         try:
             self._db = self._open()
@@ -121,7 +84,7 @@ class Database:
             return  # nothing is written: there may be no room
         self._execute_patiently(db, "BEGIN IMMEDIATE")
         try:
-            for statements in _UPGRADES[self._schema_of(db) :]:
+            for statements in UPGRADES[self._schema_of(db) :]:
                 for statement in statements:
                     db.execute(statement)
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -140,10 +103,10 @@ class Database:
         return found
 
     def _copy(self, reason: StorageError) -> sqlite3.Connection:
-        """The data in memory, for as long as the file cannot be opened because of `reason`.
+        """Return a copy of the data in memory, as the file cannot be opened because of `reason`.
 
         In exclusive mode SQLite keeps the index of FILE-wal in memory and needs no FILE-shm
-        (https://sqlite.org/wal.html#noshm), so that also what was committed last is read.
+        (https://sqlite.org/wal.html#noshm), so that the last commits are read too.
 
         Raises:
             StorageError: `reason`, if there is no complete database.
@@ -168,7 +131,7 @@ class Database:
         raise reason
 
     def _leave_copy(self) -> None:
-        """Go back to the file if it can be opened now. Called with the lock held."""
+        """Return from the copy to the file if it can be opened now. The caller holds the lock."""
         try:
             file = self._open()
         except StorageError:
@@ -194,21 +157,21 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """One consistent view of the data.
+        """Begin a transaction that reads one consistent view of the data.
 
         Raises:
-            StorageError: it cannot be read.
+            StorageError: the data cannot be read.
         """
         with self._transaction("BEGIN") as db:
             yield db
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that no other process's transaction overlaps; all or nothing.
+        """Begin a transaction that no other process's writes overlap, committed as a whole or not.
 
         Raises:
-            StorageFullError: no room.
-            StorageError: it cannot be written.
+            StorageFullError: there is no room left.
+            StorageError: the data cannot be written.
         """
         with self._transaction("BEGIN IMMEDIATE") as db:
             before = db.total_changes
@@ -233,7 +196,7 @@ class Database:
                     db.rollback()
 
     def _current(self, *, writes: bool) -> sqlite3.Connection:
-        """The file, or the copy while there is no more. Called with the lock held."""
+        """Return the file, or the copy that stands in for it. The caller holds the lock."""
         if self._unwritable is not None and (writes or time.monotonic() >= self._reopen_at):
             self._leave_copy()
         if self._unwritable is not None and writes:
@@ -241,9 +204,10 @@ class Database:
         return self._db
 
     def change_marker(self) -> Hashable:
-        """Another value after each change: own ones are counted, `data_version` tells of others.
+        """Return a value that differs after each change.
 
-        See https://sqlite.org/pragma.html#pragma_data_version.
+        This process's changes are counted; `data_version` tells of those of other processes.
+        Source: https://sqlite.org/pragma.html#pragma_data_version.
         """
         with self._lock:
             try:
@@ -254,9 +218,10 @@ class Database:
             return self._opened, self._own_changes, others
 
     def check_writable(self) -> None:
-        """Raises StorageError unless a row can be written and committed.
+        """Raise StorageError unless a row can be written and committed.
 
-        Only other processes' markers count it as a change.
+        The change markers of other processes count this as a change; that of this process does
+        not.
         """
         with self._transaction("BEGIN IMMEDIATE") as db:
             db.execute("UPDATE probe SET count = 1 - count")

@@ -1,4 +1,4 @@
-"""Known work, what was reported, and the bound of the audit log, of `SqliteStore`."""
+"""The work on shards, what was reported, and the bound of the audit log, of `SqliteStore`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from metaserver.store import NewEvent, sqlite_rows
-from metaserver.store.observed import Seen
+from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.pool_state import ReportedState
+from metaserver.store import sqlite_rows
 from metaserver.store.sqlite_connection import Database
 
 
@@ -20,17 +21,17 @@ class SqliteObserved:
         with self._database.write() as db:
             db.execute("DELETE FROM work WHERE id = ?", (work_id,))
 
-    def seen(self, pool: str) -> Seen | None:
+    def reported_state(self, pool: str) -> ReportedState | None:
         with self._database.read() as db:
             row = db.execute("SELECT seen FROM seen WHERE pool = ?", (pool,)).fetchone()
-            return None if row is None else Seen.from_dict(json.loads(row[0]))
+            return None if row is None else ReportedState.from_dict(json.loads(row[0]))
 
-    def report(self, pool: str, seen: Seen, events: Sequence[NewEvent]) -> None:
+    def report(self, pool: str, state: ReportedState, events: Sequence[NewEvent]) -> None:
         with self._database.write() as db:
             kept = db.execute(
                 "INSERT OR REPLACE INTO seen SELECT name, ? FROM pools"
                 " WHERE name = ? AND document IS NOT NULL",
-                (json.dumps(asdict(seen)), pool),
+                (json.dumps(asdict(state)), pool),
             )
             if kept.rowcount:
                 for event in events:

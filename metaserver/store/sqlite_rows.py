@@ -1,4 +1,7 @@
-"""The rows of the SQLite tables, to and from the store's values. Callers hold a transaction."""
+"""Rows of the SQLite tables, to and from the values of `metaserver.domain`.
+
+Callers hold a transaction.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,17 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from metaserver.domain.audit_log import Event, NewEvent
+from metaserver.domain.pool_state import (
+    JOINING_SECONDS,
+    Failover,
+    Intent,
+    NewIntent,
+    ShardWork,
+    Sweep,
+    WorkKind,
+)
 from metaserver.process.clock import rfc3339
-from metaserver.store import Event, Failover, Intent, NewEvent, NewIntent, Sweep
-from metaserver.store.observed import JOINING_WITHIN, Work, WorkKind
 
 SWEEP = "id, pool, shard, master, version, drained, state, removed, detail, created"
 INTENT = "id, pool, shard, master, action, sentinels, owner, undoing, created"
@@ -21,7 +32,7 @@ TOKEN = "id, name, role, created, last_used"
 
 
 def is_at(db: sqlite3.Connection, pool: str, version: int) -> bool:
-    """Whether the pool exists at this version."""
+    """Return whether the pool exists at this version."""
     row = db.execute(
         "SELECT 1 FROM pools WHERE name = ? AND version = ? AND document IS NOT NULL",
         (pool, version),
@@ -30,7 +41,7 @@ def is_at(db: sqlite3.Connection, pool: str, version: int) -> bool:
 
 
 def intents_open(db: sqlite3.Connection, intents: Sequence[int]) -> bool:
-    """Whether all these intents are there and nobody is undoing them."""
+    """Return whether all these intents exist and none is being undone."""
     marks = ", ".join("?" * len(intents))
     rows = db.execute(
         f"SELECT count(*) FROM intents WHERE undoing = 0 AND id IN ({marks})", tuple(intents)
@@ -39,7 +50,7 @@ def intents_open(db: sqlite3.Connection, intents: Sequence[int]) -> bool:
 
 
 def failing_over(db: sqlite3.Connection, pool: str, staying: Collection[str] = ()) -> bool:
-    """Whether a shard of the pool other than the `staying` ones has a failover under way."""
+    """Return whether a shard of the pool, not one of `staying`, has a failover under way."""
     rows = db.execute("SELECT shard FROM failovers WHERE pool = ?", (pool,))
     return any(shard not in staying for (shard,) in rows.fetchall())
 
@@ -75,7 +86,7 @@ def insert_intent(db: sqlite3.Connection, intent: NewIntent, *, undoing: bool) -
 
 
 def keep_masters(db: sqlite3.Connection, pool: str, masters: Mapping[str, str]) -> None:
-    """Remember the last known masters, by shard name."""
+    """Store the last known masters, by shard name."""
     db.executemany(
         "INSERT OR REPLACE INTO masters VALUES (?, ?, ?)",
         [(pool, shard, address) for shard, address in masters.items()],
@@ -85,7 +96,7 @@ def keep_masters(db: sqlite3.Connection, pool: str, masters: Mapping[str, str]) 
 def begin_work(
     db: sqlite3.Connection, pool: str, shard: str, kind: WorkKind, within: float
 ) -> None:
-    """Note work on a shard, in place of any other that it has."""
+    """Store work on a shard, in place of any other work on it."""
     db.execute(
         "INSERT OR REPLACE INTO work (pool, shard, kind, began, within) VALUES (?, ?, ?, ?, ?)",
         (pool, shard, kind, time.time(), within),
@@ -93,9 +104,9 @@ def begin_work(
 
 
 def begin_joining(db: sqlite3.Connection, pool: str, shards: Collection[str]) -> None:
-    """Note that these shards are new to the pool."""
+    """Store the work `joining` for shards that are new to the pool."""
     for shard in shards:
-        begin_work(db, pool, shard, "joining", JOINING_WITHIN)
+        begin_work(db, pool, shard, "joining", JOINING_SECONDS)
 
 
 def end_work(db: sqlite3.Connection, pool: str, shards: Collection[str]) -> None:
@@ -105,16 +116,16 @@ def end_work(db: sqlite3.Connection, pool: str, shards: Collection[str]) -> None
     )
 
 
-def work(db: sqlite3.Connection, pool: str) -> dict[str, Work]:
-    """The work on shards of a pool, by shard name."""
+def work(db: sqlite3.Connection, pool: str) -> dict[str, ShardWork]:
+    """Return the work on shards of a pool, by shard name."""
     found = db.execute(f"SELECT {WORK} FROM work WHERE pool = ?", (pool,))
-    return {row[1]: Work(*row) for row in found.fetchall()}
+    return {row[1]: ShardWork(*row) for row in found.fetchall()}
 
 
 def newest_to_prune(db: sqlite3.Connection, keep: int, since: str) -> int | None:
-    """The id up to which events are too many or too old, None if none is.
+    """Return the id up to which events are too many or too old, or None if there are none.
 
-    Both look-ups walk the ids and stop at the first row they want, so that they are cheap.
+    Both queries walk the index of ids and stop at the first row, so that they are cheap.
     """
     beyond = "SELECT id FROM events ORDER BY id DESC LIMIT 1 OFFSET ?"
     young = "SELECT id FROM events WHERE at >= ? ORDER BY id LIMIT 1"
@@ -131,7 +142,7 @@ def newest_to_prune(db: sqlite3.Connection, keep: int, since: str) -> int | None
 
 
 def log(db: sqlite3.Connection, event: NewEvent, *, target: str | None = None) -> Event:
-    """Append to the audit log."""
+    """Append an event to the audit log; `target` replaces that of the event."""
     at = rfc3339()
     logged = Event(
         id=0,
@@ -162,13 +173,13 @@ def _loaded(text: str | None) -> Any:
 
 
 def event(row: Sequence[Any]) -> Event:
-    """The event in a row of EVENT."""
+    """Return the event in a row of EVENT."""
     event_id, at, actor, action, pool, target, detail, before, after = row
     return Event(event_id, at, actor, action, pool, target, detail, _loaded(before), _loaded(after))
 
 
 def sweeps(db: sqlite3.Connection, pool: str | None) -> tuple[Sweep, ...]:
-    """The sweeps of a pool (None: of all), oldest first."""
+    """Return the sweeps of a pool (None: of all), oldest first."""
     rows = db.execute(
         f"SELECT {SWEEP} FROM sweeps WHERE ? IS NULL OR pool = ? ORDER BY id", (pool, pool)
     )
@@ -176,13 +187,13 @@ def sweeps(db: sqlite3.Connection, pool: str | None) -> tuple[Sweep, ...]:
 
 
 def sweep(row: Sequence[Any]) -> Sweep:
-    """The sweep in a row of SWEEP."""
+    """Return the sweep in a row of SWEEP."""
     sweep_id, pool, shard, master, version, drained, *rest = row
     return Sweep(sweep_id, pool, shard, master, version, bool(drained), *rest)
 
 
 def intent(row: Sequence[Any]) -> Intent:
-    """The intent in a row of INTENT."""
+    """Return the intent in a row of INTENT."""
     intent_id, pool, shard, master, action, sentinels, owner, undoing, created = row
     return Intent(
         intent_id,
@@ -198,14 +209,20 @@ def intent(row: Sequence[Any]) -> Intent:
 
 
 def failovers(db: sqlite3.Connection) -> tuple[Failover, ...]:
-    """Every failover, oldest first."""
+    """Return every failover, oldest first."""
     found = db.execute(f"SELECT {FAILOVER} FROM failovers ORDER BY id")
     return tuple(failover(row) for row in found.fetchall())
 
 
 def failover(row: Sequence[Any]) -> Failover:
-    """The failover in a row of FAILOVER."""
-    failover_id, pool, shard, master, sentinels, owner, notes = row
+    """Return the failover in a row of FAILOVER."""
+    failover_id, pool, shard, master, sentinels, owner, saved_settings = row
     return Failover(
-        failover_id, pool, shard, master, tuple(json.loads(sentinels)), owner, json.loads(notes)
+        failover_id,
+        pool,
+        shard,
+        master,
+        tuple(json.loads(sentinels)),
+        owner,
+        json.loads(saved_settings),
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 
+from metaserver.domain.audit_log import NewEvent
 from metaserver.process.clock import rfc3339
-from metaserver.store import NewEvent, Role, Token, sqlite_rows
+from metaserver.store import Role, Token, sqlite_rows
 from metaserver.store.sqlite_connection import Database
 
 

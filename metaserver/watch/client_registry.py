@@ -1,10 +1,10 @@
-"""The clients that watch: who they are, which version they act on, until when they count.
+"""The registry of clients that watch a pool: the version each acts on, and its lease.
 
-Every process keeps its own table in memory, fed by the watch calls it answers. What it knows of
-the slowest client of each pool it also publishes in the store, for the one process that sweeps.
+Every process keeps its own table in memory, fed by the watch calls that it answers. For the one
+process that sweeps, each publishes in the store the lowest version that its clients act on.
 
-    watch call --> seen() ... (held) ... --> released()      lease runs from the last of these
-    sweeper    --> all_acknowledged(pool, version)?          own table + what others published
+    watch call --> watch_began() ... held ... --> watch_ended()   the lease runs from either
+    sweep      --> all_acknowledged(pool, version)?               own table + what others published
 """
 
 from __future__ import annotations
@@ -18,24 +18,30 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from metaserver.domain.errors import Problem
-from metaserver.loops.leader_election import process_identity, process_is_alive
-from metaserver.process.clock import Ages, rfc3339
+from metaserver.domain.errors import RequestRefused
+from metaserver.process.clock import ElapsedTimes, rfc3339
+from metaserver.process.identity import process_identity, process_is_alive
 from metaserver.store import Store
 
 PER_POOL = 20_000  # clients of all tokens
-_LEFT = 20_000  # clients that have said good-bye within the last lease
+_MOST_RECENTLY_LEFT = 20_000  # clients remembered that have left within the last lease
 _CLEAR_EVERY = 1.0  # seconds between two looks for room in a full table
 
 Key: TypeAlias = "tuple[str, str]"  # id of the token, name of the client
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
-    """A client of a pool: the version it acknowledged, and when it was last heard of.
+class WatchingClient:
+    """A client of a pool.
 
-    `heard` is on the monotonic clock, `seen` in seconds since the epoch. `held` counts its watch
-    calls that are waiting right now: while there is one, the client is there. `stats` is JSON.
+    Attributes:
+        client: its name.
+        version: the version that it has acknowledged.
+        address: the IP address of its last watch call.
+        stats: its statistics as JSON text.
+        heard: when its last watch call began or ended, in monotonic seconds.
+        seen: the same in seconds since the epoch.
+        held: its watch calls that are held now; with one or more, the client is live.
     """
 
     client: str
@@ -47,7 +53,7 @@ class Client:
     held: int = 0
 
     def to_dict(self) -> dict[str, object]:
-        """The client as docs/api.md shows it."""
+        """Return the client as docs/api.md shows it."""
         return {
             "client": self.client,
             "version": self.version,
@@ -57,16 +63,16 @@ class Client:
         }
 
 
-class Clients:
-    """The table of one process; safe to share between greenlets.
+class ClientRegistry:
+    """The clients of one process; greenlets may share it.
 
     Args:
-        store: where the slowest client of each pool is published.
-        lease: seconds.
-        per_token: live clients of one token, over all pools. Each token has clients of its own:
-            none can speak for those of another.
-        owner: this process, `process_identity()`.
-        clock: monotonic seconds.
+        store: where the lowest version of each pool is published.
+        lease: seconds for which a client counts as live after a watch call.
+        per_token: live clients that one token may have, over all pools. The clients of a token are
+            its own: another token's client of the same name is another client.
+        owner: the `process_identity()` of this process.
+        clock: returns monotonic seconds.
     """
 
     def __init__(
@@ -84,14 +90,14 @@ class Clients:
         self._owner = owner or process_identity()
         self._clock = clock
         self._lock = threading.Lock()
-        self._pools: dict[str, dict[Key, Client]] = {}
+        self._pools: dict[str, dict[Key, WatchingClient]] = {}
         self._of_token: Counter[str] = Counter()
         self._cleared = -math.inf
         self._published: Mapping[str, int] | None = None
-        self._left: dict[tuple[str, Key], float] = {}
-        self._gone = Ages(clock)  # of processes that died
+        self._recently_left: dict[tuple[str, Key], float] = {}
+        self._since_death = ElapsedTimes(clock)  # of other processes
 
-    def seen(
+    def watch_began(
         self,
         pool: str,
         client: str,
@@ -101,25 +107,25 @@ class Clients:
         *,
         token: str = "",
     ) -> None:
-        """A watch call came in: it acknowledges `version` and renews the lease.
+        """Record a watch call: the client acknowledges `version`, and its lease is renewed.
 
         Raises:
-            Problem: too-many-clients: it is a new client, and there is no room for it.
+            RequestRefused: too-many-clients: the client is new, and there is no room for it.
         """
         key = token, client
         with self._lock:
-            if self._left.get((pool, key), -math.inf) > self._clock() - self.lease:
+            if self._recently_left.get((pool, key), -math.inf) > self._clock() - self.lease:
                 return
             old = self._pools.get(pool, {}).get(key)
             if old is None:
-                self._find_room(pool, token)
+                self._make_room(pool, token)
                 self._of_token[token] += 1
             table = self._pools.setdefault(pool, {})
-            table.pop(key, None)  # the table is in the order in which they were heard
+            table.pop(key, None)  # the table is in the order of `heard`
             text = old.stats if old else None
             if stats is not None:
                 text = json.dumps(stats, ensure_ascii=False, separators=(",", ":"))
-            table[key] = Client(
+            table[key] = WatchingClient(
                 client,
                 version,
                 address,
@@ -129,8 +135,8 @@ class Clients:
                 (old.held if old else 0) + 1,
             )
 
-    def released(self, pool: str, client: str, *, token: str = "") -> None:
-        """Its watch call was answered, or broke off; the lease runs from now."""
+    def watch_ended(self, pool: str, client: str, *, token: str = "") -> None:
+        """Record that a watch call was answered or broke off: the lease runs from now."""
         with self._lock:
             table = self._pools.get(pool, {})
             old = table.get((token, client))
@@ -139,24 +145,27 @@ class Clients:
                     old, held=max(0, old.held - 1), heard=self._clock(), seen=time.time()
                 )
 
-    def left(self, pool: str, client: str, *, token: str = "") -> None:
-        """It said that it follows the pool no more; its lease ends here.
+    def leave(self, pool: str, client: str, *, token: str = "") -> None:
+        """Record that a client no longer follows the pool: its lease ends now.
 
-        A watch call of it that is still under way does not bring it back.
+        A watch call of the client that is still in progress does not renew the lease.
         """
         key = token, client
         with self._lock:
             self._drop(pool, [key] if key in self._pools.get(pool, {}) else [])
             now = self._clock()
-            self._left.pop((pool, key), None)
-            self._left[pool, key] = now
-            oldest = next(iter(self._left))
-            while len(self._left) > _LEFT or self._left[oldest] <= now - self.lease:
-                del self._left[oldest]
-                oldest = next(iter(self._left))
+            self._recently_left.pop((pool, key), None)
+            self._recently_left[pool, key] = now
+            oldest = next(iter(self._recently_left))
+            while (
+                len(self._recently_left) > _MOST_RECENTLY_LEFT
+                or self._recently_left[oldest] <= now - self.lease
+            ):
+                del self._recently_left[oldest]
+                oldest = next(iter(self._recently_left))
 
-    def _find_room(self, pool: str, token: str) -> None:
-        """Called with the lock held. Nobody who is live is ever put out: a sweep waits for it."""
+    def _make_room(self, pool: str, token: str) -> None:
+        """Make room for a new client, never by dropping a live one. The caller holds the lock."""
         if self._has_room(pool, token):
             return
         if self._clock() - self._cleared >= _CLEAR_EVERY:
@@ -164,7 +173,7 @@ class Clients:
             for name in list(self._pools):
                 self._drop_expired(name)
         if not self._has_room(pool, token):
-            raise Problem(
+            raise RequestRefused(
                 "too-many-clients",
                 f"Of this token there are {self._of_token[token]} live clients (at most "
                 f"{self._per_token}), in pool {pool!r} {len(self._pools.get(pool, {}))} of all "
@@ -188,26 +197,26 @@ class Clients:
             if not self._of_token[key[0]]:
                 del self._of_token[key[0]]
         if not self._pools.get(pool):
-            self._pools.pop(pool, None)  # the pool may be no more
+            self._pools.pop(pool, None)  # the pool may be deleted
 
-    def live(self, pool: str) -> list[Client]:
-        """The clients of a pool whose lease has not run out, the longest known first."""
+    def live(self, pool: str) -> list[WatchingClient]:
+        """Return the clients of a pool whose lease has not run out, in order of their last call."""
         with self._lock:
             self._drop_expired(pool)
             return list(self._pools.get(pool, {}).values())
 
     def count(self, pool: str) -> int:
-        """How many clients of a pool are live on this process."""
+        """Return how many clients of a pool are live on this process."""
         return len(self.live(pool))
 
     def all_acknowledged(self, pool: str, version: int) -> bool:
-        """Whether every live client of the pool, on any process, acts on `version` or later.
+        """Return whether every live client of the pool, on any process, acts on `version` or later.
 
-        The clients of a process that died count for one more lease, since they may still act on
-        what it told them.
+        The clients of a process that died count for one more lease, as they may still act on the
+        version that the process gave them.
 
         Raises:
-            StorageError: what the others published cannot be read.
+            StorageError: the versions of other processes cannot be read.
         """
         if any(client.version < version for client in self.live(pool)):
             return False
@@ -217,12 +226,12 @@ class Clients:
                 continue
             if process_is_alive(owner):
                 return False
-            if self._gone.of(owner) < self.lease:
+            if self._since_death.since_first(owner) < self.lease:
                 return False
         return True
 
     def publish(self) -> None:
-        """Tell the other processes the lowest version per pool, if that changed.
+        """Publish the lowest version of each pool for other processes, if that changed.
 
         Raises:
             StorageError: the store cannot be written; the next call tries again.
@@ -237,14 +246,14 @@ class Clients:
             self._published = lowest
 
     def forget_dead(self) -> None:
-        """Clear away what processes published that died more than a lease ago.
+        """Delete what was published by processes that died more than a lease ago.
 
         Raises:
             StorageError: the store cannot be read or written; the next call tries again.
         """
         owners = set(self._store.acks()) - {self._owner}
         dead = {owner for owner in owners if not process_is_alive(owner)}
-        self._gone.keep(dead)
+        self._since_death.keep(dead)
         for owner in dead:
-            if self._gone.of(owner) >= self.lease:
+            if self._since_death.since_first(owner) >= self.lease:
                 self._store.forget_acks(owner)

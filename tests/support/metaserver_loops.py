@@ -11,11 +11,10 @@ from typing import Protocol
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
-from metaserver.process.config import Config
+from metaserver.domain.audit_log import NewEvent
+from metaserver.process.config import Config, RedisAuth
 from metaserver.redis_io.allowed_networks import AllowedNetworks
-from metaserver.redis_io.connection import RedisAuth
-from metaserver.redis_io.sentinels import Sentinels
-from metaserver.store import NewEvent
+from metaserver.redis_io.sentinel_group import SentinelGroup
 from metaserver.store.sqlite import SqliteStore
 from tests.support.waiting import AT_MOST, until
 
@@ -96,9 +95,9 @@ def create_pool(store: SqliteStore, stack: LocalStack, *, version: int = 1) -> P
     return stored
 
 
-def sentinels(stack: LocalStack) -> Sentinels:
+def sentinels(stack: LocalStack) -> SentinelGroup:
     """Return the metaserver's client of the stack's Sentinels."""
-    return Sentinels(stack.info["sentinels"], NETWORKS, RedisAuth())
+    return SentinelGroup(stack.info["sentinels"], NETWORKS, RedisAuth())
 
 
 def actions(store: SqliteStore, target: str | None = None) -> list[str]:

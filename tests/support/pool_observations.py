@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
+from metaserver.domain.pool_state import PoolState, Sweep
+from metaserver.domain.sentinel_view import MonitoredShard, SentinelView
 from metaserver.domain.status import (
+    InstanceSample,
     Observation,
-    Sample,
 )
-from metaserver.redis_io.sentinels import SentinelView, ShardView
-from metaserver.store import PoolState, Sweep
 
 MASTER, REPLICA, OTHER = "10.0.0.1:6379", "10.0.0.2:6379", "10.0.0.3:6379"
 
@@ -17,7 +17,7 @@ MASTER, REPLICA, OTHER = "10.0.0.1:6379", "10.0.0.2:6379", "10.0.0.3:6379"
 SENTINELS = ("10.0.0.7:26379", "10.0.0.8:26379", "10.0.0.9:26379")
 
 
-VIEW = ShardView(
+VIEW = MonitoredShard(
     master=MASTER,
     run_id="m",
     flags=frozenset(("master",)),
@@ -62,7 +62,7 @@ REPLICA_INFO = {
 
 def observation(
     *,
-    view: ShardView | None = VIEW,
+    view: MonitoredShard | None = VIEW,
     views: dict[str, SentinelView] | None = None,
     master: dict[str, str] | str = MASTER_INFO,
     replica: dict[str, str] | str = REPLICA_INFO,
@@ -82,10 +82,10 @@ def observation(
         masters: shard -> remembered master.
     """
 
-    def sample(address: str, found: dict[str, str] | str) -> Sample:
+    def sample(address: str, found: dict[str, str] | str) -> InstanceSample:
         if isinstance(found, str):
-            return Sample(address, 10.0, error=found)
-        return Sample(address, 10.0, found)
+            return InstanceSample(address, 10.0, error=found)
+        return InstanceSample(address, 10.0, found)
 
     shards = {} if view is None else {"cache-0": view}
     document = PoolDocument(
@@ -99,6 +99,6 @@ def observation(
         state=PoolState(document, sweeps, masters or {}),
         views=views or {at: SentinelView(at, shards=shards) for at in SENTINELS},
         samples={MASTER: sample(MASTER, master), REPLICA: sample(REPLICA, replica)},
-        earlier={MASTER: Sample(MASTER, 6.0, earlier)} if earlier else {},
+        earlier={MASTER: InstanceSample(MASTER, 6.0, earlier)} if earlier else {},
         clients=3,
     )

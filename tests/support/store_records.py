@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
-from metaserver.store import Intent, NewEvent, NewFailover, NewIntent, Store
+from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.pool_state import Intent, NewFailover, NewIntent
+from metaserver.store import Store
 
 
 def document(pool: str = "cache", *names: str) -> PoolDocument:

@@ -18,7 +18,7 @@ from metaserver.api.contract.operations import (
     Operation,
 )
 from metaserver.api.contract.schemas import SCHEMAS, Schema, ref
-from metaserver.domain.errors import Problem
+from metaserver.domain.errors import RequestRefused
 
 __all__ = ["BY_ID", "OPERATIONS", "Operation", "check_body", "check_query", "openapi"]
 
@@ -65,12 +65,12 @@ def check_body(operation: Operation, body: object) -> dict[str, Any]:
     """The body, which is an object as the operation's schema describes it.
 
     Raises:
-        Problem: bad-request, naming the field.
+        RequestRefused: bad-request, naming the field.
     """
     errors = _body_validator(operation.id).iter_errors(body)
     _raise_first(errors, "body")
     if not isinstance(body, dict):
-        raise Problem("bad-request", "The body is not an object", "send a JSON object")
+        raise RequestRefused("bad-request", "The body is not an object", "send a JSON object")
     return body
 
 
@@ -78,7 +78,7 @@ def check_query(operation: Operation, given: Iterable[tuple[str, str]]) -> dict[
     """The query parameters with their types, defaults filled in.
 
     Raises:
-        Problem: bad-request, naming the parameter.
+        RequestRefused: bad-request, naming the parameter.
     """
     values: dict[str, Any] = {}
     for name, text in given:
@@ -219,5 +219,5 @@ def _decoded(text: str, schema: Schema) -> object:
     return text
 
 
-def _bad(field: str, detail: str, next_step: str) -> Problem:
-    return Problem("bad-request", detail, next_step, field=field)
+def _bad(field: str, detail: str, next_step: str) -> RequestRefused:
+    return RequestRefused("bad-request", detail, next_step, field=field)

@@ -10,9 +10,9 @@ import pytest
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
 from metaserver.failover import handover
-from metaserver.failover.participants import Side
+from metaserver.failover.participants import Participants
 from metaserver.failover.resolution import conclude
-from metaserver.failover.saved_settings import Notes
+from metaserver.failover.saved_settings import SavedSettings
 from metaserver.process.config import Config
 from tests.support.metaserver_loops import NETWORKS
 from tests.support.metaserver_process import Api, Reply
@@ -82,7 +82,7 @@ def test_it_loses_nothing(stack: LocalStack, admin: Api) -> None:
     await_health(admin)
     assert last_event(admin) == event  # the monitor reports no failover or outage of its own
     with connect(before) as client:
-        assert client.role()[0] == b"slave"
+        assert client.ask_role()[0] == b"slave"
 
 
 def test_to_a_replica_of_choice(stack: LocalStack, admin: Api) -> None:
@@ -202,21 +202,23 @@ def test_sentinels_that_missed_the_promotion(
     monkeypatch.setattr(handover, "AGREE", 0.5)
     master, replicas = stack.master_of("cache-0"), replicas_of(stack, "cache-0")
     settings = Config(db=stack.directory / "none.db")
-    with Side.of(settings, NETWORKS, "cache-0", master, replicas, stack.info["sentinels"]) as side:
-        notes = Notes(tuple(replicas), stack.info["sentinels"][0], timeout=10000, fence="0")
-        attempt = handover.Handover(side, notes, 2, handover.Timings(), told=True)
+    with Participants.from_addresses(
+        settings, NETWORKS, "cache-0", master, replicas, stack.info["sentinels"]
+    ) as participants:
+        saved = SavedSettings(tuple(replicas), stack.info["sentinels"][0], timeout=10000, fence="0")
+        attempt = handover.Handover(participants, saved, 2, handover.Timings(), started=True)
         promoted = replicas[0]
-        side.replicas[promoted].promote()
+        participants.replicas[promoted].promote()
         attempt.demote(promoted)
         with connect(promoted) as client:
             client.set("written", "there")
-        settled = conclude(attempt, promoted)
-    assert (settled.master, settled.promoted) == (master, False)
+        resolution = conclude(attempt, promoted)
+    assert (resolution.master, resolution.promoted) == (master, False)
     with connect(master) as client:
-        assert client.role()[0] == b"master"
+        assert client.ask_role()[0] == b"master"
         assert client.get("written") == b"there"
     with connect(promoted) as client:
-        assert client.role()[0] == b"slave"
+        assert client.ask_role()[0] == b"slave"
 
 
 def test_a_sweep_goes_on_afterwards(stack: LocalStack, admin: Api) -> None:
@@ -228,9 +230,9 @@ def test_a_sweep_goes_on_afterwards(stack: LocalStack, admin: Api) -> None:
     until(lambda: not admin("GET", "/v1/pools/cache/status").json["sweeps"])
     placement = PoolDocument.from_dict(admin("GET", "/v1/pools/cache").json).placement
     with connect(stack.master_of("cache-1")) as client:
-        left = list(client.scan_iter("foreign:*", count=5000))
-    assert left
-    assert all(placement.shard_for(key) == "cache-1" for key in left)
+        unrestored = list(client.scan_iter("foreign:*", count=5000))
+    assert unrestored
+    assert all(placement.shard_for(key) == "cache-1" for key in unrestored)
 
 
 def test_all_sentinels_hang_once_begun(stack: LocalStack, admin: Api) -> None:

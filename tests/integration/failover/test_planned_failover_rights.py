@@ -14,10 +14,10 @@ import redis
 from cachemesh.core.names import parse_address
 from cachemesh.local import LocalStack
 from metaserver.failover.handover import Handover, Timings
-from metaserver.failover.participants import Side
-from metaserver.failover.resolution import settle
-from metaserver.failover.saved_settings import Notes, put_back
-from metaserver.failover.unresolved import StillMaster, Unsettled
+from metaserver.failover.participants import Participants
+from metaserver.failover.resolution import resolve
+from metaserver.failover.saved_settings import SavedSettings, restore
+from metaserver.failover.unresolved import StillMaster, Unresolved
 from metaserver.process.config import Config
 from tests.support.metaserver_loops import NETWORKS
 from tests.support.metaserver_process import Api
@@ -104,7 +104,7 @@ def test_a_right_withdrawn_on_the_way_loses_no_write(stack: LocalStack, api: Api
     old = stack.master_of("cache-0")
     new = other(stack, old)
     begun = threading.Event()
-    watcher = at_once_when_begun(stack, begun)
+    sentinel = at_once_when_begun(stack, begun)
     with operator(old) as root, Writers(stack, "cache-0") as writers:
         until(lambda: len(writers.acknowledged) > 50)
         reply = api.in_background("POST", PATH, {"hurry": True})
@@ -112,7 +112,7 @@ def test_a_right_withdrawn_on_the_way_loses_no_write(stack: LocalStack, api: Api
         # Without SLAVEOF, which Sentinel sends, the Sentinels cannot demote it either.
         allow(root, "default", "-replicaof", "-slaveof")
         failed = reply()
-        watcher.join(AT_MOST)
+        sentinel.join(AT_MOST)
         assert (failed.status, failed.problem) == (502, "failover-failed"), failed.json
         assert failed.json["undone"] is False
         host, port = parse_address(new)
@@ -137,18 +137,20 @@ def test_a_right_withdrawn_on_the_way_loses_no_write(stack: LocalStack, api: Api
 
 
 @contextmanager
-def fenced(stack: LocalStack, old: str) -> Iterator[tuple[Side, Notes]]:
+def fenced(stack: LocalStack, old: str) -> Iterator[tuple[Participants, SavedSettings]]:
     """Who takes part in a failover that has set the fence on the old master."""
     new, sentinels = other(stack, old), stack.info["sentinels"]
-    notes = Notes((new,), sentinels[0], 10000, "0")
+    saved = SavedSettings((new,), sentinels[0], 10000, "0")
     settings = Config(db=stack.directory / "none.db")
     with (
         connect(old) as client,
-        Side.of(settings, NETWORKS, "cache-0", old, notes.replicas, sentinels) as side,
+        Participants.from_addresses(
+            settings, NETWORKS, "cache-0", old, saved.replicas, sentinels
+        ) as participants,
     ):
         client.config_set(FENCE, 1)
         try:
-            yield side, notes
+            yield participants, saved
             assert client.config_get(FENCE) == {FENCE: "1"}
         finally:
             client.config_set(FENCE, 0)
@@ -156,19 +158,19 @@ def fenced(stack: LocalStack, old: str) -> Iterator[tuple[Side, Notes]]:
 
 def test_the_fence_is_not_lifted_on_one_that_is_a_master_again(stack: LocalStack, api: Api) -> None:
     old = stack.master_of("cache-0")
-    with fenced(stack, old) as (side, notes), pytest.raises(StillMaster):
-        put_back(side, notes, promoted=other(stack, old))
+    with fenced(stack, old) as (participants, saved), pytest.raises(StillMaster):
+        restore(participants, saved, promoted=other(stack, old))
 
 
 def test_nor_while_the_promoted_one_does_not_answer(stack: LocalStack, api: Api) -> None:
     old = stack.master_of("cache-0")
     new = other(stack, old)
-    with operator(old) as root, fenced(stack, old) as (side, notes):
+    with operator(old) as root, fenced(stack, old) as (participants, saved):
         allow(root, "default", "-slaveof")
         with connect(stack.info["sentinels"][0]) as sentinel:
             sentinel.sentinel_failover("cache-0")
-        until(lambda: side.said_master() == new)
-        with stopped(stack, new), pytest.raises(Unsettled):
-            settle(Handover(side, notes, 1, Timings(began=time.monotonic()), told=True))
+        until(lambda: participants.majority_master() == new)
+        with stopped(stack, new), pytest.raises(Unresolved):
+            resolve(Handover(participants, saved, 1, Timings(began=time.monotonic()), started=True))
         assert root.role()[0] == b"master"
     await_health(api)

@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 
 from cachemesh.local import LocalStack
-from metaserver.domain.errors import Problem
+from metaserver.domain.errors import RequestRefused
 from metaserver.loops.monitor import Monitor
-from metaserver.process.config import Config
+from metaserver.process.config import Config, RedisAuth
 from metaserver.redis_io.allowed_networks import AllowedNetworks
-from metaserver.redis_io.connection import RedisAuth
 from metaserver.service import registration
-from metaserver.service.context import Control
-from metaserver.service.registration import Candidate
+from metaserver.service.context import ServiceContext
+from metaserver.service.registration import MasterCandidate
 from metaserver.store.sqlite import SqliteStore
 from tests.support.metaserver_process import Metaserver
 from tests.support.rogue_server import Server, Words
@@ -124,10 +123,10 @@ def test_a_sentinel_whose_name_moves_outside(
     networks = AllowedNetworks([INSIDE])
     with closing(SqliteStore(config.db)) as store:
         monitor = Monitor(store, config, networks=networks, count_clients=lambda _: 0)
-        with pytest.raises(Problem, match="outside the allowed networks"):
+        with pytest.raises(RequestRefused, match="outside the allowed networks"):
             registration.check(
-                Control(store, config, networks, monitor, changed=lambda: None),
-                [Candidate("cache-0", instance)],
+                ServiceContext(store, config, networks, monitor, changed=lambda: None),
+                [MasterCandidate("cache-0", instance)],
                 [f"rebound.test:{outside.port}"],
                 allow_nonempty=False,
             )

@@ -12,7 +12,7 @@ import pytest
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
-from metaserver.store import NewEvent
+from metaserver.domain.audit_log import NewEvent
 from metaserver.store.sqlite import SqliteStore
 from tests.support import metaserver_loops
 from tests.support.malformed_replies_to_metaserver import (

@@ -13,15 +13,14 @@ import pytest
 
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.local import LocalStack
+from metaserver.process.config import RedisAuth
 from metaserver.redis_io.admission import (
-    AllowedNetworks,
-    InstanceRejected,
     InstanceReport,
-    RedisAuth,
     check_empty,
     check_new_master,
     check_unused,
 )
+from metaserver.redis_io.allowed_networks import AllowedNetworks, InstanceRejected
 from tests.support.metaserver_loops import NETWORKS
 from tests.support.plain_redis import connect
 from tests.support.waiting import AT_MOST, in_time

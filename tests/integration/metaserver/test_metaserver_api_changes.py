@@ -14,8 +14,8 @@ from cachemesh.core.names import parse_address
 from cachemesh.core.placement import SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
-from metaserver.redis_io.connection import RedisAuth
-from metaserver.redis_io.sentinels import Sentinels
+from metaserver.process.config import RedisAuth
+from metaserver.redis_io.sentinel_group import SentinelGroup
 from tests.support.metaserver_loops import NETWORKS
 from tests.support.metaserver_process import Api, Reply
 from tests.support.waiting import until
@@ -35,8 +35,8 @@ def admin(stack: LocalStack) -> Api:
 
 
 @pytest.fixture
-def sentinels(stack: LocalStack) -> Iterator[Sentinels]:
-    with Sentinels(stack.info["sentinels"], NETWORKS, RedisAuth()) as sentinels:
+def sentinels(stack: LocalStack) -> Iterator[SentinelGroup]:
+    with SentinelGroup(stack.info["sentinels"], NETWORKS, RedisAuth()) as sentinels:
         yield sentinels
 
 
@@ -83,7 +83,7 @@ def owned(admin: Api, shard: str) -> set[str]:
     return {key for key in KEYS if placement.shard_for(key) == shard}
 
 
-def test_a_shard_comes_and_goes(stack: LocalStack, admin: Api, sentinels: Sentinels) -> None:
+def test_a_shard_comes_and_goes(stack: LocalStack, admin: Api, sentinels: SentinelGroup) -> None:
     fill(admin, stack)
     master = spare(stack)
     body = {"name": "cache-2", "master": master, "version": 1}
@@ -183,7 +183,7 @@ def test_small_changes(admin: Api) -> None:
 
 
 def test_a_pool_is_deleted_and_made_again(
-    stack: LocalStack, admin: Api, sentinels: Sentinels
+    stack: LocalStack, admin: Api, sentinels: SentinelGroup
 ) -> None:
     fill(admin, stack)
     preview = admin("DELETE", "/v1/pools/cache?dry_run=true").json
@@ -224,7 +224,7 @@ def test_a_pool_is_deleted_and_made_again(
 
 
 def test_without_a_majority_of_sentinels_it_is_undone(
-    stack: LocalStack, admin: Api, sentinels: Sentinels
+    stack: LocalStack, admin: Api, sentinels: SentinelGroup
 ) -> None:
     master = spare(stack)
     down = [stack.process(address) for address in stack.info["sentinels"][1:]]
@@ -247,7 +247,9 @@ def test_without_a_majority_of_sentinels_it_is_undone(
     until(added)
 
 
-def test_of_changes_at_once_one_wins(stack: LocalStack, admin: Api, sentinels: Sentinels) -> None:
+def test_of_changes_at_once_one_wins(
+    stack: LocalStack, admin: Api, sentinels: SentinelGroup
+) -> None:
     masters = [spare(stack) for _ in range(4)]
     replies: list[Reply] = []
 

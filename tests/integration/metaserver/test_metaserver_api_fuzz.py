@@ -16,7 +16,7 @@ from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.api.contract import OPERATIONS, Operation
 from metaserver.api.contract.schemas import SCHEMAS
-from metaserver.store import NewEvent
+from metaserver.domain.audit_log import NewEvent
 from metaserver.store.sqlite import SqliteStore
 from tests.support.metaserver_process import Api, Metaserver
 from tests.support.raw_http import exchange, request

@@ -17,9 +17,9 @@ from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
 from cachemesh.local.ports import Ports
-from metaserver.redis_io.connection import RedisAuth
-from metaserver.redis_io.sentinels import Sentinels
-from metaserver.store import NewEvent
+from metaserver.domain.audit_log import NewEvent
+from metaserver.process.config import RedisAuth
+from metaserver.redis_io.sentinel_group import SentinelGroup
 from metaserver.store.sqlite import SqliteStore
 from tests.support.metaserver_loops import NETWORKS
 from tests.support.metaserver_process import Api, Metaserver, environment
@@ -209,7 +209,7 @@ def test_killed_between_sentinel_monitor_and_the_document(tmp_path: Path) -> Non
         admin = Api(stack.info["metaservers"][0], stack.token)
         slow = stack.process(stack.info["sentinels"][2])
         body = {"name": "cache-1", "master": str(stack.start_redis().address)}
-        with Sentinels(stack.info["sentinels"][:2], NETWORKS, RedisAuth()) as sentinels:
+        with SentinelGroup(stack.info["sentinels"][:2], NETWORKS, RedisAuth()) as sentinels:
             slow.pause()
             admin.in_background("POST", "/v1/pools/cache/shards", body)
             until(lambda: sentinels.master_of("cache-1"))
@@ -264,7 +264,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
                 assert "free space" in reply.json["next"]
             assert admin("GET", "/v1/pools/cache").json == before
             assert admin("GET", "/v1/events").json == events
-            with Sentinels(stack.info["sentinels"], NETWORKS, RedisAuth()) as sentinels:
+            with SentinelGroup(stack.info["sentinels"], NETWORKS, RedisAuth()) as sentinels:
                 until(lambda: set(sentinels.monitored()) == {"cache-0", "c-0"})
 
             ballast.unlink()

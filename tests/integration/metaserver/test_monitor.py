@@ -14,9 +14,9 @@ import pytest
 from cachemesh.core.errors import PoolNotFoundError
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.local import LocalStack
+from metaserver.domain.audit_log import NewEvent
 from metaserver.loops.monitor import Monitor
 from metaserver.redis_io.allowed_networks import AllowedNetworks
-from metaserver.store import NewEvent
 from metaserver.store.sqlite import SqliteStore
 from tests.support import metaserver_loops
 from tests.support.metaserver_loops import NETWORKS, actions, running
@@ -141,7 +141,7 @@ def test_a_replica_dies_and_is_back_in_the_log(
     (replica,) = (each["address"] for each in replicas_of("cache-1", store, tmp_path))
     dead = stack.info["sentinels"][2]
     with running(monitor(store, tmp_path)):
-        until(lambda: store.seen("cache"))
+        until(lambda: store.reported_state("cache"))
         stack.process(replica).kill()
         stack.process(dead).kill()
         until(lambda: actions(store, replica) == ["replica.down"])
@@ -161,7 +161,7 @@ def test_a_pool_made_again_is_another_pool_in_the_log(
     """Also where it is deleted and made again between two looks."""
     (replica,) = (each["address"] for each in replicas_of("cache-1", store, tmp_path))
     with running(monitor(store, tmp_path)):
-        until(lambda: store.seen("cache"))
+        until(lambda: store.reported_state("cache"))
         stack.process(replica).kill()
         try:
             until(lambda: actions(store, replica) == ["replica.down"])

@@ -8,13 +8,15 @@ import pytest
 import redis
 
 from cachemesh.core.placement import Shard, SlotsPlacement
-from metaserver.failover.participant_instance import Instance
-from metaserver.failover.participant_sentinel import Watcher
-from metaserver.loops.instance_sweep import Cleaner
-from metaserver.redis_io.admission import InstanceRejected, RedisAuth, check_new_master
-from metaserver.redis_io.connection import Link
+from metaserver.failover.participant_instance import ParticipantInstance
+from metaserver.failover.participant_sentinel import ParticipantSentinel
+from metaserver.loops.instance_sweep import InstanceSweep
+from metaserver.process.config import RedisAuth
+from metaserver.redis_io.admission import check_new_master
+from metaserver.redis_io.allowed_networks import InstanceRejected
+from metaserver.redis_io.bounded_connection import BoundedConnection
 from metaserver.redis_io.resp import LARGE
-from metaserver.redis_io.sentinels import Sentinels
+from metaserver.redis_io.sentinel_group import SentinelGroup
 from tests.support.malformed_replies_to_metaserver import (
     ANY,
     LyingServer,
@@ -54,7 +56,7 @@ def look(address: str) -> None:
 
 
 def log_in(address: str) -> None:
-    Link(address, NETWORKS, RedisAuth("user", "pass"), TIMEOUT).call("ROLE")
+    BoundedConnection(address, NETWORKS, RedisAuth("user", "pass"), TIMEOUT).call("ROLE")
 
 
 def sweep(address: str) -> None:
@@ -65,20 +67,20 @@ def sweep(address: str) -> None:
             raise redis.RedisError("that is enough")
         return PLACEMENT
 
-    link = Link(address, NETWORKS, NOBODY, TIMEOUT, LARGE)
-    Cleaner(link, "gone", placement, lambda count: None).run()
+    link = BoundedConnection(address, NETWORKS, NOBODY, TIMEOUT, LARGE)
+    InstanceSweep(link, "gone", placement, lambda count: None).run()
 
 
-def instance(address: str) -> Instance:
-    return Instance(address, address, NETWORKS, NOBODY, TIMEOUT)
+def instance(address: str) -> ParticipantInstance:
+    return ParticipantInstance(address, address, NETWORKS, NOBODY, TIMEOUT)
 
 
-def watcher(address: str) -> Watcher:
-    return Watcher(address, "bad-0", NETWORKS, NOBODY, TIMEOUT)
+def sentinel(address: str) -> ParticipantSentinel:
+    return ParticipantSentinel(address, "bad-0", NETWORKS, NOBODY, TIMEOUT)
 
 
-def sentinels(address: str) -> Sentinels:
-    return Sentinels([address], NETWORKS, NOBODY, timeout=TIMEOUT)
+def sentinels(address: str) -> SentinelGroup:
+    return SentinelGroup([address], NETWORKS, NOBODY, timeout=TIMEOUT)
 
 
 ASKED: dict[str, Callable[[str], object]] = {
@@ -92,10 +94,10 @@ ASKED: dict[str, Callable[[str], object]] = {
     "MULTI": lambda at: instance(at).forbidden(),
     "CLIENT": lambda at: instance(at).pause_fenced(100, 1),
     "REPLICAOF": lambda at: instance(at).replicate("127.0.0.1:1"),
-    "REPLICAS": lambda at: watcher(at).replicas(),
-    "MASTER": lambda at: watcher(at).in_progress(),
-    "GET-MASTER-ADDR-BY-NAME": lambda at: watcher(at).news(),
-    "MYID": lambda at: watcher(at).news(),
+    "REPLICAS": lambda at: sentinel(at).replicas(),
+    "MASTER": lambda at: sentinel(at).in_progress(),
+    "GET-MASTER-ADDR-BY-NAME": lambda at: sentinel(at).announcement(),
+    "MYID": lambda at: sentinel(at).announcement(),
     "MASTERS": lambda at: sentinels(at).monitored(),
     "MONITOR": lambda at: sentinels(at).register("bad-0", "127.0.0.1:1", 1, NOBODY),
     "CKQUORUM": lambda at: sentinels(at).views(["bad-0"]),

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from cachemesh.local import LocalStack
-from metaserver.loops.leader_election import process_identity
+from metaserver.domain.pool_state import NewIntent
 from metaserver.loops.repair import Repair
-from metaserver.redis_io.connection import RedisAuth
-from metaserver.redis_io.sentinels import Sentinels
-from metaserver.store import NewIntent
+from metaserver.process.config import RedisAuth
+from metaserver.process.identity import process_identity
+from metaserver.redis_io.sentinel_group import SentinelGroup
 from metaserver.store.sqlite import SqliteStore
 from tests.support import metaserver_loops
 from tests.support.metaserver_loops import NETWORKS, Clock, actions, running
@@ -42,7 +42,7 @@ def store(stack: LocalStack, tmp_path: Path) -> Iterator[SqliteStore]:
 
 
 @pytest.fixture
-def sentinels(stack: LocalStack) -> Iterator[Sentinels]:
+def sentinels(stack: LocalStack) -> Iterator[SentinelGroup]:
     with metaserver_loops.sentinels(stack) as sentinels:
         yield sentinels
 
@@ -53,7 +53,7 @@ def repair(
     return Repair(store, metaserver_loops.config(directory), networks=NETWORKS, clock=clock)
 
 
-def seen_by(sentinels: Sentinels, shard: str) -> dict[str, str]:
+def seen_by(sentinels: SentinelGroup, shard: str) -> dict[str, str]:
     """Sentinel -> master, of those that know the shard."""
     views = sentinels.views([shard])
     return {at: view.shards[shard].master for at, view in views.items() if shard in view.shards}
@@ -70,7 +70,7 @@ def intend(store: SqliteStore, stack: LocalStack, owner: str) -> None:
 
 
 def test_nothing_is_done_where_nothing_is_wrong(
-    store: SqliteStore, sentinels: Sentinels, stack: LocalStack, tmp_path: Path
+    store: SqliteStore, sentinels: SentinelGroup, stack: LocalStack, tmp_path: Path
 ) -> None:
     foreign = str(stack.start_redis().address)
     sentinels.register("foreign", foreign, 2, NOBODY)
@@ -82,7 +82,7 @@ def test_nothing_is_done_where_nothing_is_wrong(
 
 
 def test_a_sentinel_that_forgot_is_told_again(
-    store: SqliteStore, sentinels: Sentinels, stack: LocalStack, tmp_path: Path
+    store: SqliteStore, sentinels: SentinelGroup, stack: LocalStack, tmp_path: Path
 ) -> None:
     first = stack.info["sentinels"][0]
     before = sentinels.views(["cache-0"])[first].shards["cache-0"]
@@ -101,7 +101,7 @@ def test_a_sentinel_that_forgot_is_told_again(
 
 
 def test_a_sentinel_restarted_with_an_empty_config(
-    store: SqliteStore, sentinels: Sentinels, stack: LocalStack, tmp_path: Path
+    store: SqliteStore, sentinels: SentinelGroup, stack: LocalStack, tmp_path: Path
 ) -> None:
     first = stack.process(stack.info["sentinels"][1])
     sentinels.unregister("cache-0", only=[str(first.address)])
@@ -116,7 +116,7 @@ def test_a_sentinel_restarted_with_an_empty_config(
 
 
 def test_all_forgot_and_the_last_known_master_is_a_replica_now(
-    store: SqliteStore, sentinels: Sentinels, stack: LocalStack, tmp_path: Path
+    store: SqliteStore, sentinels: SentinelGroup, stack: LocalStack, tmp_path: Path
 ) -> None:
     info = stack.info["shards"][0]
     master = stack.master_of("cache-0")
@@ -130,7 +130,7 @@ def test_all_forgot_and_the_last_known_master_is_a_replica_now(
 
 
 def test_no_sentinel_is_pointed_at_a_dead_instance(
-    store: SqliteStore, sentinels: Sentinels, stack: LocalStack, tmp_path: Path
+    store: SqliteStore, sentinels: SentinelGroup, stack: LocalStack, tmp_path: Path
 ) -> None:
     master = stack.master_of("cache-1")
     sentinels.unregister("cache-1")
@@ -143,7 +143,7 @@ def test_no_sentinel_is_pointed_at_a_dead_instance(
 
 
 def test_a_sentinel_astray_is_brought_back(
-    store: SqliteStore, sentinels: Sentinels, stack: LocalStack, tmp_path: Path
+    store: SqliteStore, sentinels: SentinelGroup, stack: LocalStack, tmp_path: Path
 ) -> None:
     master = stack.master_of("cache-0")
     astray = stack.info["sentinels"][2]
@@ -156,7 +156,7 @@ def test_a_sentinel_astray_is_brought_back(
 
 
 def test_one_shard_in_trouble_does_not_keep_another_from_repair(
-    store: SqliteStore, sentinels: Sentinels, stack: LocalStack, tmp_path: Path
+    store: SqliteStore, sentinels: SentinelGroup, stack: LocalStack, tmp_path: Path
 ) -> None:
     first = stack.info["sentinels"][0]
     sentinels.unregister("cache-0")
@@ -169,7 +169,7 @@ def test_one_shard_in_trouble_does_not_keep_another_from_repair(
 
 
 def test_the_intent_of_a_dead_process_is_undone(
-    store: SqliteStore, sentinels: Sentinels, stack: LocalStack, tmp_path: Path
+    store: SqliteStore, sentinels: SentinelGroup, stack: LocalStack, tmp_path: Path
 ) -> None:
     intend(store, stack, DEAD_OWNER)
     with running(repair(store, tmp_path)):
@@ -179,7 +179,7 @@ def test_the_intent_of_a_dead_process_is_undone(
 
 
 def test_the_intent_of_a_live_process_is_left_to_it(
-    store: SqliteStore, sentinels: Sentinels, stack: LocalStack, tmp_path: Path
+    store: SqliteStore, sentinels: SentinelGroup, stack: LocalStack, tmp_path: Path
 ) -> None:
     intend(store, stack, process_identity())
     with running(repair(store, tmp_path)):
@@ -191,7 +191,7 @@ def test_the_intent_of_a_live_process_is_left_to_it(
 
 
 def test_undoing_does_not_touch_a_foreign_shard_of_that_name(
-    store: SqliteStore, sentinels: Sentinels, stack: LocalStack, tmp_path: Path
+    store: SqliteStore, sentinels: SentinelGroup, stack: LocalStack, tmp_path: Path
 ) -> None:
     foreign = str(stack.start_redis().address)
     sentinels.register("half", foreign, 2, NOBODY)
@@ -205,7 +205,7 @@ def test_undoing_does_not_touch_a_foreign_shard_of_that_name(
 
 
 def test_an_intent_waits_for_a_dead_sentinel(
-    store: SqliteStore, sentinels: Sentinels, stack: LocalStack, tmp_path: Path
+    store: SqliteStore, sentinels: SentinelGroup, stack: LocalStack, tmp_path: Path
 ) -> None:
     intend(store, stack, DEAD_OWNER)
     dead = stack.process(stack.info["sentinels"][0])
@@ -221,7 +221,7 @@ def test_an_intent_waits_for_a_dead_sentinel(
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])
 def test_an_intent_is_as_old_as_it_was_seen(
     store: SqliteStore,
-    sentinels: Sentinels,
+    sentinels: SentinelGroup,
     stack: LocalStack,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

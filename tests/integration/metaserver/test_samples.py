@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metaserver.redis_io.instance_sampler import Instances
+from metaserver.redis_io.instance_sampler import InstanceSampler
 from tests.support import metaserver_loops
 from tests.support.metaserver_loops import NETWORKS
 from tests.support.rogue_server import HANG_UP, Server, Words
@@ -30,7 +30,7 @@ class Cut:
 def test_a_connection_that_was_cut_is_no_dead_instance(tmp_path: Path) -> None:
     instance = Cut(times=1)
     with Server(instance.answer) as server:
-        sample = Instances(metaserver_loops.config(tmp_path), NETWORKS).sample({str(server)})[
+        sample = InstanceSampler(metaserver_loops.config(tmp_path), NETWORKS).sample({str(server)})[
             str(server)
         ]
     assert (sample.error, sample.info["role"]) == (None, "master")
@@ -40,7 +40,7 @@ def test_a_connection_that_was_cut_is_no_dead_instance(tmp_path: Path) -> None:
 def test_an_instance_that_cuts_every_connection_is_asked_no_third_time(tmp_path: Path) -> None:
     instance = Cut(times=100)
     with Server(instance.answer) as server:
-        sample = Instances(metaserver_loops.config(tmp_path), NETWORKS).sample({str(server)})[
+        sample = InstanceSampler(metaserver_loops.config(tmp_path), NETWORKS).sample({str(server)})[
             str(server)
         ]
     assert sample.error is not None

@@ -9,8 +9,9 @@ import redis
 
 from cachemesh.core.errors import SentinelUnavailableError
 from cachemesh.local import LocalStack
-from metaserver.redis_io.connection import RedisAuth
-from metaserver.redis_io.sentinels import DEFAULT_OPTIONS, Sentinels
+from metaserver.process.config import RedisAuth
+from metaserver.redis_io.sentinel_group import SentinelGroup
+from metaserver.redis_io.sentinel_replies import DEFAULT_OPTIONS
 from tests.support import metaserver_loops
 from tests.support.metaserver_loops import NETWORKS
 from tests.support.plain_redis import connect
@@ -28,20 +29,20 @@ def stack() -> Iterator[LocalStack]:
 
 
 @pytest.fixture
-def sentinels(stack: LocalStack) -> Iterator[Sentinels]:
+def sentinels(stack: LocalStack) -> Iterator[SentinelGroup]:
     with metaserver_loops.sentinels(stack) as sentinels:
         yield sentinels
         sentinels.unregister("x")
 
 
-def options(sentinels: Sentinels, shard: str) -> set[tuple[tuple[str, str], ...]]:
+def options(sentinels: SentinelGroup, shard: str) -> set[tuple[tuple[str, str], ...]]:
     """The different sets of options that Sentinels have for a shard."""
     views = sentinels.views([shard]).values()
     return {tuple(sorted(view.shards[shard].options.items())) for view in views}
 
 
 def test_register_is_idempotent_and_sets_everything(
-    stack: LocalStack, sentinels: Sentinels
+    stack: LocalStack, sentinels: SentinelGroup
 ) -> None:
     master = str(stack.start_redis().address)
     given = {"down-after-milliseconds": "700", "failover-timeout": "9000", "parallel-syncs": "2"}
@@ -60,7 +61,7 @@ def test_register_is_idempotent_and_sets_everything(
         assert "x" not in sentinels.monitored()
 
 
-def test_one_sentinel_can_be_told_alone(stack: LocalStack, sentinels: Sentinels) -> None:
+def test_one_sentinel_can_be_told_alone(stack: LocalStack, sentinels: SentinelGroup) -> None:
     master = str(stack.start_redis().address)
     first, *others = stack.info["sentinels"]
     sentinels.register("x", master, 2, NOBODY, only=[first])
@@ -73,7 +74,7 @@ def test_one_sentinel_can_be_told_alone(stack: LocalStack, sentinels: Sentinels)
     assert sentinels.master_of("x") == master
 
 
-def test_a_name_in_use_elsewhere_is_left_alone(stack: LocalStack, sentinels: Sentinels) -> None:
+def test_a_name_in_use_elsewhere_is_left_alone(stack: LocalStack, sentinels: SentinelGroup) -> None:
     before = sentinels.master_of("cache-0")
     outcome = sentinels.register("cache-0", "127.0.0.1:1", 2, NOBODY)
     assert not outcome.majority
@@ -84,7 +85,7 @@ def test_a_name_in_use_elsewhere_is_left_alone(stack: LocalStack, sentinels: Sen
 
 
 def test_what_sentinel_refuses_is_not_left_half_done(
-    stack: LocalStack, sentinels: Sentinels
+    stack: LocalStack, sentinels: SentinelGroup
 ) -> None:
     master = str(stack.start_redis().address)
     outcome = sentinels.register("x", master, 2, NOBODY, {"down-after-milliseconds": "-3"})
@@ -93,7 +94,7 @@ def test_what_sentinel_refuses_is_not_left_half_done(
 
 
 def test_sentinel_logs_in_with_the_instance_password(
-    stack: LocalStack, sentinels: Sentinels
+    stack: LocalStack, sentinels: SentinelGroup
 ) -> None:
     master = str(stack.start_redis(None, "requirepass t0p-s3cret", "masterauth t0p-s3cret").address)
     outcome = sentinels.register("x", master, 2, RedisAuth(None, "t0p-s3cret"))
@@ -107,7 +108,9 @@ def test_sentinel_logs_in_with_the_instance_password(
     until(connected)
 
 
-def test_a_view_names_replicas_quorum_and_verdict(stack: LocalStack, sentinels: Sentinels) -> None:
+def test_a_view_names_replicas_quorum_and_verdict(
+    stack: LocalStack, sentinels: SentinelGroup
+) -> None:
     shard = stack.info["shards"][0]
     for view in sentinels.views(["cache-0", "no-such-shard"]).values():
         assert view.error is None
@@ -118,7 +121,7 @@ def test_a_view_names_replicas_quorum_and_verdict(stack: LocalStack, sentinels: 
         assert "3 usable Sentinels" in seen.detail
 
 
-def test_one_dead_and_one_hanging_sentinel(stack: LocalStack, sentinels: Sentinels) -> None:
+def test_one_dead_and_one_hanging_sentinel(stack: LocalStack, sentinels: SentinelGroup) -> None:
     dead, hanging, alive = stack.info["sentinels"]
     stack.process(hanging).pause()
     stack.process(dead).kill()
@@ -139,7 +142,7 @@ def test_one_dead_and_one_hanging_sentinel(stack: LocalStack, sentinels: Sentine
 
 
 def test_no_sentinel_answers() -> None:
-    with Sentinels(["127.0.0.1:1"], NETWORKS, NOBODY) as nobody:
+    with SentinelGroup(["127.0.0.1:1"], NETWORKS, NOBODY) as nobody:
         assert nobody.master_of("x") is None
         with pytest.raises(SentinelUnavailableError, match=r"127\.0\.0\.1:1"):
             nobody.monitored()
@@ -147,7 +150,7 @@ def test_no_sentinel_answers() -> None:
 
 def test_an_instance_is_no_sentinel(stack: LocalStack) -> None:
     master = stack.info["shards"][0]["master"]
-    with Sentinels([master], NETWORKS, NOBODY) as nonsense:
+    with SentinelGroup([master], NETWORKS, NOBODY) as nonsense:
         assert nonsense.views(["x"])[master].error is not None
         assert nonsense.views([])[master].error is None
         assert set(nonsense.register("x", master, 1, NOBODY).failed) == {master}
@@ -160,11 +163,11 @@ def test_a_sentinel_with_a_password(stack: LocalStack) -> None:
     with connect(address) as client:
         client.execute_command("ACL", "SETUSER", "default", ">s3ntinel-pass")
     try:
-        with Sentinels([address], NETWORKS, NOBODY) as stranger:
+        with SentinelGroup([address], NETWORKS, NOBODY) as stranger:
             error = stranger.views([])[address].error
             assert error is not None
             assert "password" in error
-        with Sentinels([address], NETWORKS, RedisAuth(None, "s3ntinel-pass")) as friend:
+        with SentinelGroup([address], NETWORKS, RedisAuth(None, "s3ntinel-pass")) as friend:
             assert friend.master_of("cache-0") is not None
     finally:
         host, _, port = address.rpartition(":")

@@ -12,10 +12,11 @@ import pytest
 from cachemesh.core.placement import Placement, Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
+from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.pool_state import NewSweep, Sweep
 from metaserver.loops.repair import Repair
 from metaserver.loops.sweep import Sweeper
-from metaserver.redis_io.connection import RedisAuth
-from metaserver.store import NewEvent, NewSweep, Sweep
+from metaserver.process.config import RedisAuth
 from metaserver.store.sqlite import SqliteStore
 from tests.support import metaserver_loops
 from tests.support.metaserver_loops import NETWORKS, Clock, actions, running

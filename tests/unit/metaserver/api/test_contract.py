@@ -1,14 +1,15 @@
-"""The OpenAPI document, and requests held against it."""
+"""The OpenAPI document, requests checked against it, and problem documents."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from openapi_spec_validator import validate
 
 from metaserver.api.contract import BY_ID, OPERATIONS, check_body, check_query, openapi
-from metaserver.domain.errors import PROBLEMS, Problem
+from metaserver.api.problem_details import PROBLEMS, problem_document
+from metaserver.domain.errors import ErrorCode, RequestRefused
 
 SHARD = {"name": "cache-3", "master": "10.0.0.4:6379"}
 POOL = {"pool": "cache", "sentinels": ["10.0.0.1:26379"], "shards": [SHARD]}
@@ -69,7 +70,7 @@ def test_changes_take_an_admin() -> None:
     ],
 )
 def test_a_bad_body_names_the_field(operation: str, body: Any, field: str) -> None:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(RequestRefused) as caught:
         check_body(BY_ID[operation], body)
     problem = caught.value
     assert problem.code == "bad-request"
@@ -101,7 +102,7 @@ def test_good_bodies() -> None:
     ],
 )
 def test_a_bad_query_names_the_parameter(name: str, text: str) -> None:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(RequestRefused) as caught:
         check_query(BY_ID["removeShard"], [(name, text)])
     assert caught.value.extra["field"] == name
     assert name in caught.value.detail
@@ -114,18 +115,19 @@ def test_good_queries() -> None:
 
 
 def test_an_unknown_setting_is_told_which_there_are() -> None:
-    with pytest.raises(Problem, match=r"no such setting; name .*command_timeout, "):
+    with pytest.raises(RequestRefused, match=r"no such setting; name .*command_timeout, "):
         check_body(BY_ID["changeSettings"], {"settings": {"unheard_of": 1}})
 
 
 def test_a_parameter_given_twice() -> None:
-    with pytest.raises(Problem, match="twice"):
+    with pytest.raises(RequestRefused, match="twice"):
         check_query(BY_ID["removeShard"], [("version", "7"), ("version", "8")])
 
 
-def test_every_problem_is_an_error_status() -> None:
+def test_every_error_code_has_an_http_status() -> None:
+    assert set(PROBLEMS) == set(get_args(ErrorCode))
     for code, (status, title) in PROBLEMS.items():
-        problem = Problem(code, "detail", "next").to_dict("/v1")
+        problem = problem_document(RequestRefused(code, "detail", "next"), "/v1")
         assert status >= 400
         assert problem["title"] == title
         assert problem["type"] == f"urn:cachemesh:problem:{code}"

@@ -9,9 +9,9 @@ import pytest
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.placement import Shard, SlotsPlacement, moves
 from cachemesh.core.pool.document import PoolDocument
-from metaserver.domain.errors import Problem
+from metaserver.domain.errors import RequestRefused
 from metaserver.domain.planning import (
-    Plan,
+    ChangePlan,
     keys_moved,
     plan_add,
     plan_create,
@@ -33,14 +33,14 @@ def pool(*shards: Shard, **more: Any) -> PoolDocument:
 TWO = pool(Shard("a"), Shard("b"))
 
 
-def slots(plan: Plan) -> dict[str, int]:
+def slots(plan: ChangePlan) -> dict[str, int]:
     assert plan.after is not None
     assert isinstance(plan.after.placement, SlotsPlacement)
     return plan.after.placement.slot_counts()
 
 
-def problem(code: str, change: Any) -> Problem:
-    with pytest.raises(Problem) as caught:
+def problem(code: str, change: Any) -> RequestRefused:
+    with pytest.raises(RequestRefused) as caught:
         change()
     assert caught.value.code == code
     return caught.value
@@ -97,7 +97,7 @@ def test_after_sampled_moves_every_shard_counts_as_losing_and_gaining() -> None:
     before = pool(Shard("a"), Shard("b"))
     after = plan_create("cache", SENTINELS, [Shard("a")], placement={"strategy": "jedis"}).after
     assert after is not None
-    plan = Plan("take over", before, after, moves(before.placement, after.placement))
+    plan = ChangePlan("take over", before, after, moves(before.placement, after.placement))
     assert plan.losers == ("a", "b")
     assert plan.gainers == ("a",)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.pool_state import ReportedState
 from metaserver.domain.reports import changes
-from metaserver.store import NewEvent
-from metaserver.store.observed import Seen
 
 M, R, S = "10.0.0.1:6379", "10.0.0.2:6379", "10.0.0.9:26379"
 
@@ -31,7 +31,9 @@ def status(
 WELL = status(instance(M), instance(R))
 
 
-def told(*seen: dict[str, Any], before: Seen | None = None) -> list[tuple[str, str | None]]:
+def told(
+    *seen: dict[str, Any], before: ReportedState | None = None
+) -> list[tuple[str, str | None]]:
     """What is logged as one status follows the other, after the first."""
     known, _ = changes(before, seen[0])
     found: list[NewEvent] = []

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import time
 from typing import Any
 
 import pytest
 
-from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool.document import PoolDocument
-from metaserver.domain.shard_state import Known
+from metaserver.domain.pool_state import WorkKind
+from metaserver.domain.sentinel_view import SentinelView
+from metaserver.domain.shard_state import PlannedWork
 from metaserver.domain.status import pool_status
-from metaserver.loops.leader_election import process_identity
-from metaserver.loops.planned_work import KnownWork
-from metaserver.redis_io.sentinels import SentinelView
-from metaserver.store import Failover, PoolState
-from metaserver.store.observed import Work, WorkKind
 from tests.support.pool_observations import (
     MASTER,
     MASTER_INFO,
@@ -64,7 +57,7 @@ REAL: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def judged(work: Known | None, **seen: Any) -> dict[str, Any]:
+def judged(work: PlannedWork | None, **seen: Any) -> dict[str, Any]:
     known = {} if work is None else {"cache-0": work}
     status = pool_status(dataclasses.replace(observation(**seen), work=known))
     (shard,) = status["shards"]
@@ -74,17 +67,17 @@ def judged(work: Known | None, **seen: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("seen", PLANNED.values(), ids=PLANNED)
 def test_a_planned_failover_explains_what_is_missing(seen: dict[str, Any]) -> None:
     for busy in (True, False):
-        shard = judged(Known("failing over", busy=busy), **seen)
+        shard = judged(PlannedWork("failing over", busy=busy), **seen)
         assert (shard["state"], shard["health"]) == ("failing over", "ok")
         assert shard["reason"].startswith("a planned failover goes on; ")
     assert judged(None, **seen)["state"] in ("down", "degraded")
     if seen != {"replica": SYNCING}:
-        assert judged(Known("joining"), **seen)["state"] in ("down", "degraded")
+        assert judged(PlannedWork("joining"), **seen)["state"] in ("down", "degraded")
 
 
 @pytest.mark.parametrize("seen", NEW.values(), ids=NEW)
 def test_an_addition_explains_what_is_missing(seen: dict[str, Any]) -> None:
-    shard = judged(Known("joining"), **seen)
+    shard = judged(PlannedWork("joining"), **seen)
     assert (shard["state"], shard["health"]) == ("joining", "ok")
     assert shard["reason"].startswith("it was just added; ")
     assert judged(None, **seen)["state"] == "degraded"
@@ -93,13 +86,13 @@ def test_an_addition_explains_what_is_missing(seen: dict[str, Any]) -> None:
 @pytest.mark.parametrize(("state", "seen"), REAL.values(), ids=REAL)
 @pytest.mark.parametrize("kind", ["failing over", "joining"])
 def test_nothing_explains_what_is_dead(kind: WorkKind, state: str, seen: dict[str, Any]) -> None:
-    assert judged(Known(kind, busy=True), **seen)["state"] == state
+    assert judged(PlannedWork(kind, busy=True), **seen)["state"] == state
 
 
 def test_work_is_over_once_nothing_is_missing() -> None:
-    assert judged(Known("joining"))["state"] == "up"
-    assert judged(Known("failing over"))["state"] == "up"
-    assert judged(Known("failing over", busy=True))["state"] == "failing over"
+    assert judged(PlannedWork("joining"))["state"] == "up"
+    assert judged(PlannedWork("failing over"))["state"] == "up"
+    assert judged(PlannedWork("failing over", busy=True))["state"] == "failing over"
 
 
 def test_a_shard_without_a_replica_has_a_warning() -> None:
@@ -136,48 +129,3 @@ def test_no_failover_is_promised_where_nobody_could_take_over() -> None:
         shard = judged(None, master="Connection refused", view=flagged, replica=replica)
         assert not shard["sentinel"]["failover"]
         assert "under way" not in shard["reason"] + shard["sentinel"]["detail"]
-
-
-def state_with(work: Work, failover: Failover | None = None) -> PoolState:
-    document = PoolDocument(
-        "cache", 1, SlotsPlacement.even([Shard("cache-0")]), sentinels=SENTINELS
-    )
-    return PoolState(
-        document,
-        work={"cache-0": work},
-        failovers={} if failover is None else {"cache-0": failover},
-    )
-
-
-def work(age: float = 0.0, within: float = 30.0, number: int = 1) -> Work:
-    return Work(number, "cache-0", "failing over", time.time() - age, within)
-
-
-def test_work_that_takes_too_long_explains_nothing() -> None:
-    assert KnownWork().of(state_with(work(age=29))) == {"cache-0": Known("failing over")}
-    assert KnownWork().of(state_with(work(age=31))) == {}, "also for a process that just started"
-
-
-def test_a_clock_that_jumps_neither_ends_work_nor_prolongs_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now, steady = time.time(), [time.monotonic()]
-    subject, state = KnownWork(lambda: steady[0]), state_with(work(age=5))
-    for jump in (-3600, 3600):
-        assert subject.of(state)
-        monkeypatch.setattr("time.time", lambda jump=jump: now + jump)
-        assert subject.of(state)
-    steady[0] += 26
-    assert subject.of(state) == {}
-    assert subject.of(state_with(work(number=2))), "the next one counts from its own beginning"
-
-
-@pytest.mark.parametrize(
-    ("owner", "known"),
-    [(process_identity(), True), ("", False), (f"{os.getpid()}:1", False)],
-    ids=["alive", "left to repair", "dead"],
-)
-def test_a_failover_that_nobody_carries_on_explains_nothing(owner: str, known: bool) -> None:
-    failover = Failover(1, "cache", "cache-0", MASTER, SENTINELS, owner, {})
-    found = KnownWork().of(state_with(work(), failover))
-    assert found == ({"cache-0": Known("failing over", busy=True)} if known else {})

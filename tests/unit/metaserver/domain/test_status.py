@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
+from metaserver.domain.pool_state import Sweep
+from metaserver.domain.sentinel_view import SentinelView
 from metaserver.domain.status import (
+    InstanceSample,
     Observation,
-    Sample,
     master_address,
     pool_status,
     replica_addresses,
 )
-from metaserver.redis_io.sentinels import SentinelView
-from metaserver.store import Sweep
 from tests.support.pool_observations import (
     MASTER,
     MASTER_INFO,
@@ -233,7 +233,9 @@ def test_a_shard_on_its_way_out_and_its_sweep() -> None:
 
 
 def test_replicas_come_from_sentinels_and_from_the_master() -> None:
-    sample = Sample(MASTER, 0.0, {**MASTER_INFO, "slave1": "ip=10.0.0.3,port=6379,state=online"})
+    sample = InstanceSample(
+        MASTER, 0.0, {**MASTER_INFO, "slave1": "ip=10.0.0.3,port=6379,state=online"}
+    )
     views = {at: SentinelView(at, shards={"cache-0": VIEW}) for at in SENTINELS}
     assert replica_addresses("cache-0", MASTER, views, sample) == (REPLICA, OTHER)
 

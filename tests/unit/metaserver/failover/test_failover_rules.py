@@ -1,4 +1,4 @@
-"""The pure parts of a planned failover: Sentinel's rule, its phase, priorities, replies, notes."""
+"""The pure parts of a planned failover: Sentinel's rule, its phase, priorities, settings."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaserver.domain.errors import Problem
+from metaserver.domain.errors import RequestRefused
+from metaserver.domain.pool_state import Failover
+from metaserver.domain.sentinel_view import MonitoredShard, SentinelView
 from metaserver.failover.handover import Timings
-from metaserver.failover.participant_instance import Standing
-from metaserver.failover.participant_sentinel import PHASE, Row, first_choice, seconds_to_phase
+from metaserver.failover.participant_sentinel import (
+    PHASE,
+    ReplicaRow,
+    first_choice,
+    seconds_to_phase,
+)
 from metaserver.failover.preconditions import agreed_master
-from metaserver.failover.recovery import told
-from metaserver.failover.resolution import Settled
-from metaserver.failover.saved_settings import Notes
+from metaserver.failover.recovery import failover_event
+from metaserver.failover.resolution import Resolution
+from metaserver.failover.saved_settings import SavedSettings
 from metaserver.failover.sentinel_choice import preferring
-from metaserver.redis_io.reply_parsers import NotRedisError
-from metaserver.redis_io.sentinels import SentinelView, ShardView
-from metaserver.store import Failover
 
 FAILOVER = Failover(1, "cache", "cache-0", "a:1", ("s:1",), "", {})
 
@@ -29,8 +32,8 @@ def row(
     priority: int = 100,
     offset: int = 0,
     run_id: str = "x",
-) -> Row:
-    return Row(address, frozenset(flags.split(",")), priority, offset, run_id, 0.0)
+) -> ReplicaRow:
+    return ReplicaRow(address, frozenset(flags.split(",")), priority, offset, run_id, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -45,16 +48,16 @@ def row(
         ([row("a:1", priority=0, offset=9), row("b:1", flags="slave")], "b:1"),
     ],
 )
-def test_whom_sentinel_chooses(rows: list[Row], chosen: str | None) -> None:
+def test_whom_sentinel_chooses(rows: list[ReplicaRow], chosen: str | None) -> None:
     choice = first_choice(rows)
     assert (choice.address if choice else None) == chosen
 
 
 def test_a_row_of_the_reply() -> None:
     fields = {"ip": "::1", "port": "7", "flags": "slave", "info-refresh": "720", "runid": "r"}
-    found = Row.of({**fields, "slave-priority": "5", "slave-repl-offset": "12"})
-    assert found == Row("[::1]:7", frozenset({"slave"}), 5, 12, "r", 0.72)
-    assert Row.of(fields).priority == 100
+    found = ReplicaRow.from_fields({**fields, "slave-priority": "5", "slave-repl-offset": "12"})
+    assert found == ReplicaRow("[::1]:7", frozenset({"slave"}), 5, 12, "r", 0.72)
+    assert ReplicaRow.from_fields(fields).priority == 100
 
 
 @given(st.floats(0, 11))
@@ -78,20 +81,10 @@ def test_the_preferred_gets_the_lowest_priority(others: list[int], own: int) -> 
     assert all(before[at] != each for at, each in changes.items())
 
 
-def test_roles() -> None:
-    master = Standing.of([b"master", 7, [[b"10.0.0.2", b"6379", b"5"]]])
-    assert (master.role, master.offset, master.replicas) == ("master", 7, {"10.0.0.2:6379": 5})
-    replica = Standing.of([b"slave", b"10.0.0.1", 6379, b"connected", 5])
-    assert (replica.role, replica.master, replica.link) == ("replica", "10.0.0.1:6379", "connected")
-    for reply in ([b"sentinel", [b"cache-0"]], [b"master", 7, [[b"x"]]], [b"master"], b"PONG"):
-        with pytest.raises(NotRedisError):
-            Standing.of(reply)
-
-
-def test_notes_survive_the_store() -> None:
-    notes = Notes(("a:1",), "s:1", 10000, "0", {"a:1": "100"})
-    assert Notes.from_dict(notes.to_dict()) == notes
-    assert Notes.from_dict({}) == Notes()
+def test_saved_settings_survive_the_store() -> None:
+    saved = SavedSettings(("a:1",), "s:1", 10000, "0", {"a:1": "100"})
+    assert SavedSettings.from_dict(saved.to_dict()) == saved
+    assert SavedSettings.from_dict({}) == SavedSettings()
 
 
 def test_timings_in_milliseconds() -> None:
@@ -107,26 +100,30 @@ def test_timings_in_milliseconds() -> None:
 
 
 def test_what_the_log_says() -> None:
-    done = told(FAILOVER, Settled("b:1", True, True), "token:me", after={"promoted_ms": 1.0})
+    done = failover_event(
+        FAILOVER, Resolution("b:1", True, True), "token:me", after={"promoted_ms": 1.0}
+    )
     assert (done.action, done.detail) == (
         "shard.failover",
         "b:1 is master of cache-0 in place of a:1",
     )
     assert done.after == {"master": "b:1", "promoted_ms": 1.0}
-    undone = told(FAILOVER, Settled("a:1", False, True, watch="s:1"), "token:me", "it stalled")
+    undone = failover_event(
+        FAILOVER, Resolution("a:1", False, True, silent_sentinel="s:1"), "token:me", "it stalled"
+    )
     assert undone.action == "shard.failover-undone"
     assert undone.detail.startswith(
         "a:1 stays master of cache-0; it stalled; Sentinel s:1 does not"
     )
 
 
-def view(master: str = "a:1", flags: str = "master", *, usable: bool = True) -> ShardView:
-    return ShardView(
+def view(master: str = "a:1", flags: str = "master", *, usable: bool = True) -> MonitoredShard:
+    return MonitoredShard(
         master, "r", frozenset(flags.split(",")), 2, 3, usable, "NOQUORUM", ("b:1", "a:1"), {}
     )
 
 
-def views(*known: ShardView | None) -> dict[str, SentinelView]:
+def views(*known: MonitoredShard | None) -> dict[str, SentinelView]:
     return {
         f"s:{number}": SentinelView(f"s:{number}", "refused")
         if each is None
@@ -148,13 +145,15 @@ def test_the_master_that_most_sentinels_say() -> None:
         ([view(flags="master,s_down"), view(flags="master,o_down"), view()], "master-down"),
     ],
 )
-def test_sentinels_that_do_not_let_it_begin(known: list[ShardView | None], reason: str) -> None:
-    with pytest.raises(Problem) as caught:
+def test_sentinels_that_do_not_let_it_begin(
+    known: list[MonitoredShard | None], reason: str
+) -> None:
+    with pytest.raises(RequestRefused) as caught:
         agreed_master("cache-0", views(*known))
     assert (caught.value.code, caught.value.extra["reason"]) == ("failover-refused", reason)
 
 
 def test_sentinels_at_a_failover() -> None:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(RequestRefused) as caught:
         agreed_master("cache-0", views(view(flags="master,failover_in_progress"), view()))
     assert caught.value.code == "failover-in-progress"

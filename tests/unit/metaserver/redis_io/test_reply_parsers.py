@@ -1,4 +1,4 @@
-"""What instances and Sentinels say, honest or not, as values."""
+"""Replies of instances and Sentinels, honest or not, as values."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachemesh.core.names import parse_address
+from metaserver.domain.info_fields import MAX_REPLICAS, by_address, keys_in, number, replicas_in
 from metaserver.domain.status import pool_status
-from metaserver.failover.participant_instance import Standing
 from metaserver.loops.instance_sweep import _scanned
 from metaserver.redis_io import reply_parsers
 from metaserver.redis_io.instance_sampler import COUNTERS
-from metaserver.redis_io.reply_parsers import MAX_REPLICAS, NotRedisError
+from metaserver.redis_io.reply_parsers import NotRedisError
 from tests.support.pool_observations import MASTER_INFO, observation
 
 WORDS = st.one_of(
     st.binary(max_size=8),
     st.sampled_from([b"master", b"slave", b"ip", b"port", b"name", b"connected", b"0"]),
-    st.integers(0, 70_000).map(lambda number: str(number).encode()),
+    st.integers(0, 70_000).map(lambda port: str(port).encode()),
     st.just(b"9" * 5000),
     st.just(b"x" * 300),
 )
@@ -42,7 +42,7 @@ PARSERS: tuple[Callable[[object], Any], ...] = (
         reply_parsers.word,
         reply_parsers.whole,
     ),
-    *(Standing.of, _scanned),
+    _scanned,
 )
 
 
@@ -61,11 +61,11 @@ def test_any_reply_is_read_or_refused_in_one_way(
 def test_any_info_is_read(lines: list[tuple[str, str, str]]) -> None:
     told = [f"{kind}{name}:{value}" for kind, name, value in lines]
     info = reply_parsers.parse_info("\r\n".join(["redis_version:7", *told]).encode())
-    assert isinstance(reply_parsers.keys_in(info), int)
-    for address in reply_parsers.replicas_in(info):
+    assert isinstance(keys_in(info), int)
+    for address in replicas_in(info):
         parse_address(address)
     for name in info:
-        assert -(2**63) <= reply_parsers.number(info, name) < 2**63
+        assert -(2**63) <= number(info, name) < 2**63
 
 
 def test_replicas_beyond_the_most_are_left_out() -> None:
@@ -73,16 +73,16 @@ def test_replicas_beyond_the_most_are_left_out() -> None:
     info = reply_parsers.parse_info(
         "\r\n".join(["redis_version:7", *lines, "role:master"]).encode()
     )
-    assert len(reply_parsers.replicas_in(info)) == MAX_REPLICAS
+    assert len(replicas_in(info)) == MAX_REPLICAS
     rows = [{"ip": "10.0.0.1", "port": str(port)} for port in range(200)]
-    assert next(iter(reply_parsers.rows_with_address(rows))) == "10.0.0.1:1"
-    assert len(reply_parsers.rows_with_address(rows)) == MAX_REPLICAS
+    assert next(iter(by_address(rows))) == "10.0.0.1:1"
+    assert len(by_address(rows)) == MAX_REPLICAS
 
 
 def test_what_cannot_be_connected_to_is_no_replica() -> None:
     lines = ["slave0:ip=10.0.0.1,port=0", "slave1:ip=,port=1", "slave2:ip=a b,port=1"]
     info = reply_parsers.parse_info("\r\n".join(["redis_version:7", *lines]).encode())
-    assert reply_parsers.replicas_in(info) == {}
+    assert replicas_in(info) == {}
 
 
 def test_what_is_kept_of_earlier_samples_is_what_rates_need() -> None:

@@ -6,7 +6,9 @@ import threading
 
 from cachemesh.core.placement import Shard
 from cachemesh.core.pool.document import PoolDocument
-from metaserver.store import NewEvent, NewIntent, NewSweep, Store
+from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.pool_state import NewIntent, NewSweep
+from metaserver.store import Store
 from tests.support.store_records import actions, added, create, document, event, failover, intent
 from tests.unit.conftest import Opener
 
@@ -213,7 +215,7 @@ class TestFailovers:
         assert store.begin_failover(failover("z")) is None
         begun = store.begin_failover(failover())
         assert begun is not None
-        assert (begun.shard, begun.owner, begun.notes) == ("a", "1:1", {})
+        assert (begun.shard, begun.owner, begun.saved_settings) == ("a", "1:1", {})
         assert another().failovers() == (begun,)
         assert another().begin_failover(failover()) is None
         assert store.begin_failover(failover("b")) is not None
@@ -222,11 +224,11 @@ class TestFailovers:
         create(store)
         begun = store.begin_failover(failover())
         assert begun is not None
-        assert store.note_failover(begun.id, notes={"leader": "x", "old": {"y": 1}})
-        assert store.note_failover(begun.id, owner="")
+        assert store.update_failover(begun.id, saved_settings={"leader": "x", "old": {"y": 1}})
+        assert store.update_failover(begun.id, owner="")
         (kept,) = another().failovers()
-        assert (kept.notes, kept.owner) == ({"leader": "x", "old": {"y": 1}}, "")
-        assert not store.note_failover(begun.id + 1, owner="")
+        assert (kept.saved_settings, kept.owner) == ({"leader": "x", "old": {"y": 1}}, "")
+        assert not store.update_failover(begun.id + 1, owner="")
 
     def test_its_end_remembers_the_master(self, store: Store) -> None:
         create(store)

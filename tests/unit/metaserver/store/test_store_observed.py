@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from metaserver.domain.pool_state import JOINING_SECONDS, ReportedState
 from metaserver.store import Store
-from metaserver.store.observed import JOINING_WITHIN, Seen
 from tests.support.store_records import actions, create, document, event, failover
 from tests.unit.conftest import Opener
 
 FOREVER = "0001-01-01T00:00:00.000Z"
-SEEN = Seen({"a": True}, {"a": {"10.0.0.1:6379": True}}, {"10.0.0.9:26379": False})
+SEEN = ReportedState({"a": True}, {"a": {"10.0.0.1:6379": True}}, {"10.0.0.9:26379": False})
 
 
 def work_of(store: Store) -> dict[str, str]:
@@ -32,7 +32,7 @@ class TestWork:
         state = another().state("cache")
         assert state is not None
         assert {w.shard: w.kind for w in state.work.values()} == {"a": "joining", "b": "joining"}
-        assert {work.within for work in state.work.values()} == {JOINING_WITHIN}
+        assert {work.within for work in state.work.values()} == {JOINING_SECONDS}
         store.end_work(state.work["a"].id)
         store.end_work(state.work["a"].id)
         wider = before.replace(placement=document("cache", "a", "b", "c").placement)
@@ -83,14 +83,14 @@ class TestWork:
 class TestReports:
     def test_events_and_what_they_told_go_together(self, store: Store, another: Opener) -> None:
         create(store)
-        assert store.seen("cache") is None
+        assert store.reported_state("cache") is None
         store.report("cache", SEEN, [event("one"), event("two")])
-        assert another().seen("cache") == SEEN
+        assert another().reported_state("cache") == SEEN
         assert actions(store)[:2] == ["two", "one"]
 
     def test_nothing_without_the_pool(self, store: Store) -> None:
         store.report("cache", SEEN, [event("one")])
-        assert store.seen("cache") is None
+        assert store.reported_state("cache") is None
         assert actions(store) == []
 
     def test_it_goes_with_the_pool(self, store: Store) -> None:
@@ -98,7 +98,7 @@ class TestReports:
         store.report("cache", SEEN, [])
         store.delete_document("cache", 1, event())
         create(store)
-        assert store.seen("cache") is None
+        assert store.reported_state("cache") is None
 
 
 class TestPruning:

@@ -12,7 +12,8 @@ import pytest
 
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
-from metaserver.store import NewEvent, StorageError, StorageFullError, sqlite_connection
+from metaserver.domain.audit_log import NewEvent
+from metaserver.store import StorageError, StorageFullError, sqlite_connection
 from metaserver.store.sqlite import SqliteStore
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -107,7 +108,8 @@ def limited(path: Path, script: str, bytes_: int) -> str:
     code = f"""
 import resource, sys
 from pathlib import Path
-from metaserver.store import NewEvent, StorageDiskError, StorageFullError
+from metaserver.domain.audit_log import NewEvent
+from metaserver.store import StorageDiskError, StorageFullError
 from metaserver.store.sqlite import SqliteStore
 
 def limit(size):

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaserver.domain.errors import Problem
-from metaserver.loops.leader_election import process_identity, process_is_alive
+from metaserver.domain.errors import RequestRefused
+from metaserver.process.identity import process_identity, process_is_alive
 from metaserver.store import Store
 from metaserver.store.sqlite import SqliteStore
-from metaserver.watch.client_registry import Clients
+from metaserver.watch.client_registry import ClientRegistry
 
 DEAD = f"{os.getpid()}:1"  # this pid, but started at another time
 
@@ -44,16 +44,16 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def clients(store: Store, clock: Clock) -> Clients:
-    return Clients(store, 30.0, clock=clock)
+def clients(store: Store, clock: Clock) -> ClientRegistry:
+    return ClientRegistry(store, 30.0, clock=clock)
 
 
-def watch(clients: Clients, client: str, version: int, pool: str = "cache") -> None:
-    clients.seen(pool, client, version, "10.0.0.7", {"errors": 0})
-    clients.released(pool, client)
+def watch(clients: ClientRegistry, client: str, version: int, pool: str = "cache") -> None:
+    clients.watch_began(pool, client, version, "10.0.0.7", {"errors": 0})
+    clients.watch_ended(pool, client)
 
 
-def test_a_client_counts_until_its_lease_runs_out(clients: Clients, clock: Clock) -> None:
+def test_a_client_counts_until_its_lease_runs_out(clients: ClientRegistry, clock: Clock) -> None:
     watch(clients, "app-1", 3)
     (live,) = clients.live("cache")
     assert (live.client, live.version, live.address) == ("app-1", 3, "10.0.0.7")
@@ -65,16 +65,16 @@ def test_a_client_counts_until_its_lease_runs_out(clients: Clients, clock: Clock
     assert clients.count("other") == 0
 
 
-def test_a_held_watch_keeps_the_client_live(clients: Clients, clock: Clock) -> None:
-    clients.seen("cache", "app-1", 3, "10.0.0.7")
+def test_a_held_watch_keeps_the_client_live(clients: ClientRegistry, clock: Clock) -> None:
+    clients.watch_began("cache", "app-1", 3, "10.0.0.7")
     clock.now += 59
     assert clients.count("cache") == 1
-    clients.released("cache", "app-1")
+    clients.watch_ended("cache", "app-1")
     clock.now += 29
     assert clients.count("cache") == 1
 
 
-def test_all_acknowledged(clients: Clients, clock: Clock) -> None:
+def test_all_acknowledged(clients: ClientRegistry, clock: Clock) -> None:
     assert clients.all_acknowledged("cache", 4)
     watch(clients, "app-1", 3)
     watch(clients, "app-2", 4)
@@ -87,7 +87,7 @@ def test_all_acknowledged(clients: Clients, clock: Clock) -> None:
     assert clients.all_acknowledged("cache", 4)
 
 
-def test_clients_of_another_process_count(store: Store, clients: Clients) -> None:
+def test_clients_of_another_process_count(store: Store, clients: ClientRegistry) -> None:
     store.publish_acks(f"{os.getppid()}:{process_identity_of(os.getppid())}", {"cache": 3})
     assert not clients.all_acknowledged("cache", 4)
     assert clients.all_acknowledged("cache", 3)
@@ -95,7 +95,7 @@ def test_clients_of_another_process_count(store: Store, clients: Clients) -> Non
 
 
 def test_clients_of_a_dead_process_count_for_one_lease(
-    store: Store, clients: Clients, clock: Clock
+    store: Store, clients: ClientRegistry, clock: Clock
 ) -> None:
     assert not process_is_alive(DEAD)
     store.publish_acks(DEAD, {"cache": 3})
@@ -109,7 +109,7 @@ def test_clients_of_a_dead_process_count_for_one_lease(
     assert store.acks() == {}
 
 
-def test_only_news_is_published(store: Store, clients: Clients) -> None:
+def test_only_news_is_published(store: Store, clients: ClientRegistry) -> None:
     clients.publish()
     watch(clients, "app-1", 3)
     watch(clients, "app-2", 4)
@@ -128,7 +128,7 @@ def process_identity_of(pid: int) -> str:
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])
 def test_the_time_of_day_is_nothing_to_a_lease(
-    clients: Clients, clock: Clock, monkeypatch: pytest.MonkeyPatch, jump: float
+    clients: ClientRegistry, clock: Clock, monkeypatch: pytest.MonkeyPatch, jump: float
 ) -> None:
     watch(clients, "app-1", 3)
     now = time.time
@@ -140,37 +140,37 @@ def test_the_time_of_day_is_nothing_to_a_lease(
 
 
 def test_a_token_has_so_many_clients(store: Store, clock: Clock) -> None:
-    clients = Clients(store, 30.0, per_token=3, clock=clock)
+    clients = ClientRegistry(store, 30.0, per_token=3, clock=clock)
     for number in range(3):
-        clients.seen("cache", f"app-{number}", 1, "10.0.0.7", token="a")
-    with pytest.raises(Problem, match="--max-clients") as caught:
-        clients.seen("other", "app-3", 1, "10.0.0.7", token="a")
-    assert caught.value.status == 429
-    clients.seen("cache", "app-2", 2, "10.0.0.7", token="a")  # known ones are let in
-    clients.seen("cache", "app-2", 2, "10.0.0.7", token="b")  # and those of others
-    clients.left("cache", "app-0", token="a")
-    clients.seen("other", "app-4", 1, "10.0.0.7", token="a")
+        clients.watch_began("cache", f"app-{number}", 1, "10.0.0.7", token="a")
+    with pytest.raises(RequestRefused, match="--max-clients") as caught:
+        clients.watch_began("other", "app-3", 1, "10.0.0.7", token="a")
+    assert caught.value.code == "too-many-clients"
+    clients.watch_began("cache", "app-2", 2, "10.0.0.7", token="a")  # known ones are let in
+    clients.watch_began("cache", "app-2", 2, "10.0.0.7", token="b")  # and those of others
+    clients.leave("cache", "app-0", token="a")
+    clients.watch_began("other", "app-4", 1, "10.0.0.7", token="a")
     assert clients.count("cache") == 3
     assert clients.count("other") == 1
 
 
 def test_who_is_gone_makes_room_and_who_is_live_never_does(store: Store, clock: Clock) -> None:
-    clients = Clients(store, 30.0, per_token=2, clock=clock)
-    clients.seen("cache", "held", 1, "10.0.0.7")
+    clients = ClientRegistry(store, 30.0, per_token=2, clock=clock)
+    clients.watch_began("cache", "held", 1, "10.0.0.7")
     watch(clients, "gone", 1)
     clock.now += 31
     watch(clients, "new", 1)
     assert {each.client for each in clients.live("cache")} == {"held", "new"}
     clock.now += 5
-    with pytest.raises(Problem):
+    with pytest.raises(RequestRefused):
         watch(clients, "newer", 1)
     assert not clients.all_acknowledged("cache", 2)
 
 
-def test_nobody_speaks_for_the_clients_of_another_token(clients: Clients) -> None:
-    clients.seen("cache", "app", 1, "10.0.0.7", token="a")
-    clients.seen("cache", "app", 9, "10.0.0.8", token="b")
-    clients.left("cache", "app", token="b")
+def test_nobody_speaks_for_the_clients_of_another_token(clients: ClientRegistry) -> None:
+    clients.watch_began("cache", "app", 1, "10.0.0.7", token="a")
+    clients.watch_began("cache", "app", 9, "10.0.0.8", token="b")
+    clients.leave("cache", "app", token="b")
     assert not clients.all_acknowledged("cache", 2)
 
 
@@ -180,16 +180,16 @@ def test_the_count_of_a_token_is_that_of_its_clients(
 ) -> None:
     """Whatever calls come in which order: no more than allowed, and none is counted twice."""
     clock = Clock()
-    clients = Clients(cast("Store", None), 30.0, per_token=3, clock=clock)
+    clients = ClientRegistry(cast("Store", None), 30.0, per_token=3, clock=clock)
     for step, number, token in steps:
         pool, name = f"pool-{number % 2}", f"app-{number}"
         if step == "s":
-            with suppress(Problem):
-                clients.seen(pool, name, 1, "10.0.0.7", token=token)
+            with suppress(RequestRefused):
+                clients.watch_began(pool, name, 1, "10.0.0.7", token=token)
         elif step == "R":
-            clients.released(pool, name, token=token)
+            clients.watch_ended(pool, name, token=token)
         elif step == "L":
-            clients.left(pool, name, token=token)
+            clients.leave(pool, name, token=token)
         else:
             clock.now += 20
         live = [key for table in clients._pools.values() for key in table]

@@ -1,8 +1,8 @@
 """One bounded connection to a Redis or Sentinel process, and asking many of them at once.
 
-Replies are raw RESP2 (bytes, int, list). What answers may be hostile: `metaserver.redis_io.resp`
-bounds what it can say, `AllowedNetworks` where it can be. Nothing is retried here: whoever asks
-decides what a failure means.
+Replies are raw RESP2 (bytes, int, list). The server may be hostile: `metaserver.redis_io.resp`
+bounds its replies, `AllowedNetworks` its addresses. Nothing is retried here: the caller decides
+what a failure means.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import redis
 
 from cachemesh.core.errors import InvalidDocumentError
+from metaserver.process.config import RedisAuth
 from metaserver.redis_io.allowed_networks import AllowedNetworks, InstanceRejected
 from metaserver.redis_io.reply_parsers import NotRedisError
 from metaserver.redis_io.resp import SMALL, Limits, Reply, RespSocket
@@ -25,25 +25,21 @@ from metaserver.redis_io.resp import SMALL, Limits, Reply, RespSocket
 T = TypeVar("T")
 
 _AT_ONCE = 128
-"""Links that are asked at once: a hostile master may name many replicas, and each reply takes
+"""Connections that are asked at once: a hostile master may name many replicas, and each reply takes
 memory."""
 _REASON = 300  # characters of a reason
 
 
-@dataclass(frozen=True)
-class RedisAuth:
-    """The user name and password for Redis or Sentinel; None is "no AUTH"."""
+class BoundedConnection:
+    """A connection in the allowed networks, opened by the first call. Threads may share it.
 
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
+    A host name is looked up and checked each time that the connection is opened. After an error
+    the connection is closed, and the next call opens another.
 
-
-class Link:
-    """A connection to `address` ("host:port") in the networks, opened when first used.
-
-    A host name is looked up and checked each time that the connection is opened. `timeout`
-    (seconds) bounds that, and every reply; `limits` bound what one call may be answered. After an
-    error the connection is closed and the next call opens another. Safe to share between threads.
+    Args:
+        address: "host:port".
+        timeout: seconds to connect, and to wait for each reply.
+        limits: of the replies to one call.
     """
 
     def __init__(
@@ -63,19 +59,24 @@ class Link:
         self._open: RespSocket | None = None
 
     def __repr__(self) -> str:
-        return f"Link({self.address!r})"
+        return f"BoundedConnection({self.address!r})"
 
     def call(self, *command: str | bytes | int) -> Any:
-        """Return the reply to one command; raises `redis.RedisError`."""
+        """Return the reply to one command; raise an error reply, or the connection's failure.
+
+        Raises:
+            redis.RedisError
+        """
         (reply,) = self._exchange([command])
         if isinstance(reply, redis.RedisError):
             raise reply
         return reply
 
     def call_all(self, commands: Sequence[Sequence[str | bytes | int]]) -> list[Any]:
-        """Return the replies to `commands`, sent in one write; error replies are values.
+        """Return the replies to commands sent in one write; error replies are values.
 
-        Raises `redis.RedisError` when the connection fails, or does not let us in.
+        Raises:
+            redis.RedisError: the connection fails, or the server refuses the metaserver.
         """
         replies = self._exchange(commands)
         for reply in replies:
@@ -95,21 +96,21 @@ class Link:
                 raise redis.ConnectionError(f"{self.address}: {error}") from error
             finally:
                 if not complete:
-                    self._disconnect()  # replies still to come belong to nobody
+                    self._disconnect()  # no call waits for the replies still to come
             return replies
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
-        """The connection for this thread alone; raises `redis.TimeoutError` if it stays busy."""
+        """Hold the connection for this thread; raise `redis.TimeoutError` if it stays busy."""
         if not self._lock.acquire(timeout=self._timeout):
-            raise redis.TimeoutError(f"{self.address} still owes an earlier answer")
+            raise redis.TimeoutError(f"{self.address} still owes an earlier reply")
         try:
             yield
         finally:
             self._lock.release()
 
     def _connected(self) -> RespSocket:
-        """The connection, opened again if the other side has closed it since, as a restart does."""
+        """Return the open socket, or open one: a server that restarts has closed the last."""
         if self._open is not None and self._open.is_fresh():
             return self._open
         self._disconnect()
@@ -121,14 +122,14 @@ class Link:
         self._log_in(self._open)
         return self._open
 
-    def _log_in(self, connection: RespSocket) -> None:
+    def _log_in(self, opened: RespSocket) -> None:
         auth = self._auth
         if auth.username is None and auth.password is None:
             return
         words = (
             [auth.password or ""] if auth.username is None else [auth.username, auth.password or ""]
         )
-        (reply,) = connection.ask([("AUTH", *words)], SMALL, self._timeout)
+        (reply,) = opened.ask([("AUTH", *words)], SMALL, self._timeout)
         if isinstance(reply, redis.ResponseError) and "AUTH" in str(reply):
             raise redis.AuthenticationError(str(reply)) from reply
         if isinstance(reply, redis.RedisError):
@@ -155,30 +156,38 @@ class Link:
 
 
 def ask_all(
-    links: Mapping[str, Link], ask: Callable[[Link], T], *, within: float
+    connections: Mapping[str, BoundedConnection],
+    ask: Callable[[BoundedConnection], T],
+    *,
+    within: float,
 ) -> dict[str, T | redis.RedisError]:
-    """Run `ask` on every link at once; a `redis.RedisError` stands in place of its answer.
+    """Run `ask` on every connection at once, and return its results by name.
 
-    Takes at most about `within` seconds for each 128 links: what has not answered by then is cut
-    off, also a server that sends a byte now and then.
+    Where `ask` raises a `redis.RedisError`, that is the result. The call takes about `within`
+    seconds at most for each 128 connections: a server that has not answered by then is cut off,
+    also one that sends a byte now and then.
     """
     answers: dict[str, T | redis.RedisError] = {}
-    left = iter(links.items())
+    left = iter(connections.items())
     while some := dict(itertools.islice(left, _AT_ONCE)):
         answers |= _ask_some(some, ask, within)
     return answers
 
 
 def _ask_some(
-    links: Mapping[str, Link], ask: Callable[[Link], T], within: float
+    connections: Mapping[str, BoundedConnection],
+    ask: Callable[[BoundedConnection], T],
+    within: float,
 ) -> dict[str, T | redis.RedisError]:
-    workers = ThreadPoolExecutor(max_workers=len(links), thread_name_prefix="ask")
-    asked: dict[str, Future[T]] = {n: workers.submit(ask, link) for n, link in links.items()}
+    workers = ThreadPoolExecutor(max_workers=len(connections), thread_name_prefix="ask")
+    asked: dict[str, Future[T]] = {
+        n: workers.submit(ask, connection) for n, connection in connections.items()
+    }
     _, late = wait(asked.values(), timeout=within)
     for name, future in asked.items():
         if future in late:
-            links[name].abort()
-    # What is just about to give up by itself is waited for; a thread that goes on is left behind.
+            connections[name].abort()
+    # Threads that are about to give up are waited for; one that goes on is left behind.
     _, stuck = wait(late, timeout=0.1)
     workers.shutdown(wait=not stuck)
     answers: dict[str, T | redis.RedisError] = {}
@@ -194,11 +203,11 @@ def _ask_some(
 
 
 def reason_of(error: redis.RedisError) -> str:
-    """One line that says why a call failed, fit for a status document or an event."""
+    """Return one line that says why a call failed, fit for a status document or an event."""
     text = " ".join(str(error).split())[:_REASON]
     cause = error.__cause__ or error.__context__
     if type(error) is redis.ConnectionError and isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror  # the address stands before this already
+        return cause.strerror  # the text would repeat the address
     if isinstance(error, redis.AuthenticationError):
         return f"refused the user name or password: {text}"
     return text or type(error).__name__

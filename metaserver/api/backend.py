@@ -1,0 +1,47 @@
+"""What the views of the API work with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from cachemesh.core.errors import PoolNotFoundError
+from cachemesh.core.pool.document import PoolDocument
+from metaserver.api.call_limits import CallLimits
+from metaserver.api.metrics import Counters
+from metaserver.loops.leader_election import LeaderElection
+from metaserver.loops.monitor import Monitor
+from metaserver.service.context import ServiceContext
+from metaserver.service.tokens import Tokens
+from metaserver.store import Store
+from metaserver.watch.change_hub import ChangeHub
+from metaserver.watch.client_registry import ClientRegistry
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The parts of one process that requests share."""
+
+    store: Store
+    context: ServiceContext
+    tokens: Tokens
+    clients: ClientRegistry
+    hub: ChangeHub
+    monitor: Monitor
+    election: LeaderElection
+    counters: Counters
+    call_limits: CallLimits
+
+    def pools(self) -> Iterator[tuple[PoolDocument, dict[str, Any]]]:
+        """Yield every pool with its status, without pools that are deleted meanwhile.
+
+        Raises:
+            StorageError: the store cannot be read.
+        """
+        for document in self.store.documents():
+            try:
+                status = self.monitor.status(document.pool)
+            except PoolNotFoundError:
+                continue
+            yield document, status

@@ -1,0 +1,238 @@
+"""The Sentinels of a pool: asking all of them, and registering shards with them.
+
+All Sentinels are asked at once, each within the timeout.
+
+Commands: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/#sentinel-api.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import redis
+
+from cachemesh.core.errors import SentinelUnavailableError
+from cachemesh.core.names import parse_address
+from metaserver.domain.sentinel_view import SentinelView, majority
+from metaserver.process.config import Config, RedisAuth
+from metaserver.redis_io.allowed_networks import AllowedNetworks
+from metaserver.redis_io.bounded_connection import BoundedConnection, ask_all, reason_of
+from metaserver.redis_io.resp import LARGE
+from metaserver.redis_io.sentinel_replies import (
+    DEFAULT_OPTIONS,
+    master_of,
+    masters,
+    monitored_shards,
+    replicas_of,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
+
+
+@dataclass(frozen=True)
+class SentinelOutcome:
+    """The outcome of a command to several Sentinels.
+
+    Attributes:
+        done: addresses of the Sentinels that carried it out.
+        failed: address of each other Sentinel -> the reason.
+    """
+
+    done: tuple[str, ...]
+    failed: Mapping[str, str]
+
+    @property
+    def majority(self) -> bool:
+        """Whether more than half of the Sentinels carried it out."""
+        return len(self.done) > len(self.failed)
+
+
+class SentinelGroup:
+    """The Sentinels of a pool.
+
+    A Sentinel outside the allowed networks counts as one that does not answer.
+
+    Args:
+        addresses: "host:port" each.
+        timeout: seconds that each call may take.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        networks: AllowedNetworks,
+        auth: RedisAuth,
+        *,
+        timeout: float = 1.0,
+    ) -> None:
+        self.addresses = tuple(addresses)
+        self._timeout = timeout
+        self._connections = {
+            address: BoundedConnection(address, networks, auth, timeout, LARGE)
+            for address in self.addresses
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: Config, networks: AllowedNetworks, addresses: Sequence[str]
+    ) -> Self:
+        """Return the group at these addresses, with the config's credentials and timeout."""
+        auth = config.sentinel_auth
+        return cls(addresses, networks, auth, timeout=config.sentinel_timeout)
+
+    def __repr__(self) -> str:
+        return f"SentinelGroup({', '.join(self.addresses)})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def default_quorum(self) -> int:
+        """The smallest majority."""
+        return len(self.addresses) // 2 + 1
+
+    def close(self) -> None:
+        """Close every connection; the next call opens them again."""
+        for connection in self._connections.values():
+            connection.close()
+
+    def register(
+        self,
+        shard: str,
+        master: str,
+        quorum: int,
+        instance_auth: RedisAuth,
+        options: Mapping[str, str] | None = None,
+        *,
+        only: Iterable[str] | None = None,
+    ) -> SentinelOutcome:
+        """Have every Sentinel (or those in `only`) monitor a shard. Idempotent.
+
+        MONITOR and SET are sent in one write; where SET fails after MONITOR, the shard is removed
+        again. A Sentinel that monitors the name at another address counts as failed and is left
+        alone.
+
+        Args:
+            master: address of the shard's master.
+            instance_auth: with which the Sentinels log in to the instances.
+            options: Sentinel options; None for DEFAULT_OPTIONS.
+        """
+        settings = {"quorum": str(quorum), **(DEFAULT_OPTIONS if options is None else options)}
+        if instance_auth.password is not None:
+            settings["auth-pass"] = instance_auth.password
+            if instance_auth.username is not None:
+                settings["auth-user"] = instance_auth.username
+        words = [word for pair in settings.items() for word in pair]
+        host, port = parse_address(master)
+        monitor = ("SENTINEL", "MONITOR", shard, host, port, quorum)
+        set_all = ("SENTINEL", "SET", shard, *words)
+
+        def ask(connection: BoundedConnection) -> None:
+            current = master_of(connection, shard)
+            if current is None:
+                _raise_first(connection, shard, connection.call_all([monitor, set_all]))
+            elif current == master:
+                connection.call(*set_all)
+            else:
+                raise redis.ResponseError(f"it monitors {shard} at {current}, not at {master}")
+
+        return self._tell(ask, only)
+
+    def unregister(
+        self, shard: str, *, only: Iterable[str] | None = None, master: str | None = None
+    ) -> SentinelOutcome:
+        """Have every Sentinel (or those in `only`) forget a shard. Idempotent.
+
+        Args:
+            master: a shard whose master and replicas this address is none of is left alone.
+        """
+
+        def ask(connection: BoundedConnection) -> None:
+            current = master_of(connection, shard)
+            if current is not None and master in (None, current, *replicas_of(connection, shard)):
+                connection.call("SENTINEL", "REMOVE", shard)
+
+        return self._tell(ask, only)
+
+    def master_of(self, shard: str) -> str | None:
+        """Return the master that most of the answering Sentinels name; None if they differ."""
+        answers = ask_all(
+            self._connections, lambda connection: master_of(connection, shard), within=self._timeout
+        ).values()
+        named = [answer for answer in answers if not isinstance(answer, redis.RedisError)]
+        return majority(named)
+
+    def monitored(self) -> dict[str, str]:
+        """Return every shard that an answering Sentinel monitors, with its master.
+
+        Where Sentinels differ, the master is the address that most of them give.
+
+        Raises:
+            SentinelUnavailableError: no Sentinel answers.
+        """
+        answers = ask_all(self._connections, masters, within=self._timeout)
+        tables = [table for table in answers.values() if not isinstance(table, redis.RedisError)]
+        if not tables:
+            reasons = "; ".join(
+                f"{address}: {reason_of(answer)}"
+                for address, answer in answers.items()
+                if isinstance(answer, redis.RedisError)
+            )
+            raise SentinelUnavailableError(
+                f"No Sentinel answers ({reasons or 'the pool names none'}); start one of them"
+            )
+        votes: dict[str, Counter[str]] = {}
+        for table in tables:
+            for shard, address in table.items():
+                votes.setdefault(shard, Counter())[address] += 1
+        return {shard: count.most_common(1)[0][0] for shard, count in votes.items()}
+
+    def views(self, shards: Sequence[str]) -> dict[str, SentinelView]:
+        """Return what each Sentinel says about these shards, by the Sentinel's address."""
+        answers = ask_all(
+            self._connections,
+            lambda connection: monitored_shards(connection, shards),
+            within=self._timeout,
+        )
+        return {
+            address: SentinelView(address, error=reason_of(answer))
+            if isinstance(answer, redis.RedisError)
+            else SentinelView(address, shards=answer)
+            for address, answer in answers.items()
+        }
+
+    def options_of(self, shard: str) -> dict[str, str] | None:
+        """Return the Sentinel options that a shard is monitored with; None if no Sentinel tells."""
+        for view in self.views([shard]).values():
+            if shard in view.shards:
+                return dict(view.shards[shard].options)
+        return None
+
+    def _tell(
+        self, ask: Callable[[BoundedConnection], None], only: Iterable[str] | None
+    ) -> SentinelOutcome:
+        connections = self._connections if only is None else {a: self._connections[a] for a in only}
+        answers = ask_all(connections, ask, within=self._timeout)
+        failed = {
+            address: reason_of(answer)
+            for address, answer in answers.items()
+            if isinstance(answer, redis.RedisError)
+        }
+        return SentinelOutcome(tuple(a for a in connections if a not in failed), failed)
+
+
+def _raise_first(connection: BoundedConnection, shard: str, replies: Sequence[object]) -> None:
+    """Raise the first error among the replies to MONITOR and SET; undo a MONITOR without SET."""
+    monitored, tuned = replies
+    if isinstance(monitored, redis.RedisError):
+        raise monitored
+    if isinstance(tuned, redis.RedisError):
+        connection.call("SENTINEL", "REMOVE", shard)
+        raise tuned
