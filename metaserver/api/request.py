@@ -44,12 +44,12 @@ class Call:
 
     @property
     def pool(self) -> str:
-        """The pool in the path."""
+        """The pool that the path names."""
         return self.path["pool"]
 
     @property
     def shard(self) -> str:
-        """The shard in the path."""
+        """The shard that the path names."""
         return self.path["shard"]
 
 

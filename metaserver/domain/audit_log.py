@@ -12,7 +12,7 @@ class NewEvent:
 
     Attributes:
         action: what happened, such as "shard.add".
-        actor: who caused it: "token:NAME" or "system".
+        actor: the cause: "token:NAME" or "system".
         pool, target: the pool, and the shard, instance, Sentinel or token in question.
         detail: the same in words.
         before, after: the changed part before and after, as JSON values.

@@ -79,7 +79,7 @@ class Intent:
         action: "create" and "add" belong to a change of the document. "delete" belongs to none:
             the shard has left already, and the Sentinels still have to forget it.
         owner: the `process_identity()` of the process that carries the step out.
-        undoing: somebody has begun to undo the step; the document change can no longer happen.
+        undoing: a process has begun to undo the step; the document change can no longer happen.
         created: seconds since the epoch.
     """
 

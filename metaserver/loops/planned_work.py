@@ -4,7 +4,7 @@
                                          '-- its process died, or it takes too long: not planned
 
 The store has the time at which work began, so that a restarted or second process knows of it. The
-time since then is counted by this process's monotonic clock, which nobody sets.
+time since then is counted by this process's monotonic clock, which is never set.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What one metaserver process is told and is.
+"""The settings, the clock and the identity of one metaserver process.
 
     config      its settings, with the user names and passwords for Redis and Sentinel
     clock       times as the API writes them, and elapsed times that no clock change affects

@@ -19,7 +19,7 @@ from metaserver.redis_io.reply_parsers import parse_info, parse_role
 
 @dataclass(frozen=True)
 class InstanceReport:
-    """What was found of a master that may become a shard; `address` has its IP address."""
+    """The findings about a master that may become a shard; `address` has its IP address."""
 
     address: str
     run_id: str
@@ -117,7 +117,7 @@ def check_empty(given: str, report: InstanceReport) -> None:
 
 
 def _require_listener(address: str, target: str, allowed: AllowedNetworks, timeout: float) -> None:
-    """Connect once: a port on which nobody listens is another reason than a bad reply."""
+    """Connect once: a closed port is another reason than a bad reply."""
     try:
         allowed.connect(target, timeout=timeout).close()
     except TimeoutError as error:

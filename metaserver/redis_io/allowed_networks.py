@@ -1,4 +1,4 @@
-"""The networks that the metaserver may connect to, so that nobody can have it probe others.
+"""The networks that the metaserver may connect to, so that no caller can have it probe others.
 
 `AllowedNetworks.connect` is the only place of the metaserver that opens a connection, so every
 address is checked. tests/unit/metaserver/redis_io/test_only_allowed_networks_connect.py holds this.

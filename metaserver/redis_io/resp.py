@@ -112,7 +112,7 @@ class RespSocket:
         return replies
 
     def is_fresh(self) -> bool:
-        """Whether it is open, and nothing arrived that nobody asked for."""
+        """Return whether the socket is open, and no unrequested bytes have arrived."""
         if self._at < len(self._buffer):
             return False
         self._sock.settimeout(0)
@@ -130,7 +130,7 @@ class RespSocket:
             self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the socket."""
         self._sock.close()
 
     def _reply(self, depth: int) -> Reply:

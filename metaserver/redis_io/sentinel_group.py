@@ -95,7 +95,7 @@ class SentinelGroup:
 
     @property
     def default_quorum(self) -> int:
-        """The smallest majority."""
+        """The quorum of a pool without a configured one: the smallest majority."""
         return len(self.addresses) // 2 + 1
 
     def close(self) -> None:

@@ -1,11 +1,19 @@
-"""Every operation of the API in one table; routes, access and the OpenAPI document come from it."""
+"""Every operation of the API in one table, the source of routes, access and OpenAPI document."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from metaserver.api.contract.schemas import DRY_RUN, MAX_WHOLE, NAME, VERSION, Schema, number, text
+from metaserver.api.contract.schema_parts import (
+    DRY_RUN,
+    MAX_WHOLE,
+    NAME,
+    VERSION,
+    Schema,
+    number,
+    text,
+)
 
 Access: TypeAlias = Literal["public", "read", "admin"]
 _CHANGE = {"version": VERSION, "dry_run": DRY_RUN}
@@ -13,17 +21,17 @@ _CHANGE = {"version": VERSION, "dry_run": DRY_RUN}
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation.
+    """An operation of the API.
 
     Attributes:
         id: operationId, and the name of the Flask endpoint.
-        access: the role it takes; `public` needs no token.
+        access: the role that a token needs; `public` needs no token.
         path: as OpenAPI writes it, with {pool} and the like.
-        body, reply: names of schemas; `reply` is None for text or nothing.
-        status: of success.
+        body, reply: names of schemas; `reply` is None for a text or an empty reply.
+        status: the HTTP status of success.
         query: schemas of the query parameters.
-        media: type of the reply.
-        max_body: bytes.
+        media: the media type of the reply.
+        max_body: bytes that the request's body may have.
     """
 
     id: str

@@ -1,0 +1,161 @@
+"""The schemas of replies."""
+
+from __future__ import annotations
+
+from metaserver.api.contract.schema_parts import (
+    ADDRESS,
+    COUNT,
+    NAME,
+    RATIO,
+    TIME,
+    Schema,
+    array,
+    nullable,
+    number,
+    ref,
+    reply,
+    text,
+)
+
+POOL_REPLIES: dict[str, Schema] = {
+    "Pools": reply(
+        pools=array(
+            reply(
+                pool=NAME,
+                version=COUNT,
+                strategy=text("how keys find their shard"),
+                shards=COUNT,
+                health={"enum": ["ok", "degraded", "down"]},
+            )
+        )
+    ),
+    "Document": reply(
+        format={"const": 1},
+        pool=NAME,
+        version=number("rises with every change", minimum=1),
+        placement={"type": "object"},
+        migration={"type": ["object", "null"]},
+        sentinels=array(ADDRESS),
+        settings={"type": "object"},
+    ),
+    "Change": reply(
+        dry_run={"type": "boolean"},
+        pool=NAME,
+        version_before=COUNT,
+        version_after=COUNT,
+        summary=text("the change in one line"),
+        steps=array(text("what was done, or would be")),
+        moves=array(reply(source=NAME, target=NAME, slots=COUNT)),
+        moved_slots=COUNT,
+        moved_share=RATIO,
+        keys_moved={"type": ["integer", "null"], "description": "an estimate"},
+        destroys=array(text("what is lost")),
+        warnings=array(text("what to look at")),
+        document=nullable(ref("Document")),
+    ),
+    "Failover": reply(
+        dry_run={"type": "boolean"},
+        pool=NAME,
+        shard=NAME,
+        summary=text("the failover in one line"),
+        master_before=ADDRESS,
+        master_after=ADDRESS,
+        lag_bytes={"type": ["integer", "null"], "description": "of the new master, before"},
+        candidates=array(reply(address=ADDRESS, lag_bytes=COUNT)),
+        steps=array(text("what was done, or would be")),
+        warnings=array(text("what to look at")),
+        timings={"type": ["object", "null"], "description": "in ms, null for a dry run"},
+    ),
+    "Forgotten": reply(
+        dry_run={"type": "boolean"},
+        pool=NAME,
+        shard=NAME,
+        summary=text("in one line"),
+        steps=array(text("what was done, or would be")),
+        warnings=array(text("what to look at")),
+    ),
+    "Status": reply(
+        pool=NAME,
+        version=COUNT,
+        at=TIME,
+        health={"enum": ["ok", "degraded", "down"]},
+        shards=array(ref("Shard")),
+        sentinels=array(reply(address=ADDRESS, up={"type": "boolean"})),
+        sweeps=array(
+            reply(
+                shard=NAME,
+                state={"enum": ["waiting", "running", "failed"]},
+                drained={"type": "boolean"},
+            )
+        ),
+        clients=COUNT,
+    ),
+    "Shards": reply(shards=array(ref("Shard"))),
+    "Shard": reply(
+        name=NAME,
+        weight={"type": ["integer", "null"]},
+        slots=nullable(COUNT),
+        share=RATIO,
+        state={"enum": ["up", "failing over", "joining", "degraded", "down", "draining"]},
+        reason={"type": ["string", "null"]},
+        warnings=array(text("what to know though it serves")),
+        master={"type": ["object", "null"]},
+        replicas=array({"type": "object"}),
+        sentinel={"type": "object"},
+    ),
+    "Clients": reply(
+        clients=array(
+            reply(
+                client=text("its name"),
+                version=COUNT,
+                seen=TIME,
+                address=text("where it called from"),
+                stats={"type": ["object", "null"]},
+            )
+        )
+    ),
+    "Watch": reply(
+        changed={"type": "boolean"},
+        document=nullable(ref("Document")),
+        lease=number("seconds for which the client counts as live", "number"),
+    ),
+}
+
+OTHER_REPLIES: dict[str, Schema] = {
+    "Events": reply(events=array(ref("Event"))),
+    "Event": reply(
+        id=COUNT,
+        at=TIME,
+        actor=text("token:NAME, or system"),
+        action=text("what happened"),
+        pool={"type": ["string", "null"]},
+        target={"type": ["string", "null"]},
+        detail=text("in words"),
+        before={"type": ["object", "null"]},
+        after={"type": ["object", "null"]},
+    ),
+    "Tokens": reply(tokens=array(ref("Token"))),
+    "Token": reply(
+        id=text("for DELETE /v1/tokens/ID"),
+        name=NAME,
+        role={"enum": ["read", "admin"]},
+        created=TIME,
+        last_used=nullable(TIME),
+    ),
+    "NewToken": reply(
+        id=text("for DELETE /v1/tokens/ID"),
+        name=NAME,
+        role={"enum": ["read", "admin"]},
+        token=text("the bearer token; shown this once"),
+    ),
+    "Probe": reply(status={"const": "ok"}),
+    "Problem": reply(
+        type=text("urn:cachemesh:problem:CODE"),
+        title=text("the problem in general"),
+        status=number("HTTP status"),
+        detail=text("this problem"),
+        code=text("machine-readable name"),
+        next={"type": ["string", "null"], "description": "what to do about it"},
+        instance=text("path of the request"),
+    ),
+}

@@ -1,0 +1,99 @@
+"""The schemas of request bodies, which requests are validated against."""
+
+from __future__ import annotations
+
+from cachemesh.core.placement import Placement
+from cachemesh.core.pool.settings import SETTINGS
+from metaserver.api.contract.schema_parts import (
+    ADDRESS,
+    ALLOW_NONEMPTY,
+    DRY_RUN,
+    LABEL,
+    MAX_WAIT,
+    MAX_WHOLE,
+    NAME,
+    SETTING_VALUES,
+    STATS,
+    VERSION,
+    WEIGHT,
+    Schema,
+    array,
+    flag,
+    nullable,
+    number,
+    request,
+    text,
+)
+
+REQUESTS: dict[str, Schema] = {
+    "NewPoolRequest": request(
+        ("pool", "sentinels", "shards"),
+        pool=NAME,
+        sentinels=array(ADDRESS, minItems=1, maxItems=32, uniqueItems=True),
+        shards=array(
+            request(("name", "master"), name=NAME, master=ADDRESS, weight=WEIGHT, label=LABEL),
+            minItems=1,
+            maxItems=1024,
+        ),
+        quorum=number(
+            "how many Sentinels must agree that a master is down", minimum=1, maximum=MAX_WHOLE
+        ),
+        settings={"type": "object", "description": "live configuration, see SettingsRequest"},
+        strategy=text(
+            "how keys find their shard, see docs/placement.md",
+            enum=sorted(Placement.strategies),
+            default="slots",
+        ),
+        hash=text("the strategy's hash function; its default unless given"),
+        hash_tag=nullable(text("the two characters round the part of a key that is hashed")),
+        named={"type": "boolean", "description": "strategy jedis: whether its shards have names"},
+        allow_nonempty=ALLOW_NONEMPTY,
+        dry_run=DRY_RUN,
+    ),
+    "SettingsRequest": request(
+        ("settings",),
+        settings={
+            "type": "object",
+            "description": "what to set; a setting of a newer release can be reset with null",
+            "properties": SETTING_VALUES,
+            "additionalProperties": {
+                "type": "null",
+                "description": f"one of the settings {', '.join(SETTINGS)}",
+            },
+        },
+        version=VERSION,
+        dry_run=DRY_RUN,
+    ),
+    "NewShardRequest": request(
+        ("name", "master"),
+        name=NAME,
+        master=ADDRESS,
+        weight=WEIGHT,
+        allow_nonempty=ALLOW_NONEMPTY,
+        version=VERSION,
+        dry_run=DRY_RUN,
+    ),
+    "WeightRequest": request(("weight",), weight=WEIGHT, version=VERSION, dry_run=DRY_RUN),
+    "FailoverRequest": request(
+        to=text("the replica to promote, host:port", minLength=3, maxLength=300),
+        timeout=number(
+            "seconds after which nothing more is begun", "number", minimum=1, maximum=60, default=25
+        ),
+        hurry=flag("do not wait for the moment at which Sentinel notices the promotion soonest"),
+        dry_run=DRY_RUN,
+    ),
+    "WatchRequest": request(
+        ("client", "version"),
+        client=text("any name that tells the client from others", minLength=1, maxLength=200),
+        version=number(
+            "the version the client acts on; 0 for none yet", minimum=0, maximum=MAX_WHOLE
+        ),
+        stats=nullable(STATS),
+        wait=number("seconds to hold the call", "number", minimum=0, maximum=MAX_WAIT, default=25),
+    ),
+    "NewTokenRequest": request(
+        ("name", "role"),
+        name=NAME,
+        role={"type": "string", "enum": ["read", "admin"], "description": "what it may do"},
+    ),
+}

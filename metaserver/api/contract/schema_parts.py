@@ -1,0 +1,103 @@
+"""Building blocks of the schemas: JSON Schema 2020-12 types, and the common fields.
+
+A `pattern` comes with a `description` in words, which a caller reads when a value does not match.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from cachemesh.core.names import NAME_PATTERN
+from cachemesh.core.placement import MAX_WEIGHT
+from cachemesh.core.pool.settings import SETTINGS, Setting
+
+Schema = dict[str, Any]
+
+NAME_IN_WORDS = "1 to 64 characters of A-Z a-z 0-9 . _ - with a letter or digit first"
+MAX_WAIT = 60.0
+
+
+def ref(name: str) -> Schema:
+    """Return a reference to the schema `name`."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def text(description: str, **more: Any) -> Schema:
+    """Return the schema of a string."""
+    return {"type": "string", "description": description, **more}
+
+
+def number(description: str, kind: str = "integer", **more: Any) -> Schema:
+    """Return the schema of an integer, or with kind "number" of any number."""
+    return {"type": kind, "description": description, **more}
+
+
+def flag(description: str) -> Schema:
+    """Return the schema of a boolean that is false by default."""
+    return {"type": "boolean", "description": description, "default": False}
+
+
+def array(of: Schema, **more: Any) -> Schema:
+    """Return the schema of a list. Its bounds are checked before its items."""
+    return {"type": "array", **more, "items": of}
+
+
+def nullable(schema: Schema) -> Schema:
+    """Return the schema of a value or null."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def request(required: tuple[str, ...] = (), **properties: Schema) -> Schema:
+    """Return the schema of an object without other fields than these."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+def reply(**properties: Schema) -> Schema:
+    """Return the schema of an object with all these fields; a later release may add others."""
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+NAME = text(NAME_IN_WORDS, pattern=NAME_PATTERN)
+ADDRESS = text("host:port, or [ipv6]:port", minLength=3, maxLength=300)
+WEIGHT = number("share of the slots", minimum=1, maximum=MAX_WEIGHT, default=1)
+LABEL = text("what the strategy hashes in place of the name", minLength=1, maxLength=79)
+
+
+def _setting(setting: Setting) -> Schema:
+    default = "none" if setting.default is None else json.dumps(setting.default)
+    doc = f"{setting.doc}; null is the default, {default}"
+    if isinstance(setting.default, bool):
+        return nullable(flag(doc))
+    if setting.words:
+        return nullable(text(doc, enum=list(setting.words)))
+    return nullable(number(doc, "number", minimum=setting.minimum, maximum=setting.maximum))
+
+
+MAX_WHOLE = 2**53 - 1  # what every JSON parser keeps exactly (RFC 7493)
+VERSION = number(
+    "the change is refused unless the pool is at this version", minimum=1, maximum=MAX_WHOLE
+)
+DRY_RUN = flag("say what would happen, and change nothing")
+ALLOW_NONEMPTY = flag("take an instance that holds keys already")
+TIME = text("RFC 3339 in UTC", format="date-time")
+COUNT = number("how many", minimum=0)
+RATIO = number("0 to 1", "number", minimum=0, maximum=1)
+SETTING_VALUES = {setting.name: _setting(setting) for setting in SETTINGS.values()}
+
+STATS: Schema = {
+    "type": "object",
+    "description": "what the client felt since the last: up to 16 numbers, words or flags by name",
+    "maxProperties": 16,
+    "propertyNames": text("1 to 40 characters", minLength=1, maxLength=40),
+    "additionalProperties": {
+        "type": ["number", "string", "boolean", "null"],
+        "description": "a number, a flag, null, or up to 64 characters",
+        "maxLength": 64,
+    },
+}
