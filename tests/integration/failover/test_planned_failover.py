@@ -1,4 +1,4 @@
-"""Planned failovers under load: nothing is lost, whatever goes wrong on the way."""
+"""Planned failovers under load: no write is lost, whichever step fails."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_a_replica_that_hangs_while_it_catches_up(stack: LocalStack, admin: Api)
         reply = admin.in_background(
             "POST", "/v1/pools/cache/shards/cache-0/failover", {"timeout": 60}
         )
-        until(lambda: planned(admin).status != 200)  # it looks for its moment by now
+        until(lambda: planned(admin).status != 200)  # by now the metaserver searches for the moment
         with stopped(stack, replicas[0]):
             failed = reply()
             assert failed.problem == "failover-failed", failed.text
@@ -186,7 +186,7 @@ def test_a_replica_that_hangs_when_it_is_promoted(stack: LocalStack, admin: Api)
             assert reply.json["undone"]
             count = len(writers.acknowledged)
             until(lambda: len(writers.acknowledged) > count + 20)
-        await_health(admin)  # the Sentinels have made a replica again of the one they told too late
+        await_health(admin)  # the Sentinels have demoted the late one again
     assert stack.master_of("cache-0") == master
     assert (writers.errors, writers.lost()) == ([], [])
 
@@ -198,7 +198,7 @@ def planned(api: Api) -> Reply:
 def test_sentinels_that_missed_the_promotion(
     stack: LocalStack, admin: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What would remain if a Sentinel gave up at the moment of the promotion."""
+    """Set up the state after a Sentinel gave up at the moment of the promotion."""
     monkeypatch.setattr(handover, "AGREE", 0.5)
     master, replicas = stack.master_of("cache-0"), replicas_of(stack, "cache-0")
     settings = Config(db=stack.directory / "none.db")
@@ -244,8 +244,8 @@ def test_all_sentinels_hang_once_begun(stack: LocalStack, admin: Api) -> None:
             assert reply.problem == "failover-failed", reply.text
             count = len(writers.acknowledged)
             until(lambda: len(writers.acknowledged) > count + 20)
-        # The Sentinel was in the midst of it, and would go on after its 30 s of TILT; repair
-        # makes it forget.
+        # The Sentinel was in the middle of the failover, and would go on after 30 s of TILT;
+        # repair makes it forget.
         tilted = until(lambda: r if "TILT" in (r := planned(admin)).text else None)
         assert tilted.json["reason"] == "sentinels"
         count = len(writers.acknowledged)

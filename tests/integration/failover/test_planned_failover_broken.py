@@ -1,4 +1,4 @@
-"""Planned failovers whose metaserver dies or stops, and whose user goes away."""
+"""Planned failovers whose metaserver dies or stops, or whose client disconnects."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_metaserver_is_killed_in_the_midst_of_it(stack: LocalStack) -> None:
             lambda: e if (e := last_event(second))["action"].startswith("shard.fail") else None
         )
     assert (writers.errors, writers.lost()) == ([], [])
-    # Which of both it becomes depends on whether the Sentinel was quicker than the death.
+    # Either outcome is right: the Sentinel may be quicker than the death.
     after = stack.master_of("cache-0")
     assert event["action"] == ("shard.failover-undone" if after == before else "shard.failover")
     assert event["actor"] == "system"

@@ -1,4 +1,4 @@
-"""Planned failovers by a metaserver whose Redis user may not do all that they need."""
+"""Planned failovers by a metaserver whose Redis user lacks rights."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def other(stack: LocalStack, address: str) -> str:
 
 @contextmanager
 def operator(address: str) -> Iterator[redis.Redis]:
-    """A user of the instance besides the default one; everybody else's rights are whole after."""
+    """A further user of the instance; all rights are restored afterwards."""
     with connect(address) as client:
         allow(client, "root", "on", ">r", "~*", "&*", "+@all")
     host, port = parse_address(address)
@@ -138,7 +138,7 @@ def test_a_right_withdrawn_on_the_way_loses_no_write(stack: LocalStack, api: Api
 
 @contextmanager
 def fenced(stack: LocalStack, old: str) -> Iterator[tuple[Participants, SavedSettings]]:
-    """Who takes part in a failover that has set the fence on the old master."""
+    """The participants of a failover that has set the fence on the old master."""
     new, sentinels = other(stack, old), stack.info["sentinels"]
     saved = SavedSettings((new,), sentinels[0], 10000, "0")
     settings = Config(db=stack.directory / "none.db")

@@ -28,7 +28,7 @@ PASSWORD = "s3cret-of-the-instances"
 
 
 class Listener:
-    """Keeps all that anybody sends to an address outside."""
+    """A server outside the allowed networks that keeps all bytes it receives."""
 
     def __init__(self) -> None:
         self.received: list[bytes] = []
@@ -73,7 +73,7 @@ def bulk(*texts: object) -> bytes:
 
 
 def naming(host: str, port: int) -> Server:
-    """A Sentinel that monitors one master, there."""
+    """A Sentinel that monitors one master outside the allowed networks."""
 
     def answer(words: Words) -> bytes:
         if words[0].upper() == b"CLIENT":
@@ -109,7 +109,7 @@ def test_a_sentinel_that_names_a_master_outside(
 def test_a_sentinel_whose_name_moves_outside(
     instance: str, outside: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its name stands for an address inside when it is checked, and for one outside later on."""
+    """A name resolves to an allowed address when it is checked, and to another one later."""
     asked = []
 
     def getaddrinfo(host: str, port: int | None, *_: object, **__: object) -> list[object]:

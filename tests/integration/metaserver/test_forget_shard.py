@@ -29,7 +29,7 @@ def admin(stack: LocalStack) -> Api:
 
 
 def drain_a_dead_shard(stack: LocalStack, admin: Api, name: str) -> str:
-    """Remove a shard whose master is dead; its address."""
+    """Remove a shard whose master is dead, and return the master's address."""
     until(lambda: not admin("GET", "/v1/pools/cache/status").json["sweeps"])
     (gone,) = (each["master"] for each in stack.info["shards"] if each["name"] == name)
     stack.process(gone).kill()
@@ -38,7 +38,7 @@ def drain_a_dead_shard(stack: LocalStack, admin: Api, name: str) -> str:
 
 
 def fail_its_sweep(stack: LocalStack, name: str) -> None:
-    """What 30 s without an answer do."""
+    """Set the sweep failed, as happens after 30 s without a reply."""
     store = SqliteStore(stack.directory / "meta.db")
     (sweep,) = (each for each in store.sweeps("cache") if each.shard == name)
     assert store.update_sweep(sweep.id, state="failed", detail="Connection refused")
@@ -67,7 +67,7 @@ def test_it_is_seen_and_forgotten(
         assert "cache-2" in sentinels.monitored()
 
     words = ["--url", stack.info["url"], "--token-file", stack.info["token_file"], "-o", "json"]
-    assert cli.run([*words, "shard", "forget", "cache-2"]) == 2  # nobody said yes
+    assert cli.run([*words, "shard", "forget", "cache-2"]) == 2  # without --yes
     assert cli.run([*words, "shard", "forget", "cache-2", "--dry-run"]) == 6
     capsys.readouterr()
     assert cli.run([*words, "shard", "forget", "cache-2", "--yes"]) == 0
@@ -81,7 +81,7 @@ def test_it_is_seen_and_forgotten(
         if each["action"] == "sweep.forgotten"
     )
     assert (event["actor"], event["target"]) == ("token:admin", "cache-2")
-    assert cli.run([*words, "shard", "forget", "cache-2", "--yes"]) == 4  # it is gone
+    assert cli.run([*words, "shard", "forget", "cache-2", "--yes"]) == 4  # the sweep is gone
 
 
 def test_a_shard_of_the_pool_is_not_forgotten(stack: LocalStack, admin: Api) -> None:

@@ -1,4 +1,4 @@
-"""One instance or Sentinel that lies harms its own pool alone, and only for as long as it lies."""
+"""A hostile instance or Sentinel harms its own pool alone, and only while it is hostile."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MEMORY = 200 * 1024 * 1024  # bytes
 
 @dataclass(frozen=True)
 class Scene:
-    """A metaserver with the pools "cache", whose servers are real, and "bad", of two liars."""
+    """A metaserver with the pools "cache", of real servers, and "bad", of two hostile ones."""
 
     api: Api
     metaserver: Metaserver
@@ -50,7 +50,7 @@ class Scene:
         return status
 
     def peak(self) -> int:
-        """The most memory that the metaserver's worker ever had, in bytes."""
+        """Return the peak memory of the metaserver's worker, in bytes."""
         process = self.metaserver.process
         assert process is not None
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()

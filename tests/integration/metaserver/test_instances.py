@@ -1,4 +1,4 @@
-"""What may become a shard's master, against real and false Redis servers."""
+"""Admission of instances as masters, with real and false Redis servers."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def hang_up(peer: socket.socket) -> None:
 
 @contextmanager
 def listening(speak: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Something at an address that is no Redis."""
+    """A server that is no Redis."""
     server = socket.create_server(("127.0.0.1", 0))
     ended = threading.Event()
 
@@ -106,7 +106,7 @@ def listening(speak: Callable[[socket.socket], None]) -> Iterator[str]:
                 if speak is hang:
                     ended.wait(AT_MOST)
             except OSError:
-                pass  # the metaserver hung up
+                pass  # the metaserver closed the connection
 
     thread = threading.Thread(target=serve)
     thread.start()

@@ -1,4 +1,4 @@
-"""Planned failovers and additions never show as trouble: in status, metrics and page.
+"""Planned failovers and additions never show as faults: in status, metrics and page.
 
 For a longer run: KNOWN_WORK_FAILOVERS=20 KNOWN_WORK_ADDITIONS=5 scripts/test <this file>
 """
@@ -29,7 +29,7 @@ from tests.support.waiting import until
 
 FAILOVERS = int(os.environ.get("KNOWN_WORK_FAILOVERS", "2"))
 ADDITIONS = int(os.environ.get("KNOWN_WORK_ADDITIONS", "1"))
-EVERY = 0.05  # seconds between two looks
+EVERY = 0.05  # seconds between two polls
 pytestmark = pytest.mark.timeout(120 + 30 * (FAILOVERS + ADDITIONS))  # what a busy machine needs
 CALM = {"up", "failing over", "joining", "draining"}
 
@@ -48,8 +48,10 @@ def stack() -> Iterator[LocalStack]:
 
 @dataclass
 class Watched:
-    """What was seen, by all threads, and when (monotonic); `slow` is when somebody took so long to
-    answer, on a busy machine, that the trouble was real."""
+    """The findings of all threads, with monotonic times.
+
+    `slow` has the times at which a busy machine answered so late that the fault was real.
+    """
 
     states: Counter[str] = field(default_factory=Counter)
     found: list[tuple[float, str]] = field(default_factory=list)
@@ -71,7 +73,7 @@ class Watched:
         self.found += [(time.monotonic(), each) for each in what]
 
     def bad(self) -> Counter[str]:
-        """What was found while everybody answered in time."""
+        """Return the findings of times at which every server answered in time."""
         return Counter(
             what for at, what in self.found if not any(abs(at - slow) < 5 for slow in self.slow)
         )
@@ -100,7 +102,7 @@ def look_at(api: Api, seen: Watched) -> None:
 
 @contextmanager
 def watched(stack: LocalStack) -> Iterator[Watched]:
-    """Look at everything while the block runs."""
+    """Poll status, metrics and page while the block runs."""
     seen, stop = Watched(), threading.Event()
     apis = [Api(address, stack.token) for address in stack.info["metaservers"]]
     browser = signed_in(stack)
@@ -139,7 +141,7 @@ def signed_in(stack: LocalStack) -> Any:
 
 
 def follow(browser: Any, seen: Watched, stop: threading.Event) -> None:
-    """The live stream of the page."""
+    """Read the live stream of the page."""
     stream = browser.get("/pools/cache/live", buffered=False)
     for part in stream.response:
         text = part.decode() if isinstance(part, bytes) else part
@@ -179,6 +181,6 @@ def test_planned_failovers_and_additions_are_no_trouble(stack: LocalStack) -> No
 
 
 def pool_status(stack: LocalStack) -> int:
-    """The exit code of `cachemesh pool status`."""
+    """Return the exit code of `cachemesh pool status`."""
     token = stack.info["token_file"]
     return cli.run(["--url", stack.info["url"], "--token-file", token, "pool", "status"])

@@ -1,4 +1,4 @@
-"""The API on a real stack: who gets in, what is refused and how; nothing here changes the pool."""
+"""The API on a real stack: access, and refused requests; nothing here changes the pool."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ class TestEveryErrorIsAProblem:
 
 
 class TestBadShards:
-    """What POST .../shards refuses; the address is good or does not matter."""
+    """Invalid bodies of POST .../shards; the address is good or does not matter."""
 
     @pytest.mark.parametrize(
         ("change", "field"),
@@ -235,7 +235,7 @@ class TestBadShards:
     def test_already_a_master_of_the_pool(
         self, admin: Api, stack: LocalStack, allow_nonempty: bool
     ) -> None:
-        # One with keys, which nobody may be told to flush.
+        # An instance in use with keys: the error must not advise to flush it.
         master = stack.info["shards"][0]["master"]
         with connect(master) as client:
             client.set("held", 1)

@@ -1,4 +1,4 @@
-"""Changes through the API on a real stack: what they do to Sentinel, keys, versions and the log."""
+"""Changes through the API on a real stack: Sentinels, keys, versions and the audit log."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def connect(address: str) -> redis.Redis:
 
 
 def fill(admin: Api, stack: LocalStack) -> None:
-    """Every key on the shard that owns it; returns once the metaserver has seen them."""
+    """Write keys to the shards that own them, and wait until the metaserver has seen them."""
     for shard in ("cache-0", "cache-1"):
         with connect(master_of(stack, shard)) as client:
             client.mset(dict.fromkeys(owned(admin, shard), "value"))
@@ -127,7 +127,7 @@ def test_a_shard_comes_and_goes(stack: LocalStack, admin: Api, sentinels: Sentin
 
 
 def test_no_slots_back_while_keys_are_swept(stack: LocalStack, admin: Api) -> None:
-    """A client that does not move on keeps the sweep waiting."""
+    """A client that stays at the old version keeps the sweep waiting."""
     waiting = {"client": "slow", "version": 0, "wait": 0}
     assert admin("POST", "/v1/pools/cache/watch", waiting).json["changed"]
     changed(admin("PATCH", "/v1/pools/cache/shards/cache-0", {"weight": 3}), 1)
@@ -283,7 +283,7 @@ def test_the_same_shard_twice_at_once(stack: LocalStack, admin: Api) -> None:
 
 
 def outcomes(admin: Api, operation: str) -> dict[tuple[str, str], int]:
-    """(status, outcome) -> how often, as the metrics count an operation."""
+    """Return (status, outcome) -> count, as the metrics have it of an operation."""
     pattern = (
         r'cachemesh_metaserver_requests_total{operation="(\w+)",status="(\d+)",'
         r'outcome="([\w-]+)"} (\d+)'

@@ -1,4 +1,4 @@
-"""Whatever is sent to the API, the answer is never 500, never HTML, and never silence."""
+"""Any bytes sent to the API get a reply, which is never 500 and never HTML."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from metaserver.store.sqlite import SqliteStore
 from tests.support.metaserver_process import Api, Metaserver
 from tests.support.raw_http import exchange, request
 
-NOBODY = "127.0.0.1:1"  # where nothing listens: told at once
+NOBODY = "127.0.0.1:1"  # where nothing listens: refused at once
 ALLOWED = {200, 201, 204, 400, 403, 404, 405, 408, 409, 413, 414, 417, 422, 429, 431, 501, 502}
 FUZZ = settings(
     max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -67,7 +67,7 @@ names = st.one_of(
 
 
 def bodies(operation: Operation) -> st.SearchStrategy[bytes]:
-    """JSON with the operation's own fields, of right and wrong types; other JSON; and bytes."""
+    """Generate JSON with the operation's fields, of right and wrong types; other JSON; bytes."""
     if operation.body is None:
         return st.binary(max_size=40)
     fields = SCHEMAS[operation.body]["properties"]
@@ -84,13 +84,13 @@ def bodies(operation: Operation) -> st.SearchStrategy[bytes]:
 
 def _text(operation: Operation, body: Any) -> bytes:
     if operation.id == "watchPool" and isinstance(body, dict):
-        body["wait"] = 0  # or a good one is held for half a minute
+        body["wait"] = 0  # a valid watch would be held for half a minute
     return json.dumps(body).encode()
 
 
 @st.composite
 def calls(draw: st.DrawFn) -> tuple[str, str, bytes]:
-    """A method, a path with its query, and a body, of one of the operations or nearly so."""
+    """Generate method, path, query and body of an operation, or nearly so."""
     operation = draw(st.sampled_from([each for each in OPERATIONS if each.id != "stream"]))
     path = operation.path
     for parameter in ("pool", "shard", "client", "token"):
@@ -98,7 +98,7 @@ def calls(draw: st.DrawFn) -> tuple[str, str, bytes]:
     keys = st.sampled_from([*operation.query, "x"])
     query = draw(st.lists(st.tuples(keys, st.one_of(names, numbers.map(str))), max_size=3))
     if operation.id == "deletePool":
-        query = [*query, ("dry_run", "true")]  # the others need it
+        query = [*query, ("dry_run", "true")]  # the others change nothing with it
     if query:
         path += "?" + urlencode(query, errors="replace")
     method = draw(st.one_of(st.just(operation.method), st.sampled_from(["PUT", "HEAD", "X"])))
@@ -132,7 +132,7 @@ WHOLE = [
 
 @st.composite
 def mangled(draw: st.DrawFn) -> bytes:
-    """A request in which a few bytes were replaced, put in or taken out."""
+    """Generate a request with a few bytes replaced, inserted or removed."""
     data = bytearray(draw(st.sampled_from(WHOLE)))
     odd = st.one_of(st.binary(max_size=3), st.sampled_from([b"\r\n", b"\n", b":", b" ", b"\0"]))
     for _ in range(draw(st.integers(1, 4))):

@@ -1,4 +1,4 @@
-"""Requests that mean harm: none costs memory or time, and each gets a problem for an answer."""
+"""Harmful requests: none costs memory or time, and each gets a problem document."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def reader(admin: Api) -> Api:
 
 @pytest.fixture(scope="module")
 def worker(admin: Api) -> int:
-    """The process that serves."""
+    """Return the id of the worker process."""
     listening = _listeners(int(admin.address.rpartition(":")[2]))
     (worker,) = [pid for pid in listening if _parent(pid) in listening]
     return worker
 
 
 def resident(pid: int) -> int:
-    """Bytes that a process has in memory."""
+    """Return the bytes that a process has in memory."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
@@ -54,7 +54,7 @@ def resident(pid: int) -> int:
 
 
 def _listeners(port: int) -> set[int]:
-    """The processes that hold the socket listening on this port."""
+    """Return the processes that hold the socket listening on this port."""
     inodes = {
         f"socket:[{fields[9]}]"
         for fields in map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:])
@@ -66,7 +66,7 @@ def _listeners(port: int) -> set[int]:
             if str(fd.readlink()) in inodes:
                 found.add(int(fd.parts[2]))
         except OSError:
-            continue  # gone meanwhile, or not ours
+            continue  # the process has ended, or is of another user
     return found
 
 
@@ -101,7 +101,7 @@ class TestMemory:
         assert "c" not in names
 
     def test_four_hundred_calls_leave_nothing_behind(self, reader: Api, worker: int) -> None:
-        """Each with a new name: as large as is refused, and as large as is let in."""
+        """Bodies with ever new names, of the smallest refused and the largest allowed size."""
         refused: dict[str, Any] = {"stats": {"nested": [[{}] * 150] * 100}}
         allowed = {"stats": {f"{n:040}": "é" * 64 for n in range(16)}}
 
@@ -109,7 +109,7 @@ class TestMemory:
             body = {"client": f"{number:0200}", "version": 0, "wait": 0, **stats}
             return reader("POST", WATCH, body).status
 
-        assert call(0, allowed) == 200  # what is made once is made now
+        assert call(0, allowed) == 200  # allocates what is allocated once
         assert call(1, refused) in (400, 413)
         before = resident(worker)
         for number in range(400):
@@ -176,7 +176,7 @@ class TestNumbersAndText:
 
 
 class TestFraming:
-    """What gunicorn answers itself is a problem, too, and never the start of another request."""
+    """Errors that gunicorn finds are problem documents too, and end the connection."""
 
     def refused(self, admin: Api, data: bytes, *statuses: int) -> None:
         talk = exchange(admin.address, data)
@@ -275,12 +275,12 @@ class TestFraming:
 
 class TestTime:
     def test_a_body_that_drips(self, admin: Api) -> None:
-        """One byte a second would take 100 s; such a body is given up after 10."""
+        """A body of one byte a second would take 100 s; the server gives up after 10 s."""
         head = request("POST", WATCH, admin.token, b"", "Content-Length: 100", length=False)
         dripping(admin, head, b"{", status=408, code="request-timeout")
 
     def test_a_body_that_nobody_reads(self, admin: Api) -> None:
-        """Refused for its token at once; what drips in afterwards is not read for long."""
+        """A request without a token is refused at once; its slow body is not read for long."""
         head = request("POST", WATCH, "wrong", b"", "Content-Length: 100", length=False)
         dripping(admin, head, b"{", status=401, code="unauthorized")
 
@@ -289,7 +289,7 @@ class TestTime:
         dripping(admin, head, b"x", status=None, code="")
 
     def test_a_reader_that_takes_nothing(self, admin: Api) -> None:
-        """It costs a connection, no more; everybody else is served."""
+        """A slow request costs one connection; all other requests are served."""
         host, _, port = admin.address.rpartition(":")
         with socket.socket() as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
@@ -299,7 +299,7 @@ class TestTime:
 
 
 def dripping(admin: Api, head: bytes, drop: bytes, *, status: int | None, code: str) -> None:
-    """Send a byte each 0.3 s until the server closes, which it has to do by itself."""
+    """Send a byte each 0.3 s until the server closes the connection."""
     host, _, port = admin.address.rpartition(":")
     ended = threading.Event()
     with socket.create_connection((host, int(port)), timeout=60) as connection:
@@ -335,7 +335,7 @@ def dripping(admin: Api, head: bytes, drop: bytes, *, status: int | None, code: 
 
 class TestTooMuchAtOnce:
     def test_calls_of_one_token(self, admin: Api, reader: Api) -> None:
-        """Bodies that do not come hold 100 calls; the next is refused, other tokens are not."""
+        """Missing bodies hold 100 calls; the next is refused, those of other tokens are not."""
         host, _, port = admin.address.rpartition(":")
         head = request(
             "PATCH",
@@ -355,7 +355,9 @@ class TestTooMuchAtOnce:
             assert refused.problem == "too-many-requests"
             assert int(refused.headers["retry-after"]) > 0
             assert reader("GET", "/v1/pools").status == 200
-            assert admin("GET", "/v1/pools/cache").status == 200  # of what clients do there is more
+            assert (
+                admin("GET", "/v1/pools/cache").status == 200
+            )  # calls of clients have a higher limit
         finally:
             for connection in held:
                 connection.close()

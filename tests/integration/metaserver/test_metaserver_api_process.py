@@ -1,4 +1,4 @@
-"""The metaserver as a process: how it starts, how it ends, and what kill -9 and a full disk do."""
+"""The metaserver as a process: start, end, kill -9, and a full disk."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class TestStart:
         token_file = str(tmp_path / "nowhere" / "token")
         done = run("--db", "meta.db", "--token-file", token_file, cwd=tmp_path)
         fails_with_one_line(done, token_file)
-        # Nothing half-done: the next start still makes the token.
+        # Nothing is half done: the next start creates the token.
         again = Metaserver(tmp_path)
         with again as api:
             assert api("GET", "/v1/tokens").status == 200
@@ -202,8 +202,8 @@ def test_a_token_has_so_many_clients(tmp_path: Path) -> None:
 
 
 def test_killed_between_sentinel_monitor_and_the_document(tmp_path: Path) -> None:
-    """One Sentinel hangs, so the others know the shard for a second before the document could:
-    then the metaserver is killed. The next one undoes what was half done."""
+    """One Sentinel hangs, so the others know the shard a second before it is in the document. Then
+    the metaserver is killed, and the next one undoes the half-done step."""
     with LocalStack(shards=1, replicas=0, dashboard=False) as stack:
         metaserver = stack.process(stack.info["metaservers"][0])
         admin = Api(stack.info["metaservers"][0], stack.token)
@@ -273,7 +273,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("left", ["the database alone", "what kill -9 leaves"])
 def test_started_again_on_a_full_disk(tmp_path: Path, left: str) -> None:
-    """It reads, says why it does not write, and writes again once there is room."""
+    """The metaserver serves reads, gives the reason for refused writes, and writes once it can."""
     disk = tmp_path / "disk"
     disk.mkdir()
     # The file system has to outlive the metaserver: a process of its own holds it.
@@ -294,7 +294,7 @@ def test_started_again_on_a_full_disk(tmp_path: Path, left: str) -> None:
         fill(seen / "ballast")
         try:
             server.start_without_token(probe="/livez")
-            fill(seen / "more")  # what SQLite freed
+            fill(seen / "more")  # the room that SQLite freed
             assert [each["name"] for each in admin("GET", "/v1/tokens").json["tokens"]] == [
                 "admin",
                 "reader",
@@ -317,14 +317,14 @@ def test_started_again_on_a_full_disk(tmp_path: Path, left: str) -> None:
 
 
 def closed(enter: list[str], seen: Path, disk: Path) -> bool:
-    """Whether the database is left without FILE-wal and FILE-shm: its last user removes them."""
+    """Return whether FILE-wal and FILE-shm are gone: the last process to close removes them."""
     use = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT 1 FROM tokens')"
     subprocess.run([*enter, sys.executable, "-c", use, str(disk / "meta.db")], check=True)
     return not (seen / "meta.db-shm").exists()
 
 
 def mounted(directory: Path, options: str) -> list[str]:
-    """Runs a command with an empty file system at `directory`, which nobody else sees."""
+    """Return a command that runs with an empty file system at `directory`, for itself alone."""
     script = f'mount -t tmpfs -o {options} none {directory} && exec "$@"'
     prefix = [needs("unshare"), "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
     tried = subprocess.run([*prefix, "true"], capture_output=True, text=True, check=False)
@@ -334,10 +334,10 @@ def mounted(directory: Path, options: str) -> list[str]:
 
 
 class OnSmallDisk(Metaserver):
-    """A metaserver whose database directory only its own processes see."""
+    """A metaserver whose database directory is visible to its own processes alone."""
 
     def inside(self, path: Path) -> Path:
-        """The path as its processes see it."""
+        """Return the path as these processes see it."""
         assert self.process is not None
         return Path(f"/proc/{self.process.pid}/root{path}")
 
@@ -352,7 +352,7 @@ def fill(ballast: Path) -> None:
 
 
 def test_the_metaservers_of_a_stack_share_the_load(tmp_path: Path) -> None:
-    """The leader is killed; the other one takes over its loops."""
+    """When the leader is killed, the other process takes over its loops."""
     with LocalStack(shards=1, replicas=0, metaservers=2, dashboard=False) as stack:
         apis = [Api(address, stack.token) for address in stack.info["metaservers"]]
 

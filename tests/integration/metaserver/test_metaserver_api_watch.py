@@ -1,4 +1,4 @@
-"""Held watches and event streams, also across two processes on one database."""
+"""Held watch calls and event streams, also across two processes on one database."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_exactly_one_process_leads(apis: list[Api]) -> None:
 
 
 def test_a_fleet_of_one_token(admin: Api) -> None:
-    """One process holds a watch of each, still answers, and tells them all within seconds."""
+    """One process holds a watch of each, still answers, and answers them all within seconds."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     fleet = min(3000, most - 500)

@@ -1,4 +1,4 @@
-"""The live view, of real instances and Sentinels."""
+"""The monitor, with real instances and Sentinels."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_rates_come_from_two_observations(
                 client.get(key)
             return shard(subject.status("cache"), "cache-0")
 
-        until(lambda: 0.5 < (read()["master"]["hit_ratio"] or 0.0) < 0.9)  # of whole turns 0.75
+        until(lambda: 0.5 < (read()["master"]["hit_ratio"] or 0.0) < 0.9)  # 0.75 of whole turns
         assert until(lambda: read()["master"]["ops_per_second"]) > 0
         until(lambda: shard(subject.status("cache"), "cache-0")["master"]["keys"] == 1)
         client.flushall()
@@ -158,7 +158,7 @@ def test_a_replica_dies_and_is_back_in_the_log(
 def test_a_pool_made_again_is_another_pool_in_the_log(
     stack: LocalStack, store: SqliteStore, tmp_path: Path
 ) -> None:
-    """Also where it is deleted and made again between two looks."""
+    """A pool that is deleted and created again between two observations counts as new."""
     (replica,) = (each["address"] for each in replicas_of("cache-1", store, tmp_path))
     with running(monitor(store, tmp_path)):
         until(lambda: store.reported_state("cache"))
@@ -255,7 +255,7 @@ def test_failover_is_seen_and_reported_once(
     assert log[0] == "shard.down"
     assert log.count("shard.down") == log.count("shard.up")
     events = [e for e in reversed(store.events()) if e.action == "failover"]
-    # Once on a machine that is not too busy for its own Sentinels.
+    # Once the machine is not too busy for its own Sentinels.
     masters = [old, *(e.after["master"] for e in events if e.after)]
     assert [e.before for e in events] == [{"master": master} for master in masters[:-1]]
     assert masters[1] == seen["master"]["address"]

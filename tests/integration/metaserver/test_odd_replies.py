@@ -1,4 +1,4 @@
-"""What the metaserver asks, answered by a liar: an error of Redis, in time, or a reply."""
+"""Each command of the metaserver, with hostile replies: a Redis error in time, or a value."""
 
 from __future__ import annotations
 

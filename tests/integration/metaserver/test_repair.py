@@ -54,13 +54,13 @@ def repair(
 
 
 def seen_by(sentinels: SentinelGroup, shard: str) -> dict[str, str]:
-    """Sentinel -> master, of those that know the shard."""
+    """Return Sentinel -> master, of the Sentinels that know the shard."""
     views = sentinels.views([shard])
     return {at: view.shards[shard].master for at, view in views.items() if shard in view.shards}
 
 
 def intend(store: SqliteStore, stack: LocalStack, owner: str) -> None:
-    """A spare master that all Sentinels monitor as "half", noted as an intent."""
+    """Have all Sentinels monitor a spare master as "half", with an intent in the store."""
     master = str(stack.start_redis().address)
     addresses = tuple(stack.info["sentinels"])
     intent = NewIntent("cache", "half", master, "add", addresses, owner)
@@ -227,7 +227,7 @@ def test_an_intent_is_as_old_as_it_was_seen(
     monkeypatch: pytest.MonkeyPatch,
     jump: float,
 ) -> None:
-    """Its process lives; only for how long it has been open tells that nobody carries it on."""
+    """The intent's process lives; only its age tells that it is abandoned."""
     intend(store, stack, process_identity())
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + jump)

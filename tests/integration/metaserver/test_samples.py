@@ -1,4 +1,4 @@
-"""What an instance says, though its connection is cut in the midst, as Sentinel does."""
+"""Samples of an instance whose connection is cut meanwhile, as Sentinel cuts it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REPLY = b"$%d\r\n%s\r\n" % (len(INFO), INFO)
 
 
 class Cut:
-    """An instance that cuts the connection for the first few INFO that it is sent."""
+    """An instance that cuts the connection at the first few INFO."""
 
     def __init__(self, times: int) -> None:
         self.times = times

@@ -1,4 +1,4 @@
-"""Telling and asking real Sentinels."""
+"""Registering shards with real Sentinels, and asking them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sentinels(stack: LocalStack) -> Iterator[SentinelGroup]:
 
 
 def options(sentinels: SentinelGroup, shard: str) -> set[tuple[tuple[str, str], ...]]:
-    """The different sets of options that Sentinels have for a shard."""
+    """Return the different sets of options that the Sentinels have for a shard."""
     views = sentinels.views([shard]).values()
     return {tuple(sorted(view.shards[shard].options.items())) for view in views}
 
@@ -136,7 +136,7 @@ def test_one_dead_and_one_hanging_sentinel(stack: LocalStack, sentinels: Sentine
     finally:
         stack.process(hanging).resume()
         stack.process(dead).restart()
-    # The connections that broke are replaced without a failed call.
+    # Broken connections are replaced without a failed call.
     views = sentinels.views(["cache-0"])
     assert [view.error for view in views.values()] == [None] * 3
 

@@ -1,4 +1,4 @@
-"""Sweeps on real instances: what goes, what stays, and what happens when they fail."""
+"""Sweeps on real instances: removed keys, kept keys, and failures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEYS = [f"key:{number}" for number in range(6000)]
 
 
 class Acknowledged:
-    """Which version the clients act on, for the test to say."""
+    """Acknowledgements that the test sets."""
 
     def __init__(self, version: int) -> None:
         self.version = version
@@ -112,7 +112,7 @@ def only_sweep(store: SqliteStore) -> Sweep:
 
 
 def test_keys_too_long_for_one_reply(stack: LocalStack, store: SqliteStore, tmp_path: Path) -> None:
-    """1000 of them have 10 MB; SCAN is asked for fewer."""
+    """1000 such keys have 10 MB, so SCAN is asked for fewer."""
     long = [f"{number}:{'x' * 10_000}" for number in range(1000)]
     with connect(stack.master_of("cache-0")) as client:
         client.flushall()
@@ -234,7 +234,7 @@ def test_a_sweep_replaced_or_deleted_is_called_off(
 
 
 def spare_pool(store: SqliteStore, stack: LocalStack, name: str) -> str:
-    """A second pool of two shards, one of which is about to leave; returns its master."""
+    """Create a second pool of two shards; return the master of the one that is to leave."""
     gone = str(stack.start_redis().address)
     with metaserver_loops.sentinels(stack) as sentinels:
         assert sentinels.register(name, gone, 2, RedisAuth()).failed == {}
@@ -297,7 +297,7 @@ def test_a_drained_shard_that_never_returns_is_given_up(
 def test_a_shard_in_the_pool_is_never_given_up(
     stack: LocalStack, store: SqliteStore, tmp_path: Path
 ) -> None:
-    """What it does not own would be served once it gets the slots back."""
+    """Keys that the shard does not own would be served once it gets the slots back."""
     change(store, stack, [Shard("cache-0", 1), Shard("cache-1", 3)], "cache-0", False)
     members = [stack.process(at) for at in members_of(stack, "cache-0")]
     for member in members:

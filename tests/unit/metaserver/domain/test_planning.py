@@ -1,4 +1,4 @@
-"""Plans: what a change would do, without anything being there."""
+"""Plans of changes: what a change would do, without servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What changed in a pool, as events: each once, and none of what is no news."""
+"""Changes of a pool as events: each is reported once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WELL = status(instance(M), instance(R))
 def told(
     *seen: dict[str, Any], before: ReportedState | None = None
 ) -> list[tuple[str, str | None]]:
-    """What is logged as one status follows the other, after the first."""
+    """Return the actions and details that are logged as one status follows the other."""
     known, _ = changes(before, seen[0])
     found: list[NewEvent] = []
     for each in seen[1:]:

@@ -1,4 +1,4 @@
-"""Which state a shard has, while somebody works at it and while nobody does."""
+"""The state of a shard, with and without work on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From replies to the status document, without a network."""
+"""The status document, from replies of instances and Sentinels."""
 
 from __future__ import annotations
 

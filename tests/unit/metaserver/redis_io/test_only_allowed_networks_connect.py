@@ -1,4 +1,4 @@
-"""Only `AllowedNetworks` opens connections of the metaserver, and only to what it has checked."""
+"""Only `AllowedNetworks` opens connections of the metaserver, and only to checked addresses."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ OPENERS = {
 }
 METHODS = {"connect", "connect_ex", "open_connection", "create_connection"}
 CONNECTS = {"sqlite3.connect", "self._networks.connect", "allowed.connect"}
-"""Calls of a method `connect` that reach no address which was not checked."""
+"""Calls of a method `connect` that connect to checked addresses only."""
 
 
 def _opens(tree: ast.AST) -> Iterator[str]:
-    """What in a module could open a connection."""
+    """Yield what in a module could open a connection."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (each.name for each in node.names if each.name in CLIENTS)
@@ -71,7 +71,7 @@ def test_a_connection_is_noticed(source: str) -> None:
 
 @pytest.fixture
 def listeners() -> Iterator[dict[str, socket.socket]]:
-    """At one port of two addresses of this machine."""
+    """Listen at one port of two addresses of this machine."""
     inside = socket.create_server(("127.0.0.1", 0))
     outside = socket.create_server(("127.9.9.9", inside.getsockname()[1]))
     for sock in (inside, outside):
@@ -89,7 +89,7 @@ def was_called(listener: socket.socket) -> bool:
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
-    """Have host names stand for other addresses at each look-up; the names that were looked up."""
+    """Have host names resolve to other addresses at each look-up; return the names looked up."""
     left, asked = list(answers), []
 
     def getaddrinfo(host: str, port: Any, *_args: Any, **_options: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Reading replies: as hiredis does where they are honest, and within bounds where not."""
+"""Reading replies: honest ones as hiredis reads them, hostile ones within bounds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.malformed_replies_to_metaserver import info, words
 
 
 def read(sent: bytes, *, count: int = 1, limits: Limits = SMALL) -> list[Any]:
-    """What is made of bytes after which the other side hangs up."""
+    """Return the replies read from bytes after which the server closes."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * 1024 * 1024)
@@ -29,7 +29,7 @@ def read(sent: bytes, *, count: int = 1, limits: Limits = SMALL) -> list[Any]:
 
 
 def plain(reply: Any) -> Any:
-    """Errors as text, so that they can be compared."""
+    """Return errors as text, so that they can be compared."""
     if isinstance(reply, list):
         return [plain(item) for item in reply]
     return ("error", str(reply)) if isinstance(reply, Exception) else reply

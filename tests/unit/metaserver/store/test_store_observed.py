@@ -1,4 +1,4 @@
-"""The store's contract for whoever watches: work, what was reported, the bound of the log."""
+"""The store's contract for the monitor: work, reported state, the bound of the audit log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def work_of(store: Store) -> dict[str, str]:
 
 
 def settled(store: Store) -> None:
-    """A pool that nobody works at any more."""
+    """Create a pool without any work on its shards."""
     create(store)
     state = store.state("cache")
     assert state is not None
@@ -126,7 +126,7 @@ class TestPruning:
         assert actions(store) == ["e6"]
 
     def test_a_place_in_the_log_stays_valid(self, store: Store, another: Opener) -> None:
-        """Whoever reads on from an id misses nothing that is left, and reads nothing twice."""
+        """A reader that goes on from an id misses no remaining event, and reads none twice."""
         ids = [store.record_event(event(f"e{number}")).id for number in range(5)]
         store.prune_events(keep=0, since=FOREVER)
         assert store.events(after=ids[1]) == []

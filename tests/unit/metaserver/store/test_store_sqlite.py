@@ -1,4 +1,4 @@
-"""What only the SQLite store has to cope with: files, locks, a full disk."""
+"""The SQLite store: files, locks, a full disk."""
 
 from __future__ import annotations
 
@@ -128,8 +128,8 @@ limit({bytes_})
 
 @pytest.mark.parametrize("ended", ["closed", "killed"])
 def test_opened_without_room(tmp_path: Path, ended: str) -> None:
-    """What was committed is read, also what is in the write-ahead log alone; nothing can be
-    written until there is room."""
+    """All commits are read, also those in the write-ahead log alone; nothing can be written until
+    there is room."""
     path = tmp_path / "meta.db"
     store = SqliteStore(path)
     created = store.create_document(DOCUMENT, NewEvent("pool.create"))
@@ -173,7 +173,7 @@ def test_opened_without_room(tmp_path: Path, ended: str) -> None:
 def test_a_copy_is_left_as_soon_as_there_is_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also by one who only reads, and what others wrote meanwhile is seen."""
+    """A store that only reads returns to the file too, and sees what others wrote meanwhile."""
     path = tmp_path / "meta.db"
     SqliteStore(path).close()
     open_file = sqlite_connection.Database._open
@@ -212,7 +212,7 @@ def test_no_room_for_a_new_database(tmp_path: Path) -> None:
 
 
 def fill(store: SqliteStore) -> None:
-    """Let the file have no page more than it has: SQLite then says what it says on a full disk."""
+    """Allow the file no further page: SQLite then fails as on a full disk."""
     with store._database.read() as db:
         (pages,) = db.execute("PRAGMA page_count").fetchone()
     store._database._db.execute(f"PRAGMA max_page_count = {pages}")

@@ -1,4 +1,4 @@
-"""The table of clients: leases, and who has acknowledged what."""
+"""The registry of clients: leases, and acknowledged versions."""
 
 from __future__ import annotations
 
@@ -146,8 +146,8 @@ def test_a_token_has_so_many_clients(store: Store, clock: Clock) -> None:
     with pytest.raises(RequestRefused, match="--max-clients") as caught:
         clients.watch_began("other", "app-3", 1, "10.0.0.7", token="a")
     assert caught.value.code == "too-many-clients"
-    clients.watch_began("cache", "app-2", 2, "10.0.0.7", token="a")  # known ones are let in
-    clients.watch_began("cache", "app-2", 2, "10.0.0.7", token="b")  # and those of others
+    clients.watch_began("cache", "app-2", 2, "10.0.0.7", token="a")  # known clients are accepted
+    clients.watch_began("cache", "app-2", 2, "10.0.0.7", token="b")  # and those of other tokens
     clients.leave("cache", "app-0", token="a")
     clients.watch_began("other", "app-4", 1, "10.0.0.7", token="a")
     assert clients.count("cache") == 3
@@ -178,7 +178,7 @@ def test_nobody_speaks_for_the_clients_of_another_token(clients: ClientRegistry)
 def test_the_count_of_a_token_is_that_of_its_clients(
     steps: list[tuple[str, int, str]],
 ) -> None:
-    """Whatever calls come in which order: no more than allowed, and none is counted twice."""
+    """Calls in any order leave no more clients than allowed, and count none twice."""
     clock = Clock()
     clients = ClientRegistry(cast("Store", None), 30.0, per_token=3, clock=clock)
     for step, number, token in steps:
