@@ -82,7 +82,7 @@ def test_it_loses_nothing(stack: LocalStack, admin: Api) -> None:
     await_health(admin)
     assert last_event(admin) == event  # the monitor reports no failover or outage of its own
     with connect(before) as client:
-        assert client.ask_role()[0] == b"slave"
+        assert client.role()[0] == b"slave"
 
 
 def test_to_a_replica_of_choice(stack: LocalStack, admin: Api) -> None:
@@ -215,10 +215,10 @@ def test_sentinels_that_missed_the_promotion(
         resolution = conclude(attempt, promoted)
     assert (resolution.master, resolution.promoted) == (master, False)
     with connect(master) as client:
-        assert client.ask_role()[0] == b"master"
+        assert client.role()[0] == b"master"
         assert client.get("written") == b"there"
     with connect(promoted) as client:
-        assert client.ask_role()[0] == b"slave"
+        assert client.role()[0] == b"slave"
 
 
 def test_a_sweep_goes_on_afterwards(stack: LocalStack, admin: Api) -> None:

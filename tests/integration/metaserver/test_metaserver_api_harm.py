@@ -355,9 +355,8 @@ class TestTooMuchAtOnce:
             assert refused.problem == "too-many-requests"
             assert int(refused.headers["retry-after"]) > 0
             assert reader("GET", "/v1/pools").status == 200
-            assert (
-                admin("GET", "/v1/pools/cache").status == 200
-            )  # calls of clients have a higher limit
+            # Calls that every client makes have a higher limit.
+            assert admin("GET", "/v1/pools/cache").status == 200
         finally:
             for connection in held:
                 connection.close()
