@@ -1,4 +1,4 @@
-"""Pipelines over shards, for asyncio: one write per shard, replies in the caller's order."""
+"""Pipelines over shards: one write and one read per shard, replies in the caller's order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,18 @@ if TYPE_CHECKING:
 
 
 class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's own clash
-    """As `cachemesh.sync.pipeline.Pipeline`, for asyncio."""
+    """A redis-py pipeline over the shards of a pool.
+
+    All commands on one shard behave as in redis-py, WATCH and MULTI included. Commands on several
+    shards are sent to all at once; there, each shard runs its part in a MULTI of its own unless
+    ``transaction`` is False, and ``transaction=True`` is refused.
+
+    Args:
+        mesh: the client.
+        transaction: True: all or nothing, on one shard only. False: no MULTI. None: a MULTI for
+            each shard.
+        shard_hint: not used.
+    """
 
     def __init__(self, mesh: CacheMesh, transaction: bool | None, shard_hint: str | None) -> None:
         self._atomic = transaction is not False
@@ -59,15 +70,17 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
             if self._home is not None:
                 self._mesh.wrote_to(self._home)
 
-    def annotate_exception(
-        self, exception: Exception, number: int, command: Iterable[object]
-    ) -> None:
-        """Say which command it was, in the words of the sync pipeline.
+    if True:  # asyncio
 
-        redis-py's own shows a tuple in place of the reason, and before 7.0 no reason at all.
-        """
-        annotate: Any = SyncPipeline.annotate_exception
-        annotate(self, exception, number, command)
+        def annotate_exception(
+            self, exception: Exception, number: int, command: Iterable[object]
+        ) -> None:
+            """Say which command it was, in the words of the sync pipeline.
+
+            redis-py's own shows a tuple in place of the reason, and before 7.0 no reason at all.
+            """
+            annotate: Any = SyncPipeline.annotate_exception
+            annotate(self, exception, number, command)
 
     async def load_scripts(self) -> None:
         """Make sure that all shards know the scripts this pipeline runs."""
@@ -76,7 +89,15 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
                 script.sha = await self._mesh.script_load(script.script)
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
-        """Run what was queued. Raises as `cachemesh.sync.pipeline.Pipeline.execute`."""
+        """Run what was queued.
+
+        Raises:
+            cachemesh.CrossShardError: a transaction over several shards; nothing was sent.
+            cachemesh.ShardUnavailableError: a shard does not answer; with ``raise_on_error``
+                False it stands in the list instead, for each command of that shard.
+            redis.ResponseError: the first error reply, with ``raise_on_error``.
+            redis.WatchError: a watched key has changed.
+        """
         stack = self.command_stack
         if not stack and not self.watching:
             return []
@@ -135,13 +156,14 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
                 for (node, part), outcome in zip(pairs, outcomes, strict=True)
             ]
         finally:
-            for node, part in pairs:  # also if one shard raised, or the task was cancelled
+            for node, part in pairs:  # also if one shard raised, or the wait was interrupted
                 self._mesh.wrote_part(node, part)
         replies = spread_out.replies(results)
         finals = finished(replies, stack, self.response_callbacks, self.annotate_exception)
-        for at, final in enumerate(finals):
-            if inspect.isawaitable(final):
-                finals[at] = await final
+        if True:  # asyncio
+            for at, final in enumerate(finals):
+                if inspect.isawaitable(final):
+                    finals[at] = await final
         if raise_on_error:
             raise_first(finals, stack, self.annotate_exception)
         return finals

@@ -73,7 +73,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
         made.close()
         self._follow(url, parent)
         self._own_connection: Any = None
-        if single and len(self.routes.nodes) == 1:
+        if single and len(self.routes().nodes) == 1:
             self._single_connection_client = True
             self.connection = self._own_connection = self.connection_pool.get_connection()
 
@@ -103,7 +103,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
         Raises:
             cachemesh.ShardUnavailableError: a shard does not answer.
         """
-        nodes = self.routes.nodes
+        nodes = self.routes().nodes
         replies = gather([(node, ("DBSIZE",)) for node in nodes.values()], read_only=True)
         return dict(zip(nodes, replies, strict=True))
 
@@ -268,7 +268,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
             connection = self.connection
             if connection is not self._own_connection:
                 return execute(*args, **options)
-            (node,) = self.routes.nodes.values()
+            (node,) = self.routes().nodes.values()
             if not redis_py.is_ready(connection, node.master):
                 connection.disconnect()
                 if not redis_py.reconnects(connection, node.master):
@@ -306,7 +306,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
         Raises:
             cachemesh.UnsupportedCommandError: there are several shards.
         """
-        refuse_monitor(self.routes.nodes)
+        refuse_monitor(self.routes().nodes)
         monitor: Any = super().monitor  # untyped in redis-py
         return monitor()
 
@@ -335,13 +335,12 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
             for node in routes.nodes.values():
                 node.close()
 
-    @property
     def routes(self) -> Routes[ShardClient]:
         """The way to each shard; loads the topology if this is the first use."""
         return self._routes or self._loaded_routes()
 
     def _loaded_nodes(self) -> Mapping[str, ShardClient]:
-        return self.routes.nodes
+        return self.routes().nodes
 
     def _loaded_routes(self) -> Routes[ShardClient]:
         while True:

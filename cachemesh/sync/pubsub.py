@@ -251,7 +251,7 @@ class PubSub:
             redis.ResponseError: a subscription is refused.
         """
         lost = None
-        routes = self._mesh.routes
+        routes = self._mesh.routes()
         if routes is not self._routes:
             for shard, listener in list(self._listeners.items()):
                 if routes.nodes.get(shard) is not listener.node:
