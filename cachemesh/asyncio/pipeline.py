@@ -44,7 +44,7 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
     def __init__(self, mesh: CacheMesh, transaction: bool | None, shard_hint: str | None) -> None:
         self._atomic = transaction is not False
         self._one_shard_only = transaction is True
-        self._mesh = mesh
+        self._mesh, self._core = mesh, mesh._core
         self._encodes = mesh.encodes
         self._home: ShardClient | None = None
         super().__init__(mesh.connection_pool, mesh.response_callbacks, self._atomic, shard_hint)
@@ -118,7 +118,7 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
         """Settle on the one shard that all keys are on."""
         routes = await self._mesh.routes()
         watched = self._home.shard if self._home is not None else None
-        registry, plans = self._mesh.registry, await self._mesh.plans_of(commands, routes)
+        registry, plans = self._core.registry, await self._mesh.plans_of(commands, routes)
         shard = one_shard(commands, routes.placement, watched, registry, plans)
         if self._home is None:
             self._home = routes.nodes[shard]
@@ -139,7 +139,7 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
     async def _over_shards(self, raise_on_error: bool) -> list[Any]:
         stack: Stack = self.command_stack
         routes = await self._mesh.routes()
-        how = (stack, routes.placement, self._atomic, self._mesh.registry, self._mesh.master_of)
+        how = (stack, routes.placement, self._atomic, self._core.registry, self._core.master_of)
         try:
             spread_out = spread(*how, retry_writes=self._mesh.retry_writes)
         except UnknownCommand:

@@ -45,7 +45,7 @@ class PubSub:
         client: Any = mesh  # untyped in redis-py
         encoder = client.get_encoder()
         self._encode, self._decode = encoder.encode, encoder.decode
-        self._closings = mesh.closings
+        self._closings = mesh._core.closings
 
     def __del__(self) -> None:
         for listener in getattr(self, "_listeners", {}).values():
@@ -157,8 +157,8 @@ class PubSub:
         deadline = None if timeout is None else loop.time() + timeout
         ignore = ignore_subscribe_messages or self._ignore
         while True:
-            if self._closings != self._mesh.closings:
-                self._closings = self._mesh.closings
+            if self._closings != self._mesh._core.closings:
+                self._closings = self._mesh._core.closings
                 await self._disconnect()
                 raise closed_while_listening()
             self._mailbox.expect()
@@ -228,7 +228,7 @@ class PubSub:
 
     async def _add(self, kind: str, names: tuple[Any, ...], handlers: dict[str, Handler]) -> None:
         if not self._wanted:
-            self._closings = self._mesh.closings
+            self._closings = self._mesh._core.closings
         given = self._wanted.add(kind, names, handlers, self._mesh.key_bytes)
         await self._settled()
         self._confirm(SUBSCRIBE[kind], given)

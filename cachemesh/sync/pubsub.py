@@ -52,7 +52,7 @@ class PubSub:
         self._ready: deque[dict[str, Any]] = deque()
         encoder: Any = mesh.get_encoder()  # untyped in redis-py
         self._encode, self._decode = encoder.encode, encoder.decode
-        self._closings = mesh.closings
+        self._closings = mesh._core.closings
 
     def __enter__(self) -> Self:
         return self
@@ -141,8 +141,8 @@ class PubSub:
         deadline = None if timeout is None else time.monotonic() + timeout
         ignore = ignore_subscribe_messages or self._ignore
         while True:
-            if self._closings != self._mesh.closings:
-                self._closings = self._mesh.closings
+            if self._closings != self._mesh._core.closings:
+                self._closings = self._mesh._core.closings
                 self._disconnect()
                 raise closed_while_listening()
             lost = self._settle()
@@ -216,7 +216,7 @@ class PubSub:
 
     def _add(self, kind: str, names: tuple[Any, ...], handlers: dict[str, Handler]) -> None:
         if not self._wanted:
-            self._closings = self._mesh.closings
+            self._closings = self._mesh._core.closings
         given = self._wanted.add(kind, names, handlers, self._mesh.key_bytes)
         self._settled()
         self._confirm(SUBSCRIBE[kind], given)

@@ -86,16 +86,16 @@ def test_closing_a_view_closes_nothing_but_what_it_owns(kind: str, stack: LocalS
         close = "close" if kind == "sync" else "aclose"
         caller(lambda mesh: mesh.set("k", "v"))
         view = caller.mesh.with_options(on_error="miss")
-        routes = caller.mesh._routes
+        routes = caller.mesh._core.routes
         caller.on(view, methodcaller(close))
         del view
         gc.collect()
-        assert caller.mesh._routes is routes
+        assert caller.mesh._core.routes is routes
         own = copy.copy(caller.mesh.with_options(on_error="miss"))
         assert caller.on(own, lambda mesh: mesh.get("k")) == b"v"
         assert own._policy.misses
         caller.on(own, methodcaller(close))
-        assert own._routes is None
+        assert own._core.routes is None
         assert caller(lambda mesh: mesh.get("k")) == b"v"
 
 

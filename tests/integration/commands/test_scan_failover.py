@@ -25,9 +25,9 @@ def test_no_key_is_missed_when_a_replica_takes_over() -> None:
         for _ in range(4):
             cursor, page = mesh.scan(cursor, count=20)
             found.update(page)
-        old = mesh.master_of("cache-0")
+        old = mesh.topology.masters["cache-0"]
         stack.process(str(old)).kill()
-        until(lambda: mesh.master_of("cache-0") != old)
+        until(lambda: mesh.topology.masters["cache-0"] != old)
         while cursor:
             cursor, page = mesh.scan(cursor, count=20)
             found.update(page)

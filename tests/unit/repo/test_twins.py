@@ -91,7 +91,8 @@ def test_a_twin_says_where_it_comes_from(source: str, target: str) -> None:
         ("x = 'await asyncio.sleep'", "x = 'await asyncio.sleep'"),
         ("x = 1  # for tasks", "x = 1  # for threads"),
         ("if True:  # asyncio\n    a()\n\nb()", "b()"),
-        ("if True:  # asyncio\n    a()\n# sync: b()\nc()", "b()\nc()"),
+        ("if True:  # asyncio: why\n    a()\n# sync: b()\nc()", "b()\nc()"),
+        ("if a or b:  # asyncio\n# sync: if a:\n    c()", "if a:\n    c()"),
     ],
 )
 def test_how_text_is_translated(text: str, expected: str) -> None:
