@@ -1,27 +1,68 @@
-"""What one shard's connection hears for a pub/sub object."""
+"""What one shard's connection hears for a pub/sub object, and where that is kept."""
 
 from __future__ import annotations
 
+import selectors
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 import redis
 from redis.client import PubSub as RedisPubSub
 
+from cachemesh._client.changes import changes
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.planning.subscriptions import (
     CONFIRM_SECONDS,
     CONFIRMATIONS,
-    KINDS,
     LOOK_STEP,
-    SUBSCRIBE,
-    UNSUBSCRIBE,
     Subscriptions,
     require_message,
 )
 from cachemesh.transport import redis_py
 from cachemesh.transport.sync.shard import ShardClient
+
+
+class Mailbox:
+    """The messages that nobody has asked for yet: heard already, or ready to be read.
+
+    Args:
+        listeners: asked for messages, and waited on; whoever has them may change them.
+    """
+
+    def __init__(self, listeners: Mapping[str, Listener]) -> None:
+        self._listeners = listeners
+        self._messages: deque[dict[str, Any]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def put(self, message: dict[str, Any]) -> None:
+        """Add a message that came while subscriptions changed."""
+        self._messages.append(message)
+
+    def take(self) -> dict[str, Any] | None:
+        """Return the oldest message put here, or the first that a listener has, or None."""
+        if self._messages:
+            return self._messages.popleft()
+        heard = (listener.next_message() for listener in list(self._listeners.values()))
+        return next((message for message in heard if message is not None), None)
+
+    def clear(self) -> None:
+        """Forget all messages."""
+        self._messages.clear()
+
+    def expect(self) -> None:
+        """Do nothing: `wait` looks at the connections themselves."""
+
+    def wait(self, seconds: float) -> None:
+        """Wait for input on any connection, for so many seconds at most."""
+        with selectors.DefaultSelector() as selector:
+            for listener in list(self._listeners.values()):
+                if (sock := listener.socket()) is not None:
+                    selector.register(sock, selectors.EVENT_READ)
+            selector.select(seconds)
 
 
 class _Inner(RedisPubSub):
@@ -40,14 +81,27 @@ class _Inner(RedisPubSub):
 
 
 class Listener:
-    """What is subscribed to on one shard, and the connection that hears it."""
+    """What is subscribed to on one shard, and the connection that hears it.
 
-    def __init__(self, node: ShardClient) -> None:
+    Args:
+        shard: what to listen to.
+        mailbox: where messages go that come while subscriptions change.
+
+    Attributes:
+        has: what is subscribed to.
+        shard: as given.
+    """
+
+    def __init__(self, shard: ShardClient, mailbox: Mailbox) -> None:
         self.has = Subscriptions()
-        self.node = node
-        self._master = node.master
+        self.shard = shard
+        self._mailbox = mailbox
+        self._master = shard.master
         self._inner: Any = None
-        self._heard: deque[dict[str, Any]] = deque()
+
+    def must_change(self, wanted: Subscriptions) -> bool:
+        """Return whether something else is listened to than ``wanted``."""
+        return wanted != self.has
 
     def settle(self, wanted: Subscriptions) -> None:
         """Subscribe and unsubscribe until ``has`` is ``wanted``, confirmed by the server.
@@ -57,24 +111,25 @@ class Listener:
             redis.ResponseError: the server refuses; the next call begins anew.
         """
         if self._inner is None:
-            self._master = self.node.master
-            self._inner = _Inner(self.node.pool)
+            self._master = self.shard.master
+            self._inner = _Inner(self.shard.pool)
         try:
-            changes = 0
-            for kind in KINDS:
-                changes += self._change(kind, wanted)
+            unconfirmed = 0
+            for command, names in changes(self.has, wanted):
+                getattr(self._inner, command)(*names)
+                unconfirmed += len(names)
             deadline = time.monotonic() + CONFIRM_SECONDS
-            while changes:
+            while unconfirmed:
                 if time.monotonic() > deadline:
                     raise redis.TimeoutError("a subscription was not confirmed in time")
                 message = self._receive(LOOK_STEP)
                 if message is not None and message["type"] in CONFIRMATIONS:
-                    changes -= 1
+                    unconfirmed -= 1
                 elif message is not None:
-                    self._heard.append(message)
+                    self._mailbox.put(message)
             self.has = wanted
         except (OSError, *redis_py.BROKEN) as error:
-            self.node.raise_unavailable(error)
+            self.shard.raise_unavailable(error)
         finally:
             if self.has is not wanted:
                 self.close()  # nobody knows what it listens to
@@ -95,24 +150,15 @@ class Listener:
         return (
             inner is not None
             and inner.connection is not None
-            and self.node.master == self._master
+            and self.shard.master == self._master
             and redis_py.is_open(inner.connection)
         )
 
-    def _change(self, kind: str, wanted: Subscriptions) -> int:
-        new = wanted.missing_from(self.has, kind)
-        if new:  # handlers are called from `get_message`, not while subscriptions change
-            getattr(self._inner, SUBSCRIBE[kind])(*new)
-        gone = self.has.missing_from(wanted, kind)
-        if gone:
-            getattr(self._inner, UNSUBSCRIBE[kind])(*gone)
-        return len(new) + len(gone)
-
     def next_message(self) -> dict[str, Any] | None:
-        """A message that is there already. A lost connection is found out here, and mended when
-        the subscriptions are settled next."""
-        if self._heard:
-            return self._heard.popleft()
+        """Return a message that is there already.
+
+        A lost connection is noticed here, and replaced when subscriptions are settled next.
+        """
         if self._inner is not None and not self._sound:
             self.close()
         try:
@@ -126,22 +172,17 @@ class Listener:
             self.close()
         return None
 
-    def heard(self) -> list[dict[str, Any]]:
-        """What came while subscriptions changed, taken away."""
-        heard = list(self._heard)
-        self._heard.clear()
-        return heard
-
     def _receive(self, timeout: float) -> dict[str, Any] | None:
         message: dict[str, Any] | None = self._inner.get_message(timeout=timeout)
         return message
 
     def ping(self, message: str | bytes | None) -> None:
+        """Ask the server for a ``pong``. Raises as `settle`."""
         try:
             self._inner.ping(message)
         except (OSError, *redis_py.BROKEN) as error:
             self.close()
-            self.node.raise_unavailable(error)
+            self.shard.raise_unavailable(error)
 
     @property
     def connection(self) -> Any:
@@ -149,7 +190,7 @@ class Listener:
         return self._inner and self._inner.connection
 
     def socket(self) -> Any:
-        """What to wait on for input; None without a connection."""
+        """Return what to wait on for input; None without a connection."""
         connection = self.connection
         return redis_py.socket_of(connection) if connection else None
 
@@ -162,3 +203,11 @@ class Listener:
             if connection is not None:
                 connection.disconnect()  # UNSUBSCRIBE replies must not be left to the pool
             inner.close()
+
+    def abandon(self) -> None:
+        """As `close`, within a garbage collection."""
+        self.close()
+
+
+def require_shard_channels() -> None:
+    """Do nothing: redis-py has shard channels for threads."""
