@@ -10,8 +10,8 @@ from typing import Any
 import redis
 from redis.asyncio.client import PubSub as RedisPubSub
 
-from cachemesh._client.changes import changes
-from cachemesh.core.errors import ShardUnavailableError, UnsupportedCommandError
+from cachemesh._client.subscribing import ListenerBase, MailboxBase, changes
+from cachemesh.core.errors import UnsupportedCommandError
 from cachemesh.core.planning.subscriptions import (
     CONFIRM_SECONDS,
     CONFIRMATIONS,
@@ -26,29 +26,22 @@ MOST_WAITING = 1000
 """Messages, after which listeners read no more until some are asked for."""
 
 
-class Mailbox:
+class Mailbox(MailboxBase["Listener"]):
     """The messages that listeners have heard and nobody has asked for yet.
 
     While there are many, listeners do not read on. Then the server holds what is published, and
     drops the connection at its ``client-output-buffer-limit``, as that of any slow client.
-
-    Args:
-        listeners: not used; each has a task that puts messages here.
     """
 
     def __init__(self, listeners: Mapping[str, Listener]) -> None:
-        self._listeners = listeners
-        self._messages: deque[dict[str, Any]] = deque()
+        super().__init__(listeners)
         self._news = asyncio.Event()
         self._room = asyncio.Event()
 
-    def __len__(self) -> int:
-        return len(self._messages)
-
     def put(self, message: dict[str, Any]) -> None:
-        """Add a message behind the others."""
-        self._messages.append(message)
-        self._news.set()
+        """Add a message behind the others, and end `wait`."""
+        super().put(message)
+        self.wake()
 
     async def take(self) -> dict[str, Any] | None:
         """Return the oldest message; None if there is none though the event loop had a turn."""
@@ -68,8 +61,8 @@ class Mailbox:
         return other
 
     def clear(self) -> None:
-        """Forget all messages."""
-        self._messages.clear()
+        """Forget all messages; listeners read on, and `wait` ends."""
+        super().clear()
         self.make_room()
         self.wake()
 
@@ -112,35 +105,22 @@ class _Inner(RedisPubSub):
         return await command(*args, **options)
 
 
-class Listener:
-    """What is subscribed to on one shard, and the task that hears it.
-
-    Args:
-        shard: what to listen to.
-        mailbox: where messages go.
-
-    Attributes:
-        has: what is subscribed to.
-        shard: as given.
-    """
+class Listener(ListenerBase[ShardClient]):
+    """What is subscribed to on one shard, and the task that hears it."""
 
     def __init__(self, shard: ShardClient, mailbox: Mailbox) -> None:
-        self.has = Subscriptions()
-        self.shard = shard
-        self._mailbox = mailbox
+        super().__init__(shard, mailbox)
         self._changing = False
-        self._master = shard.master
-        self._inner: Any = None
         self._task: asyncio.Task[Exception] | None = None
         self._confirmed: deque[object] = deque()
         self._news = asyncio.Event()
 
     def must_change(self, wanted: Subscriptions) -> bool:
         """Return whether something else is listened to than ``wanted``, or nothing any more."""
-        return not self._sound or wanted != self.has
+        return not self.sound or wanted != self.has
 
     @property
-    def _sound(self) -> bool:
+    def sound(self) -> bool:
         """Whether the connection leads to the master, and was not lost."""
         heard = self._task is not None and not self._task.done()
         return heard and self.shard.master == self._master
@@ -152,19 +132,19 @@ class Listener:
             ShardUnavailableError: it cannot be reached.
             redis.ResponseError: the server refuses; the next call begins anew.
         """
-        if not self._sound:
+        if not self.sound:
             await self.close()
             self._master = self.shard.master
-            self._inner = _Inner(self.shard.pool)
+            self.inner = _Inner(self.shard.pool)
         self._changing = True
         self._mailbox.make_room()
         try:
             unconfirmed = 0
             for command, names in changes(self.has, wanted):
-                await getattr(self._inner, command)(*names)
+                await getattr(self.inner, command)(*names)
                 unconfirmed += len(names)
             if self._task is None:
-                self._task = asyncio.create_task(self._hear(self._inner))
+                self._task = asyncio.create_task(self._hear(self.inner))
             await in_time(self._await_confirmed(unconfirmed), CONFIRM_SECONDS)
             self.has = wanted
         except (OSError, *redis_py.BROKEN, asyncio.TimeoutError) as error:
@@ -173,15 +153,6 @@ class Listener:
             self._changing = False
             if self.has is not wanted:
                 await self.close()  # nobody knows what it listens to
-
-    async def leave(self) -> None:
-        """Unsubscribe from everything, hear what was sent before that, and close."""
-        if self._sound:
-            try:
-                await self.settle(Subscriptions())
-            except (ShardUnavailableError, redis.ResponseError):
-                return  # closed, so nothing is subscribed to
-        await self.close()
 
     async def _await_confirmed(self, count: int) -> None:
         while len(self._confirmed) < count:
@@ -209,22 +180,9 @@ class Listener:
         finally:
             self._news.set()
 
-    async def ping(self, message: str | bytes | None) -> None:
-        """Ask the server for a ``pong``. Raises as `settle`."""
-        try:
-            await self._inner.ping(message)
-        except (OSError, *redis_py.BROKEN) as error:
-            await self.close()
-            self.shard.raise_unavailable(error)
-
-    @property
-    def connection(self) -> Any:
-        """redis-py's connection, None without one."""
-        return self._inner and self._inner.connection
-
     async def close(self) -> None:
         """Let go of the connection; nothing is subscribed to then."""
-        inner, self._inner = self._inner, None
+        inner, self.inner = self.inner, None
         task, self._task = self._task, None
         self.has = Subscriptions()
         self._confirmed.clear()

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 # sync: from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+import redis
+
 from cachemesh.asyncio.handler_loop import HandlerLoop
 from cachemesh.asyncio.listener import Listener, Mailbox, require_shard_channels
 from cachemesh.core.errors import ShardUnavailableError
@@ -21,6 +23,7 @@ from cachemesh.core.planning.subscriptions import (
     Handler,
     Subscriptions,
 )
+from cachemesh.transport import redis_py
 from cachemesh.transport.unavailable import closed_while_listening
 
 if TYPE_CHECKING:
@@ -209,7 +212,11 @@ class PubSub(HandlerLoop):
         """
         await self._settled()
         for listener in self._listeners.values():
-            await listener.ping(message)
+            try:
+                await listener.inner.ping(message)
+            except (OSError, *redis_py.BROKEN) as error:
+                await listener.close()
+                listener.shard.raise_unavailable(error)
         return True
 
     async def listen(self) -> AsyncIterator[dict[str, Any]]:
@@ -260,12 +267,12 @@ class PubSub(HandlerLoop):
             for name, listener in list(self._listeners.items()):
                 if routes.nodes.get(name) is not listener.shard:
                     await self._listeners.pop(name).close()  # asyncio
-                    # sync: self._listeners.pop(name).leave()
+                    # sync: self._leave(name)
             for name, shard in routes.nodes.items():
                 wanted = self._wanted.on(name, routes.placement)
                 if not wanted:
                     if name in self._listeners:
-                        await self._listeners.pop(name).leave()
+                        await self._leave(name)
                     continue
                 if name not in self._listeners:
                     self._listeners[name] = Listener(shard, self._mailbox)
@@ -275,3 +282,13 @@ class PubSub(HandlerLoop):
                     except ShardUnavailableError as error:
                         lost = lost or error
         return lost
+
+    async def _leave(self, name: str) -> None:
+        """Unsubscribe from all on a shard, hear what was sent before that, and close."""
+        listener = self._listeners.pop(name)
+        if listener.sound:
+            try:
+                await listener.settle(Subscriptions())
+            except (ShardUnavailableError, redis.ResponseError):
+                return  # closed, so nothing is subscribed to
+        await listener.close()

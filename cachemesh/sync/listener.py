@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections import deque
-from collections.abc import Mapping
 from typing import Any
 
 import redis
 from redis.client import PubSub as RedisPubSub
 
-from cachemesh._client.changes import changes
-from cachemesh.core.errors import ShardUnavailableError
+from cachemesh._client.subscribing import ListenerBase, MailboxBase, changes
 from cachemesh.core.planning.subscriptions import (
     CONFIRM_SECONDS,
     CONFIRMATIONS,
@@ -24,23 +21,8 @@ from cachemesh.transport import redis_py
 from cachemesh.transport.sync.shard import ShardClient
 
 
-class Mailbox:
-    """The messages that nobody has asked for yet: heard already, or ready to be read.
-
-    Args:
-        listeners: asked for messages, and waited on; whoever has them may change them.
-    """
-
-    def __init__(self, listeners: Mapping[str, Listener]) -> None:
-        self._listeners = listeners
-        self._messages: deque[dict[str, Any]] = deque()
-
-    def __len__(self) -> int:
-        return len(self._messages)
-
-    def put(self, message: dict[str, Any]) -> None:
-        """Add a message that came while subscriptions changed."""
-        self._messages.append(message)
+class Mailbox(MailboxBase["Listener"]):
+    """The messages that nobody has asked for yet: heard already, or ready to be read."""
 
     def take(self) -> dict[str, Any] | None:
         """Return the oldest message put here, or the first that a listener has, or None."""
@@ -48,10 +30,6 @@ class Mailbox:
             return self._messages.popleft()
         heard = (listener.next_message() for listener in list(self._listeners.values()))
         return next((message for message in heard if message is not None), None)
-
-    def clear(self) -> None:
-        """Forget all messages."""
-        self._messages.clear()
 
     def expect(self) -> None:
         """Do nothing: `wait` looks at the connections themselves."""
@@ -80,24 +58,8 @@ class _Inner(RedisPubSub):
         return require_message(response)
 
 
-class Listener:
-    """What is subscribed to on one shard, and the connection that hears it.
-
-    Args:
-        shard: what to listen to.
-        mailbox: where messages go that come while subscriptions change.
-
-    Attributes:
-        has: what is subscribed to.
-        shard: as given.
-    """
-
-    def __init__(self, shard: ShardClient, mailbox: Mailbox) -> None:
-        self.has = Subscriptions()
-        self.shard = shard
-        self._mailbox = mailbox
-        self._master = shard.master
-        self._inner: Any = None
+class Listener(ListenerBase[ShardClient]):
+    """What is subscribed to on one shard, and the connection that hears it."""
 
     def must_change(self, wanted: Subscriptions) -> bool:
         """Return whether something else is listened to than ``wanted``."""
@@ -110,13 +72,13 @@ class Listener:
             ShardUnavailableError: it cannot be reached.
             redis.ResponseError: the server refuses; the next call begins anew.
         """
-        if self._inner is None:
+        if self.inner is None:
             self._master = self.shard.master
-            self._inner = _Inner(self.shard.pool)
+            self.inner = _Inner(self.shard.pool)
         try:
             unconfirmed = 0
             for command, names in changes(self.has, wanted):
-                getattr(self._inner, command)(*names)
+                getattr(self.inner, command)(*names)
                 unconfirmed += len(names)
             deadline = time.monotonic() + CONFIRM_SECONDS
             while unconfirmed:
@@ -134,19 +96,10 @@ class Listener:
             if self.has is not wanted:
                 self.close()  # nobody knows what it listens to
 
-    def leave(self) -> None:
-        """Unsubscribe from everything, hear what was sent before that, and close."""
-        if self._sound:
-            try:
-                self.settle(Subscriptions())
-            except (ShardUnavailableError, redis.ResponseError):
-                return  # closed, so nothing is subscribed to
-        self.close()
-
     @property
-    def _sound(self) -> bool:
+    def sound(self) -> bool:
         """Whether the connection leads to the master, and was not closed with the client."""
-        inner = self._inner
+        inner = self.inner
         return (
             inner is not None
             and inner.connection is not None
@@ -159,10 +112,10 @@ class Listener:
 
         A lost connection is noticed here, and replaced when subscriptions are settled next.
         """
-        if self._inner is not None and not self._sound:
+        if self.inner is not None and not self.sound:
             self.close()
         try:
-            while self._inner is not None and self._inner.connection.can_read(timeout=0):
+            while self.inner is not None and self.inner.connection.can_read(timeout=0):
                 message = self._receive(0)
                 if message is None:
                     break
@@ -173,21 +126,8 @@ class Listener:
         return None
 
     def _receive(self, timeout: float) -> dict[str, Any] | None:
-        message: dict[str, Any] | None = self._inner.get_message(timeout=timeout)
+        message: dict[str, Any] | None = self.inner.get_message(timeout=timeout)
         return message
-
-    def ping(self, message: str | bytes | None) -> None:
-        """Ask the server for a ``pong``. Raises as `settle`."""
-        try:
-            self._inner.ping(message)
-        except (OSError, *redis_py.BROKEN) as error:
-            self.close()
-            self.shard.raise_unavailable(error)
-
-    @property
-    def connection(self) -> Any:
-        """redis-py's connection, None without one."""
-        return self._inner and self._inner.connection
 
     def socket(self) -> Any:
         """Return what to wait on for input; None without a connection."""
@@ -196,7 +136,7 @@ class Listener:
 
     def close(self) -> None:
         """Let go of the connection; nothing is subscribed to then."""
-        inner, self._inner = self._inner, None
+        inner, self.inner = self.inner, None
         self.has = Subscriptions()
         if inner is not None:
             connection = inner.connection

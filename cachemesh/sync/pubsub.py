@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+import redis
+
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.planning.subscriptions import (
     CONFIRMATIONS,
@@ -19,6 +21,7 @@ from cachemesh.core.planning.subscriptions import (
 )
 from cachemesh.sync.handler_loop import HandlerLoop
 from cachemesh.sync.listener import Listener, Mailbox, require_shard_channels
+from cachemesh.transport import redis_py
 from cachemesh.transport.unavailable import closed_while_listening
 
 if TYPE_CHECKING:
@@ -185,7 +188,11 @@ class PubSub(HandlerLoop):
         """
         self._settled()
         for listener in self._listeners.values():
-            listener.ping(message)
+            try:
+                listener.inner.ping(message)
+            except (OSError, *redis_py.BROKEN) as error:
+                listener.close()
+                listener.shard.raise_unavailable(error)
         return True
 
     def listen(self) -> Iterator[dict[str, Any]]:
@@ -234,12 +241,12 @@ class PubSub(HandlerLoop):
             routes = self._mesh.routes()
             for name, listener in list(self._listeners.items()):
                 if routes.nodes.get(name) is not listener.shard:
-                    self._listeners.pop(name).leave()
+                    self._leave(name)
             for name, shard in routes.nodes.items():
                 wanted = self._wanted.on(name, routes.placement)
                 if not wanted:
                     if name in self._listeners:
-                        self._listeners.pop(name).leave()
+                        self._leave(name)
                     continue
                 if name not in self._listeners:
                     self._listeners[name] = Listener(shard, self._mailbox)
@@ -249,3 +256,13 @@ class PubSub(HandlerLoop):
                     except ShardUnavailableError as error:
                         lost = lost or error
         return lost
+
+    def _leave(self, name: str) -> None:
+        """Unsubscribe from all on a shard, hear what was sent before that, and close."""
+        listener = self._listeners.pop(name)
+        if listener.sound:
+            try:
+                listener.settle(Subscriptions())
+            except (ShardUnavailableError, redis.ResponseError):
+                return  # closed, so nothing is subscribed to
+        listener.close()
