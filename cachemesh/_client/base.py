@@ -12,11 +12,11 @@ import redis
 
 from cachemesh._client.core import MeshCore, S
 from cachemesh._client.options import changed_policy, check_call_options
-from cachemesh._client.pipelining import Part, discarded
 from cachemesh.core.commands.spec import Args
 from cachemesh.core.errors import ConfigurationError, ShardUnavailableError, UnsupportedCommandError
 from cachemesh.core.placement.keys import key_bytes
 from cachemesh.core.planning.miss_replies import NO_MISS, miss
+from cachemesh.core.planning.pipeline_parts import Part, discarded
 from cachemesh.core.policy import Policy
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.resilience.circuit_breaker import ShardHealth

@@ -263,7 +263,7 @@ class PubSub(HandlerLoop):
         lost = None
         self._move()  # asyncio
         async with self._settling:
-            routes = await self._mesh.routes()
+            routes = await self._core.loaded()
             for name, listener in list(self._listeners.items()):
                 if routes.nodes.get(name) is not listener.shard:
                     await self._listeners.pop(name).close()  # asyncio

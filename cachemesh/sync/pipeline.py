@@ -8,15 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from redis.client import Pipeline as RedisPipeline
 
-from cachemesh._client.pipelining import (
-    PipelineBase,
-    Stack,
-    finished,
-    one_shard,
-    raise_first,
-    require_watching,
-    spread,
-)
+from cachemesh._client.pipelining import PipelineBase, finished, raise_first, require_watching
+from cachemesh.core.planning.pipeline_parts import Stack, one_shard, spread
 from cachemesh.core.planning.plan import UnknownCommand
 from cachemesh.transport import redis_py
 from cachemesh.transport.sync.scatter_gather import send_parts
@@ -103,7 +96,7 @@ class Pipeline(PipelineBase, RedisPipeline):
 
     def _bind(self, commands: Sequence[tuple[Any, ...]]) -> None:
         """Settle on the one shard that all keys are on."""
-        routes = self._mesh.routes()
+        routes = self._core.loaded()
         watched = self._home.shard if self._home is not None else None
         registry, plans = self._core.registry, self._mesh.plans_of(commands, routes)
         shard = one_shard(commands, routes.placement, watched, registry, plans)
@@ -125,26 +118,27 @@ class Pipeline(PipelineBase, RedisPipeline):
 
     def _over_shards(self, raise_on_error: bool) -> list[Any]:
         stack: Stack = self.command_stack
-        routes = self._mesh.routes()
-        how = (stack, routes.placement, self._atomic, self._core.registry, self._core.master_of)
+        mesh, core = self._mesh, self._core
+        routes = core.loaded()
+        placement, pack = routes.placement, redis_py.pack_all
+        how = (stack, placement, pack, self._atomic, core.registry, core.master_of)
         try:
-            spread_out = spread(*how, retry_writes=self._mesh.retry_writes)
+            spread_out = spread(*how, retry_writes=mesh.retry_writes)
         except UnknownCommand:
-            plans = self._mesh.plans_of([args for args, _ in stack], routes)
-            spread_out = spread(*how, plans, self._mesh.retry_writes)
+            plans = mesh.plans_of([args for args, _ in stack], routes)
+            spread_out = spread(*how, plans, mesh.retry_writes)
         if self._one_shard_only and len(spread_out.parts) > 1:
             return self._in_one_shard(raise_on_error)  # some commands run on any shard
-        nodes = [routes.nodes[part.shard] for part in spread_out.parts]
-        pairs = list(zip(nodes, spread_out.parts, strict=True))
+        parts = [(routes.nodes[part.shard], part) for part in spread_out.parts]
         try:
-            outcomes = send_parts(pairs, lazily=spread_out.only_reads())
+            results = send_parts(parts, lazily=spread_out.only_reads())
             results = [
-                self._mesh.missed_part(outcome, node, part)
-                for (node, part), outcome in zip(pairs, outcomes, strict=True)
+                mesh.missed_part(result, shard, part)
+                for result, (shard, part) in zip(results, parts, strict=True)
             ]
         finally:
-            for node, part in pairs:  # also if one shard raised, or the wait was interrupted
-                self._mesh.wrote_part(node, part)
+            for shard, part in parts:  # also if one shard raised, or the wait was interrupted
+                mesh.wrote_part(shard, part)
         replies = spread_out.replies(results)
         finals = finished(replies, stack, self.response_callbacks, self.annotate_exception)
         if raise_on_error:

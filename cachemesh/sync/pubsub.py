@@ -238,7 +238,7 @@ class PubSub(HandlerLoop):
         """
         lost = None
         with self._settling:
-            routes = self._mesh.routes()
+            routes = self._core.loaded()
             for name, listener in list(self._listeners.items()):
                 if routes.nodes.get(name) is not listener.shard:
                     self._leave(name)

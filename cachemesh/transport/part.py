@@ -12,7 +12,7 @@ Outcome = list[Any] | Exception
 
 
 class Part(Protocol):
-    """What one shard gets of a pipeline: `cachemesh._client.pipelining.Part`."""
+    """What one shard gets of a pipeline: `cachemesh.core.planning.pipeline_parts.Part`."""
 
     @property
     def commands(self) -> Sequence[Any]:
