@@ -85,11 +85,6 @@ class MeshCore(Generic[S]):
         """Return the topology of now."""
         raise NotImplementedError
 
-    @property
-    def latest_topology(self) -> Topology | None:
-        """The topology that ``routes`` are made of; None without routes."""
-        return None if self.routes is None else self._topology
-
     def shards(self) -> Mapping[str, S]:
         """Return the shards known so far, by name."""
         return {} if self.routes is None else self.routes.nodes
@@ -98,7 +93,7 @@ class MeshCore(Generic[S]):
         """Return the address of a shard's master, as last heard of."""
         return None if self._topology is None else self._topology.masters.get(shard)
 
-    def make_shard(self, name: str) -> S:
+    def _make_shard(self, name: str) -> S:
         """Return a client of the shard; nothing is connected yet."""
         raise NotImplementedError
 
@@ -115,7 +110,7 @@ class MeshCore(Generic[S]):
         for name in document.placement.names:
             shard = before.get(name)
             if shard is None:
-                shard = self.make_shard(name)
+                shard = self._make_shard(name)
                 if self._prober is not None:
                     shard.hurry = self._prober.hurry
                 if self.reads_replicas and self._topology is not None:

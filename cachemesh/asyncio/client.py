@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import redis
 import redis.asyncio
@@ -41,10 +41,6 @@ from cachemesh.transport.aio.scatter_gather import gather
 from cachemesh.transport.aio.shard import ShardClient
 from cachemesh.transport.failures import NOT_SERVED
 from cachemesh.transport.redis_py import pack
-
-if True:  # asyncio
-    if TYPE_CHECKING:
-        from typing_extensions import Self  # in typing from Python 3.11 on
 
 
 class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[misc]  # redis-py's own clash
@@ -119,7 +115,7 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
             redis.ResponseError: the server answered with an error.
         """
         core = self._core
-        routes = core.routes  # read before the loop, as it is set after it
+        routes = core.routes
         # sync: if routes is None:
         if routes is None or core.loop is not asyncio.get_running_loop():  # asyncio
             routes = await core.loaded()
@@ -303,7 +299,7 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
 
     if True:  # asyncio
 
-        async def initialize(self) -> Self:
+        async def initialize(self) -> CacheMesh:  # redis-py's method
             """Take the connection of a single-connection client; else nothing to do."""
             if self.single_connection_client and len((await self.routes()).nodes) == 1:
                 await redis.asyncio.Redis.initialize(self)

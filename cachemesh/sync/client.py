@@ -111,7 +111,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
             redis.ResponseError: the server answered with an error.
         """
         core = self._core
-        routes = core.routes  # read before the loop, as it is set after it
+        routes = core.routes
         if routes is None:
             routes = core.loaded()
         if core.connection is not None and len(routes.nodes) == 1:
