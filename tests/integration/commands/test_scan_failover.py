@@ -12,7 +12,7 @@ from tests.support.waiting import until
 
 
 def test_no_key_is_missed_when_a_replica_takes_over() -> None:
-    """A server's own cursor is worthless to its replica, so that shard is scanned again."""
+    """A server's cursor has no meaning to its replica, so that shard is scanned again."""
     keys = {f"k{i}" for i in range(400)}
     stack = LocalStack(shards=2, replicas=1, metaservers=0, down_after_ms=500)
     with stack, CacheMesh.from_url(stack.info["url"], decode_responses=True) as client:
@@ -35,7 +35,7 @@ def test_no_key_is_missed_when_a_replica_takes_over() -> None:
 
 
 def wait_for_replica(master: str) -> None:
-    """Until the replica has all that was written so far."""
+    """Wait until the replica has all that was written so far."""
     host, port = master.split(":")
     with redis.Redis(host=host, port=int(port)) as client:
         direct: Any = client
