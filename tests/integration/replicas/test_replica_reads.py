@@ -53,7 +53,7 @@ def shares(site: Replicated, call: Caller, mesh: Any, times: int = 12) -> dict[s
     call(lambda m: m.mset(dict.fromkeys(keys, "v")))
     if mesh is not call.mesh:
         call.on(mesh, lambda m: m.get("k"))
-    if call.mesh._reads_replicas:
+    if call.mesh._core.reads_replicas:
         await_lag_known(call)
     site.reset_counts()
     read_all(call, mesh, keys, times)
@@ -103,7 +103,7 @@ def test_a_setting_of_the_pool_changes_it_while_it_runs(
             until(partial(reads_from, call, mode))
             check(shares(site, call, call.mesh), mode)
         assert firm.mesh._policy.reading.read_from == "master"
-        assert not firm.mesh._reads_replicas
+        assert not firm.mesh._core.reads_replicas
 
 
 @both
