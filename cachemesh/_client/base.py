@@ -213,7 +213,7 @@ class MeshBase(Generic[S]):
 
     def wrote_part(self, shard: S, part: Part) -> None:
         """Note that a part of a pipeline has been sent."""
-        if self._core.reads_replicas and not part.only_reads:
+        if not part.only_reads:
             self.wrote_to(shard)
 
     def wrote_to(self, shard: S, keys: Sequence[bytes] = ()) -> None:
@@ -227,15 +227,13 @@ class MeshBase(Generic[S]):
             shard.wrote(keys, time.monotonic())
 
     def missed_part(self, result: Any, shard: S, part: Part) -> Any:
-        """Return the result of a pipeline's part, with miss replies if the policy asks for them.
+        """Return the result of a pipeline's part with miss replies, which the policy asks for.
 
         Args:
             result: the replies, or why the shard gave none.
             shard: what was asked.
             part: of the pipeline.
         """
-        if not self._policy.misses:
-            return result
         if not part.atomic:
             results = result if isinstance(result, list) else [result] * len(part.commands)
             for at, reply in enumerate(results):

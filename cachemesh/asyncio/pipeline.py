@@ -131,27 +131,29 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
 
     async def _over_shards(self, raise_on_error: bool) -> list[Any]:
         stack: Stack = self.command_stack
-        mesh, core = self._mesh, self._core
+        mesh, core, policy = self._mesh, self._core, self._mesh._policy
         routes = await core.loaded()
         placement, pack = routes.placement, redis_py.pack_all
         how = (stack, placement, pack, self._atomic, core.registry, core.master_of)
         try:
-            spread_out = spread(*how, retry_writes=mesh.retry_writes)
+            spread_out = spread(*how, retry_writes=policy.retry_writes)
         except UnknownCommand:
             plans = await mesh.plans_of([args for args, _ in stack], routes)
-            spread_out = spread(*how, plans, mesh.retry_writes)
+            spread_out = spread(*how, plans, policy.retry_writes)
         if self._one_shard_only and len(spread_out.parts) > 1:
             return await self._in_one_shard(raise_on_error)  # some commands run on any shard
         parts = [(routes.nodes[part.shard], part) for part in spread_out.parts]
         try:
             results = await send_parts(parts, lazily=spread_out.only_reads())
-            results = [
-                mesh.missed_part(result, shard, part)
-                for result, (shard, part) in zip(results, parts, strict=True)
-            ]
+            if policy.misses:
+                results = [
+                    mesh.missed_part(result, shard, part)
+                    for result, (shard, part) in zip(results, parts, strict=True)
+                ]
         finally:
-            for shard, part in parts:  # also if one shard raised, or the wait was interrupted
-                mesh.wrote_part(shard, part)
+            if core.reads_replicas:
+                for shard, part in parts:  # also if one shard raised, or the wait was interrupted
+                    mesh.wrote_part(shard, part)
         replies = spread_out.replies(results)
         finals = finished(replies, stack, self.response_callbacks, self.annotate_exception)
         if True:  # asyncio
