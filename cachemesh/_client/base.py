@@ -20,7 +20,7 @@ from cachemesh.core.planning.pipeline_parts import Part, discarded
 from cachemesh.core.policy import Policy
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.resilience.circuit_breaker import ShardHealth
-from cachemesh.core.resilience.retry import lacks_replicas
+from cachemesh.core.resilience.error_classification import lacks_replicas
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.transport.redis_py import pack, speaks_resp3
 

@@ -23,9 +23,9 @@ from cachemesh.core.pool.topology import Topology
 from cachemesh.core.reads.read_preference import Reading
 from cachemesh.discovery.membership import Membership
 from cachemesh.discovery.url import MeshUrl
-from cachemesh.transport.redis_py import connect
 from cachemesh.transport.replication_probe import Prober
 from cachemesh.transport.shard_base import ShardBase
+from cachemesh.transport.sync.handshake import connect
 
 S = TypeVar("S", bound=ShardBase[Any])
 

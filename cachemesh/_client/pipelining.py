@@ -10,7 +10,7 @@ from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.exceptions import ExecAbortError
 
 from cachemesh.core.planning.pipeline_parts import Stack
-from cachemesh.transport.part import holds_error
+from cachemesh.core.resilience.pipeline_part import holds_error
 from cachemesh.transport.redis_py import is_open
 
 

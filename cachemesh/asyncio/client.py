@@ -33,13 +33,14 @@ from cachemesh.core.planning.split import Plan
 from cachemesh.core.planning.unknown_commands import Calls, resolve_all
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.reads.read_preference import CURSORS
+from cachemesh.core.resilience.error_classification import NOT_SERVED
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.transport import redis_py
+from cachemesh.transport.aio import handshake
 from cachemesh.transport.aio.mesh_pool import MeshPool
 from cachemesh.transport.aio.replica_reads import gather_reads, read
 from cachemesh.transport.aio.scatter_gather import gather
 from cachemesh.transport.aio.shard import ShardClient
-from cachemesh.transport.failures import NOT_SERVED
 from cachemesh.transport.redis_py import pack
 
 
@@ -140,7 +141,7 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
                         if (
                             instance is None
                             or instance.doubted
-                            or (connection := instance.link) is None
+                            or (connection := instance.connection) is None
                             or not connection.ready
                         ):
                             reply = await shard.execute(args, FIRST_KEY[name], decode)
@@ -185,7 +186,7 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
                 reply = await self._one_planned(command, shard, words, decode, seconds)
             finally:
                 if command.name in ENDS_CONNECTION:
-                    shard.drop_links()
+                    shard.drop_connections()
             return planned.merge([reply])
         if core.plain and not self._call_options:
             replies = await gather(requests, command.read_only, decode, planned.takes_errors)
@@ -320,9 +321,9 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
         connection = core.connection
         if connection is None or connection is not core.own_connection:
             return None
-        if not redis_py.is_ready_async(connection, shard.master):
+        if not redis_py.is_ready(connection, shard.master):
             await connection.disconnect()
-            if not await redis_py.reconnects_async(connection, shard.master):
+            if not await handshake.reconnects(connection, shard.master):
                 former, connection = connection, await core.pool.get_connection()
                 core.connection = core.own_connection = connection
                 await core.pool.release(former)

@@ -34,6 +34,7 @@ from cachemesh.sync.core import Core
 from cachemesh.sync.pipeline import Pipeline
 from cachemesh.sync.pubsub import PubSub
 from cachemesh.transport import redis_py
+from cachemesh.transport.sync import handshake
 from cachemesh.transport.sync.mesh_pool import MeshPool
 from cachemesh.transport.sync.replica_reads import gather_reads, read
 from cachemesh.transport.sync.scatter_gather import gather
@@ -159,7 +160,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
                 reply = self._one_planned(command, shard, words, decode, seconds)
             finally:
                 if command.name in ENDS_CONNECTION:
-                    shard.drop_links()
+                    shard.drop_connections()
             return planned.merge([reply])
         if core.plain and not self._call_options:
             replies = gather(requests, command.read_only, decode, planned.takes_errors)
@@ -286,7 +287,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
             return None
         if not redis_py.is_ready(connection, shard.master):
             connection.disconnect()
-            if not redis_py.reconnects(connection, shard.master):
+            if not handshake.reconnects(connection, shard.master):
                 former, connection = connection, core.pool.get_connection()
                 core.connection = core.own_connection = connection
                 core.pool.release(former)

@@ -97,7 +97,7 @@ class Pipeline(PipelineBase, RedisPipeline):
     def _bind(self, commands: Sequence[tuple[Any, ...]]) -> None:
         """Settle on the one shard that all keys are on."""
         routes = self._core.loaded()
-        watched = self._home.shard if self._home is not None else None
+        watched = self._home.name if self._home is not None else None
         registry, plans = self._core.registry, self._mesh.plans_of(commands, routes)
         shard = one_shard(commands, routes.placement, watched, registry, plans)
         if self._home is None:

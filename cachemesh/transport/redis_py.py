@@ -26,17 +26,11 @@ import redis
 import redis.asyncio
 from redis._parsers import Encoder
 from redis._parsers.base import BaseParser
-from redis.asyncio.connection import ConnectionPool as AsyncConnectionPool
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
-from redis.connection import ConnectionPool
-from redis.retry import Retry
+from redis.asyncio.connection import AbstractConnection as AsyncConnection
 
 from cachemesh.core.commands.encoding import encode
 from cachemesh.core.names import Address
 from cachemesh.core.resilience.retry import Timeouts
-from cachemesh.transport.handshake import AsyncHandshake, Handshake
-from cachemesh.transport.name_resolution import resolving
 
 PLAIN_SOCKET = socket.socket if socket.socket.__module__ == "socket" else None
 """The standard library's class, if it was not replaced (by gevent) before this was imported."""
@@ -74,10 +68,6 @@ def _no_maintenance(client: type) -> dict[str, Any]:
     return {option: MaintNotificationsConfig(enabled=False)}
 
 
-_NO_MAINTENANCE = _no_maintenance(redis.Redis)
-_NO_ASYNC_MAINTENANCE = _no_maintenance(redis.asyncio.Redis)
-
-
 def destination(address: Address, timeouts: Timeouts) -> dict[str, Any]:
     """The options of a redis-py connection that say where it goes, and how long it waits."""
     return {
@@ -88,42 +78,8 @@ def destination(address: Address, timeouts: Timeouts) -> dict[str, Any]:
     }
 
 
-def pool_options(template: ConnectionPool, role: str | None = "master") -> dict[str, Any]:
-    """The template's options for connections that check ``ROLE`` and never retry by themselves."""
-    return {
-        **template.connection_kwargs,
-        **_NO_MAINTENANCE,
-        "retry": Retry(NoBackoff(), 0),
-        "command_packer": Packer(),
-        "redis_connect_func": Handshake(template.connection_kwargs.get("redis_connect_func"), role),
-    }
-
-
-def connect(
-    template: ConnectionPool,
-    address: Address,
-    options: Mapping[str, Any],
-    role: str | None = "master",
-) -> Any:
-    """A redis-py connection to one instance, handshake done and ``ROLE`` checked.
-
-    Args:
-        template: whose class and options to use.
-        address: where to.
-        options: what to use instead of the template's options.
-        role: what the instance has to be; None takes any.
-
-    Raises:
-        redis.ConnectionError, redis.TimeoutError, redis.AuthenticationError: as redis-py raises.
-        NotMasterError: the instance is no master.
-    """
-    merged = {**pool_options(template, role), **options, "host": address.host, "port": address.port}
-    connection = _make(resolving(template.connection_class), merged)
-    connection.connect()
-    return connection
-
-
-def _make(connection_class: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+def make_connection(connection_class: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    """Return a redis-py connection that is not connected yet."""
     try:
         return connection_class(**options)
     except UnboundLocalError as error:
@@ -131,39 +87,11 @@ def _make(connection_class: Callable[..., Any], options: Mapping[str, Any]) -> A
         raise error.__context__ or error from None
 
 
-def async_pool_options(
-    template: AsyncConnectionPool, role: str | None = "master"
-) -> dict[str, Any]:
-    """As `pool_options`, for asyncio."""
-    custom = template.connection_kwargs.get("redis_connect_func")
-    return {
-        **template.connection_kwargs,
-        **_NO_ASYNC_MAINTENANCE,
-        "retry": AsyncRetry(NoBackoff(), 0),
-        "encoder_class": ArgumentEncoder,
-        "redis_connect_func": AsyncHandshake(custom, role).run,
-    }
-
-
-async def connect_async(
-    template: AsyncConnectionPool,
-    address: Address,
-    options: Mapping[str, Any],
-    role: str | None = "master",
-) -> Any:
-    """As `connect`, for asyncio."""
-    merged = {**async_pool_options(template, role), **options}
-    merged.update(host=address.host, port=address.port)
-    connection = _make(resolving(template.connection_class), merged)
-    await connection.connect()
-    return connection
-
-
 @lru_cache
 def speaks_resp3(protocol: int | str | None) -> bool:
     """Whether redis-py's connections speak RESP3 with this ``protocol``; None is its default."""
     options = {} if protocol is None else {"protocol": protocol}
-    connection: Any = _make(redis.Connection, options)
+    connection: Any = make_connection(redis.Connection, options)
     return bool(connection.protocol == 3)
 
 
@@ -220,50 +148,26 @@ def socket_of(connection: Any) -> socket.socket:
     return sock
 
 
-def is_ready(connection: Any, master: Address | None) -> bool:
-    """Whether a redis-py connection between two commands is open, and leads to the master."""
-    sock = connection._sock
-    if sock is None or (connection.host, connection.port) != master:
-        return False
-    return not has_input(sock)
-
-
-def reconnects(connection: Any, master: Address | None) -> bool:
-    """Whether a closed redis-py connection to the master can be made anew as it is: an app may
-    have given it credentials of its own."""
-    if (connection.host, connection.port) != master:
-        return False
-    try:
-        connection.connect()
-    except NOT_CONNECTED:
-        return False
-    return True
-
-
 def is_open(connection: Any) -> bool:
-    """Whether a redis-py connection, of either kind, has not been closed on this side."""
-    if isinstance(connection, redis.asyncio.Connection):
+    """Return whether a redis-py connection, of either kind, has not been closed on this side."""
+    if isinstance(connection, AsyncConnection):
         return bool(connection.is_connected)
     return connection._sock is not None
 
 
-async def reconnects_async(connection: Any, master: Address | None) -> bool:
-    """As `reconnects`, for asyncio."""
-    if (connection.host, connection.port) != master:
-        return False
-    try:
-        await connection.connect()
-    except (OSError, *NOT_CONNECTED):
-        return False
-    return True
+def is_ready(connection: Any, master: Address | None) -> bool:
+    """Return whether a redis-py connection between two commands is open, and leads to the master.
 
-
-def is_ready_async(connection: Any, master: Address | None) -> bool:
-    """As `is_ready`, for asyncio."""
-    if not connection.is_connected or (connection.host, connection.port) != master:
+    Args:
+        connection: of either kind.
+        master: None if no master is known.
+    """
+    if not is_open(connection) or (connection.host, connection.port) != master:
         return False
-    sock = transport_of(connection).get_extra_info("socket")
-    return not (connection._reader.at_eof() or has_input(sock))
+    reader = getattr(connection, "_reader", None)  # of asyncio
+    if reader is None:
+        return not has_input(connection._sock)
+    return not (reader.at_eof() or has_input(transport_of(connection).get_extra_info("socket")))
 
 
 def make_reader(connection_kwargs: Mapping[str, Any]) -> hiredis.Reader:
@@ -381,3 +285,16 @@ class ArgumentEncoder(Encoder):
         if type(value) is memoryview and value.itemsize == value.ndim == 1 and value.contiguous:
             return value
         return encode(value, self.encoding, self.encoding_errors)
+
+
+SYNC_OPTIONS: Mapping[str, Any] = {
+    **_no_maintenance(redis.Redis),
+    "command_packer": Packer(),
+}
+"""The options of every blocking redis-py connection."""
+
+ASYNC_OPTIONS: Mapping[str, Any] = {
+    **_no_maintenance(redis.asyncio.Redis),
+    "encoder_class": ArgumentEncoder,
+}
+"""The options of every asyncio redis-py connection."""

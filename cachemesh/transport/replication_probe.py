@@ -41,7 +41,7 @@ class MeasuredShard(Protocol):
     """One shard, as far as measuring goes."""
 
     @property
-    def shard(self) -> str:
+    def name(self) -> str:
         """Its name."""
 
     @property
@@ -59,7 +59,7 @@ class Prober:
         shards: a method of the client, which is held weakly: its shards by now. When the client
             is gone, measuring ends.
         connect: makes a redis-py connection, whatever the instance's role; raises as
-            `redis_py.connect`. Must not hold the client.
+            `cachemesh.transport.sync.handshake.connect`. Must not hold the client.
         same: clients of this process for which it is equal have the same shards, and connect alike;
             they share one thread, and one connection to each instance. None: for this one alone.
     """
@@ -199,7 +199,7 @@ class _Run:
                 master, replicas = shard.instances()
                 for instance in (*replicas, *(() if master is None else (master,))):
                     view = View(instance, shard.meter, instance is master)
-                    found.setdefault((shard.shard, instance.address), []).append(view)
+                    found.setdefault((shard.name, instance.address), []).append(view)
         for at in self._targets.keys() - found.keys():
             self._drop(self._targets.pop(at))
         for at, views in found.items():

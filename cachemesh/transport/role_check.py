@@ -1,113 +1,30 @@
-"""What a new connection does first: redis-py's own handshake, then ``ROLE``."""
+"""Reads an instance's role from its reply, for the handshakes of both transports."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import redis
 
-from cachemesh.core.malformed_replies import understood
 from cachemesh.core.names import Address
 from cachemesh.core.reads.replication_status import parse_role, role_of
+from cachemesh.core.resilience.error_classification import WrongRoleError
 
-
-class NotMasterError(redis.ReadOnlyError):
-    """An instance that was taken for a master is a replica.
-
-    Attributes:
-        master: whose replica it is, by what it says.
-    """
-
-    def __init__(self, message: str, master: Address | None) -> None:
-        super().__init__(message)
-        self.master = master
-
-
-def told_master(error: BaseException | None) -> Address | None:
-    """The master that a replica named in what became this error."""
-    while error is not None:
-        if isinstance(error, NotMasterError):
-            return error.master
-        error = error.__cause__
-    return None
-
-
-class Handshake:
-    """What a connection does first: redis-py's own handshake, then ``ROLE``."""
-
-    def __init__(self, custom: Callable[[Any], None] | None, role: str | None) -> None:
-        self._custom = custom
-        self._role = role
-
-    def __call__(self, connection: Any) -> None:
-        """Raises NotMasterError if the instance is none and should be."""
-        with _helpers_may_fail():
-            if self._custom is None:
-                with understood():
-                    connection.on_connect()
-            else:
-                self._custom(connection)
-        if self._role is not None:
-            require_master(connection)
-
-
-def require_master(connection: Any) -> None:
-    """Ask an instance, over a redis-py connection, for its role.
-
-    Raises:
-        NotMasterError: it is no master.
-        redis.ConnectionError, redis.TimeoutError, redis.InvalidResponse: it does not say.
-    """
-    for question in _ROLE_QUESTIONS:
-        connection.send_command(question, check_health=False)
-        try:
-            with understood():
-                _check_role(connection.read_response(), connection)
-        except redis.exceptions.NoPermissionError:
-            continue
-        return
-
-
-class AsyncHandshake:
-    def __init__(self, custom: Callable[[Any], Any] | None, role: str | None) -> None:
-        self._custom = custom
-        self._role = role
-
-    async def run(self, connection: Any) -> None:
-        """Raises NotMasterError if the instance is none and should be."""
-        with _helpers_may_fail():
-            if self._custom is None:
-                with understood():
-                    await connection.on_connect()
-            else:
-                done = self._custom(connection)
-                if inspect.isawaitable(done):
-                    await done
-        if self._role is not None:
-            await require_master_async(connection)
-
-
-async def require_master_async(connection: Any) -> None:
-    """As `require_master`, for asyncio."""
-    for question in _ROLE_QUESTIONS:
-        await connection.send_command(question, check_health=False)
-        try:
-            with understood():
-                _check_role(await connection.read_response(), connection)
-        except redis.exceptions.NoPermissionError:
-            continue
-        return
+ROLE_QUESTIONS = ("ROLE", "HELLO")
+"""The commands that tell a role. An ACL may deny ROLE, which is @admin; HELLO is never denied."""
 
 
 @contextmanager
-def _helpers_may_fail() -> Iterator[None]:
-    """Around what may call an app's ``credential_provider`` or ``redis_connect_func``.
+def hooks_may_fail() -> Iterator[None]:
+    """Around a call of an app's ``credential_provider`` or ``redis_connect_func``.
 
-    redis-py disconnects after its own errors alone. After another it would take the connection,
-    which has not logged in, for a good one.
+    redis-py disconnects only after errors of its own. After any other error it would take the
+    connection, which has not logged in, for a good one.
+
+    Raises:
+        redis.TimeoutError, redis.ConnectionError: in place of an OSError.
     """
     try:
         yield
@@ -116,11 +33,17 @@ def _helpers_may_fail() -> Iterator[None]:
         raise kind(str(error)) from error
 
 
-_ROLE_QUESTIONS = ("ROLE", "HELLO")
-"""ROLE is @admin, so an app's user may lack it; HELLO tells the role too and is never denied."""
+def check_role(reply: Any, connection: Any) -> None:
+    """Check that a reply to one of `ROLE_QUESTIONS` is a master's.
 
+    Args:
+        reply: as redis-py gives it, decoded or not.
+        connection: the redis-py connection that was asked; named in the error.
 
-def _check_role(reply: Any, connection: Any) -> None:
+    Raises:
+        WrongRoleError: the instance has another role.
+        redis.InvalidResponse: the reply has no role.
+    """
     if isinstance(reply, list) and reply and reply[0] in (b"server", "server"):  # HELLO in RESP2
         reply = dict(zip(reply[::2], reply[1::2], strict=False))  # garbage may be of odd length
     hello = isinstance(reply, dict)
@@ -131,14 +54,14 @@ def _check_role(reply: Any, connection: Any) -> None:
             "What it says to ROLE is not of Redis; what listens there?"
         ) from error
     if role != "master":
-        raise NotMasterError(
+        raise WrongRoleError(
             f"{connection.host}:{connection.port} is a {role:.40}, not a master",
             None if hello else _master_of(reply),
         )
 
 
-def _master_of(reply: list[Any]) -> Address | None:
-    """The master of the replica that gave this reply to ROLE; None where the reply names none."""
+def _master_of(reply: Any) -> Address | None:
+    """Return the master that a replica's reply to ROLE names; None if the reply names none."""
     try:
         return parse_role(reply).master
     except ValueError:

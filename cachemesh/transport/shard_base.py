@@ -1,4 +1,4 @@
-"""Which instances a shard has, and which of them to ask: the common base of both `ShardClient`."""
+"""The instances of one shard, and which of them to ask: the base of both `ShardClient`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.names import Address
 from cachemesh.core.pool.topology import Candidate
 from cachemesh.core.reads.load_weights import Window
-from cachemesh.core.reads.read_preference import Pins, Reading, order
+from cachemesh.core.reads.read_preference import Reading, order
+from cachemesh.core.reads.recent_writes import RecentWrites
 from cachemesh.core.reads.replication_lag import NEVER, LagMeter
 from cachemesh.core.resilience.circuit_breaker import Breaker, ShardHealth
-from cachemesh.core.resilience.retry import Failure, Timeouts, retry_until
+from cachemesh.core.resilience.error_classification import (
+    BreakerOpenError,
+    Failure,
+    failure_of,
+)
+from cachemesh.core.resilience.retry import Timeouts, retry_until
 from cachemesh.transport import redis_py
-from cachemesh.transport.failures import BreakerOpenError, failure_of
 from cachemesh.transport.master_locator import Locator
 from cachemesh.transport.unavailable import (
     closed_meanwhile,
@@ -33,24 +38,22 @@ from cachemesh.transport.unavailable import (
 SWITCH_GRACE = 0.5
 """Seconds that a former master has for the replies it still owes.
 
-In a planned failover writes wait on it until it is demoted, somewhat after the promotion.
+In a planned failover writes wait on the master until it is demoted, somewhat after the promotion.
 """
 
-_PINS = 8192
+PROMOTION_SECONDS = 5.0
+"""How long a replica that Sentinel has selected is asked whether it is the master by now."""
+
+PROMOTION_STEP = 0.03
+"""Seconds between two such questions."""
+
+_WRITES_REMEMBERED = 8192
 _FIND_SECONDS = 2.0  # until the replicas are known, after the first client wanted them
-_LATE = 0.4  # of the time limit: so much later, what is left is for the master
-COURT_SECONDS = 5.0
-"""How long a replica that was selected is asked whether it is master by now."""
-
-COURT_STEP = 0.03
-"""Seconds between two questions."""
-
-WAIT_STEP = 0.002
-"""Seconds between looks whether a replica has caught up."""
+_LATE_SHARE = 0.4  # of the time limit: after so much of it, what is left is for the master
 
 
-class AnyInstance(Protocol):
-    """Connections to one server."""
+class PooledInstance(Protocol):
+    """The connections to one instance, as far as choosing and replacing instances goes."""
 
     address: Address
     breaker: Breaker
@@ -58,13 +61,20 @@ class AnyInstance(Protocol):
     probes: bool
 
     def failed(self, failure: Failure) -> None:
-        """It does not serve."""
+        """Record that the instance did not serve."""
+
+    def close_idle(self) -> None:
+        """Close the idle connections."""
 
     def drop(self, grace: float | None = None) -> None:
-        """Use it no more; see `cachemesh.transport.sync.instance`."""
+        """Close all connections, those in use once their replies have come.
+
+        Args:
+            grace: seconds after which those still in use are closed as well.
+        """
 
 
-I = TypeVar("I", bound=AnyInstance)  # noqa: E741
+I = TypeVar("I", bound=PooledInstance)  # noqa: E741
 
 
 class ShardBase(Generic[I]):
@@ -76,25 +86,25 @@ class ShardBase(Generic[I]):
         locator: knows where the master is.
 
     Attributes:
-        limit: seconds that a command may take with all that belongs to it.
-        instance: the master, None if nobody knows it.
+        limit: seconds that a command may take with all its attempts.
+        instance: the master; None if no master is known.
         replicas: as far as known.
-        meter: up to when they have all writes.
-        hurry: has them measured soon.
+        meter: up to when the replicas have all writes.
+        hurry: has the replicas measured soon.
         misses, dropped: counted as `ShardHealth` tells.
-        forked: it is a parent's, and this a child of that process.
-        ended: nobody follows the shard any more: the client was closed, or it has left the pool.
+        forked: the shard's connections are a parent's, and this is a child of that process.
+        ended: the shard is followed no more: the client was closed, or the shard has left the pool.
         closed: the client was closed.
     """
 
     def __init__(self, name: str, template: Any, locator: Locator) -> None:
-        self.shard = name
+        self.name = name
         self._template = template
         self._locator = locator
         self._timeouts = Timeouts(None, None)
-        self._pins: Pins | None = None
+        self._writes: RecentWrites | None = None
         self._expected: Candidate | None = None
-        self._pinning = threading.RLock()  # a signal handler may write, too
+        self._noting = threading.RLock()  # a signal handler may write, too
         self._knows_replicas = False
         self._finds_until: float | None = None
         self.hurry: Callable[[], None] = _nothing
@@ -110,7 +120,7 @@ class ShardBase(Generic[I]):
     @property
     def how_to_look(self) -> str:
         """As `Locator.how_to_look`."""
-        return self._locator.how_to_look(self.shard)
+        return self._locator.how_to_look(self.name)
 
     @property
     def master(self) -> Address | None:
@@ -119,17 +129,17 @@ class ShardBase(Generic[I]):
         return None if instance is None else instance.address
 
     def configure(self, timeouts: Timeouts) -> None:
-        """How long to wait; connections made so far are dropped if this differs."""
+        """Set the timeouts. If they differ from those of now, all connections are dropped."""
         if timeouts != self._timeouts:
             self._timeouts = timeouts
             self.limit = math.inf if timeouts.reply is None else timeouts.reply
-            self.drop_links()
+            self.drop_connections()
 
     def point_to(self, master: Address | None, replicas: Sequence[Address] | None = None) -> None:
-        """They are there now; connections to others are ended. From any thread.
+        """Set where the instances are, and end connections to others. From any thread.
 
         Args:
-            master: None if nobody knows it.
+            master: None if no master is known.
             replicas: None if nobody has looked for them yet.
         """
         with self._switching:
@@ -141,16 +151,16 @@ class ShardBase(Generic[I]):
                 self._set_master(master, SWITCH_GRACE)
 
     def expect(self, candidate: Candidate | None) -> None:
-        """Sentinel has selected a replica to be the next master. From any thread."""
+        """Note that Sentinel has selected a replica to be the next master. From any thread."""
         if candidate is not None and candidate != self._expected and self.master is not None:
-            self._court(self.master, candidate.address)
+            self._follow_promotion(self.master, candidate.address)
         self._expected = candidate
 
-    def _court(self, former: Address, candidate: Address) -> None:
-        """Ask the candidate for its role until it is master, and go there at once."""
+    def _follow_promotion(self, former: Address, candidate: Address) -> None:
+        """Ask the candidate for its role until it is the master, then go there at once."""
         raise NotImplementedError
 
-    def drop_links(self) -> None:
+    def drop_connections(self) -> None:
         """Close all idle connections and, as they come back, those in use. From any thread."""
         with self._switching:
             self._set_master(self.master, None)
@@ -160,15 +170,18 @@ class ShardBase(Generic[I]):
             replica.drop()
 
     def end(self) -> None:
-        """As `drop_links`; commands under way go on, but nothing is sought or probed for them."""
+        """Drop all connections, and neither probe instances nor look for the master any more.
+
+        Commands under way go on.
+        """
         self.ended = True
-        self.drop_links()
+        self.drop_connections()
         for instance in (self.instance, *self.replicas):
             if instance is not None:
                 instance.probes = False
 
     def leave_to_parent(self) -> None:
-        """In a forked child: do nothing to connections, and let nobody use them."""
+        """Let go of all connections in a forked child, without an effect on the parent's."""
         self.forked = True
         pool = self._pool
         if pool is not None:
@@ -177,7 +190,7 @@ class ShardBase(Generic[I]):
         self.abandon()
 
     def abandon(self) -> None:
-        """For asyncio: the client goes on in another loop, or in a forked child."""
+        """For asyncio: let go of all connections; the client goes on in another loop or process."""
 
     def _set_master(self, master: Address | None, grace: float | None) -> None:
         former = self.instance
@@ -194,7 +207,7 @@ class ShardBase(Generic[I]):
             former.drop(SWITCH_GRACE)
 
     def _newcomer(self, address: Address) -> I:
-        """Any role will do: one that has become a master since has all that it had."""
+        """Return a replica of any role: one that has become a master since has all that it had."""
         replica = self._make(address, None)
         if self._knows_replicas:  # it may have been away: a probe has to succeed first
             replica.window.failed(time.monotonic())
@@ -204,36 +217,36 @@ class ShardBase(Generic[I]):
         raise NotImplementedError
 
     def wrote(self, keys: Sequence[bytes], now: float) -> None:
-        """This client wrote to these keys; without keys, nobody knows to which."""
-        with self._pinning:
-            pins = self._pins
-            if pins is None:
-                pins = self._pins = Pins(_PINS)
+        """Note that this client wrote to these keys; without keys, to any key."""
+        with self._noting:
+            writes = self._writes
+            if writes is None:
+                writes = self._writes = RecentWrites(_WRITES_REMEMBERED)
             for key in keys:
-                pins.wrote(key, now)
+                writes.wrote(key, now)
             if not keys:
-                pins.wrote_anywhere(now)
+                writes.wrote_anywhere(now)
 
     def readable(self, reading: Reading, keys: Sequence[bytes], now: float) -> list[I]:
-        """The instances that may answer a read of these keys, best first."""
-        pins = self._pins
-        written = NEVER if pins is None else max(map(pins.written_at, keys), default=NEVER)
+        """Return the instances that may answer a read of these keys, best first."""
+        writes = self._writes
+        written = NEVER if writes is None else max(map(writes.written_at, keys), default=NEVER)
         chance = random.random()
         covered = self.meter.covered
         return order(reading, self.instance, self.replicas, covered, written, now, chance)
 
     def instances(self) -> tuple[I | None, tuple[I, ...]]:
-        """The master, if known, and the replicas."""
+        """Return the master, if known, and the replicas."""
         return self.instance, self.replicas
 
     def for_master(self, reading: Reading, instance: I, began: float, failed: bool) -> bool:
-        """Whether it is time to turn to the master, instead of to this one of `readable`.
+        """Return whether to send a read to the master as any command, instead of asking this one.
 
         Args:
             reading: as for `readable`.
-            instance: the next to ask.
+            instance: the next of `readable`.
             began: when the read did.
-            failed: one was asked already.
+            failed: another instance has failed.
         """
         if instance is self.instance:
             return not reading.draws
@@ -241,10 +254,10 @@ class ShardBase(Generic[I]):
             return False
         master = self.instance
         sound = master is not None and not master.window.failures
-        return sound and time.monotonic() - began > self.limit * _LATE
+        return sound and time.monotonic() - began > self.limit * _LATE_SHARE
 
     def may_come(self, began: float, error: Exception | None) -> bool:
-        """Whether a replica may yet answer a read that ``began`` then, though now none did."""
+        """Return whether a replica may yet answer a read that began then, though now none does."""
         now = time.monotonic()
         if error is not None and failure_of(error) is None:
             return False
@@ -257,7 +270,10 @@ class ShardBase(Generic[I]):
         return not self._knows_replicas and now < self._finds_until
 
     def lacks_script(self, reading: Reading, instance: I, reply: Exception) -> bool:
-        """Whether to ask the master instead: EVALSHA_RO knows only what each has loaded itself."""
+        """Return whether to ask the master because this instance has not loaded the script.
+
+        EVALSHA_RO knows only the scripts that an instance has loaded itself.
+        """
         return (
             isinstance(reply, redis.exceptions.NoScriptError)
             and instance is not self.instance
@@ -265,14 +281,14 @@ class ShardBase(Generic[I]):
         )
 
     def note_failed(self, instance: I, error: Exception, now: float) -> None:
-        """An instance that was to be read from did not serve."""
+        """Record that an instance did not serve a read."""
         instance.window.failed(now)
         failure = failure_of(error)
         if failure in (Failure.NO_REPLY, Failure.NOT_READY):
             instance.failed(failure)
 
     def timeouts_for(self, role: str | None) -> Timeouts:
-        """Of a master all the time there is; of a replica half of it, for another to be asked."""
+        """Return the timeouts of an instance: a replica has half, so that another can be asked."""
         timeouts = self._timeouts
         if role is not None or timeouts.reply is None:
             return timeouts
@@ -280,16 +296,16 @@ class ShardBase(Generic[I]):
 
     def _check_breaker(self, instance: I) -> None:
         if not instance.breaker.closed:
-            self._raise(instance, BreakerOpenError())
+            self.give_up(instance, BreakerOpenError())
 
     def health(self) -> ShardHealth:
-        """How the shard does, as far as this client has seen."""
+        """Return how the shard does, as far as this client has seen."""
         breaker = "closed" if self.instance is None else self.instance.breaker.state
         return ShardHealth(self.master, breaker, self.misses, self.dropped)
 
     def unavailable(self, address: Address | None, error: Exception) -> ShardUnavailableError:
-        """The error that tells an app why this shard did not answer."""
-        return not_serving(self.shard, address or self.master, error, self.how_to_look)
+        """Return the error that tells an app why this shard did not answer."""
+        return not_serving(self.name, address or self.master, error, self.how_to_look)
 
     def raise_unavailable(self, error: Exception) -> NoReturn:
         """Raise what `unavailable` makes of an error, which may be that error with its cause."""
@@ -298,20 +314,31 @@ class ShardBase(Generic[I]):
             raise error
         raise told from error
 
-    def _raise(self, instance: I | None, error: Exception) -> NoReturn:
+    def give_up(self, instance: I | None, error: Exception) -> NoReturn:
+        """Raise what the app is to see of the last attempt.
+
+        Args:
+            instance: that was asked; None if no master was known.
+            error: of the attempt.
+        """
         if self.closed or (self.ended and instance is None):
-            raise closed_meanwhile(self.shard) from error
+            raise closed_meanwhile(self.name) from error
         address = None if instance is None else instance.address
-        raise_unserved(self.shard, address, error, self.how_to_look)
+        raise_unserved(self.name, address, error, self.how_to_look)
 
     def raise_unread(self, reading: Reading, error: Exception | None) -> NoReturn:
-        """Raise when no replica answered a read that is not for the master."""
-        raise no_replica(self.shard, reading.max_lag, error) from error
+        """Raise that no replica answered a read which is not for the master.
+
+        Args:
+            reading: by which rules.
+            error: of the last replica that was asked; None if none was.
+        """
+        raise no_replica(self.name, reading.max_lag, error) from error
 
 
 def _nothing() -> None:
-    """Nobody measures."""
+    """Do nothing: no replicas are measured."""
 
 
-def nobody(instance: object, error: Exception) -> None:
-    """Whom a replica tells that it does not serve: nobody need know."""
+def ignore(instance: object, error: Exception) -> None:
+    """Do nothing when a replica does not serve: there is no other master to look for."""

@@ -13,8 +13,7 @@ from cachemesh.core.errors import (
     ShardUnavailableError,
 )
 from cachemesh.core.names import Address
-from cachemesh.core.resilience.retry import refused
-from cachemesh.transport.failures import NotSentError
+from cachemesh.core.resilience.error_classification import NotSentError, refused
 
 TIMEOUTS = (TimeoutError, asyncio.TimeoutError, redis.TimeoutError)
 """Every class of timeout. Before Python 3.11 the second is not the first."""

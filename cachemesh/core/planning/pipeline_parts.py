@@ -20,7 +20,7 @@ from cachemesh.core.placement import Placement
 from cachemesh.core.planning.pipeline import NO_PLANS, Batch, Plans, plan_batch
 from cachemesh.core.planning.plan import shards_in_transaction
 from cachemesh.core.planning.scan_cursor import MasterOf
-from cachemesh.core.resilience.retry import lacks_replicas, refused
+from cachemesh.core.resilience.error_classification import lacks_replicas, refused
 
 Stack = Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]]
 """What redis-py's pipelines queue: arguments and options of each command."""
@@ -56,7 +56,7 @@ class Part:
         return all(FIRST_KEY.get(name, False) for name in {args[0] for args in commands})
 
     @property
-    def repeatable(self) -> bool:
+    def retriable(self) -> bool:
         """Whether the part may run twice."""
         return self.retry_writes or self.only_reads
 

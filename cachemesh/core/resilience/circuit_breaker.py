@@ -21,7 +21,7 @@ FAILURES = 3
 FORGET_SECONDS = 10.0
 """Failures longer apart than this are no row."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
+FIRST_DELAY, LONGEST_DELAY = 0.1, 1.0
 """Seconds from opening to the first probe, and at most between two."""
 
 
@@ -33,13 +33,13 @@ class Breaker:
         failures: failures in a row.
     """
 
-    __slots__ = ("_failed_at", "_pause", "failures", "state")
+    __slots__ = ("_delay", "_failed_at", "failures", "state")
 
     def __init__(self) -> None:
         self.state = "closed"
         self.failures = 0
         self._failed_at = float("-inf")
-        self._pause = FIRST_PAUSE
+        self._delay = FIRST_DELAY
 
     @property
     def closed(self) -> bool:
@@ -75,17 +75,17 @@ class Breaker:
         """The instance serves, as far as a probe can tell."""
         self.state = "closed"
         self.failures = 0
-        self._pause = FIRST_PAUSE
+        self._delay = FIRST_DELAY
 
-    def pause(self, chance: float) -> float:
+    def delay(self, jitter: float) -> float:
         """Seconds until the next probe, longer each time.
 
         Args:
-            chance: from 0 to 1, so that many clients do not come at once.
+            jitter: from 0 to 1, so that many clients do not come at once.
         """
-        pause = self._pause * (0.5 + chance / 2)
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
-        return pause
+        delay = self._delay * (0.5 + jitter / 2)
+        self._delay = min(self._delay * 2, LONGEST_DELAY)
+        return delay
 
     def probing(self) -> None:
         """A probe begins; there is never more than one."""

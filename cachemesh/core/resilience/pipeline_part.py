@@ -1,4 +1,4 @@
-"""What a transport needs to know of a pipeline's part for one shard."""
+"""A pipeline's part for one shard, as far as sending it, and its leftovers again, goes."""
 
 from __future__ import annotations
 
@@ -7,43 +7,44 @@ from typing import Any, Protocol
 
 from cachemesh.core.errors import ShardUnavailableError
 
-Outcome = list[Any] | Exception
-"""The replies, error replies among them, or one of `NOT_SERVED`."""
+PartOutcome = list[Any] | Exception
+"""The replies of a part, error replies among them; or one of `NOT_SERVED` if none came."""
 
 
-class Part(Protocol):
-    """What one shard gets of a pipeline: `cachemesh.core.planning.pipeline_parts.Part`."""
+class PipelinePart(Protocol):
+    """The commands that one shard gets of a pipeline."""
 
     @property
     def commands(self) -> Sequence[Any]:
-        """The commands."""
+        """The commands, in order."""
 
     @property
     def decode(self) -> Sequence[bool]:
-        """For each reply whether to decode it."""
+        """For each command whether to decode its reply."""
 
     @property
-    def repeatable(self) -> bool:
-        """Whether it may run twice."""
+    def retriable(self) -> bool:
+        """Whether the part may run twice."""
 
     def payload(self) -> bytes:
-        """The commands packed."""
+        """Return the commands packed."""
 
     def undone(self, replies: Sequence[Any]) -> Sequence[int]:
-        """Places of the commands that have not run and are to be sent again."""
+        """Return the places of the commands that have not run and are to be sent again."""
 
-    def only(self, places: Sequence[int]) -> Part:
-        """Some of the commands."""
+    def only(self, places: Sequence[int]) -> PipelinePart:
+        """Return a part of some of the commands."""
 
 
 def unserved(
     replies: list[Any], places: Sequence[int], why: ShardUnavailableError
 ) -> list[Any] | ShardUnavailableError:
-    """What a part comes to when its shard has ceased to serve.
+    """Return the outcome of a part whose shard has ceased to serve.
 
     Args:
         replies: those that came, error replies among them; empty if none did.
-        places: of the commands that have not run, as of `Part.undone`.
+        places: of the commands that have not run, as of `PipelinePart.undone`.
+        why: the shard has ceased to serve.
 
     Returns:
         The replies, with ``why`` for commands that the shard has refused; ``why`` alone if no
@@ -58,5 +59,5 @@ def unserved(
 
 
 def holds_error(replies: Sequence[Any]) -> bool:
-    """Whether there is an error reply among them."""
+    """Return whether there is an error reply among the replies."""
     return any(issubclass(kind, Exception) for kind in set(map(type, replies)))

@@ -21,14 +21,14 @@ LUMP = 16_384
 _ON_TIME = 0.9  # of the bound: as much time left, and the bound will do
 
 
-class Link:
+class Connection:
     """One connection. Not for two threads at once."""
 
     __slots__ = (
         "__weakref__",
         "_bound",
-        "_connection",
         "_reader",
+        "_redis_connection",
         "address",
         "feed",
         "gets",
@@ -38,9 +38,9 @@ class Link:
         "send",
     )
 
-    def __init__(self, connection: Any, address: Address, reader: hiredis.Reader) -> None:
-        sock = redis_py.socket_of(connection)
-        self._connection = connection
+    def __init__(self, redis_connection: Any, address: Address, reader: hiredis.Reader) -> None:
+        sock = redis_py.socket_of(redis_connection)
+        self._redis_connection = redis_connection
         self._reader = reader
         # The calls of an exchange, looked up once: it is made of little else.
         self.send, self.recv = sock.sendall, sock.recv
@@ -55,7 +55,7 @@ class Link:
         bound = math.inf if seconds is None else max(seconds, 0.001)
         if bound != self._bound:
             limit = None if bound == math.inf else bound
-            redis_py.bound_waiting(redis_py.socket_of(self._connection), limit)
+            redis_py.bound_waiting(redis_py.socket_of(self._redis_connection), limit)
             self._bound = bound
 
     def wait_until(self, deadline: float) -> None:
@@ -85,7 +85,7 @@ class Link:
         rest = memoryview(payload)
         while rest:
             self.wait_until(deadline)
-            rest = rest[redis_py.socket_of(self._connection).send(rest) :]
+            rest = rest[redis_py.socket_of(self._redis_connection).send(rest) :]
 
     def read(self, decode: bool = True, deadline: float = math.inf) -> Any:
         """The next reply; an error reply is returned, not raised.
@@ -137,11 +137,11 @@ class Link:
 
     def close(self) -> None:
         """Hang up."""
-        self._connection.disconnect()
+        self._redis_connection.disconnect()
 
     def shut(self) -> None:
         """End the connection under another thread, which waits on it: that one gets an error."""
         try:
-            redis_py.socket_of(self._connection).shutdown(socket.SHUT_RDWR)
+            redis_py.socket_of(self._redis_connection).shutdown(socket.SHUT_RDWR)
         except (OSError, AttributeError):
             return  # it is closed already

@@ -19,7 +19,7 @@ class MeshPool(ConnectionPool):
 
     Args:
         made: the pool that ``redis.Redis.__init__`` made.
-        known: method of the client: shard name -> node, as far as loaded.
+        known: method of the client: shard name -> `ShardClient`, as far as loaded.
         load: as ``known``; loads the topology if this is the first use.
     """
 
@@ -40,7 +40,7 @@ class MeshPool(ConnectionPool):
         return "<cachemesh pool>"
 
     def get_connection(self, *args: Any, **kwargs: Any) -> Any:
-        """A connection to the master of the only shard.
+        """Return a connection to the master of the only shard.
 
         Raises:
             cachemesh.UnsupportedCommandError: there are several shards.
@@ -50,7 +50,7 @@ class MeshPool(ConnectionPool):
 
     def release(self, connection: Any) -> None:
         """Take a connection back into the pool it is from."""
-        owner = owner_of((node.pool for node in self._known().values()), connection)
+        owner = owner_of((shard.pool for shard in self._known().values()), connection)
         if owner is None:
             connection.disconnect()  # its shard has left the pool
         else:
@@ -58,10 +58,9 @@ class MeshPool(ConnectionPool):
 
     def disconnect(self, inuse_connections: bool = True) -> None:
         """Close all connections to all shards; the next command makes new ones."""
-        for node in self._known().values():
-            node.drop_links()
-            if inuse_connections:
-                node.pool.disconnect()
+        for shard in self._known().values():
+            shard.drop_connections()
+            shard.pool.disconnect(inuse_connections)
 
     def close(self) -> None:
         """As `disconnect`."""
@@ -69,7 +68,7 @@ class MeshPool(ConnectionPool):
 
     @property
     def _available_connections(self) -> list[Any]:  # redis-py's metrics count these
-        return [c for n in self._known().values() for c in n.pool._available_connections]
+        return [c for s in self._known().values() for c in s.pool._available_connections]
 
     @_available_connections.setter
     def _available_connections(self, value: object) -> None:
@@ -77,7 +76,7 @@ class MeshPool(ConnectionPool):
 
     @property
     def _in_use_connections(self) -> set[Any]:
-        return {c for n in self._known().values() for c in n.pool._in_use_connections}
+        return {c for s in self._known().values() for c in s.pool._in_use_connections}
 
     @_in_use_connections.setter
     def _in_use_connections(self, value: object) -> None:

@@ -12,17 +12,19 @@ from cachemesh.core.names import Address
 from cachemesh.core.resilience.retry import Timeouts
 from cachemesh.transport import redis_py
 from cachemesh.transport.name_resolution import resolving
+from cachemesh.transport.sync import handshake
 from cachemesh.transport.unavailable import login_refused, nobody_knows, not_serving
 
 
 class ShardPool(ConnectionPool):
-    """A redis-py pool whose connections go to whoever is master of the shard, ``ROLE`` checked.
+    """A redis-py pool whose connections go to the shard's master of now, with ``ROLE`` checked.
 
     Args:
         shard: its name.
-        template: connection options.
-        timeouts: how long to wait now.
-        locate: the master's address; finds another one when told why it could not be connected to.
+        template: a pool with the connection options.
+        timeouts: returns the timeouts of now.
+        locate: returns the master's address; given the error of an attempt to connect there, looks
+            for another master before.
         look: of `Locator.how_to_look`.
     """
 
@@ -41,23 +43,26 @@ class ShardPool(ConnectionPool):
         super().__init__(
             connection_class=resolving(template.connection_class),
             max_connections=template.max_connections,
-            **redis_py.pool_options(template),
+            **handshake.pool_options(template),
         )
 
     def __repr__(self) -> str:
         return f"<ShardPool {self._shard}>"
 
     def get_connection(self, *args: Any, **kwargs: Any) -> Any:
-        """A connection to the master.
+        """Return a connection to the master.
 
         Raises:
-            ShardUnavailableError: it does not answer.
+            ShardUnavailableError: the master does not answer.
         """
-        address = self._locate(None)
+        address: Address | None = self._locate(None)
+        take: Any = super().get_connection  # untyped in redis-py
         for last_try in (False, True):
+            if address is None:
+                raise nobody_knows(self._shard, self._look)
             self._point_to(address)
             try:
-                return super().get_connection(*args, **kwargs)
+                return take(*args, **kwargs)
             except redis_py.NOT_CONNECTED as error:
                 if isinstance(error, redis.AuthenticationError):
                     raise login_refused(self._shard, address, error) from error
@@ -67,17 +72,20 @@ class ShardPool(ConnectionPool):
                 address = found
         raise AssertionError("unreachable")
 
-    def _point_to(self, address: Address | None) -> None:
-        if address is None:
-            raise nobody_knows(self._shard, self._look)
+    def _point_to(self, address: Address) -> None:
         wanted = redis_py.destination(address, self._timeouts())
         if not wanted.items() <= self.connection_kwargs.items():
             self.connection_kwargs.update(wanted)
+            reset: Any = self.reset  # untyped in redis-py
             self.disconnect(inuse_connections=False)
-            self.reset()  # redis-py's idle connections would go back to the old address
+            reset()  # redis-py's idle connections would go back to the old address
+
+    def disconnect_idle(self) -> None:
+        """Close the connections that nobody uses."""
+        self.disconnect(inuse_connections=False)
 
     def release(self, connection: Any) -> None:
-        """Take a connection back; one from before a change is closed."""
+        """Take a connection back; one from before a change of the master is closed."""
         if connection not in self._in_use_connections:
             connection.disconnect()
             return

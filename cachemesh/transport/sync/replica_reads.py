@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,80 +10,85 @@ from typing import Any
 
 import redis
 
+from cachemesh.core.reads.read_loop import read_again
 from cachemesh.core.reads.read_preference import Reading
+from cachemesh.core.resilience.error_classification import NOT_SERVED, is_answer
+from cachemesh.core.resilience.steps import Read, Send
 from cachemesh.transport import redis_py
-from cachemesh.transport.failures import NOT_SERVED, is_answer
-from cachemesh.transport.shard_base import WAIT_STEP
 from cachemesh.transport.sync.instance import Instance
-from cachemesh.transport.sync.scatter_gather import Sending, exchange
+from cachemesh.transport.sync.scatter_gather import SubRequest, exchange
 from cachemesh.transport.sync.shard import ShardClient
 
-Request = tuple[ShardClient, tuple[Any, ...], Sequence[bytes]]
-"""A node, a command for it, and the keys which that reads."""
+ReadRequest = tuple[ShardClient, tuple[Any, ...], Sequence[bytes]]
+"""A shard, a command for it, and the keys that the command reads."""
 
 
 def read(
-    node: ShardClient,
+    shard: ShardClient,
     args: tuple[Any, ...],
     keys: Sequence[bytes],
     reading: Reading,
     decode: bool,
-    began: float | None = None,
 ) -> Any:
-    """As `ShardClient.execute`, for a command that reads ``keys``, from where ``reading`` says.
+    """Send a command that only reads, to the instance that the read preference says.
 
     Each instance has half of the time limit, so that there is time to ask another.
 
     Args:
-        began: when the app began to wait; None: now.
+        shard: that owns the keys.
+        args: the command.
+        keys: that the command reads.
+        reading: the read preference.
+        decode: whether to decode the reply.
 
     Raises:
         As `ShardClient.execute`.
     """
-    payload = redis_py.pack(args)
-    fresh = began is None
-    began = time.monotonic() if began is None else began
-    deadline = began + node.limit
-    error: Exception | None = None
-    while True:
-        for instance in node.readable(reading, keys, time.monotonic()):
-            asked = time.monotonic()
-            if asked > deadline or node.for_master(reading, instance, began, error is not None):
-                break
-            try:
-                reply = _from(instance, payload, decode, min(deadline, asked + node.limit / 2))
-            except NOT_SERVED as failure:
-                node.note_failed(instance, failure, asked)
-                error = failure
-                continue
-            if isinstance(reply, Exception):
-                if node.lacks_script(reading, instance, reply):
-                    break
-                raise reply
-            return reply
-        if not reading.only_replicas:
-            if fresh and error is None:
-                return node.execute(args, True, decode)
-            return node.within(payload, True, decode, deadline)
-        if not node.may_come(began, error):
-            node.raise_unread(reading, error)
-        node.hurry()
-        time.sleep(WAIT_STEP)
+    began = time.monotonic()
+    candidates = shard.readable(reading, keys, began)
+    outcome: Any = None
+    if candidates and not shard.for_master(reading, candidates[0], began, False):
+        try:
+            outcome = candidates[0].read(args, decode, shard.limit / 2)
+        except NOT_SERVED as error:
+            outcome = error
+        if not isinstance(outcome, Exception):
+            return outcome
+    elif not reading.only_replicas:
+        return shard.execute(args, True, decode)
+    return read_elsewhere(shard, args, keys, reading, decode, began, candidates, outcome)
 
 
-def _from(instance: Instance, payload: bytes, decode: bool, until: float) -> Any:
-    """The reply, or an error reply that is not about the instance; else raises as it does."""
-    if not instance.idle:  # how long it takes to connect tells little of the replies to come
-        instance.give_back(instance.take(until - time.monotonic()))
-    asked = time.monotonic()
-    if instance.role is None:  # its connections wait no longer by themselves
-        reply = instance.ask(payload, decode, until)
-    else:
-        reply = instance.ask_within(payload, decode, until - asked)
-    if isinstance(reply, Exception) and not is_answer(reply):
-        raise reply
-    instance.window.succeeded(asked, time.monotonic() - asked)
-    return reply
+def read_elsewhere(
+    shard: ShardClient,
+    args: tuple[Any, ...],
+    keys: Sequence[bytes],
+    reading: Reading,
+    decode: bool,
+    began: float,
+    candidates: Sequence[Instance],
+    outcome: Exception | None,
+) -> Any:
+    """Go on with a read after the first candidate failed, or none will do.
+
+    Args:
+        shard, args, keys, reading, decode: as for `read`.
+        began: when the read did, by `time.monotonic`.
+        candidates: what `ShardBase.readable` gave.
+        outcome: of the first candidate; None if none was asked.
+
+    Raises:
+        As `ShardClient.execute`.
+    """
+
+    def send(step: Send[Instance] | Read[Instance]) -> Any:
+        if isinstance(step, Read):
+            return step.instance.read(args, decode, step.seconds)
+        return step.instance.ask_within(args, decode, step.seconds)
+
+    clocks = (time.monotonic, random.random)
+    loop = read_again(shard, args, keys, reading, began, candidates, outcome, *clocks)
+    return shard.drive(loop, send)
 
 
 @dataclass(frozen=True)
@@ -92,28 +98,32 @@ class _Choice:
     instance: Instance | None
 
 
-def gather_reads(requests: Sequence[Request], reading: Reading, decode: bool) -> list[Any]:
-    """One command to each of several shards, all in flight at once, from where ``reading`` says.
+def gather_reads(requests: Sequence[ReadRequest], reading: Reading, decode: bool) -> list[Any]:
+    """Send one command to each of several shards, all in flight at once, as `read` does.
 
     Returns:
-        Replies in order; error replies, and what `read` raises for shards that gave none, are
+        The replies in order; error replies, and what `read` raises for shards that gave none, are
         among them.
     """
     began = time.monotonic()
-    sendings: list[Sending] = []
-    for node, args, keys in requests:
-        first = next(iter(node.readable(reading, keys, began)), None)
-        sendings.append((_Choice(first), redis_py.pack(args), (decode,)))
+    choices = [shard.readable(reading, keys, began) for shard, _, keys in requests]
+    sub_requests: list[SubRequest] = [
+        (_Choice(candidates[0] if candidates else None), redis_py.pack(args), (decode,))
+        for (_, args, _), candidates in zip(requests, choices, strict=True)
+    ]
     # Half of the time, for others to be asked.
-    outcomes = exchange(sendings, began + max(node.limit for node, _, _ in requests) / 2)
+    deadline = began + max(shard.limit for shard, _, _ in requests) / 2
+    outcomes = exchange(sub_requests, deadline)
     replies: list[Any] = []
-    for (node, args, keys), (instance, outcome) in zip(requests, outcomes, strict=True):
+    for request, candidates, (instance, outcome) in zip(requests, choices, outcomes, strict=True):
         reply = outcome[0] if isinstance(outcome, list) else outcome
         if isinstance(reply, NOT_SERVED) and (reply is outcome or not is_answer(reply)):
-            if instance is not None:
-                node.note_failed(instance, reply, began)
+            shard, args, keys = request
+            failed = None if instance is None else reply
             try:
-                reply = read(node, args, keys, reading, decode, began)
+                reply = read_elsewhere(
+                    shard, args, keys, reading, decode, began, candidates, failed
+                )
             except (redis.RedisError, MemoryError) as error:
                 reply = error
         elif instance is not None:

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 import cachemesh
-from cachemesh.core.resilience.retry import Failure
+from cachemesh.core.resilience.error_classification import Failure
 from cachemesh.local import Process
 from tests.support.both_clients import CLIENTS, Caller, calling
 from tests.support.plain_redis import direct

@@ -237,7 +237,7 @@ def test_clients_of_masters_alone_ask_nobody_else(site: Replicated) -> None:
         assert call.mesh._core.plain
         assert "cachemesh-replication" not in threads()
         assert all(
-            node._pins is None and not node.replicas for node in call.mesh._core.shards().values()
+            node._writes is None and not node.replicas for node in call.mesh._core.shards().values()
         )
     for _, replicas in site.shards.values():
         assert all(calls_of(replica, "get") == 0 for replica in replicas)

@@ -17,7 +17,7 @@ import redis
 
 import cachemesh
 from cachemesh.core.resilience import retry
-from cachemesh.core.resilience.retry import Failure
+from cachemesh.core.resilience.error_classification import Failure
 from cachemesh.local import Process
 from tests.support.both_clients import CLIENTS, calling
 from tests.support.movable_pool import MovablePool, reset, unwatched_masters

@@ -1,0 +1,70 @@
+"""What both transports know of one instance besides its connections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import redis
+
+from cachemesh.core.names import Address
+from cachemesh.core.reads.load_weights import Window
+from cachemesh.core.resilience.circuit_breaker import Breaker
+from cachemesh.core.resilience.error_classification import refused
+from cachemesh.core.resilience.retry import Timeouts
+
+PING = b"*1\r\n$4\r\nPING\r\n"
+"""A probe's command. Unlike the handshake it is refused while an instance loads its data."""
+
+PING_SECONDS = 1.0
+
+
+class InstanceBase:
+    """One instance, and whether it serves.
+
+    Args:
+        address: of the redis-server.
+        template: a redis-py pool with the connection options.
+        timeouts: of commands and of connecting.
+        role: what the instance has to be; None takes any role.
+        noticed: called with the instance and the error when a probe finds that it does not serve.
+
+    Attributes:
+        breaker: whether commands are sent to the instance.
+        window: how the instance answered reads lately.
+        dropped: the instance is used no more.
+        doubted: the last attempt failed, or the breaker is not closed.
+        probes: whether a breaker that opens starts a probe.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        template: Any,
+        timeouts: Timeouts,
+        role: str | None,
+        noticed: Callable[[Any, Exception], None],
+    ) -> None:
+        self.address = address
+        self.template = template
+        self.timeouts = timeouts
+        self.role = role
+        self.noticed = noticed
+        self.breaker = Breaker()
+        self.window = Window()
+        self.dropped = False
+        self.doubted = False
+        self.probes = True
+
+
+def why_unfit(error: Exception) -> Exception | None:
+    """Return an error of a probe's handshake if it shows that the instance does not serve.
+
+    Returns:
+        None if the next command may get the same reply, such as a refused login: such an instance
+        serves.
+    """
+    answers = isinstance(error, (redis.AuthenticationError, redis.ResponseError))
+    if isinstance(error, redis.ReadOnlyError) or not answers:
+        return error
+    return error if refused(error) else None
