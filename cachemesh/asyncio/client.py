@@ -38,8 +38,8 @@ from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.transport import redis_py
 from cachemesh.transport.aio import handshake
 from cachemesh.transport.aio.mesh_pool import MeshPool
-from cachemesh.transport.aio.replica_reads import gather_reads, read
-from cachemesh.transport.aio.scatter_gather import gather
+from cachemesh.transport.aio.replica_reads import read
+from cachemesh.transport.aio.scatter_gather import gather, gather_reads
 from cachemesh.transport.aio.shard import ShardClient
 from cachemesh.transport.redis_py import pack
 

@@ -36,8 +36,8 @@ from cachemesh.sync.pubsub import PubSub
 from cachemesh.transport import redis_py
 from cachemesh.transport.sync import handshake
 from cachemesh.transport.sync.mesh_pool import MeshPool
-from cachemesh.transport.sync.replica_reads import gather_reads, read
-from cachemesh.transport.sync.scatter_gather import gather
+from cachemesh.transport.sync.replica_reads import read
+from cachemesh.transport.sync.scatter_gather import gather, gather_reads
 from cachemesh.transport.sync.shard import ShardClient
 
 

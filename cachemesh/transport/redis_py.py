@@ -287,7 +287,7 @@ class ArgumentEncoder(Encoder):
         return encode(value, self.encoding, self.encoding_errors)
 
 
-SYNC_OPTIONS: Mapping[str, Any] = {
+OPTIONS: Mapping[str, Any] = {
     **_no_maintenance(redis.Redis),
     "command_packer": Packer(),
 }

@@ -95,9 +95,11 @@ class Handshake:
                 with understood():
                     await connection.on_connect()
             else:
-                done = self._custom(connection)
-                if inspect.isawaitable(done):
-                    await done
+                if True:  # asyncio
+                    done = self._custom(connection)
+                    if inspect.isawaitable(done):
+                        await done
+                # sync: self._custom(connection)
         if self._role is not None:
             await require_master(connection)
 

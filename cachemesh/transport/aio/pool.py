@@ -85,14 +85,13 @@ class ShardPool(ConnectionPool):
             reset()  # redis-py's idle connections would go back to the old address
 
     async def disconnect_idle(self) -> None:
-        """Close the connections that nobody uses.
-
-        They are forgotten before: closing takes turns of the event loop, and nobody is to get one
-        meanwhile.
-        """
-        idle, self._available_connections = self._available_connections, []
-        for connection in idle:
-            await connection.disconnect()
+        """Close the connections that nobody uses."""
+        if True:  # asyncio
+            # Forgotten before: closing takes turns of the event loop, and none is to be got then.
+            idle, self._available_connections = self._available_connections, []
+            for connection in idle:
+                await connection.disconnect()
+        # sync: self.disconnect(inuse_connections=False)
 
     async def release(self, connection: Any) -> None:
         """Take a connection back; one from before a change of the master is closed."""

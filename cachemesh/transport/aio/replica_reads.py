@@ -12,11 +12,7 @@ from cachemesh.core.reads.read_preference import Reading
 from cachemesh.core.resilience.error_classification import NOT_SERVED
 from cachemesh.core.resilience.steps import Read, Send
 from cachemesh.transport.aio.instance import Instance
-from cachemesh.transport.aio.scatter_gather import KEPT, in_order
 from cachemesh.transport.aio.shard import ShardClient
-
-ReadRequest = tuple[ShardClient, tuple[Any, ...], Sequence[bytes]]
-"""A shard, a command for it, and the keys that the command reads."""
 
 
 async def read(
@@ -85,16 +81,3 @@ async def read_elsewhere(
     clocks = (time.monotonic, random.random)
     loop = read_again(shard, args, keys, reading, began, candidates, outcome, *clocks)
     return await shard.drive(loop, send)
-
-
-async def gather_reads(
-    requests: Sequence[ReadRequest], reading: Reading, decode: bool
-) -> list[Any]:
-    """Send one command to each of several shards, all in flight at once, as `read` does.
-
-    Returns:
-        The replies in order; error replies, and what `read` raises for shards that gave none, are
-        among them.
-    """
-    sent = [read(shard, args, keys, reading, decode) for shard, args, keys in requests]
-    return await in_order(sent, KEPT)

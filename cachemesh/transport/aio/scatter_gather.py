@@ -11,8 +11,10 @@ import redis
 
 from cachemesh.core.commands.encoding import require_encodable
 from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.reads.read_preference import Reading
 from cachemesh.core.resilience.error_classification import NOT_SERVED, NotSentError
 from cachemesh.core.resilience.pipeline_part import PartOutcome, PipelinePart, holds_error
+from cachemesh.transport.aio.replica_reads import read
 from cachemesh.transport.aio.shard import ShardClient
 
 KEPT = (redis.RedisError, UnicodeDecodeError, MemoryError)
@@ -65,6 +67,16 @@ async def _send_part(
     if isinstance(outcome, list) and not holds_error(outcome):
         return outcome  # nearly always
     return await shard.rest_again(part, deadline, instance, outcome)
+
+
+async def gather_reads(
+    requests: Sequence[tuple[ShardClient, tuple[Any, ...], Sequence[bytes]]],
+    reading: Reading,
+    decode: bool,
+) -> list[Any]:
+    """As `cachemesh.transport.sync.scatter_gather.gather_reads`."""
+    sent = [read(shard, args, keys, reading, decode) for shard, args, keys in requests]
+    return await in_order(sent, KEPT)
 
 
 async def in_order(

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import redis
 
 from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.reads.read_preference import Reading
 from cachemesh.core.resilience.error_classification import NOT_SERVED, NotSentError, is_answer
 from cachemesh.core.resilience.pipeline_part import PartOutcome, PipelinePart, holds_error
 from cachemesh.transport import redis_py
 from cachemesh.transport.sync.connection import Connection
 from cachemesh.transport.sync.instance import Instance
+from cachemesh.transport.sync.replica_reads import read_elsewhere
 from cachemesh.transport.sync.shard import ShardClient
 
 
@@ -133,3 +136,55 @@ def send_parts(
         else:
             results.append(shard.rest_again(part, deadline, instance, outcome))
     return results
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The instance of one shard that is asked first; None if none will do."""
+
+    instance: Instance | None
+
+
+def gather_reads(
+    requests: Sequence[tuple[ShardClient, tuple[Any, ...], Sequence[bytes]]],
+    reading: Reading,
+    decode: bool,
+) -> list[Any]:
+    """Send one command that only reads to each of several shards, all in flight at once.
+
+    Each goes to the instance that the read preference says, as in `replica_reads.read`.
+
+    Args:
+        requests: a shard, a command for it, and the keys that the command reads, each.
+        reading: the read preference.
+        decode: whether to decode the replies.
+
+    Returns:
+        The replies in order; error replies, and what `read` raises for shards that gave none, are
+        among them.
+    """
+    began = time.monotonic()
+    choices = [shard.readable(reading, keys, began) for shard, _, keys in requests]
+    sub_requests: list[SubRequest] = [
+        (_Choice(candidates[0] if candidates else None), redis_py.pack(args), (decode,))
+        for (_, args, _), candidates in zip(requests, choices, strict=True)
+    ]
+    # Half of the time, for others to be asked.
+    deadline = began + max(shard.limit for shard, _, _ in requests) / 2
+    outcomes = exchange(sub_requests, deadline)
+    replies: list[Any] = []
+    for request, candidates, (instance, outcome) in zip(requests, choices, outcomes, strict=True):
+        reply = outcome[0] if isinstance(outcome, list) else outcome
+        if isinstance(reply, NOT_SERVED) and (reply is outcome or not is_answer(reply)):
+            shard, args, keys = request
+            failed = None if instance is None else reply
+            try:
+                reply = read_elsewhere(
+                    shard, args, keys, reading, decode, began, candidates, failed
+                )
+            except (redis.RedisError, MemoryError) as error:
+                reply = error
+        elif instance is not None:
+            instance.window.succeeded(began, time.monotonic() - began)
+        replies.append(reply)
+    return replies
