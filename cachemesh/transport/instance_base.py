@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import redis
 
 from cachemesh.core.names import Address
-from cachemesh.core.reads.load_weights import Window
+from cachemesh.core.reads.load_weights import LoadWindow
 from cachemesh.core.resilience.circuit_breaker import Breaker
-from cachemesh.core.resilience.error_classification import refused
+from cachemesh.core.resilience.error_classification import Failure, refused
 from cachemesh.core.resilience.retry import Timeouts
 
 PING = b"*1\r\n$4\r\nPING\r\n"
@@ -51,10 +53,36 @@ class InstanceBase:
         self.role = role
         self.noticed = noticed
         self.breaker = Breaker()
-        self.window = Window()
+        self.window = LoadWindow()
         self.dropped = False
         self.doubted = False
         self.probes = True
+        self._lock = threading.Lock()
+
+    def served(self) -> None:
+        """Record a successful reply. Only a successful probe closes an open breaker."""
+        if self.doubted:
+            with self._lock:
+                self.doubted = not self.breaker.served()
+
+    def failed(self, failure: Failure) -> None:
+        """Record that the instance did not serve; several failures in a row open the breaker."""
+        with self._lock:
+            opened = self.breaker.failed(time.monotonic())
+            self.doubted = True
+        if not opened or self.dropped or not self.probes:
+            return
+        if failure is not Failure.NOT_SENT:
+            self.close_idle()  # each would cost its time again
+        self._begin_probe()
+
+    def close_idle(self) -> None:
+        """Close the idle connections, so that the next attempt connects and checks ROLE anew."""
+        raise NotImplementedError
+
+    def _begin_probe(self) -> None:
+        """Have a thread or a task connect until the instance serves."""
+        raise NotImplementedError
 
 
 def why_unfit(error: Exception) -> Exception | None:

@@ -15,7 +15,7 @@ import redis
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.names import Address
 from cachemesh.core.pool.topology import Candidate
-from cachemesh.core.reads.load_weights import Window
+from cachemesh.core.reads.load_weights import LoadWindow
 from cachemesh.core.reads.read_preference import Reading, order
 from cachemesh.core.reads.recent_writes import RecentWrites
 from cachemesh.core.reads.replication_lag import NEVER, LagMeter
@@ -57,7 +57,7 @@ class PooledInstance(Protocol):
 
     address: Address
     breaker: Breaker
-    window: Window
+    window: LoadWindow
     probes: bool
 
     def failed(self, failure: Failure) -> None:
@@ -115,6 +115,7 @@ class ShardBase(Generic[I]):
         self.misses = self.dropped = 0
         self.ended = self.closed = self.forked = False
         self._pool: Any = None
+        self._blocked: set[Any] = set()  # connections on which commands wait that block
         self._switching = threading.RLock()  # else a former master could be brought back
 
     @property
@@ -231,9 +232,8 @@ class ShardBase(Generic[I]):
         """Return the instances that may answer a read of these keys, best first."""
         writes = self._writes
         written = NEVER if writes is None else max(map(writes.written_at, keys), default=NEVER)
-        chance = random.random()
-        covered = self.meter.covered
-        return order(reading, self.instance, self.replicas, covered, written, now, chance)
+        covered, draw = self.meter.covered, random.random()
+        return order(reading, self.instance, self.replicas, covered, written, now, draw)
 
     def instances(self) -> tuple[I | None, tuple[I, ...]]:
         """Return the master, if known, and the replicas."""

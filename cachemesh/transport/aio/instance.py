@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
@@ -20,9 +19,7 @@ from redis.asyncio.connection import ConnectionPool
 
 from cachemesh.core.names import Address
 from cachemesh.core.resilience.error_classification import (
-    CONNECT_REPLIES,
     NOT_SERVED,
-    BreakerOpenError,
     Failure,
     NotSentError,
     is_answer,
@@ -31,12 +28,12 @@ from cachemesh.core.resilience.error_classification import (
 from cachemesh.core.resilience.pipeline_part import holds_error
 from cachemesh.core.resilience.retry import Timeouts
 from cachemesh.transport import redis_py
-from cachemesh.transport.aio import handshake
 from cachemesh.transport.aio.connection import Connection, ConnectionClosedError
-from cachemesh.transport.instance_base import PING, PING_SECONDS, InstanceBase, why_unfit
+from cachemesh.transport.aio.probed_instance import ProbedInstance
+from cachemesh.transport.instance_base import PING, PING_SECONDS
 
 
-class Instance(InstanceBase):
+class Instance(ProbedInstance):
     """Connections to one redis-server. Lives in one event loop; `drop` may come from any thread.
 
     Args:
@@ -169,13 +166,20 @@ class Instance(InstanceBase):
         self.connection = connection
         return connection
 
-    async def take(self) -> Connection:
-        """Return a connection for one command alone. Raises as `connected`."""
+    async def take(self, within: float | None = None) -> Connection:
+        """Return an idle connection, or a new one, for one command alone.
+
+        Args:
+            within: seconds to connect; None for the usual time.
+
+        Raises:
+            NotSentError: the instance cannot be connected to.
+        """
         while self._idle:
             connection = self._idle.pop()
             if not connection.closed:
                 return connection
-        return await self.connect()
+        return await self.connect(within)
 
     def give_back(self, connection: Connection) -> None:
         """Take back a connection that `take` gave."""
@@ -184,8 +188,11 @@ class Instance(InstanceBase):
         else:
             self._idle.append(connection)
 
-    async def ask_on(self, connection: Connection, payload: bytes, decode: bool) -> Any:
+    async def ask_on(
+        self, connection: Connection, payload: bytes, decode: bool, seconds: float
+    ) -> Any:
         """As `ask_within`, on a connection that `take` gave, which is given back."""
+        connection.wait_at_most(seconds)
         try:
             reply = await connection.send(payload, decode)
         except redis.ResponseError as error:
@@ -201,30 +208,7 @@ class Instance(InstanceBase):
         self.served()
         return reply
 
-    async def connect(self, within: float | None = None) -> Connection:
-        """Return a new connection. While the breaker is not closed, no command waits for that.
-
-        Args:
-            within: not used: tasks share the connection, so no deadline of one of them bounds it.
-
-        Raises:
-            NotSentError: the instance cannot be connected to, or its breaker is open.
-        """
-        if self.breaker.state != "closed":
-            raise BreakerOpenError
-        try:
-            connection = await self._connected()
-        except (OSError, *redis_py.NOT_CONNECTED) as error:
-            if not isinstance(error, CONNECT_REPLIES):
-                self.failed(Failure.NOT_SENT)
-            raise NotSentError(str(error)) from error
-        self.served()
-        return connection
-
-    async def _connected(self) -> Connection:
-        limit = self.timeouts.connecting(None)
-        options: dict[str, Any] = {"socket_timeout": limit, "socket_connect_timeout": limit}
-        redis_connection = await handshake.connect(self.template, self.address, options, self.role)
+    def _adopt(self, redis_connection: Any) -> Connection:
         reader = redis_py.make_reader(self.template.connection_kwargs)
         ended = self._connections.discard
         connection = Connection(reader, self.timeouts.reply, self.loop, self.address, ended)
@@ -232,58 +216,31 @@ class Instance(InstanceBase):
         self._connections.add(connection)
         return connection
 
-    def served(self) -> None:
-        """Record a successful reply. Only a successful probe closes an open breaker."""
-        if self.doubted:
-            self.doubted = not self.breaker.served()
-
-    def failed(self, failure: Failure) -> None:
-        """Record that the instance did not serve; several failures in a row open the breaker."""
-        self.doubted = True
-        if not self.breaker.failed(self.loop.time()) or self.dropped or not self.probes:
-            return
-        if failure is not Failure.NOT_SENT:
-            self.close_idle()  # each would cost its time again
+    def _begin_probe(self) -> None:
         self._probing = self.loop.create_task(self._probe())
         self._probing.add_done_callback(seen)
 
-    async def _probe(self) -> None:
-        """Connect until the instance serves. No command waits for this."""
-        try:
-            while not self.dropped:
-                await asyncio.sleep(self.breaker.delay(random.random()))
-                self.breaker.probing()
-                error = await self._try()
-                if error is None:
-                    return
-                self.breaker.probe_failed()
-                if not self.dropped:
-                    self.noticed(self, error)
-        finally:
-            # Whatever else ended this, the next command may find out: nobody else probes.
-            self.breaker.succeeded()
-            self.doubted = False
+    async def _probe_is_due(self, delay: float) -> bool:
+        if not self.dropped:
+            await asyncio.sleep(delay)
+        return not self.dropped
 
-    async def _try(self) -> Exception | None:
-        """Return why the instance does not serve; None if it does."""
-        try:
-            connection = await self._connected()
-        except (OSError, redis.ResponseError, *redis_py.NOT_CONNECTED) as error:
-            return why_unfit(error)
+    async def _ping(self, connection: Connection) -> Exception | None:
+        answer: Exception | None = None
         try:
             await in_time(_answer(connection), PING_SECONDS)
         except NOT_SERVED as error:
             if not is_answer(error):
                 connection.fail(ConnectionClosedError("Probe failed"))
                 return error
+            answer = error
         if self.dropped or (self.connection is not None and not self.connection.closed):
             self.give_back(connection)
         else:
             self.connection = connection
-        return None
+        return answer
 
     def close_idle(self) -> None:
-        """Close the idle connections, so that the next attempt connects and checks ROLE anew."""
         connections, self.connection, self._idle = [*self._idle, self.connection], None, []
         for connection in connections:
             if connection is not None:

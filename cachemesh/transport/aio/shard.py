@@ -10,14 +10,11 @@ import asyncio
 import time
 from typing import Any
 
-import redis
 from redis.asyncio.connection import ConnectionPool
 
-from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.names import Address
 from cachemesh.core.resilience.error_classification import NOT_SERVED, NotSentError
 from cachemesh.transport import redis_py
-from cachemesh.transport.aio.connection import Connection
 from cachemesh.transport.aio.instance import Instance, in_time, seen
 from cachemesh.transport.aio.pool import ShardPool
 from cachemesh.transport.aio.shard_retry import FIND_SECONDS, RetryingShard
@@ -43,7 +40,6 @@ class ShardClient(RetryingShard):
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         super().__init__(name, template, locator)
-        self._blocked: set[Connection] = set()  # on which commands wait that block
         self._loop = loop
         self._seeking: asyncio.Task[None] | None = None
         self._awaiting_promotion: asyncio.Task[None] | None = None
@@ -71,21 +67,8 @@ class ShardClient(RetryingShard):
     async def _ask_apart(
         self, instance: Instance, payload: bytes, decode: bool, seconds: float
     ) -> Any:
-        return await in_time(self._ask_alone(instance, payload, decode, seconds), seconds)
-
-    async def _ask_alone(
-        self, instance: Instance, payload: bytes, decode: bool, seconds: float
-    ) -> Any:
-        connection = await instance.take()
-        if self.closed:
-            connection.retire()
-            raise NotSentError("the client was closed")
-        connection.wait_at_most(seconds)
-        self._blocked.add(connection)
-        try:
-            return await instance.ask_on(connection, payload, decode)
-        finally:
-            self._blocked.discard(connection)
+        asking = super()._ask_apart(instance, payload, decode, seconds)
+        return await in_time(asking, seconds)
 
     async def _wait_for_master(self, seen: Address | None, seconds: float) -> None:
         if self._moved is None:
@@ -117,10 +100,7 @@ class ShardClient(RetryingShard):
 
     async def _look_again(self, former: Address | None, seconds: float) -> None:
         look = self._locator.look_again
-        try:
-            await self._loop.run_in_executor(None, look, self.name, former, seconds)
-        except (CacheMeshError, redis.RedisError, OSError):
-            return  # as before: what the shard itself says counts
+        await self._loop.run_in_executor(None, look, self.name, former, seconds)
 
     def _set_master(self, master: Address | None, grace: float | None) -> None:
         super()._set_master(master, grace)

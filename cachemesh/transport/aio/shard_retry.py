@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.errors import CacheMeshError, ShardUnavailableError
 from cachemesh.core.names import Address
 from cachemesh.core.resilience.error_classification import (
     NOT_SERVED,
@@ -144,7 +144,14 @@ class RetryingShard(ShardBase[Instance]):
         self, instance: Instance, payload: bytes, decode: bool, seconds: float
     ) -> Any:
         """Send a command over a connection that it has to itself."""
-        raise NotImplementedError
+        connection = await instance.take(seconds)
+        self._blocked.add(connection)
+        try:
+            if self.closed:  # before `close` could see the connection
+                connection.shut()
+            return await instance.ask_on(connection, payload, decode, seconds)
+        finally:
+            self._blocked.discard(connection)
 
     async def drive(
         self, loop: Loop, send: Callable[[Send[Instance] | Read[Instance]], Awaitable[Any]]
@@ -191,7 +198,11 @@ class RetryingShard(ShardBase[Instance]):
         raise NotImplementedError
 
     async def _look_again(self, former: Address | None, seconds: float) -> None:
-        """Ask Sentinel where the master is, because ``former`` did not serve."""
+        """Ask Sentinel where the master is, because ``former`` did not serve.
+
+        Raises:
+            CacheMeshError, redis.RedisError, OSError: nobody answers.
+        """
         raise NotImplementedError
 
     async def _find(
@@ -213,7 +224,10 @@ class RetryingShard(ShardBase[Instance]):
         if former is not None and failure_of(error) is Failure.NOT_MASTER:
             told = told_master(error) or told_master(await self._why_no_master(former, within))
         if told is None or told == former or await self._why_no_master(told, within):
-            await self._look_again(former, seconds)
+            try:
+                await self._look_again(former, seconds)
+            except (CacheMeshError, redis.RedisError, OSError):
+                return  # as before: what the shard itself says counts
         elif former is not None and self.master == former:
             self._locator.suggest(self.name, former, told)
 

@@ -9,7 +9,6 @@ connection, so a reply can never be read by the next command.
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 import weakref
@@ -17,31 +16,27 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import redis
 from redis.connection import ConnectionPool
 
 from cachemesh.core.names import Address
 from cachemesh.core.resilience.error_classification import (
-    CONNECT_REPLIES,
     NOT_SERVED,
-    BreakerOpenError,
     Failure,
-    NotSentError,
     is_answer,
     refused,
 )
 from cachemesh.core.resilience.pipeline_part import PartOutcome, holds_error
 from cachemesh.core.resilience.retry import Timeouts
 from cachemesh.transport import redis_py
-from cachemesh.transport.instance_base import PING, PING_SECONDS, InstanceBase, why_unfit
+from cachemesh.transport.instance_base import PING, PING_SECONDS
 from cachemesh.transport.redis_py import MORE, PUSH
-from cachemesh.transport.sync import handshake
 from cachemesh.transport.sync.connection import LUMP, READ_SIZE, Connection
+from cachemesh.transport.sync.probed_instance import ProbedInstance
 
 _LAST_LOOK = 0.002  # seconds, for a reply that had all the time there is already
 
 
-class Instance(InstanceBase):
+class Instance(ProbedInstance):
     """Connections to one redis-server. Threads may share it.
 
     Args:
@@ -62,7 +57,6 @@ class Instance(InstanceBase):
         super().__init__(address, template, timeouts, role, noticed)
         self.idle: deque[Connection] = deque()
         self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
-        self._lock = threading.Lock()
         self._gone = threading.Event()
 
     def ask(self, payload: bytes, decode: bool, deadline: float) -> Any:
@@ -236,32 +230,7 @@ class Instance(InstanceBase):
             self._connections.discard(connection)
         connection.close()
 
-    def connect(self, within: float | None = None) -> Connection:
-        """Return a new connection. While the breaker is not closed, no command waits for that.
-
-        Args:
-            within: seconds to connect; None for the usual time.
-
-        Raises:
-            NotSentError: the instance cannot be connected to, or its breaker is open.
-        """
-        if self.breaker.state != "closed":
-            raise BreakerOpenError
-        try:
-            connection = self._connected(within)
-        except (OSError, *redis_py.NOT_CONNECTED) as error:
-            timed_out = isinstance(error, (TimeoutError, redis.TimeoutError))
-            unclear = timed_out and self.timeouts.too_short(within)
-            if not (isinstance(error, CONNECT_REPLIES) or unclear):
-                self.failed(Failure.NOT_SENT)
-            raise NotSentError(str(error)) from error
-        self.served()
-        return connection
-
-    def _connected(self, within: float | None) -> Connection:
-        limit = self.timeouts.connecting(within)
-        options = {"socket_timeout": limit, "socket_connect_timeout": limit}
-        redis_connection = handshake.connect(self.template, self.address, options, self.role)
+    def _adopt(self, redis_connection: Any) -> Connection:
         reader = redis_py.make_reader(self.template.connection_kwargs)
         connection = Connection(redis_connection, self.address, reader)
         connection.wait_at_most(self.timeouts.reply)
@@ -269,49 +238,13 @@ class Instance(InstanceBase):
             self._connections.add(connection)
         return connection
 
-    def served(self) -> None:
-        """Record a successful reply. Only a successful probe closes an open breaker."""
-        if self.doubted:
-            with self._lock:
-                self.doubted = not self.breaker.served()
-
-    def failed(self, failure: Failure) -> None:
-        """Record that the instance did not serve; several failures in a row open the breaker."""
-        with self._lock:
-            opened = self.breaker.failed(time.monotonic())
-            self.doubted = True
-        if not (opened and self.probes):
-            return
-        if failure is not Failure.NOT_SENT:
-            self.close_idle()  # each would cost its time again
+    def _begin_probe(self) -> None:
         threading.Thread(target=self._probe, name="cachemesh-probe", daemon=True).start()
 
-    def _probe(self) -> None:
-        """Connect until the instance serves. Body of a thread; no command waits for this."""
-        error: Exception | None = None
-        try:
-            while not self._gone.wait(self.breaker.delay(random.random())):
-                with self._lock:
-                    self.breaker.probing()
-                error = self._try()
-                if error is None:
-                    return
-                with self._lock:
-                    self.breaker.probe_failed()
-                if not self.dropped:
-                    self.noticed(self, error)
-        finally:
-            # Whatever else ended this, the next command may find out: nobody else probes.
-            with self._lock:
-                self.breaker.succeeded()
-                self.doubted = False
+    def _probe_is_due(self, delay: float) -> bool:
+        return not self._gone.wait(delay)
 
-    def _try(self) -> Exception | None:
-        """Return why the instance does not serve; None if it does."""
-        try:
-            connection = self._connected(None)
-        except (OSError, redis.ResponseError, *redis_py.NOT_CONNECTED) as error:
-            return why_unfit(error)
+    def _ping(self, connection: Connection) -> Exception | None:
         try:
             connection.send(PING)
             reply = connection.read(True, time.monotonic() + PING_SECONDS)
@@ -319,7 +252,7 @@ class Instance(InstanceBase):
             self.close(connection)
             return error
         self.give_back(connection)
-        return reply if isinstance(reply, Exception) and not is_answer(reply) else None
+        return reply if isinstance(reply, Exception) else None
 
     def drop(self, grace: float | None = None) -> None:
         """Close idle connections now, those in use as they come back.
@@ -337,7 +270,6 @@ class Instance(InstanceBase):
             timer.start()
 
     def close_idle(self) -> None:
-        """Close the idle connections, so that the next attempt connects and checks ROLE anew."""
         while self.idle:
             try:
                 self.close(self.idle.pop())

@@ -10,10 +10,8 @@ import threading
 import time
 from typing import Any
 
-import redis
 from redis.connection import ConnectionPool
 
-from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.names import Address
 from cachemesh.core.resilience.error_classification import (
     NOT_SERVED,
@@ -25,7 +23,6 @@ from cachemesh.core.resilience.error_classification import (
 from cachemesh.transport import redis_py
 from cachemesh.transport.master_locator import Locator
 from cachemesh.transport.shard_base import ignore
-from cachemesh.transport.sync.connection import Connection
 from cachemesh.transport.sync.instance import Instance
 from cachemesh.transport.sync.shard_retry import RetryingShard
 
@@ -41,7 +38,6 @@ class ShardClient(RetryingShard):
 
     def __init__(self, name: str, template: ConnectionPool, locator: Locator) -> None:
         super().__init__(name, template, locator)
-        self._blocked: set[Connection] = set()  # on which commands wait that block
         self._verifying = threading.Lock()
 
     def execute(self, args: tuple[Any, ...], retriable: bool, decode: bool = True) -> Any:
@@ -76,16 +72,6 @@ class ShardClient(RetryingShard):
             return self.again(args, retriable, decode, began, instance, reply)
         return reply
 
-    def _ask_apart(self, instance: Instance, payload: bytes, decode: bool, seconds: float) -> Any:
-        connection = instance.take(seconds)
-        self._blocked.add(connection)
-        try:
-            if self.closed:  # before it could see the connection
-                connection.shut()
-            return instance.ask_on(connection, payload, decode, seconds)
-        finally:
-            self._blocked.discard(connection)
-
     def _wait_for_master(self, seen: Address | None, seconds: float) -> None:
         self._locator.wait_for_change(self.name, seen, seconds)
 
@@ -111,10 +97,7 @@ class ShardClient(RetryingShard):
         ).start()
 
     def _look_again(self, former: Address | None, seconds: float) -> None:
-        try:
-            self._locator.look_again(self.name, former, seconds)
-        except (CacheMeshError, redis.RedisError, OSError):
-            return  # as before: what the shard itself says counts
+        self._locator.look_again(self.name, former, seconds)
 
     def _set_master(self, master: Address | None, grace: float | None) -> None:
         super()._set_master(master, grace)

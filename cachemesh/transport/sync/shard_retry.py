@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.errors import CacheMeshError, ShardUnavailableError
 from cachemesh.core.names import Address
 from cachemesh.core.resilience.error_classification import (
     NOT_SERVED,
@@ -142,7 +142,14 @@ class RetryingShard(ShardBase[Instance]):
 
     def _ask_apart(self, instance: Instance, payload: bytes, decode: bool, seconds: float) -> Any:
         """Send a command over a connection that it has to itself."""
-        raise NotImplementedError
+        connection = instance.take(seconds)
+        self._blocked.add(connection)
+        try:
+            if self.closed:  # before `close` could see the connection
+                connection.shut()
+            return instance.ask_on(connection, payload, decode, seconds)
+        finally:
+            self._blocked.discard(connection)
 
     def drive(self, loop: Loop, send: Callable[[Send[Instance] | Read[Instance]], Any]) -> Any:
         """Perform the steps of a loop, and return what the loop returns.
@@ -187,7 +194,11 @@ class RetryingShard(ShardBase[Instance]):
         raise NotImplementedError
 
     def _look_again(self, former: Address | None, seconds: float) -> None:
-        """Ask Sentinel where the master is, because ``former`` did not serve."""
+        """Ask Sentinel where the master is, because ``former`` did not serve.
+
+        Raises:
+            CacheMeshError, redis.RedisError, OSError: nobody answers.
+        """
         raise NotImplementedError
 
     def _find(
@@ -209,7 +220,10 @@ class RetryingShard(ShardBase[Instance]):
         if former is not None and failure_of(error) is Failure.NOT_MASTER:
             told = told_master(error) or told_master(self._why_no_master(former, within))
         if told is None or told == former or self._why_no_master(told, within):
-            self._look_again(former, seconds)
+            try:
+                self._look_again(former, seconds)
+            except (CacheMeshError, redis.RedisError, OSError):
+                return  # as before: what the shard itself says counts
         elif former is not None and self.master == former:
             self._locator.suggest(self.name, former, told)
 

@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from cachemesh.core.names import Address
-from cachemesh.core.reads.load_weights import Window
+from cachemesh.core.reads.load_weights import LoadWindow
 from cachemesh.core.reads.read_preference import Reading, order
 from cachemesh.core.reads.recent_writes import RecentWrites
 from cachemesh.core.reads.replication_lag import NEVER, LagMeter
@@ -33,7 +33,7 @@ INTERVAL = 0.05
 class Instance:
     address: Address
     breaker: Breaker = field(default_factory=Breaker)
-    window: Window = field(default_factory=Window)
+    window: LoadWindow = field(default_factory=LoadWindow)
 
 
 class Shard:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cachemesh.core.errors import ConfigurationError
 from cachemesh.core.names import Address
-from cachemesh.core.reads.load_weights import Window
+from cachemesh.core.reads.load_weights import LoadWindow
 from cachemesh.core.reads.read_preference import READ_FROM, Reading, order
 from cachemesh.core.reads.recent_writes import RecentWrites
 from cachemesh.core.reads.replication_lag import NEVER
@@ -26,7 +26,7 @@ class Instance:
     port: int
     covers: float = NEVER
     breaker: Breaker = field(default_factory=Breaker)
-    window: Window = field(default_factory=Window)
+    window: LoadWindow = field(default_factory=LoadWindow)
 
     @property
     def address(self) -> Address:
