@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -21,15 +22,30 @@ PING = b"*1\r\n$4\r\nPING\r\n"
 PING_SECONDS = 1.0
 
 
-class InstanceBase:
-    """One instance, and whether it serves.
+@dataclass(frozen=True)
+class InstanceSpec:
+    """The definition of an instance within a client.
 
-    Args:
+    Attributes:
         address: of the redis-server.
         template: a redis-py pool with the connection options.
         timeouts: of commands and of connecting.
         role: what the instance has to be; None takes any role.
         noticed: called with the instance and the error when a probe finds that it does not serve.
+    """
+
+    address: Address
+    template: Any
+    timeouts: Timeouts
+    role: str | None
+    noticed: Callable[[Any, Exception], None]
+
+
+class InstanceBase:
+    """One instance, and whether it serves.
+
+    Args:
+        spec: see there; its attributes are attributes of the instance, too.
 
     Attributes:
         breaker: whether commands are sent to the instance.
@@ -39,19 +55,12 @@ class InstanceBase:
         probes: whether a breaker that opens starts a probe.
     """
 
-    def __init__(
-        self,
-        address: Address,
-        template: Any,
-        timeouts: Timeouts,
-        role: str | None,
-        noticed: Callable[[Any, Exception], None],
-    ) -> None:
-        self.address = address
-        self.template = template
-        self.timeouts = timeouts
-        self.role = role
-        self.noticed = noticed
+    def __init__(self, spec: InstanceSpec) -> None:
+        self.address = spec.address
+        self.template = spec.template
+        self.timeouts = spec.timeouts
+        self.role = spec.role
+        self.noticed = spec.noticed
         self.breaker = Breaker()
         self.window = LoadWindow()
         self.dropped = False

@@ -27,6 +27,7 @@ from cachemesh.core.resilience.error_classification import (
 )
 from cachemesh.core.resilience.retry import Timeouts, retry_until
 from cachemesh.transport import redis_py
+from cachemesh.transport.instance_base import InstanceSpec
 from cachemesh.transport.master_locator import Locator
 from cachemesh.transport.unavailable import (
     closed_meanwhile,
@@ -198,6 +199,20 @@ class ShardBase(Generic[I]):
         self.instance = None if master is None else self._make(master, "master")
         if former is not None:
             former.drop(grace)
+        self._switched(grace)
+
+    def _switched(self, grace: float | None) -> None:
+        """Tell all that wait, and close idle connections to the former master.
+
+        Args:
+            grace: None if the master is the same, and only its connections are new.
+        """
+        raise NotImplementedError
+
+    def _end_blocked(self) -> None:
+        """End commands that block on the server."""
+        for connection in list(self._blocked):
+            connection.shut()
 
     def _set_replicas(self, addresses: Sequence[Address]) -> None:
         known = {replica.address: replica for replica in self.replicas}
@@ -215,6 +230,22 @@ class ShardBase(Generic[I]):
         return replica
 
     def _make(self, address: Address, role: str | None) -> I:
+        noticed = _ignore if role is None else self._seek
+        return self._instance_of(
+            InstanceSpec(address, self._template, self.timeouts_for(role), role, noticed)
+        )
+
+    def _instance_of(self, spec: InstanceSpec) -> I:
+        raise NotImplementedError
+
+    def _seek(self, instance: I | None, error: Exception, left: float | None = None) -> None:
+        """Find the master, or have it found; a new one arrives by `point_to`.
+
+        Args:
+            instance: that failed; None if no master was known.
+            error: of the attempt.
+            left: seconds until the deadline; None for no deadline.
+        """
         raise NotImplementedError
 
     def wrote(self, keys: Sequence[bytes], now: float) -> None:
@@ -340,5 +371,5 @@ def _nothing() -> None:
     """Do nothing: no replicas are measured."""
 
 
-def ignore(instance: object, error: Exception) -> None:
+def _ignore(instance: object, error: Exception) -> None:
     """Do nothing when a replica does not serve: there is no other master to look for."""

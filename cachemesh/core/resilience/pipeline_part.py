@@ -10,6 +10,9 @@ from cachemesh.core.errors import ShardUnavailableError
 PartOutcome = list[Any] | Exception
 """The replies of a part, error replies among them; or one of `NOT_SERVED` if none came."""
 
+PartResult = list[Any] | ShardUnavailableError
+"""The replies of a part in the end, error replies among them; or why the shard gave none."""
+
 
 class PipelinePart(Protocol):
     """The commands that one shard gets of a pipeline."""
@@ -36,9 +39,7 @@ class PipelinePart(Protocol):
         """Return a part of some of the commands."""
 
 
-def unserved(
-    replies: list[Any], places: Sequence[int], why: ShardUnavailableError
-) -> list[Any] | ShardUnavailableError:
+def unserved(replies: list[Any], places: Sequence[int], why: ShardUnavailableError) -> PartResult:
     """Return the outcome of a part whose shard has ceased to serve.
 
     Args:

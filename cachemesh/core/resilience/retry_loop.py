@@ -22,7 +22,7 @@ from cachemesh.core.resilience.error_classification import (
     failure_of,
     is_answer,
 )
-from cachemesh.core.resilience.pipeline_part import PartOutcome, PipelinePart, unserved
+from cachemesh.core.resilience.pipeline_part import PartOutcome, PartResult, PipelinePart, unserved
 from cachemesh.core.resilience.retry import Attempts, retry_until
 from cachemesh.core.resilience.steps import FindMaster, I, Loop, Send, Step, WaitForMaster
 
@@ -97,7 +97,7 @@ class RetryLoop(Generic[I]):
 
     def rest_again(
         self, part: PipelinePart, instance: I | None, outcome: PartOutcome
-    ) -> Generator[Step, Any, list[Any] | ShardUnavailableError]:
+    ) -> Generator[Step, Any, PartResult]:
         """Send the commands of a pipeline's part again that have not run.
 
         Args:

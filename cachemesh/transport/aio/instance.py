@@ -10,14 +10,12 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from copy import copy
 from typing import Any
 
 import redis
-from redis.asyncio.connection import ConnectionPool
 
-from cachemesh.core.names import Address
 from cachemesh.core.resilience.error_classification import (
     NOT_SERVED,
     Failure,
@@ -26,34 +24,25 @@ from cachemesh.core.resilience.error_classification import (
     refused,
 )
 from cachemesh.core.resilience.pipeline_part import holds_error
-from cachemesh.core.resilience.retry import Timeouts
 from cachemesh.transport import redis_py
 from cachemesh.transport.aio.connection import Connection, ConnectionClosedError
 from cachemesh.transport.aio.probed_instance import ProbedInstance
-from cachemesh.transport.instance_base import PING, PING_SECONDS
+from cachemesh.transport.instance_base import PING, PING_SECONDS, InstanceSpec
 
 
 class Instance(ProbedInstance):
     """Connections to one redis-server. Lives in one event loop; `drop` may come from any thread.
 
     Args:
-        address, template, timeouts, role, noticed: as of `InstanceBase`.
+        spec: of `InstanceBase`.
         loop: the event loop all connections live in.
 
     Attributes:
         connection: the one that tasks share; None if there is none yet.
     """
 
-    def __init__(
-        self,
-        address: Address,
-        template: ConnectionPool,
-        timeouts: Timeouts,
-        role: str | None,
-        noticed: Callable[[Instance, Exception], None],
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        super().__init__(address, template, timeouts, role, noticed)
+    def __init__(self, spec: InstanceSpec, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(spec)
         self.loop = loop
         self.connection: Connection | None = None
         self._idle: list[Connection] = []  # for commands that block
@@ -65,8 +54,8 @@ class Instance(ProbedInstance):
         """Send one command and return its reply, within so many seconds.
 
         Raises:
-            NotSentError: there is no connection.
-            OSError, redis.RedisError, MemoryError: no reply came, or an error reply.
+            NotSentError, OSError, MemoryError: no reply came.
+            redis.RedisError: likewise, or an error reply.
         """
         until = time.monotonic() + seconds
         connection = await self.connected_within(seconds)
@@ -167,14 +156,7 @@ class Instance(ProbedInstance):
         return connection
 
     async def take(self, within: float | None = None) -> Connection:
-        """Return an idle connection, or a new one, for one command alone.
-
-        Args:
-            within: seconds to connect; None for the usual time.
-
-        Raises:
-            NotSentError: the instance cannot be connected to.
-        """
+        """Return an idle connection for one command alone, or open one. Arguments as `connect`."""
         while self._idle:
             connection = self._idle.pop()
             if not connection.closed:

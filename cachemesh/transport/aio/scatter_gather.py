@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 import redis
@@ -13,16 +13,22 @@ from cachemesh.core.commands.encoding import require_encodable
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.reads.read_preference import Reading
 from cachemesh.core.resilience.error_classification import NOT_SERVED, NotSentError
-from cachemesh.core.resilience.pipeline_part import PartOutcome, PipelinePart, holds_error
+from cachemesh.core.resilience.pipeline_part import (
+    PartOutcome,
+    PartResult,
+    PipelinePart,
+    holds_error,
+)
 from cachemesh.transport.aio.replica_reads import read
 from cachemesh.transport.aio.shard import ShardClient
+from cachemesh.transport.aio.sub_requests import Parts, ReadRequests, Requests
 
 KEPT = (redis.RedisError, UnicodeDecodeError, MemoryError)
 """The exceptions that may stand among replies: those of a command or a shard, no others."""
 
 
 async def gather(
-    requests: Sequence[tuple[ShardClient, tuple[Any, ...]]],
+    requests: Requests,
     read_only: bool,
     decode: bool = True,
     keep_errors: bool = False,
@@ -37,14 +43,10 @@ async def gather(
     return await in_order(sent, KEPT if keep_errors else ())
 
 
-async def send_parts(
-    parts: Sequence[tuple[ShardClient, PipelinePart]], lazily: bool
-) -> list[list[Any] | ShardUnavailableError]:
+async def send_parts(parts: Parts, lazily: bool) -> list[PartResult]:
     """As `cachemesh.transport.sync.scatter_gather.send_parts`.
 
-    Args:
-        parts: a shard and the part for it, each.
-        lazily: not used: all parts are packed before any is sent.
+    All parts are packed before any is sent, whatever ``lazily`` says.
     """
     began = time.monotonic()
     packed = [(shard, part, part.payload()) for shard, part in parts]
@@ -54,7 +56,7 @@ async def send_parts(
 
 async def _send_part(
     shard: ShardClient, part: PipelinePart, payload: bytes, began: float
-) -> list[Any] | ShardUnavailableError:
+) -> PartResult:
     deadline = began + shard.limit
     instance = shard.instance
     outcome: PartOutcome
@@ -69,11 +71,7 @@ async def _send_part(
     return await shard.rest_again(part, deadline, instance, outcome)
 
 
-async def gather_reads(
-    requests: Sequence[tuple[ShardClient, tuple[Any, ...], Sequence[bytes]]],
-    reading: Reading,
-    decode: bool,
-) -> list[Any]:
+async def gather_reads(requests: ReadRequests, reading: Reading, decode: bool) -> list[Any]:
     """As `cachemesh.transport.sync.scatter_gather.gather_reads`."""
     sent = [read(shard, args, keys, reading, decode) for shard, args, keys in requests]
     return await in_order(sent, KEPT)

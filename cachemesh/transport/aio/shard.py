@@ -1,7 +1,7 @@
 """The asyncio transport to one shard: the first attempt, and how tasks wait.
 
-ShardClient (one shard) --- instance of the master --- connections
-                 --- pool: redis-py connections, for WATCH and pub/sub
+ShardClient -- Instance of the master -- one Connection for all tasks
+            -- ShardPool: redis-py connections, for WATCH and pub/sub
 """
 
 from __future__ import annotations
@@ -18,17 +18,15 @@ from cachemesh.transport import redis_py
 from cachemesh.transport.aio.instance import Instance, in_time, seen
 from cachemesh.transport.aio.pool import ShardPool
 from cachemesh.transport.aio.shard_retry import FIND_SECONDS, RetryingShard
+from cachemesh.transport.instance_base import InstanceSpec
 from cachemesh.transport.master_locator import Locator
-from cachemesh.transport.shard_base import ignore
 
 
 class ShardClient(RetryingShard):
     """The connections to one shard, for any number of tasks of one event loop.
 
     Args:
-        name: of the shard.
-        template: connection options.
-        locator: knows where the master is.
+        name, template, locator: as of `ShardBase`.
         loop: the event loop all connections live in.
     """
 
@@ -80,9 +78,7 @@ class ShardClient(RetryingShard):
         if moved is not None:
             moved.set_result(None)
 
-    def _seek(
-        self, instance: Instance | None, error: Exception, within: float | None = None
-    ) -> None:
+    def _seek(self, instance: Instance | None, error: Exception, left: float | None = None) -> None:
         """Have a task find the master, which arrives by `point_to`. One task is enough."""
         if self._seeking is None or self._seeking.done():
             work = self._find(instance, error, FIND_SECONDS, None)
@@ -102,8 +98,7 @@ class ShardClient(RetryingShard):
         look = self._locator.look_again
         await self._loop.run_in_executor(None, look, self.name, former, seconds)
 
-    def _set_master(self, master: Address | None, grace: float | None) -> None:
-        super()._set_master(master, grace)
+    def _switched(self, grace: float | None) -> None:
         if self._loop.is_closed():
             return
         if grace is not None:
@@ -115,16 +110,13 @@ class ShardClient(RetryingShard):
         self._tidying = self._loop.create_task(pool.disconnect_idle())
         self._tidying.add_done_callback(seen)
 
-    def _make(self, address: Address, role: str | None) -> Instance:
-        noticed = ignore if role is None else self._seek
-        timeouts = self.timeouts_for(role)
-        return Instance(address, self._template, timeouts, role, noticed, self._loop)
+    def _instance_of(self, spec: InstanceSpec) -> Instance:
+        return Instance(spec, self._loop)
 
     async def close(self) -> None:
         """Close all connections. Replies under way still come, but for commands that block."""
         self.ended = self.closed = True
-        for connection in list(self._blocked):
-            connection.shut()
+        self._end_blocked()
         former, self.instance, self.replicas = (self.instance, *self.replicas), None, ()
         for instance in former:
             if instance is not None:

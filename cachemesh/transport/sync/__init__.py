@@ -1,7 +1,7 @@
 """The blocking transport: each thread holds a connection for one exchange.
 
-- `shard`, `shard_retry`: one shard: the first attempt at a request, and those after it.
-- `instance`, `probed_instance`, `connection`: one redis-server, and one socket to it.
-- `scatter_gather`, `replica_reads`: requests to several shards; reads from replicas too.
-- `pool`, `mesh_pool`, `handshake`: connections of redis-py's own kind, and how each is opened.
+- `shard`: the first attempt at a request, and how a thread waits; `shard_retry`: later attempts.
+- `instance`: a stack of idle connections; `probed_instance` opens each `connection`.
+- `scatter_gather`: writes to all shards, then reads from all. `replica_reads`: reads a replica.
+- `pool` and `mesh_pool` hold connections of redis-py's own kind; `handshake` opens one.
 """

@@ -13,12 +13,9 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from redis.connection import ConnectionPool
-
-from cachemesh.core.names import Address
 from cachemesh.core.resilience.error_classification import (
     NOT_SERVED,
     Failure,
@@ -26,9 +23,8 @@ from cachemesh.core.resilience.error_classification import (
     refused,
 )
 from cachemesh.core.resilience.pipeline_part import PartOutcome, holds_error
-from cachemesh.core.resilience.retry import Timeouts
 from cachemesh.transport import redis_py
-from cachemesh.transport.instance_base import PING, PING_SECONDS
+from cachemesh.transport.instance_base import PING, PING_SECONDS, InstanceSpec
 from cachemesh.transport.redis_py import MORE, PUSH
 from cachemesh.transport.sync.connection import LUMP, READ_SIZE, Connection
 from cachemesh.transport.sync.probed_instance import ProbedInstance
@@ -39,22 +35,12 @@ _LAST_LOOK = 0.002  # seconds, for a reply that had all the time there is alread
 class Instance(ProbedInstance):
     """Connections to one redis-server. Threads may share it.
 
-    Args:
-        address, template, timeouts, role, noticed: as of `InstanceBase`.
-
     Attributes:
         idle: connections that no thread holds.
     """
 
-    def __init__(
-        self,
-        address: Address,
-        template: ConnectionPool,
-        timeouts: Timeouts,
-        role: str | None,
-        noticed: Callable[[Instance, Exception], None],
-    ) -> None:
-        super().__init__(address, template, timeouts, role, noticed)
+    def __init__(self, spec: InstanceSpec) -> None:
+        super().__init__(spec)
         self.idle: deque[Connection] = deque()
         self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._gone = threading.Event()

@@ -13,15 +13,14 @@ from typing import Any, Protocol
 
 import redis
 
-from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.reads.read_preference import Reading
 from cachemesh.core.resilience.error_classification import NOT_SERVED, NotSentError, is_answer
-from cachemesh.core.resilience.pipeline_part import PartOutcome, PipelinePart, holds_error
+from cachemesh.core.resilience.pipeline_part import PartOutcome, PartResult, holds_error
 from cachemesh.transport import redis_py
 from cachemesh.transport.sync.connection import Connection
 from cachemesh.transport.sync.instance import Instance
 from cachemesh.transport.sync.replica_reads import read_elsewhere
-from cachemesh.transport.sync.shard import ShardClient
+from cachemesh.transport.sync.sub_requests import Parts, ReadRequests, Requests
 
 
 class Destination(Protocol):
@@ -72,7 +71,7 @@ def exchange(
 
 
 def gather(
-    requests: Sequence[tuple[ShardClient, tuple[Any, ...]]],
+    requests: Requests,
     read_only: bool,
     decode: bool = True,
     keep_errors: bool = False,
@@ -83,7 +82,6 @@ def gather(
     A request that failed is sent again on its own, as in `ShardClient.execute`.
 
     Args:
-        requests: a shard and a command for it, each.
         read_only: the commands change nothing.
         decode: whether to decode the replies.
         keep_errors: error replies, and shards that gave none, stand in the list as exceptions.
@@ -113,13 +111,11 @@ def gather(
     return replies
 
 
-def send_parts(
-    parts: Sequence[tuple[ShardClient, PipelinePart]], lazily: bool
-) -> list[list[Any] | ShardUnavailableError]:
+def send_parts(parts: Parts, lazily: bool) -> list[PartResult]:
     """Send a pipeline's parts to their shards, all in flight at once; then send leftovers again.
 
     Args:
-        parts: a shard and the part for it, each.
+        parts: each with its shard.
         lazily: pack each part only after the one before was sent. Only for parts that only read:
             an argument may prove bad when others have been sent.
 
@@ -129,7 +125,7 @@ def send_parts(
     deadline = time.monotonic() + max((shard.limit for shard, _ in parts), default=0.0)
     packed = ((shard, part.payload(), part.decode) for shard, part in parts)
     outcomes = exchange(packed if lazily else list(packed), deadline)
-    results: list[list[Any] | ShardUnavailableError] = []
+    results: list[PartResult] = []
     for (shard, part), (instance, outcome) in zip(parts, outcomes, strict=True):
         if isinstance(outcome, list) and not holds_error(outcome):
             results.append(outcome)  # nearly always
@@ -145,17 +141,12 @@ class _Choice:
     instance: Instance | None
 
 
-def gather_reads(
-    requests: Sequence[tuple[ShardClient, tuple[Any, ...], Sequence[bytes]]],
-    reading: Reading,
-    decode: bool,
-) -> list[Any]:
+def gather_reads(requests: ReadRequests, reading: Reading, decode: bool) -> list[Any]:
     """Send one command that only reads to each of several shards, all in flight at once.
 
     Each goes to the instance that the read preference says, as in `replica_reads.read`.
 
     Args:
-        requests: a shard, a command for it, and the keys that the command reads, each.
         reading: the read preference.
         decode: whether to decode the replies.
 

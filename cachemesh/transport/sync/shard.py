@@ -1,7 +1,7 @@
 """The blocking transport to one shard: the first attempt, and how threads wait.
 
-ShardClient (one shard) --- instance of the master --- connections
-                 --- pool: redis-py connections, for WATCH and pub/sub
+ShardClient -- Instance of the master -- a Connection for each thread
+            -- ShardPool: redis-py's own, which WATCH and pub/sub hold
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from cachemesh.core.resilience.error_classification import (
     is_answer,
 )
 from cachemesh.transport import redis_py
+from cachemesh.transport.instance_base import InstanceSpec
 from cachemesh.transport.master_locator import Locator
-from cachemesh.transport.shard_base import ignore
 from cachemesh.transport.sync.instance import Instance
 from cachemesh.transport.sync.shard_retry import RetryingShard
 
@@ -30,10 +30,7 @@ from cachemesh.transport.sync.shard_retry import RetryingShard
 class ShardClient(RetryingShard):
     """The connections to one shard, for any number of threads.
 
-    Args:
-        name: of the shard.
-        template: connection options.
-        locator: knows where the master is.
+    The arguments are those of `ShardBase`.
     """
 
     def __init__(self, name: str, template: ConnectionPool, locator: Locator) -> None:
@@ -75,16 +72,14 @@ class ShardClient(RetryingShard):
     def _wait_for_master(self, seen: Address | None, seconds: float) -> None:
         self._locator.wait_for_change(self.name, seen, seconds)
 
-    def _seek(
-        self, instance: Instance | None, error: Exception, within: float | None = None
-    ) -> None:
+    def _seek(self, instance: Instance | None, error: Exception, left: float | None = None) -> None:
         """Find the master, which arrives by `point_to`. One thread at a time asks instances."""
         if failure_of(error) is not Failure.NOT_MASTER:
-            self._find(instance, error, 0.0, within)
+            self._find(instance, error, 0.0, left)
         elif self._verifying.acquire(blocking=False):
             try:
                 if self.instance is instance:
-                    self._find(instance, error, 0.0, within)
+                    self._find(instance, error, 0.0, left)
             finally:
                 self._verifying.release()
 
@@ -99,14 +94,12 @@ class ShardClient(RetryingShard):
     def _look_again(self, former: Address | None, seconds: float) -> None:
         self._locator.look_again(self.name, former, seconds)
 
-    def _set_master(self, master: Address | None, grace: float | None) -> None:
-        super()._set_master(master, grace)
+    def _switched(self, grace: float | None) -> None:
         if self._pool is not None:
             self._pool.disconnect_idle()
 
-    def _make(self, address: Address, role: str | None) -> Instance:
-        noticed = ignore if role is None else self._seek
-        return Instance(address, self._template, self.timeouts_for(role), role, noticed)
+    def _instance_of(self, spec: InstanceSpec) -> Instance:
+        return Instance(spec)
 
     def close(self) -> None:
         """Close all connections, also those on which commands block. From any thread.
@@ -115,7 +108,6 @@ class ShardClient(RetryingShard):
         """
         self.closed = True
         self.end()
-        for connection in list(self._blocked):
-            connection.shut()
+        self._end_blocked()
         if self._pool is not None:
             self._pool.disconnect()

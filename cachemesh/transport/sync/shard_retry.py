@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from cachemesh.core.errors import CacheMeshError, ShardUnavailableError
+from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.names import Address
 from cachemesh.core.resilience.error_classification import (
     NOT_SERVED,
@@ -23,7 +23,7 @@ from cachemesh.core.resilience.error_classification import (
     failure_of,
     told_master,
 )
-from cachemesh.core.resilience.pipeline_part import PartOutcome, PipelinePart
+from cachemesh.core.resilience.pipeline_part import PartOutcome, PartResult, PipelinePart
 from cachemesh.core.resilience.retry_loop import RetryLoop
 from cachemesh.core.resilience.steps import FindMaster, Loop, Read, Send, Sleep, WaitForMaster
 from cachemesh.transport import redis_py
@@ -90,7 +90,7 @@ class RetryingShard(ShardBase[Instance]):
         deadline: float,
         instance: Instance | None,
         outcome: PartOutcome,
-    ) -> list[Any] | ShardUnavailableError:
+    ) -> PartResult:
         """Send a pipeline's leftovers again, after a first attempt with the whole part.
 
         Args:
@@ -108,8 +108,7 @@ class RetryingShard(ShardBase[Instance]):
             return step.instance.ask_all(rest.payload(), rest.decode, step.seconds)
 
         loop = RetryLoop(self, part.retriable, deadline, time.monotonic, random.random)
-        result: list[Any] | ShardUnavailableError
-        result = self.drive(loop.rest_again(part, instance, outcome), send)
+        result: PartResult = self.drive(loop.rest_again(part, instance, outcome), send)
         return result
 
     def execute_blocking(self, args: tuple[Any, ...], decode: bool, blocks: float) -> Any:
@@ -176,18 +175,6 @@ class RetryingShard(ShardBase[Instance]):
                     outcome = send(step)
                 except NOT_SERVED as error:
                     outcome = error
-
-    def _seek(
-        self, instance: Instance | None, error: Exception, within: float | None = None
-    ) -> None:
-        """Find the master, or have it found; a new one arrives by `point_to`.
-
-        Args:
-            instance: that failed; None if no master was known.
-            error: of the attempt.
-            within: seconds until the deadline.
-        """
-        raise NotImplementedError
 
     def _wait_for_master(self, seen: Address | None, seconds: float) -> None:
         """Wait until another master than ``seen`` is known, or so many seconds."""
