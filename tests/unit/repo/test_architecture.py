@@ -46,7 +46,7 @@ WORDS = tuple(  # of the core, which all of its rooms may use
 ROOMS = {  # of the core, and which others each of them may use
     "commands": (),
     "placement": ("commands",),
-    "planning": ("placement", "commands"),
+    "planning": ("placement", "commands", "resilience"),
     "pool": ("placement",),
     "resilience": (),
     "reads": ("commands", "resilience"),
