@@ -18,7 +18,7 @@ ROLE_QUESTIONS = ("ROLE", "HELLO")
 
 @contextmanager
 def hooks_may_fail() -> Iterator[None]:
-    """Around a call of an app's ``credential_provider`` or ``redis_connect_func``.
+    """Guard a call of an app's ``credential_provider`` or ``redis_connect_func``.
 
     redis-py disconnects only after errors of its own. After any other error it would take the
     connection, which has not logged in, for a good one.

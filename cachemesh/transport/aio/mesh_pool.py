@@ -72,7 +72,7 @@ class MeshPool(ConnectionPool):
 
     @_available_connections.setter
     def _available_connections(self, value: object) -> None:
-        """redis-py's constructor sets it."""
+        """Ignore what redis-py's constructor sets."""
 
     @property
     def _in_use_connections(self) -> set[Any]:
@@ -80,4 +80,4 @@ class MeshPool(ConnectionPool):
 
     @_in_use_connections.setter
     def _in_use_connections(self, value: object) -> None:
-        """redis-py's constructor sets it."""
+        """Ignore what redis-py's constructor sets."""

@@ -21,7 +21,7 @@ from cachemesh.core.resilience.pipeline_part import (
 )
 from cachemesh.transport.aio.replica_reads import read
 from cachemesh.transport.aio.shard import ShardClient
-from cachemesh.transport.aio.sub_requests import Parts, ReadRequests, Requests
+from cachemesh.transport.aio.sub_requests import PartRequests, ReadRequests, Requests
 
 KEPT = (redis.RedisError, UnicodeDecodeError, MemoryError)
 """The exceptions that may stand among replies: those of a command or a shard, no others."""
@@ -43,7 +43,7 @@ async def gather(
     return await in_order(sent, KEPT if keep_errors else ())
 
 
-async def send_parts(parts: Parts, lazily: bool) -> list[PartResult]:
+async def send_parts(parts: PartRequests, lazily: bool) -> list[PartResult]:
     """As `cachemesh.transport.sync.scatter_gather.send_parts`.
 
     All parts are packed before any is sent, whatever ``lazily`` says.

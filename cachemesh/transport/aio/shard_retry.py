@@ -30,7 +30,8 @@ from cachemesh.transport import redis_py
 from cachemesh.transport.aio import handshake
 from cachemesh.transport.aio.instance import Instance
 from cachemesh.transport.aio.pool import ShardPool
-from cachemesh.transport.shard_base import PROMOTION_SECONDS, PROMOTION_STEP, ShardBase
+from cachemesh.transport.shard_base import ShardBase
+from cachemesh.transport.shard_instances import PROMOTION_SECONDS, PROMOTION_STEP
 
 FIND_SECONDS = 1.0
 """Seconds to ask Sentinel where the master is, for WATCH and pub/sub."""

@@ -14,5 +14,5 @@ Requests = Sequence[tuple[ShardClient, tuple[Any, ...]]]
 ReadRequests = Sequence[tuple[ShardClient, tuple[Any, ...], Sequence[bytes]]]
 """A shard, a command for it, and the keys that the command reads, each."""
 
-Parts = Sequence[tuple[ShardClient, PipelinePart]]
+PartRequests = Sequence[tuple[ShardClient, PipelinePart]]
 """A shard and its part of a pipeline, each."""

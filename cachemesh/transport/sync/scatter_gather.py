@@ -20,7 +20,7 @@ from cachemesh.transport import redis_py
 from cachemesh.transport.sync.connection import Connection
 from cachemesh.transport.sync.instance import Instance
 from cachemesh.transport.sync.replica_reads import read_elsewhere
-from cachemesh.transport.sync.sub_requests import Parts, ReadRequests, Requests
+from cachemesh.transport.sync.sub_requests import PartRequests, ReadRequests, Requests
 
 
 class Destination(Protocol):
@@ -111,7 +111,7 @@ def gather(
     return replies
 
 
-def send_parts(parts: Parts, lazily: bool) -> list[PartResult]:
+def send_parts(parts: PartRequests, lazily: bool) -> list[PartResult]:
     """Send a pipeline's parts to their shards, all in flight at once; then send leftovers again.
 
     Args:

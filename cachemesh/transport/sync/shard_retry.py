@@ -27,7 +27,8 @@ from cachemesh.core.resilience.pipeline_part import PartOutcome, PartResult, Pip
 from cachemesh.core.resilience.retry_loop import RetryLoop
 from cachemesh.core.resilience.steps import FindMaster, Loop, Read, Send, Sleep, WaitForMaster
 from cachemesh.transport import redis_py
-from cachemesh.transport.shard_base import PROMOTION_SECONDS, PROMOTION_STEP, ShardBase
+from cachemesh.transport.shard_base import ShardBase
+from cachemesh.transport.shard_instances import PROMOTION_SECONDS, PROMOTION_STEP
 from cachemesh.transport.sync import handshake
 from cachemesh.transport.sync.instance import Instance
 from cachemesh.transport.sync.pool import ShardPool
