@@ -115,11 +115,11 @@ def _applied(fresh: bool, shards: int) -> Callable[[int], Callable[[], Any]]:
     def prepare(calls: int) -> Callable[[], Any]:
         clients = [CacheMesh.from_url(_URL) for _ in range(calls if fresh else 1)]
         if not fresh:
-            clients[0]._apply(topology(news[-1]))
+            clients[0]._core.apply(topology(news[-1]))
 
         def work() -> None:
             for client, placement in zip(cycle(clients), islice(cycle(news), calls), strict=False):
-                client._apply(topology(placement))
+                client._core.apply(topology(placement))
 
         return work
 

@@ -1,29 +1,30 @@
-"""CacheMesh for asyncio: a `redis.asyncio.Redis` over many shards."""
+"""CacheMesh: a `redis.asyncio.Redis` over many shards, with no proxy in the data path."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import redis
 import redis.asyncio
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
 from cachemesh._client.base import (
-    ENDS_LINK,
+    ENDS_CONNECTION,
     MeshBase,
     may_be_missed,
     refuse_monitor,
     refuse_push_handler,
 )
 from cachemesh._client.pipelining import for_callback
+from cachemesh.asyncio.core import Core
 from cachemesh.asyncio.pipeline import Pipeline
 from cachemesh.asyncio.pubsub import PubSub
 from cachemesh.core.commands.blocking import block_seconds, miss_pause
 from cachemesh.core.commands.spec import FIRST_KEY, Command
-from cachemesh.core.errors import ConfigurationError, ShardUnavailableError
+from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
 from cachemesh.core.placement.route_table import Routes
 from cachemesh.core.planning.pipeline import Plans
@@ -32,114 +33,97 @@ from cachemesh.core.planning.split import Plan
 from cachemesh.core.planning.unknown_commands import Calls, resolve_all
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.reads.read_preference import CURSORS
+from cachemesh.core.resilience.error_classification import NOT_SERVED
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.transport import redis_py
-from cachemesh.transport.aio.instance import seen
+from cachemesh.transport.aio import handshake
 from cachemesh.transport.aio.mesh_pool import MeshPool
-from cachemesh.transport.aio.replica_reads import gather_reads, read
-from cachemesh.transport.aio.scatter_gather import gather
+from cachemesh.transport.aio.replica_reads import read
+from cachemesh.transport.aio.scatter_gather import gather, gather_reads
 from cachemesh.transport.aio.shard import ShardClient
-from cachemesh.transport.failures import NOT_SERVED
 from cachemesh.transport.redis_py import pack
-
-if TYPE_CHECKING:
-    from typing_extensions import Self  # in typing from Python 3.11 on
 
 
 class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[misc]  # redis-py's own clash
     """A drop-in for `redis.asyncio.Redis` that spreads keys over the shards of a pool.
 
-    Commands that tasks issue in the same tick of the event loop leave as one write per shard over
-    one shared connection. Otherwise as `cachemesh.CacheMesh`.
+    Make one with `from_url` or `from_env`. Nothing is connected before the first command. Tasks
+    may share one; after a fork each process makes its own connections.
+
+    Commands with one key go to its shard; MGET, MSET, DEL, UNLINK, EXISTS and TOUCH are split,
+    with all shards in flight at once; DBSIZE, FLUSHDB, KEYS and the like ask all shards. Commands
+    whose keys are on several shards raise `CrossShardError` before anything is sent.
 
     Args:
         source: a URL as `from_url` takes, or what `parse_url` made of one.
-        options: as for `cachemesh.CacheMesh`.
+        parent: a client to follow the pool together with; the connections are this one's own.
+        options: redis-py's options (``decode_responses``, ``password``, ``ssl``, ...) and those
+            of `cachemesh.discovery.url`. ``socket_timeout`` and ``socket_connect_timeout``, where
+            given, win over the pool's ``command_timeout`` and ``connect_timeout``. Without effect
+            are ``retry``, ``retry_on_error`` and ``health_check_interval``: what is sent again is
+            told in `cachemesh.transport.aio.shard.ShardClient.execute`, and idle connections
+            are looked at before use. ``max_connections`` bounds connections for WATCH and pub/sub
+            alone.
 
     Raises:
         cachemesh.ConfigurationError: the URL or an option is not valid.
     """
 
+    _core: Core
+
     def __init__(
         self, source: str | MeshUrl, *, parent: CacheMesh | None = None, **options: Any
     ) -> None:
         url = parse_url(source, options) if isinstance(source, str) else source
-        redis.asyncio.Redis.__init__(self, **url.options)
-        self.connection_pool = MeshPool(self.connection_pool, self._nodes, self._loaded_nodes)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._loading: asyncio.Task[Topology] | None = None
-        self._own_connection: Any = None
-        self._follow(url, parent)
-
-    def _make_node(self, shard: str) -> ShardClient:
-        assert self._loop is not None  # set before anything is loaded
-        return ShardClient(shard, self.connection_pool, self._follower, self._loop)
+        core = self._core = Core(url, None if parent is None else parent._core)
+        redis.asyncio.Redis.__init__(self, **url.options)  # asyncio
+        # sync: redis.Redis.__init__(self, **{**url.options, "single_connection_client": False})
+        made = self.connection_pool
+        core.pool = self.connection_pool = MeshPool(made, core.shards, core.loaded_shards)
+        # sync: made.close()
+        # sync: if url.options.get("single_connection_client") and len(self.routes().nodes) == 1:
+        # sync:     self._single_connection_client = True
+        # sync:     core.connection = core.own_connection = self.connection_pool.get_connection()
 
     async def load(self) -> Topology:
-        """The topology of now; the first call loads it. Tasks that ask meanwhile share one attempt.
+        """Return the topology of now; the first use loads it.
 
         Raises:
-            cachemesh.ConfigurationError: the client is in use in another event loop.
-            cachemesh.CacheMeshError, redis.ConnectionError: it cannot be loaded.
+            cachemesh.CacheMeshError, redis.ConnectionError: the topology cannot be loaded.
         """
-        loop = asyncio.get_running_loop()
-        loading = self._loading
-        if loading is None or loading.done() or loading.get_loop() is not loop:
-            loading = self._loading = loop.create_task(self._load(loop))
-            loading.add_done_callback(seen)
-        return await asyncio.shield(loading)
+        return await self._core.load()
 
-    async def _load(self, loop: asyncio.AbstractEventLoop) -> Topology:
-        def begin(topology: Topology) -> None:
-            former = self._loop
-            if former is not loop:
-                if former is not None and former.is_running() and self._routes is not None:
-                    raise ConfigurationError(
-                        "This client is in use in another event loop, which is running; make a "
-                        "client for each loop, or close it there first"
-                    )
-                self._abandon_links()
-                self._loop = loop
-            self._apply(topology)
-
-        return await loop.run_in_executor(None, self._follower.tell, begin)
-
-    def shard_for(self, key: str | bytes) -> str:
-        """Name of the shard that owns a key, by the topology this client has loaded.
-
-        Raises:
-            cachemesh.ConfigurationError: nothing is loaded yet; await `load` first.
-            cachemesh.InvalidKeyError: a key Redis cannot hold.
-        """
-        if self._routes is None:
-            raise ConfigurationError("No topology is loaded yet; await client.load() first")
-        return self._routes.placement.owner(self.key_bytes(key))
+    async def routes(self) -> Routes[ShardClient]:
+        """Return the route table; the first use loads the topology. Raises as `load`."""
+        return await self._core.loaded()
 
     async def dbsize_per_shard(self) -> dict[str, int]:
-        """Shard name -> number of keys on its master.
+        """Return the number of keys on each shard's master, by the shard's name.
 
         Raises:
             cachemesh.ShardUnavailableError: a shard does not answer.
         """
-        nodes = (await self.routes()).nodes
-        replies = await gather([(node, ("DBSIZE",)) for node in nodes.values()], read_only=True)
-        return dict(zip(nodes, replies, strict=True))
+        shards = (await self.routes()).nodes
+        requests = [(shard, ("DBSIZE",)) for shard in shards.values()]
+        return dict(zip(shards, await gather(requests, read_only=True), strict=True))
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Send any command to the shard or shards it concerns; the reply as redis-py gives it.
+        """Send any command to the shard or shards it concerns; return the reply as redis-py does.
 
         Raises:
             cachemesh.CrossShardError: its keys are on several shards.
             cachemesh.ShardUnavailableError: the shard does not answer.
             redis.ResponseError: the server answered with an error.
         """
-        routes = self._routes  # before the loop, set after it
-        if routes is None or self._loop is not asyncio.get_running_loop():
-            routes = await self.routes()
-            await self.initialize()
-        if self.connection is not None and len(routes.nodes) == 1:
+        core = self._core
+        routes = core.routes
+        # sync: if routes is None:
+        if routes is None or core.loop is not asyncio.get_running_loop():  # asyncio
+            routes = await core.loaded()
+            await self.initialize()  # asyncio
+        if core.connection is not None and len(routes.nodes) == 1:
             return await self._execute_on_connection(self.encoded(args), options)
-        if self._encode is not None:
+        if core.encode is not None:
             args = self.encoded(args)
         name = args[0] if args else ""
         decode = NEVER_DECODE not in options
@@ -148,24 +132,27 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
                 key = args[1]
                 short = type(key) is str and len(key) < SHORT_KEY
                 encoded = key.encode() if short else key_bytes(key)
-                node = routes.find(encoded)
-                instance = node.instance
-                if not self._plain:
-                    reply = await self._one(node, args, (encoded,), FIRST_KEY[name], decode)
-                elif (
-                    instance is None
-                    or instance.doubted
-                    or (link := instance.link) is None
-                    or not link.ready
-                ):
-                    reply = await node.execute(args, FIRST_KEY[name], decode)
-                else:  # as `execute` does, with a coroutine less
-                    began = time.monotonic()
-                    try:
-                        reply = await link.send(pack(args), decode)
-                    except NOT_SERVED as error:
-                        again = (args, FIRST_KEY[name], decode, began, instance, error)
-                        reply = await node.again(*again)
+                shard = routes.find(encoded)
+                if not core.plain or self._call_options:
+                    reply = await self._one(shard, args, (encoded,), FIRST_KEY[name], decode)
+                else:
+                    if True:  # asyncio: as `ShardClient.execute` does, with a coroutine less
+                        instance = shard.instance
+                        if (
+                            instance is None
+                            or instance.doubted
+                            or (connection := instance.connection) is None
+                            or not connection.ready
+                        ):
+                            reply = await shard.execute(args, FIRST_KEY[name], decode)
+                        else:
+                            began = time.monotonic()
+                            try:
+                                reply = await connection.send(pack(args), decode)
+                            except NOT_SERVED as error:
+                                again = (args, FIRST_KEY[name], decode, began, instance, error)
+                                reply = await shard.again(*again)
+                    # sync: reply = shard.execute(args, FIRST_KEY[name], decode)
                 callback = dict.get(self.response_callbacks, name)  # in capitals, as the keys are
             else:
                 reply = await self._execute_planned(args, routes, decode)
@@ -176,105 +163,120 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
             raise
         if callback is None:
             return reply
-        result = callback(reply, **for_callback(options))
-        return await result if asyncio.iscoroutine(result) else result
+        # sync: return callback(reply, **for_callback(options))
+        result = callback(reply, **for_callback(options))  # asyncio
+        return await result if asyncio.iscoroutine(result) else result  # asyncio
 
     async def _execute_planned(
         self, args: tuple[Any, ...], routes: Routes[ShardClient], decode: bool
     ) -> Any:
+        core = self._core
         try:
-            planned = plan(args, routes.placement, key_bytes, self.registry, self.master_of)
+            planned = plan(args, routes.placement, key_bytes, core.registry, core.master_of)
         except UnknownCommand:
             planned = (await self.plans_of([args], routes))[id(args)]
         command = planned.command
         requests = [(routes.nodes[r.shard], r.args) for r in planned.requests]
         if len(requests) == 1:
-            node, words = requests[0]
-            patience = block_seconds(command.name, words)
-            if command.name in ENDS_LINK:
-                patience = 0.0  # on another connection than that which tasks share
+            shard, words = requests[0]
+            seconds = block_seconds(command.name, words)
+            if True:  # asyncio: not on the connection that tasks share
+                seconds = 0.0 if command.name in ENDS_CONNECTION else seconds
             try:
-                reply = await self._one_planned(command, node, words, decode, patience)
+                reply = await self._one_planned(command, shard, words, decode, seconds)
             finally:
-                if command.name in ENDS_LINK:
-                    node.drop_links()
+                if command.name in ENDS_CONNECTION:
+                    shard.drop_connections()
             return planned.merge([reply])
-        if self._plain:
+        if core.plain and not self._call_options:
             replies = await gather(requests, command.read_only, decode, planned.takes_errors)
-            return planned.merge(replies)
-        return planned.merge(await self._several(planned, requests, decode))
+        else:
+            replies = await self._several(planned, requests, decode)
+        return planned.merge(replies)
 
     async def _one_planned(
         self,
         command: Command,
-        node: ShardClient,
+        shard: ShardClient,
         words: tuple[Any, ...],
         decode: bool,
-        patience: float | None,
+        seconds: float | None,
     ) -> Any:
-        if patience is None:
-            if self._plain:
-                return await node.execute(words, command.read_only, decode)
+        """Send a command to the one shard it is for.
+
+        Args:
+            command, words: the command.
+            shard: where its keys are.
+            decode: the reply.
+            seconds: for which the command may block on the server; None: it does not block.
+        """
+        if seconds is None:
+            if self._core.plain and not self._call_options:
+                return await shard.execute(words, command.read_only, decode)
             keys = () if command.name in CURSORS else keys_of(command, words)
-            return await self._one(node, words, keys, command.read_only, decode)
+            return await self._one(shard, words, keys, command.read_only, decode)
         began = time.monotonic()
         try:
-            return await node.execute_blocking(words, decode, patience)
+            return await shard.execute_blocking(words, decode, seconds)
         except (ShardUnavailableError, redis.ResponseError) as error:
-            reply = self._missed(error, node, words, command.read_only)
-            await asyncio.sleep(miss_pause(patience, time.monotonic() - began))
+            reply = self._missed(error, shard, words, command.read_only)
+            await asyncio.sleep(miss_pause(seconds, time.monotonic() - began))
             return reply
         finally:
-            if self._reads_replicas and not command.read_only:
-                node.wrote(keys_of(command, words), time.monotonic())
+            if self._core.reads_replicas and not command.read_only:
+                self.wrote_to(shard, keys_of(command, words))
 
     async def _one(
         self,
-        node: ShardClient,
+        shard: ShardClient,
         args: tuple[Any, ...],
         keys: Sequence[bytes],
         read_only: bool,
         decode: bool,
     ) -> Any:
-        """A command for one shard, as the policy says."""
+        """Send a command to one shard, as the policy says."""
         policy = self._policy
         try:
             if read_only and keys and policy.reading.uses_replicas and args[0] not in CURSORS:
-                return await read(node, args, keys, policy.reading, decode)
+                return await read(shard, args, keys, policy.reading, decode)
             try:
-                return await node.execute(args, read_only or policy.retry_writes, decode)
+                return await shard.execute(args, read_only or policy.retry_writes, decode)
             finally:
-                if self._reads_replicas and not read_only:
-                    node.wrote(keys, time.monotonic())
+                if not read_only:
+                    self.wrote_to(shard, keys)
         except (ShardUnavailableError, redis.ResponseError) as error:
-            return self._missed(error, node, args, read_only)
+            return self._missed(error, shard, args, read_only)
 
     async def _several(
         self, planned: Plan, requests: Sequence[tuple[ShardClient, tuple[Any, ...]]], decode: bool
     ) -> list[Any]:
-        """A command for several shards, as the policy says."""
+        """Send a command's sub-requests to their shards, as the policy says."""
         command, policy = planned.command, self._policy
         if command.read_only and command.specs and policy.reading.uses_replicas:
-            reads = [(node, words, keys_of(command, words)) for node, words in requests]
+            reads = [(shard, words, keys_of(command, words)) for shard, words in requests]
             replies = await gather_reads(reads, policy.reading, decode)
         else:
             try:
                 how = (command.read_only, decode, True, policy.retry_writes)
                 replies = await gather(requests, *how)
             finally:
-                if self._reads_replicas and not command.read_only:
-                    for node, words in requests:
-                        node.wrote(keys_of(command, words), time.monotonic())
-        for at, (reply, (node, words)) in enumerate(zip(replies, requests, strict=True)):
+                if self._core.reads_replicas and not command.read_only:
+                    for shard, words in requests:
+                        self.wrote_to(shard, keys_of(command, words))
+        for at, (reply, (shard, words)) in enumerate(zip(replies, requests, strict=True)):
             if policy.misses and command.specs and may_be_missed(reply):
-                replies[at] = self._missed(reply, node, words, command.read_only)
+                replies[at] = self._missed(reply, shard, words, command.read_only)
             elif isinstance(reply, Exception) and not planned.takes_errors:
                 raise reply
         return replies
 
     async def plans_of(self, calls: Calls, routes: Routes[ShardClient]) -> Plans:
-        """As `cachemesh.CacheMesh.plans_of`."""
-        asking = resolve_all(calls, routes.placement, self.registry)
+        """Return the plans of those calls about which a server has to be asked first.
+
+        Raises:
+            cachemesh.ShardUnavailableError: no shard answers.
+        """
+        asking = resolve_all(calls, routes.placement, self._core.registry)
         reply: Any = None
         while True:
             try:
@@ -285,114 +287,113 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
             reply = await self._answer(question, routes)
 
     async def _answer(self, question: tuple[Any, ...], routes: Routes[ShardClient]) -> Any:
-        """The reply, error or not, of the first shard that gives one."""
+        """Return the reply, error or not, of the first shard that gives one."""
         failures = []
-        for node in routes.nodes.values():
+        for shard in routes.nodes.values():
             try:
-                return await node.execute(question, True, False)
+                return await shard.execute(question, True, False)
             except redis.ResponseError as error:
                 return error
             except ShardUnavailableError as failure:
                 failures.append(failure)
         raise failures[0]
 
-    async def routes(self) -> Routes[ShardClient]:
-        """The way to each shard; loads the topology if this is the first use in this loop."""
-        while True:
-            routes = self._routes  # before the loop, set after it
-            if routes is not None and self._loop is asyncio.get_running_loop():
-                return routes
-            await self.load()  # sets the routes before it returns
+    if True:  # asyncio
 
-    async def _loaded_nodes(self) -> Mapping[str, ShardClient]:
-        return (await self.routes()).nodes
-
-    async def initialize(self) -> Self:
-        """Take the connection of a single-connection client; else nothing to do."""
-        if self.single_connection_client and len((await self.routes()).nodes) == 1:
-            await redis.asyncio.Redis.initialize(self)
-            self._own_connection = self.connection
-        return self
+        async def initialize(self) -> CacheMesh:  # redis-py's method
+            """Take the connection of a single-connection client; else nothing to do."""
+            if self.single_connection_client and len((await self.routes()).nodes) == 1:
+                await redis.asyncio.Redis.initialize(self)
+                self._core.own_connection = self._core.connection
+            return self
 
     async def _execute_on_connection(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """As redis-py does it, over the one connection that `client` took, or an app gave."""
-        execute: Any = super().execute_command  # untyped in redis-py
-        pool: Any = self.connection_pool
-        (node,) = (await self.routes()).nodes.values()
+        """Execute as redis-py does, over the connection that `client` took, or that the app set."""
+        (shard,) = (await self.routes()).nodes.values()
         async with self._single_conn_lock:
-            connection: Any = self.connection
-            own = connection is not None and connection is self._own_connection
-            if own and not redis_py.is_ready_async(connection, node.master):
-                await connection.disconnect()
-                if not await redis_py.reconnects_async(connection, node.master):
-                    former, connection = connection, await pool.get_connection()
-                    self.connection = self._own_connection = connection
-                    await pool.release(former)
+            own = await self._take_connection(shard)
+            # sync: return self._execute_over(own, shard, args, options)
+        return await self._execute_over(own, shard, args, options)  # asyncio
+
+    async def _take_connection(self, shard: ShardClient) -> Any:
+        """Return the connection to execute over, connected to the master; None if the app's own."""
+        core = self._core
+        connection = core.connection
+        if connection is None or connection is not core.own_connection:
+            return None
+        if not redis_py.is_ready(connection, shard.master):
+            await connection.disconnect()
+            if not await handshake.reconnects(connection, shard.master):
+                former, connection = connection, await core.pool.get_connection()
+                core.connection = core.own_connection = connection
+                await core.pool.release(former)
+        return connection
+
+    async def _execute_over(
+        self, own: Any, shard: ShardClient, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        execute: Any = super().execute_command  # untyped in redis-py
         try:
             return await execute(*args, **options)
         except redis.ReadOnlyError:
-            if own:
-                await connection.disconnect()  # no longer a master; the next command looks for it
+            if own is not None:
+                await own.disconnect()  # no longer a master; the next command looks for it
             raise
         except (redis.ConnectionError, redis.TimeoutError) as error:
-            if not own or type(error) not in (redis.ConnectionError, redis.TimeoutError):
+            if own is None or type(error) not in (redis.ConnectionError, redis.TimeoutError):
                 raise  # the server's answer
-            raise node.unavailable(None, error) from error
+            raise shard.unavailable(None, error) from error
 
     def pipeline(self, transaction: bool | None = None, shard_hint: str | None = None) -> Pipeline:
-        """A pipeline; see `cachemesh.CacheMesh.pipeline`."""
+        """Return a pipeline: commands queued, sent at once, with replies in order.
+
+        Args:
+            transaction: None runs each shard's part in a MULTI of its own; False without MULTI;
+                True all or nothing, for keys of one shard only.
+            shard_hint: not used; kept for redis-py's signature.
+        """
         return Pipeline(self, transaction, shard_hint)
 
     def pubsub(self, ignore_subscribe_messages: bool = False, **options: Any) -> Any:
-        """A `cachemesh.asyncio.pubsub.PubSub`."""
+        """Return a `PubSub`: channels on the shard they hash to, patterns on all shards."""
         refuse_push_handler(options)
         return PubSub(self, ignore_subscribe_messages)
 
     def monitor(self) -> Any:
-        """redis-py's monitor, on a pool of one shard.
+        """Return redis-py's monitor, on a pool of one shard.
 
         Raises:
-            cachemesh.UnsupportedCommandError: there are several shards; by the time it connects.
+            cachemesh.UnsupportedCommandError: there are several shards. Where none is known yet,
+                entering the monitor raises that.
         """
-        refuse_monitor(self._nodes())
-        return super().monitor()
+        # sync: self.routes()
+        refuse_monitor(self._core.shards())
+        monitor: Any = super().monitor  # untyped in redis-py
+        return monitor()
 
-    async def aclose(self, close_connection_pool: bool | None = None) -> None:
-        """Close all connections and stop following the pool. A later command starts again.
+    if True:  # asyncio
 
-        Tasks that wait in a command that blocks on the server (BLPOP, XREAD) or for messages get a
-        `redis.ConnectionError`.
-        """
-        loop = asyncio.get_running_loop()
-        if self.connection is not None:
-            connection, self.connection = self.connection, None
-            await self.connection_pool.release(connection)
-        self._stop_measuring()
-        if self._parent is None:
-            await loop.run_in_executor(None, self._follower.close)
-        if self._loop is not loop:
-            self._abandon_links()
-        self.closings += 1
-        routes, self._routes = self._routes, None
-        if routes is not None:
-            for node in routes.nodes.values():
-                await node.close()
-        self._loop = None
+        async def aclose(self, close_connection_pool: bool | None = None) -> None:
+            """Close all connections and stop following the pool. A later command starts again.
 
-    def _abandon_links(self) -> None:
-        routes, self._routes = self._routes, None
-        if routes is not None:
-            for node in routes.nodes.values():
-                node.abandon()
+            A client that `with_options` made leaves all open. Tasks that wait in a command that
+            blocks on the server (BLPOP, XREAD) or for messages get a `redis.ConnectionError`.
+            """
+            if self._owns_core:
+                await self._core.close()
 
-    def _after_fork(self) -> None:
-        super()._after_fork()
-        self._loop = None
+    # sync: def close(self) -> None:
+    # sync:     """Close all connections and stop following the pool. A later command starts again.
+    # sync:
+    # sync:     A client that `with_options` made leaves all open. Threads that wait in a command
+    # sync:     that blocks on the server (BLPOP, XREAD) or for messages get a
+    # sync:     `redis.ConnectionError`.
+    # sync:     """
+    # sync:     if self._owns_core:
+    # sync:         self._core.close()
 
     def __del__(self, *_: Any) -> None:
-        if not hasattr(self, "_follower"):
-            return  # the constructor failed
-        super().__del__()  # warns of a single connection left open
-        if self._parent is None:
-            self._follower.close(leave=False)
-        self._abandon_links()
+        """Leave closing to the core, which others may hold yet; redis-py's method would close."""
+        if True:  # asyncio: redis-py's warns of a single connection left open
+            if hasattr(self, "_core") and self._owns_core:
+                super().__del__()

@@ -1,21 +1,20 @@
-"""What one shard's connection hears for an asyncio pub/sub object, and where that is kept."""
+"""What one shard's connection hears for a pub/sub object, and where that is kept."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 import redis
 from redis.asyncio.client import PubSub as RedisPubSub
 
-from cachemesh.core.errors import ShardUnavailableError
+from cachemesh._client.subscribing import ListenerBase, MailboxBase, changes
+from cachemesh.core.errors import UnsupportedCommandError
 from cachemesh.core.planning.subscriptions import (
     CONFIRM_SECONDS,
     CONFIRMATIONS,
-    KINDS,
-    SUBSCRIBE,
-    UNSUBSCRIBE,
     Subscriptions,
     require_message,
 )
@@ -27,28 +26,25 @@ MOST_WAITING = 1000
 """Messages, after which listeners read no more until some are asked for."""
 
 
-class Mailbox:
-    """What listeners have heard and nobody has asked for yet.
+class Mailbox(MailboxBase["Listener"]):
+    """The messages that listeners have heard and nobody has asked for yet.
 
-    While there is much of it they do not read on. Then the server holds what is published, and
+    While there are many, listeners do not read on. Then the server holds what is published, and
     drops the connection at its ``client-output-buffer-limit``, as that of any slow client.
     """
 
-    def __init__(self) -> None:
-        self._messages: deque[dict[str, Any]] = deque()
+    def __init__(self, listeners: Mapping[str, Listener]) -> None:
+        super().__init__(listeners)
         self._news = asyncio.Event()
         self._room = asyncio.Event()
 
-    def __len__(self) -> int:
-        return len(self._messages)
-
     def put(self, message: dict[str, Any]) -> None:
-        """Add a message behind the others."""
-        self._messages.append(message)
-        self._news.set()
+        """Add a message behind the others, and end `wait`."""
+        super().put(message)
+        self.wake()
 
     async def take(self) -> dict[str, Any] | None:
-        """The oldest message; None if there is none though the event loop had a turn."""
+        """Return the oldest message; None if there is none though the event loop had a turn."""
         if not self._messages:
             await asyncio.sleep(0)
             if not self._messages:
@@ -59,27 +55,27 @@ class Mailbox:
         return message
 
     def moved(self) -> Mailbox:
-        """One with the same messages, for another event loop."""
-        other = Mailbox()
+        """Return a mailbox with the same messages, for another event loop."""
+        other = Mailbox(self._listeners)
         other._messages.extend(self._messages)
         return other
 
     def clear(self) -> None:
-        """Forget all messages."""
-        self._messages.clear()
+        """Forget all messages; listeners read on, and `wait` ends."""
+        super().clear()
         self.make_room()
         self.wake()
 
     def expect(self) -> None:
-        """From now on `put` and `wake` are news for `wait`."""
+        """Have the next `put` or `wake` end `wait`, and none before."""
         self._news.clear()
 
     def wake(self) -> None:
-        """A connection is lost, so whoever waits is to subscribe anew."""
+        """End `wait`: a connection is lost, and the subscriptions are to be settled anew."""
         self._news.set()
 
     async def wait(self, seconds: float) -> None:
-        """Wait for news, for so many seconds at most."""
+        """Wait for a message, for so many seconds at most."""
         try:
             await in_time(self._news.wait(), seconds)
         except TimeoutError:
@@ -109,29 +105,25 @@ class _Inner(RedisPubSub):
         return await command(*args, **options)
 
 
-class Listener:
+class Listener(ListenerBase[ShardClient]):
     """What is subscribed to on one shard, and the task that hears it."""
 
-    def __init__(self, node: ShardClient, mailbox: Mailbox) -> None:
-        self.has = Subscriptions()
-        self.node = node
-        self._mailbox = mailbox
+    def __init__(self, shard: ShardClient, mailbox: Mailbox) -> None:
+        super().__init__(shard, mailbox)
         self._changing = False
-        self._master = node.master
-        self._inner: Any = None
         self._task: asyncio.Task[Exception] | None = None
         self._confirmed: deque[object] = deque()
         self._news = asyncio.Event()
 
     def must_change(self, wanted: Subscriptions) -> bool:
-        """Whether something else is listened to than shall be, or nothing any more."""
-        return not self._sound or wanted != self.has
+        """Return whether something else is listened to than ``wanted``, or nothing any more."""
+        return not self.sound or wanted != self.has
 
     @property
-    def _sound(self) -> bool:
+    def sound(self) -> bool:
         """Whether the connection leads to the master, and was not lost."""
         heard = self._task is not None and not self._task.done()
-        return heard and self.node.master == self._master
+        return heard and self.shard.master == self._master
 
     async def settle(self, wanted: Subscriptions) -> None:
         """Subscribe and unsubscribe until ``has`` is ``wanted``, confirmed by the server.
@@ -140,47 +132,30 @@ class Listener:
             ShardUnavailableError: it cannot be reached.
             redis.ResponseError: the server refuses; the next call begins anew.
         """
-        if not self._sound:
+        if not self.sound:
             await self.close()
-            self._master = self.node.master
-            self._inner = _Inner(self.node.pool)
+            self._master = self.shard.master
+            self.inner = _Inner(self.shard.pool)
         self._changing = True
         self._mailbox.make_room()
         try:
-            changes = 0
-            for kind in KINDS:
-                changes += await self._change(kind, wanted)
+            unconfirmed = 0
+            for command, names in changes(self.has, wanted):
+                await getattr(self.inner, command)(*names)
+                unconfirmed += len(names)
             if self._task is None:
-                self._task = asyncio.create_task(self._hear(self._inner))
-            await in_time(self._await_confirmed(changes), CONFIRM_SECONDS)
+                self._task = asyncio.create_task(self._hear(self.inner))
+            await in_time(self._await_confirmed(unconfirmed), CONFIRM_SECONDS)
             self.has = wanted
         except (OSError, *redis_py.BROKEN, asyncio.TimeoutError) as error:
-            self.node.raise_unavailable(error)
+            self.shard.raise_unavailable(error)
         finally:
             self._changing = False
             if self.has is not wanted:
                 await self.close()  # nobody knows what it listens to
 
-    async def leave(self) -> None:
-        """Unsubscribe from everything, hear what was sent before that, and close."""
-        if self._sound:
-            try:
-                await self.settle(Subscriptions())
-            except (ShardUnavailableError, redis.ResponseError):
-                return  # closed, so nothing is subscribed to
-        await self.close()
-
-    async def _change(self, kind: str, wanted: Subscriptions) -> int:
-        new = wanted.missing_from(self.has, kind)
-        if new:  # handlers are called from `PubSub.get_message`, not as messages come
-            await getattr(self._inner, SUBSCRIBE[kind])(*new)
-        gone = self.has.missing_from(wanted, kind)
-        if gone:
-            await getattr(self._inner, UNSUBSCRIBE[kind])(*gone)
-        return len(new) + len(gone)
-
-    async def _await_confirmed(self, changes: int) -> None:
-        while len(self._confirmed) < changes:
+    async def _await_confirmed(self, count: int) -> None:
+        while len(self._confirmed) < count:
             if self._task is not None and self._task.done():
                 raise self._task.result()
             self._news.clear()
@@ -205,21 +180,9 @@ class Listener:
         finally:
             self._news.set()
 
-    async def ping(self, message: str | bytes | None) -> None:
-        try:
-            await self._inner.ping(message)
-        except (OSError, *redis_py.BROKEN) as error:
-            await self.close()
-            self.node.raise_unavailable(error)
-
-    @property
-    def connection(self) -> Any:
-        """redis-py's connection, None without one."""
-        return self._inner and self._inner.connection
-
     async def close(self) -> None:
         """Let go of the connection; nothing is subscribed to then."""
-        inner, self._inner = self._inner, None
+        inner, self.inner = self.inner, None
         task, self._task = self._task, None
         self.has = Subscriptions()
         self._confirmed.clear()
@@ -234,12 +197,25 @@ class Listener:
     def abandon(self) -> None:
         """Close soon: nobody is left who could ask for messages, or wait for that."""
         loop = None if self._task is None else self._task.get_loop()
-        if loop is None or self.node.forked:
+        if loop is None or self.shard.forked:
             return
         if loop.is_closed():
             redis_py.disown(self.connection)
         else:
             loop.call_soon_threadsafe(_close_soon, self)
+
+
+def require_shard_channels() -> None:
+    """Refuse shard channels where redis-py has none for asyncio.
+
+    Raises:
+        UnsupportedCommandError: redis-py is older than 8.0.
+    """
+    if not hasattr(RedisPubSub, "ssubscribe"):
+        raise UnsupportedCommandError(
+            "Shard channels on asyncio need redis-py 8.0 or later; upgrade redis, or use "
+            "subscribe and publish"
+        )
 
 
 _closing: set[asyncio.Task[None]] = set()

@@ -1,4 +1,4 @@
-"""Pipelines over shards, for asyncio: one write per shard, replies in the caller's order."""
+"""Pipelines over shards: one write and one read per shard, replies in the caller's order."""
 
 from __future__ import annotations
 
@@ -9,15 +9,8 @@ from typing import TYPE_CHECKING, Any
 from redis.asyncio.client import Pipeline as RedisPipeline
 from redis.client import Pipeline as SyncPipeline
 
-from cachemesh._client.pipelining import (
-    PipelineBase,
-    Stack,
-    finished,
-    one_shard,
-    raise_first,
-    require_watching,
-    spread,
-)
+from cachemesh._client.pipelining import PipelineBase, finished, raise_first, require_watching
+from cachemesh.core.planning.pipeline_parts import Stack, one_shard, spread
 from cachemesh.core.planning.plan import UnknownCommand
 from cachemesh.transport import redis_py
 from cachemesh.transport.aio.scatter_gather import send_parts
@@ -28,12 +21,23 @@ if TYPE_CHECKING:
 
 
 class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's own clash
-    """As `cachemesh.sync.pipeline.Pipeline`, for asyncio."""
+    """A redis-py pipeline over the shards of a pool.
+
+    All commands on one shard behave as in redis-py, WATCH and MULTI included. Commands on several
+    shards are sent to all at once; there, each shard runs its part in a MULTI of its own unless
+    ``transaction`` is False, and ``transaction=True`` is refused.
+
+    Args:
+        mesh: the client.
+        transaction: True: all or nothing, on one shard only. False: no MULTI. None: a MULTI for
+            each shard.
+        shard_hint: not used.
+    """
 
     def __init__(self, mesh: CacheMesh, transaction: bool | None, shard_hint: str | None) -> None:
         self._atomic = transaction is not False
         self._one_shard_only = transaction is True
-        self._mesh = mesh
+        self._mesh, self._core = mesh, mesh._core
         self._encodes = mesh.encodes
         self._home: ShardClient | None = None
         super().__init__(mesh.connection_pool, mesh.response_callbacks, self._atomic, shard_hint)
@@ -59,15 +63,17 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
             if self._home is not None:
                 self._mesh.wrote_to(self._home)
 
-    def annotate_exception(
-        self, exception: Exception, number: int, command: Iterable[object]
-    ) -> None:
-        """Say which command it was, in the words of the sync pipeline.
+    if True:  # asyncio
 
-        redis-py's own shows a tuple in place of the reason, and before 7.0 no reason at all.
-        """
-        annotate: Any = SyncPipeline.annotate_exception
-        annotate(self, exception, number, command)
+        def annotate_exception(
+            self, exception: Exception, number: int, command: Iterable[object]
+        ) -> None:
+            """Say which command it was, in the words of the sync pipeline.
+
+            redis-py's own shows a tuple in place of the reason, and before 7.0 no reason at all.
+            """
+            annotate: Any = SyncPipeline.annotate_exception
+            annotate(self, exception, number, command)
 
     async def load_scripts(self) -> None:
         """Make sure that all shards know the scripts this pipeline runs."""
@@ -76,7 +82,15 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
                 script.sha = await self._mesh.script_load(script.script)
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
-        """Run what was queued. Raises as `cachemesh.sync.pipeline.Pipeline.execute`."""
+        """Run what was queued.
+
+        Raises:
+            cachemesh.CrossShardError: a transaction over several shards; nothing was sent.
+            cachemesh.ShardUnavailableError: a shard does not answer; with ``raise_on_error``
+                False it stands in the list instead, for each command of that shard.
+            redis.ResponseError: the first error reply, with ``raise_on_error``.
+            redis.WatchError: a watched key has changed.
+        """
         stack = self.command_stack
         if not stack and not self.watching:
             return []
@@ -95,9 +109,9 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
 
     async def _bind(self, commands: Sequence[tuple[Any, ...]]) -> None:
         """Settle on the one shard that all keys are on."""
-        routes = await self._mesh.routes()
-        watched = self._home.shard if self._home is not None else None
-        registry, plans = self._mesh.registry, await self._mesh.plans_of(commands, routes)
+        routes = await self._core.loaded()
+        watched = self._home.name if self._home is not None else None
+        registry, plans = self._core.registry, await self._mesh.plans_of(commands, routes)
         shard = one_shard(commands, routes.placement, watched, registry, plans)
         if self._home is None:
             self._home = routes.nodes[shard]
@@ -117,31 +131,35 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
 
     async def _over_shards(self, raise_on_error: bool) -> list[Any]:
         stack: Stack = self.command_stack
-        routes = await self._mesh.routes()
-        how = (stack, routes.placement, self._atomic, self._mesh.registry, self._mesh.master_of)
+        mesh, core, policy = self._mesh, self._core, self._mesh._policy
+        routes = await core.loaded()
+        placement, pack = routes.placement, redis_py.pack_all
+        how = (stack, placement, pack, self._atomic, core.registry, core.master_of)
         try:
-            spread_out = spread(*how, retry_writes=self._mesh.retry_writes)
+            spread_out = spread(*how, retry_writes=policy.retry_writes)
         except UnknownCommand:
-            plans = await self._mesh.plans_of([args for args, _ in stack], routes)
-            spread_out = spread(*how, plans, self._mesh.retry_writes)
+            plans = await mesh.plans_of([args for args, _ in stack], routes)
+            spread_out = spread(*how, plans, policy.retry_writes)
         if self._one_shard_only and len(spread_out.parts) > 1:
             return await self._in_one_shard(raise_on_error)  # some commands run on any shard
-        nodes = [routes.nodes[part.shard] for part in spread_out.parts]
-        pairs = list(zip(nodes, spread_out.parts, strict=True))
+        parts = [(routes.nodes[part.shard], part) for part in spread_out.parts]
         try:
-            outcomes = await send_parts(pairs, lazily=spread_out.only_reads())
-            results = [
-                self._mesh.missed_part(outcome, node, part)
-                for (node, part), outcome in zip(pairs, outcomes, strict=True)
-            ]
+            results = await send_parts(parts, lazily=spread_out.only_reads())
+            if policy.misses:
+                results = [
+                    mesh.missed_part(result, shard, part)
+                    for result, (shard, part) in zip(results, parts, strict=True)
+                ]
         finally:
-            for node, part in pairs:  # also if one shard raised, or the task was cancelled
-                self._mesh.wrote_part(node, part)
+            if core.reads_replicas:
+                for shard, part in parts:  # also if one shard raised, or the wait was interrupted
+                    mesh.wrote_part(shard, part)
         replies = spread_out.replies(results)
         finals = finished(replies, stack, self.response_callbacks, self.annotate_exception)
-        for at, final in enumerate(finals):
-            if inspect.isawaitable(final):
-                finals[at] = await final
+        if True:  # asyncio
+            for at, final in enumerate(finals):
+                if inspect.isawaitable(final):
+                    finals[at] = await final
         if raise_on_error:
             raise_first(finals, stack, self.annotate_exception)
         return finals

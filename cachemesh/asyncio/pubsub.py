@@ -1,16 +1,20 @@
-"""Pub/sub over shards, for asyncio; see `cachemesh.sync.pubsub`."""
+"""Pub/sub over shards: one redis-py subscription connection for each shard that is listened to."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator
+
+# sync: from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from redis.asyncio.client import PubSub as RedisPubSub
+import redis
 
-from cachemesh.asyncio.listener import Listener, Mailbox
-from cachemesh.core.errors import ShardUnavailableError, UnsupportedCommandError
+from cachemesh.asyncio.handler_loop import HandlerLoop
+from cachemesh.asyncio.listener import Listener, Mailbox, require_shard_channels
+from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.planning.subscriptions import (
     CONFIRMATIONS,
     LOOK_STEP,
@@ -18,8 +22,8 @@ from cachemesh.core.planning.subscriptions import (
     UNSUBSCRIBE,
     Handler,
     Subscriptions,
-    require_handlers,
 )
+from cachemesh.transport import redis_py
 from cachemesh.transport.unavailable import closed_while_listening
 
 if TYPE_CHECKING:
@@ -28,24 +32,31 @@ if TYPE_CHECKING:
     from cachemesh.asyncio.client import CacheMesh
 
 
-class PubSub:
-    """As `cachemesh.sync.pubsub.PubSub`, for asyncio.
+class PubSub(HandlerLoop):
+    """As `redis.asyncio.client.PubSub`, over the shards of a pool.
 
-    Each shard that is listened to has a task that reads its connection.
+    A channel is listened to on the shard that its name hashes to, which is where PUBLISH sends
+    it; patterns are listened to on all shards. After a failover or a resize the subscriptions move
+    by themselves; what is published meanwhile is lost, as pub/sub promises no more.
+
+    Args:
+        mesh: the client.
+        ignore_subscribe_messages: do not return confirmations.
     """
 
     def __init__(self, mesh: CacheMesh, ignore_subscribe_messages: bool = False) -> None:
-        self._mesh = mesh
+        self._mesh, self._core = mesh, mesh._core
         self._ignore = ignore_subscribe_messages
         self._wanted = Subscriptions()
         self._listeners: dict[str, Listener] = {}
-        self._mailbox = Mailbox()
-        self._settling = asyncio.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._mailbox = Mailbox(self._listeners)
+        self._settling = asyncio.Lock()  # asyncio
+        # sync: self._settling = nullcontext()  # a subscription is one thread's, as redis-py's
+        self._loop: asyncio.AbstractEventLoop | None = None  # asyncio
         client: Any = mesh  # untyped in redis-py
         encoder = client.get_encoder()
         self._encode, self._decode = encoder.encode, encoder.decode
-        self._closings = mesh.closings
+        self._closings = self._core.closings
 
     def __del__(self) -> None:
         for listener in getattr(self, "_listeners", {}).values():
@@ -63,24 +74,28 @@ class PubSub:
         await self._disconnect()
         self._mailbox.clear()
 
-    close = reset = aclose
+    close = reset = aclose  # asyncio
+    # sync: reset = close
 
     async def _disconnect(self) -> None:
-        self._move()
-        listeners, self._listeners = self._listeners, {}
-        for listener in listeners.values():
+        self._move()  # asyncio
+        listeners = list(self._listeners.values())
+        self._listeners.clear()
+        for listener in listeners:
             await listener.close()
 
-    def _move(self) -> None:
-        """Go on in the loop that runs, another one in a forked child; tasks cannot leave theirs."""
-        loop, former = asyncio.get_running_loop(), self._loop
-        self._loop = loop
-        if former in (loop, None):
-            return
-        listeners, self._listeners = self._listeners, {}
-        for listener in listeners.values():
-            listener.abandon()
-        self._mailbox, self._settling = self._mailbox.moved(), asyncio.Lock()
+    if True:  # asyncio
+
+        def _move(self) -> None:
+            """Go on in the loop that runs now, as in a forked child: tasks cannot leave theirs."""
+            loop, former = asyncio.get_running_loop(), self._loop
+            self._loop = loop
+            if former in (loop, None):
+                return
+            for listener in self._listeners.values():
+                listener.abandon()
+            self._listeners.clear()
+            self._mailbox, self._settling = self._mailbox.moved(), asyncio.Lock()
 
     @property
     def subscribed(self) -> bool:
@@ -121,13 +136,9 @@ class PubSub:
         """Listen to shard channels (SPUBLISH); ``target_node`` is not used.
 
         Raises:
-            cachemesh.UnsupportedCommandError: redis-py's asyncio has none of this before 8.0.
+            cachemesh.UnsupportedCommandError: redis-py is too old for that.
         """
-        if not hasattr(RedisPubSub, "ssubscribe"):
-            raise UnsupportedCommandError(
-                "Shard channels on asyncio need redis-py 8.0 or later; upgrade redis, or use "
-                "subscribe and publish"
-            )
+        require_shard_channels()
         await self._add("shard_channels", names, handlers)
 
     async def unsubscribe(self, *names: Any) -> None:
@@ -145,20 +156,23 @@ class PubSub:
     async def get_message(
         self, ignore_subscribe_messages: bool = False, timeout: float | None = 0.0
     ) -> dict[str, Any] | None:
-        """The next message, or None if there is none within ``timeout`` seconds (None: for ever).
+        """Return the next message; None if there is none within ``timeout`` (None: for ever).
 
-        None as well after a message for which there is a handler; that has been called.
+        None is returned as well after a message that has a handler, which was called.
+
+        Args:
+            ignore_subscribe_messages: do not return confirmations.
+            timeout: in seconds.
 
         Raises:
             cachemesh.ShardUnavailableError: a shard that is listened to cannot be reached, and
                 there is no message of another, or the client was closed; the next call tries again.
         """
-        loop = asyncio.get_running_loop()
-        deadline = None if timeout is None else loop.time() + timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
         ignore = ignore_subscribe_messages or self._ignore
         while True:
-            if self._closings != self._mesh.closings:
-                self._closings = self._mesh.closings
+            if self._closings != self._core.closings:
+                self._closings = self._core.closings
                 await self._disconnect()
                 raise closed_while_listening()
             self._mailbox.expect()
@@ -167,7 +181,7 @@ class PubSub:
             if message is None:
                 if lost is not None:
                     raise lost
-                left = LOOK_STEP if deadline is None else deadline - loop.time()
+                left = LOOK_STEP if deadline is None else deadline - time.monotonic()
                 if left <= 0:
                     return None
                 await self._mailbox.wait(min(left, LOOK_STEP))
@@ -175,10 +189,20 @@ class PubSub:
                 handler = self._wanted.handler_of(message, self._encode)
                 if handler is None:
                     return message
-                done = handler(message)
-                if inspect.isawaitable(done):
-                    await done
+                done = handler(message)  # asyncio
+                if inspect.isawaitable(done):  # asyncio
+                    await done  # asyncio
+                # sync: handler(message)
                 return None
+
+    async def get_sharded_message(
+        self,
+        ignore_subscribe_messages: bool = False,
+        timeout: float | None = 0.0,
+        target_node: object = None,
+    ) -> dict[str, Any] | None:
+        """As `get_message`; ``target_node`` is not used."""
+        return await self.get_message(ignore_subscribe_messages, timeout)
 
     async def ping(self, message: str | bytes | None = None) -> bool:
         """Ask each shard that is listened to for a message of type ``pong``.
@@ -188,47 +212,23 @@ class PubSub:
         """
         await self._settled()
         for listener in self._listeners.values():
-            await listener.ping(message)
+            try:
+                await listener.inner.ping(message)
+            except (OSError, *redis_py.BROKEN) as error:
+                await listener.close()
+                listener.shard.raise_unavailable(error)
         return True
 
     async def listen(self) -> AsyncIterator[dict[str, Any]]:
-        """Messages as they come, for as long as anything is subscribed to."""
+        """Yield messages as they come, for as long as anything is subscribed to."""
         while self.subscribed:
             message = await self.get_message(timeout=None)
             if message is not None:
                 yield message
 
-    async def run(
-        self,
-        *,
-        exception_handler: Callable[[BaseException, PubSub], Any] | None = None,
-        poll_timeout: float = 1.0,
-    ) -> None:
-        """Call the handlers until cancelled; every subscription must have one.
-
-        Args:
-            exception_handler: called with what a handler has raised, or waiting for messages;
-                without, that ends this.
-            poll_timeout: seconds to wait for a message at a time.
-
-        Raises:
-            redis.PubSubError: one has none.
-        """
-        require_handlers(self._wanted)
-        while True:
-            try:
-                await self.get_message(True, poll_timeout)
-            except Exception as error:  # a handler may raise anything; redis-py passes it on
-                if exception_handler is None:
-                    raise
-                done = exception_handler(error, self)
-                if inspect.isawaitable(done):
-                    await done
-            await asyncio.sleep(0)
-
     async def _add(self, kind: str, names: tuple[Any, ...], handlers: dict[str, Handler]) -> None:
         if not self._wanted:
-            self._closings = self._mesh.closings
+            self._closings = self._core.closings
         given = self._wanted.add(kind, names, handlers, self._mesh.key_bytes)
         await self._settled()
         self._confirm(SUBSCRIBE[kind], given)
@@ -261,23 +261,34 @@ class PubSub:
             redis.ResponseError: a subscription is refused.
         """
         lost = None
-        self._move()
+        self._move()  # asyncio
         async with self._settling:
-            routes = await self._mesh.routes()
-            for shard, listener in list(self._listeners.items()):
-                if routes.nodes.get(shard) is not listener.node:
-                    await self._listeners.pop(shard).close()
-            for shard, node in routes.nodes.items():
-                wanted = self._wanted.on(shard, routes.placement)
+            routes = await self._core.loaded()
+            for name, listener in list(self._listeners.items()):
+                if routes.nodes.get(name) is not listener.shard:
+                    await self._listeners.pop(name).close()  # asyncio
+                    # sync: self._leave(name)
+            for name, shard in routes.nodes.items():
+                wanted = self._wanted.on(name, routes.placement)
                 if not wanted:
-                    if shard in self._listeners:
-                        await self._listeners.pop(shard).leave()
+                    if name in self._listeners:
+                        await self._leave(name)
                     continue
-                if shard not in self._listeners:
-                    self._listeners[shard] = Listener(node, self._mailbox)
-                if self._listeners[shard].must_change(wanted):
+                if name not in self._listeners:
+                    self._listeners[name] = Listener(shard, self._mailbox)
+                if self._listeners[name].must_change(wanted):
                     try:
-                        await self._listeners[shard].settle(wanted)
+                        await self._listeners[name].settle(wanted)
                     except ShardUnavailableError as error:
                         lost = lost or error
         return lost
+
+    async def _leave(self, name: str) -> None:
+        """Unsubscribe from all on a shard, hear what was sent before that, and close."""
+        listener = self._listeners.pop(name)
+        if listener.sound:
+            try:
+                await listener.settle(Subscriptions())
+            except (ShardUnavailableError, redis.ResponseError):
+                return  # closed, so nothing is subscribed to
+        await listener.close()

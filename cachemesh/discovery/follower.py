@@ -23,7 +23,7 @@ from cachemesh.core.errors import CacheMeshError, SentinelUnavailableError
 from cachemesh.core.names import Address
 from cachemesh.core.pool.settings import setting_value
 from cachemesh.core.pool.topology import Topology
-from cachemesh.core.resilience.lookup_throttle import Pace
+from cachemesh.core.resilience.lookup_throttle import LookupThrottle
 from cachemesh.discovery.retry import until_stopped, with_patience
 from cachemesh.discovery.sentinel import Found, Sentinels
 from cachemesh.discovery.sentinel_connection import SentinelOptions
@@ -67,7 +67,7 @@ class Follower:
         self._changed = self._now.changed  # guards all below
         self._parties: dict[int, Callable[[], Party | None]] = {}
         self._ended = False
-        self._pace = Pace()
+        self._throttle = LookupThrottle()
         self._asked: set[tuple[str, Address | None]] = set()
         self._waiting: Counter[tuple[str, Address | None]] = Counter()
         self._early = False
@@ -174,7 +174,7 @@ class Follower:
             self._asked.add((shard, seen))
             if first:
                 self._inbox.put(None)
-            if self._looking or time.monotonic() >= self._pace.ready_at:
+            if self._looking or time.monotonic() >= self._throttle.ready_at:
                 looks = self._looks
                 self._changed.wait_for(
                     lambda: self._looks != looks or self._ended or master_of(shard) != seen,
@@ -264,7 +264,7 @@ class Follower:
         found = sentinels.look_up(document.placement.names, self._with_replicas)
         sentinels.timeout = self._options.timeout
         sentinels.shuffle()
-        self._pace.asked(started, sentinels.calls - calls, True, random.random())
+        self._throttle.asked(started, sentinels.calls - calls, True, random.random())
         return Topology(document, found.masters).with_replicas(found.replicas)
 
     def _use_sentinels(self, addresses: tuple[str, ...]) -> Sentinels:
@@ -344,7 +344,7 @@ class Follower:
             with self._changed:
                 wanted = self._early or bool(self._asked) or any(self._waiting.values())
                 due = polled_at if wanted else polled_at + self._setting("poll_interval")
-                pause = max(due, self._pace.ready_at) - time.monotonic()
+                pause = max(due, self._throttle.ready_at) - time.monotonic()
                 self._looking = pause <= 0
             if pause <= 0:
                 self._look()
@@ -385,7 +385,7 @@ class Follower:
                 break
         self._now.take_in(found)
         with self._changed:
-            self._pace.asked(started, sentinels.calls - calls, failure is None, random.random())
+            self._throttle.asked(started, sentinels.calls - calls, failure is None, random.random())
             self._unavailable = failure
             self._looking = False
             self._looks += 1

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from cachemesh.core.names import Address
 from cachemesh.core.pool.topology import Topology
-from cachemesh.core.resilience.stale_masters import SUGGESTED_SECONDS, TOLD_SECONDS, Holds
+from cachemesh.core.resilience.stale_masters import SUGGESTED_SECONDS, TOLD_SECONDS, StaleMasters
 from cachemesh.discovery.sentinel import Found
 
 logger = logging.getLogger("cachemesh.discovery")
@@ -26,7 +26,7 @@ class Current:
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.topology: Topology | None = None
-        self._holds = Holds()
+        self._stale = StaleMasters()
 
     def master_of(self, shard: str) -> Address | None:
         """The master known."""
@@ -36,7 +36,7 @@ class Current:
         """That master does not serve: what Sentinels say counts, whatever was said before."""
         if master is not None:
             with self.changed:
-                self._holds.failed(shard, master)
+                self._stale.failed(shard, master)
 
     def change(self, change: Callable[[Topology], Topology]) -> None:
         """Make another topology of that of now, unless there is none."""
@@ -54,10 +54,10 @@ class Current:
             now, believed = time.monotonic(), {}
             for shard, address in found.masters.items():
                 known = topology.masters.get(shard)
-                if self._holds.admits(shard, address, now):
+                if self._stale.admits(shard, address, now):
                     believed[shard] = address
                     if known is not None and known != address:
-                        self._holds.moved(shard, known, address, now, TOLD_SECONDS)
+                        self._stale.moved(shard, known, address, now, TOLD_SECONDS)
             return topology.with_masters(believed).with_replicas(found.replicas)
 
         self.change(change)
@@ -69,9 +69,9 @@ class Current:
             now, known = time.monotonic(), topology.masters.get(shard)
             if shard not in topology.document.placement.names or known == new:
                 return topology
-            if known != old and not self._holds.admits(shard, new, now):
+            if known != old and not self._stale.admits(shard, new, now):
                 return topology  # an old story
-            self._holds.moved(shard, old, new, now, TOLD_SECONDS)
+            self._stale.moved(shard, old, new, now, TOLD_SECONDS)
             logger.info("shard %s: the master is %s, says Sentinel", shard, new)
             return topology.with_masters({shard: new})
 
@@ -93,7 +93,7 @@ class Current:
         def change(topology: Topology) -> Topology:
             if topology.masters.get(shard) != seen or master == seen:
                 return topology
-            self._holds.moved(shard, seen, master, time.monotonic(), SUGGESTED_SECONDS)
+            self._stale.moved(shard, seen, master, time.monotonic(), SUGGESTED_SECONDS)
             logger.info("shard %s: %s says that the master is %s", shard, seen, master)
             return topology.with_masters({shard: master})
 

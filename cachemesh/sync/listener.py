@@ -1,27 +1,46 @@
-"""What one shard's connection hears for a pub/sub object."""
+"""What one shard's connection hears for a pub/sub object, and where that is kept."""
 
 from __future__ import annotations
 
+import selectors
 import time
-from collections import deque
 from typing import Any
 
 import redis
 from redis.client import PubSub as RedisPubSub
 
-from cachemesh.core.errors import ShardUnavailableError
+from cachemesh._client.subscribing import ListenerBase, MailboxBase, changes
 from cachemesh.core.planning.subscriptions import (
     CONFIRM_SECONDS,
     CONFIRMATIONS,
-    KINDS,
     LOOK_STEP,
-    SUBSCRIBE,
-    UNSUBSCRIBE,
     Subscriptions,
     require_message,
 )
 from cachemesh.transport import redis_py
 from cachemesh.transport.sync.shard import ShardClient
+
+
+class Mailbox(MailboxBase["Listener"]):
+    """The messages that nobody has asked for yet: heard already, or ready to be read."""
+
+    def take(self) -> dict[str, Any] | None:
+        """Return the oldest message put here, or the first that a listener has, or None."""
+        if self._messages:
+            return self._messages.popleft()
+        heard = (listener.next_message() for listener in list(self._listeners.values()))
+        return next((message for message in heard if message is not None), None)
+
+    def expect(self) -> None:
+        """Do nothing: `wait` looks at the connections themselves."""
+
+    def wait(self, seconds: float) -> None:
+        """Wait for input on any connection, for so many seconds at most."""
+        with selectors.DefaultSelector() as selector:
+            for listener in list(self._listeners.values()):
+                if (sock := listener.socket()) is not None:
+                    selector.register(sock, selectors.EVENT_READ)
+            selector.select(seconds)
 
 
 class _Inner(RedisPubSub):
@@ -39,15 +58,12 @@ class _Inner(RedisPubSub):
         return require_message(response)
 
 
-class Listener:
+class Listener(ListenerBase[ShardClient]):
     """What is subscribed to on one shard, and the connection that hears it."""
 
-    def __init__(self, node: ShardClient) -> None:
-        self.has = Subscriptions()
-        self.node = node
-        self._master = node.master
-        self._inner: Any = None
-        self._heard: deque[dict[str, Any]] = deque()
+    def must_change(self, wanted: Subscriptions) -> bool:
+        """Return whether something else is listened to than ``wanted``."""
+        return wanted != self.has
 
     def settle(self, wanted: Subscriptions) -> None:
         """Subscribe and unsubscribe until ``has`` is ``wanted``, confirmed by the server.
@@ -56,67 +72,50 @@ class Listener:
             ShardUnavailableError: it cannot be reached.
             redis.ResponseError: the server refuses; the next call begins anew.
         """
-        if self._inner is None:
-            self._master = self.node.master
-            self._inner = _Inner(self.node.pool)
+        if self.inner is None:
+            self._master = self.shard.master
+            self.inner = _Inner(self.shard.pool)
         try:
-            changes = 0
-            for kind in KINDS:
-                changes += self._change(kind, wanted)
+            unconfirmed = 0
+            for command, names in changes(self.has, wanted):
+                getattr(self.inner, command)(*names)
+                unconfirmed += len(names)
             deadline = time.monotonic() + CONFIRM_SECONDS
-            while changes:
+            while unconfirmed:
                 if time.monotonic() > deadline:
                     raise redis.TimeoutError("a subscription was not confirmed in time")
                 message = self._receive(LOOK_STEP)
                 if message is not None and message["type"] in CONFIRMATIONS:
-                    changes -= 1
+                    unconfirmed -= 1
                 elif message is not None:
-                    self._heard.append(message)
+                    self._mailbox.put(message)
             self.has = wanted
         except (OSError, *redis_py.BROKEN) as error:
-            self.node.raise_unavailable(error)
+            self.shard.raise_unavailable(error)
         finally:
             if self.has is not wanted:
                 self.close()  # nobody knows what it listens to
 
-    def leave(self) -> None:
-        """Unsubscribe from everything, hear what was sent before that, and close."""
-        if self._sound:
-            try:
-                self.settle(Subscriptions())
-            except (ShardUnavailableError, redis.ResponseError):
-                return  # closed, so nothing is subscribed to
-        self.close()
-
     @property
-    def _sound(self) -> bool:
+    def sound(self) -> bool:
         """Whether the connection leads to the master, and was not closed with the client."""
-        inner = self._inner
+        inner = self.inner
         return (
             inner is not None
             and inner.connection is not None
-            and self.node.master == self._master
+            and self.shard.master == self._master
             and redis_py.is_open(inner.connection)
         )
 
-    def _change(self, kind: str, wanted: Subscriptions) -> int:
-        new = wanted.missing_from(self.has, kind)
-        if new:  # handlers are called from `get_message`, not while subscriptions change
-            getattr(self._inner, SUBSCRIBE[kind])(*new)
-        gone = self.has.missing_from(wanted, kind)
-        if gone:
-            getattr(self._inner, UNSUBSCRIBE[kind])(*gone)
-        return len(new) + len(gone)
-
     def next_message(self) -> dict[str, Any] | None:
-        """A message that is there already. A lost connection is found out here, and mended when
-        the subscriptions are settled next."""
-        if self._heard:
-            return self._heard.popleft()
-        if self._inner is not None and not self._sound:
+        """Return a message that is there already.
+
+        A lost connection is noticed here, and replaced when subscriptions are settled next.
+        """
+        if self.inner is not None and not self.sound:
             self.close()
         try:
-            while self._inner is not None and self._inner.connection.can_read(timeout=0):
+            while self.inner is not None and self.inner.connection.can_read(timeout=0):
                 message = self._receive(0)
                 if message is None:
                     break
@@ -126,39 +125,29 @@ class Listener:
             self.close()
         return None
 
-    def heard(self) -> list[dict[str, Any]]:
-        """What came while subscriptions changed, taken away."""
-        heard = list(self._heard)
-        self._heard.clear()
-        return heard
-
     def _receive(self, timeout: float) -> dict[str, Any] | None:
-        message: dict[str, Any] | None = self._inner.get_message(timeout=timeout)
+        message: dict[str, Any] | None = self.inner.get_message(timeout=timeout)
         return message
 
-    def ping(self, message: str | bytes | None) -> None:
-        try:
-            self._inner.ping(message)
-        except (OSError, *redis_py.BROKEN) as error:
-            self.close()
-            self.node.raise_unavailable(error)
-
-    @property
-    def connection(self) -> Any:
-        """redis-py's connection, None without one."""
-        return self._inner and self._inner.connection
-
     def socket(self) -> Any:
-        """What to wait on for input; None without a connection."""
+        """Return what to wait on for input; None without a connection."""
         connection = self.connection
         return redis_py.socket_of(connection) if connection else None
 
     def close(self) -> None:
         """Let go of the connection; nothing is subscribed to then."""
-        inner, self._inner = self._inner, None
+        inner, self.inner = self.inner, None
         self.has = Subscriptions()
         if inner is not None:
             connection = inner.connection
             if connection is not None:
                 connection.disconnect()  # UNSUBSCRIBE replies must not be left to the pool
             inner.close()
+
+    def abandon(self) -> None:
+        """As `close`, within a garbage collection."""
+        self.close()
+
+
+def require_shard_channels() -> None:
+    """Do nothing: redis-py has shard channels for threads."""

@@ -1,4 +1,4 @@
-"""What the transports need to know of where masters are."""
+"""The locator of masters, as far as the transports need one."""
 
 from __future__ import annotations
 
@@ -8,25 +8,34 @@ from cachemesh.core.names import Address
 
 
 class Locator(Protocol):
-    """Who knows where masters are: `cachemesh.discovery.follower.Follower`."""
+    """Knows where masters are: `cachemesh.discovery.membership.Membership`."""
 
     def look_again(
         self, shard: str, seen: Address | None, seconds: float | None = None
     ) -> Address | None:
-        """Ask Sentinel anew, because ``seen`` did not serve; the master now known.
+        """Ask Sentinel again, because the master ``seen`` did not serve.
 
         Args:
-            seconds: how long to wait for the answer; None: until it is there.
+            shard: its name.
+            seen: the master that did not serve; None if no master was known.
+            seconds: how long to wait for the answer; None: until there is one.
+
+        Returns:
+            The master that is known now.
 
         Raises:
             SentinelUnavailableError: no Sentinel answers.
         """
 
     def how_to_look(self, shard: str) -> str:
-        """What the person who reads an error about a shard can do, as the end of a sentence."""
+        """Return the end of an error message about a shard: how to look what is wrong."""
 
     def suggest(self, shard: str, seen: Address, master: Address) -> None:
-        """``seen`` says that it is a replica of ``master``, which says that it is a master."""
+        """Make ``master`` the shard's master: its replica ``seen`` named it, and ROLE says so."""
 
     def wait_for_change(self, shard: str, seen: Address | None, seconds: float) -> Address | None:
-        """Wait until the master known is not ``seen``; the one now known."""
+        """Wait until another master than ``seen`` is known, or so many seconds.
+
+        Returns:
+            The master that is known now.
+        """

@@ -1,4 +1,4 @@
-"""One instance that is measured: the connection to it, and the clients that want to know of it."""
+"""An instance that is measured: the connection to it, and the clients that are told."""
 
 from __future__ import annotations
 
@@ -19,21 +19,29 @@ from cachemesh.transport import redis_py
 logger = logging.getLogger("cachemesh.transport")
 
 LATE_SECONDS = 1.0
-"""No reply for so long is a failure."""
+"""Seconds without a reply after which the instance counts as failed."""
 
 RECONNECT_SECONDS = 0.5
 
 
 @dataclass(eq=False)
-class View:
-    """What one client keeps of an instance."""
+class ClientInstance:
+    """An instance as one client has it."""
 
     instance: Readable
     meter: LagMeter
     is_master: bool
 
     def told(self, told: ReplicationStatus | None, asked: float) -> bool:
-        """Take it in; whether the instance has, as far as is known, what its master has."""
+        """Take in a replication status.
+
+        Args:
+            told: None if the reply was not understood.
+            asked: when the question was sent, by `time.monotonic`.
+
+        Returns:
+            Whether the instance has, as far as is known, all that its master has.
+        """
         address = self.instance.address
         if told is None:
             self.meter.forget(address)
@@ -49,39 +57,39 @@ class View:
 
 
 @dataclass(eq=False)
-class Target:
-    """A connection to one instance, and where what it says goes."""
+class MeasuredInstance:
+    """A connection to one instance, and the clients that are told of its replies."""
 
     address: Address
-    views: list[View] = field(default_factory=list)
+    views: list[ClientInstance] = field(default_factory=list)
     connection: Any = None
     questions: list[tuple[str, ...]] = field(default_factory=lambda: list(QUESTIONS))
-    asked: float | None = None  # when, if the reply is still to come
+    asked: float | None = None  # when; None if no reply is still to come
     late: bool = False
-    refused: bool = False  # by the thread that connects
+    refused: bool = False  # the connection, told by the thread that connects
     connect_at: float = 0.0
-    heard: bool = False  # whether it serves is known to all
+    heard: bool = False  # all clients know whether the instance serves
     gone: bool = False
 
     @property
     def is_master(self) -> bool:
-        """Whether a client takes it for one."""
+        """Whether a client takes the instance for a master."""
         return any(view.is_master for view in self.views)
 
-    def show(self, views: list[View]) -> None:
-        """Those who want to know from now on."""
+    def show(self, views: list[ClientInstance]) -> None:
+        """Set the clients that are told from now on."""
         known = {id(view.meter) for view in self.views}
         self.heard = self.heard and all(id(view.meter) in known for view in views)
         self.views = views
 
     def ask(self) -> None:
-        """Send the questions; raises as redis-py does."""
+        """Send the questions. Raises as redis-py does."""
         self.asked = time.monotonic()
         packed = redis_py.pack_all([("PING",), *self.questions[:1]])
         self.connection.send_packed_command([packed], check_health=False)
 
     def hear(self) -> None:
-        """Take in the replies if they have come; raises as redis-py does."""
+        """Take in the replies if they have come. Raises as redis-py does."""
         if self.asked is None or not self.connection.can_read(timeout=0):
             return
         serves = not isinstance(self._reply(), redis.exceptions.ResponseError)
@@ -110,7 +118,7 @@ class Target:
 
     def _standing(self, reply: Any) -> ReplicationStatus | None:
         if reply is None:
-            del self.questions[0]  # the user must not ask this
+            del self.questions[0]  # the ACL denies this question
             if not self.questions:
                 logger.warning(
                     "%s denies INFO and ROLE, so nobody knows what replicas have: max_lag and own "
@@ -120,7 +128,7 @@ class Target:
         return replication_status(self.address, reply)
 
     def failed(self) -> None:
-        """The connection broke, or could not be made."""
+        """Record that the connection broke, or could not be made."""
         self.close()
         self.connect_at = time.monotonic() + RECONNECT_SECONDS
         for view in self.views:
@@ -128,13 +136,13 @@ class Target:
         self.missed()
 
     def missed(self) -> None:
-        """It does not serve."""
+        """Record that the instance does not serve."""
         for view in self.views:
             view.instance.window.failed(time.monotonic())
         self.heard = True
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         connection, self.connection = self.connection, None
         self.asked, self.late = None, False
         if connection is not None:

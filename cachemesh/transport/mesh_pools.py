@@ -12,7 +12,10 @@ T = TypeVar("T")
 
 
 def held_weakly(method: Callable[[], T]) -> Callable[[], T]:
-    """The client holds the pool; a cycle would keep both until garbage is collected."""
+    """Return a function that calls a method without keeping its object alive.
+
+    The client holds the pool; a cycle would keep both until garbage is collected.
+    """
     weak = weakref.WeakMethod(method)
 
     def call() -> T:
@@ -24,14 +27,20 @@ def held_weakly(method: Callable[[], T]) -> Callable[[], T]:
     return call
 
 
-def only_shard(nodes: Mapping[str, Any]) -> Any:
-    if len(nodes) != 1:
+def only_shard(shards: Mapping[str, Any]) -> Any:
+    """Return the shard of a pool that has one.
+
+    Raises:
+        UnsupportedCommandError: there are several shards.
+    """
+    if len(shards) != 1:
         raise UnsupportedCommandError(
-            f"This call needs a connection to one server, and the pool has {len(nodes)} shards; "
+            f"This call needs a connection to one server, and the pool has {len(shards)} shards; "
             "use a command with a key, or redis-py on one instance"
         )
-    return next(iter(nodes.values()))
+    return next(iter(shards.values()))
 
 
 def owner_of(pools: Iterable[Any], connection: Any) -> Any:
+    """Return the pool that a connection in use is from; None if it is from none of them."""
     return next((pool for pool in pools if connection in pool._in_use_connections), None)

@@ -1,8 +1,8 @@
-"""Connections whose look-up of a host name is part of the time to connect.
+"""Host names looked up within the time to connect.
 
-`socket.getaddrinfo` knows no time limit, and takes half a minute where DNS is silent. So a thread
-makes the look-up, one for each name at a time, and all who need that name wait for it, each for as
-long as its own limit says. Numeric addresses need none of this.
+`socket.getaddrinfo` has no timeout, and takes half a minute where DNS is silent. So a thread makes
+the look-up, one for each name at a time, and every connection to that name waits for the thread,
+each within its own timeout. Numeric addresses need no look-up.
 
 Beyond redis-py's public interface, `Connection._connect` is overridden here, for asyncio also
 `Connection._connection_arguments`. Certificates are checked against the name.
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class _LookUps:
-    """Those under way in this process. A forked child starts with none."""
+    """The look-ups under way in this process. A forked child starts with none."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -41,7 +41,7 @@ _look_ups = _LookUps()
 
 
 def is_numeric(host: str) -> bool:
-    """Whether it is an IP address, so that nobody has to be asked for it."""
+    """Return whether a host is an IP address, which needs no look-up."""
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             socket.inet_pton(family, host)
@@ -52,13 +52,14 @@ def is_numeric(host: str) -> bool:
 
 
 def look_up(host: str, seconds: float | None) -> Addresses:
-    """The IP addresses of a host, in the order in which they are to be tried.
+    """Return the IP addresses of a host, in the order in which to try them.
 
     Args:
-        seconds: how long to wait at most; None: for as long as it takes.
+        host: a name or an address.
+        seconds: the longest wait; None for no limit.
 
     Raises:
-        TimeoutError: they are not known in time.
+        TimeoutError: the addresses are not known in time.
         OSError: the name is not known.
     """
     if is_numeric(host):
@@ -72,14 +73,15 @@ def look_up(host: str, seconds: float | None) -> Addresses:
 
 
 def connected(host: str, seconds: float | None, connect: Callable[[str, float | None], T]) -> T:
-    """What ``connect`` returns for the first address of a host that it can connect to.
+    """Return what ``connect`` returns for the first address of a host that can be connected to.
 
     Args:
-        seconds: for the look-up and all attempts together; None: for as long as it takes.
-        connect: gets an address, and the seconds that are left.
+        host: a name or an address.
+        seconds: for the look-up and all attempts together; None for no limit.
+        connect: called with an address, and the seconds that are left.
 
     Raises:
-        TimeoutError, OSError: as `look_up`; or why the last of its addresses was of no use.
+        TimeoutError, OSError: as `look_up`; or the error of the last address.
     """
     deadline = None if seconds is None else time.monotonic() + seconds
     failure: OSError | None = None
@@ -110,7 +112,7 @@ def _begun(host: str) -> Future[Addresses]:
 
 
 def _run(look_ups: _LookUps, host: str, future: Future[Addresses]) -> None:
-    """Body of a thread."""
+    """Look up a host, and set the future. Body of a thread."""
     found: Addresses = []
     failure: Exception = socket.gaierror(f"host name {host} has no address")
     try:
@@ -129,7 +131,7 @@ def _run(look_ups: _LookUps, host: str, future: Future[Addresses]) -> None:
 
 
 class _Resolving(redis.Connection):
-    """Connects within ``socket_connect_timeout``, the look-up counted."""
+    """Connects within ``socket_connect_timeout``, which counts the look-up."""
 
     def _connect(self) -> Any:
         connect: Any = super()._connect  # untyped in redis-py
@@ -197,7 +199,7 @@ def _seen(future: asyncio.Future[Addresses]) -> None:
 
 
 def resolving(connection_class: Any) -> Any:
-    """A class of connections as this one of redis-py, with look-ups that are bounded."""
+    """Return a subclass of one of redis-py's connection classes, with bounded look-ups."""
     return _resolving(connection_class)
 
 
@@ -216,7 +218,7 @@ def _resolving(connection_class: Any) -> Any:
 
 
 def _after_fork_in_child() -> None:
-    """Threads are the parent's."""
+    """Forget the look-ups: their threads are the parent's."""
     global _look_ups
     _look_ups = _LookUps()
 

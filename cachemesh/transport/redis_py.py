@@ -1,4 +1,4 @@
-"""All that CacheMesh uses of redis-py's internals, in one place.
+"""The adapter to redis-py: all that CacheMesh uses of redis-py's internals, in one place.
 
 redis-py connects: TCP or TLS, AUTH, HELLO, SELECT, CLIENT SETNAME and SETINFO. Then the socket is
 taken over for the lean paths of `cachemesh.transport`. Used beyond the public interface:
@@ -26,17 +26,11 @@ import redis
 import redis.asyncio
 from redis._parsers import Encoder
 from redis._parsers.base import BaseParser
-from redis.asyncio.connection import ConnectionPool as AsyncConnectionPool
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
-from redis.connection import ConnectionPool
-from redis.retry import Retry
+from redis.asyncio.connection import AbstractConnection as AsyncConnection
 
 from cachemesh.core.commands.encoding import encode
 from cachemesh.core.names import Address
 from cachemesh.core.resilience.retry import Timeouts
-from cachemesh.transport.handshake import AsyncHandshake, Handshake
-from cachemesh.transport.name_resolution import resolving
 
 PLAIN_SOCKET = socket.socket if socket.socket.__module__ == "socket" else None
 """The standard library's class, if it was not replaced (by gevent) before this was imported."""
@@ -48,23 +42,23 @@ NOT_CONNECTED = (
     redis.InvalidResponse,
     MemoryError,
 )
-"""What `connect` raises if the instance, or whatever is there, does not serve."""
+"""The exceptions of connecting, if the instance, or whatever listens there, does not serve."""
 
 BROKEN = (redis.ConnectionError, redis.TimeoutError, redis.InvalidResponse, MemoryError)
-"""What redis-py's connections raise when they break; subclasses of these are a server's answer."""
+"""The exceptions of redis-py's connections when they break. Subclasses are a server's replies."""
 
 MORE: Any = object()
-"""What a reader gives when it needs more bytes; False and None are replies."""
+"""A reader's result when it needs more bytes; False and None are replies."""
 
 PUSH: type = getattr(hiredis, "PushNotification", type(MORE))
-"""The class of what a RESP3 server sends unasked; of `MORE` before hiredis 3.0, which has none."""
+"""The class of a push of a RESP3 server; the class of `MORE` before hiredis 3.0, which has none."""
 
 
 def _no_maintenance(client: type) -> dict[str, Any]:
-    """Turn off the maintenance notifications of managed Redis, where redis-py's client has them.
+    """Return the option that turns off maintenance notifications, where redis-py's client has them.
 
-    They cost a round trip for each connection, and looking up a logger meanwhile: interrupted by
-    a signal handler that raises, that would leave logging's lock taken for ever.
+    Those notifications cost a round trip for each connection, and the look-up of a logger: if a
+    signal handler raised meanwhile, logging's lock would stay taken for ever.
     """
     option = "maint_notifications_config"
     if option not in inspect.signature(client).parameters:
@@ -74,12 +68,8 @@ def _no_maintenance(client: type) -> dict[str, Any]:
     return {option: MaintNotificationsConfig(enabled=False)}
 
 
-_NO_MAINTENANCE = _no_maintenance(redis.Redis)
-_NO_ASYNC_MAINTENANCE = _no_maintenance(redis.asyncio.Redis)
-
-
 def destination(address: Address, timeouts: Timeouts) -> dict[str, Any]:
-    """The options of a redis-py connection that say where it goes, and how long it waits."""
+    """Return the options of a redis-py connection for where it goes and how long it waits."""
     return {
         "host": address.host,
         "port": address.port,
@@ -88,42 +78,8 @@ def destination(address: Address, timeouts: Timeouts) -> dict[str, Any]:
     }
 
 
-def pool_options(template: ConnectionPool, role: str | None = "master") -> dict[str, Any]:
-    """The template's options for connections that check ``ROLE`` and never retry by themselves."""
-    return {
-        **template.connection_kwargs,
-        **_NO_MAINTENANCE,
-        "retry": Retry(NoBackoff(), 0),
-        "command_packer": Packer(),
-        "redis_connect_func": Handshake(template.connection_kwargs.get("redis_connect_func"), role),
-    }
-
-
-def connect(
-    template: ConnectionPool,
-    address: Address,
-    options: Mapping[str, Any],
-    role: str | None = "master",
-) -> Any:
-    """A redis-py connection to one instance, handshake done and ``ROLE`` checked.
-
-    Args:
-        template: whose class and options to use.
-        address: where to.
-        options: what to use instead of the template's options.
-        role: what the instance has to be; None takes any.
-
-    Raises:
-        redis.ConnectionError, redis.TimeoutError, redis.AuthenticationError: as redis-py raises.
-        NotMasterError: the instance is no master.
-    """
-    merged = {**pool_options(template, role), **options, "host": address.host, "port": address.port}
-    connection = _make(resolving(template.connection_class), merged)
-    connection.connect()
-    return connection
-
-
-def _make(connection_class: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+def make_connection(connection_class: Callable[..., Any], options: Mapping[str, Any]) -> Any:
+    """Return a redis-py connection that is not connected yet."""
     try:
         return connection_class(**options)
     except UnboundLocalError as error:
@@ -131,39 +87,15 @@ def _make(connection_class: Callable[..., Any], options: Mapping[str, Any]) -> A
         raise error.__context__ or error from None
 
 
-def async_pool_options(
-    template: AsyncConnectionPool, role: str | None = "master"
-) -> dict[str, Any]:
-    """As `pool_options`, for asyncio."""
-    custom = template.connection_kwargs.get("redis_connect_func")
-    return {
-        **template.connection_kwargs,
-        **_NO_ASYNC_MAINTENANCE,
-        "retry": AsyncRetry(NoBackoff(), 0),
-        "encoder_class": ArgumentEncoder,
-        "redis_connect_func": AsyncHandshake(custom, role).run,
-    }
-
-
-async def connect_async(
-    template: AsyncConnectionPool,
-    address: Address,
-    options: Mapping[str, Any],
-    role: str | None = "master",
-) -> Any:
-    """As `connect`, for asyncio."""
-    merged = {**async_pool_options(template, role), **options}
-    merged.update(host=address.host, port=address.port)
-    connection = _make(resolving(template.connection_class), merged)
-    await connection.connect()
-    return connection
-
-
 @lru_cache
 def speaks_resp3(protocol: int | str | None) -> bool:
-    """Whether redis-py's connections speak RESP3 with this ``protocol``; None is its default."""
+    """Return whether redis-py's connections speak RESP3 with an option ``protocol``.
+
+    Args:
+        protocol: None for redis-py's default.
+    """
     options = {} if protocol is None else {"protocol": protocol}
-    connection: Any = _make(redis.Connection, options)
+    connection: Any = make_connection(redis.Connection, options)
     return bool(connection.protocol == 3)
 
 
@@ -171,10 +103,14 @@ _READS_WITHIN = "timeout" in inspect.signature(redis.Connection.read_response).p
 
 
 def receive(connection: Any, seconds: float) -> Any:
-    """The next that a redis-py connection gets unasked, None if it has not come whole in time.
+    """Return the next message of a subscription; None if none has come whole in time.
 
-    What has come in part is kept for the next call. Before redis-py 7 the rest of such a part is
+    A part of a message is kept for the next call. Before redis-py 7 the rest of such a part is
     waited for as long as for a reply.
+
+    Args:
+        connection: of redis-py.
+        seconds: the longest wait.
     """
     if not connection.can_read(timeout=seconds):
         return None
@@ -186,19 +122,19 @@ def receive(connection: Any, seconds: float) -> Any:
 
 
 def transport_of(connection: Any) -> asyncio.Transport:
-    """The transport under a connected redis.asyncio connection."""
+    """Return the transport under a connected redis.asyncio connection."""
     transport: asyncio.Transport = connection._writer.transport
     return transport
 
 
 def disown(connection: Any) -> None:
-    """Let a redis.asyncio connection forget the transport that was taken over and closed."""
+    """Let a redis.asyncio connection forget its transport, which was taken over and closed."""
     if connection is not None:
         connection._reader = connection._writer = None
 
 
 def leave_to_parent(connection: Any) -> None:
-    """In a forked child: forget the parent's socket, and do nothing to it.
+    """Let a connection forget the parent's socket, in a forked child, without an effect on it.
 
     An asyncio transport is not even closed: that would reach into the parent's selector.
     """
@@ -211,63 +147,39 @@ def leave_to_parent(connection: Any) -> None:
 
 
 _parents: list[Any] = []
-"""Held, for what is collected closes its transport."""
+"""The streams of parents, kept: one that is collected closes its transport."""
 
 
 def socket_of(connection: Any) -> socket.socket:
-    """The connected socket of a redis-py connection."""
+    """Return the connected socket of a redis-py connection."""
     sock: socket.socket = connection._sock
     return sock
 
 
-def is_ready(connection: Any, master: Address | None) -> bool:
-    """Whether a redis-py connection between two commands is open, and leads to the master."""
-    sock = connection._sock
-    if sock is None or (connection.host, connection.port) != master:
-        return False
-    return not has_input(sock)
-
-
-def reconnects(connection: Any, master: Address | None) -> bool:
-    """Whether a closed redis-py connection to the master can be made anew as it is: an app may
-    have given it credentials of its own."""
-    if (connection.host, connection.port) != master:
-        return False
-    try:
-        connection.connect()
-    except NOT_CONNECTED:
-        return False
-    return True
-
-
 def is_open(connection: Any) -> bool:
-    """Whether a redis-py connection, of either kind, has not been closed on this side."""
-    if isinstance(connection, redis.asyncio.Connection):
+    """Return whether a redis-py connection, of either kind, has not been closed on this side."""
+    if isinstance(connection, AsyncConnection):
         return bool(connection.is_connected)
     return connection._sock is not None
 
 
-async def reconnects_async(connection: Any, master: Address | None) -> bool:
-    """As `reconnects`, for asyncio."""
-    if (connection.host, connection.port) != master:
-        return False
-    try:
-        await connection.connect()
-    except (OSError, *NOT_CONNECTED):
-        return False
-    return True
+def is_ready(connection: Any, master: Address | None) -> bool:
+    """Return whether a redis-py connection between two commands is open, and leads to the master.
 
-
-def is_ready_async(connection: Any, master: Address | None) -> bool:
-    """As `is_ready`, for asyncio."""
-    if not connection.is_connected or (connection.host, connection.port) != master:
+    Args:
+        connection: of either kind.
+        master: None if no master is known.
+    """
+    if not is_open(connection) or (connection.host, connection.port) != master:
         return False
-    sock = transport_of(connection).get_extra_info("socket")
-    return not (connection._reader.at_eof() or has_input(sock))
+    reader = getattr(connection, "_reader", None)  # of asyncio
+    if reader is None:
+        return not has_input(connection._sock)
+    return not (reader.at_eof() or has_input(transport_of(connection).get_extra_info("socket")))
 
 
 def make_reader(connection_kwargs: Mapping[str, Any]) -> hiredis.Reader:
-    """A hiredis reader that decodes and builds errors as redis-py's own does."""
+    """Return a hiredis reader that decodes and builds errors as redis-py's own does."""
     options: dict[str, Any] = {
         "protocolError": redis.InvalidResponse,
         "replyError": BaseParser.parse_error,
@@ -280,10 +192,10 @@ def make_reader(connection_kwargs: Mapping[str, Any]) -> hiredis.Reader:
 
 
 def unreadable(error: Exception) -> Exception:
-    """What becomes of an error of `make_reader`'s reader.
+    """Return the exception for an error of `make_reader`'s reader.
 
-    Bytes that are not text are the app's business; no reply of Redis is what Python cannot hold,
-    such as a map whose key is a list.
+    Bytes that are not text are an error of the app. A reply that Python cannot hold, such as a map
+    whose key is a list, is not from Redis.
     """
     if isinstance(error, (redis.RedisError, UnicodeDecodeError, MemoryError)):
         return error
@@ -291,15 +203,15 @@ def unreadable(error: Exception) -> Exception:
 
 
 def raise_unreadable(error: TypeError | ValueError) -> NoReturn:
-    """Raise what `unreadable` makes of it."""
+    """Raise what `unreadable` makes of an error."""
     raise unreadable(error)
 
 
 def bound_waiting(sock: socket.socket, seconds: float | None) -> None:
-    """Let no send or receive wait longer than ``seconds`` (None: for ever).
+    """Let no send or receive wait longer than so many seconds; None for no limit.
 
-    A plain socket gets the kernel's own timeouts (SO_RCVTIMEO, SO_SNDTIMEO), which cost no poll()
-    before each call as Python's ``settimeout`` does.
+    A plain socket gets the kernel's own timeouts (SO_RCVTIMEO, SO_SNDTIMEO). Python's
+    ``settimeout`` would cost a poll() before each call.
     """
     if type(sock) is not PLAIN_SOCKET:
         sock.settimeout(seconds)
@@ -313,13 +225,18 @@ def bound_waiting(sock: socket.socket, seconds: float | None) -> None:
 
 
 def has_input(sock: socket.socket) -> bool:
-    """Whether bytes or the end of the stream wait to be read; on an idle link both mean stale."""
+    """Return whether a socket has bytes, or the end of the stream, to be read.
+
+    An idle connection with either is stale.
+    """
     return bool(input_probe(sock)())
 
 
 def input_probe(sock: socket.socket) -> Callable[[], object]:
-    """`has_input` of one socket, to be asked often. It costs 0.3 us, and a true value is no more
-    than true."""
+    """Return a function that does what `has_input` does for one socket, in 0.3 us.
+
+    Its result is true or false, but not always a bool.
+    """
     poller = select.poll()
     poller.register(sock, select.POLLIN)
     if isinstance(sock, ssl.SSLSocket):
@@ -332,10 +249,10 @@ _PACKED = frozenset({bytes, str})
 
 
 def pack(args: tuple[Any, ...]) -> bytes:
-    """A command, one word each argument, as the bytes Redis reads.
+    """Return a command, one word each argument, as the bytes Redis reads.
 
-    hiredis crashes the process when a signal handler raises while it packs a number, so it is
-    only ever given bytes and str.
+    hiredis gets bytes and str alone: it crashes the process when a signal handler raises while it
+    packs a number.
 
     Raises:
         redis.DataError: an argument is not bytes, str, int or float.
@@ -354,7 +271,7 @@ def pack(args: tuple[Any, ...]) -> bytes:
 
 
 def pack_all(commands: Iterable[tuple[Any, ...]]) -> bytes:
-    """Several commands in one; raises as `pack`."""
+    """Return several commands packed as one. Raises as `pack`."""
     packed = []
     for args in commands:
         if len(args) == 2 and type(args[1]) is str:  # a name and a key: most of them
@@ -365,19 +282,32 @@ def pack_all(commands: Iterable[tuple[Any, ...]]) -> bytes:
 
 
 class Packer:
-    """What redis-py's own connections pack with, so that its handshake is safe as well."""
+    """Packs the commands of redis-py's own connections, so that its handshake is safe as well."""
 
     def pack(self, *args: Any) -> list[bytes]:
-        """A command whose name may be several words, as redis-py gives it."""
+        """Return a command packed, whose name may be several words, as redis-py gives it."""
         head = args[0].encode() if isinstance(args[0], str) else args[0]
         return [pack((*head.split(), *args[1:]))]
 
 
 class ArgumentEncoder(Encoder):
-    """As `Packer`, for redis-py's asyncio connections, which encode one argument after another."""
+    """Does as `Packer` for redis-py's asyncio connections, which encode argument by argument."""
 
     def encode(self, value: Any) -> bytes | memoryview:
-        """An argument as bytes; a view of bytes stays one, for redis-py does not copy it."""
+        """Return an argument as bytes. A view of bytes stays one, for redis-py does not copy it."""
         if type(value) is memoryview and value.itemsize == value.ndim == 1 and value.contiguous:
             return value
         return encode(value, self.encoding, self.encoding_errors)
+
+
+OPTIONS: Mapping[str, Any] = {
+    **_no_maintenance(redis.Redis),
+    "command_packer": Packer(),
+}
+"""The options of every blocking redis-py connection."""
+
+ASYNC_OPTIONS: Mapping[str, Any] = {
+    **_no_maintenance(redis.asyncio.Redis),
+    "encoder_class": ArgumentEncoder,
+}
+"""The options of every asyncio redis-py connection."""

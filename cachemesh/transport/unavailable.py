@@ -13,20 +13,19 @@ from cachemesh.core.errors import (
     ShardUnavailableError,
 )
 from cachemesh.core.names import Address
-from cachemesh.core.resilience.retry import refused
-from cachemesh.transport.failures import NotSentError
+from cachemesh.core.resilience.error_classification import NotSentError, refused
 
 TIMEOUTS = (TimeoutError, asyncio.TimeoutError, redis.TimeoutError)
 """Every class of timeout. Before Python 3.11 the second is not the first."""
 
 
 def nobody_knows(shard: str, look: str) -> ShardUnavailableError:
-    """The error when no master is known; ``look`` is of `Locator.how_to_look`."""
+    """Return the error when no master is known; ``look`` is of `Locator.how_to_look`."""
     return ShardUnavailableError(f"Shard {shard!r}: no Sentinel knows its master; {look}")
 
 
 def closed_meanwhile(shard: str) -> ShardUnavailableError:
-    """The error of a command that was under way when its client was closed."""
+    """Return the error of a command that was under way when its client was closed."""
     return ShardUnavailableError(
         f"Shard {shard!r}: the client was closed before the command was done; close it when no "
         "command is under way"
@@ -34,14 +33,20 @@ def closed_meanwhile(shard: str) -> ShardUnavailableError:
 
 
 def closed_while_listening() -> ShardUnavailableError:
-    """The error of who waits for messages when the client is closed."""
+    """Return the error of a call that waits for messages when the client is closed."""
     return ShardUnavailableError(
         "The client was closed while its subscriptions were listened to; close those first"
     )
 
 
 def no_replica(shard: str, max_lag: float | None, error: Exception | None) -> ShardUnavailableError:
-    """The error when no replica answers what is to be read from replicas alone."""
+    """Return the error when no replica answers a read that is not for the master.
+
+    Args:
+        shard: its name.
+        max_lag: seconds that replicas may be behind; None for no bound.
+        error: of the last replica that was asked; None if none was.
+    """
     bound = "" if max_lag is None else f", is at most {max_lag:g} s behind"
     last = "" if error is None else f"; the last one tried: {error}"
     return ShardUnavailableError(
@@ -51,7 +56,7 @@ def no_replica(shard: str, max_lag: float | None, error: Exception | None) -> Sh
 
 
 def login_refused(shard: str, address: Address | None, error: Exception) -> LoginRefusedError:
-    """The error when the master takes no commands from who we say we are."""
+    """Return the error when the master refuses the client's login."""
     return LoginRefusedError(
         f"Shard {shard!r} at {address} refuses the login: {error}; check the options username and "
         "password, or what credential_provider gives"
@@ -61,9 +66,12 @@ def login_refused(shard: str, address: Address | None, error: Exception) -> Logi
 def not_serving(
     shard: str, address: Address | None, error: Exception, look: str
 ) -> ShardUnavailableError:
-    """The error when the master does not answer: tells an app why, and what to do.
+    """Return the error when an instance does not serve, with the reason and what to do.
 
     Args:
+        shard: its name.
+        address: of the instance.
+        error: of the attempt.
         look: of `Locator.how_to_look`.
     """
     if isinstance(error, ShardUnavailableError):
@@ -83,7 +91,19 @@ def not_serving(
 
 
 def raise_unserved(shard: str, address: Address | None, error: Exception, look: str) -> NoReturn:
-    """Raise what the app gets to see of an attempt that failed."""
+    """Raise what the app is to see of an attempt that failed.
+
+    Args:
+        shard: its name.
+        address: of the instance that was asked; None if no master is known.
+        error: of the attempt.
+        look: of `Locator.how_to_look`.
+
+    Raises:
+        redis.ResponseError: the reply to the handshake, such as of SELECT.
+        LoginRefusedError: the master refuses the login.
+        ShardUnavailableError, ShardTimeoutError: the shard does not serve.
+    """
     if address is None:
         raise nobody_knows(shard, look)
     cause = error.__cause__ if isinstance(error, NotSentError) else error

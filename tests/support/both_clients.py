@@ -16,7 +16,7 @@ import redis
 from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.core.errors import ShardUnavailableError
-from cachemesh.transport.failures import BreakerOpenError
+from cachemesh.core.resilience.error_classification import BreakerOpenError
 from tests.support.waiting import AT_MOST, until
 
 if TYPE_CHECKING:

@@ -124,9 +124,9 @@ def await_lag_known(call: Caller, replicas: int = 2) -> None:
     now = time.monotonic()
 
     def known() -> bool:
-        if call.mesh._prober is not None:
-            call.mesh._prober.hurry()
-        nodes = list(call.mesh._nodes().values())
+        if call.mesh._core._prober is not None:
+            call.mesh._core._prober.hurry()
+        nodes = list(call.mesh._core.shards().values())
         return bool(nodes) and all(
             len(node.replicas) == replicas
             and all(node.meter.covered(replica.address) > now for replica in node.replicas)

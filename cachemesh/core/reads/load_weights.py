@@ -1,31 +1,33 @@
-"""How much of the reads an instance is given, from how it did lately. No I/O, no clock.
+"""Load weights: the share of the reads an instance gets, from its replies lately. No clock.
 
-    weight = 0                                      while the last thing it did was to fail, else
+    weight = 0                                      while its last outcome was a failure, else
              success rate of the last 10 seconds
              * recovery                             2^-n after n failures in a row, back to 1
                                                     along a straight line in 10 seconds
              * speed                                lowest mean latency of all / its own, >= 0.1
 
-So a failure costs all of it at once, a success (a probe's, as no app asks it) brings back a part,
-and time the rest. Compare: HAProxy's ``slowstart`` and nginx's ``slow_start`` let the weight rise
-in time after a recovery, Envoy's slow start from 10 % on and its outlier detection ejects for
-longer each time (docs.haproxy.org, nginx.org/en/docs/http/ngx_http_upstream_module.html#slow_start,
-envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/outlier); none weighs by latency.
+So a failure takes the whole weight at once; a success (of a probe, for no app asks the instance)
+brings back a part, and time the rest.
+
+Sources: HAProxy's ``slowstart`` and nginx's ``slow_start`` let the weight rise in time after a
+recovery; Envoy's slow start goes from 10 % on, and its outlier detection ejects for longer each
+time (docs.haproxy.org, nginx.org/en/docs/http/ngx_http_upstream_module.html#slow_start,
+envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/outlier). None weighs by latency.
 """
 
 from __future__ import annotations
 
 SECONDS = 10
-"""Length of the window, and of a recovery."""
+"""Seconds of the window, and of a recovery."""
 
 LEAST_SPEED = 0.1
-"""However slow an instance is, this is its speed, so that it is heard of when it is faster."""
+"""The lowest speed: a slow instance still gets some reads, which show when it is faster."""
 
 
-class Window:
-    """The last seconds of one instance, in a bucket for each.
+class LoadWindow:
+    """The outcomes of the last seconds of one instance, in a bucket for each second.
 
-    Threads may share it: at worst a count is lost between two of them.
+    Threads may share a window: at worst a count is lost between two of them.
 
     Attributes:
         failures: failures in a row; 0 if the last outcome was a success, or there was none.
@@ -44,7 +46,7 @@ class Window:
         self._back = float("-inf")  # at this time
 
     def succeeded(self, now: float, seconds: float) -> None:
-        """It answered after so many seconds."""
+        """Record a reply that took so many seconds."""
         at = self._bucket(now)
         self._tried[at] += 1
         self._done[at] += 1
@@ -54,26 +56,26 @@ class Window:
             self.failures = 0
 
     def failed(self, now: float) -> None:
-        """It did not serve."""
+        """Record that the instance did not serve."""
         self._tried[self._bucket(now)] += 1
         self.failures = min(self.failures + 1, 50)
 
     def success_rate(self, now: float) -> float:
-        """The part of what was tried that succeeded; 1 if nothing was."""
+        """Return the share of the attempts that succeeded; 1 if there was no attempt."""
         at = self._bucket(now)
         tried, done, _ = self._totals
         tried += self._tried[at]
         return min(1.0, (done + self._done[at]) / tried) if tried else 1.0
 
     def latency(self, now: float) -> float | None:
-        """Mean seconds of what succeeded; None if nothing did."""
+        """Return the mean seconds of the replies; None if there was no reply."""
         at = self._bucket(now)
         _, done, seconds = self._totals
         done += self._done[at]
         return (seconds + self._seconds[at]) / done if done else None
 
     def weight(self, now: float, best: float | None) -> float:
-        """From 0 to 1.
+        """Return the weight, from 0 to 1.
 
         Args:
             now: the time.

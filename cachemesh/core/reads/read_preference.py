@@ -1,16 +1,15 @@
-"""Which instance of a shard answers a read: policy, read-your-writes, and the draw. No I/O."""
+"""The read preference: in which order the instances of a shard are asked for a read. No I/O."""
 
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from cachemesh.core.errors import ConfigurationError
 from cachemesh.core.names import Address
-from cachemesh.core.reads.load_weights import Window
+from cachemesh.core.reads.load_weights import LoadWindow
 from cachemesh.core.reads.replication_lag import NEVER
 from cachemesh.core.resilience.circuit_breaker import Breaker
 
@@ -19,23 +18,23 @@ READ_FROM = ("master", "replica", "prefer_replica", "weighted")
 _SHORTEST, _SHORT, _LONGEST = 0.05, 0.1, 0.5
 
 CURSORS = frozenset({"HSCAN", "SSCAN", "ZSCAN"})
-"""Read from the master by all clients: each instance hashes in its own order, so a cursor means
-something only to the one that gave it."""
+"""Commands that every client reads from the master: each instance hashes in its own order, so a
+cursor means something only to the instance that gave it."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a client reads.
+    """The read preference of a client.
 
     Attributes:
         read_from: ``master``; ``replica``, never the master; ``prefer_replica``, the master if no
-            replica will do; ``weighted``, all of them by how they do, see
+            replica will do; ``weighted``, all instances in proportion to their load weights, see
             `cachemesh.core.reads.load_weights`.
-        max_lag: seconds that a replica may be behind its master; None for no bound. A client's
-            own writes are always seen, however far replicas are behind.
+        max_lag: seconds that a replica may be behind its master; None for no bound. A client
+            always sees its own writes, however far replicas are behind.
 
     Raises:
-        ConfigurationError: another word, or no number above 0.
+        ConfigurationError: ``read_from`` is another word, or ``max_lag`` is no number above 0.
     """
 
     read_from: str = "master"
@@ -58,7 +57,7 @@ class Reading:
 
     @property
     def uses_replicas(self) -> bool:
-        """Whether it ever asks one."""
+        """Whether replicas are asked at all."""
         return self.read_from != "master"
 
     @property
@@ -68,63 +67,33 @@ class Reading:
 
     @property
     def draws(self) -> bool:
-        """Whether the master is one among others."""
+        """Whether the master is drawn among the replicas."""
         return self.read_from == "weighted"
 
     @property
     def probe_interval(self) -> float:
-        """Seconds between two measurements, so that an idle replica stays within the bound."""
-        longest = (
-            _SHORT if self.only_replicas else _LONGEST
-        )  # there, one's own writes are waited for
+        """Seconds between two measurements, so that an idle replica stays within ``max_lag``."""
+        # Where only replicas are read, a read waits for the client's own writes.
+        longest = _SHORT if self.only_replicas else _LONGEST
         if self.max_lag is None:
             return longest
         return min(max(self.max_lag / 4, _SHORTEST), longest)
 
 
-class Pins:
-    """When this client last wrote to a key.
-
-    Keys share a table of fixed size. Two that fall on one place cost a read from the master that
-    could have gone to a replica, no more. Any thread may ask; those who tell lock.
-    """
-
-    __slots__ = ("_mask", "_times", "_whole")
-
-    def __init__(self, places: int = 16_384) -> None:
-        """``places`` is a power of two; each takes 8 bytes."""
-        self._mask = places - 1
-        self._times = array("d", [NEVER]) * places
-        self._whole = NEVER
-
-    def wrote(self, key: bytes, now: float) -> None:
-        """A write to a key ended, acknowledged or not; the app has not been told yet."""
-        at = hash(key) & self._mask
-        self._times[at] = max(self._times[at], now)
-
-    def wrote_anywhere(self, now: float) -> None:
-        """As `wrote`, when it is not known which keys it touched."""
-        self._whole = max(self._whole, now)
-
-    def written_at(self, key: bytes) -> float:
-        """When `wrote` was called, or later; `NEVER` if it was not."""
-        return max(self._times[hash(key) & self._mask], self._whole)
-
-
 class Readable(Protocol):
-    """An instance, as far as choosing one goes."""
+    """An instance, as far as the read preference goes."""
 
     @property
     def address(self) -> Address:
-        """Where it is."""
+        """The address."""
 
     @property
     def breaker(self) -> Breaker:
-        """Whether it serves."""
+        """The circuit breaker: closed if the instance serves."""
 
     @property
-    def window(self) -> Window:
-        """How it did lately."""
+    def window(self) -> LoadWindow:
+        """The outcomes of the last seconds."""
 
 
 R = TypeVar("R", bound=Readable)
@@ -137,21 +106,21 @@ def order(
     covered: Callable[[Address], float],
     written_at: float,
     now: float,
-    chance: float,
+    draw: float,
 ) -> list[R]:
-    """The instances to try, best first; empty if none will do.
+    """Return the instances to ask, best first; empty if none will do.
 
     Left out are those whose breaker is not closed, and replicas that are further behind than
     allowed or may lack what was written at ``written_at``.
 
     Args:
-        reading: by which rules.
-        master: None if nobody knows it.
+        reading: the read preference.
+        master: None if no master is known.
         replicas: as far as known.
-        covered: up to when a replica has all, see `cachemesh.core.reads.replication_lag`.
-        written_at: when this client wrote to a key of the read, see `Pins.written_at`.
+        covered: returns up to when a replica has all writes, see `LagMeter.covered`.
+        written_at: when this client wrote to a key of the read, see `RecentWrites.written_at`.
         now: the time.
-        chance: drawn evenly from [0, 1).
+        draw: drawn evenly from [0, 1).
     """
     masters = [master] if master is not None and master.breaker.closed else []
     if reading.read_from == "master":
@@ -163,28 +132,28 @@ def order(
         if replica.breaker.closed and (since == NEVER or covered(replica.address) > since)
     ]
     if reading.read_from == "weighted":
-        return _drawn(masters + usable, now, chance)
-    turned = _turned(usable, chance)
+        return _drawn(masters + usable, now, draw)
+    turned = _turned(usable, draw)
     if any(replica.window.failures for replica in turned):
         turned.sort(key=lambda replica: replica.window.failures > 0)
     return turned if reading.read_from == "replica" else turned + masters
 
 
-def _turned(candidates: list[R], chance: float) -> list[R]:
-    """Each comes first as often as the others."""
-    first = int(chance * len(candidates))
+def _turned(candidates: list[R], draw: float) -> list[R]:
+    """Return the candidates turned, so that each comes first as often as the others."""
+    first = int(draw * len(candidates))
     return candidates[first:] + candidates[:first]
 
 
-def _drawn(candidates: list[R], now: float, chance: float) -> list[R]:
-    """One drawn in proportion to its weight, then the others, heaviest first."""
+def _drawn(candidates: list[R], now: float, draw: float) -> list[R]:
+    """Return one candidate drawn in proportion to its weight, then the others, heaviest first."""
     latencies = [candidate.window.latency(now) for candidate in candidates]
     best = min((latency for latency in latencies if latency is not None), default=None)
     weights = [candidate.window.weight(now, best) for candidate in candidates]
     total = sum(weights)
     if not total:
-        return _turned(candidates, chance)
-    left = chance * total
+        return _turned(candidates, draw)
+    left = draw * total
     drawn = 0
     for at, weight in enumerate(weights):
         if weight:

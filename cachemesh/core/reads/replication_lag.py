@@ -1,8 +1,8 @@
-"""Up to when a replica has everything that its master has acknowledged. No I/O, no clock.
+"""Replication lag: up to when a replica has all that its master has acknowledged. No clock.
 
 A master counts the bytes of its stream of writes, a replica those it has applied
 (``master_repl_offset`` and ``slave_repl_offset`` of INFO, redis.io/docs/latest/commands/info).
-What the master had acknowledged when it was asked lies below the offset it answered:
+All that the master had acknowledged when it was asked lies below the offset of its reply:
 
     asked at   1.0    1.5    2.0          a replica at offset 150 has what was acknowledged
     master     100    140    190          before 1.5; it may lack something from after that
@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 from cachemesh.core.names import Address
 
 MOST_SAMPLES = 1000
-"""So many offsets of the master are remembered; a replica further behind covers nothing."""
+"""Offsets of the master that are remembered; a replica further behind covers nothing."""
 
 NEVER = float("-inf")
 
 
 @dataclass(slots=True, eq=False)
 class _Record:
-    """What is known under one master. Offsets and times rise."""
+    """The measurements under one master. Offsets and times rise."""
 
     master: Address | None = None
     history: str = ""
@@ -35,7 +35,7 @@ class _Record:
 
 
 class LagMeter:
-    """The replicas of one shard. One thread feeds it; any may look, or tell of another master.
+    """Measures the replicas of one shard. One thread feeds the meter; any may call the others.
 
     Times are seconds on a clock that only rises, the same for all calls.
     """
@@ -46,18 +46,18 @@ class LagMeter:
         self._record = _Record()
 
     def follow(self, master: Address | None) -> None:
-        """This is the master from now on: what other instances say of theirs does not count."""
+        """Set the master. Offsets of replicas of other masters do not count from now on."""
         if master != self._record.master:
             self._record = _Record(master)
 
     def master_at(self, master: Address, history: str, asked: float, offset: int) -> None:
-        """What an instance that says it is a master answered.
+        """Record a master's reply.
 
         Args:
-            master: which one; not counted unless it is the one followed.
+            master: its address; the reply does not count unless this is the master followed.
             history: its replication id.
-            asked: a time before it was asked.
-            offset: how long its stream of writes was.
+            asked: a time before the question was sent.
+            offset: the bytes of its stream of writes.
         """
         record = self._record
         if master != record.master:
@@ -77,12 +77,12 @@ class LagMeter:
             del offsets[:MOST_SAMPLES], times[:MOST_SAMPLES]
 
     def replica_at(self, replica: Address, history: str, offset: int) -> None:
-        """How much of its master's stream a replica had applied when it was asked.
+        """Record a replica's reply.
 
         Args:
-            replica: which one.
-            history: the replication id of the stream.
-            offset: how far it is.
+            replica: its address.
+            history: the replication id of the stream that the replica follows.
+            offset: the bytes of that stream that the replica has applied.
         """
         record = self._record
         at = bisect_right(record.offsets, offset) if history == record.history else 0
@@ -92,14 +92,14 @@ class LagMeter:
             record.covered.pop(replica, None)
 
     def lacks(self, replica: Address) -> bool:
-        """Its stream of writes is known to be another than the master's, or far behind it."""
+        """Return whether a replica is known to follow another stream, or to be far behind."""
         record = self._record
         return bool(record.offsets) and replica not in record.covered
 
     def forget(self, replica: Address) -> None:
-        """Its connections broke, so it may have begun anew with less than it had."""
+        """Forget a replica whose connection broke: it may have begun anew with less data."""
         self._record.covered.pop(replica, None)
 
     def covered(self, replica: Address) -> float:
-        """A replica has all that was acknowledged before this time; `NEVER` if nothing is known."""
+        """Return a time: a replica has all writes acknowledged before. `NEVER` if none is known."""
         return self._record.covered.get(replica, NEVER)

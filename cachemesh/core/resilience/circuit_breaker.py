@@ -1,12 +1,13 @@
-"""Whether an instance is worth a command: a breaker as a plain state machine.
+"""The circuit breaker of an instance: a state machine that decides whether commands are sent.
 
     closed --FAILURES in a row--> open --a probe begins--> half-open --it succeeds--> closed
                                    ^                           |
                                    +------- it fails ----------+
 
-While it is not closed, commands fail at once; a probe, which no app waits for, finds out when the
-instance serves again. Times and chance come in as arguments. The pattern is Nygard's, "Release
-It!", as in https://martinfowler.com/bliki/CircuitBreaker.html.
+While the breaker is not closed, commands fail at once. A probe, which no command waits for, finds
+out when the instance serves again. Times and jitter come in as arguments.
+
+Source: M. Nygard, "Release It!", as in https://martinfowler.com/bliki/CircuitBreaker.html.
 """
 
 from __future__ import annotations
@@ -19,35 +20,35 @@ FAILURES = 3
 """Failures in a row that open a breaker."""
 
 FORGET_SECONDS = 10.0
-"""Failures longer apart than this are no row."""
+"""Failures further apart than this do not count as a row."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
-"""Seconds from opening to the first probe, and at most between two."""
+FIRST_DELAY, LONGEST_DELAY = 0.1, 1.0
+"""Seconds from opening to the first probe, and the longest time between two probes."""
 
 
 class Breaker:
-    """The breaker of one instance. The caller locks, or is the only one to call.
+    """The circuit breaker of one instance. The caller locks, or is the only one to call.
 
     Attributes:
         state: ``closed``, ``open`` or ``half-open``.
         failures: failures in a row.
     """
 
-    __slots__ = ("_failed_at", "_pause", "failures", "state")
+    __slots__ = ("_delay", "_failed_at", "failures", "state")
 
     def __init__(self) -> None:
         self.state = "closed"
         self.failures = 0
         self._failed_at = float("-inf")
-        self._pause = FIRST_PAUSE
+        self._delay = FIRST_DELAY
 
     @property
     def closed(self) -> bool:
-        """Whether commands are to be sent."""
+        """Whether commands are sent."""
         return self.state == "closed"
 
     def failed(self, now: float) -> bool:
-        """The instance did not serve; whether this has opened the breaker.
+        """Record that the instance did not serve; return whether this has opened the breaker.
 
         Args:
             now: seconds on any clock that only rises.
@@ -62,37 +63,37 @@ class Breaker:
         return True
 
     def served(self) -> bool:
-        """A command was answered; whether that leaves no doubt.
+        """Record a successful reply: reset the failure count; return whether the breaker is closed.
 
-        It ends a row of failures, but only a probe closes a breaker that is not closed: with
-        connections there were before, commands may go on where new ones are refused.
+        Only a successful probe closes an open breaker: commands may still succeed on connections
+        from before, while the instance refuses new connections.
         """
         if self.closed:
             self.failures = 0
         return self.closed
 
     def succeeded(self) -> None:
-        """The instance serves, as far as a probe can tell."""
+        """Close the breaker: a probe succeeded."""
         self.state = "closed"
         self.failures = 0
-        self._pause = FIRST_PAUSE
+        self._delay = FIRST_DELAY
 
-    def pause(self, chance: float) -> float:
-        """Seconds until the next probe, longer each time.
+    def delay(self, jitter: float) -> float:
+        """Return the seconds until the next probe, longer each time.
 
         Args:
-            chance: from 0 to 1, so that many clients do not come at once.
+            jitter: from 0 to 1, so that many clients do not probe at once.
         """
-        pause = self._pause * (0.5 + chance / 2)
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
-        return pause
+        delay = self._delay * (0.5 + jitter / 2)
+        self._delay = min(self._delay * 2, LONGEST_DELAY)
+        return delay
 
     def probing(self) -> None:
-        """A probe begins; there is never more than one."""
+        """Note that a probe begins; there is never more than one."""
         self.state = "half-open"
 
     def probe_failed(self) -> None:
-        """It found that the instance does not serve."""
+        """Open the breaker again: the probe found that the instance does not serve."""
         self.state = "open"
 
 
@@ -101,7 +102,7 @@ class ShardHealth:
     """What a client knows of one shard.
 
     Attributes:
-        master: where it is; None if nobody knows.
+        master: its address; None if no master is known.
         breaker: of the master: ``closed``, ``open`` or ``half-open``.
         misses: reads answered as misses since the client was made, because the shard did not serve.
         dropped: writes dropped for the same reason.

@@ -1,34 +1,38 @@
-"""When Sentinels may be asked next: so seldom that a failover does not drown them in questions."""
+"""The lookup throttle: when Sentinels may be asked next, so that a failover does not flood them."""
 
 from __future__ import annotations
 
 SPACING = 0.6
-"""Seconds from one look-up to the next, for each Sentinel that it took."""
+"""Seconds from one look-up to the next, for each Sentinel that the look-up asked."""
 
 SLOWEST = 2.0
-"""Seconds between look-ups, give or take a quarter, after none has answered for a while."""
+"""Seconds between look-ups, give or take a quarter, when no Sentinel has answered for a while."""
 
 
-class Pace:
-    """Spaces look-ups: not quite 2 a second, fewer while nobody answers. Not for two threads."""
+class LookupThrottle:
+    """Spaces look-ups: not quite 2 a second, fewer while no Sentinel answers. Not for two threads.
+
+    Attributes:
+        ready_at: when the next look-up may begin, in seconds on the clock of ``started``.
+    """
 
     def __init__(self) -> None:
         self.ready_at = float("-inf")
-        self._pause = SPACING
+        self._spacing = SPACING
 
-    def asked(self, started: float, calls: int, answered: bool, chance: float) -> None:
-        """Note a look-up.
+    def asked(self, started: float, calls: int, answered: bool, jitter: float) -> None:
+        """Record a look-up, and set when the next one may begin.
 
         Args:
-            started: when it began, in seconds.
-            calls: how many Sentinels it has asked.
+            started: when the look-up began, in seconds.
+            calls: how many Sentinels were asked.
             answered: whether one of them answered.
-            chance: from 0 to 1, so that processes do not all come back at once.
+            jitter: from 0 to 1, so that processes do not all come back at once.
         """
-        pause = SPACING * max(1, calls)
+        spacing = SPACING * max(1, calls)
         if answered:
-            self._pause = SPACING
+            self._spacing = SPACING
         else:
-            pause = max(pause, self._pause * (0.75 + chance / 2))
-            self._pause = min(self._pause * 2, SLOWEST)
-        self.ready_at = started + pause
+            spacing = max(spacing, self._spacing * (0.75 + jitter / 2))
+            self._spacing = min(self._spacing * 2, SLOWEST)
+        self.ready_at = started + spacing

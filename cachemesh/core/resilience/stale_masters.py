@@ -1,7 +1,7 @@
-"""Not led back by a Sentinel that lags: where a shard has just moved away from.
+"""Stale masters: which answers of Sentinels about a shard that has just moved are out of date.
 
-Sentinels tell each other of a failover every 2 seconds (redis.io, "High availability with Redis
-Sentinel", configuration propagation), so for that long some of them still name the old master.
+Source: Sentinels tell each other of a failover every 2 seconds (redis.io, "High availability with
+Redis Sentinel", configuration propagation). For that long some of them still name the old master.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from cachemesh.core.names import Address
 
 SUGGESTED_SECONDS = 10.0
-"""How long Sentinels may take to tell of a master that says so itself."""
+"""How long Sentinels may take to name a master that has said itself that it is one."""
 
 TOLD_SECONDS = 3.0
-"""How long after one Sentinel has told of a master the others may still name the old one."""
+"""How long after one Sentinel has named a master the others may still name the old one."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class _Hold:
     until: float
 
 
-class Holds:
-    """Which answers about a shard are out of date. Not for two threads at once."""
+class StaleMasters:
+    """Knows which masters a shard has moved away from. Not for two threads at once."""
 
     def __init__(self) -> None:
         self._holds: dict[str, _Hold] = {}
 
     def moved(self, shard: str, old: Address, new: Address, now: float, seconds: float) -> None:
-        """The shard's master is ``new``; for so many seconds ``old`` is out of date."""
+        """Record a move: the master is ``new``, and for so many seconds ``old`` is out of date."""
         before = self._holds.get(shard)
         away = {old}
         if before is not None and before.master == old and now < before.until:
@@ -40,7 +40,7 @@ class Holds:
         self._holds[shard] = _Hold(away - {new}, new, now + seconds)
 
     def admits(self, shard: str, address: Address, now: float) -> bool:
-        """Whether to believe a Sentinel that says that the master is there."""
+        """Return whether to believe a Sentinel that names this address as the master's."""
         hold = self._holds.get(shard)
         if hold is None:
             return True
@@ -56,7 +56,7 @@ class Holds:
         return True
 
     def failed(self, shard: str, address: Address) -> None:
-        """The master does not serve: whatever Sentinels say counts."""
+        """Record that the master does not serve: from now on every answer of a Sentinel counts."""
         hold = self._holds.get(shard)
         if hold is not None and hold.master == address:
             del self._holds[shard]

@@ -1,4 +1,4 @@
-"""A connection that many tasks share, written to once per loop tick.
+"""One asyncio connection to an instance, shared by tasks and written to once per loop tick.
 
     task 1 -- send --\\                                   /-- future 1
     task 2 -- send ---+-- one write per tick --> Redis --+--- future 2
@@ -6,7 +6,8 @@
 
 Replies come in the order of the commands, so each goes to the oldest waiting future. A future
 that was cancelled still takes its reply, which is thrown away: a reply never reaches another
-command. When anything is wrong with the connection, all who wait on it are told and it is closed.
+command. When anything is wrong with the connection, every waiting future gets an error and the
+connection is closed.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ import hiredis
 import redis
 
 from cachemesh.core.names import Address
+from cachemesh.core.resilience.error_classification import NotSentError
 from cachemesh.transport import redis_py
-from cachemesh.transport.failures import NotSentError
 from cachemesh.transport.redis_py import MORE, PUSH
 
 _HIGH_WATER = 1_048_576
 
 
-class LinkClosedError(ConnectionError):
+class ConnectionClosedError(ConnectionError):
     """The connection was closed before the reply came; the command may or may not have run."""
 
 
 class Collector:
-    """Several replies for one future."""
+    """Collects several replies for one future."""
 
     __slots__ = ("decode", "future", "replies")
 
@@ -44,7 +45,7 @@ class Collector:
         self.replies: list[Any] = []
 
 
-class Link(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """A connection that many tasks share. Lives in one event loop.
 
     Args:
@@ -52,11 +53,13 @@ class Link(asyncio.Protocol):
         timeout: seconds within which a reply has to come, None: for ever.
         loop: the running event loop.
         address: of the instance.
-        ended: called with the link when it is closed.
+        ended: called with the connection when it is closed.
 
     Attributes:
-        ready: whether `send` will do now: it is not closed, and the socket takes more; else
-            `wait_writable` comes first.
+        ready: whether `send` may be called: the connection is open, and the socket takes more.
+            If not, `wait_writable` comes first.
+        closed: whether the connection was closed.
+        why_closed: the error that closed the connection.
     """
 
     def __init__(
@@ -65,7 +68,7 @@ class Link(asyncio.Protocol):
         timeout: float | None,
         loop: asyncio.AbstractEventLoop,
         address: Address,
-        ended: Callable[[Link], None],
+        ended: Callable[[Connection], None],
     ) -> None:
         self.address = address
         self._ended = ended
@@ -86,21 +89,21 @@ class Link(asyncio.Protocol):
         self._retired = False
         self.closed = False
         self.ready = True
-        self.why_closed: Exception = LinkClosedError("Connection closed")
+        self.why_closed: Exception = ConnectionClosedError("Connection closed")
 
-    def take_over(self, connection: Any) -> None:
+    def take_over(self, redis_connection: Any) -> None:
         """Go on with the socket of a redis-py connection whose handshake is done."""
-        self._transport = redis_py.transport_of(connection)
+        self._transport = redis_py.transport_of(redis_connection)
         self._transport.set_protocol(self)
         self._transport.set_write_buffer_limits(_HIGH_WATER)
-        self._keep = connection  # its stream writer would close the socket when collected
+        self._keep = redis_connection  # its stream writer would close the socket when collected
 
     def wait_at_most(self, seconds: float) -> None:
-        """For a link of its own: let the next reply take so long."""
+        """Set the timeout of the next reply, on a connection that one command has to itself."""
         self._timeout = None if math.isinf(seconds) else seconds
 
     def send(self, payload: bytes, decode: bool = True) -> asyncio.Future[Any]:
-        """Queue one packed command; the future gets its reply or the error reply as exception.
+        """Queue one packed command. Its future gets the reply, or the error reply as an exception.
 
         Raises:
             NotSentError: the connection is closed; nothing was queued.
@@ -121,7 +124,7 @@ class Link(asyncio.Protocol):
         return future
 
     def send_all(self, payload: bytes, decode: Sequence[bool]) -> asyncio.Future[list[Any]]:
-        """Queue several packed commands; the future gets their replies, error replies among them.
+        """Queue several packed commands. Their future gets the replies, error replies among them.
 
         Raises:
             NotSentError: the connection is closed; nothing was queued.
@@ -139,7 +142,7 @@ class Link(asyncio.Protocol):
         return collector.future
 
     async def wait_writable(self) -> None:
-        """Wait while the server reads more slowly than we write."""
+        """Wait while the server reads more slowly than this side writes."""
         while self._writable is not None:
             await asyncio.shield(self._writable)
 
@@ -147,10 +150,14 @@ class Link(asyncio.Protocol):
         """Close once all replies under way have come."""
         self._retired = True
         if not self._waiting:
-            self.fail(LinkClosedError("Connection retired"))
+            self.fail(ConnectionClosedError("Connection retired"))
+
+    def shut(self) -> None:
+        """Close now, under a task that waits for a reply: that one gets an error."""
+        self.fail(ConnectionClosedError("Connection closed"))
 
     def fail(self, error: Exception) -> None:
-        """Close now, and tell all who wait."""
+        """Close now, and give every waiting future the error."""
         if self.closed:
             return
         self.closed, self.ready, self.why_closed = True, False, error
@@ -166,11 +173,11 @@ class Link(asyncio.Protocol):
         for item in waiting:
             future = item.future if isinstance(item, Collector) else item
             if not future.done():
-                # To each its own: what many raise would collect the traceback of all of them.
+                # A copy for each: an exception that many raise collects all their tracebacks.
                 future.set_exception(copy(error))
 
     def abandon(self, forked: bool) -> None:
-        """Let go without the loop, which is closed or, in a forked child, the parent's.
+        """Let go of the socket without the loop, which is closed or a forked child's parent's.
 
         A child must not even close the socket's transport: that would reach into the parent's
         selector.
@@ -196,7 +203,7 @@ class Link(asyncio.Protocol):
                 self._watchdog = self._loop.call_later(self._timeout, self._look)
 
     def _look(self) -> None:
-        """The watchdog: has each flush been answered before its deadline?"""
+        """Close the connection if a flush was not answered before its deadline (the watchdog)."""
         flushes, now = self._flushes, self._loop.time()
         while flushes and flushes[0][1] <= self._answered:
             flushes.popleft()
@@ -208,7 +215,7 @@ class Link(asyncio.Protocol):
             self.fail(TimeoutError(f"no reply within {self._timeout:g} s"))
 
     def data_received(self, data: bytes) -> None:
-        """Called by the loop: hand each reply to the oldest waiting future."""
+        """Give each reply to the oldest waiting future. Called by the loop."""
         gets, waiting, undecoded = self._gets, self._waiting, self._undecoded
         try:
             self._reader.feed(data)
@@ -242,10 +249,10 @@ class Link(asyncio.Protocol):
         except (redis.RedisError, TypeError, ValueError, MemoryError) as error:
             self.fail(redis_py.unreadable(error))
         if self._retired and not waiting:
-            self.fail(LinkClosedError("Connection retired"))
+            self.fail(ConnectionClosedError("Connection retired"))
 
     def _collect(self, collector: Collector) -> bool:
-        """Take replies for several commands; whether all of them have come."""
+        """Take replies for several commands, and return whether all of them have come."""
         replies, decode = collector.replies, collector.decode
         while len(replies) < len(decode):
             try:
@@ -268,21 +275,21 @@ class Link(asyncio.Protocol):
                 raise redis.InvalidResponse("A reply came that nobody asked for")
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Called by the loop."""
-        self.fail(LinkClosedError(str(error) if error else "Connection closed by server"))
+        """Close this side too. Called by the loop."""
+        self.fail(ConnectionClosedError(str(error) if error else "Connection closed by server"))
 
     def pause_writing(self) -> None:
-        """Called by the loop: the socket's buffer is full."""
+        """Note that the socket's buffer is full. Called by the loop."""
         if self._writable is None:
             self._writable = self._make_future()
         self.ready = False
 
     def resume_writing(self) -> None:
-        """Called by the loop: there is room again."""
+        """Note that the socket's buffer has room again. Called by the loop."""
         writable, self._writable = self._writable, None
         self.ready = not self.closed
         if writable is not None and not writable.done():
             writable.set_result(None)
 
 
-_abandoned: list[Link] = []
+_abandoned: list[Connection] = []

@@ -1,7 +1,7 @@
 """asyncio connections to one redis-server, and whether it serves.
 
-Instance --- link: shared by all tasks
-         --- idle links, each for one command that blocks
+Instance --- connection: shared by all tasks
+         --- idle connections, each for one command that blocks
          --- breaker: open means that commands fail at once, while a task probes
 """
 
@@ -9,223 +9,231 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from copy import copy
-from dataclasses import dataclass, field
 from typing import Any
 
 import redis
-from redis.asyncio.connection import ConnectionPool
 
-from cachemesh.core.names import Address
-from cachemesh.core.reads.load_weights import Window
-from cachemesh.core.resilience.circuit_breaker import Breaker
-from cachemesh.core.resilience.retry import Failure, Timeouts, refused
-from cachemesh.transport import redis_py
-from cachemesh.transport.aio.connection import Link, LinkClosedError
-from cachemesh.transport.failures import (
+from cachemesh.core.resilience.error_classification import (
     NOT_SERVED,
-    PING,
-    PING_SECONDS,
-    TELLING,
-    BreakerOpenError,
+    Failure,
     NotSentError,
     is_answer,
+    refused,
 )
+from cachemesh.core.resilience.pipeline_part import holds_error
+from cachemesh.transport import redis_py
+from cachemesh.transport.aio.connection import Connection, ConnectionClosedError
+from cachemesh.transport.aio.probed_instance import ProbedInstance
+from cachemesh.transport.instance_base import PING, PING_SECONDS, InstanceSpec
 
 
-@dataclass(eq=False)
-class Instance:
+class Instance(ProbedInstance):
     """Connections to one redis-server. Lives in one event loop; `drop` may come from any thread.
 
     Args:
-        address: of the server.
-        template: connection options.
-        timeouts: how long to wait.
-        role: what it has to be, or None.
-        noticed: told why a probe found that it does not serve.
+        spec: of `InstanceBase`.
         loop: the event loop all connections live in.
+
+    Attributes:
+        connection: the one that tasks share; None if there is none yet.
     """
 
-    address: Address
-    template: ConnectionPool
-    timeouts: Timeouts
-    role: str | None
-    noticed: Callable[[Instance, Exception], None]
-    loop: asyncio.AbstractEventLoop
-    breaker: Breaker = field(default_factory=Breaker)
-    window: Window = field(default_factory=Window)
-
-    def __post_init__(self) -> None:
-        self.link: Link | None = None
-        self.dropped = False
-        self.doubted = False
-        self.probes = True
-        self._idle: list[Link] = []  # for commands that block
-        self._links: set[Link] = set()
-        self._connecting: asyncio.Task[Link] | None = None
+    def __init__(self, spec: InstanceSpec, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(spec)
+        self.loop = loop
+        self.connection: Connection | None = None
+        self._idle: list[Connection] = []  # for commands that block
+        self._connections: set[Connection] = set()
+        self._connecting: asyncio.Task[Connection] | None = None
         self._probing: asyncio.Task[None] | None = None
 
-    async def connected(self) -> Link:
-        """The link that all share; those who ask meanwhile share one attempt.
+    async def ask_within(self, args: tuple[Any, ...], decode: bool, seconds: float) -> Any:
+        """Send one command and return its reply, within so many seconds.
 
         Raises:
-            NotSentError: nobody to connect to.
-            TimeoutError: it reads nothing any more.
+            NotSentError, OSError, MemoryError: no reply came.
+            redis.RedisError: likewise, or an error reply.
+        """
+        until = time.monotonic() + seconds
+        connection = await self.connected_within(seconds)
+        # Packed as late as this, so that those who wait hold no copy of what they send.
+        sent = connection.send(redis_py.pack(args), decode)
+        reply = await in_time(sent, until - time.monotonic())
+        self.served()
+        return reply
+
+    async def ask_all(self, payload: bytes, decode: Sequence[bool], seconds: float) -> list[Any]:
+        """Send several packed commands and return their replies, error replies among them.
+
+        Raises:
+            As `ask_within`, but for error replies.
+        """
+        connection = self.connection
+        if connection is not None and connection.ready and not self.doubted:
+            return await connection.send_all(payload, decode)
+        until = time.monotonic() + seconds
+        connection = await self.connected_within(seconds)
+        sent = connection.send_all(payload, decode)
+        replies: list[Any] = await in_time(sent, until - time.monotonic())
+        if not holds_error(replies):
+            self.served()
+        return replies
+
+    async def read(self, args: tuple[Any, ...], decode: bool, seconds: float) -> Any:
+        """As `ask_within`, and count the reply, or error reply, in the load window."""
+        connection = self.connection
+        if connection is None or not connection.ready:
+            connection = await self.connected_within(seconds)
+        asked = time.monotonic()
+        try:
+            if self.role is None:  # a replica's connections have half of the time, see `ShardBase`
+                reply = await connection.send(redis_py.pack(args), decode)
+            else:
+                reply = await self.ask_within(args, decode, seconds)
+        except NOT_SERVED as error:
+            if is_answer(error):
+                self.window.succeeded(asked, time.monotonic() - asked)
+            raise
+        self.window.succeeded(asked, time.monotonic() - asked)
+        if self.doubted:
+            self.served()
+        return reply
+
+    async def connected(self) -> Connection:
+        """Return the connection that all share. Tasks that ask meanwhile share one attempt.
+
+        Raises:
+            NotSentError: the instance cannot be connected to.
+            TimeoutError: the instance reads nothing any more.
         """
         while True:
             if self.dropped:
                 raise NotSentError("the connection was dropped")
-            link = self.link
-            if link is None or link.closed:
+            connection = self.connection
+            if connection is None or connection.closed:
                 if self._connecting is None:
                     self._connecting = self.loop.create_task(self._connect_shared())
                     self._connecting.add_done_callback(self._connect_done)
                 try:
-                    link = await asyncio.shield(self._connecting)
+                    connection = await asyncio.shield(self._connecting)
                 except NotSentError as error:  # to each task one of its own
                     raise copy(error) from error.__cause__
-            await link.wait_writable()
-            if not link.closed:
-                return link
-            if isinstance(link.why_closed, TimeoutError):
-                raise copy(link.why_closed)
+            await connection.wait_writable()
+            if not connection.closed:
+                return connection
+            if isinstance(connection.why_closed, TimeoutError):
+                raise copy(connection.why_closed)
 
-    async def connected_within(self, seconds: float) -> Link:
+    async def connected_within(self, seconds: float) -> Connection:
         """As `connected`, within so many seconds.
 
         Raises:
-            NotSentError: also if it takes longer to connect. That is no failure of the instance
-                yet: others wait for the same connection, and `connect` notes what becomes of it.
-            TimeoutError: it reads nothing.
+            NotSentError: also if connecting takes longer. That is no failure of the instance yet:
+                other tasks wait for the same connection, and `connect` records its outcome.
+            TimeoutError: the instance reads nothing any more.
         """
         try:
-            link: Link = await in_time(self.connected(), seconds)
+            connection: Connection = await in_time(self.connected(), seconds)
         except TimeoutError:
             if self._connecting is None:
                 raise
             late = TimeoutError("not connected in time")
             raise NotSentError(str(late)) from late
-        return link
+        return connection
 
-    def _connect_done(self, task: asyncio.Task[Link]) -> None:
+    def _connect_done(self, task: asyncio.Task[Connection]) -> None:
         self._connecting = None
         seen(task)
 
-    async def _connect_shared(self) -> Link:
-        link = await self.connect()
+    async def _connect_shared(self) -> Connection:
+        connection = await self.connect()
         if self.dropped:
-            link.retire()
-        self.link = link
-        return link
+            connection.retire()
+        self.connection = connection
+        return connection
 
-    async def apart(self) -> Link:
-        """A link for one command alone; raises as `connected`."""
+    async def take(self, within: float | None = None) -> Connection:
+        """Return an idle connection for one command alone, or open one. Arguments as `connect`."""
         while self._idle:
-            link = self._idle.pop()
-            if not link.closed:
-                return link
-        return await self.connect()
+            connection = self._idle.pop()
+            if not connection.closed:
+                return connection
+        return await self.connect(within)
 
-    def put_back(self, link: Link) -> None:
-        """Take back what `apart` gave."""
-        if self.dropped or link.closed:
-            link.retire()
+    def give_back(self, connection: Connection) -> None:
+        """Take back a connection that `take` gave."""
+        if self.dropped or connection.closed:
+            connection.retire()
         else:
-            self._idle.append(link)
+            self._idle.append(connection)
 
-    async def connect(self) -> Link:
-        """A new link; raises as `connected`. While the breaker is open nobody waits for that."""
-        if self.breaker.state != "closed":
-            raise BreakerOpenError
+    async def ask_on(
+        self, connection: Connection, payload: bytes, decode: bool, seconds: float
+    ) -> Any:
+        """As `ask_within`, on a connection that `take` gave, which is given back."""
+        connection.wait_at_most(seconds)
         try:
-            link = await self._connected()
-        except (OSError, *redis_py.NOT_CONNECTED) as error:
-            if not isinstance(error, TELLING):
-                self.failed(Failure.NOT_SENT)
-            raise NotSentError(str(error)) from error
+            reply = await connection.send(payload, decode)
+        except redis.ResponseError as error:
+            if refused(error) is Failure.NOT_MASTER:
+                connection.retire()  # after UNBLOCKED Redis hangs up
+            else:
+                self.give_back(connection)
+            raise
+        except asyncio.CancelledError:
+            connection.fail(ConnectionClosedError("Cancelled"))  # else it would pop what comes
+            raise
+        self.give_back(connection)
         self.served()
-        return link
+        return reply
 
-    async def _connected(self) -> Link:
-        limit = self.timeouts.connecting(None)
-        options: dict[str, Any] = {"socket_timeout": limit, "socket_connect_timeout": limit}
-        connection = await redis_py.connect_async(self.template, self.address, options, self.role)
+    def _adopt(self, redis_connection: Any) -> Connection:
         reader = redis_py.make_reader(self.template.connection_kwargs)
-        link = Link(reader, self.timeouts.reply, self.loop, self.address, self._links.discard)
-        link.take_over(connection)
-        self._links.add(link)
-        return link
+        ended = self._connections.discard
+        connection = Connection(reader, self.timeouts.reply, self.loop, self.address, ended)
+        connection.take_over(redis_connection)
+        self._connections.add(connection)
+        return connection
 
-    def served(self) -> None:
-        """It does; called where that was in doubt. Only a probe closes a breaker that is open."""
-        if self.doubted:
-            self.doubted = not self.breaker.served()
-
-    def failed(self, failure: Failure) -> None:
-        """It does not; several of these in a row open the breaker."""
-        self.doubted = True
-        if not self.breaker.failed(self.loop.time()) or self.dropped or not self.probes:
-            return
-        if failure is not Failure.NOT_SENT:
-            self.close_idle()  # each would cost its time again
+    def _begin_probe(self) -> None:
         self._probing = self.loop.create_task(self._probe())
         self._probing.add_done_callback(seen)
 
-    async def _probe(self) -> None:
-        """Connect until it serves; no app waits for this."""
-        try:
-            while not self.dropped:
-                await asyncio.sleep(self.breaker.pause(random.random()))
-                self.breaker.probing()
-                error = await self._try()
-                if error is None:
-                    return
-                self.breaker.probe_failed()
-                if not self.dropped:
-                    self.noticed(self, error)
-        finally:
-            # Whatever else ended this, the next command may find out: nobody else probes.
-            self.breaker.succeeded()
-            self.doubted = False
+    async def _probe_is_due(self, delay: float) -> bool:
+        if not self.dropped:
+            await asyncio.sleep(delay)
+        return not self.dropped
 
-    async def _try(self) -> Exception | None:
-        """Why it does not serve."""
+    async def _ping(self, connection: Connection) -> Exception | None:
+        answer: Exception | None = None
         try:
-            link = await self._connected()
-        except redis.ReadOnlyError as error:
-            return error
-        except (redis.AuthenticationError, redis.ResponseError) as error:
-            # What it says to the handshake, the next command may hear as well.
-            return error if refused(error) else None
-        except (OSError, *redis_py.NOT_CONNECTED) as error:
-            return error
-        try:
-            await in_time(_answer(link), PING_SECONDS)
+            await in_time(_answer(connection), PING_SECONDS)
         except NOT_SERVED as error:
             if not is_answer(error):
-                link.fail(LinkClosedError("Probe failed"))
+                connection.fail(ConnectionClosedError("Probe failed"))
                 return error
-        if self.dropped or (self.link is not None and not self.link.closed):
-            self.put_back(link)
+            answer = error
+        if self.dropped or (self.connection is not None and not self.connection.closed):
+            self.give_back(connection)
         else:
-            self.link = link
-        return None
+            self.connection = connection
+        return answer
 
     def close_idle(self) -> None:
-        """Have the next commands connect anew, and ask for the role again."""
-        links, self.link, self._idle = [*self._idle, self.link], None, []
-        for link in links:
-            if link is not None:
-                link.retire()
+        connections, self.connection, self._idle = [*self._idle, self.connection], None, []
+        for connection in connections:
+            if connection is not None:
+                connection.retire()
 
     def drop(self, grace: float | None = None) -> None:
-        """Close links once the replies under way have come. From any thread.
+        """Close connections once the replies under way have come. From any thread.
 
         Args:
-            grace: seconds after which no reply is waited for; None leaves them to their time limit.
+            grace: seconds after which no reply is waited for; None leaves commands to their time
+                limits.
         """
         self.dropped = True
         if not self.loop.is_closed():
@@ -235,15 +243,15 @@ class Instance:
         if self._probing is not None:
             self._probing.cancel()
         self.close_idle()
-        if grace is not None and self._links:
+        if grace is not None and self._connections:
             self.loop.call_later(grace, self._fail_all)
 
     def _fail_all(self) -> None:
-        for link in list(self._links):
-            link.fail(LinkClosedError("Connection to a former master ended"))
+        for connection in list(self._connections):
+            connection.fail(ConnectionClosedError("Connection to a former master ended"))
 
     async def close(self) -> None:
-        """Close all connections; replies under way still come."""
+        """Close all connections. Replies under way still come."""
         self.dropped = True
         if self._connecting is not None:
             await asyncio.wait([self._connecting])
@@ -252,47 +260,29 @@ class Instance:
             await asyncio.wait([self._probing])
 
     def abandon(self, forked: bool) -> None:
-        """The client goes on in another loop, or in a forked child."""
+        """Let go of all connections: the client goes on in another loop, or in a forked child."""
         self.dropped = True
-        links, self.link, self._idle = list(self._links), None, []
-        for link in links:
+        connections, self.connection, self._idle = list(self._connections), None, []
+        for connection in connections:
             if forked or self.loop.is_closed():
-                link.abandon(forked)
+                connection.abandon(forked)
             else:
-                self.loop.call_soon_threadsafe(link.retire)
+                self.loop.call_soon_threadsafe(connection.retire)
         if self._probing is not None and not (forked or self.loop.is_closed()):
             self.loop.call_soon_threadsafe(self._probing.cancel)
 
 
-async def _answer(link: Link) -> Any:
-    return await link.send(PING)
-
-
-async def send(instance: Instance, args: tuple[Any, ...], decode: bool, seconds: float) -> Any:
-    """Send one command and return its reply, within so many seconds; raises one of `NOT_SERVED`."""
-    until = time.monotonic() + seconds
-    link = await instance.connected_within(seconds)
-    # Packed as late as this, so that those who wait hold no copy of what they send.
-    return await in_time(link.send(redis_py.pack(args), decode), until - time.monotonic())
-
-
-async def send_all(
-    instance: Instance, payload: bytes, decode: Sequence[bool], seconds: float
-) -> list[Any]:
-    """Send several packed commands and return their replies; raises as `send`."""
-    until = time.monotonic() + seconds
-    link = await instance.connected_within(seconds)
-    replies: list[Any] = await in_time(link.send_all(payload, decode), until - time.monotonic())
-    return replies
+async def _answer(connection: Connection) -> Any:
+    return await connection.send(PING)
 
 
 async def in_time(work: Awaitable[Any], seconds: float) -> Any:
-    """What it returns.
+    """Return what ``work`` returns, within so many seconds.
 
-    Unlike `asyncio.wait_for`, no cancellation is lost before Python 3.12.
+    Unlike with `asyncio.wait_for`, no cancellation is lost before Python 3.12.
 
     Raises:
-        TimeoutError: it has not, and was cancelled.
+        TimeoutError: ``work`` was not done in time, and was cancelled.
     """
     task = asyncio.ensure_future(work)
     task.add_done_callback(seen)
@@ -306,6 +296,6 @@ async def in_time(work: Awaitable[Any], seconds: float) -> Any:
 
 
 def seen(task: asyncio.Task[Any]) -> None:
-    """Look at a task's exception, also when all who waited were cancelled."""
+    """Look at a task's exception, also when all who waited for the task were cancelled."""
     if not task.cancelled():
         task.exception()

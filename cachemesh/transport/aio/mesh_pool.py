@@ -19,7 +19,7 @@ class MeshPool(ConnectionPool):
 
     Args:
         made: the pool that ``redis.Redis.__init__`` made.
-        known: method of the client: shard name -> node, as far as loaded.
+        known: method of the client: shard name -> `ShardClient`, as far as loaded.
         load: as ``known``; loads the topology if this is the first use.
     """
 
@@ -40,12 +40,17 @@ class MeshPool(ConnectionPool):
         return "<cachemesh pool>"
 
     async def get_connection(self, *args: Any, **kwargs: Any) -> Any:
-        """A connection to the master of the only shard. Raises as `MeshPool.get_connection`."""
+        """Return a connection to the master of the only shard.
+
+        Raises:
+            cachemesh.UnsupportedCommandError: there are several shards.
+            cachemesh.ShardUnavailableError: the master does not answer.
+        """
         return await only_shard(await self._load()).pool.get_connection()
 
     async def release(self, connection: Any) -> None:
         """Take a connection back into the pool it is from."""
-        owner = owner_of((node.pool for node in self._known().values()), connection)
+        owner = owner_of((shard.pool for shard in self._known().values()), connection)
         if owner is None:
             await connection.disconnect()  # its shard has left the pool
         else:
@@ -53,9 +58,9 @@ class MeshPool(ConnectionPool):
 
     async def disconnect(self, inuse_connections: bool = True) -> None:
         """Close all connections to all shards; the next command makes new ones."""
-        for node in self._known().values():
-            node.drop_links()
-            await node.pool.disconnect(inuse_connections)
+        for shard in self._known().values():
+            shard.drop_connections()
+            await shard.pool.disconnect(inuse_connections)
 
     async def aclose(self) -> None:
         """As `disconnect`."""
@@ -63,16 +68,16 @@ class MeshPool(ConnectionPool):
 
     @property
     def _available_connections(self) -> list[Any]:  # redis-py's metrics count these
-        return [c for n in self._known().values() for c in n.pool._available_connections]
+        return [c for s in self._known().values() for c in s.pool._available_connections]
 
     @_available_connections.setter
     def _available_connections(self, value: object) -> None:
-        """redis-py's constructor sets it."""
+        """Ignore what redis-py's constructor sets."""
 
     @property
     def _in_use_connections(self) -> set[Any]:
-        return {c for n in self._known().values() for c in n.pool._in_use_connections}
+        return {c for s in self._known().values() for c in s.pool._in_use_connections}
 
     @_in_use_connections.setter
     def _in_use_connections(self, value: object) -> None:
-        """redis-py's constructor sets it."""
+        """Ignore what redis-py's constructor sets."""

@@ -11,18 +11,20 @@ from redis.asyncio.connection import ConnectionPool
 from cachemesh.core.names import Address
 from cachemesh.core.resilience.retry import Timeouts
 from cachemesh.transport import redis_py
+from cachemesh.transport.aio import handshake
 from cachemesh.transport.name_resolution import resolving
 from cachemesh.transport.unavailable import login_refused, nobody_knows, not_serving
 
 
 class ShardPool(ConnectionPool):
-    """A redis-py pool whose connections go to whoever is master of the shard, ``ROLE`` checked.
+    """A redis-py pool whose connections go to the shard's master of now, with ``ROLE`` checked.
 
     Args:
         shard: its name.
-        template: connection options.
-        timeouts: how long to wait now.
-        locate: the master's address; finds another one when told why it could not be connected to.
+        template: a pool with the connection options.
+        timeouts: returns the timeouts of now.
+        locate: returns the master's address; given the error of an attempt to connect there, looks
+            for another master before.
         look: of `Locator.how_to_look`.
     """
 
@@ -41,32 +43,27 @@ class ShardPool(ConnectionPool):
         super().__init__(
             connection_class=resolving(template.connection_class),
             max_connections=template.max_connections,
-            **redis_py.async_pool_options(template),
+            **handshake.pool_options(template),
         )
 
     def __repr__(self) -> str:
         return f"<ShardPool {self._shard}>"
 
     async def get_connection(self, *args: Any, **kwargs: Any) -> Any:
-        """A connection to the master.
+        """Return a connection to the master.
 
         Raises:
-            ShardUnavailableError: it does not answer.
+            ShardUnavailableError: the master does not answer.
         """
         address: Address | None = await self._locate(None)
         take: Any = super().get_connection  # untyped in redis-py
-        reset: Any = self.reset
         for last_try in (False, True):
             if address is None:
                 raise nobody_knows(self._shard, self._look)
-            wanted = redis_py.destination(address, self._timeouts())
-            if not wanted.items() <= self.connection_kwargs.items():
-                self.connection_kwargs.update(wanted)
-                await self.disconnect(inuse_connections=False)
-                reset()
+            await self._point_to(address)
             try:
                 connection = await take(*args, **kwargs)
-                if not redis_py.is_ready_async(connection, address):  # closed while it was idle
+                if not redis_py.is_ready(connection, address):  # closed while it was idle
                     await connection.disconnect()
                     await connection.connect()
                 return connection
@@ -79,20 +76,30 @@ class ShardPool(ConnectionPool):
                 address = found
         raise AssertionError("unreachable")
 
+    async def _point_to(self, address: Address) -> None:
+        wanted = redis_py.destination(address, self._timeouts())
+        if not wanted.items() <= self.connection_kwargs.items():
+            self.connection_kwargs.update(wanted)
+            reset: Any = self.reset  # untyped in redis-py
+            await self.disconnect(inuse_connections=False)
+            reset()  # redis-py's idle connections would go back to the old address
+
     async def disconnect_idle(self) -> None:
-        """Close the connections that nobody uses, and forget them before: closing takes turns of
-        the event loop, and nobody is to get one meanwhile."""
-        idle, self._available_connections = self._available_connections, []
-        for connection in idle:
-            await connection.disconnect()
+        """Close the connections that nobody uses."""
+        if True:  # asyncio
+            # Forgotten before: closing takes turns of the event loop, and none is to be got then.
+            idle, self._available_connections = self._available_connections, []
+            for connection in idle:
+                await connection.disconnect()
+        # sync: self.disconnect(inuse_connections=False)
 
     async def release(self, connection: Any) -> None:
-        """Take a connection back; one from before a change is closed."""
+        """Take a connection back; one from before a change of the master is closed."""
         if connection not in self._in_use_connections:
             await connection.disconnect()
             return
         take_back: Any = super().release  # untyped in redis-py
         await take_back(connection)
-        options = self.connection_kwargs
-        if (connection.host, connection.port) != (options.get("host"), options.get("port")):
+        kwargs = self.connection_kwargs
+        if (connection.host, connection.port) != (kwargs.get("host"), kwargs.get("port")):
             await connection.disconnect()

@@ -1,88 +1,83 @@
-"""Reads from replicas too, for asyncio."""
+"""Reads from replicas too, over the asyncio transport."""
 
 from __future__ import annotations
 
-import asyncio
+import random
 import time
 from collections.abc import Sequence
 from typing import Any
 
-import redis
-
+from cachemesh.core.reads.read_loop import read_again
 from cachemesh.core.reads.read_preference import Reading
-from cachemesh.transport import redis_py
-from cachemesh.transport.aio.instance import Instance, send
-from cachemesh.transport.aio.scatter_gather import in_order
+from cachemesh.core.resilience.error_classification import NOT_SERVED
+from cachemesh.core.resilience.steps import Read, Send
+from cachemesh.transport.aio.instance import Instance
 from cachemesh.transport.aio.shard import ShardClient
-from cachemesh.transport.failures import NOT_SERVED, is_answer
-from cachemesh.transport.shard_base import WAIT_STEP
 
 
 async def read(
-    node: ShardClient, args: tuple[Any, ...], keys: Sequence[bytes], reading: Reading, decode: bool
-) -> Any:
-    """As `cachemesh.transport.sync.replica_reads.read`."""
-    began = time.monotonic()
-    deadline = began + node.limit
-    error: Exception | None = None
-    while True:
-        for instance in node.readable(reading, keys, time.monotonic()):
-            asked = time.monotonic()
-            if asked > deadline or node.for_master(reading, instance, began, error is not None):
-                break
-            try:
-                reply = await _from(instance, args, decode, min(node.limit / 2, deadline - asked))
-            except redis.DataError:
-                raise  # an argument that has no form; nothing was sent
-            except NOT_SERVED as failure:
-                if not is_answer(failure):
-                    node.note_failed(instance, failure, asked)
-                    error = failure
-                    continue
-                if node.lacks_script(reading, instance, failure):
-                    break
-                raise
-            return reply
-        if not reading.only_replicas:
-            if error is None:
-                return await node.execute(args, True, decode)
-            return await node.execute_late(args, decode, began)
-        if not node.may_come(began, error):
-            node.raise_unread(reading, error)
-        node.hurry()
-        await asyncio.sleep(WAIT_STEP)
-
-
-async def _from(instance: Instance, args: tuple[Any, ...], decode: bool, seconds: float) -> Any:
-    link = instance.link
-    if link is None or not link.ready:
-        link = await instance.connected_within(seconds)
-    asked = time.monotonic()
-    try:
-        if instance.role is None:  # waits no longer by itself
-            reply = await link.send(redis_py.pack(args), decode)
-        else:
-            reply = await send(instance, args, decode, seconds)
-    except NOT_SERVED as error:
-        if is_answer(error):
-            instance.window.succeeded(asked, time.monotonic() - asked)
-        raise
-    instance.window.succeeded(asked, time.monotonic() - asked)
-    if instance.doubted:
-        instance.served()
-    return reply
-
-
-async def gather_reads(
-    requests: Sequence[tuple[ShardClient, tuple[Any, ...], Sequence[bytes]]],
+    shard: ShardClient,
+    args: tuple[Any, ...],
+    keys: Sequence[bytes],
     reading: Reading,
     decode: bool,
-) -> list[Any]:
-    """Read from several shards, all in flight at once, from where ``reading`` says.
+) -> Any:
+    """Send a command that only reads, to the instance that the read preference says.
 
-    Returns:
-        Replies in order; error replies, and what `read` raises for shards that gave none, are
-        among them.
+    Each instance has half of the time limit, so that there is time to ask another.
+
+    Args:
+        shard: that owns the keys.
+        args: the command.
+        keys: that the command reads.
+        reading: the read preference.
+        decode: whether to decode the reply.
+
+    Raises:
+        As `ShardClient.execute`.
     """
-    sent = [read(shard, args, keys, reading, decode) for shard, args, keys in requests]
-    return await in_order(sent, redis.RedisError)
+    began = time.monotonic()
+    candidates = shard.readable(reading, keys, began)
+    outcome: Any = None
+    if candidates and not shard.for_master(reading, candidates[0], began, False):
+        try:
+            outcome = await candidates[0].read(args, decode, shard.limit / 2)
+        except NOT_SERVED as error:
+            outcome = error
+        if not isinstance(outcome, Exception):
+            return outcome
+    elif not reading.only_replicas:
+        return await shard.execute(args, True, decode)
+    return await read_elsewhere(shard, args, keys, reading, decode, began, candidates, outcome)
+
+
+async def read_elsewhere(
+    shard: ShardClient,
+    args: tuple[Any, ...],
+    keys: Sequence[bytes],
+    reading: Reading,
+    decode: bool,
+    began: float,
+    candidates: Sequence[Instance],
+    outcome: Exception | None,
+) -> Any:
+    """Go on with a read after the first candidate failed, or none will do.
+
+    Args:
+        shard, args, keys, reading, decode: as for `read`.
+        began: when the read did, by `time.monotonic`.
+        candidates: what `ShardBase.readable` gave.
+        outcome: of the first candidate; None if none was asked.
+
+    Raises:
+        As `ShardClient.execute`.
+    """
+
+    async def send(step: Send[Instance] | Read[Instance]) -> Any:
+        if isinstance(step, Read):
+            return await step.instance.read(args, decode, step.seconds)
+        return await step.instance.ask_within(args, decode, step.seconds)
+
+    clocks = (time.monotonic, random.random)
+    loop = read_again(shard, args, keys, reading, began, candidates, outcome, *clocks)
+    return await shard.drive(loop, send)

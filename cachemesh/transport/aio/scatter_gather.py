@@ -1,78 +1,93 @@
-"""Commands to several shards at once, over the asyncio transport."""
+"""Commands to several shards at once, over the asyncio transport: one coroutine for each shard."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+import time
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 import redis
 
 from cachemesh.core.commands.encoding import require_encodable
 from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.reads.read_preference import Reading
+from cachemesh.core.resilience.error_classification import NOT_SERVED, NotSentError
+from cachemesh.core.resilience.pipeline_part import (
+    PartOutcome,
+    PartResult,
+    PipelinePart,
+    holds_error,
+)
+from cachemesh.transport.aio.replica_reads import read
 from cachemesh.transport.aio.shard import ShardClient
-from cachemesh.transport.part import Part
+from cachemesh.transport.aio.sub_requests import PartRequests, ReadRequests, Requests
+
+KEPT = (redis.RedisError, UnicodeDecodeError, MemoryError)
+"""The exceptions that may stand among replies: those of a command or a shard, no others."""
 
 
 async def gather(
-    requests: Sequence[tuple[ShardClient, tuple[Any, ...]]],
+    requests: Requests,
     read_only: bool,
     decode: bool = True,
     keep_errors: bool = False,
     retry_writes: bool = False,
 ) -> list[Any]:
-    """Send one command to each of several shards, all in flight at once.
-
-    Args:
-        requests: each with the shard it is for.
-        read_only: the command changes nothing.
-        keep_errors: error replies, and shards that gave none, stand in the list as exceptions.
-        retry_writes: a command that may have run is sent again though it writes.
-
-    Returns:
-        The replies in order of ``requests``.
-
-    Raises:
-        The first failure, in order of ``requests``, after all replies have been taken in.
-    """
+    """As `cachemesh.transport.sync.scatter_gather.gather`."""
     if not read_only:
-        for _, args in requests:  # before any of it is sent: an argument may have no form
+        for _, args in requests:  # before any of it is sent: an argument may prove bad
             require_encodable(args)
     retriable = read_only or retry_writes
     sent = [shard.execute(args, retriable, decode) for shard, args in requests]
-    return await in_order(sent, redis.RedisError if keep_errors else ())
+    return await in_order(sent, KEPT if keep_errors else ())
 
 
-async def send_parts(
-    parts: Sequence[tuple[ShardClient, Part]], lazily: bool
-) -> list[list[Any] | ShardUnavailableError]:
-    """Send the parts of a pipeline, all in flight at once, and what has not run again.
+async def send_parts(parts: PartRequests, lazily: bool) -> list[PartResult]:
+    """As `cachemesh.transport.sync.scatter_gather.send_parts`.
 
-    Args:
-        parts: each with the shard it is for.
-        lazily: not used; all parts are packed before any is sent.
-
-    Returns:
-        For each part its replies, error replies among them, or why the shard gave none.
+    All parts are packed before any is sent, whatever ``lazily`` says.
     """
-    packed = [part.payload() for _, part in parts]
-    sent = [
-        shard.send_part(part, payload) for (shard, part), payload in zip(parts, packed, strict=True)
-    ]
+    began = time.monotonic()
+    packed = [(shard, part, part.payload()) for shard, part in parts]
+    sent = [_send_part(shard, part, payload, began) for shard, part, payload in packed]
     return await in_order(sent, ShardUnavailableError)
 
 
+async def _send_part(
+    shard: ShardClient, part: PipelinePart, payload: bytes, began: float
+) -> PartResult:
+    deadline = began + shard.limit
+    instance = shard.instance
+    outcome: PartOutcome
+    try:
+        if instance is None:
+            raise NotSentError
+        outcome = await instance.ask_all(payload, part.decode, deadline - time.monotonic())
+    except NOT_SERVED as error:
+        outcome = error
+    if isinstance(outcome, list) and not holds_error(outcome):
+        return outcome  # nearly always
+    return await shard.rest_again(part, deadline, instance, outcome)
+
+
+async def gather_reads(requests: ReadRequests, reading: Reading, decode: bool) -> list[Any]:
+    """As `cachemesh.transport.sync.scatter_gather.gather_reads`."""
+    sent = [read(shard, args, keys, reading, decode) for shard, args, keys in requests]
+    return await in_order(sent, KEPT)
+
+
 async def in_order(
-    sent: Iterable[Awaitable[Any]], kept: type[Exception] | tuple[()] = ()
+    sent: Iterable[Awaitable[Any]], kept: type[Exception] | tuple[type[Exception], ...] = ()
 ) -> list[Any]:
-    """Return what all of these return, in order.
+    """Wait for the replies of several shards, and return them in order.
 
     Args:
-        sent: begun at once.
+        sent: one for each shard.
         kept: exceptions that may stand among the replies.
 
     Raises:
-        The first other exception in order of ``sent``, after all of these are done.
+        The first other exception in order of ``sent``, after all replies have been taken in.
     """
     replies: list[Any] = await asyncio.gather(*sent, return_exceptions=True)
     for reply in replies:

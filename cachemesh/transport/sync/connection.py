@@ -16,19 +16,26 @@ from cachemesh.transport.redis_py import MORE, PUSH
 
 READ_SIZE = 65_536
 LUMP = 16_384
-"""Bytes that a socket with nothing to send takes at once, or not at all."""
+"""Bytes that an idle socket takes in one call; more may block until the server reads."""
 
-_ON_TIME = 0.9  # of the bound: as much time left, and the bound will do
+_ON_TIME = 0.9  # of the bound on waiting: if so much is left, the bound is not set anew
 
 
-class Link:
-    """One connection. Not for two threads at once."""
+class Connection:
+    """One connection, for one thread at a time.
+
+    Attributes:
+        address: of the instance.
+        send, recv, feed, gets: the calls of an exchange.
+        has_input, has_reply: true between two exchanges: the server has closed the connection, or
+            has sent something that nobody asked for.
+    """
 
     __slots__ = (
         "__weakref__",
         "_bound",
-        "_connection",
         "_reader",
+        "_redis_connection",
         "address",
         "feed",
         "gets",
@@ -38,31 +45,33 @@ class Link:
         "send",
     )
 
-    def __init__(self, connection: Any, address: Address, reader: hiredis.Reader) -> None:
-        sock = redis_py.socket_of(connection)
-        self._connection = connection
+    def __init__(self, redis_connection: Any, address: Address, reader: hiredis.Reader) -> None:
+        sock = redis_py.socket_of(redis_connection)
+        self._redis_connection = redis_connection
         self._reader = reader
-        # The calls of an exchange, looked up once: it is made of little else.
+        # Looked up once: an exchange is made of little else.
         self.send, self.recv = sock.sendall, sock.recv
         self.feed, self.gets = reader.feed, reader.gets
-        # True before or after one: the server has hung up, or sent what nobody asked for.
         self.has_input, self.has_reply = redis_py.input_probe(sock), reader.has_data
         self.address = address
-        self._bound = -1.0  # none of ours
+        self._bound = -1.0  # not set yet
 
     def wait_at_most(self, seconds: float | None) -> None:
-        """Bound the waiting for bytes; None or infinity: not at all."""
+        """Set the bound on each wait for bytes, in seconds; None or infinity for no bound."""
         bound = math.inf if seconds is None else max(seconds, 0.001)
         if bound != self._bound:
             limit = None if bound == math.inf else bound
-            redis_py.bound_waiting(redis_py.socket_of(self._connection), limit)
+            redis_py.bound_waiting(redis_py.socket_of(self._redis_connection), limit)
             self._bound = bound
 
     def wait_until(self, deadline: float) -> None:
-        """Bound the waiting for bytes, by `time.monotonic`, roughly.
+        """Bound each wait for bytes by a deadline, roughly.
+
+        Args:
+            deadline: by `time.monotonic`.
 
         Raises:
-            TimeoutError: it is too late.
+            TimeoutError: the deadline has passed.
         """
         left = deadline - time.monotonic()
         if left <= 0:
@@ -71,13 +80,13 @@ class Link:
             self.wait_at_most(left)
 
     def send_within(self, payload: bytes, deadline: float) -> None:
-        """Send, in time also if the server takes it in small pieces.
+        """Send before a deadline, also if the server reads in small pieces.
 
         Args:
             deadline: by `time.monotonic`.
 
         Raises:
-            OSError: the connection broke, or the server has not taken all of it in time.
+            OSError: the connection broke, or the server has not read all in time.
         """
         if len(payload) <= LUMP:
             self.send(payload)
@@ -85,13 +94,14 @@ class Link:
         rest = memoryview(payload)
         while rest:
             self.wait_until(deadline)
-            rest = rest[redis_py.socket_of(self._connection).send(rest) :]
+            rest = rest[redis_py.socket_of(self._redis_connection).send(rest) :]
 
     def read(self, decode: bool = True, deadline: float = math.inf) -> Any:
-        """The next reply; an error reply is returned, not raised.
+        """Return the next reply; an error reply is returned, not raised.
 
         Args:
-            deadline: by `time.monotonic`. The bound on waiting is less than it was after this.
+            decode: whether to decode the reply.
+            deadline: by `time.monotonic`. The bound on waits may be lower afterwards.
 
         Raises:
             OSError: the connection broke or was closed, or no reply came in time.
@@ -115,7 +125,7 @@ class Link:
         self.feed(data)
 
     def read_all(self, decode: Sequence[bool], deadline: float = math.inf) -> list[Any]:
-        """As many replies as ``decode`` has items; arguments and errors as of `read`.
+        """Return as many replies as ``decode`` has items. Arguments and errors as of `read`.
 
         A reply that cannot be decoded stands in the list as a `UnicodeDecodeError`.
         """
@@ -136,12 +146,12 @@ class Link:
         return replies
 
     def close(self) -> None:
-        """Hang up."""
-        self._connection.disconnect()
+        """Close the connection."""
+        self._redis_connection.disconnect()
 
     def shut(self) -> None:
-        """End the connection under another thread, which waits on it: that one gets an error."""
+        """End the connection under another thread: a wait of that thread gets an error."""
         try:
-            redis_py.socket_of(self._connection).shutdown(socket.SHUT_RDWR)
+            redis_py.socket_of(self._redis_connection).shutdown(socket.SHUT_RDWR)
         except (OSError, AttributeError):
             return  # it is closed already

@@ -1,249 +1,247 @@
 """Blocking connections to one redis-server, and whether it serves.
 
-    Instance --- idle links (a stack) ---> Link
+    Instance --- idle connections (a stack) ---> Connection
              --- breaker: open means that commands fail at once, while a thread probes
 
-A link is held by one thread for one exchange. Whatever interrupts an exchange closes the link, so
-a reply can never be read by the next command.
+A connection is held by one thread for one exchange. Whatever interrupts an exchange closes the
+connection, so a reply can never be read by the next command.
 """
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
-import redis
-from redis.connection import ConnectionPool
-
-from cachemesh.core.names import Address
-from cachemesh.core.reads.load_weights import Window
-from cachemesh.core.resilience.circuit_breaker import Breaker
-from cachemesh.core.resilience.retry import Failure, Timeouts, refused
-from cachemesh.transport import redis_py
-from cachemesh.transport.failures import (
+from cachemesh.core.resilience.error_classification import (
     NOT_SERVED,
-    PING,
-    PING_SECONDS,
-    TELLING,
-    BreakerOpenError,
-    NotSentError,
+    Failure,
     is_answer,
+    refused,
 )
+from cachemesh.core.resilience.pipeline_part import PartOutcome, holds_error
+from cachemesh.transport import redis_py
+from cachemesh.transport.instance_base import PING, PING_SECONDS, InstanceSpec
 from cachemesh.transport.redis_py import MORE, PUSH
-from cachemesh.transport.sync.connection import LUMP, READ_SIZE, Link
+from cachemesh.transport.sync.connection import LUMP, READ_SIZE, Connection
+from cachemesh.transport.sync.probed_instance import ProbedInstance
+
+_LAST_LOOK = 0.002  # seconds, for a reply that had all the time there is already
 
 
-@dataclass(eq=False)
-class Instance:
+class Instance(ProbedInstance):
     """Connections to one redis-server. Threads may share it.
 
-    Args:
-        address: of the server.
-        template: connection options.
-        timeouts: how long to wait.
-        role: what it has to be, or None.
-        noticed: told why a probe found that it does not serve.
+    Attributes:
+        idle: connections that no thread holds.
     """
 
-    address: Address
-    template: ConnectionPool
-    timeouts: Timeouts
-    role: str | None
-    noticed: Callable[[Instance, Exception], None]
-    breaker: Breaker = field(default_factory=Breaker)
-    window: Window = field(default_factory=Window)
-
-    def __post_init__(self) -> None:
-        self.idle: deque[Link] = deque()
-        self.dropped = False
-        self.doubted = False
-        self.probes = True
-        self._links: weakref.WeakSet[Link] = weakref.WeakSet()
-        self._lock = threading.Lock()
+    def __init__(self, spec: InstanceSpec) -> None:
+        super().__init__(spec)
+        self.idle: deque[Connection] = deque()
+        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._gone = threading.Event()
 
     def ask(self, payload: bytes, decode: bool, deadline: float) -> Any:
         """Send one packed command and return its reply; an error reply is returned, not raised.
 
+        Args:
+            payload: the command.
+            decode: whether to decode the reply.
+            deadline: by `time.monotonic`.
+
         Raises:
-            NotSentError: nobody to send to.
+            NotSentError: there is no connection.
             OSError, redis.RedisError, MemoryError: no reply came.
         """
         try:
-            link = self.idle.pop()
+            connection = self.idle.pop()
         except IndexError:
-            return self.ask_within(payload, decode, deadline - time.monotonic())
-        if len(payload) > LUMP or link.has_input():
-            self.give_back(link)
-            return self.ask_within(payload, decode, deadline - time.monotonic())
+            return self._ask_packed(payload, decode, deadline - time.monotonic())
+        if len(payload) > LUMP or connection.has_input():
+            self.give_back(connection)
+            return self._ask_packed(payload, decode, deadline - time.monotonic())
         try:
-            link.send(payload)
-            data = link.recv(READ_SIZE)
+            connection.send(payload)
+            data = connection.recv(READ_SIZE)
             if data:
-                link.feed(data)
-            reply = link.gets(decode)
+                connection.feed(data)
+            reply = connection.gets(decode)
             if reply is MORE or reply.__class__ is PUSH:
-                reply = link.read(decode, deadline)
-                link.wait_at_most(self.timeouts.reply)
+                reply = connection.read(decode, deadline)
+                connection.wait_at_most(self.timeouts.reply)
         except (TypeError, ValueError) as error:
-            self.close(link)
+            self.close(connection)
             redis_py.raise_unreadable(error)
         except BaseException:
-            self.close(link)
+            self.close(connection)
             raise
-        if self.dropped or link.has_reply():
-            self.close(link)
+        if self.dropped or connection.has_reply():
+            self.close(connection)
         else:
-            self.idle.append(link)
+            self.idle.append(connection)
         if self.doubted and not isinstance(reply, Exception):
             self.served()
         return reply
 
-    def ask_within(self, payload: bytes, decode: bool, seconds: float) -> Any:
-        """As `ask`, when less than the usual time is left, or more."""
+    def ask_within(self, args: tuple[Any, ...], decode: bool, seconds: float) -> Any:
+        """As `ask`, within so many seconds, which may be less than usual, or more."""
+        return self._ask_packed(redis_py.pack(args), decode, seconds)
+
+    def _ask_packed(self, payload: bytes, decode: bool, seconds: float) -> Any:
         deadline = time.monotonic() + seconds
         return self.ask_on(self.take(seconds), payload, decode, deadline - time.monotonic())
 
-    def ask_on(self, link: Link, payload: bytes, decode: bool, seconds: float) -> Any:
-        """As `ask_within`, on a link that `take` gave, which is given back."""
+    def ask_on(self, connection: Connection, payload: bytes, decode: bool, seconds: float) -> Any:
+        """As `ask_within`, on a connection that `take` gave, which is given back."""
         deadline = time.monotonic() + seconds
         try:
-            link.wait_until(deadline)
-            link.send_within(payload, deadline)
-            reply = link.read(decode, deadline)
+            connection.wait_until(deadline)
+            connection.send_within(payload, deadline)
+            reply = connection.read(decode, deadline)
         except BaseException:
-            self.close(link)
+            self.close(connection)
             raise
         if isinstance(reply, Exception) and refused(reply) is Failure.NOT_MASTER:
-            self.close(link)  # after UNBLOCKED Redis hangs up
+            self.close(connection)  # after UNBLOCKED Redis hangs up
             return reply
-        self.give_back(link)
+        self.give_back(connection)
         if not isinstance(reply, Exception):
             self.served()
         return reply
 
-    def take(self, within: float | None = None) -> Link:
-        """An idle link, or a new one.
+    def read(self, args: tuple[Any, ...], decode: bool, seconds: float) -> Any:
+        """As `ask_within`, and count the reply, or error reply, in the load window."""
+        payload = redis_py.pack(args)
+        until = time.monotonic() + seconds
+        if not self.idle:  # how long it takes to connect tells little of the replies to come
+            self.give_back(self.take(seconds))
+        asked = time.monotonic()
+        if self.role is None:  # a replica's connections have half of the time, see `ShardBase`
+            reply = self.ask(payload, decode, until)
+        else:
+            reply = self._ask_packed(payload, decode, until - asked)
+        if not isinstance(reply, Exception) or is_answer(reply):
+            self.window.succeeded(asked, time.monotonic() - asked)
+        return reply
 
-        Args:
-            within: seconds to connect.
+    def ask_all(self, payload: bytes, decode: Sequence[bool], seconds: float) -> PartOutcome:
+        """Send several packed commands and return their replies, error replies among them.
+
+        Returns:
+            An exception if no reply came.
 
         Raises:
-            NotSentError: nobody to connect to.
+            As `start`.
+        """
+        deadline = time.monotonic() + seconds
+        return self.finish(self.start(payload, deadline), decode, deadline)
+
+    def start(self, payload: bytes, deadline: float) -> Connection:
+        """Send packed commands, and return the connection that `finish` reads the replies from.
+
+        Connecting takes half of the time that is left, at most: other shards are to be asked too.
+
+        Args:
+            payload: the commands.
+            deadline: by `time.monotonic`.
+
+        Raises:
+            NotSentError: there is no connection.
+            OSError: the connection broke.
+        """
+        connection = self.take((deadline - time.monotonic()) / 2)
+        try:
+            connection.send_within(payload, deadline)
+        except BaseException:
+            self.close(connection)
+            raise
+        return connection
+
+    def finish(
+        self, connection: Connection, decode: Sequence[bool], deadline: float
+    ) -> PartOutcome:
+        """Return the replies to what `start` sent, error replies among them; or why none came.
+
+        Args:
+            connection: that `start` gave; it is given back.
+            decode: for each reply whether to decode it.
+            deadline: by `time.monotonic`.
+        """
+        try:
+            replies = connection.read_all(decode, max(deadline, time.monotonic() + _LAST_LOOK))
+        except NOT_SERVED as error:
+            self.close(connection)
+            return error
+        except BaseException:
+            self.close(connection)
+            raise
+        self.give_back(connection)
+        if self.doubted and not holds_error(replies):
+            self.served()
+        return replies
+
+    def take(self, within: float | None = None) -> Connection:
+        """Return an idle connection, or open one.
+
+        Args:
+            within: seconds to connect; None for the usual time.
+
+        Raises:
+            NotSentError: the instance cannot be connected to.
         """
         while True:
             try:
-                link = self.idle.pop()
+                connection = self.idle.pop()
             except IndexError:
                 return self.connect(within)
-            if not link.has_input():
-                return link
-            self.close(link)  # stale
+            if not connection.has_input():
+                return connection
+            self.close(connection)  # stale
 
-    def give_back(self, link: Link) -> None:
-        """After an exchange that is done."""
-        if self.dropped or link.has_reply():
-            self.close(link)
+    def give_back(self, connection: Connection) -> None:
+        """Take back a connection after an exchange that is done."""
+        if self.dropped or connection.has_reply():
+            self.close(connection)
         else:
-            link.wait_at_most(self.timeouts.reply)
-            self.idle.append(link)
+            connection.wait_at_most(self.timeouts.reply)
+            self.idle.append(connection)
 
-    def close(self, link: Link) -> None:
-        """Close a link for good."""
+    def close(self, connection: Connection) -> None:
+        """Close a connection for good."""
         with self._lock:
-            self._links.discard(link)
-        link.close()
+            self._connections.discard(connection)
+        connection.close()
 
-    def connect(self, within: float | None = None) -> Link:
-        """A new link; raises as `take`. While the breaker is open nobody waits for that."""
-        if self.breaker.state != "closed":
-            raise BreakerOpenError
-        try:
-            link = self._connected(within)
-        except (OSError, *redis_py.NOT_CONNECTED) as error:
-            timed_out = isinstance(error, (TimeoutError, redis.TimeoutError))
-            if not (isinstance(error, TELLING) or (timed_out and self.timeouts.hurried(within))):
-                self.failed(Failure.NOT_SENT)
-            raise NotSentError(str(error)) from error
-        self.served()
-        return link
-
-    def _connected(self, within: float | None) -> Link:
-        limit = self.timeouts.connecting(within)
-        options = {"socket_timeout": limit, "socket_connect_timeout": limit}
-        connection = redis_py.connect(self.template, self.address, options, self.role)
+    def _adopt(self, redis_connection: Any) -> Connection:
         reader = redis_py.make_reader(self.template.connection_kwargs)
-        link = Link(connection, self.address, reader)
-        link.wait_at_most(self.timeouts.reply)
+        connection = Connection(redis_connection, self.address, reader)
+        connection.wait_at_most(self.timeouts.reply)
         with self._lock:
-            self._links.add(link)
-        return link
+            self._connections.add(connection)
+        return connection
 
-    def served(self) -> None:
-        """It does; called where that was in doubt. Only a probe closes a breaker that is open."""
-        if self.doubted:
-            with self._lock:
-                self.doubted = not self.breaker.served()
-
-    def failed(self, failure: Failure) -> None:
-        """It does not; several of these in a row open the breaker."""
-        with self._lock:
-            opened = self.breaker.failed(time.monotonic())
-            self.doubted = True
-        if not (opened and self.probes):
-            return
-        if failure is not Failure.NOT_SENT:
-            self.close_idle()  # each would cost its time again
+    def _begin_probe(self) -> None:
         threading.Thread(target=self._probe, name="cachemesh-probe", daemon=True).start()
 
-    def _probe(self) -> None:
-        """Body of a thread: connect until it serves; no app waits for this."""
-        error: Exception | None = None
-        try:
-            while not self._gone.wait(self.breaker.pause(random.random())):
-                with self._lock:
-                    self.breaker.probing()
-                error = self._try()
-                if error is None:
-                    return
-                with self._lock:
-                    self.breaker.probe_failed()
-                if not self.dropped:
-                    self.noticed(self, error)
-        finally:
-            # Whatever else ended this, the next command may find out: nobody else probes.
-            with self._lock:
-                self.breaker.succeeded()
-                self.doubted = False
+    def _probe_is_due(self, delay: float) -> bool:
+        return not self._gone.wait(delay)
 
-    def _try(self) -> Exception | None:
-        """Why it does not serve."""
+    def _ping(self, connection: Connection) -> Exception | None:
         try:
-            link = self._connected(None)
-        except redis.ReadOnlyError as error:
-            return error
-        except (redis.AuthenticationError, redis.ResponseError) as error:
-            # What it says to the handshake, the next command may hear as well.
-            return error if refused(error) else None
-        except (*redis_py.NOT_CONNECTED, OSError) as error:
-            return error
-        try:
-            link.send(PING)
-            reply = link.read(True, time.monotonic() + PING_SECONDS)
+            connection.send(PING)
+            reply = connection.read(True, time.monotonic() + PING_SECONDS)
         except NOT_SERVED as error:
-            self.close(link)
+            self.close(connection)
             return error
-        self.give_back(link)
-        return reply if isinstance(reply, Exception) and not is_answer(reply) else None
+        self.give_back(connection)
+        return reply if isinstance(reply, Exception) else None
 
     def drop(self, grace: float | None = None) -> None:
-        """Close idle links now, those in use as they come back.
+        """Close idle connections now, those in use as they come back.
 
         Args:
             grace: seconds after which those still in use are ended under their threads; None
@@ -252,13 +250,12 @@ class Instance:
         self.dropped = True
         self._gone.set()
         self.close_idle()
-        if grace is not None and self._links:
+        if grace is not None and self._connections:
             timer = threading.Timer(grace, self._shut)
             timer.daemon = True
             timer.start()
 
     def close_idle(self) -> None:
-        """Have the next commands connect anew, and ask for the role again. From any thread."""
         while self.idle:
             try:
                 self.close(self.idle.pop())
@@ -267,6 +264,6 @@ class Instance:
 
     def _shut(self) -> None:
         with self._lock:
-            links = list(self._links)
-        for link in links:
-            link.shut()
+            connections = list(self._connections)
+        for connection in connections:
+            connection.shut()

@@ -1,205 +1,181 @@
-"""Commands to several shards at once, over the blocking transport."""
+"""Commands to several shards at once, over the blocking transport: all are written before any read.
+
+Single commands (`gather`), a pipeline's parts (`send_parts`), and reads (see `replica_reads`) are
+exchanged in the same way; what failed is then sent again shard by shard.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import redis
 
-from cachemesh.core.errors import ShardUnavailableError
-from cachemesh.core.resilience.retry import Attempts, retry_until
+from cachemesh.core.reads.read_preference import Reading
+from cachemesh.core.resilience.error_classification import NOT_SERVED, NotSentError, is_answer
+from cachemesh.core.resilience.pipeline_part import PartOutcome, PartResult, holds_error
 from cachemesh.transport import redis_py
-from cachemesh.transport.failures import NOT_SERVED, NotSentError, is_answer
-from cachemesh.transport.part import Outcome, Part, holds_error, unserved
-from cachemesh.transport.sync.connection import Link
+from cachemesh.transport.sync.connection import Connection
 from cachemesh.transport.sync.instance import Instance
-from cachemesh.transport.sync.shard import ShardClient
+from cachemesh.transport.sync.replica_reads import read_elsewhere
+from cachemesh.transport.sync.sub_requests import PartRequests, ReadRequests, Requests
 
-_LAST_CHANCE = 0.002  # seconds, for a reply that had all the time there is already
 
-
-class Way(Protocol):
+class Destination(Protocol):
     """Where packed commands may be sent: a `ShardClient`, or one instance of it."""
 
     @property
     def instance(self) -> Instance | None:
-        """None if nobody knows one."""
+        """The instance; None if no instance is known."""
 
 
-Sending = tuple[Way, bytes, Sequence[bool]]
+SubRequest = tuple[Destination, bytes, Sequence[bool]]
 """Where to, packed commands, and for each of their replies whether to decode it."""
 
 
-def exchange(sendings: Iterable[Sending], deadline: float) -> list[tuple[Instance | None, Outcome]]:
-    """Commands to several shards, all in flight at once: one write and one read per shard.
+def exchange(
+    requests: Iterable[SubRequest], deadline: float
+) -> list[tuple[Instance | None, PartOutcome]]:
+    """Send packed commands to several shards, all in flight at once, with one write each.
 
     Args:
-        sendings: may be made one by one; a shard works on its part while the next is packed.
+        requests: may be made one by one; a shard works on its part while the next is packed.
         deadline: for all together, by `time.monotonic`.
 
     Returns:
-        Per sending the instance it was sent to, and what came of it.
+        For each request the instance it was sent to, and the outcome.
     """
-    started: list[tuple[Way, Instance | None, Link | Exception, Sequence[bool]]] = []
-    done: list[tuple[Instance | None, Outcome]] = []
+    started: list[tuple[Instance | None, Connection | Exception, Sequence[bool]]] = []
+    done: list[tuple[Instance | None, PartOutcome]] = []
     try:
-        for node, payload, decode in sendings:
-            instance = node.instance
+        for destination, payload, decode in requests:
+            instance = destination.instance
             try:
-                started.append((node, instance, _start(instance, payload, deadline), decode))
+                if instance is None:
+                    raise NotSentError
+                started.append((instance, instance.start(payload, deadline), decode))
             except NOT_SERVED as error:
-                started.append((node, instance, error, decode))
-        for _, to, sent, decode in started:
-            if to is None or isinstance(sent, Exception):
-                done.append((to, sent if isinstance(sent, Exception) else NotSentError()))
+                started.append((instance, error, decode))
+        for asked, sent, decode in started:
+            if asked is None or isinstance(sent, Exception):
+                done.append((asked, sent if isinstance(sent, Exception) else NotSentError()))
             else:
-                done.append((to, _finish(to, sent, decode, deadline)))
+                done.append((asked, asked.finish(sent, decode, deadline)))
     finally:
-        for _, to, sent, _ in started[len(done) :]:  # interrupted half-way
-            if isinstance(sent, Link) and to is not None:
-                to.close(sent)
+        for asked, sent, _ in started[len(done) :]:  # interrupted half-way
+            if isinstance(sent, Connection) and asked is not None:
+                asked.close(sent)
     return done
 
 
-def _start(instance: Instance | None, payload: bytes, deadline: float) -> Link:
-    """First half of an exchange.
-
-    To connect takes half of the time that is left, at most: other shards are to be asked as well.
-    """
-    if instance is None:
-        raise NotSentError
-    link = instance.take((deadline - time.monotonic()) / 2)
-    try:
-        link.send_within(payload, deadline)
-    except BaseException:
-        instance.close(link)
-        raise
-    return link
-
-
-def _finish(instance: Instance, link: Link, decode: Sequence[bool], deadline: float) -> Outcome:
-    """Second half of an exchange."""
-    try:
-        replies = link.read_all(decode, max(deadline, time.monotonic() + _LAST_CHANCE))
-    except NOT_SERVED as error:
-        instance.close(link)
-        return error
-    except BaseException:
-        instance.close(link)
-        raise
-    instance.give_back(link)
-    if instance.doubted and not holds_error(replies):
-        instance.served()
-    return replies
-
-
 def gather(
-    requests: Sequence[tuple[ShardClient, tuple[Any, ...]]],
+    requests: Requests,
     read_only: bool,
     decode: bool = True,
     keep_errors: bool = False,
     retry_writes: bool = False,
 ) -> list[Any]:
-    """One command to each of several shards, all in flight at once; replies in order.
+    """Send one command to each of several shards, all in flight at once; return replies in order.
 
-    A part that failed is tried again on its own, as in `ShardClient.execute`.
+    A request that failed is sent again on its own, as in `ShardClient.execute`.
 
     Args:
-        read_only: the command changes nothing.
+        read_only: the commands change nothing.
+        decode: whether to decode the replies.
         keep_errors: error replies, and shards that gave none, stand in the list as exceptions.
-        retry_writes: one that may have run is sent again though it writes.
+        retry_writes: a write that may have run is sent again.
 
     Raises:
         The first failure, in order of ``requests``, after all replies have been taken in.
     """
-    deadline = time.monotonic() + max(node.limit for node, _ in requests)
-    packed = ((node, redis_py.pack(args), (decode,)) for node, args in requests)
+    began = time.monotonic()
+    deadline = began + max(shard.limit for shard, _ in requests)
+    packed = ((shard, redis_py.pack(args), (decode,)) for shard, args in requests)
     # What writes is packed whole before any of it is sent: an argument may prove bad.
     outcomes = exchange(packed if read_only else list(packed), deadline)
-    repeatable = read_only or retry_writes
+    retriable = read_only or retry_writes
     replies = []
-    for (node, args), (instance, outcome) in zip(requests, outcomes, strict=True):
+    for (shard, args), (instance, outcome) in zip(requests, outcomes, strict=True):
         reply = outcome[0] if isinstance(outcome, list) else outcome
         if isinstance(reply, Exception):
             if isinstance(reply, NOT_SERVED) and (reply is outcome or not is_answer(reply)):
-                reply = _second_try(node, args, repeatable, decode, deadline, instance, reply)
+                try:
+                    reply = shard.again(args, retriable, decode, began, instance, reply)
+                except (redis.RedisError, MemoryError) as final:
+                    reply = final
             if isinstance(reply, Exception) and not keep_errors:
                 raise reply
         replies.append(reply)
     return replies
 
 
-def _second_try(
-    node: ShardClient,
-    args: tuple[Any, ...],
-    repeatable: bool,
-    decode: bool,
-    deadline: float,
-    instance: Instance | None,
-    error: Exception,
-) -> Any:
-    """The reply after all, or the error."""
-    try:
-        return node.again(redis_py.pack(args), repeatable, decode, deadline, instance, error)
-    except (redis.RedisError, MemoryError) as final:
-        return final
-
-
-def complete(
-    node: ShardClient, part: Part, deadline: float, instance: Instance | None, outcome: Outcome
-) -> list[Any] | ShardUnavailableError:
-    """A pipeline's part, after the first attempt: what has not run is sent again.
+def send_parts(parts: PartRequests, lazily: bool) -> list[PartResult]:
+    """Send a pipeline's parts to their shards, all in flight at once; then send leftovers again.
 
     Args:
-        deadline: by `time.monotonic`.
-        instance, outcome: of the first attempt.
+        parts: each with its shard.
+        lazily: pack each part only after the one before was sent. Only for parts that only read:
+            an argument may prove bad when others have been sent.
 
     Returns:
-        The replies, error replies among them, or why the shard gave none.
-    """
-    if isinstance(outcome, list) and not holds_error(outcome):
-        return outcome  # nearly always
-    replies: list[Any] = []
-    places: Sequence[int] = range(len(part.commands))
-    attempts = Attempts(part.repeatable, retry_until(deadline, time.monotonic()))
-    while True:
-        if isinstance(outcome, list):
-            replies = replies or outcome
-            for place, reply in zip(places, outcome, strict=True):
-                replies[place] = reply
-            places = part.undone(replies)
-            if not places:
-                return replies
-            error = next(r for p in places if isinstance(r := replies[p], Exception))
-        else:
-            error = outcome
-        try:
-            node.settle(attempts, instance, error)
-        except ShardUnavailableError as final:
-            return unserved(replies, places, final)
-        rest = part.only(places)
-        ((instance, outcome),) = exchange([(node, rest.payload(), rest.decode)], deadline)
-
-
-def send_parts(
-    parts: Sequence[tuple[ShardClient, Part]], lazily: bool
-) -> list[list[Any] | ShardUnavailableError]:
-    """Send the parts of a pipeline, all in flight at once, and what has not run again.
-
-    Args:
-        parts: each with the shard it is for.
-        lazily: pack a part only when it is sent, while other shards are at work on theirs. Without,
-            all parts are packed first: an argument may have no form.
-
-    Returns:
-        For each part its replies, error replies among them, or why the shard gave none.
+        For each part the replies, error replies among them, or why its shard gave none.
     """
     deadline = time.monotonic() + max((shard.limit for shard, _ in parts), default=0.0)
     packed = ((shard, part.payload(), part.decode) for shard, part in parts)
     outcomes = exchange(packed if lazily else list(packed), deadline)
-    return [
-        complete(shard, part, deadline, *outcome)
-        for (shard, part), outcome in zip(parts, outcomes, strict=True)
+    results: list[PartResult] = []
+    for (shard, part), (instance, outcome) in zip(parts, outcomes, strict=True):
+        if isinstance(outcome, list) and not holds_error(outcome):
+            results.append(outcome)  # nearly always
+        else:
+            results.append(shard.rest_again(part, deadline, instance, outcome))
+    return results
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The instance of one shard that is asked first; None if none will do."""
+
+    instance: Instance | None
+
+
+def gather_reads(requests: ReadRequests, reading: Reading, decode: bool) -> list[Any]:
+    """Send one command that only reads to each of several shards, all in flight at once.
+
+    Each goes to the instance that the read preference says, as in `replica_reads.read`.
+
+    Args:
+        reading: the read preference.
+        decode: whether to decode the replies.
+
+    Returns:
+        The replies in order; error replies, and what `read` raises for shards that gave none, are
+        among them.
+    """
+    began = time.monotonic()
+    choices = [shard.readable(reading, keys, began) for shard, _, keys in requests]
+    sub_requests: list[SubRequest] = [
+        (_Choice(candidates[0] if candidates else None), redis_py.pack(args), (decode,))
+        for (_, args, _), candidates in zip(requests, choices, strict=True)
     ]
+    # Half of the time, for others to be asked.
+    deadline = began + max(shard.limit for shard, _, _ in requests) / 2
+    outcomes = exchange(sub_requests, deadline)
+    replies: list[Any] = []
+    for request, candidates, (instance, outcome) in zip(requests, choices, outcomes, strict=True):
+        reply = outcome[0] if isinstance(outcome, list) else outcome
+        if isinstance(reply, NOT_SERVED) and (reply is outcome or not is_answer(reply)):
+            shard, args, keys = request
+            failed = None if instance is None else reply
+            try:
+                reply = read_elsewhere(
+                    shard, args, keys, reading, decode, began, candidates, failed
+                )
+            except (redis.RedisError, MemoryError) as error:
+                reply = error
+        elif instance is not None:
+            instance.window.succeeded(began, time.monotonic() - began)
+        replies.append(reply)
+    return replies

@@ -69,7 +69,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 def pools(
     shards: LocalStack, shard: LocalStack, loop: asyncio.AbstractEventLoop
 ) -> Iterator[dict[int, tuple[Any, Any]]]:
-    """Number of shards -> a client of each body."""
+    """Clients of pools by their number of shards: one for threads, one for asyncio."""
     urls = {3: shards.info["url"], 1: shard.info["url"]}
     patient: dict[str, Any] = {"socket_timeout": 60, "socket_connect_timeout": 60}
     made = {
@@ -83,13 +83,13 @@ def pools(
 
 
 def run(mesh: Any, way: str, key: Any, calls: Calls) -> Any:
-    """The replies to calls that go one way."""
+    """Return the replies to calls made in one way: by another client, or in a pipeline."""
     if way in VIEWS or way == "own connection":
         view = mesh.with_options(**VIEWS[way]) if way in VIEWS else mesh.client()
         try:
             return [view.execute_command(*call) for call in calls]
         finally:
-            view.close()  # of a view of options nothing comes to an end
+            view.close()  # which closes the connection of its own, if it has one
     transaction = {"no MULTI": False, "transaction": True}.get(way)
     with mesh.pipeline(transaction=transaction) as pipe:
         if way == "watched":
@@ -102,7 +102,7 @@ def run(mesh: Any, way: str, key: Any, calls: Calls) -> Any:
 
 
 async def run_async(mesh: Any, way: str, key: Any, calls: Calls) -> Any:
-    """As `run`, for asyncio."""
+    """As `run`, with the asyncio client."""
     if way in VIEWS or way == "own connection":
         view = mesh.with_options(**VIEWS[way]) if way in VIEWS else mesh.client()
         try:
@@ -121,7 +121,7 @@ async def run_async(mesh: Any, way: str, key: Any, calls: Calls) -> Any:
 
 
 def outcome(call: Callable[[], Any]) -> Any:
-    """What a call gives, or what it raises."""
+    """Return what a call returns, or the error that it raises."""
     try:
         return call()
     except RAISED as error:
@@ -129,19 +129,19 @@ def outcome(call: Callable[[], Any]) -> Any:
 
 
 def content(client: Any) -> dict[bytes, bytes]:
-    """All that is stored, found by the bytes of each key."""
+    """Return all that is stored, by the bytes of each key."""
     return {key: client.dump(key) for key in client.scan_iter(count=1000)}
 
 
 def same(ours: Any, theirs: Any) -> bool:
-    """Whether both are equal, or errors of one class."""
+    """Return whether two replies are equal, or errors of one class."""
     if isinstance(theirs, Exception):
         return isinstance(ours, type(theirs))
     return bool(ours == theirs)
 
 
 def refusals(client: Any, *arguments: Any) -> set[type[Exception]]:
-    """The classes of errors that arguments give, each by itself."""
+    """Return the class of the error that each argument gives by itself."""
     given = [outcome(functools.partial(client.echo, argument)) for argument in arguments]
     return {type(error) for error in given if isinstance(error, Exception)}
 
@@ -182,14 +182,14 @@ def test_what_is_stored_and_where_is_what_redis_py_stores(
 
 
 def is_one_name(argument: Any) -> bool:
-    """Whether redis-py takes it for one channel; others are lists of them, or not to be hashed."""
+    """Return whether redis-py takes a value for one channel, not for a list of channels."""
     return isinstance(argument, (str, bytes)) or not (
         hasattr(argument, "__iter__") or type(argument).__hash__ is None
     )
 
 
 def heard(client: Any, channel: Any, message: Any) -> Any:
-    """What comes of a message."""
+    """Return what a subscriber gets of a message, or the error."""
     pubsub = client.pubsub(ignore_subscribe_messages=True)
     try:
         pubsub.subscribe(channel)
@@ -202,7 +202,7 @@ def heard(client: Any, channel: Any, message: Any) -> Any:
 
 
 async def heard_async(client: Any, channel: Any, message: Any) -> Any:
-    """As `heard`, for asyncio."""
+    """As `heard`, with the asyncio client."""
     async with client.pubsub(ignore_subscribe_messages=True) as pubsub:
         await pubsub.subscribe(channel)
         assert await client.publish(channel, message) == 1

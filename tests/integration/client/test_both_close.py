@@ -100,7 +100,7 @@ def test_closing_leaves_no_connection(call: Caller, redises: list[Process]) -> N
 
 
 class Tokens(CredentialProvider):
-    """Of a service that is away for the first few times that it is asked."""
+    """A login from a service that does not answer the first few times."""
 
     def __init__(self, away: int) -> None:
         self.away = away
@@ -120,7 +120,7 @@ class Tokens(CredentialProvider):
 def test_a_login_that_cannot_be_had_is_no_connection(
     name: str, kind: str, site: MovablePool, redises: list[Process]
 ) -> None:
-    """It is had again with the next one; nobody is left with one that has not logged in."""
+    """The next connection asks for the login again; no connection is used without one."""
     with direct(redises[0]) as client:
         client.config_set("requirepass", "pw")
     tokens = Tokens(away=10**9)
@@ -147,7 +147,7 @@ def test_a_login_that_cannot_be_had_is_no_connection(
 def test_a_master_that_is_left_keeps_no_connection(
     call: Caller, site: MovablePool, redises: list[Process]
 ) -> None:
-    """Also none of those that WATCH has used, and none is left to be collected."""
+    """That holds for connections of WATCH too, and none is left to be collected."""
     watching(call).reset()
     assert connections(redises[0]) >= 2
     site.masters["cache-0"] = target(redises[1])

@@ -40,7 +40,7 @@ def call(kind: str, site: MovablePool) -> Iterator[Caller]:
 
 
 def hears(call: Caller, pubsub: Driven, word: str) -> bool:
-    """Whether what is published comes, and nothing else."""
+    """Return whether the subscription gets what is published, and nothing else."""
     call.driven.publish("c", word)
     message = until(lambda: pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0))
     return bool(message["data"] == word.encode())

@@ -266,7 +266,7 @@ def test_a_killed_master_costs_only_its_own_keys_until_a_replica_is_promoted(
 def test_a_server_that_answers_garbage_or_hangs_up_is_an_error_and_no_more(
     stack: LocalStack, tmp_path: Path
 ) -> None:
-    """A fake Sentinel sends the client to a fake master: what comes back is never trusted."""
+    """A fake Sentinel sends the client to a fake master, whose replies may be anything."""
     for answer in (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"$5\r\nab", b""):
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]

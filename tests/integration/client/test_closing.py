@@ -24,7 +24,7 @@ def stack() -> Iterator[LocalStack]:
 
 
 def blocked(stack: LocalStack) -> int:
-    """How many clients wait in a command, or for messages."""
+    """Return how many clients wait in a command or for messages."""
     waiting = 0
     for shard in stack.info["shards"]:
         host, port = shard["master"].split(":")

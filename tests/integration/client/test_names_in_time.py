@@ -27,7 +27,7 @@ TIMES = {"socket_timeout": 0.4, "socket_connect_timeout": 0.4, "sentinel_timeout
 
 
 class Resolver:
-    """What it knows is as ever, but for one name, about which it keeps silent.
+    """A resolver that does not answer for one name, and works as ever for all others.
 
     Attributes:
         answers: set it, and the name means 127.0.0.1.

@@ -376,7 +376,7 @@ def test_asyncio_pubsub_takes_all_that_redis_py_takes(stack: LocalStack) -> None
 
 
 def test_single_connections_follow_a_failover(stack: LocalStack) -> None:
-    """Last, for the stack is another one afterwards."""
+    """This test is the last, as it changes the stack."""
     shard = stack.info["shards"][0]["name"]
     with CacheMesh.from_url(stack.info["url"]) as mesh, mesh.client() as single:
         assert single.set("k", "before") and single.wait(1, 60_000) == 1

@@ -39,7 +39,7 @@ def shards_of(count: int, weights: tuple[int, ...], labels: bool = False) -> lis
 
 
 def pools() -> dict[str, dict[str, Any]]:
-    """Every hash with either distribution; then tags, labels and awkward numbers of servers."""
+    """Return pools of every hash and distribution; then of tags, labels, odd numbers of servers."""
     found = {
         f"{strategy}-{name}": {
             "strategy": strategy,
@@ -99,7 +99,7 @@ class Proxy:
 
 
 def configuration(ports: dict[str, int], addresses: list[str]) -> str:
-    """Position i of the document is served by instance i modulo 4."""
+    """Return twemproxy's configuration; position i of a pool is served by instance i modulo 4."""
     lines = []
     for pool, document in POOLS.items():
         lines += [
@@ -158,7 +158,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
 
 
 def keys_of(seed: str) -> list[bytes]:
-    """Bytes of any kind and length, some with tags, and the empty key."""
+    """Return keys of any bytes and length, some with tags, and the empty key."""
     source = random.Random(seed)
     found = {b""} | {b"user:%d" % source.randrange(10**6) for _ in range(KEYS // 4)}
     while len(found) < KEYS // 2:

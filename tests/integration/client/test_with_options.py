@@ -1,4 +1,4 @@
-"""Views with other habits, and settings that change while clients run."""
+"""Clients that `with_options` makes, and settings that change while clients run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import gc
 import os
 import pickle
 import threading
+import weakref
 from collections.abc import Iterator
 from functools import partial
 from operator import methodcaller
@@ -80,22 +81,66 @@ def test_a_view_shares_and_nests(kind: str, stack: LocalStack) -> None:
         assert not caller.mesh._policy.retry_writes
 
 
+class OwnMesh(CacheMesh):
+    """A client as an app may subclass it."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.set_response_callback("GET", lambda reply, **_: ("own", reply))
+
+
+def test_a_view_is_of_its_clients_class_with_attributes_of_its_own(stack: LocalStack) -> None:
+    mesh: Any = OwnMesh.from_url(stack.info["url"], token=stack.token)
+    view = mesh.with_options(on_error="miss")
+    assert type(view) is OwnMesh
+    assert view.connection_pool is mesh.connection_pool
+    mesh.set("k", "v")
+    assert view.get("k") == mesh.get("k") == ("own", b"v")
+    view.set_response_callback("GET", lambda reply, **_: reply)
+    assert mesh.get("k") == b"v", "callbacks are shared, whoever sets them"
+    vars(view)["note"] = "the view's"
+    assert not hasattr(mesh, "note")
+    mesh.close()
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_connections_last_as_long_as_a_client_that_shares_them(
+    kind: str, stack: LocalStack
+) -> None:
+    with joined(kind, stack) as caller:
+        view = caller.mesh.with_options(on_error="miss")
+        twin = copy.copy(caller.mesh)
+        caller.on(view, lambda mesh: mesh.set("k", "v"))
+        core = weakref.ref(view._core)
+        caller.mesh = None
+        gc.collect()
+        assert caller.on(view, lambda mesh: mesh.get("k")) == b"v"
+        assert caller.on(twin, lambda mesh: mesh.get("k")) == b"v"
+        del view
+        gc.collect()
+        assert caller.on(twin, lambda mesh: mesh.get("k")) == b"v", "it follows the pool itself"
+        caller.mesh = twin
+        del twin
+        caller.on(caller.mesh, methodcaller("close" if kind == "sync" else "aclose"))
+        assert core() is not None, "the twin holds it, to follow the pool together"
+
+
 @pytest.mark.parametrize("kind", CLIENTS)
 def test_closing_a_view_closes_nothing_but_what_it_owns(kind: str, stack: LocalStack) -> None:
     with joined(kind, stack) as caller:
         close = "close" if kind == "sync" else "aclose"
         caller(lambda mesh: mesh.set("k", "v"))
         view = caller.mesh.with_options(on_error="miss")
-        routes = caller.mesh._routes
+        routes = caller.mesh._core.routes
         caller.on(view, methodcaller(close))
         del view
         gc.collect()
-        assert caller.mesh._routes is routes
+        assert caller.mesh._core.routes is routes
         own = copy.copy(caller.mesh.with_options(on_error="miss"))
         assert caller.on(own, lambda mesh: mesh.get("k")) == b"v"
         assert own._policy.misses
         caller.on(own, methodcaller(close))
-        assert own._routes is None
+        assert own._core.routes is None
         assert caller(lambda mesh: mesh.get("k")) == b"v"
 
 

@@ -53,7 +53,7 @@ def pubsub(call: Caller) -> Iterator[Driven]:
 
 
 def said(pubsub: Driven) -> tuple[str, Any]:
-    """Type and data of the next message."""
+    """Return type and data of the next message."""
     message = until(lambda: pubsub.get_message(timeout=1.0))
     return message["type"], message["data"]
 
@@ -209,7 +209,7 @@ def test_a_refused_channel_is_an_error_and_harms_no_other(
 def test_a_lost_shard_holds_up_no_other(
     call: Caller, pubsub: Driven, site: MovablePool, redises: list[Process]
 ) -> None:
-    """Messages of the others come, and what is wrong is told where there is none."""
+    """Messages of other shards still come; without any, the error of the lost shard is raised."""
     (gone,), (there,) = site.keys(), site.keys("cache-1")
     pubsub.subscribe(gone)
     pubsub.subscribe(there)
@@ -244,7 +244,7 @@ def test_a_lost_shard_holds_up_no_other(
 def test_subscriptions_outlive_the_closing_of_the_client(
     call: Caller, pubsub: Driven, site: MovablePool, redises: list[Process]
 ) -> None:
-    """Who listens is told once; the next look for messages starts again and follows masters."""
+    """The listener gets one error; the next call subscribes again, at the master of then."""
     (name,) = site.keys()
     pubsub.subscribe(name)
     pubsub.psubscribe("x*")
@@ -320,7 +320,7 @@ def test_a_subscription_that_is_given_up_is_made_anew(site: MovablePool) -> None
 def test_a_slow_app_is_the_servers_to_deal_with(
     site: MovablePool, redises: list[Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Messages nobody asks for are not heaped up here; subscriptions change all the same."""
+    """At most 1,000 messages wait that nobody asks for; subscriptions change all the same."""
     monkeypatch.setattr(listener, "MOST_WAITING", 10)
     first, second = site.keys("cache-0", 2)
     with calling("asyncio", site.url) as call, direct(redises[0]) as other:

@@ -75,7 +75,7 @@ CALLS = st.one_of(
 
 
 def outcome(client: Any, name: str, args: list[Any]) -> Any:
-    """What a call gives, made comparable: the order of KEYS is nobody's promise."""
+    """Return what a call returns, made comparable: KEYS promises no order."""
     try:
         reply = client.execute_command(name, *args)
     except redis.ResponseError as error:
@@ -203,7 +203,7 @@ def test_msetnx_rename_and_copy_over_shards_are_refused(both: tuple[Any, Any]) -
 
 
 def samples() -> Iterator[tuple[Any, ...]]:
-    """A call of each command that has keys, made from where the table says they are."""
+    """Return a call of each command that has keys, with them where the table says."""
     for name, command in COMMANDS.items():
         words = name.split(" ")
         for begin, (kind, first, *_) in command.specs[:1]:
@@ -259,7 +259,7 @@ def together(mesh: CacheMesh, one: str, other: str) -> bool:
 
 @pytest.fixture
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table from before some of the server's commands."""
+    """A registry that lacks some of the server's commands, as an older table would."""
     for name in ("SETRANGE", "OBJECT ENCODING", "SMOVE", "SORT", "MGET"):
         monkeypatch.delitem(COMMANDS, name)
         monkeypatch.delitem(FIRST_KEY, name, raising=False)

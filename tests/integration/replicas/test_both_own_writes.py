@@ -10,7 +10,7 @@ import pytest
 import redis
 
 import cachemesh
-from cachemesh.core.resilience.retry import Failure
+from cachemesh.core.resilience.error_classification import Failure
 from cachemesh.local import Process
 from tests.support.both_clients import CLIENTS, Caller, calling
 from tests.support.plain_redis import direct
@@ -113,7 +113,7 @@ def all_served(call: Caller, use: Callable[[Any], Any], replicas: Any) -> bool:
 
 
 def replicas_are_known(call: Caller) -> bool:
-    return all(len(node.replicas) == 2 for node in call.mesh._nodes().values())
+    return all(len(node.replicas) == 2 for node in call.mesh._core.shards().values())
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
@@ -148,7 +148,7 @@ def test_a_replicas_reply_ends_a_row_of_failures(site: Replicated, kind: str) ->
     with calling(kind, site.url, read_from="replica") as call:
         call.driven.get("any")
         until(partial(replicas_are_known, call))
-        replicas = call.mesh._nodes()["cache-0"].replicas
+        replicas = call.mesh._core.shards()["cache-0"].replicas
         for use in (lambda mesh: mesh.get(key), lambda mesh: mesh.mget(key, other)):
             for _ in range(20):  # so that there are connections to both
                 call(use)
@@ -172,7 +172,7 @@ def test_a_pipeline_that_one_shard_refuses_has_written_on_the_other(
     login = {"username": "app", "password": "pw", "read_from": "prefer_replica"}
     with calling(kind, site.url, **login) as call:
         call.driven.get(key)
-        until(lambda: len(call.mesh._nodes()["cache-0"].replicas) == 2)
+        until(lambda: len(call.mesh._core.shards()["cache-0"].replicas) == 2)
         assert call.driven.get(key) == b"v"
         pipe = call.mesh.pipeline(transaction=False).set(other, "w").set(key, "w")
         with pytest.raises(cachemesh.LoginRefusedError):

@@ -84,7 +84,7 @@ def test_a_user_who_may_not_ask_for_offsets(
         calling(kind, site.url, read_from="prefer_replica", command_timeout=3.0, **login) as call,
     ):
         call(lambda mesh: mesh.set(key, 1))
-        until(lambda: len(call.mesh._nodes()["cache-0"].replicas) == 2)
+        until(lambda: len(call.mesh._core.shards()["cache-0"].replicas) == 2)
         until(lambda: "grant the user +info or +role" in caplog.text)
         site.reset_counts()
         for number in range(10):
@@ -108,7 +108,7 @@ def test_decoded_replies_in_either_protocol(site: Replicated, kind: str, protoco
         call(lambda mesh: mesh.hset("h", mapping={"ä": "ö"}))
         assert call(lambda mesh: mesh.hgetall("h")) == {"ä": "ö"}
         assert call(lambda mesh: mesh.mget("none", "no")) == [None, None]
-        node = call.mesh._nodes()[call.mesh.shard_for("h")]
+        node = call.mesh._core.shards()[call.mesh.shard_for("h")]
         until(lambda: all(node.meter.covered(r.address) > 0 for r in node.replicas))
 
 
@@ -145,7 +145,7 @@ def test_tls_and_a_password(kind: str, tmp_path: Path) -> None:
         ):
             call(lambda mesh: mesh.set("k", "v"))
             only = call.mesh.with_options(read_from="replica")
-            until(lambda: call.mesh._nodes()["s-0"].replicas)
+            until(lambda: call.mesh._core.shards()["s-0"].replicas)
             until(lambda: _reply(call, only) == b"v")
             stats: Any = direct_one.info("commandstats")
             assert stats["cmdstat_get"]["calls"] > 0
@@ -234,9 +234,11 @@ def test_clients_of_masters_alone_ask_nobody_else(site: Replicated) -> None:
         for i in range(100):
             call(methodcaller("set", f"k{i}", i))
             call(methodcaller("get", f"k{i}"))
-        assert call.mesh._plain
+        assert call.mesh._core.plain
         assert "cachemesh-replication" not in threads()
-        assert all(node._pins is None and not node.replicas for node in call.mesh._nodes().values())
+        assert all(
+            node._writes is None and not node.replicas for node in call.mesh._core.shards().values()
+        )
     for _, replicas in site.shards.values():
         assert all(calls_of(replica, "get") == 0 for replica in replicas)
 

@@ -40,7 +40,7 @@ def sentinel(site: Replicated) -> Any:
 
 
 def addresses(call: Caller, shard: str) -> tuple[Address, set[Address]]:
-    node = call.mesh._nodes()[shard]
+    node = call.mesh._core.shards()[shard]
     return node.instance.address, {replica.address for replica in node.replicas}
 
 

@@ -154,7 +154,7 @@ def test_a_replica_that_dies_is_missed_by_nobody(
     with calling(kind, url, read_from=mode, command_timeout=2.0) as call:
         call(lambda mesh: mesh.set(key, "v"))
         await_lag_known(call)
-        node = call.mesh._nodes()["cache-0"]
+        node = call.mesh._core.shards()["cache-0"]
 
         def window() -> Any:
             """Of the instance; Sentinel may drop it meanwhile, and name it anew."""

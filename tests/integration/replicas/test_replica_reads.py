@@ -53,7 +53,7 @@ def shares(site: Replicated, call: Caller, mesh: Any, times: int = 12) -> dict[s
     call(lambda m: m.mset(dict.fromkeys(keys, "v")))
     if mesh is not call.mesh:
         call.on(mesh, lambda m: m.get("k"))
-    if call.mesh._reads_replicas:
+    if call.mesh._core.reads_replicas:
         await_lag_known(call)
     site.reset_counts()
     read_all(call, mesh, keys, times)
@@ -103,7 +103,7 @@ def test_a_setting_of_the_pool_changes_it_while_it_runs(
             until(partial(reads_from, call, mode))
             check(shares(site, call, call.mesh), mode)
         assert firm.mesh._policy.reading.read_from == "master"
-        assert not firm.mesh._reads_replicas
+        assert not firm.mesh._core.reads_replicas
 
 
 @both
@@ -194,5 +194,5 @@ def test_errors_of_a_command_are_its_own(site: Replicated, kind: str) -> None:
         for _ in range(10):
             with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
                 call(lambda mesh: mesh.lrange("k", 0, -1))
-        node = call.mesh._nodes()[call.mesh.shard_for("k")]
+        node = call.mesh._core.shards()[call.mesh.shard_for("k")]
         assert not any(instance.window.failures for instance in (node.instance, *node.replicas))

@@ -79,11 +79,11 @@ def test_twenty_clients_measure_once(site: Replicated, kind: str) -> None:
 def test_who_wants_it_more_often_decides_for_all(site: Replicated) -> None:
     with calling("sync", site.url, read_from="prefer_replica") as seldom:
         sees_its_writes(seldom, "k", "1")
-        run = seldom.mesh._prober._run
+        run = seldom.mesh._core._prober._rounds
         assert run.interval == 0.5
         with calling("sync", site.url, read_from="replica", max_lag=0.2) as often:
             sees_its_writes(often, "k", "2")
-            assert often.mesh._prober._run is run
+            assert often.mesh._core._prober._rounds is run
             assert run.interval < 0.1
         assert run.interval == 0.5
 

@@ -16,8 +16,9 @@ import pytest
 import redis
 
 from cachemesh.core.names import Address
-from cachemesh.core.reads.load_weights import Window
-from cachemesh.core.reads.read_preference import Pins, Reading, order
+from cachemesh.core.reads.load_weights import LoadWindow
+from cachemesh.core.reads.read_preference import Reading, order
+from cachemesh.core.reads.recent_writes import RecentWrites
 from cachemesh.core.reads.replication_lag import NEVER, LagMeter
 from cachemesh.core.resilience.circuit_breaker import Breaker
 from cachemesh.local import LocalStack
@@ -32,13 +33,13 @@ INTERVAL = 0.05
 class Instance:
     address: Address
     breaker: Breaker = field(default_factory=Breaker)
-    window: Window = field(default_factory=Window)
+    window: LoadWindow = field(default_factory=LoadWindow)
 
 
 class Shard:
     """One shard as a client has it."""
 
-    shard = "cache"
+    name = "cache"
 
     def __init__(self, master: Address, replicas: list[Address]) -> None:
         self.meter = LagMeter()
@@ -151,7 +152,7 @@ def test_own_writes_are_seen_while_others_write(
     client: Client, shard: Shard, servers: Servers
 ) -> None:
     """With the whole choice in the way: a key just written is read from who has it."""
-    pins, reading = Pins(64), Reading("prefer_replica", max_lag=5.0)
+    pins, reading = RecentWrites(64), Reading("prefer_replica", max_lag=5.0)
     direct = {
         process.address: servers.client_of(process)
         for process in (servers.master, *servers.replicas)
@@ -309,7 +310,7 @@ def test_a_shard_that_does_not_answer_keeps_no_other_waiting(
     client: Client, shard: Shard, servers: Servers
 ) -> None:
     nobody = Shard(Address("192.0.2.1", 6379), [Address("127.0.0.1", 1)])
-    nobody.shard = "nobody"
+    nobody.name = "nobody"
     client.known.append(nobody)
     until(lambda: bool(nobody.replicas[0].window.failures and nobody.master.window.failures))
     # An attempt to connect to nobody takes a second.

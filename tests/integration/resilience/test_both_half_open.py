@@ -10,7 +10,7 @@ import pytest
 import redis
 
 import cachemesh
-from cachemesh.transport.failures import BreakerOpenError
+from cachemesh.core.resilience.error_classification import BreakerOpenError
 from tests.support.both_clients import CLIENTS, Caller, calling
 from tests.support.movable_pool import MovablePool
 from tests.support.rogue_server import HANG_UP, Words

@@ -17,7 +17,7 @@ import redis
 
 import cachemesh
 from cachemesh.core.resilience import retry
-from cachemesh.core.resilience.retry import Failure
+from cachemesh.core.resilience.error_classification import Failure
 from cachemesh.local import Process
 from tests.support.both_clients import CLIENTS, calling
 from tests.support.movable_pool import MovablePool, reset, unwatched_masters
@@ -215,7 +215,7 @@ def test_any_reply_ends_a_row_of_failures(pool: Pool, kind: str) -> None:
         for name, use in USES.items():
             call.driven.ping()
             outcome(use, call, call.mesh, pool.keys())  # the connections that it takes are there
-            asked = [call.mesh._nodes()[shard].instance for shard in SHARDS]
+            asked = [call.mesh._core.shards()[shard].instance for shard in SHARDS]
             for instance in asked:
                 for _ in range(2):
                     call.drive(instance).failed(Failure.NOT_READY)

@@ -17,8 +17,8 @@ import redis
 
 import cachemesh
 from cachemesh import CacheMesh
+from cachemesh.core.resilience.error_classification import BreakerOpenError
 from cachemesh.local import Process
-from cachemesh.transport.failures import BreakerOpenError
 from tests.support.both_clients import CLIENTS, Caller, calling
 from tests.support.movable_pool import MovablePool, movable_pool_of, reset, unwatched_masters
 from tests.support.plain_redis import direct

@@ -6,21 +6,21 @@ from cachemesh.core.names import Address
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.pool.topology import Topology
-from cachemesh.core.resilience.lookup_throttle import SLOWEST, SPACING, Pace
-from cachemesh.core.resilience.stale_masters import SUGGESTED_SECONDS, TOLD_SECONDS, Holds
+from cachemesh.core.resilience.lookup_throttle import SLOWEST, SPACING, LookupThrottle
+from cachemesh.core.resilience.stale_masters import SUGGESTED_SECONDS, TOLD_SECONDS, StaleMasters
 
 A, B, C = (Address("10.0.0.1", port) for port in (1, 2, 3))
 T0 = 1000.0
 
 
 def test_without_a_move_every_answer_is_believed() -> None:
-    holds = Holds()
+    holds = StaleMasters()
     assert holds.admits("s", A, T0)
     assert holds.admits("s", B, T0)
 
 
 def test_a_move_holds_against_the_former_master_alone_and_for_a_while() -> None:
-    holds = Holds()
+    holds = StaleMasters()
     holds.moved("s", A, B, T0, SUGGESTED_SECONDS)
     assert not holds.admits("s", A, T0 + SUGGESTED_SECONDS - 0.1)
     assert holds.admits("other", A, T0)
@@ -31,7 +31,7 @@ def test_a_move_holds_against_the_former_master_alone_and_for_a_while() -> None:
 
 
 def test_once_a_sentinel_knows_the_others_have_a_little_more_time() -> None:
-    holds = Holds()
+    holds = StaleMasters()
     holds.moved("s", A, B, T0, SUGGESTED_SECONDS)
     assert holds.admits("s", B, T0 + 1)
     assert not holds.admits("s", A, T0 + 1 + TOLD_SECONDS - 0.1)
@@ -39,7 +39,7 @@ def test_once_a_sentinel_knows_the_others_have_a_little_more_time() -> None:
 
 
 def test_a_master_that_does_not_serve_ends_the_hold() -> None:
-    holds = Holds()
+    holds = StaleMasters()
     holds.moved("s", A, B, T0, SUGGESTED_SECONDS)
     holds.failed("s", A)
     assert not holds.admits("s", A, T0), "that is the former one"
@@ -48,7 +48,7 @@ def test_a_master_that_does_not_serve_ends_the_hold() -> None:
 
 
 def test_two_moves_in_a_row_and_back() -> None:
-    holds = Holds()
+    holds = StaleMasters()
     holds.moved("s", A, B, T0, SUGGESTED_SECONDS)
     holds.moved("s", B, C, T0 + 1, SUGGESTED_SECONDS)
     assert not holds.admits("s", A, T0 + 2)
@@ -59,7 +59,7 @@ def test_two_moves_in_a_row_and_back() -> None:
 
 
 def test_not_quite_two_questions_a_second() -> None:
-    pace = Pace()
+    pace = LookupThrottle()
     assert pace.ready_at < T0
     pace.asked(T0, 1, True, 0.5)
     assert pace.ready_at == T0 + SPACING
@@ -68,7 +68,7 @@ def test_not_quite_two_questions_a_second() -> None:
 
 
 def test_while_nobody_answers_the_pace_slows_down_to_a_bound() -> None:
-    pace, pauses = Pace(), []
+    pace, pauses = LookupThrottle(), []
     for _ in range(8):
         pace.asked(T0, 1, False, 0.5)
         pauses.append(round(pace.ready_at - T0, 6))

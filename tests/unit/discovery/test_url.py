@@ -80,7 +80,9 @@ def test_no_secret_shows() -> None:
     mesh = CacheMesh.from_url(
         "cachemesh://m/cache?password=hunter2&token=t0p-secret&sentinel_password=hunter3"
     )
-    shown = repr(mesh) + repr(mesh._url) + repr(mesh.connection_pool) + repr(mesh._url.source)
+    shown = (
+        repr(mesh) + repr(mesh._core.url) + repr(mesh.connection_pool) + repr(mesh._core.url.source)
+    )
     for secret in ("hunter2", "hunter3", "t0p-secret"):
         assert secret not in shown
     assert "t0p" not in repr(MetaserverClient(["m"], "t0p-secret"))

@@ -8,9 +8,8 @@ import hiredis
 import pytest
 
 from cachemesh.core.names import Address
-from cachemesh.core.resilience.retry import Failure
-from cachemesh.transport.aio.connection import Link, LinkClosedError
-from cachemesh.transport.failures import NotSentError, failure_of
+from cachemesh.core.resilience.error_classification import Failure, NotSentError, failure_of
+from cachemesh.transport.aio.connection import Connection, ConnectionClosedError
 
 
 def test_what_a_closed_one_did_not_take_has_not_run() -> None:
@@ -18,9 +17,11 @@ def test_what_a_closed_one_did_not_take_has_not_run() -> None:
 
     async def body() -> None:
         loop = asyncio.get_running_loop()
-        link = Link(hiredis.Reader(), None, loop, Address("127.0.0.1", 1), lambda _: None)
-        link.fail(LinkClosedError("Connection to a former master ended"))
-        for send in (lambda: link.send(b""), lambda: link.send_all(b"", [True])):
+        connection = Connection(
+            hiredis.Reader(), None, loop, Address("127.0.0.1", 1), lambda _: None
+        )
+        connection.fail(ConnectionClosedError("Connection to a former master ended"))
+        for send in (lambda: connection.send(b""), lambda: connection.send_all(b"", [True])):
             with pytest.raises(NotSentError) as caught:
                 send()
             assert failure_of(caught.value) is Failure.NOT_SENT

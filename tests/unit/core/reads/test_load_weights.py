@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemesh.core.reads.load_weights import LEAST_SPEED, SECONDS, Window
+from cachemesh.core.reads.load_weights import LEAST_SPEED, SECONDS, LoadWindow
 
 START = 123_456.7
 
 
 def test_a_new_one_is_trusted() -> None:
-    window = Window()
+    window = LoadWindow()
     assert window.weight(START, None) == 1.0
     assert window.weight(START, 0.001) == 1.0
     assert window.success_rate(START) == 1.0
@@ -20,7 +20,7 @@ def test_a_new_one_is_trusted() -> None:
 
 
 def test_a_failure_costs_all_at_once_and_a_success_brings_back_half() -> None:
-    window = Window()
+    window = LoadWindow()
     for _ in range(1000):
         window.succeeded(START, 0.001)
     window.failed(START)
@@ -35,7 +35,7 @@ def test_a_failure_costs_all_at_once_and_a_success_brings_back_half() -> None:
 def test_the_more_failures_in_a_row_the_lower_it_begins_again() -> None:
     starts = []
     for failures in (1, 2, 5, 200):
-        window = Window()
+        window = LoadWindow()
         for _ in range(failures):
             window.failed(START)
         window.succeeded(START + 60, 0.001)
@@ -45,7 +45,7 @@ def test_the_more_failures_in_a_row_the_lower_it_begins_again() -> None:
 
 
 def test_the_success_rate_is_of_ten_seconds() -> None:
-    window = Window()
+    window = LoadWindow()
     for second in range(10):
         (window.failed if second < 5 else lambda now: window.succeeded(now, 0.1))(START + second)
     assert window.success_rate(START + 9) == 0.5
@@ -56,7 +56,7 @@ def test_the_success_rate_is_of_ten_seconds() -> None:
 
 
 def test_speed_is_relative_and_bounded() -> None:
-    window = Window()
+    window = LoadWindow()
     window.succeeded(START, 0.004)
     assert window.weight(START, 0.001) == 0.25
     assert window.weight(START, 0.008) == 1.0
@@ -69,7 +69,7 @@ def test_speed_is_relative_and_bounded() -> None:
 def test_it_counts_what_the_last_ten_seconds_hold(
     outcomes: list[tuple[bool, float, float]],
 ) -> None:
-    window = Window()
+    window = LoadWindow()
     now, seen = START, []
     for good, latency, pause in outcomes:
         now += pause
@@ -89,7 +89,7 @@ def test_it_counts_what_the_last_ten_seconds_hold(
 
 
 def test_a_clock_that_seems_to_go_back_between_threads_does_no_harm() -> None:
-    window = Window()
+    window = LoadWindow()
     window.succeeded(START + 1, 0.1)
     window.succeeded(START, 0.1)
     assert window.success_rate(START) == 1.0

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from cachemesh.core.errors import ConfigurationError
 from cachemesh.core.names import Address
-from cachemesh.core.reads.load_weights import Window
-from cachemesh.core.reads.read_preference import READ_FROM, Pins, Reading, order
+from cachemesh.core.reads.load_weights import LoadWindow
+from cachemesh.core.reads.read_preference import READ_FROM, Reading, order
+from cachemesh.core.reads.recent_writes import RecentWrites
 from cachemesh.core.reads.replication_lag import NEVER
 from cachemesh.core.resilience.circuit_breaker import FAILURES, Breaker
 
@@ -25,7 +26,7 @@ class Instance:
     port: int
     covers: float = NEVER
     breaker: Breaker = field(default_factory=Breaker)
-    window: Window = field(default_factory=Window)
+    window: LoadWindow = field(default_factory=LoadWindow)
 
     @property
     def address(self) -> Address:
@@ -208,7 +209,7 @@ def test_whatever_the_state(
 
 @given(st.lists(st.binary(max_size=8), min_size=1), st.sampled_from([1, 2, 64, 16_384]))
 def test_a_write_is_never_forgotten(keys: list[bytes], places: int) -> None:
-    pins = Pins(places)
+    pins = RecentWrites(places)
     last: dict[bytes, float] = {}
     for at, key in enumerate(keys):
         pins.wrote(key, float(at))
@@ -217,7 +218,7 @@ def test_a_write_is_never_forgotten(keys: list[bytes], places: int) -> None:
 
 
 def test_keys_not_written_are_free_as_a_rule() -> None:
-    pins = Pins()
+    pins = RecentWrites()
     for at in range(160):
         pins.wrote(b"written-%d" % at, NOW)
     pinned = sum(pins.written_at(b"other-%d" % at) != NEVER for at in range(10_000))

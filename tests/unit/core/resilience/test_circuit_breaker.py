@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from cachemesh.core.resilience.circuit_breaker import (
     FAILURES,
-    FIRST_PAUSE,
+    FIRST_DELAY,
     FORGET_SECONDS,
-    LONGEST_PAUSE,
+    LONGEST_DELAY,
     Breaker,
 )
 
@@ -59,11 +59,11 @@ def test_only_a_probe_closes_it() -> None:
 
 def test_probes_get_rarer_and_start_over() -> None:
     breaker = opened()
-    pauses = [breaker.pause(1.0) for _ in range(6)]
-    assert pauses == [FIRST_PAUSE, 0.2, 0.4, 0.8, LONGEST_PAUSE, LONGEST_PAUSE]
-    assert breaker.pause(0.0) == LONGEST_PAUSE / 2
+    pauses = [breaker.delay(1.0) for _ in range(6)]
+    assert pauses == [FIRST_DELAY, 0.2, 0.4, 0.8, LONGEST_DELAY, LONGEST_DELAY]
+    assert breaker.delay(0.0) == LONGEST_DELAY / 2
     breaker.succeeded()
-    assert breaker.pause(1.0) == FIRST_PAUSE
+    assert breaker.delay(1.0) == FIRST_DELAY
 
 
 @given(st.lists(st.sampled_from(["failed", "served", "probing", "probe_failed", "succeeded"])))

@@ -7,9 +7,15 @@ import math
 import pytest
 import redis
 
-from cachemesh.core.resilience.retry import Attempts, Failure, Timeouts, refused, retry_until
-from cachemesh.transport.failures import BreakerOpenError, NotSentError, failure_of
-from cachemesh.transport.handshake import NotMasterError
+from cachemesh.core.resilience.error_classification import (
+    BreakerOpenError,
+    Failure,
+    NotSentError,
+    WrongRoleError,
+    failure_of,
+    refused,
+)
+from cachemesh.core.resilience.retry import Attempts, Timeouts, retry_until
 
 SAFE = (Failure.NOT_SENT, Failure.NOT_MASTER, Failure.NOT_READY)
 
@@ -27,9 +33,9 @@ def sent_not(cause: Exception) -> NotSentError:
         (BreakerOpenError(), Failure.NOT_SENT),
         (sent_not(redis.ConnectionError("refused")), Failure.NOT_SENT),
         (sent_not(redis.TimeoutError("slow")), Failure.NOT_SENT),
-        (sent_not(NotMasterError("a replica", None)), Failure.NOT_MASTER),
+        (sent_not(WrongRoleError("a replica", None)), Failure.NOT_MASTER),
         (sent_not(redis.AuthenticationError("wrong")), None),
-        (NotMasterError("a replica", None), Failure.NOT_MASTER),
+        (WrongRoleError("a replica", None), Failure.NOT_MASTER),
         (redis.ReadOnlyError("You can't write"), Failure.NOT_MASTER),
         (redis.ResponseError("UNBLOCKED force unblock"), Failure.NOT_MASTER),
         (redis.exceptions.BusyLoadingError("loading"), Failure.NOT_READY),
@@ -65,40 +71,40 @@ def test_why_a_transaction_was_discarded(text: str, failure: Failure | None) -> 
 
 
 @pytest.mark.parametrize("failure", SAFE)
-@pytest.mark.parametrize("repeatable", [False, True])
+@pytest.mark.parametrize("retriable", [False, True])
 def test_what_has_not_run_goes_again_until_the_time_is_up(
-    failure: Failure, repeatable: bool
+    failure: Failure, retriable: bool
 ) -> None:
-    attempts = Attempts(repeatable, deadline=10.0)
-    now, pauses = 0.0, []
-    while (pause := attempts.pause(failure, now, chance=1.0)) is not None:
-        pauses.append(pause)
-        now += pause + 0.01
-    assert pauses[:4] == [0.0, 0.005, 0.01, 0.02]
-    assert max(pauses) == 0.1
+    attempts = Attempts(retriable, deadline=10.0)
+    now, delays = 0.0, []
+    while (delay := attempts.delay(failure, now, jitter=1.0)) is not None:
+        delays.append(delay)
+        now += delay + 0.01
+    assert delays[:4] == [0.0, 0.005, 0.01, 0.02]
+    assert max(delays) == 0.1
     assert now <= 10.01
-    assert len(pauses) > 80
+    assert len(delays) > 80
 
 
 @pytest.mark.parametrize("failure", [Failure.BROKEN, Failure.NO_REPLY])
 def test_what_may_have_run_goes_again_only_if_it_may(failure: Failure) -> None:
-    assert Attempts(False, 10.0).pause(failure, 0.0, 0.5) is None
+    assert Attempts(False, 10.0).delay(failure, 0.0, 0.5) is None
     attempts = Attempts(True, 10.0)
-    assert [attempts.pause(failure, 0.0, 0.5) is None for _ in range(3)] == [False, False, True]
+    assert [attempts.delay(failure, 0.0, 0.5) is None for _ in range(3)] == [False, False, True]
 
 
 def test_a_write_that_was_refused_and_then_lost_is_not_sent_a_third_time() -> None:
     attempts = Attempts(False, 10.0)
-    assert attempts.pause(Failure.NOT_MASTER, 0.0, 0.5) is not None
-    assert attempts.pause(Failure.BROKEN, 0.1, 0.5) is None
+    assert attempts.delay(Failure.NOT_MASTER, 0.0, 0.5) is not None
+    assert attempts.delay(Failure.BROKEN, 0.1, 0.5) is None
 
 
 def test_threads_do_not_come_at_once() -> None:
     first, second = Attempts(True, 10.0), Attempts(True, 10.0)
     for attempts in (first, second):
-        attempts.pause(Failure.NOT_SENT, 0.0, 0.0)
-    assert first.pause(Failure.NOT_SENT, 0.0, 0.0) == 0.0025
-    assert second.pause(Failure.NOT_SENT, 0.0, 1.0) == 0.005
+        attempts.delay(Failure.NOT_SENT, 0.0, 0.0)
+    assert first.delay(Failure.NOT_SENT, 0.0, 0.0) == 0.0025
+    assert second.delay(Failure.NOT_SENT, 0.0, 1.0) == 0.005
 
 
 def test_until_when() -> None:
@@ -126,5 +132,5 @@ def test_how_long_to_connect(
 
 def test_too_little_time_to_connect_tells_nothing() -> None:
     timeouts = Timeouts(5.0, 1.0)
-    assert [timeouts.hurried(s) for s in (None, 5.0, 0.5, 0.1)] == [False, False, False, True]
-    assert not Timeouts(None, None).hurried(math.inf)
+    assert [timeouts.too_short(s) for s in (None, 5.0, 0.5, 0.1)] == [False, False, False, True]
+    assert not Timeouts(None, None).too_short(math.inf)

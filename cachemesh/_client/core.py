@@ -1,0 +1,219 @@
+"""The core of a client: connections to shards, how the pool is followed, the policy of now.
+
+Clients that `with_options` makes of another have one core with it; clients that ``client()`` and
+``copy.copy`` make have one of their own, and follow the pool together.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+import redis
+
+from cachemesh.core.commands.encoding import text_encoder
+from cachemesh.core.commands.registry import Registry
+from cachemesh.core.names import Address
+from cachemesh.core.placement.route_table import Routes
+from cachemesh.core.policy import Policy
+from cachemesh.core.pool.topology import Topology
+from cachemesh.core.reads.read_preference import Reading
+from cachemesh.discovery.membership import Membership
+from cachemesh.discovery.url import MeshUrl
+from cachemesh.transport.replication_probe import Prober
+from cachemesh.transport.shard_base import ShardBase
+from cachemesh.transport.sync.handshake import connect
+
+S = TypeVar("S", bound=ShardBase[Any])
+
+_NOT_FOR_PROBES = ("redis_connect_func", "retry", "single_connection_client")
+
+
+class MeshCore(Generic[S]):
+    """What is the same in the core of both clients.
+
+    Args:
+        url: the pool to follow, and the client's own options.
+        parent: a core whose membership this one shares.
+
+    Attributes:
+        url: as given.
+        registry: the commands known.
+        encode: makes bytes of an argument's text, if the client's encoding is not plain UTF-8.
+        membership: follows the pool.
+        pool: the client's ``connection_pool``; set once, by the client's constructor.
+        policy: the client's own options and, for the rest, the pool's settings.
+        reads_replicas: whether any client of this core does, so that writes are noted.
+        plain: whether ``policy`` asks for nothing but a command's reply from the master.
+        routes: the route table; None before the first use, after `close`, and in a forked child.
+        connection: the connection of a single-connection client, else None.
+        own_connection: ``connection``, unless the app has set that.
+        closings: how often this core was closed.
+    """
+
+    policy: Policy
+    plain: bool
+
+    def __init__(self, url: MeshUrl, parent: MeshCore[S] | None) -> None:
+        self.url = url
+        self.registry = Registry()
+        self.encode = text_encoder(url.options)
+        self.pool: Any = None
+        self.routes: Routes[S] | None = None
+        self.connection: Any = None
+        self.own_connection: Any = None
+        self.reads_replicas = False
+        self.closings = 0
+        self._topology: Topology | None = None
+        self._prober: Prober | None = None
+        self._parent = parent
+        if parent is None:
+            self._mates: dict[int, weakref.ref[MeshCore[S]]] = {}
+            self.membership = Membership(url, _apply_to(self._mates))
+        else:
+            self._mates = parent._mates
+            self.membership = parent.membership
+        self._set_policy({})
+        mates, key = self._mates, id(self)
+        mates[key] = weakref.ref(self, lambda _: mates.pop(key, None))
+        _cores.add(self)
+
+    def topology(self) -> Topology:
+        """Return the topology of now."""
+        raise NotImplementedError
+
+    def shards(self) -> Mapping[str, S]:
+        """Return the shards known so far, by name."""
+        return {} if self.routes is None else self.routes.nodes
+
+    def master_of(self, shard: str) -> Address | None:
+        """Return the address of a shard's master, as last heard of."""
+        return None if self._topology is None else self._topology.masters.get(shard)
+
+    def _make_shard(self, name: str) -> S:
+        """Return a client of the shard; nothing is connected yet."""
+        raise NotImplementedError
+
+    def apply(self, topology: Topology) -> None:
+        """Route by another topology. Calls come one at a time, from any thread.
+
+        Args:
+            topology: the one that counts from now on.
+        """
+        document = topology.document
+        before = self.shards()
+        self._set_policy(document.settings)
+        shards = {}
+        for name in document.placement.names:
+            shard = before.get(name)
+            if shard is None:
+                shard = self._make_shard(name)
+                if self._prober is not None:
+                    shard.hurry = self._prober.hurry
+                if self.reads_replicas and self._topology is not None:
+                    shard.wrote((), time.monotonic())  # closed since, forked or moved here
+            shard.configure(self.policy.timeouts)
+            shard.point_to(topology.masters.get(name), topology.replicas.get(name))
+            shard.expect(topology.candidates.get(name))
+            shards[name] = shard
+        self._topology = topology
+        self.routes = Routes(document.placement, shards)
+        for name in before.keys() - shards.keys():
+            before[name].end()
+
+    def _set_policy(self, settings: Mapping[str, Any]) -> None:
+        self.policy = Policy.of({**self.url.options, **self.url.policy}, settings)
+        if self.policy.reading.uses_replicas:
+            self.read_replicas(self.policy.reading)
+        self._set_plain()
+
+    def _set_plain(self) -> None:
+        policy = self.policy
+        self.plain = not (self.reads_replicas or policy.retry_writes or policy.misses)
+
+    def read_replicas(self, reading: Reading) -> None:
+        """Find the replicas, measure how far behind they are, and note writes, from now on.
+
+        Args:
+            reading: of a client of this core; it says how often replicas are measured.
+        """
+        first, self.reads_replicas = not self.reads_replicas, True
+        self._set_plain()
+        if first:
+            for shard in self.shards().values():
+                shard.wrote((), time.monotonic())  # until now nobody noted writes
+        self.membership.want_replicas()
+        if self._prober is None:
+            self._prober = Prober(self._measured, self._connector(), self.url.login)
+            for shard in self.shards().values():
+                shard.hurry = self._prober.hurry
+        self._prober.measure_every(reading.probe_interval)
+
+    def _measured(self) -> list[Any]:
+        """Return the shards whose replicas are measured; the prober holds this method weakly."""
+        return list(self.shards().values())
+
+    def _connector(self) -> Callable[[Address], Any]:
+        """Return what connects to an instance of any role; does not hold this core."""
+        options = {n: v for n, v in self.url.options.items() if n not in _NOT_FOR_PROBES}
+        template = redis.Redis(**{**options, "decode_responses": False}).connection_pool
+        limit = self.policy.timeouts.connecting(None)
+        bounds = {"socket_timeout": limit, "socket_connect_timeout": limit}
+        return lambda address: connect(template, address, bounds, None)
+
+    def stop_measuring(self) -> None:
+        """Measure replicas no more, until a client reads from them again."""
+        if self._prober is not None:
+            self._prober.stop()
+            self._prober = None
+
+    def leave_pool(self, at_once: bool = True) -> None:
+        """Follow the pool no more, unless a parent does. A later use starts again.
+
+        Args:
+            at_once: False leaves soon, which is safe within a garbage collection.
+        """
+        if self._parent is None:
+            self.membership.close(at_once)
+
+    def without_routes(self) -> Mapping[str, S]:
+        """Take the shards away: the next command loads the topology anew."""
+        shards, self.routes = self.shards(), None
+        return shards
+
+    def after_fork(self) -> None:
+        """In the child: leave connections and threads to the parent."""
+        for shard in self.without_routes().values():
+            shard.leave_to_parent()
+        if self._prober is not None:
+            self._prober.forget()
+            self._prober = None
+
+
+def _apply_to(mates: Mapping[int, weakref.ref[MeshCore[S]]]) -> Callable[[Topology], None]:
+    """Return what has cores apply a topology.
+
+    The cores are not kept alive by that: the threads which follow the pool hold on to it.
+    """
+
+    def on_change(topology: Topology) -> None:
+        for mate in list(mates.values()):
+            core = mate()
+            if core is not None and core.routes is not None:
+                core.apply(topology)
+
+    return on_change
+
+
+_cores: weakref.WeakSet[MeshCore[Any]] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for core in list(_cores):
+        core.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

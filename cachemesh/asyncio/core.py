@@ -1,0 +1,131 @@
+"""The core of a client for asyncio: how routes are loaded, and what closing does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from cachemesh._client.core import MeshCore
+from cachemesh.core.errors import ConfigurationError
+from cachemesh.core.placement.route_table import Routes
+from cachemesh.core.pool.topology import Topology
+from cachemesh.discovery.url import MeshUrl
+from cachemesh.transport.aio.instance import seen
+from cachemesh.transport.aio.shard import ShardClient
+
+
+class Core(MeshCore[ShardClient]):
+    """The core of a `cachemesh.asyncio.CacheMesh`."""
+
+    if True:  # asyncio
+
+        def __init__(self, url: MeshUrl, parent: Core | None) -> None:
+            self.loop: asyncio.AbstractEventLoop | None = None  # in which all connections live
+            self._loading: asyncio.Task[Topology] | None = None
+            super().__init__(url, parent)
+
+    def _make_shard(self, name: str) -> ShardClient:
+        # sync: return ShardClient(name, self.pool, self.membership)
+        assert self.loop is not None  # asyncio
+        return ShardClient(name, self.pool, self.membership, self.loop)  # asyncio
+
+    def topology(self) -> Topology:
+        """Return the topology of now, by which this core routes.
+
+        Raises:
+            CacheMeshError, redis.ConnectionError: it is not loaded, and cannot be from here.
+        """
+        # sync: return self.membership.topology()
+        if True:  # asyncio: to load it takes an event loop
+            if self.routes is None or self._topology is None:
+                raise ConfigurationError("No topology is loaded yet; await client.load() first")
+        return self._topology  # asyncio
+
+    async def load(self) -> Topology:
+        """Return the topology of now, once this core routes by it; the first call loads it.
+
+        Raises:
+            CacheMeshError, redis.ConnectionError: it cannot be loaded, or not from here.
+        """
+        # sync: return self.membership.tell(self.apply)
+        if True:  # asyncio: tasks that ask meanwhile share one attempt
+            loop = asyncio.get_running_loop()
+            loading = self._loading
+            if loading is None or loading.done() or loading.get_loop() is not loop:
+                loading = self._loading = loop.create_task(self._load(loop))
+                loading.add_done_callback(seen)
+        return await asyncio.shield(loading)  # asyncio
+
+    if True:  # asyncio
+
+        async def _load(self, loop: asyncio.AbstractEventLoop) -> Topology:
+            def begin(topology: Topology) -> None:
+                former = self.loop
+                if former is not loop:
+                    if former is not None and former.is_running() and self.routes is not None:
+                        raise ConfigurationError(
+                            "This client is in use in another event loop, which is running; make a "
+                            "client for each loop, or close it there first"
+                        )
+                    self._abandon()
+                    self.loop = loop
+                self.apply(topology)
+
+            return await loop.run_in_executor(None, self.membership.tell, begin)
+
+    async def loaded(self) -> Routes[ShardClient]:
+        """Return the route table; the first use loads the topology. Raises as `load`."""
+        while True:
+            routes = self.routes
+            # In this order, as the routes are set after the loop.  # asyncio
+            # sync: if routes is not None:
+            if routes is not None and self.loop is asyncio.get_running_loop():  # asyncio
+                return routes
+            await self.load()
+
+    async def loaded_shards(self) -> Mapping[str, ShardClient]:
+        """Return the shards of `loaded`, by name."""
+        return (await self.loaded()).nodes
+
+    async def close(self) -> None:
+        """Close all connections and follow the pool no more. A later use starts again."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            await self.pool.release(connection)
+        # sync: self._close(at_once=True)
+        if True:  # asyncio
+            self.stop_measuring()
+            loop = asyncio.get_running_loop()
+            if self._parent is None:
+                await loop.run_in_executor(None, self.leave_pool)
+            if self.loop is not loop:
+                self._abandon()
+            self.closings += 1
+            for shard in self.without_routes().values():
+                await shard.close()
+            self.loop = None
+
+    # sync: def _close(self, at_once: bool) -> None:
+    # sync:     self.leave_pool(at_once)
+    # sync:     self.stop_measuring()
+    # sync:     self.closings += 1
+    # sync:     for shard in self.without_routes().values():
+    # sync:         shard.close()
+
+    if True:  # asyncio
+
+        def _abandon(self) -> None:
+            """Let go of the connections, whose event loop may be another, or closed."""
+            for shard in self.without_routes().values():
+                shard.abandon()
+
+        def after_fork(self) -> None:
+            """In the child: leave connections, threads and the event loop to the parent."""
+            super().after_fork()
+            self.loop = None
+
+    def __del__(self) -> None:
+        if hasattr(self, "plain"):  # else the constructor failed
+            # sync: self._close(at_once=False)
+            self.leave_pool(at_once=False)  # asyncio
+            self._abandon()  # asyncio

@@ -1,0 +1,237 @@
+"""The instances of one shard, and the connections to them, as the topology changes."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Generic, Protocol, TypeVar
+
+from cachemesh.core.names import Address
+from cachemesh.core.pool.topology import Candidate
+from cachemesh.core.reads.load_weights import LoadWindow
+from cachemesh.core.reads.replication_lag import LagMeter
+from cachemesh.core.resilience.circuit_breaker import Breaker
+from cachemesh.core.resilience.error_classification import Failure
+from cachemesh.core.resilience.retry import Timeouts
+from cachemesh.transport import redis_py
+from cachemesh.transport.instance_base import InstanceSpec
+from cachemesh.transport.master_locator import Locator
+
+SWITCH_GRACE = 0.5
+"""Seconds that a former master has for the replies it still owes.
+
+In a planned failover writes wait on the master until it is demoted, somewhat after the promotion.
+"""
+
+PROMOTION_SECONDS = 5.0
+"""How long a replica that Sentinel has selected is asked whether it is the master by now."""
+
+PROMOTION_STEP = 0.03
+"""Seconds between two such questions."""
+
+
+class PooledInstance(Protocol):
+    """The connections to one instance, as far as choosing and replacing instances goes."""
+
+    address: Address
+    breaker: Breaker
+    window: LoadWindow
+    probes: bool
+
+    def failed(self, failure: Failure) -> None:
+        """Record that the instance did not serve."""
+
+    def close_idle(self) -> None:
+        """Close the idle connections."""
+
+    def drop(self, grace: float | None = None) -> None:
+        """Close all connections, those in use once their replies have come.
+
+        Args:
+            grace: seconds after which those still in use are closed as well.
+        """
+
+
+I = TypeVar("I", bound=PooledInstance)  # noqa: E741
+
+
+class ShardInstances(Generic[I]):
+    """The master and the replicas of one shard.
+
+    Args:
+        name: of the shard.
+        template: connection options.
+        locator: knows where the master is.
+
+    Attributes:
+        limit: seconds that a command may take with all its attempts.
+        instance: the master; None if no master is known.
+        replicas: as far as known.
+        meter: up to when the replicas have all writes.
+        forked: the shard's connections are a parent's, and this is a child of that process.
+        ended: the shard is followed no more: the client was closed, or the shard has left the pool.
+        closed: the client was closed.
+    """
+
+    def __init__(self, name: str, template: Any, locator: Locator) -> None:
+        self.name = name
+        self._template = template
+        self._locator = locator
+        self._timeouts = Timeouts(None, None)
+        self._expected: Candidate | None = None
+        self._knows_replicas = False
+        self.limit = math.inf
+        self.instance: I | None = None
+        self.replicas: tuple[I, ...] = ()
+        self.meter = LagMeter()
+        self.ended = self.closed = self.forked = False
+        self._pool: Any = None
+        self._blocked: set[Any] = set()  # connections on which commands wait that block
+        self._switching = threading.RLock()  # else a former master could be brought back
+
+    @property
+    def how_to_look(self) -> str:
+        """As `Locator.how_to_look`."""
+        return self._locator.how_to_look(self.name)
+
+    @property
+    def master(self) -> Address | None:
+        """Where the master is, as far as known."""
+        instance = self.instance
+        return None if instance is None else instance.address
+
+    def configure(self, timeouts: Timeouts) -> None:
+        """Set the timeouts. If they differ from those of now, all connections are dropped."""
+        if timeouts != self._timeouts:
+            self._timeouts = timeouts
+            self.limit = math.inf if timeouts.reply is None else timeouts.reply
+            self.drop_connections()
+
+    def point_to(self, master: Address | None, replicas: Sequence[Address] | None = None) -> None:
+        """Set where the instances are, and end connections to others. From any thread.
+
+        Args:
+            master: None if no master is known.
+            replicas: None if nobody has looked for them yet.
+        """
+        with self._switching:
+            self._set_replicas([address for address in replicas or () if address != master])
+            self._knows_replicas = replicas is not None
+            # First: what the former master has sent since must not count for writes to this one.
+            self.meter.follow(master)
+            if master != self.master:
+                self._set_master(master, SWITCH_GRACE)
+
+    def expect(self, candidate: Candidate | None) -> None:
+        """Note that Sentinel has selected a replica to be the next master. From any thread."""
+        if candidate is not None and candidate != self._expected and self.master is not None:
+            self._follow_promotion(self.master, candidate.address)
+        self._expected = candidate
+
+    def _follow_promotion(self, former: Address, candidate: Address) -> None:
+        """Ask the candidate for its role until it is the master, then go there at once."""
+        raise NotImplementedError
+
+    def drop_connections(self) -> None:
+        """Close all idle connections and, as they come back, those in use. From any thread."""
+        with self._switching:
+            self._set_master(self.master, None)
+            former = self.replicas
+            self.replicas = tuple(self._make(replica.address, None) for replica in former)
+        for replica in former:
+            replica.drop()
+
+    def end(self) -> None:
+        """Drop all connections, and neither probe instances nor look for the master any more.
+
+        Commands under way go on.
+        """
+        self.ended = True
+        self.drop_connections()
+        for instance in (self.instance, *self.replicas):
+            if instance is not None:
+                instance.probes = False
+
+    def leave_to_parent(self) -> None:
+        """Let go of all connections in a forked child, without an effect on the parent's."""
+        self.forked = True
+        pool = self._pool
+        if pool is not None:
+            for connection in (*pool._available_connections, *pool._in_use_connections):
+                redis_py.leave_to_parent(connection)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """For asyncio: let go of all connections; the client goes on in another loop or process."""
+
+    def _set_master(self, master: Address | None, grace: float | None) -> None:
+        former = self.instance
+        self.instance = None if master is None else self._make(master, "master")
+        if former is not None:
+            former.drop(grace)
+        self._switched(grace)
+
+    def _switched(self, grace: float | None) -> None:
+        """Tell all that wait, and close idle connections to the former master.
+
+        Args:
+            grace: None if the master is the same, and only its connections are new.
+        """
+        raise NotImplementedError
+
+    def _end_blocked(self) -> None:
+        """End commands that block on the server."""
+        for connection in list(self._blocked):
+            connection.shut()
+
+    def _set_replicas(self, addresses: Sequence[Address]) -> None:
+        known = {replica.address: replica for replica in self.replicas}
+        if set(addresses) == set(known):
+            return
+        self.replicas = tuple(known.pop(a, None) or self._newcomer(a) for a in addresses)
+        for former in known.values():
+            former.drop(SWITCH_GRACE)
+
+    def _newcomer(self, address: Address) -> I:
+        """Return a replica of any role: one that has become a master since has all that it had."""
+        replica = self._make(address, None)
+        if self._knows_replicas:  # it may have been away: a probe has to succeed first
+            replica.window.failed(time.monotonic())
+        return replica
+
+    def _make(self, address: Address, role: str | None) -> I:
+        noticed = _ignore if role is None else self._seek
+        return self._instance_of(
+            InstanceSpec(address, self._template, self.timeouts_for(role), role, noticed)
+        )
+
+    def _instance_of(self, spec: InstanceSpec) -> I:
+        raise NotImplementedError
+
+    def _seek(self, instance: I | None, error: Exception, left: float | None = None) -> None:
+        """Find the master, or have it found; a new one arrives by `point_to`.
+
+        Args:
+            instance: that failed; None if no master was known.
+            error: of the attempt.
+            left: seconds until the deadline; None for no deadline.
+        """
+        raise NotImplementedError
+
+    def instances(self) -> tuple[I | None, tuple[I, ...]]:
+        """Return the master, if known, and the replicas."""
+        return self.instance, self.replicas
+
+    def timeouts_for(self, role: str | None) -> Timeouts:
+        """Return the timeouts of an instance: a replica has half, so that another can be asked."""
+        timeouts = self._timeouts
+        if role is not None or timeouts.reply is None:
+            return timeouts
+        return replace(timeouts, reply=timeouts.reply / 2)
+
+
+def _ignore(instance: object, error: Exception) -> None:
+    """Do nothing when a replica does not serve: there is no other master to look for."""
