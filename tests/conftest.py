@@ -25,6 +25,11 @@ settings.load_profile("any machine")
 # For more examples than the suite takes: pytest --hypothesis-profile thorough
 settings.register_profile("thorough", settings.get_profile("any machine"), max_examples=20_000)
 
+# For coverage, which slows pure Python down: pytest --cov --hypothesis-profile few
+settings.register_profile(
+    "few", settings.get_profile("any machine"), max_examples=5, derandomize=True
+)
+
 # In the background of a script SIGINT is ignored, and under nohup SIGHUP; what is started there
 # would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
