@@ -39,7 +39,6 @@ class Config:
     sweep_interval: float = 0.5  # between two looks for sweeps to do
     intent_age: float = 30.0  # after this an unfinished intent is undone
     lease: float = 30.0  # for how long a client counts as live after its last watch call
-    max_wait: float = 60.0  # the longest a watch is held
     events_max: int = 100_000  # entries that the audit log keeps
     events_max_age: float = 365 * 86_400.0  # after this an entry goes
     max_clients: int = 10_000  # live ones of one token, and their calls under way at once
