@@ -9,8 +9,8 @@ from importlib.metadata import entry_points
 import pytest
 from hypothesis import HealthCheck, settings
 
-from cachemesh.local.leaks import adopt_orphans, descendants
 from tests.support.process_cleanup import end_left
+from tests.support.process_leaks import adopt_orphans, descendants
 
 # An installed package is a plugin by its entry point already; pytest refuses to load it twice.
 if not any(found.name == "cachemesh" for found in entry_points(group="pytest11")):
