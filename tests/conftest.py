@@ -9,8 +9,8 @@ from importlib.metadata import entry_points
 import pytest
 from hypothesis import HealthCheck, settings
 
-from cachemesh.local.leaks import adopt_orphans, descendants
 from tests.support.process_cleanup import end_left
+from tests.support.process_leaks import adopt_orphans, descendants
 
 # An installed package is a plugin by its entry point already; pytest refuses to load it twice.
 if not any(found.name == "cachemesh" for found in entry_points(group="pytest11")):
@@ -24,6 +24,11 @@ settings.register_profile(
 settings.load_profile("any machine")
 # For more examples than the suite takes: pytest --hypothesis-profile thorough
 settings.register_profile("thorough", settings.get_profile("any machine"), max_examples=20_000)
+
+# For coverage, which slows pure Python down: pytest --cov --hypothesis-profile few
+settings.register_profile(
+    "few", settings.get_profile("any machine"), max_examples=5, derandomize=True
+)
 
 # In the background of a script SIGINT is ignored, and under nohup SIGHUP; what is started there
 # would inherit that.

@@ -14,6 +14,7 @@ from cachemesh._client.core import MeshCore, S
 from cachemesh._client.options import changed_policy, check_call_options
 from cachemesh.core.commands.spec import Args
 from cachemesh.core.errors import ConfigurationError, ShardUnavailableError, UnsupportedCommandError
+from cachemesh.core.names import Address
 from cachemesh.core.placement.keys import key_bytes
 from cachemesh.core.planning.miss_replies import NO_MISS, miss
 from cachemesh.core.planning.pipeline_parts import Part, discarded
@@ -182,6 +183,10 @@ class MeshBase(Generic[S]):
             cachemesh.CacheMeshError, redis.ConnectionError: it cannot be loaded.
         """
         return self._core.topology()
+
+    def master_of(self, shard: str) -> Address | None:
+        """Return the address of a shard's master, as last heard of; None if nobody knows it."""
+        return self._core.master_of(shard)
 
     def health(self) -> dict[str, ShardHealth]:
         """Return how each shard does, by name, as far as this client has seen; asks nobody."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any  # asyncio
 
+# sync: from typing import TYPE_CHECKING, Any
 import redis
 import redis.asyncio
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
@@ -42,6 +43,9 @@ from cachemesh.transport.aio.replica_reads import read
 from cachemesh.transport.aio.scatter_gather import gather, gather_reads
 from cachemesh.transport.aio.shard import ShardClient
 from cachemesh.transport.redis_py import pack
+
+# sync: if TYPE_CHECKING:
+# sync:     from typing_extensions import Self  # in typing from Python 3.11 on
 
 
 class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[misc]  # redis-py's own clash
@@ -370,6 +374,9 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
         refuse_monitor(self._core.shards())
         monitor: Any = super().monitor  # untyped in redis-py
         return monitor()
+
+    # sync: def __enter__(self) -> Self:  # untyped in redis-py
+    # sync:     return self
 
     if True:  # asyncio
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,13 +66,4 @@ class ProcessId:
             return False
         finally:
             os.close(handle)
-        return True
-
-    def wait_gone(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for the process to end; whether it did."""
-        deadline = time.monotonic() + timeout
-        while self.alive():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.02)
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
@@ -39,6 +39,9 @@ from cachemesh.transport.sync.mesh_pool import MeshPool
 from cachemesh.transport.sync.replica_reads import read
 from cachemesh.transport.sync.scatter_gather import gather, gather_reads
 from cachemesh.transport.sync.shard import ShardClient
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
 
 
 class CacheMesh(MeshBase[ShardClient], redis.Redis):
@@ -334,6 +337,9 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
         refuse_monitor(self._core.shards())
         monitor: Any = super().monitor  # untyped in redis-py
         return monitor()
+
+    def __enter__(self) -> Self:  # untyped in redis-py
+        return self
 
     def close(self) -> None:
         """Close all connections and stop following the pool. A later command starts again.

@@ -41,7 +41,6 @@ class Config:
     sweep_interval: float = 0.5  # between two looks for sweeps to do
     intent_age: float = 30.0  # after which an unfinished intent is undone
     lease: float = 30.0  # for which a client counts as live after its last watch call
-    max_wait: float = 60.0  # for which a watch call is held at most
     events_max: int = 100_000  # entries that the audit log keeps
     events_max_age: float = 365 * 86_400.0  # after which an entry is deleted
     max_clients: int = 10_000  # live clients of one token, and their calls in progress at once

@@ -1,4 +1,4 @@
-"""What a forked child of a test does with a client of its parent."""
+"""A forked child that uses a client of its parent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from tests.support.waiting import AT_MOST
 
 
 def in_child(call: Caller, body: Callable[[], Any]) -> None:
-    """Have a forked child do it. What of the parent's is not used any more is collected there."""
+    """Run a function in a forked child, and assert that it raises nothing.
+
+    The child collects garbage before and after: finalizers of the parent's objects run there.
+    """
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:

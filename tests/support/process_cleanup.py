@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import AnyStr
 
-from cachemesh.local.leaks import await_none
+from tests.support.process_leaks import await_none
 from tests.support.waiting import AT_MOST
 
 
@@ -32,7 +32,7 @@ def end_left(find: Callable[[], list[str]]) -> list[str]:
     A stack has a session of its own, and would run on after the tests.
 
     Args:
-        find: returns a line for each such process, as `cachemesh.local.leaks` does.
+        find: returns a line for each such process, as `tests.support.process_leaks` does.
     """
 
     def killed() -> list[str]:

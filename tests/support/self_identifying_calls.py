@@ -1,4 +1,4 @@
-"""Every way to send a command, each with a reply that tells which call it is of."""
+"""Every way to send a command, each with replies that name the call they answer."""
 
 from __future__ import annotations
 
@@ -95,10 +95,10 @@ WAYS: dict[str, Way] = {
 
 
 def keys_of(site: MovablePool) -> tuple[str, str]:
-    """A key of each shard."""
+    """Return a key of each shard."""
     return site.keys("cache-0")[0], site.keys("cache-1")[0]
 
 
 def wrong(call: Caller, mesh: Any, keys: tuple[str, str], number: int) -> list[str]:
-    """The ways in which a reply was not that of its call."""
+    """Return the ways whose reply was not that of its own call."""
     return [name for name, way in WAYS.items() if not way(call, mesh, keys, number)]

@@ -133,17 +133,6 @@ class SlotsPlacement(Placement):
             counts[owner] += 1
         return {shard.name: counts[i] for i, shard in enumerate(self.shards)}
 
-    def slots_of(self, name: str) -> tuple[tuple[int, int], ...]:
-        """Slot ranges a shard owns, both ends inclusive.
-
-        Raises:
-            KeyError: no such shard.
-        """
-        if name not in self.names:
-            raise KeyError(name)
-        ranges = slot_allocation.ranges_from_owners(len(self.shards), self._owners)
-        return ranges[self.names.index(name)]
-
     def __repr__(self) -> str:
         return f"SlotsPlacement({self.slot_counts()})"
 

@@ -17,9 +17,9 @@ import pytest
 
 from cachemesh.local import LocalStack
 from cachemesh.local.binaries import find_redis_server
-from cachemesh.local.leaks import await_none, processes_below
 from cachemesh.local.ports import HOST
 from tests.support.process_cleanup import end_left
+from tests.support.process_leaks import await_none, processes_below
 from tests.support.waiting import AT_MOST, until
 
 COMMAND = [sys.executable, "-m", "cachemesh.cli.main"]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cachemesh.local.leaks import processes_below
 from tests.support.process_cleanup import end_left, ending
+from tests.support.process_leaks import processes_below
 from tests.support.waiting import AT_MOST
 
 COMMAND = [sys.executable, "-m", "cachemesh_command.demo"]

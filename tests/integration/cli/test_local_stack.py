@@ -18,9 +18,9 @@ from cachemesh.core.names import parse_address
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack, probes
 from cachemesh.local.binaries import REDIS_SERVER, find_redis_server
-from cachemesh.local.leaks import await_none, processes_below
 from cachemesh.local.ports import HOST, Ports
 from tests.support.needs import needs
+from tests.support.process_leaks import await_none, processes_below
 from tests.support.waiting import AT_MOST, until
 
 

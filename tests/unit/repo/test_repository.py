@@ -129,8 +129,22 @@ def test_documented_commands_exist(words: list[str]) -> None:
         assert words[0] in {".", "pip", "docker", "eval", "export", "cd", "python"}
 
 
-def test_links_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
-        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            if "://" not in target:
-                assert (page.parent / target).exists(), f"{page.name}: {target}"
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "SECURITY.md", "docs/releasing.md"])
+def test_files_that_contributors_are_sent_to_are_there(name: str) -> None:
+    parts = "cachemesh|cachemesh_command|metaserver|dashboard|tests|scripts|docs"
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for path in re.findall(rf"`((?:{parts})/[\w./-]+)[` ]", text):
+        assert (ROOT / path).exists(), path

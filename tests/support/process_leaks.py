@@ -1,4 +1,4 @@
-"""Finding processes that should be gone; for tests. Needs /proc, and finds none without it."""
+"""Processes that should be gone: found in /proc, and none found where there is no /proc."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _EXPECTED = "multiprocessing.resource_tracker"
 
 
 def adopt_orphans() -> None:
-    """Make this process the parent of descendants that lose theirs, so `descendants` sees them."""
+    """Become the parent of descendants that lose theirs, so that `descendants` finds them."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def descendants() -> list[str]:
-    """Live processes started by this one, or below one of those, as "pid command line"."""
+    """Return the live descendants of this process, each as "pid command line"."""
     parents = {}
     for process in _others():
         state, parent = (_read(process / "stat").rpartition(b")")[2].split() or [b"Z", b"0"])[:2]
@@ -36,7 +36,7 @@ def descendants() -> list[str]:
 
 
 def processes_below(directory: Path) -> list[str]:
-    """Processes that work in `directory` (a stack's) or name it on their command line."""
+    """Return the processes that work in a directory, or name it on their command line."""
     wanted = directory.resolve()
     found = []
     for process in _others():
@@ -50,7 +50,7 @@ def processes_below(directory: Path) -> list[str]:
 
 
 def await_none(find: Callable[[], list[str]], timeout: float) -> list[str]:
-    """What `find` still finds after at most `timeout` seconds; empty as soon as it finds none."""
+    """Return what `find` still finds after ``timeout`` seconds; stop once it finds nothing."""
     deadline = time.monotonic() + timeout
     while (left := find()) and time.monotonic() < deadline:
         time.sleep(0.02)
