@@ -19,13 +19,13 @@ from cachemesh.cli.tables import Cell, Column, show, state, table
 from cachemesh.core.errors import InvalidDocumentError, LocalStackError
 from cachemesh.core.names import check_name
 from cachemesh.local import LocalStack
-from cachemesh.local.background import detach
+from cachemesh.local.background import start_in_background
 from cachemesh.local.doctor.machine import Check, examine
-from cachemesh.local.foreground import run
+from cachemesh.local.foreground import run_in_foreground
 from cachemesh.local.options import LIMITS, StackOptions
-from cachemesh.local.shutdown import NoStackError, take_down
-from cachemesh.local.stack_status import look
-from cachemesh.local.state import default_directory
+from cachemesh.local.shutdown import shut_down
+from cachemesh.local.stack_status import examine_stack
+from cachemesh.local.state import NoStackError, default_directory
 
 _PROCESSES = (
     Column("process", fit="middle"),
@@ -128,9 +128,9 @@ def up(
         chosen = StackOptions(**options, dashboard=not no_dashboard, directory=place)
         report = functools.partial(_report, _output(output), detached)
         if detached:
-            report(detach(chosen, say))
+            report(start_in_background(chosen, say))
             return
-        code = run(LocalStack.of(chosen), report, say)
+        code = run_in_foreground(LocalStack.of(chosen), report, say)
     if code:
         raise click.exceptions.Exit(code)
 
@@ -174,7 +174,7 @@ def down(pool: str, directory: Path | None) -> None:
     """Stop the stack that `cachemesh up` started; exit 4 if there is none."""
     place = (directory or default_directory(pool)).absolute()
     with _explained("stack"):
-        running = take_down(place)
+        running = shut_down(place)
     say(f"stopped the stack in {place}" if running else f"cleaned up the dead stack in {place}")
 
 
@@ -186,7 +186,7 @@ def status(pool: str, directory: Path | None, output: Output | None) -> None:
     """Show the stack's processes and who is master now; exit 5 if something is down."""
     place = (directory or default_directory(pool)).absolute()
     with _explained("stack"):
-        found = look(place)
+        found = examine_stack(place)
 
     wide = _output(output) == "wide"
 
