@@ -1,4 +1,4 @@
-"""`cachemesh replay`: an app's accesses against a pool; here is only how it looks."""
+"""`cachemesh replay`: replays an app's accesses against a pool, by `cachemesh.replay`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import redis
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from cachemesh.cli.context import Session, connected
+from cachemesh.cli.context import CommandContext, with_context
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.output import console, duration, emit, percent, say, show_fields
 from cachemesh.cli.param_types import Number
@@ -58,9 +58,9 @@ _POSITIVE = Number(min=0.001)
     show_default=True,
     help="ids: big-endian 32-bit integers; text: one key per line.",
 )
-@connected
+@with_context
 def replay(
-    session: Session,
+    context: CommandContext,
     file: str,
     threads: int,
     limit: int | None,
@@ -82,8 +82,8 @@ def replay(
     total = trace.operations
     if total is not None and limit is not None:
         total = min(total, limit)
-    with session.client() as client, _progress(total) as on_progress:
-        client.dbsize_per_shard()  # a pool that cannot be used at all ends it here
+    with context.client() as client, _progress(total) as on_progress:
+        client.dbsize_per_shard()  # raises if no shard can be reached
         run = Replay(
             client,
             keys,
@@ -100,7 +100,7 @@ def replay(
         except (KeyboardInterrupt, TraceError) as error:
             result, trouble = run.result(), error
         result = replace(result, keys_per_shard=_keys_per_shard(client))
-    emit(session.output, result.to_dict(), lambda: _show(result, session.wide))
+    emit(context.output, result.to_dict(), lambda: _show(result, context.wide))
     if trouble is not None:
         raise trouble
     _check(result)
@@ -133,7 +133,7 @@ def _keys_per_shard(client: CacheMesh) -> dict[str, int] | None:
 
 @contextmanager
 def _progress(total: int | None) -> Iterator[Callable[[Progress], None] | None]:
-    """A progress bar on stderr, if that is a terminal."""
+    """Show a progress bar on stderr, if that is a terminal; yield what updates it."""
     screen = console(err=True)
     if not screen.is_terminal:
         yield None
