@@ -17,7 +17,11 @@ from cachemesh.core.words import counted
 from cachemesh.discovery.survey import ShardView, ask_sentinels
 from cachemesh.discovery.url import MeshUrl
 from cachemesh.local.doctor.check import Check, fail, failed, ok, warn
-from cachemesh.local.doctor.instance_report import InstanceReport, Reports, ask_instances
+from cachemesh.local.doctor.instance_findings import (
+    FindingsByAddress,
+    InstanceFindings,
+    ask_instances,
+)
 
 _SKEW = 1.0  # seconds two clocks may differ
 _LOST = frozenset(("s_down", "o_down", "disconnected"))
@@ -41,16 +45,16 @@ def examine_shards(mesh: MeshUrl, document: PoolDocument) -> Iterator[Check]:
         yield _check_sentinel(sentinel, view, names)
     shards = {name: _views_of(name, by_sentinel) for name in names}
     known = {at for views in shards.values() for at in _instances(views)}
-    reports = ask_instances(mesh, known)
+    findings = ask_instances(mesh, known)
     attached = {  # to a master, though no Sentinel knows them
         at
-        for report in reports.values()
-        if isinstance(report, InstanceReport)
-        for at in report.replicas
+        for found in findings.values()
+        if isinstance(found, InstanceFindings)
+        for at in found.replicas
     }
-    reports = {**reports, **ask_instances(mesh, attached - known)}
+    findings = {**findings, **ask_instances(mesh, attached - known)}
     for name, views in shards.items():
-        yield from _check_shard(name, views, reports)
+        yield from _check_shard(name, views, findings)
 
 
 def _views_of(shard: str, by_sentinel: SentinelViews) -> dict[str, ShardView]:
@@ -91,7 +95,9 @@ def _check_sentinel(
     return ok(name, f"monitors {which} with a usable quorum")
 
 
-def _check_shard(name: str, views: Mapping[str, ShardView], reports: Reports) -> Iterator[Check]:
+def _check_shard(
+    name: str, views: Mapping[str, ShardView], findings: FindingsByAddress
+) -> Iterator[Check]:
     votes = Counter(view.master for view in views.values())
     if not votes:
         yield fail(f"master {name}", "no Sentinel names one", "cachemesh sentinel list")
@@ -101,22 +107,22 @@ def _check_shard(name: str, views: Mapping[str, ShardView], reports: Reports) ->
         told = ", ".join(sorted(map(str, votes)))
         step = "they agree within seconds of a failover; if it lasts: cachemesh sentinel list"
         yield fail(f"shard {name}", f"the Sentinels differ about its master: {told}", step)
-    top = reports[master]
+    top = findings[master]
     yield _check_master(name, master, top)
     replicas = {at for at in _instances(views) if at != master}
-    if isinstance(top, InstanceReport):
+    if isinstance(top, InstanceFindings):
         replicas.update(top.replicas)
     if not replicas:
         detail = "it has no replica: when its master dies, its keys are gone and nobody takes over"
         step = f"start a replica: redis-server --replicaof {master.host} {master.port}"
         yield warn(f"shard {name}", detail, f"{step}; Sentinel finds it")
     for replica in sorted(replicas):
-        yield _check_replica(name, replica, master, views, reports)
-    if found := [s for at in replicas if isinstance(s := reports[at], InstanceReport)]:
+        yield _check_replica(name, replica, master, views, findings)
+    if found := [s for at in replicas if isinstance(s := findings[at], InstanceFindings)]:
         yield from _check_priorities(name, found)
 
 
-def _check_master(shard: str, address: Address, found: InstanceReport | Exception) -> Check:
+def _check_master(shard: str, address: Address, found: InstanceFindings | Exception) -> Check:
     """Check that a master answers, has the role master, and that its clock is right."""
     name = f"master {shard} {address}"
     if isinstance(found, Exception):
@@ -136,10 +142,10 @@ def _check_replica(
     address: Address,
     master: Address,
     views: Mapping[str, ShardView],
-    reports: Reports,
+    findings: FindingsByAddress,
 ) -> Check:
     """Check that a replica answers, and replicates the shard's master."""
-    name, found = f"replica {shard} {address}", reports[address]
+    name, found = f"replica {shard} {address}", findings[address]
     if isinstance(found, Exception):
         step = "start it; if it is gone for good, have each Sentinel forget it, one after the other"
         return _silent(name, found, f"{step}: SENTINEL RESET {shard}")
@@ -160,24 +166,24 @@ def _check_replica(
         count = f"{len(cut_off)} of {counted(len(views), 'Sentinel')}"
         step = "check the network between them, and the password that Sentinel uses (auth-pass)"
         return warn(name, f"{count} cannot reach it: {', '.join(cut_off)}", step)
-    return _check_clock(name, found) or ok(name, f"role replica, link up{_lag(found, reports)}")
+    return _check_clock(name, found) or ok(name, f"role replica, link up{_lag(found, findings)}")
 
 
-def _lag(replica: InstanceReport, reports: Reports) -> str:
-    top = reports[replica.master] if replica.master else None
-    if not isinstance(top, InstanceReport):
+def _lag(replica: InstanceFindings, findings: FindingsByAddress) -> str:
+    top = findings[replica.master] if replica.master else None
+    if not isinstance(top, InstanceFindings):
         return ""
     return f", {counted(max(0, top.offset - replica.offset), 'byte')} behind"
 
 
-def _check_priorities(shard: str, replicas: Sequence[InstanceReport]) -> Iterator[Check]:
+def _check_priorities(shard: str, replicas: Sequence[InstanceFindings]) -> Iterator[Check]:
     """Check that Sentinel may promote at least one of the replicas."""
     if not any(replica.promotable for replica in replicas):
         detail = "replica-priority is 0 on all its replicas: none takes over when the master dies"
         yield warn(f"shard {shard}", detail, "CONFIG SET replica-priority 100 on one of them")
 
 
-def _check_clock(name: str, found: InstanceReport) -> Check | None:
+def _check_clock(name: str, found: InstanceFindings) -> Check | None:
     if found.skew <= _SKEW:
         return None
     step = "let NTP set the clocks: TTLs and leases are counted by them"

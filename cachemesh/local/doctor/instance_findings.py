@@ -1,4 +1,4 @@
-"""What each instance of a pool reports about itself: role, replication, clock."""
+"""Asks each instance of a pool about itself: role, replication, clock."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _COMMANDS = (("ROLE",), ("TIME",), ("INFO", "replication"))
 
 
 @dataclass(frozen=True)
-class InstanceReport:
-    """What an instance reports about itself.
+class InstanceFindings:
+    """What an instance says about itself.
 
     Attributes:
         role: "master", "replica" or "sentinel".
@@ -43,10 +43,10 @@ class InstanceReport:
     promotable: bool = True
 
 
-Reports = Mapping[Address, "InstanceReport | Exception"]
+FindingsByAddress = Mapping[Address, "InstanceFindings | Exception"]
 
 
-def ask_instances(mesh: MeshUrl, addresses: set[Address]) -> Reports:
+def ask_instances(mesh: MeshUrl, addresses: set[Address]) -> FindingsByAddress:
     """Ask all instances at once, within a bounded time.
 
     Args:
@@ -54,7 +54,7 @@ def ask_instances(mesh: MeshUrl, addresses: set[Address]) -> Reports:
         addresses: of the instances.
 
     Returns:
-        Each instance's report, or the error that came instead.
+        What each instance says, or the error that came instead.
     """
     given = mesh.options
     options = SentinelOptions(
@@ -67,14 +67,14 @@ def ask_instances(mesh: MeshUrl, addresses: set[Address]) -> Reports:
     return ask_each(jobs, WITHIN)
 
 
-def _ask_instance(address: Address, options: SentinelOptions) -> InstanceReport:
+def _ask_instance(address: Address, options: SentinelOptions) -> InstanceFindings:
     replies = ask(address, options, _COMMANDS, TIMEOUT)
     with understood():
-        return _parse_report(*replies)
+        return _parse_findings(*replies)
 
 
-def _parse_report(role: Any, clock: Any, info: Any) -> InstanceReport:
-    """Make a report of the replies to ROLE, TIME and INFO, of which an ACL may forbid the last.
+def _parse_findings(role: Any, clock: Any, info: Any) -> InstanceFindings:
+    """Read the replies to ROLE, TIME and INFO, of which an ACL may forbid the last.
 
     Source: redis.io/docs/latest/commands/role.
     """
@@ -85,7 +85,7 @@ def _parse_report(role: Any, clock: Any, info: Any) -> InstanceReport:
     skew = abs(time.time() - (int(seconds) + int(micros) / 1e6))
     status = parse_role(role)
     replicas = [usable_address(at.host, str(at.port)) for at, _ in status.replicas]
-    return InstanceReport(
+    return InstanceFindings(
         role=status.role,
         master=status.master,
         link=status.link_state,
