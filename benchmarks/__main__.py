@@ -1,4 +1,4 @@
-"""The command line: ``python -m benchmarks --help``."""
+"""The command line of the benchmarks: ``python -m benchmarks --help``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmarks import goals, plot, report
 from benchmarks.arena import Arena
 from benchmarks.cores import LAYOUTS, choose
-from benchmarks.measure import Manner, measure
+from benchmarks.measure import MeasureSettings, measure
 from benchmarks.peers import PEERS, PeerMissingError
 from benchmarks.workloads import GROUPS, WORKLOADS, Workload, WorkloadMissingError
 from cachemesh.core.errors import CacheMeshError
@@ -22,7 +22,7 @@ from cachemesh.core.errors import CacheMeshError
 MUST_SHOW = "must-show"
 _MUST_SHOW_ROUNDS = 21
 _WIDE = 200  # characters of a line where no terminal limits it
-_QUICK = Manner(rounds=3, seconds=0.05)
+_QUICK = MeasureSettings(rounds=3, seconds=0.05)
 _EPILOG = f"""\
 {MUST_SHOW}  the figures the project promises, each with its bar: in about 4 minutes
 """ + "\n".join(f"{name:9}  {', '.join(members)}" for name, members in GROUPS.items())
@@ -46,14 +46,15 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add(
         "--rounds",
         type=int,
-        help=f"turns of each peer (default: {Manner.rounds}; {MUST_SHOW}: {_MUST_SHOW_ROUNDS})",
+        help=f"turns of each peer (default: {MeasureSettings.rounds}; "
+        f"{MUST_SHOW}: {_MUST_SHOW_ROUNDS})",
     )
     add(
         "--seconds",
         type=float,
-        help=f"how long a turn lasts at least (default: {Manner.seconds:g})",
+        help=f"how long a turn lasts at least (default: {MeasureSettings.seconds:g})",
     )
-    add("--seed", type=int, default=Manner.seed, help="of the order of turns (default: 1)")
+    add("--seed", type=int, default=MeasureSettings.seed, help="of the order of turns (default: 1)")
     add(
         "--quick",
         action="store_true",
@@ -84,7 +85,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _plan(options: argparse.Namespace) -> dict[str, list[str]]:
-    """Workload -> who takes part, in order."""
+    """Return the peers of each workload, in order."""
     plan: dict[str, list[str]] = {}
     for name in options.names or WORKLOADS:
         if name == MUST_SHOW:
@@ -100,34 +101,36 @@ def _plan(options: argparse.Namespace) -> dict[str, list[str]]:
     return {name: entrants for name, entrants in plan.items() if entrants}
 
 
-def _manner(options: argparse.Namespace) -> Manner:
-    usual = _MUST_SHOW_ROUNDS if MUST_SHOW in options.names else Manner.rounds
-    base = _QUICK if options.quick else Manner(rounds=usual)
-    return Manner(options.rounds or base.rounds, options.seconds or base.seconds, options.seed)
+def _settings(options: argparse.Namespace) -> MeasureSettings:
+    usual = _MUST_SHOW_ROUNDS if MUST_SHOW in options.names else MeasureSettings.rounds
+    base = _QUICK if options.quick else MeasureSettings(rounds=usual)
+    return MeasureSettings(
+        options.rounds or base.rounds, options.seconds or base.seconds, options.seed
+    )
 
 
 class Run:
-    """One run: measures what was asked for and shows it as it comes."""
+    """One run: measures the chosen workloads and shows each result when it is there."""
 
     def __init__(self, options: argparse.Namespace, console: Console) -> None:
         self._options = options
         self._console = console
-        self._manner = _manner(options)
+        self._settings = _settings(options)
         self._told: set[str] = set()
 
     def all(self) -> dict[str, Any]:
-        """JSON-ready.
+        """Measure everything and return it JSON-ready.
 
         Raises:
-            CacheMeshError: servers do not start.
-            AssertionError: somebody answers wrongly.
-            PeerMissingError: uvloop is asked for and not installed.
+            CacheMeshError: the servers do not start.
+            AssertionError: a peer returned a wrong value.
+            PeerMissingError: uvloop is wanted and not installed.
         """
         options, cores = self._options, choose(self._options.cores)
         loop = "uvloop" if options.uvloop else "asyncio"
         results: list[dict[str, Any]] = []
         skipped: dict[str, str] = {}
-        environment = report.environment(cores, self._manner, loop)
+        environment = report.environment(cores, self._settings, loop)
         with Arena(cores, options.uvloop, options.traces) as arena:
             for name, entrants in _plan(options).items():
                 try:
@@ -149,11 +152,11 @@ class Run:
                 raise WorkloadMissingError("nobody is left to take part")
             taken = measure(
                 contestants,
-                self._manner,
+                self._settings,
                 workload.step,
-                workload.fixed_calls(self._manner.seconds),
+                workload.fixed_calls(self._settings.seconds),
                 lambda done: status.update(
-                    f"{workload.what}: round {done} of {self._manner.rounds}"
+                    f"{workload.what}: round {done} of {self._settings.rounds}"
                 ),
             )
         if workload.spoils:
@@ -178,7 +181,12 @@ class Run:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0; 1 with a line on stderr, or where a promised figure was not shown; 130."""
+    """Run the benchmarks with command-line arguments (None: those of the process).
+
+    Returns:
+        The exit code: 0; 1 after an error, with a line on stderr, or if a promised figure was not
+        reached; 130 after Ctrl-C.
+    """
     options = _parse(arguments)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE)
     try:

@@ -1,4 +1,4 @@
-"""Where peers meet: servers, an event loop, and the peers that have been connected."""
+"""The servers, the event loop and the connected peers of one run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmarks.cores import Cores
-from benchmarks.peers import PEERS, Client, PeerMissingError
+from benchmarks.peers import PEERS, PeerClient, PeerMissingError
 from benchmarks.peers.base import package
 from benchmarks.proxy import ProxyMissingError
 from benchmarks.servers import Servers, running
@@ -23,18 +23,18 @@ _AT_ONCE = 50  # commands in flight while data is loaded
 
 
 class Arena:
-    """A context manager; servers and connections end with it.
+    """A context manager that starts servers and connects peers, and ends both.
 
     Args:
-        cores: which core is whose.
-        uvloop: run asyncio peers on uvloop.
-        traces: directory of the traces, if there is one.
+        cores: the cores of the client and of the servers.
+        uvloop: whether asyncio peers run on uvloop.
+        traces: the directory with traces, or None.
 
     Attributes:
-        skipped: peer -> why it cannot run here.
+        skipped: why a peer cannot run on this machine, by the peer's name.
 
     Raises:
-        PeerMissingError: uvloop is asked for and not installed.
+        PeerMissingError: uvloop is wanted and not installed.
     """
 
     def __init__(self, cores: Cores, uvloop: bool = False, traces: Path | None = None) -> None:
@@ -45,7 +45,7 @@ class Arena:
             package("uvloop", "uvloop").new_event_loop if uvloop else asyncio.new_event_loop
         )
         self._until = ExitStack()
-        self._clients: dict[str, Client] = {}
+        self._clients: dict[str, PeerClient] = {}
         self._loaded: set[tuple[str, int]] = set()
 
     def __enter__(self) -> Self:
@@ -62,8 +62,8 @@ class Arena:
     ) -> None:
         self._until.close()
 
-    def client(self, name: str) -> Client | None:
-        """A peer, connected; None if it cannot run here, and then `skipped` says why."""
+    def client(self, name: str) -> PeerClient | None:
+        """Return a peer's connected client; None if it cannot run here (see `skipped`)."""
         if name not in self._clients and name not in self.skipped:
             try:
                 self._connect(name)
@@ -72,7 +72,7 @@ class Arena:
         return self._clients.get(name)
 
     def run(self, work: Awaitable[T]) -> T:
-        """Something in the event loop of all asyncio peers, to its end."""
+        """Run an awaitable in the event loop of the asyncio peers, and return its result."""
         task = asyncio.ensure_future(work, loop=self._loop)
         try:
             return self._loop.run_until_complete(task)
@@ -83,7 +83,7 @@ class Arena:
 
     def _connect(self, name: str) -> None:
         made: Any = PEERS[name].connect(self.servers)
-        client: Client = self.run(made) if PEERS[name].asyncio else made
+        client: PeerClient = self.run(made) if PEERS[name].asyncio else made
         self._clients[name] = client
         if PEERS[name].asyncio:
             self._until.callback(lambda: self.run(client.close()))
@@ -91,7 +91,7 @@ class Arena:
             self._until.callback(client.close)
 
     def load(self, name: str, data: Mapping[str, bytes]) -> None:
-        """Have a peer store data, if it has not yet."""
+        """Have a peer store data, unless it has stored the same data before."""
         if (name, id(data)) in self._loaded:
             return
         client = self._clients[name]
@@ -108,7 +108,7 @@ class Arena:
         self._loaded.clear()
 
 
-async def _load(client: Client, data: Mapping[str, bytes]) -> None:
+async def _load(client: PeerClient, data: Mapping[str, bytes]) -> None:
     items = list(data.items())
     for start in range(0, len(items), _AT_ONCE):
         await asyncio.gather(

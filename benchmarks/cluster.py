@@ -1,4 +1,4 @@
-"""A Redis Cluster made of instances that run in cluster mode."""
+"""Makes a Redis Cluster of instances that run in cluster mode."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ports = Ports()
 
 
 def configuration() -> list[str]:
-    """Lines for a node's configuration file, on top of what all instances have."""
+    """Return the lines that a node's configuration file has beside those of every instance."""
     lines = ["cluster-enabled yes"]
     if find_redis_server().version >= (7,):
         lines.append(f"cluster-port {_ports.take()}")  # else the port + 10000, free or not
@@ -26,10 +26,10 @@ def configuration() -> list[str]:
 
 
 def form(nodes: Sequence[Address]) -> None:
-    """Deal the slots evenly, introduce the nodes to each other, wait until they agree.
+    """Give each node an equal part of the slots, join the nodes, and wait until they agree.
 
     Raises:
-        LocalStackError: they do not.
+        LocalStackError: they do not agree in time.
     """
     clients: list[Any] = [connect(node) for node in nodes]  # untyped in redis-py
     try:
@@ -50,7 +50,7 @@ def form(nodes: Sequence[Address]) -> None:
 
 
 def _bus_port(client: Any) -> list[int]:
-    """What MEET takes where the bus is not at the port + 10000."""
+    """Return the last argument of CLUSTER MEET: the bus port, if it is not the port + 10000."""
     found = client.config_get("cluster-port").get("cluster-port")
     return [int(found)] if found else []
 

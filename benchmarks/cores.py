@@ -1,8 +1,8 @@
-"""Which cores run what.
+"""Pins the client and the servers to cores.
 
-Left to the kernel, a client and its server share a core in one run and wake each other across
-cores in the next: on two cores the same GET takes 16 us or 53 us, for a whole run, so that rounds
-in turn do not even it out. The client therefore has a core of its own, the servers have the rest.
+Without pinning, a client and its server share a core in one run and wake each other across cores
+in the next. On two cores the same GET takes 16 us or 53 us, for a whole run, so that turns within
+a run do not even this out. Therefore the client has a core of its own, and the servers the rest.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cores:
-    """``client`` and ``servers`` are core numbers; both empty where nothing can be pinned."""
+    """The core numbers of the client and of the servers; both empty where nothing is pinned."""
 
     client: tuple[int, ...]
     servers: tuple[int, ...]
@@ -36,12 +36,12 @@ LAYOUTS = ("apart", "shared", "any")
 
 
 def choose(layout: str = "apart") -> Cores:
-    """Who runs where, among the cores this process may use.
+    """Assign the cores that this process may use.
 
     Args:
-        layout: ``apart``: the client has a core of its own; ``shared``: all on one core, so that
-            nobody is woken across cores; ``any``: as the kernel likes. Without Linux, or with one
-            core, it is ``any``.
+        layout: ``apart``: the client has a core of its own; ``shared``: all run on one core, so
+            that no process is woken across cores; ``any``: as the kernel decides. Without Linux,
+            or with one core, the layout is ``any``.
     """
     if layout == "any" or not hasattr(os, "sched_getaffinity"):
         return Cores((), ())
@@ -53,7 +53,7 @@ def choose(layout: str = "apart") -> Cores:
 
 @contextmanager
 def running_on(cores: tuple[int, ...]) -> Iterator[None]:
-    """This thread, and what it starts meanwhile, on these cores only; on any if there are none."""
+    """Pin this thread, and what it starts in the block, to cores; to none if ``cores`` is empty."""
     if not cores:
         yield
         return

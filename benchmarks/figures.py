@@ -1,4 +1,4 @@
-"""Medians, quartiles and ratios of what was measured."""
+"""Computes medians, quartiles and ratios of measured figures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from statistics import median, quantiles
 
 @dataclass(frozen=True)
 class Spread:
-    """The middle of some figures and the quarters beside it."""
+    """The median and the quartiles of some figures."""
 
     median: float
     q1: float
@@ -26,16 +26,21 @@ class Spread:
         return cls(median(figures), q1, q3, min(figures), max(figures))
 
     def as_dict(self) -> dict[str, float]:
-        """JSON-ready, to five significant digits."""
+        """Return JSON-ready values of five significant digits."""
         return {name: significant(value) for name, value in asdict(self).items()}
 
 
 def significant(value: float) -> float:
-    """To five significant digits."""
+    """Round to five significant digits."""
     return float(f"{value:.5g}")
 
 
 def times_as_fast(mine: Sequence[float], others: Sequence[float]) -> Spread:
-    """How many times as fast as another: the ratio is taken in each round, so that what slows a
-    whole round cancels out."""
+    """Return how many times as fast the first was as the second.
+
+    The ratio is taken in each round, so that whatever slows a whole round cancels out.
+
+    Args:
+        mine, others: times of the same rounds, in order.
+    """
     return Spread.of([other / me for me, other in zip(mine, others, strict=True)])

@@ -1,4 +1,4 @@
-"""The figures the project promises, and whether a run showed them: ``must-show``."""
+"""The figures that the project promises, and whether a run reached them: ``must-show``."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ _BESIDE = {
     "pipeline-100": _OTHERS,
     "async-get-256": ["floor-asyncio"],
 }
-"""Who runs along to explain a figure: how far servers and sockets are the limit."""
+"""Further peers that show how far servers and sockets limit a figure."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A goal and what was measured: times as fast, or microseconds; None if nothing was.
+    """A goal and what was measured for it.
 
     Attributes:
         no_hiredis: the same against redis-py without hiredis, for what it is worth; the verdict is
@@ -113,7 +113,7 @@ class Verdict:
 
 
 def plan() -> dict[str, list[str]]:
-    """Workload -> who must take part to show all goals."""
+    """Return the peers that each workload needs to show all goals."""
     wanted: dict[str, set[str]] = {}
     for goal in GOALS:
         wanted.setdefault(goal.workload, set(_BESIDE.get(goal.workload, ()))).update(
@@ -126,7 +126,7 @@ def plan() -> dict[str, list[str]]:
 
 
 def verdicts(results: Sequence[Mapping[str, Any]]) -> list[Verdict]:
-    """Each goal against what a run measured, as `benchmarks.report.summary` puts it."""
+    """Compare each goal with the results of a run, as `benchmarks.report.summary` returns them."""
     taken = {result["workload"]: _rounds(result) for result in results}
     return [_verdict(goal, taken.get(goal.workload, {})) for goal in GOALS]
 

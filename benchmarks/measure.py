@@ -1,4 +1,4 @@
-"""Rounds in which every contestant has its turn, so that a noisy moment hits all of them alike."""
+"""Measures in rounds in which every contestant has a turn, so that noise affects all alike."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import NamedTuple
 
 
 class Cost(NamedTuple):
-    """What some calls took: seconds that passed, and seconds of CPU in this process."""
+    """What some calls took: seconds of wall time, and seconds of CPU in this process."""
 
     wall: float
     cpu: float
 
 
 Contestant = Callable[[int], Cost]
-"""Does so many calls and says what they took; what it prepares is not in it."""
+"""Makes a number of calls and returns their cost, without that of its preparations."""
 
 
 @dataclass(frozen=True)
-class Manner:
+class MeasureSettings:
     """How to measure.
 
     Attributes:
-        rounds: turns of each contestant.
-        seconds: how long a turn is to last at least.
-        seed: of the order in each round.
+        rounds: how many turns each contestant has.
+        seconds: the least length of a turn.
+        seed: of the random order in each round.
     """
 
     rounds: int = 9
@@ -37,12 +37,14 @@ class Manner:
 
 
 @dataclass
-class Taken:
-    """What one contestant took: calls in a round, and microseconds a call in each round.
+class MeasuredTimes:
+    """What one contestant took.
 
     Attributes:
-        wall: as time passed.
-        cpu: of this process, its threads and its kernel time included; the servers' is not.
+        calls: in each round.
+        wall: microseconds of wall time per call, for each round.
+        cpu: microseconds of this process's CPU per call, with threads and kernel time, for each
+            round; the CPU of the servers is not in it.
     """
 
     calls: int
@@ -50,12 +52,13 @@ class Taken:
     cpu: list[float] = field(default_factory=list)
 
     def add(self, cost: Cost) -> None:
+        """Add the cost of a round's calls."""
         self.wall.append(cost.wall / self.calls * 1e6)
         self.cpu.append(cost.cpu / self.calls * 1e6)
 
 
 def timed(work: Callable[[], object]) -> Cost:
-    """What it takes."""
+    """Return the cost of calling ``work``."""
     start, started = perf_counter(), process_time()
     work()
     return Cost(perf_counter() - start, process_time() - started)
@@ -63,28 +66,31 @@ def timed(work: Callable[[], object]) -> Cost:
 
 def measure(
     contestants: Mapping[str, Contestant],
-    manner: Manner,
+    settings: MeasureSettings,
     step: int,
     fixed: int | None,
     on_round: Callable[[int], None],
-) -> dict[str, Taken]:
-    """What each took.
+) -> dict[str, MeasuredTimes]:
+    """Measure all contestants.
 
     Args:
-        step: calls come in multiples of this.
-        fixed: all make this many calls, whatever time they take.
+        contestants: by name.
+        settings: how to measure.
+        step: the number of calls is a multiple of this.
+        fixed: the number of calls in each turn; None: as many as take ``settings.seconds``.
+        on_round: called with the number of each completed round.
     """
     taken = {
-        name: Taken(fixed or _calibrated(contestant, manner.seconds, step))
+        name: MeasuredTimes(fixed or _calibrated(contestant, settings.seconds, step))
         for name, contestant in contestants.items()
     }
     if fixed:
         for contestant in contestants.values():
             contestant(fixed)
     order = list(contestants)
-    shuffle = random.Random(manner.seed).shuffle
-    for number in range(manner.rounds):
-        shuffle(order)  # nobody always comes first, or always after the same
+    shuffle = random.Random(settings.seed).shuffle
+    for number in range(settings.rounds):
+        shuffle(order)  # so that none is always first, or always after the same one
         for name in order:
             taken[name].add(contestants[name](taken[name].calls))
         on_round(number + 1)
@@ -92,7 +98,7 @@ def measure(
 
 
 def _calibrated(contestant: Contestant, seconds: float, step: int) -> int:
-    """Calls that take at least so long; finding out is the warm-up."""
+    """Return a number of calls that take at least ``seconds``; this is the warm-up too."""
     calls = step
     while (elapsed := contestant(calls).wall) < seconds / 3:
         grown = calls * min(10.0, seconds / 2 / max(elapsed, 1e-9))

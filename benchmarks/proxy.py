@@ -12,7 +12,8 @@ from pathlib import Path
 
 from cachemesh.core.names import Address
 from cachemesh.local.ports import HOST, Ports
-from cachemesh.local.process import Keeper, Process, await_ready
+from cachemesh.local.process import Process, await_ready
+from cachemesh.local.reaper_client import ReaperClient
 
 _PATIENCE = 10.0  # seconds until it must answer
 
@@ -35,17 +36,19 @@ def running(servers: Sequence[Address]) -> Iterator[Address]:
             "nutcracker is not installed; on Debian: apt-get install nutcracker"
         )
     directory = Path(tempfile.mkdtemp(prefix="cachemesh-"))
-    keeper = Keeper(remove=directory)
+    reaper = ReaperClient(remove=directory)
     try:
-        process = _process(program, servers, directory, keeper)
+        process = _process(program, servers, directory, reaper)
         process.spawn()
         await_ready([process], _PATIENCE)
         yield process.address
     finally:
-        keeper.close()
+        reaper.close()
 
 
-def _process(program: str, servers: Sequence[Address], directory: Path, keeper: Keeper) -> Process:
+def _process(
+    program: str, servers: Sequence[Address], directory: Path, reaper: ReaperClient
+) -> Process:
     ports = Ports()
     address, statistics = Address(HOST, ports.take()), ports.take()
     file = directory / "nutcracker.yml"
@@ -66,7 +69,7 @@ def _process(program: str, servers: Sequence[Address], directory: Path, keeper: 
         cwd=directory,
         env=dict(os.environ),
         probe=_listens,
-        keeper=keeper,
+        reaper=reaper,
     )
 
 

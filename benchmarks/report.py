@@ -16,7 +16,7 @@ from rich.table import Table
 from benchmarks.cores import Cores
 from benchmarks.figures import Spread, significant, times_as_fast
 from benchmarks.goals import NO_HIREDIS, Verdict
-from benchmarks.measure import Manner, Taken
+from benchmarks.measure import MeasuredTimes, MeasureSettings
 from benchmarks.workloads import Workload
 from cachemesh import __version__
 from cachemesh.local.binaries import find_redis_server
@@ -26,7 +26,7 @@ _PACKAGES = ("redis", "hiredis", "valkey-glide", "valkey-glide-sync", "coredis",
 _TOLERANCE = 0.02  # a floor has noise too
 
 
-def environment(cores: Cores, manner: Manner, loop: str) -> dict[str, Any]:
+def environment(cores: Cores, settings: MeasureSettings, loop: str) -> dict[str, Any]:
     """What the figures depend on."""
     return {
         "cachemesh": __version__,
@@ -38,9 +38,9 @@ def environment(cores: Cores, manner: Manner, loop: str) -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "cores": str(cores),
         "event_loop": loop,
-        "rounds": manner.rounds,
-        "round_seconds": manner.seconds,
-        "seed": manner.seed,
+        "rounds": settings.rounds,
+        "round_seconds": settings.seconds,
+        "seed": settings.seed,
         "load_average_before": load_average(),
     }
 
@@ -66,7 +66,7 @@ def _processor() -> str:
     return named[0] if named else platform.processor()
 
 
-def summary(workload: Workload, taken: Mapping[str, Taken]) -> dict[str, Any]:
+def summary(workload: Workload, taken: Mapping[str, MeasuredTimes]) -> dict[str, Any]:
     """JSON-ready: microseconds a call, and how many times as fast as the baseline."""
     walls = {name: mine.wall for name, mine in taken.items()}
     base = walls.get(workload.baseline) if workload.baseline else None

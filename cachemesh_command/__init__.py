@@ -1,6 +1,7 @@
-"""Where commands begin: outside of the package `cachemesh`, whose import takes 0.3 s.
+"""The entry points of commands, outside of the package `cachemesh`, whose import takes 0.3 s.
 
-A Ctrl-C in that time has to end a command as one later does, without a traceback.
+A Ctrl-C during that import has to end a command without a traceback, as later ones do.
+demo    the entry point of `scripts/demo`; the `cachemesh` script enters here, at `main`
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ _INTERRUPTED = 130  # `cachemesh.cli.errors.ExitCode.INTERRUPTED`, which is yet 
 
 
 def main() -> None:
-    """Entry point of the `cachemesh` script."""
+    """Run the `cachemesh` command: the entry point of the script."""
     run("cachemesh.cli.main")
 
 

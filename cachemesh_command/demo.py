@@ -1,4 +1,4 @@
-"""Where `scripts/demo` begins: ``python -m cachemesh_command.demo``."""
+"""Runs the demo for `scripts/demo`: ``python -m cachemesh_command.demo``."""
 
 from cachemesh_command import run
 

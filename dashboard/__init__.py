@@ -1,4 +1,8 @@
-"""The browser UI: rendered on the server, live over SSE, talks only to the metaserver's /v1.
+"""The browser UI: rendered on the server, live over SSE; its only source is the metaserver's /v1.
 
-`dashboard.app.create_app` makes the Flask app; `python -m dashboard` serves it.
+app, config, state       the Flask app, its settings, and what its parts share
+auth, sessions, security signing in and out; headers and CSRF of every page
+board, changes, failover the pages; view, view_model, events, charts, format: what they show
+upstream                 calls to the metaserver; feed, feed_registry, history: its live stream
+__main__                 `python -m dashboard`: the app under `cachemesh.serving`
 """

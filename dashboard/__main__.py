@@ -1,4 +1,4 @@
-"""`python -m dashboard`: the dashboard under gunicorn with one gevent worker."""
+"""Serves the dashboard for `python -m dashboard`, under gunicorn with one gevent worker."""
 
 # ruff: noqa: E402  gevent has to patch before anything else is imported
 from __future__ import annotations
@@ -20,16 +20,23 @@ from cachemesh.serving import Server, Site, bind
 from dashboard.app import create_app, unparsed
 from dashboard.config import DashboardConfig
 
-CONNECTIONS = 2000  # at once; sessions and feeds live in the one worker's memory
+CONNECTIONS = 2000  # at once, in one worker, which keeps all sessions and feeds in its memory
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT. Returns 1 with one line on stderr if it cannot start."""
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        arguments: of the command line; None: those of the process.
+
+    Returns:
+        The exit code: 1, with one line on stderr, if the dashboard cannot start.
+    """
     options = _parser().parse_args(arguments)
     metaservers = tuple(part.strip() for part in options.metaserver.split(",") if part.strip())
     try:
         address = parse_address(options.listen)
-        MetaserverClient(metaservers)  # tells of a bad address now, not at the first sign-in
+        MetaserverClient(metaservers)  # raises for a bad address now, not at the first sign-in
         listener = bind(address.host, address.port)
     except CacheMeshError as error:
         return _refuse(str(error))
@@ -43,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stderr.write(f"dashboard on http://{options.listen}\n")
 
     def make_app() -> tuple[Flask, Callable[[], None]]:
-        return create_app(config), lambda: None  # streams just end with the process
+        return create_app(config), lambda: None  # streams end with the process
 
     site = Site("cachemesh-dashboard", make_app, unparsed, CONNECTIONS, last_words=1.0)
     Server(site, listener).serve()

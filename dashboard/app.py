@@ -1,4 +1,4 @@
-"""The app factory."""
+"""Makes the Flask app of the dashboard."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from dashboard.config import DashboardConfig
 from dashboard.security import HEADERS, secure
 from dashboard.sessions import Session
 from dashboard.state import find_session, keep_state, new_state
-from dashboard.upstream import Problem
+from dashboard.upstream import OperatorProblem
 
 MAX_FORM_BYTES = 64 * 1024
 
 
 def create_app(config: DashboardConfig) -> Flask:
-    """A dashboard on the metaservers of `config`. Sessions and feeds live in the app object."""
+    """Make a dashboard on the metaservers of `config`; the app keeps its sessions and feeds."""
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = MAX_FORM_BYTES
     app.url_map.merge_slashes = False  # else //x redirects to wherever the Host header says
@@ -38,7 +38,12 @@ def create_app(config: DashboardConfig) -> Flask:
 
 
 def unparsed(status: HTTPStatus, detail: str) -> tuple[dict[str, str], str]:
-    """The page for what was not a request, and so has no app's page."""
+    """Return headers and page for bytes that are no HTTP request, which no view can answer.
+
+    Args:
+        status: of the reply.
+        detail: what is wrong.
+    """
     told = "Look at the dashboard's log." if status >= 500 else detail
     title = f"{status.value} {status.phrase}"
     headers = {**HEADERS, "Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"}
@@ -47,7 +52,7 @@ def unparsed(status: HTTPStatus, detail: str) -> tuple[dict[str, str], str]:
 
 
 def _livez() -> dict[str, str]:
-    """The process answers; says nothing of the metaserver."""
+    """Answer that this process runs; the metaserver may be down."""
     return {"status": "ok"}
 
 
@@ -60,5 +65,5 @@ def _error_page(error: HTTPException) -> tuple[str, int]:
         g.session = find_session()
     status = error.code or 500
     detail = "There is no such page." if status == 404 else error.description or ""
-    problem = Problem(error.name, detail, status=status)
+    problem = OperatorProblem(error.name, detail, status=status)
     return render_template("problem.html", problem=problem), status

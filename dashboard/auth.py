@@ -1,4 +1,4 @@
-"""Signing in with a metaserver token, and out."""
+"""The pages to sign in with a metaserver token, and to sign out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cachemesh.discovery.metaserver import read_token
 from dashboard.security import check_csrf
 from dashboard.sessions import Session
 from dashboard.state import current_session, find_session, state
-from dashboard.upstream import UPSTREAM_ERRORS, Problem, problem_of
+from dashboard.upstream import UPSTREAM_ERRORS, OperatorProblem, problem_of
 
 pages = Blueprint("auth", __name__)
 _REASONS = {
@@ -24,11 +24,12 @@ _REASONS = {
 
 
 def to_login(reason: str | None = None) -> Response:
+    """Redirect to the sign-in page, which explains a `reason` of `_REASONS`."""
     return redirect(url_for("auth.login", reason=reason), code=303)
 
 
 def require_session() -> Response | None:
-    """Before every signed-in page: to the sign-in page without a session."""
+    """Redirect a request without an open session to the sign-in page."""
     session = find_session()
     if session is None:
         return to_login("expired" if request.cookies.get(state().config.cookie_name) else None)
@@ -38,6 +39,7 @@ def require_session() -> Response | None:
 
 @pages.get("/login")
 def login() -> Response:
+    """Show the sign-in page."""
     if find_session() is not None:
         return redirect(url_for("board.home"))
     return _form(notice=_REASONS.get(request.args.get("reason", "")))
@@ -46,13 +48,15 @@ def login() -> Response:
 @pages.post("/login")
 def sign_in() -> Response:
     """Check the token against the metaserver; start a session if it is good."""
-    # No session yet, so the form's token is compared with one in a cookie no other site can set
-    # or send (SameSite=Strict).
+    # Without a session, the form's token is compared with one in a cookie that no other site can
+    # set or send (SameSite=Strict).
     expected = request.cookies.get(_login_cookie(), "")
     if not expected or not hmac.compare_digest(
         expected.encode(), request.form.get("csrf", "").encode()
     ):
-        return _form(Problem("Try once more", "This page had gone stale; nothing was sent."), 400)
+        return _form(
+            OperatorProblem("Try once more", "This page had gone stale; nothing was sent."), 400
+        )
     problem, session = _open_session(request.form.get("token", "").strip())
     if session is None:
         assert problem is not None
@@ -72,6 +76,7 @@ def sign_in() -> Response:
 
 @pages.post("/logout")
 def sign_out() -> Response:
+    """End the session and its cookie."""
     session = find_session()
     if session is None:
         return to_login()
@@ -84,7 +89,7 @@ def sign_out() -> Response:
 
 @pages.get("/session")
 def session_alive() -> Response:
-    """204 with an open session, 401 without; asking does not count as activity."""
+    """Answer 204 with an open session, else 401; the question does not count as activity."""
     if find_session(touch=False) is None:
         abort(401)
     return Response(status=204)
@@ -96,9 +101,9 @@ def revoked() -> Response:
     return to_login("revoked")
 
 
-def _open_session(text: str) -> tuple[Problem | None, Session | None]:
+def _open_session(text: str) -> tuple[OperatorProblem | None, Session | None]:
     if not text:
-        return Problem("No token", "Type the token in.", status=400), None
+        return OperatorProblem("No token", "Type the token in.", status=400), None
     try:
         token = read_token(text, None)
         assert token is not None
@@ -107,12 +112,12 @@ def _open_session(text: str) -> tuple[Problem | None, Session | None]:
         return None, state().sessions.create(token, upstream.role())
     except ConfigurationError:
         detail = "A token is one word of plain ASCII letters, digits and signs."
-        return Problem("That is not a token", detail, status=400), None
+        return OperatorProblem("That is not a token", detail, status=400), None
     except UPSTREAM_ERRORS as error:
         problem = problem_of(error)
         if problem.status == 401:
             return (
-                Problem(
+                OperatorProblem(
                     "Wrong token",
                     "The metaserver does not know this token.",
                     "Check it, or have an administrator create one: cachemesh token create",
@@ -123,7 +128,9 @@ def _open_session(text: str) -> tuple[Problem | None, Session | None]:
         return problem, None
 
 
-def _form(problem: Problem | None = None, status: int = 200, notice: str | None = None) -> Response:
+def _form(
+    problem: OperatorProblem | None = None, status: int = 200, notice: str | None = None
+) -> Response:
     csrf = secrets.token_urlsafe(32)
     page = render_template("login.html", problem=problem, notice=notice, login_csrf=csrf)
     response = make_response(page, status)

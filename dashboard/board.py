@@ -1,4 +1,4 @@
-"""The pages that show: a pool's board and its live stream."""
+"""The pages that show a pool: its board, and the stream that updates the board."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from flask import (
 from werkzeug.wrappers import Response as AnyResponse
 
 from dashboard.auth import require_session, revoked
-from dashboard.feed import Feed, Snapshot
+from dashboard.feed import PoolFeed, PoolSnapshot
 from dashboard.format import stamp
 from dashboard.sessions import Session
-from dashboard.state import State, current_session, state
+from dashboard.state import DashboardState, current_session, state
 from dashboard.upstream import UPSTREAM_ERRORS, problem_of
 from dashboard.view import board, freshness
 
@@ -37,7 +37,7 @@ LEAST_SECONDS_BETWEEN = 0.25
 
 @pages.get("/")
 def home() -> AnyResponse | str | tuple[str, int]:
-    """To the first pool; with none, what to do to get one."""
+    """Redirect to the first pool; without a pool, show how to make one."""
     try:
         pools = state().connect(current_session().token).pools()
     except UPSTREAM_ERRORS as error:
@@ -52,8 +52,9 @@ def home() -> AnyResponse | str | tuple[str, int]:
 
 @pages.get("/pools/<pool>")
 def pool(pool: str) -> AnyResponse | str | tuple[str, int]:
+    """Show a pool's board."""
     session = current_session()
-    snapshot = state().hub.feed(session.token, pool).wait(0, FIRST_DATA_SECONDS)
+    snapshot = state().feeds.feed(session.token, pool).wait(0, FIRST_DATA_SECONDS)
     problem = snapshot.problem
     if problem is not None and problem.code == "unauthorized":
         return revoked()
@@ -69,9 +70,9 @@ def pool(pool: str) -> AnyResponse | str | tuple[str, int]:
 
 @pages.get("/pools/<pool>/live")
 def live(pool: str) -> AnyResponse:
-    """Server-sent events: `fragments` with what changed on the page, as HTML by element name."""
+    """Stream server-sent events `fragments`: the changed parts of the page, by element name."""
     session = current_session()
-    feed = state().hub.feed(session.token, pool)
+    feed = state().feeds.feed(session.token, pool)
     events = _events(state(), session, pool, feed)
     return Response(
         stream_with_context(events),
@@ -80,8 +81,17 @@ def live(pool: str) -> AnyResponse:
     )
 
 
-def fragments(pool: str, snapshot: Snapshot, can_change: bool) -> dict[str, str]:
-    """The moving parts of the page, rendered."""
+def fragments(pool: str, snapshot: PoolSnapshot, can_change: bool) -> dict[str, str]:
+    """Render the parts of a pool's page that change.
+
+    Args:
+        pool: its name.
+        snapshot: what is known of the pool.
+        can_change: whether the session may change the pool.
+
+    Returns:
+        The HTML of each part by its name.
+    """
     view = board(pool, snapshot)
     now = datetime.now(timezone.utc)
     return {
@@ -97,9 +107,9 @@ def fragments(pool: str, snapshot: Snapshot, can_change: bool) -> dict[str, str]
     }
 
 
-def _events(shared: State, session: Session, pool: str, feed: Feed) -> Iterator[str]:
+def _events(shared: DashboardState, session: Session, pool: str, feed: PoolFeed) -> Iterator[str]:
     yield "retry: 1500\n\n"
-    serial, shown = 0, dict[str, str]()  # a feed that just began says nothing before it has read
+    serial, shown = 0, dict[str, str]()  # serial 0: wait for a new feed's first data
     while True:
         snapshot = feed.wait(serial, KEEP_ALIVE_SECONDS)
         # An open page is not activity: its session still ends when nobody clicks.
@@ -116,7 +126,7 @@ def _events(shared: State, session: Session, pool: str, feed: Feed) -> Iterator[
         )
         changed = {name: html for name, html in rendered.items() if shown.get(name) != html}
         shown = rendered
-        # Sent also when nothing changed: it keeps the connection, and says how fresh the page is.
+        # Also if nothing changed: the message keeps the connection and tells the page's age.
         yield _message(
             "fragments",
             {

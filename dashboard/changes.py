@@ -1,4 +1,4 @@
-"""Changing a pool: each change is previewed (a dry run), then confirmed on the same version."""
+"""The pages that change a pool: a preview (a dry run), then the change on the same version."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from cachemesh.core.placement import Placement
 from dashboard.auth import require_session, revoked
 from dashboard.security import check_csrf
 from dashboard.state import current_session, state
-from dashboard.upstream import UPSTREAM_ERRORS, Json, Problem, Upstream, problem_of
-from dashboard.view import Segment, segments
+from dashboard.upstream import UPSTREAM_ERRORS, Json, OperatorProblem, Upstream, problem_of
+from dashboard.view import segments
+from dashboard.view_model import Segment
 
 pages = Blueprint("changes", __name__, url_prefix="/pools/<pool>/shards")
 pages.before_request(require_session)
@@ -21,8 +22,18 @@ Page = Response | str | tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Form:
-    """One change on its way: what was typed, the preview made of it, and what went wrong."""
+class ChangeForm:
+    """What the page of a change shows.
+
+    Attributes:
+        kind: "add", "remove" or "weight".
+        pool: to be changed.
+        shard, address, weight, allow_nonempty: what the user entered.
+        typed: the shard's name, which the user types to confirm a removal.
+        preview: the metaserver's plan, or None.
+        before, after: the slot bar before and after the change.
+        problem: what went wrong, or None.
+    """
 
     kind: str
     pool: str
@@ -34,19 +45,20 @@ class Form:
     preview: Json | None = None
     before: tuple[Segment, ...] = ()
     after: tuple[Segment, ...] = ()
-    problem: Problem | None = None
+    problem: OperatorProblem | None = None
 
 
 class InputError(ValueError):
-    """An input the form can judge by itself; carries the `Problem`."""
+    """The user's input is wrong; `problem` says how."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: OperatorProblem) -> None:
         super().__init__(problem.detail)
         self.problem = problem
 
 
 @pages.before_request
 def only_admins() -> None:
+    """Refuse requests of read sessions (403), and POSTs without the session's CSRF token."""
     if not current_session().can_change:
         abort(403, "You signed in with a read token; changes need an admin token.")
     if request.method == "POST":
@@ -55,7 +67,8 @@ def only_admins() -> None:
 
 @pages.route("/new", methods=["GET", "POST"])
 def add(pool: str) -> Page:
-    form = Form(
+    """Add a shard."""
+    form = ChangeForm(
         "add",
         pool,
         shard=_typed("name"),
@@ -80,12 +93,13 @@ def add(pool: str) -> Page:
 
 @pages.route("/<name>/remove", methods=["GET", "POST"])
 def remove(pool: str, name: str) -> Page:
-    form = Form("remove", pool, shard=name, typed=_typed("typed"))
+    """Remove a shard."""
+    form = ChangeForm("remove", pool, shard=name, typed=_typed("typed"))
 
     def change(upstream: Upstream, version: int | None) -> Json:
         if version is not None and form.typed != name:
             raise InputError(
-                Problem(
+                OperatorProblem(
                     "Nothing was removed",
                     f"You typed {form.typed!r}; the shard is called {name!r}.",
                     "Type the shard's name exactly to confirm.",
@@ -98,7 +112,8 @@ def remove(pool: str, name: str) -> Page:
 
 @pages.route("/<name>/weight", methods=["GET", "POST"])
 def weight(pool: str, name: str) -> Page:
-    form = Form("weight", pool, shard=name, weight=_typed("weight"))
+    """Set the weight of a shard."""
+    form = ChangeForm("weight", pool, shard=name, weight=_typed("weight"))
     if request.method == "GET":
         try:
             now = state().connect(current_session().token).shard(pool, name)
@@ -115,10 +130,15 @@ def weight(pool: str, name: str) -> Page:
     return _step(form, change)
 
 
-def _step(form: Form, change: Callable[[Upstream, int | None], Json]) -> Page:
-    """Preview, or confirm the version previewed. `change(upstream, None)` is the dry run."""
+def _step(form: ChangeForm, change: Callable[[Upstream, int | None], Json]) -> Page:
+    """Preview a change, or make it on the version that was previewed.
+
+    Args:
+        form: what the user entered.
+        change: makes the change on a version; with None, a dry run.
+    """
     upstream = state().connect(current_session().token)
-    failed: Problem | None = None
+    failed: OperatorProblem | None = None
     try:
         if _typed("step") == "confirm":
             done = change(upstream, _version())
@@ -140,8 +160,8 @@ def _step(form: Form, change: Callable[[Upstream, int | None], Json]) -> Page:
     return _failed(form, failed) if failed else _show(form)
 
 
-def _explain(problem: Problem) -> Problem:
-    """A conflict found on confirming comes with a fresh preview: say so."""
+def _explain(problem: OperatorProblem) -> OperatorProblem:
+    """Say, for a version conflict, that the page shows a new preview."""
     if problem.code != "version-conflict":
         return problem
     return replace(
@@ -151,7 +171,7 @@ def _explain(problem: Problem) -> Problem:
     )
 
 
-def _with_preview(form: Form, status: Json, preview: Json) -> Form:
+def _with_preview(form: ChangeForm, status: Json, preview: Json) -> ChangeForm:
     shares = [(str(each["name"]), float(each["share"])) for each in status["shards"]]
     names = [name for name, _ in shares]
     placement = Placement.from_dict(preview["document"]["placement"])
@@ -161,14 +181,14 @@ def _with_preview(form: Form, status: Json, preview: Json) -> Form:
     )
 
 
-def _failed(form: Form, problem: Problem) -> Page:
+def _failed(form: ChangeForm, problem: OperatorProblem) -> Page:
     if problem.status == 401:
         return revoked()
     page = _show(replace(form, problem=problem))
     return page, problem.status or 503
 
 
-def _show(form: Form) -> str:
+def _show(form: ChangeForm) -> str:
     return render_template("change.html", form=form)
 
 
@@ -177,7 +197,7 @@ def _typed(name: str, default: str = "") -> str:
 
 
 def _version() -> int:
-    """The version the confirmed preview was made on."""
+    """Return the pool's version of the confirmed preview; abort with 400 if the form has none."""
     try:
         return int(_typed("version"))
     except ValueError:
@@ -193,7 +213,7 @@ def _weight(text: str) -> int:
         return int(text)
     except ValueError as error:
         raise InputError(
-            Problem(
+            OperatorProblem(
                 "That is not a weight",
                 f"{text!r} is not a whole number.",
                 "Weights run from 1 to 1000; a shard of weight 2 gets twice the slots.",

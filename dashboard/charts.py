@@ -1,4 +1,4 @@
-"""Sparklines as SVG path data. Pure: values in, path out."""
+"""Draws sparklines as SVG path data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ MARGIN = 2.0  # keeps the stroke inside the box
 
 @dataclass(frozen=True)
 class Spark:
-    """A drawn line in a `WIDTH` x `HEIGHT` box; `line` and `area` are SVG path data."""
+    """A sparkline in a box of `WIDTH` x `HEIGHT`.
+
+    Attributes:
+        line, area: SVG path data of the line, and of the area below it.
+        low, high: the lowest and the highest value.
+    """
 
     line: str
     area: str
@@ -23,10 +28,15 @@ class Spark:
 def spark(
     values: Sequence[float | None], slots: int, floor: float = 0.0, ceiling: float | None = None
 ) -> Spark | None:
-    """Draw `values`, oldest first, right-aligned in `slots` steps; None breaks the line.
+    """Draw a sparkline, aligned to the right.
 
-    The scale runs from `floor` to `ceiling`, or to the highest value where there is none.
-    Returns None with fewer than two values to draw.
+    Args:
+        values: oldest first; None breaks the line.
+        slots: how many values fill the box.
+        floor, ceiling: the ends of the scale; without a ceiling, it ends at the highest value.
+
+    Returns:
+        The sparkline; None with fewer than two values to draw.
     """
     shown = list(values)[-slots:]
     known = [value for value in shown if value is not None]

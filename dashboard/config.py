@@ -1,4 +1,4 @@
-"""What a dashboard process is told at its start."""
+"""The settings of a dashboard process."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class DashboardConfig:
-    """Settings of one dashboard process.
+    """The settings of one dashboard process.
 
-    `metaservers` are `http://host:port` addresses, tried in order. `cookie_name` differs per port:
-    browsers send a host's cookies to all its ports, so two dashboards on one host would otherwise
-    sign each other out. Times are in seconds.
+    Attributes:
+        metaservers: `http://host:port` addresses, tried in order.
+        cookie_name: of the session cookie. The name differs per port, because browsers send a
+            host's cookies to all its ports: dashboards on one host would sign each other out.
+        idle_seconds: after which an unused session ends.
+        read_timeout: seconds for a request that reads.
+        change_timeout: seconds for a change; a failover takes up to 25, and more to be undone.
     """
 
     metaservers: tuple[str, ...]
     cookie_name: str = "cachemesh_dashboard"
     idle_seconds: float = 3600.0
     read_timeout: float = 5.0
-    change_timeout: float = 60.0  # a failover takes up to 25, and what it takes to undo it
+    change_timeout: float = 60.0

@@ -1,4 +1,4 @@
-"""Events as one line a person reads."""
+"""Turns the metaserver's events into lines for people."""
 
 from __future__ import annotations
 
@@ -40,7 +40,16 @@ _ACTIONS = {
 
 @dataclass(frozen=True)
 class EventLine:
-    """`actor` is None for what the system did; `at` None if the time made no sense."""
+    """One event in words.
+
+    Attributes:
+        id: of the event.
+        at: when it happened; None if the metaserver's time cannot be parsed.
+        actor: the name of the token; None for an act of the system.
+        kind: picks icon and colour: "change", "good", "warn", "bad" or "info".
+        text: what happened.
+        detail: the metaserver's further words, or "".
+    """
 
     id: str
     at: datetime | None
@@ -51,7 +60,7 @@ class EventLine:
 
 
 def event_line(event: Json) -> EventLine:
-    """One event of the metaserver, in words. Actions not known here show their own name."""
+    """Turn an event of the metaserver into words; an unknown action is shown by its name."""
     action, target = (
         str(event.get("action", "")),
         str(event.get("target") or event.get("pool") or ""),

@@ -1,4 +1,4 @@
-"""Failing over a shard: a preview (a dry run), then the failover itself."""
+"""The page that fails over a shard: a preview (a dry run), then the failover itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from dashboard.auth import require_session, revoked
 from dashboard.changes import Page, only_admins
 from dashboard.state import current_session, state
-from dashboard.upstream import UPSTREAM_ERRORS, Json, Problem, problem_of
+from dashboard.upstream import UPSTREAM_ERRORS, Json, OperatorProblem, problem_of
 
 pages = Blueprint("failover", __name__, url_prefix="/pools/<pool>/shards")
 pages.before_request(require_session)
@@ -17,18 +17,26 @@ pages.before_request(only_admins)
 
 
 @dataclass(frozen=True)
-class Form:
-    """What was chosen ("" leaves it to Sentinel), what it would do, and what went wrong."""
+class FailoverForm:
+    """What the page shows.
+
+    Attributes:
+        pool, shard: of the failover.
+        to: the chosen replica as "host:port"; "": Sentinel chooses.
+        preview: the metaserver's plan, or None.
+        problem: what went wrong, or None.
+    """
 
     pool: str
     shard: str
     to: str = ""
     preview: Json | None = None
-    problem: Problem | None = None
+    problem: OperatorProblem | None = None
 
 
 @pages.route("/<name>/failover", methods=["GET", "POST"])
 def fail_over(pool: str, name: str) -> Page:
+    """Show the preview of a failover, or carry out a confirmed one."""
     to = request.form.get("to", "").strip()
     body = {"to": to} if to else {}
     upstream = state().connect(current_session().token)
@@ -48,5 +56,5 @@ def fail_over(pool: str, name: str) -> Page:
             problem = problem_of(error)
     if problem is not None and problem.status == 401:
         return revoked()
-    page = render_template("failover.html", form=Form(pool, name, to, preview, problem))
+    page = render_template("failover.html", form=FailoverForm(pool, name, to, preview, problem))
     return (page, problem.status or 503) if problem else page

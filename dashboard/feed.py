@@ -1,9 +1,9 @@
-"""One upstream stream per pool and token, shared by every browser that watches.
+"""Follows a pool over one stream of the metaserver, for every browser that watches the pool.
 
-    metaserver --/v1/stream--> Feed (one thread) --Snapshot--> stream to browser 1
-                                                          \\--> stream to browser 2 ...
+    metaserver --/v1/stream--> PoolFeed (one thread) --PoolSnapshot--> stream to browser 1
+                                                          \\---------> stream to browser 2 ...
 
-A feed that nobody asked for during `IDLE_SECONDS` ends by itself.
+A feed that no browser has asked for `IDLE_SECONDS` ends by itself.
 """
 
 from __future__ import annotations
@@ -16,12 +16,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
 from cachemesh.core.errors import MetaserverUnavailableError
-from dashboard.history import History, Sample
-from dashboard.upstream import EVENT_LIMIT, UPSTREAM_ERRORS, Json, Problem, Upstream, problem_of
+from dashboard.history import History, HistorySample
+from dashboard.upstream import (
+    EVENT_LIMIT,
+    UPSTREAM_ERRORS,
+    Json,
+    OperatorProblem,
+    Upstream,
+    problem_of,
+)
 
 IDLE_SECONDS = 120.0
 POOLS_EVERY_SECONDS = 5.0
-BACKOFF_SECONDS = (0.3, 4.0)  # first and longest pause between attempts
+BACKOFF_SECONDS = (0.3, 4.0)  # first and longest delay between attempts
 FATAL_CODES = frozenset({"unauthorized", "pool-not-found"})
 
 Rendered = dict[str, str]
@@ -32,10 +39,18 @@ def _now() -> datetime:
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """What is known of a pool. `serial` rises with every change; 0: nothing was heard yet.
+class PoolSnapshot:
+    """What is known of a pool at one moment.
 
-    `since` is when `connected` last changed; `last_data` when the metaserver last spoke.
+    Attributes:
+        serial: rises with every change; 0: the metaserver has sent nothing yet.
+        pools: all pools, as `/v1/pools` lists them.
+        document, status, events: of the pool; events newest first.
+        samples: the pool's figures of the last minutes.
+        connected: whether the stream of the metaserver is open.
+        since: when `connected` last changed.
+        last_data: when the metaserver last sent something.
+        problem: why the stream broke; None while it is open.
     """
 
     serial: int = 0
@@ -43,27 +58,32 @@ class Snapshot:
     document: Json | None = None
     status: Json | None = None
     events: tuple[Json, ...] = ()
-    samples: tuple[Sample, ...] = ()
+    samples: tuple[HistorySample, ...] = ()
     connected: bool = False
     since: datetime = field(default_factory=_now)
     last_data: datetime | None = None
-    problem: Problem | None = None
+    problem: OperatorProblem | None = None
 
     @property
     def fatal(self) -> bool:
-        """The token or the pool is gone: trying again would not help."""
+        """Whether the token or the pool is gone, so that a further attempt would not help."""
         return self.problem is not None and self.problem.code in FATAL_CODES
 
 
-class Feed:
-    """Follows one pool with one token and hands out the latest `Snapshot`."""
+class PoolFeed:
+    """Follows one pool with one token, on a thread of its own, and has the latest snapshot.
+
+    Args:
+        upstream: the metaserver, with the token.
+        pool: the pool's name.
+    """
 
     def __init__(self, upstream: Upstream, pool: str) -> None:
         self._upstream = upstream
         self._pool = pool
         self._history = History()
         self._changed = threading.Condition()
-        self._snapshot = Snapshot()
+        self._snapshot = PoolSnapshot()
         self._last_asked = time.monotonic()
         self._pools_read = 0.0
         self._stop = threading.Event()
@@ -72,18 +92,20 @@ class Feed:
         self._thread = threading.Thread(target=self._run, name=f"feed-{pool}", daemon=True)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End at the next message or pause; does not wait."""
+        """Have the thread end at the next message or delay, without waiting for that."""
         self._stop.set()
 
     @property
     def alive(self) -> bool:
+        """Whether the feed still follows its pool."""
         return self._thread.is_alive() and not self._stop.is_set()
 
-    def wait(self, serial: int, timeout: float) -> Snapshot:
-        """The latest snapshot, waiting up to `timeout` seconds for one newer than `serial`."""
+    def wait(self, serial: int, timeout: float) -> PoolSnapshot:
+        """Return the latest snapshot; wait up to `timeout` seconds for one newer than `serial`."""
         with self._changed:
             self._last_asked = time.monotonic()
             self._changed.wait_for(lambda: self._snapshot.serial > serial, timeout)
@@ -91,9 +113,13 @@ class Feed:
             return self._snapshot
 
     def shared(self, key: tuple[object, ...], make: Callable[[], Rendered]) -> Rendered:
-        """What `make` gives, made once for a key however many browsers ask.
+        """Return what `make` renders, rendered once for all browsers that ask with the same key.
 
-        Only the latest two are kept: one for each role.
+        Only the two latest results are kept, one for each role.
+
+        Args:
+            key: what the result depends on.
+            make: renders the result.
         """
         with self._making:
             if key not in self._made:
@@ -103,13 +129,13 @@ class Feed:
             return self._made[key]
 
     def _run(self) -> None:
-        pause, longest = BACKOFF_SECONDS
+        delay, longest = BACKOFF_SECONDS
         while not self._ended():
             try:
                 self._load()
-                pause = BACKOFF_SECONDS[0]
+                delay = BACKOFF_SECONDS[0]
                 self._follow()
-                error: Problem = problem_of(MetaserverUnavailableError("the stream ended"))
+                error: OperatorProblem = problem_of(MetaserverUnavailableError("the stream ended"))
             except UPSTREAM_ERRORS as failure:
                 error = problem_of(failure)
             if self._ended():
@@ -118,11 +144,11 @@ class Feed:
             if error.code in FATAL_CODES:
                 self._stop.set()
                 return
-            self._stop.wait(pause * random.uniform(0.7, 1.3))
-            pause = min(pause * 2, longest)
+            self._stop.wait(delay * random.uniform(0.7, 1.3))
+            delay = min(delay * 2, longest)
 
     def _load(self) -> None:
-        """Read all there is once, then say that the feed is connected."""
+        """Read everything about the pool once, and publish it as connected."""
         status = self._upstream.status(self._pool)
         document = self._upstream.document(self._pool)
         events = tuple(self._upstream.events(self._pool))
@@ -158,13 +184,13 @@ class Feed:
         if all(each.get("id") != event.get("id") for each in known):
             self._heard(replace(self._snapshot, events=(event, *known)[:EVENT_LIMIT]))
 
-    def _heard(self, news: Snapshot) -> None:
+    def _heard(self, news: PoolSnapshot) -> None:
         self._publish(replace(news, last_data=_now(), problem=None), connected=True)
 
-    def _lost(self, problem: Problem) -> None:
+    def _lost(self, problem: OperatorProblem) -> None:
         self._publish(replace(self._snapshot, problem=problem), connected=False)
 
-    def _publish(self, news: Snapshot, *, connected: bool) -> None:
+    def _publish(self, news: PoolSnapshot, *, connected: bool) -> None:
         with self._changed:
             before = self._snapshot
             self._snapshot = replace(
@@ -181,29 +207,3 @@ class Feed:
         if idle:
             self._stop.set()
         return self._stop.is_set()
-
-
-class Hub:
-    """The feeds of this process, by token and pool."""
-
-    def __init__(self, connect: Callable[[str], Upstream]) -> None:
-        self._connect = connect
-        self._lock = threading.Lock()
-        self._feeds: dict[tuple[str, str], Feed] = {}
-
-    def feed(self, token: str, pool: str) -> Feed:
-        """The running feed of this pool for this token, started if there is none."""
-        with self._lock:
-            self._feeds = {key: each for key, each in self._feeds.items() if each.alive}
-            feed = self._feeds.get((token, pool))
-            if feed is None:
-                feed = Feed(self._connect(token), pool)
-                feed.start()
-                self._feeds[token, pool] = feed
-            return feed
-
-    def forget(self, token: str) -> None:
-        """End every feed of a token that no session uses any more."""
-        with self._lock:
-            for key in [key for key in self._feeds if key[0] == token]:
-                self._feeds.pop(key).stop()

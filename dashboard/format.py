@@ -1,4 +1,4 @@
-"""Numbers, sizes and times as an operator reads them. Pure functions; also Jinja filters."""
+"""Formats numbers, sizes and times for operators. The functions are also Jinja filters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _SIZES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def number(value: float | None) -> str:
-    """12,345; one decimal below 10 where there is one."""
+    """Format a number: 12,345; below 10 with one decimal, if the number is not whole."""
     if value is None:
         return UNKNOWN
     if value != int(value) and abs(value) < 10:
@@ -18,7 +18,7 @@ def number(value: float | None) -> str:
 
 
 def size(value: float | None) -> str:
-    """Bytes with a binary unit, at most four characters before it: 1.4 MiB, 1.0 GiB."""
+    """Format bytes in a binary unit, with at most four characters before it: 1.4 MiB, 1.0 GiB."""
     if value is None:
         return UNKNOWN
     scaled, unit = float(value), 0
@@ -28,7 +28,7 @@ def size(value: float | None) -> str:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """A ratio 0..1 as a percentage; never rounded up to 100 or down to 0."""
+    """Format a ratio (0 to 1) as a percentage; never round up to 100 or down to 0."""
     if value is None:
         return UNKNOWN
     shown = value * 100
@@ -41,7 +41,7 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def parse_time(text: str) -> datetime | None:
-    """An RFC 3339 time as an aware datetime in UTC, None if it is not one."""
+    """Parse an RFC 3339 time into an aware datetime in UTC; return None if it is not one."""
     try:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
@@ -52,7 +52,10 @@ def parse_time(text: str) -> datetime | None:
 
 
 def ago(moment: datetime, now: datetime) -> str:
-    """`now`, `12 s ago`, `5 min ago`, `3 h ago`, `2 d ago`. static/app.js says the same."""
+    """Format a past time: `now`, `12 s ago`, `5 min ago`, `3 h ago`, `2 d ago`.
+
+    static/app.js formats times in the same way.
+    """
     seconds = int((now - moment).total_seconds())
     if seconds < 2:
         return "now"
@@ -63,7 +66,7 @@ def ago(moment: datetime, now: datetime) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """How long something has run: `45 s`, `12 min`, `3 h`, `9 d`."""
+    """Format a duration: `45 s`, `12 min`, `3 h`, `9 d`."""
     if seconds is None:
         return UNKNOWN
     for limit, step, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
@@ -73,10 +76,10 @@ def duration(seconds: float | None) -> str:
 
 
 def stamp(moment: datetime) -> str:
-    """For `<time datetime>`."""
+    """Format a time for the attribute of `<time datetime>`."""
     return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def clock(moment: datetime) -> str:
-    """Time of day in UTC, as in logs."""
+    """Format the time of day in UTC, as in logs."""
     return moment.astimezone(timezone.utc).strftime("%H:%M:%S UTC")

@@ -1,4 +1,4 @@
-"""The last minutes of a pool's figures, for the sparklines. Kept in memory only."""
+"""Keeps the figures of a pool's last minutes in memory, for the sparklines."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ SAMPLES = 150
 
 @dataclass(frozen=True)
 class Figures:
-    """Operations per second and hit ratio (0..1); None where unknown."""
+    """Operations per second and hit ratio (0 to 1); None where unknown."""
 
     ops: float | None
     hit_ratio: float | None
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One moment: `at` in monotonic seconds, the pool's figures and each shard's."""
+class HistorySample:
+    """The figures of one moment: of the pool, and of each shard; `at` is in monotonic seconds."""
 
     at: float
     pool: Figures
@@ -29,7 +29,7 @@ class Sample:
 
 
 def pool_figures(shards: Mapping[str, Figures]) -> Figures:
-    """Sum of operations; hit ratio weighted by operations (idle shards say nothing)."""
+    """Return the pool's figures: the sum of operations, and the hit ratio weighted by them."""
     known = [each.ops for each in shards.values() if each.ops is not None]
     rated = [
         (each.ops or 0.0, each.hit_ratio) for each in shards.values() if each.hit_ratio is not None
@@ -43,7 +43,7 @@ def pool_figures(shards: Mapping[str, Figures]) -> Figures:
 
 
 def figures_of(status: Mapping[str, Any]) -> dict[str, Figures]:
-    """Each shard's figures, as its master reports them in a pool's status."""
+    """Return each shard's figures, which a pool's status has of the shard's master."""
     figures = {}
     for shard in status.get("shards", ()):
         master = shard.get("master") or {}
@@ -55,14 +55,20 @@ class History:
     """The last `SAMPLES` samples, `SPACING_SECONDS` apart: five minutes."""
 
     def __init__(self) -> None:
-        self._samples: deque[Sample] = deque(maxlen=SAMPLES)
+        self._samples: deque[HistorySample] = deque(maxlen=SAMPLES)
 
     def add(self, at: float, status: Mapping[str, Any]) -> None:
-        """Take a status seen at `at` (monotonic seconds), unless one was just taken."""
+        """Add the figures of a status, unless a sample was added just before.
+
+        Args:
+            at: when the status was received, in monotonic seconds.
+            status: of the pool.
+        """
         if self._samples and at - self._samples[-1].at < SPACING_SECONDS * 0.75:
             return
         shards = figures_of(status)
-        self._samples.append(Sample(at, pool_figures(shards), shards))
+        self._samples.append(HistorySample(at, pool_figures(shards), shards))
 
-    def samples(self) -> tuple[Sample, ...]:
+    def samples(self) -> tuple[HistorySample, ...]:
+        """Return all samples, oldest first."""
         return tuple(self._samples)

@@ -1,4 +1,4 @@
-"""What every reply and every change must satisfy, whatever the page."""
+"""Security headers of every reply, and the refusal of changes that come from other sites."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def secure(app: Flask) -> None:
 
 
 def add_headers(response: Response) -> Response:
+    """Add the security headers to a reply; let no cache store a page."""
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     if request.endpoint != "static":
@@ -48,13 +49,16 @@ def add_headers(response: Response) -> Response:
 
 
 def refuse_foreign_changes() -> None:
-    """403 for a change that comes from a page of another origin, as the browser says."""
+    """Abort with 403 if the browser says that a change comes from a page of another origin."""
     if request.method not in SAFE_METHODS and not same_origin(request):
         abort(403, "This request came from another site; nothing was changed.")
 
 
 def same_origin(incoming: Request) -> bool:
-    """Fetch Metadata (W3C) where the browser sends it, and the Origin header (RFC 6454)."""
+    """Return whether a request comes from the dashboard's own pages.
+
+    Source: W3C Fetch Metadata (Sec-Fetch-Site), where the browser sends it; RFC 6454 (Origin).
+    """
     if incoming.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
         return False
     origin = incoming.headers.get("Origin")
@@ -62,6 +66,6 @@ def same_origin(incoming: Request) -> bool:
 
 
 def check_csrf(session: Session) -> None:
-    """403 unless the form carries this session's token."""
+    """Abort with 403 unless the form carries the session's CSRF token."""
     if not session.accepts(request.form.get("csrf", "")):
         abort(403, "The form's token is not this session's; load the page again and repeat.")

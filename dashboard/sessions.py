@@ -1,4 +1,4 @@
-"""Sign-in sessions: kept in this process's memory, known to the browser by a random id only."""
+"""Keeps sign-in sessions in this process's memory; the browser knows only a random id."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ MAX_SESSIONS = 1000
 
 @dataclass
 class Session:
-    """One signed-in browser. `role` is `read` or `admin`; `last_seen` is monotonic seconds."""
+    """One signed-in browser.
+
+    Attributes:
+        id: the value of the browser's cookie.
+        token: the metaserver's token that the user signed in with.
+        role: "read" or "admin".
+        csrf: the token that the session's forms carry.
+        last_seen: when the browser last made a request, in monotonic seconds.
+        notices: messages for the next page.
+    """
 
     id: str = field(repr=False)
     token: str = field(repr=False)
@@ -25,20 +34,26 @@ class Session:
 
     @property
     def can_change(self) -> bool:
+        """Whether the token may change pools."""
         return self.role == "admin"
 
     def accepts(self, csrf: str) -> bool:
-        """Whether a form's CSRF token is this session's, compared in constant time."""
+        """Return whether a form's CSRF token is the session's, compared in constant time."""
         return hmac.compare_digest(self.csrf.encode(), csrf.encode())
 
     def take_notices(self) -> list[str]:
-        """What to tell the operator once, on the next page."""
+        """Return the messages for the operator, and forget them."""
         notices, self.notices = self.notices, []
         return notices
 
 
 class SessionStore:
-    """Sessions by id; one that made no request for `idle_seconds` is gone."""
+    """All open sessions, by id.
+
+    Args:
+        idle_seconds: after which a session without a request ends.
+        clock: returns monotonic seconds.
+    """
 
     def __init__(self, idle_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._idle_seconds = idle_seconds
@@ -47,7 +62,7 @@ class SessionStore:
         self._sessions: dict[str, Session] = {}
 
     def create(self, token: str, role: str) -> Session:
-        """Start a session; with `MAX_SESSIONS` open, the longest idle one ends."""
+        """Start a session; if `MAX_SESSIONS` are open, end the one idle for longest."""
         session = Session(
             id=secrets.token_urlsafe(32),
             token=token,
@@ -64,7 +79,12 @@ class SessionStore:
         return session
 
     def get(self, session_id: str, *, touch: bool = True) -> Session | None:
-        """The session, or None if it never was or has ended. `touch` counts as activity."""
+        """Return an open session, or None.
+
+        Args:
+            session_id: its id.
+            touch: whether this counts as activity.
+        """
         with self._lock:
             self._expire()
             session = self._sessions.get(session_id)
@@ -73,11 +93,12 @@ class SessionStore:
             return session
 
     def end(self, session_id: str) -> None:
+        """End a session, if it is open."""
         with self._lock:
             self._sessions.pop(session_id, None)
 
     def token_in_use(self, token: str) -> bool:
-        """Whether any open session was signed in with this token."""
+        """Return whether any open session was signed in with this token."""
         with self._lock:
             self._expire()
             return any(each.token == token for each in self._sessions.values())

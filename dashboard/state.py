@@ -1,4 +1,4 @@
-"""What the parts of one running dashboard share, and who is signed in to this request."""
+"""What the parts of one running dashboard share, and the session of the current request."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from flask import current_app, g, request
 
 from dashboard.config import DashboardConfig
-from dashboard.feed import Hub
+from dashboard.feed_registry import FeedRegistry
 from dashboard.sessions import Session, SessionStore
 from dashboard.upstream import Upstream
 
@@ -15,45 +15,54 @@ _KEY = "cachemesh-dashboard"
 
 
 @dataclass(frozen=True)
-class State:
+class DashboardState:
+    """The settings, sessions and feeds of one app."""
+
     config: DashboardConfig
     sessions: SessionStore
-    hub: Hub
+    feeds: FeedRegistry
 
     def connect(self, token: str) -> Upstream:
+        """Return the metaserver's API for a token."""
         return Upstream(self.config, token)
 
     def sign_out(self, session: Session) -> None:
-        """End a session, and the feeds that only it used."""
+        """End a session, and the feeds of its token if no other session uses them."""
         self.sessions.end(session.id)
         if not self.sessions.token_in_use(session.token):
-            self.hub.forget(session.token)
+            self.feeds.forget(session.token)
 
 
-def new_state(config: DashboardConfig) -> State:
-    hub = Hub(lambda token: Upstream(config, token))
-    return State(config, SessionStore(config.idle_seconds), hub)
+def new_state(config: DashboardConfig) -> DashboardState:
+    """Make the state of a new app."""
+    feeds = FeedRegistry(lambda token: Upstream(config, token))
+    return DashboardState(config, SessionStore(config.idle_seconds), feeds)
 
 
-def keep_state(extensions: dict[str, object], state: State) -> None:
+def keep_state(extensions: dict[str, object], state: DashboardState) -> None:
+    """Put the state into an app's ``extensions``, where `state` finds it."""
     extensions[_KEY] = state
 
 
-def state() -> State:
-    """The running app's state."""
+def state() -> DashboardState:
+    """Return the current app's state."""
     found = current_app.extensions[_KEY]
-    assert isinstance(found, State)
+    assert isinstance(found, DashboardState)
     return found
 
 
 def find_session(*, touch: bool = True) -> Session | None:
-    """The session the request's cookie names, if it is open."""
+    """Return the open session that the request's cookie names, or None.
+
+    Args:
+        touch: whether the request counts as activity.
+    """
     cookie = request.cookies.get(state().config.cookie_name)
     return state().sessions.get(cookie, touch=touch) if cookie else None
 
 
 def current_session() -> Session:
-    """The session of this request, which `auth.require_session` has put there."""
+    """Return the session of this request, which `auth.require_session` has found."""
     found = g.session
     assert isinstance(found, Session)
     return found

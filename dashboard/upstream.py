@@ -1,4 +1,4 @@
-"""The metaserver as the dashboard sees it: one signed-in operator's view of /v1."""
+"""Calls the metaserver's /v1 with one token, and words its errors for operators."""
 
 from __future__ import annotations
 
@@ -17,8 +17,15 @@ EVENT_LIMIT = 40
 
 
 @dataclass(frozen=True)
-class Problem:
-    """Why something did not work, in words for the operator. `status` 0: no answer at all."""
+class OperatorProblem:
+    """Why something did not work, in words for the operator.
+
+    Attributes:
+        title, detail: what is wrong.
+        next_step: what to do about it, or None.
+        code: the metaserver's error code.
+        status: HTTP status; 0: no metaserver answered.
+    """
 
     title: str
     detail: str
@@ -27,12 +34,12 @@ class Problem:
     status: int = 400
 
 
-def problem_of(error: MetaserverError | MetaserverUnavailableError) -> Problem:
-    """The operator's words for an error of the metaserver client."""
+def problem_of(error: MetaserverError | MetaserverUnavailableError) -> OperatorProblem:
+    """Word an error of the metaserver client for the operator."""
     if isinstance(error, MetaserverError):
         title = str(error.body.get("title") or error.code.replace("-", " ").capitalize())
-        return Problem(title, error.detail, error.next_step, error.code, error.status)
-    return Problem(
+        return OperatorProblem(title, error.detail, error.next_step, error.code, error.status)
+    return OperatorProblem(
         "Metaserver unreachable",
         str(error),
         "Look at the metaserver process; apps go on with the last topology they know.",
@@ -42,7 +49,12 @@ def problem_of(error: MetaserverError | MetaserverUnavailableError) -> Problem:
 
 
 class Upstream:
-    """Calls to /v1 with one token. Every call may raise one of `UPSTREAM_ERRORS`."""
+    """Calls to /v1 with one token. Every call may raise one of `UPSTREAM_ERRORS`.
+
+    Args:
+        config: has the metaservers and timeouts.
+        token: of the operator.
+    """
 
     def __init__(self, config: DashboardConfig, token: str) -> None:
         self._client = MetaserverClient(
@@ -51,10 +63,14 @@ class Upstream:
         self._change_timeout = config.change_timeout
 
     def pools(self) -> list[Json]:
+        """Return all pools."""
         return list(self._client.request("GET", "/v1/pools")["pools"])
 
     def role(self) -> str:
-        """`admin` or `read`: a dry run that names no pool is 403 for one, 400 for the other."""
+        """Return the token's role, "admin" or "read".
+
+        A dry run that names no pool is refused with 403 to a read token, with 400 to an admin.
+        """
         try:
             self._client.request("POST", "/v1/pools", body={"dry_run": True})
         except MetaserverError as error:
@@ -66,36 +82,43 @@ class Upstream:
         return "admin"
 
     def document(self, pool: str) -> Json:
+        """Return the pool's document."""
         return self._get(_pool(pool))
 
     def status(self, pool: str) -> Json:
+        """Return the pool's status."""
         return self._get(_pool(pool) + "/status")
 
     def shard(self, pool: str, name: str) -> Json:
+        """Return one shard's status."""
         return self._get(_shard(pool, name))
 
     def events(self, pool: str, limit: int = EVENT_LIMIT) -> list[Json]:
-        """The pool's events, newest first."""
+        """Return the pool's last events, newest first."""
         answer = self._client.request("GET", "/v1/events", query={"pool": pool, "limit": limit})
         return list(answer["events"])
 
     def stream(self, pool: str) -> Iterator[tuple[str, Json]]:
-        """`document`, `status` and `event` messages until the connection ends."""
+        """Yield `document`, `status` and `event` messages until the connection ends."""
         return self._client.stream("/v1/stream", query={"pool": pool})
 
     def add_shard(self, pool: str, body: Json) -> Json:
+        """Add a shard; return the plan or the outcome."""
         return self._change("POST", _pool(pool) + "/shards", body=dict(body))
 
     def set_weight(self, pool: str, name: str, body: Json) -> Json:
+        """Set a shard's weight; return the plan or the outcome."""
         return self._change("PATCH", _shard(pool, name), body=dict(body))
 
     def remove_shard(self, pool: str, name: str, *, version: int | None, dry_run: bool) -> Json:
+        """Remove a shard; return the plan or the outcome."""
         query: dict[str, str | int | bool] = {"strategy": "drop", "dry_run": dry_run}
         if version is not None:
             query["version"] = version
         return self._change("DELETE", _shard(pool, name), query=query)
 
     def fail_over(self, pool: str, name: str, body: Json) -> Json:
+        """Fail over a shard; return the plan or the outcome."""
         return self._change("POST", _shard(pool, name) + "/failover", body=dict(body))
 
     def _get(self, path: str) -> Json:

@@ -1,127 +1,25 @@
-"""From a snapshot to what the page shows: a board of plain values the templates only lay out."""
+"""Turns a snapshot of a pool into what its page shows: the values of `view_model`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from dashboard import charts
-from dashboard.events import EventLine, event_line
-from dashboard.feed import Snapshot
-from dashboard.history import SAMPLES, Figures, Sample, figures_of, pool_figures
+from dashboard.events import event_line
+from dashboard.feed import PoolSnapshot
+from dashboard.history import SAMPLES, HistorySample, figures_of, pool_figures
 from dashboard.upstream import Json
+from dashboard.view_model import Alert, Board, Freshness, InstanceRow, Segment, ShardRow, Totals
 
 QUIET_SECONDS = 8.0
 HUES = 8  # colours of the slot bar, used in turn
-WORKING = frozenset(("failing over", "joining"))  # states of shards at which somebody works
+WORKING = frozenset(("failing over", "joining"))  # states of shards during known work
 
 
-@dataclass(frozen=True)
-class Segment:
-    """One shard's part of the slot bar; `start` and `width` in percent."""
-
-    name: str
-    hue: int
-    start: float
-    width: float
-    share: float
-
-
-@dataclass(frozen=True)
-class Instance:
-    """One redis-server. `facts` are its numbers as in the status; `lag` is words, `load` 0..1."""
-
-    address: str
-    role: str
-    up: bool
-    error: str | None
-    facts: Json
-    lag: str
-    lagging: bool
-    load: float | None
-
-
-@dataclass(frozen=True)
-class ShardView:
-    """One shard; `working` is whether known work explains what is missing of it."""
-
-    name: str
-    hue: int
-    state: str
-    working: bool
-    reason: str | None
-    warnings: tuple[str, ...]
-    weight: int
-    slots: int | None
-    share: float
-    instances: tuple[Instance, ...]
-    sentinel: Json
-    ops_spark: charts.Spark | None
-    hit_spark: charts.Spark | None
-
-
-@dataclass(frozen=True)
-class Totals:
-    """Sums over the masters; memory in bytes, `maxmemory` None if any shard has no limit."""
-
-    figures: Figures
-    used_memory: int | None
-    maxmemory: int | None
-    keys: int | None
-    connections: int | None
-    apps: int | None
-    masters_up: int
-    shards: int
-    sentinels_up: int
-    sentinels: int
-    ops_spark: charts.Spark | None
-    hit_spark: charts.Spark | None
-
-
-@dataclass(frozen=True)
-class Alert:
-    """`level` is `down`, `degraded` or `info`."""
-
-    level: str
-    what: str
-    why: str
-
-
-@dataclass(frozen=True)
-class Freshness:
-    """How far the page may be trusted.
-
-    Attributes:
-        state: `live`, `lost` (no connection to a metaserver) or `quiet` (connected, no news).
-        since: when that began.
-        age: of what is shown, in seconds.
-    """
-
-    state: str
-    since: datetime
-    age: int
-
-
-@dataclass(frozen=True)
-class Board:
-    pool: str
-    version: int | None
-    strategy: str
-    health: str
-    pools: tuple[Json, ...]
-    totals: Totals
-    segments: tuple[Segment, ...]
-    shards: tuple[ShardView, ...]
-    sentinels: tuple[Json, ...]
-    sweeps: tuple[Json, ...]
-    events: tuple[EventLine, ...]
-    alerts: tuple[Alert, ...]
-
-
-def board(pool: str, snapshot: Snapshot) -> Board:
-    """Everything one pool's page shows."""
+def board(pool: str, snapshot: PoolSnapshot) -> Board:
+    """Return everything that a pool's page shows."""
     status: Json = snapshot.status or {}
     document: Json = snapshot.document or {}
     shards = tuple(
@@ -145,7 +43,12 @@ def board(pool: str, snapshot: Snapshot) -> Board:
 
 
 def segments(shares: Sequence[tuple[str, float]], order: Sequence[str] = ()) -> tuple[Segment, ...]:
-    """Lay shares (0..1) end to end. `order` fixes which colour a name gets."""
+    """Lay out the slot bar: the shares of all shards, end to end.
+
+    Args:
+        shares: each shard's name and share (0 to 1).
+        order: names in the order of their colours; empty: that of `shares`.
+    """
     names = list(order) or [name for name, _ in shares]
     laid, start = [], 0.0
     for name, share in shares:
@@ -155,7 +58,7 @@ def segments(shares: Sequence[tuple[str, float]], order: Sequence[str] = ()) -> 
     return tuple(laid)
 
 
-def _shard(index: int, shard: Json, samples: Sequence[Sample]) -> ShardView:
+def _shard(index: int, shard: Json, samples: Sequence[HistorySample]) -> ShardRow:
     name = str(shard["name"])
     own = [sample.shards.get(name) for sample in samples]
     working = shard.get("state") in WORKING
@@ -165,7 +68,7 @@ def _shard(index: int, shard: Json, samples: Sequence[Sample]) -> ShardView:
     instances += [
         _instance(each, is_master=False, working=working) for each in _list(shard, "replicas")
     ]
-    return ShardView(
+    return ShardRow(
         name=name,
         hue=index % HUES,
         state=str(shard.get("state", "unknown")),
@@ -186,12 +89,12 @@ def _ratio_spark(values: Sequence[float | None]) -> charts.Spark | None:
     return charts.spark(values, SAMPLES, ceiling=1.0)
 
 
-def _instance(data: Json, *, is_master: bool, working: bool = False) -> Instance:
+def _instance(data: Json, *, is_master: bool, working: bool = False) -> InstanceRow:
     limit, used = data.get("maxmemory") or 0, data.get("used_memory")
     lag, lagging = ("", False) if is_master else _lag(data)
     if working and lagging:
         lag, lagging = "synchronizing", False
-    return Instance(
+    return InstanceRow(
         address=str(data.get("address") or "address unknown"),
         role=str(data.get("role") or ("master" if is_master else "replica")),
         up=bool(data.get("up")),
@@ -204,7 +107,7 @@ def _instance(data: Json, *, is_master: bool, working: bool = False) -> Instance
 
 
 def _lag(data: Json) -> tuple[str, bool]:
-    """Replication lag in words, and whether it needs a look."""
+    """Return the replication lag in words, and whether it needs attention."""
     if not data.get("up"):
         return "", False
     if data.get("link") not in (None, "up"):
@@ -219,7 +122,7 @@ def _lag(data: Json) -> tuple[str, bool]:
     return "in sync", False
 
 
-def _totals(status: Json, samples: Sequence[Sample]) -> Totals:
+def _totals(status: Json, samples: Sequence[HistorySample]) -> Totals:
     masters = [shard.get("master") or {} for shard in _list(status, "shards")]
     limits = [int(each["maxmemory"]) for each in masters if each.get("maxmemory") is not None]
     sentinels = _list(status, "sentinels")
@@ -241,7 +144,7 @@ def _totals(status: Json, samples: Sequence[Sample]) -> Totals:
 
 def _alerts(status: Json) -> list[Alert]:
     alerts = []
-    # Before the shards, each of which a Sentinel that is down degrades.
+    # Sentinels first: one that is down degrades every shard.
     for each in _list(status, "sentinels"):
         if not each.get("up"):
             why = str(each.get("error") or "it does not answer")
@@ -271,8 +174,13 @@ def _sum(masters: Sequence[Json], name: str) -> int | None:
     return sum(known) if known else None
 
 
-def freshness(snapshot: Snapshot, now: datetime) -> Freshness:
-    """How far the page may be trusted: the metaserver speaks every second while it is well."""
+def freshness(snapshot: PoolSnapshot, now: datetime) -> Freshness:
+    """Return how current the page is; a metaserver without trouble sends something every second.
+
+    Args:
+        snapshot: what the page shows.
+        now: the current time.
+    """
     heard = snapshot.last_data or snapshot.since
     age = max(0, int((now - heard).total_seconds()))
     if not snapshot.connected:

@@ -1,15 +1,10 @@
-"""What an app feels when a master goes away: CacheMesh and redis-py in the same harness.
+"""Measures what an app sees when a master fails, with CacheMesh and with redis-py.
 
 ``python -m benchmarks.failover --help``, or ``scripts/bench-failover`` in a clone.
 
-values.py      values that say whose they are
-writer.py      one writer: what it sends, and what it makes of the replies; knows no client
-load.py        writers at work on a client, in threads or tasks
-checker.py     what of the acknowledged is still there, on the masters in charge
-site.py        a stack to fail, and who owns which key
-faults.py      what goes wrong
-trial.py       load + fault + check, to an outcome
-forwarder.py   a TCP forwarder before a Sentinel: counts what it is asked, goes deaf when told
-contenders/    the clients behind one interface
-cases/         a row of the table each
+site, faults       a stack to fail, and what fails in it
+writer, values     one writer: its commands, and its judgement of the replies; load: many of them
+trial, checker     load + fault + check of every acknowledged write, to an outcome
+forwarder          a TCP forwarder before a Sentinel, which counts look-ups and can fall silent
+contenders/        the clients behind one interface; cases/: a row of the table each
 """

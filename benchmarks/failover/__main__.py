@@ -1,4 +1,4 @@
-"""The command line: ``python -m benchmarks.failover --help``."""
+"""The command line of the failover benchmarks: ``python -m benchmarks.failover --help``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.failover.cases import CASES, Case, Manner, Result
+from benchmarks.failover.cases import CASES, Case, CaseResult, CaseSettings
 from benchmarks.failover.contenders import CONTENDERS
 from benchmarks.report import Grid, load_average
 from cachemesh.core.errors import CacheMeshError
@@ -32,8 +32,18 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("cases", nargs="*", metavar="CASE", help="default: all")
-    add("--seconds", type=float, default=Manner.seconds, help="of load in a trial (default: 20)")
-    add("--writers", type=int, default=Manner.writers, help="on the shard that fails (default: 4)")
+    add(
+        "--seconds",
+        type=float,
+        default=CaseSettings.seconds,
+        help="of load in a trial (default: 20)",
+    )
+    add(
+        "--writers",
+        type=int,
+        default=CaseSettings.writers,
+        help="on the shard that fails (default: 4)",
+    )
     add("--only", action="append", choices=CONTENDERS, metavar="NAME", help="repeat for more")
     add("--json", type=Path, metavar="FILE", help="write every figure there")
     add("--markdown", action="store_true", help="print a table ready to paste into a document")
@@ -47,22 +57,22 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run(
-    case: Case, only: Sequence[str] | None, manner: Manner, console: Console
-) -> dict[str, Result]:
+    case: Case, only: Sequence[str] | None, settings: CaseSettings, console: Console
+) -> dict[str, CaseResult]:
     results = {}
     for name in case.contenders:
         if only and name not in only:
             continue
         try:
-            result = case.run(CONTENDERS[name], manner)
+            result = case.run(CONTENDERS[name], settings)
         except (AssertionError, CacheMeshError) as error:
-            result = Result(f"not measured: {error}"[:80], False, {"error": str(error)})
+            result = CaseResult(f"not measured: {error}"[:80], False, {"error": str(error)})
         results[name] = result
         console.print(f"{case.name}: {name}: {result.shown}", markup=False, soft_wrap=True)
     return results
 
 
-def _grid(found: dict[str, dict[str, Result]]) -> Grid:
+def _grid(found: dict[str, dict[str, CaseResult]]) -> Grid:
     rows = []
     for name, results in found.items():
         what = f"{CASES[name].what}: {CASES[name].bar}"
@@ -74,32 +84,32 @@ def _grid(found: dict[str, dict[str, Result]]) -> Grid:
     )
 
 
-def _verdict(result: Result) -> str:
+def _verdict(result: CaseResult) -> str:
     return "pass" if result.passed else "short"
 
 
-def _machine(manner: Manner, before: float) -> dict[str, Any]:
+def _machine(settings: CaseSettings, before: float) -> dict[str, Any]:
     return {
         "cpus": os.cpu_count(),
         "python": platform.python_version(),
         "redis_server": ".".join(map(str, find_redis_server().version)),
         "redis_py": version("redis"),
-        "seconds": manner.seconds,
-        "writers": manner.writers,
+        "seconds": settings.seconds,
+        "writers": settings.writers,
         "load_average": [before, load_average()],
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what is asked for and print it; exit code 0 whatever the figures are."""
+    """Run the chosen cases and print their results; return 0 whatever the figures are."""
     options = _parse(arguments)
-    manner = Manner(options.seconds, options.writers)
+    settings = CaseSettings(options.seconds, options.writers)
     progress = Console(stderr=True, highlight=False)
     before, found = load_average(), {}
     for name, case in CASES.items():
         if not options.cases or name in options.cases:
-            found[name] = _run(case, options.only, manner, progress)
-    machine = _machine(manner, before)
+            found[name] = _run(case, options.only, settings, progress)
+    machine = _machine(settings, before)
     console = Console(highlight=False, width=None if Console().is_terminal else _WIDE)
     _grid(found).show(console, options.markdown)
     console.print(", ".join(f"{name} {value}" for name, value in machine.items()), markup=False)

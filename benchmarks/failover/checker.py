@@ -1,4 +1,4 @@
-"""What of the acknowledged is still there, on the masters in charge after a trial."""
+"""Looks up every acknowledged write of a trial on the masters that are in charge at its end."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ _BATCH = 500
 
 @dataclass
 class Outcome:
-    """Of one trial; times in seconds.
+    """The outcome of one trial; times are in seconds.
 
     Attributes:
-        acknowledged: writes of keys of their own that were answered by OK.
-        lost: of these, gone at the end; and rolling keys that ended older than acknowledged.
-        dropped: writes answered by something else (``on_error="miss"``).
+        acknowledged: how many writes to fresh keys were answered by OK.
+        lost: how many of these are gone at the end, and how many rolling keys are older than the
+            last acknowledged write.
+        dropped: how many writes had another reply (``on_error="miss"``).
         missed, stale, wrong: see `Writer`.
         errors: exceptions in the app, by type.
-        gaps: per shard the longest time without an acknowledged write.
-        longest_wait: for one write that was acknowledged in the end.
-        longest_failure: until a call raised.
+        gaps: for each shard the longest time without an acknowledged write.
+        longest_wait: the longest time of a write that was acknowledged.
+        longest_failure: the longest time of a call that raised.
         stall: how late the harness itself was, at worst.
+        examples: descriptions of wrong values.
     """
 
     acknowledged: int = 0
@@ -45,10 +47,12 @@ class Outcome:
 
     @property
     def error_count(self) -> int:
+        """The number of exceptions in the app."""
         return sum(self.errors.values())
 
     @property
     def lost_share(self) -> float:
+        """The lost share of the acknowledged writes, 0 to 1."""
         return self.lost / self.acknowledged if self.acknowledged else 0.0
 
 
@@ -56,7 +60,9 @@ def check(site: Site, writers: Sequence[Writer], ended: float, stall: float) -> 
     """Look up every acknowledged write on its shard's master.
 
     Args:
-        ended: when the writers were told to stop, monotonic.
+        site: the servers.
+        writers: of the trial.
+        ended: when the writers were stopped, in monotonic seconds.
         stall: see `Outcome`.
 
     Raises:
@@ -73,7 +79,16 @@ def check(site: Site, writers: Sequence[Writer], ended: float, stall: float) -> 
 
 
 def look_up(address: str, writers: Sequence[Writer], outcome: Outcome) -> list[Acknowledged]:
-    """Count in ``outcome`` what that master has lost and mixed up; the writes that are gone."""
+    """Look up writes on one master, and count in ``outcome`` what is lost or wrong there.
+
+    Args:
+        address: "host:port" of the master.
+        writers: whose writes to look up.
+        outcome: gets the counts.
+
+    Returns:
+        The writes that are gone.
+    """
     master = direct(address, timeout=10.0)
     try:
         return [write for writer in writers for write in _look_up(master, writer, outcome)]
@@ -82,7 +97,7 @@ def look_up(address: str, writers: Sequence[Writer], outcome: Outcome) -> list[A
 
 
 def longest_gap(writers: Sequence[Writer], ended: float) -> float:
-    """Seconds without an acknowledged write from the first one to the end."""
+    """Return the longest time, in seconds, without an acknowledged write, from the first on."""
     times = sorted(write.ended for writer in writers for write in writer.acknowledged)
     if not times:
         return float("inf")

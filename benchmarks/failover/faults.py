@@ -1,4 +1,4 @@
-"""What goes wrong: each fault is a function of a site and a shard."""
+"""The faults: each is a function that makes a shard of a site fail."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from benchmarks.failover.site import Site, ask, wait_for
 
 
 def kill_master(site: Site, shard: str) -> None:
-    """SIGKILL; it does not come back."""
+    """Kill the master; it is not started again."""
     site.stack.process(site.stack.master_of(shard)).kill()
 
 
 def restart_master(site: Site, shard: str) -> None:
-    """SIGKILL and at once a start at the same address: before Sentinel has noticed."""
+    """Kill the master and start it at the same address, before Sentinel notices."""
     process = site.stack.process(site.stack.master_of(shard))
     process.kill()
     process.spawn()
 
 
 def kill_shard(site: Site, shard: str) -> None:
-    """SIGKILL for all of its instances, replicas first so that none is promoted."""
+    """Kill all instances of the shard, replicas first so that none is promoted."""
     for address in reversed(site.instances(shard)):
         site.stack.process(address).kill()
 
 
 def freeze_shard(site: Site, shard: str) -> None:
-    """SIGSTOP for all of its instances, replicas first so that none is promoted."""
+    """Pause all instances of the shard (SIGSTOP), replicas first so that none is promoted."""
     for address in reversed(site.instances(shard)):
         site.stack.process(address).pause()
 
 
 def freeze_master(site: Site, shard: str, seconds: float) -> None:
-    """SIGSTOP, and SIGCONT after ``seconds``; returns then."""
+    """Pause the master for a time (SIGSTOP, then SIGCONT after ``seconds``)."""
     process = site.stack.process(site.stack.master_of(shard))
     process.pause()
     try:
@@ -42,7 +42,7 @@ def freeze_master(site: Site, shard: str, seconds: float) -> None:
 
 
 def freeze_until_replaced(site: Site, shard: str) -> None:
-    """SIGSTOP until Sentinel names another master, then SIGCONT."""
+    """Pause the master until Sentinel names another one, then let it go on."""
     before = site.stack.master_of(shard)
     process = site.stack.process(before)
     process.pause()
@@ -58,20 +58,22 @@ def await_another(site: Site, shard: str, before: str) -> None:
 
 
 def sentinel_failover(site: Site, shard: str) -> None:
-    """SENTINEL FAILOVER, as operators do it; returns once Sentinel names the new master."""
+    """Send SENTINEL FAILOVER, as operators do, and wait until Sentinel names a new master."""
     before = site.stack.master_of(shard)
     ask(site.stack.info["sentinels"][0], "SENTINEL", "FAILOVER", shard, timeout=30.0)
     await_another(site, shard, before)
 
 
 def planned_failover(site: Site, shard: str, hurry: bool = False) -> None:
-    """The metaserver's planned failover; returns when it is done.
+    """Have the metaserver make a planned failover, and wait for its end.
 
     Args:
+        site: the servers.
+        shard: to fail over.
         hurry: begin at once, not at the moment at which Sentinel notices the promotion soonest.
 
     Raises:
-        CacheMeshError: it was refused, or undone.
+        CacheMeshError: the failover was refused or undone.
     """
     path = f"/v1/pools/{site.stack.info['pool']}/shards/{shard}/failover"
     site.api().request("POST", path, {"hurry": hurry}, timeout=60.0)

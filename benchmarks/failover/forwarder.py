@@ -1,7 +1,7 @@
-"""A TCP forwarder before a Sentinel: counts what it is asked, goes deaf when told.
+"""A TCP forwarder before a Sentinel, which counts look-ups and can fall silent.
 
-The Sentinel announces the forwarder's address as its own, so that clients that learn of Sentinels
-from one another come through forwarders too.
+The Sentinel announces the forwarder's address as its own, so that clients that learn Sentinels
+from one another use forwarders too.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ class Forwarder:
 
     Args:
         upstream: "host:port" of the server.
-        at: where to listen instead.
+        at: host and port to listen on; port 0: a free one.
 
     Attributes:
-        address: "host:port" where it listens.
-        deaf: from now on, drop what the server publishes.
-        asked: look-ups, when they came (monotonic) and what; a pipeline of several is one.
-        connected: when a connection came.
+        address: "host:port" where the forwarder listens.
+        deaf: whether to drop the messages that the server publishes.
+        asked: the look-ups: when each came (monotonic seconds), and its command; a pipeline of
+            several counts as one.
+        connected: when each connection came.
     """
 
     def __init__(self, upstream: str, at: tuple[str, int] = ("127.0.0.1", 0)) -> None:
@@ -58,7 +59,7 @@ class Forwarder:
         return self.address
 
     def stall(self) -> None:
-        """From now on, pass nothing on over the connections there are; new ones work."""
+        """Pass nothing on any more over the present connections; new ones work."""
         self._stalled.update(self._open)
 
     def __enter__(self) -> Forwarder:  # noqa: PYI034  # Self is in typing from Python 3.11 on
@@ -118,7 +119,11 @@ class Forwarder:
 
 @contextmanager
 def forwarded(site: Site) -> Iterator[tuple[Site, Sequence[Forwarder]]]:
-    """The same site with a forwarder before each Sentinel, by which it is known to everybody."""
+    """Put a forwarder before each Sentinel of a site, and have all use the forwarders' addresses.
+
+    Yields:
+        The site with the forwarders as its Sentinels, and the forwarders.
+    """
     real = site.stack.info["sentinels"]
     with ExitStack() as stack:
         forwarders = [stack.enter_context(Forwarder(sentinel)) for sentinel in real]
@@ -147,7 +152,7 @@ def _peers(sentinel: str, shard: str) -> set[str]:
 
 
 def busiest_second(times: Sequence[float]) -> int:
-    """How many of these lie within one second, at most."""
+    """Return how many of these times lie within one second, at most."""
     ordered = sorted(times)
     most, first = 0, 0
     for index, at in enumerate(ordered):

@@ -1,4 +1,4 @@
-"""Writers at work on a client, in threads or tasks, until stopped."""
+"""Runs writers on one client, in threads or tasks, until they are stopped."""
 
 from __future__ import annotations
 
@@ -10,26 +10,31 @@ from typing import Any
 
 import redis
 
-from benchmarks.failover.contenders.base import AsyncClient, AsyncContender, Client, Contender
+from benchmarks.failover.contenders.base import (
+    AsyncContender,
+    AsyncContenderClient,
+    Contender,
+    ContenderClient,
+)
 from benchmarks.failover.site import Site
 from benchmarks.failover.writer import Writer
 from cachemesh.core.errors import CacheMeshError
 
 APP_ERRORS = (redis.RedisError, CacheMeshError, OSError, asyncio.TimeoutError)
-"""What an app has to expect of a client; anything else ends the trial."""
+"""The exceptions that an app has to expect of a client; any other ends the trial."""
 _JOIN = 60.0
 _TICK = 0.005
 
 
 class Load:
-    """Starts at once; `stop` ends it and raises what must not happen.
+    """Running writers, which start at once.
 
     Args:
-        contender: whose client.
-        site: against which servers.
+        contender: makes the client.
+        site: the servers.
         writers: share one client.
         pause: seconds between two turns of a writer.
-        options: for the client.
+        options: of the client.
     """
 
     def __init__(
@@ -70,11 +75,11 @@ class Load:
             time.sleep(_TICK)
 
     def stop(self) -> float:
-        """End it; the monotonic time at which the writers were told to.
+        """Stop the writers; return when they were told to stop, in monotonic seconds.
 
         Raises:
             AssertionError: a writer hangs.
-            BaseException: what a writer met that is no error of a client.
+            BaseException: a writer got an exception that is not among `APP_ERRORS`.
         """
         stopped = time.monotonic()
         self._stop.set()
@@ -92,7 +97,7 @@ class Load:
             if writer.crash is not None:
                 raise writer.crash
 
-    def _drive(self, client: Client, writer: Writer, seed: int) -> None:
+    def _drive(self, client: ContenderClient, writer: Writer, seed: int) -> None:
         steps = writer.steps(self._stop.is_set, seed)
         reply: Any = None
         try:
@@ -122,7 +127,7 @@ class Load:
         finally:
             await client.close()
 
-    async def _drive_task(self, client: AsyncClient, writer: Writer, seed: int) -> None:
+    async def _drive_task(self, client: AsyncContenderClient, writer: Writer, seed: int) -> None:
         steps = writer.steps(self._stop.is_set, seed)
         reply: Any = None
         try:
@@ -142,7 +147,7 @@ class Load:
             writer.crash = error
 
     def _beat(self) -> None:
-        """How late this process itself is: no gap below that says anything about a client."""
+        """Measure how late this process itself is: shorter gaps say nothing about a client."""
         while not self._stop.is_set():
             began = time.monotonic()
             time.sleep(_TICK)
@@ -150,4 +155,4 @@ class Load:
 
 
 def _nothing() -> None:
-    """An asyncio client is closed on its own loop."""
+    """Do nothing: an asyncio client is closed on its own loop."""

@@ -1,4 +1,4 @@
-"""A stack to fail, and who owns which key."""
+"""A stack to fail, and the keys that each of its shards owns."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Site:
     """The servers of one trial, and how clients reach them.
 
     Attributes:
-        stack: its processes.
-        url: what CacheMesh takes.
-        credentials: options that go with the URL.
-        sentinels: "host:port" of each, as clients are to use them.
-        shards: names, in order.
+        stack: the processes.
+        url: the URL for CacheMesh.
+        credentials: the options that go with the URL.
+        sentinels: "host:port" of each Sentinel, as clients shall use it.
+        shards: their names, in order.
     """
 
     stack: LocalStack
@@ -41,7 +41,12 @@ class Site:
 
     @classmethod
     def of(cls, stack: LocalStack, sentinels: Sequence[str] = ()) -> Site:
-        """A running stack; ``sentinels``: addresses to use in place of its own."""
+        """Make a site of a running stack.
+
+        Args:
+            stack: the stack.
+            sentinels: addresses to use instead of the Sentinels' own.
+        """
         info = stack.info
         url, credentials = info["url"], {}
         if info["metaservers"]:
@@ -53,11 +58,15 @@ class Site:
 
     @property
     def sentinel_addresses(self) -> list[tuple[str, int]]:
-        """As redis-py takes them."""
+        """Return the Sentinels' addresses as redis-py takes them."""
         return [tuple(parse_address(address)) for address in self.sentinels]  # type: ignore[misc]
 
     def writers(self, counts: Sequence[int]) -> list[Writer]:
-        """So many writers for each shard, in order; each with a hash tag of its own there."""
+        """Make writers, each with a hash tag of its own.
+
+        Args:
+            counts: how many for each shard, in order.
+        """
         placement = SlotsPlacement.even([Shard(name) for name in self.shards])
         made = []
         for shard, count in zip(self.shards, counts, strict=True):
@@ -67,18 +76,19 @@ class Site:
         return made
 
     def instances(self, shard: str) -> list[str]:
-        """ "host:port" of all instances the shard began with."""
+        """Return "host:port" of all instances that the shard began with."""
         (found,) = [entry for entry in self.stack.info["shards"] if entry["name"] == shard]
         return [found["master"], *found["replicas"]]
 
     def api(self) -> MetaserverClient:
-        """The metaserver, with its admin token."""
+        """Return a client of the metaserver, with the admin token."""
         return MetaserverClient(self.stack.info["metaservers"], self.stack.token)
 
     def settle(self, shard: str, seconds: float = 120.0) -> Address:
-        """The shard's master, once all Sentinels that live name it and it says so itself.
+        """Wait until all live Sentinels name the same master, and it has that role; return it.
 
-        Raises AssertionError after ``seconds``.
+        Raises:
+            AssertionError: they do not within ``seconds``.
         """
         found = wait_for(lambda: self._settled(shard), seconds, f"{shard} has no settled master")
         return Address(*found)
@@ -104,7 +114,7 @@ class Site:
 def site(
     shards: int, replicas: int = 2, metaservers: int = 0, streaming: bool = True, **options: Any
 ) -> Iterator[Site]:
-    """A fresh stack: three Sentinels, down-after 1 s unless told otherwise.
+    """Start a fresh stack with three Sentinels, and stop it at the end of the block.
 
     ``streaming``: wait, up to a second, until writes reach the replicas.
     """
@@ -118,10 +128,13 @@ def site(
 
 
 def await_streaming(master: str, replicas: int) -> None:
-    """Wait, a minute at most, until a write reaches this many replicas. Raises AssertionError.
+    """Wait, a minute at most, until a write reaches this many replicas.
 
     After a diskless sync a master streams nothing until the replica's first REPLCONF ACK, which
-    comes once a second; what is written before dies with the master.
+    comes once a second; earlier writes are lost with the master.
+
+    Raises:
+        AssertionError: no write reached them.
     """
     client = direct(master, timeout=90.0)
     try:
@@ -135,7 +148,7 @@ def await_streaming(master: str, replicas: int) -> None:
 
 
 def ask(address: str, *words: object, timeout: float = 1.0) -> Any:
-    """One command to one server, without retries. Raises redis.RedisError."""
+    """Send one command to one server, without retries. Raises redis.RedisError."""
     client = direct(address, timeout)
     try:
         return client.execute_command(*words)
@@ -144,7 +157,7 @@ def ask(address: str, *words: object, timeout: float = 1.0) -> Any:
 
 
 def direct(address: str, timeout: float = 1.0) -> Any:
-    """redis-py on one server, without retries, replies as text. The caller closes it."""
+    """Return redis-py's client of one server, without retries, replies as text; close it."""
     host, port = parse_address(address)
     return redis.Redis(
         host=host,
@@ -158,14 +171,14 @@ def direct(address: str, timeout: float = 1.0) -> Any:
 
 
 def as_map(reply: Any) -> dict[str, str]:
-    """What a Sentinel says about one instance, in RESP2 or parsed by redis-py."""
+    """Return a Sentinel's reply about one instance, in RESP2 or parsed by redis-py, as a dict."""
     if isinstance(reply, Mapping):
         return {str(name): str(value) for name, value in reply.items()}
     return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
 def wait_for(condition: Callable[[], Any], seconds: float, otherwise: str) -> Any:
-    """The condition's value as soon as it is true. Raises AssertionError after ``seconds``."""
+    """Wait until a condition is true and return its value. Raises AssertionError after a time."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Load, a fault in its midst, and the check afterwards."""
+"""One trial: load, a fault in its midst, and the check afterwards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.failover.load import Load
 from benchmarks.failover.site import Site
 
 PAUSE = 0.002  # seconds between two turns of a writer, so that servers and harness keep up
-_FAULT_AT = 0.25  # of the time
+_FAULT_AT = 0.25  # share of the trial's time before the fault
 
 
 def trial(
@@ -23,14 +23,14 @@ def trial(
     writers: Sequence[int],
     options: Mapping[str, Any] | None = None,
 ) -> Outcome:
-    """Writers for ``seconds``, a fault after a quarter of them, then every write looked up.
+    """Run writers for ``seconds``, with a fault after a quarter of them; look up every write.
 
     Args:
         writers: how many on each shard, in order.
-        options: for the client.
+        options: of the client.
 
     Raises:
-        AssertionError: a writer hangs, or a shard has no master in the end.
+        AssertionError: a writer hangs, or a shard has no master at the end.
     """
     load = Load(contender, site, site.writers(writers), PAUSE, options)
     try:

@@ -1,4 +1,4 @@
-"""Values that say whose they are: a wrong or an old reply shows by itself."""
+"""Values that name their key, writer and sequence number, so that a wrong or old one shows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Claim(NamedTuple):
-    """What a value says about itself."""
+    """The key, writer and sequence number that a value names."""
 
     key: str
     writer: str
@@ -14,12 +14,12 @@ class Claim(NamedTuple):
 
 
 def value_of(key: str, writer: str, sequence: int) -> str:
-    """The value that this writer stores under this key with this sequence number."""
+    """Return the value that a writer stores under a key with a sequence number."""
     return f"{key}|{writer}|{sequence}"
 
 
 def claim_of(value: bytes | str) -> Claim:
-    """What a value says. Raises ValueError for one that `value_of` has not made."""
+    """Parse a value. Raises ValueError for one that `value_of` has not made."""
     text = value.decode() if isinstance(value, bytes) else value
     key, writer, sequence = text.split("|")
     return Claim(key, writer, int(sequence))

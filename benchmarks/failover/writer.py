@@ -1,7 +1,7 @@
-"""One writer: what it sends, and what it makes of the replies.
+"""One writer: its commands, and its judgement of the replies.
 
-It is a generator of calls, so that threads and tasks run the same one; see load.py. The keys of a
-writer are its own and all on one shard:
+A writer is a generator of calls, so that threads and tasks can run the same one (see load.py). Its
+keys are its own and all on one shard:
 
     {tag}:17      written once, with sequence 17; sometimes read again later
     {tag}:last    written over and over; must never read older than what was acknowledged
@@ -23,13 +23,13 @@ _LATEST = 1000  # keys that are read again
 
 
 class Call(NamedTuple):
-    """A command for the driver to send; its reply, or its error, comes back."""
+    """A command for the driver to send; the driver returns its reply or raises its error."""
 
     words: tuple[str, ...]
 
 
 class Acknowledged(NamedTuple):
-    """A write that was acknowledged; monotonic times."""
+    """A write that was acknowledged; times are in monotonic seconds."""
 
     sequence: int
     started: float
@@ -46,16 +46,21 @@ class Failed(NamedTuple):
 
 @dataclass
 class Writer:
-    """Sends writes and reads to one shard and keeps book.
+    """Sends writes and reads to one shard and records the replies.
 
     Attributes:
-        name, shard: its own, and the shard's on which its keys are.
+        name: of the writer.
+        shard: of its keys.
         tag: hash tag of its keys.
-        dropped: writes that were answered by something else than OK.
-        missed: reads without a value where one had been acknowledged.
-        stale: reads of an older value than one acknowledged.
-        wrong: replies that belong to another key or writer.
+        acknowledged: writes of fresh keys that were answered by OK.
+        failures: calls that raised.
+        dropped: how many writes had another reply than OK.
+        missed: how many reads had no value where one had been acknowledged.
+        stale: how many reads had an older value than one acknowledged.
+        wrong: how many replies belong to another key or writer.
         last: highest acknowledged sequence of the rolling key; 0: none yet.
+        examples: descriptions of the first wrong replies.
+        crash: an exception that is no error of a client.
     """
 
     name: str
@@ -73,17 +78,20 @@ class Writer:
 
     @property
     def rolling(self) -> str:
+        """The key that is written over and over."""
         return f"{{{self.tag}}}:last"
 
     def key(self, sequence: int) -> str:
+        """Return the key that is written once, with this sequence number."""
         return f"{{{self.tag}}}:{sequence}"
 
     @property
     def errors(self) -> Counter[str]:
+        """The number of failures, by exception."""
         return Counter(failure.what for failure in self.failures)
 
     def steps(self, stopped: Callable[[], bool], seed: int) -> Generator[Call | None, Any, None]:
-        """Calls to make until ``stopped``; None is where a pause belongs."""
+        """Yield the calls to make until ``stopped()``; None stands for a pause."""
         dice = random.Random(seed)
         sequence = 0
         while not stopped():

@@ -13,7 +13,7 @@ from benchmarks.peers import (
     redis_py,
     redis_py_asyncio,
 )
-from benchmarks.peers.base import Client, Peer, PeerMissingError
+from benchmarks.peers.base import Peer, PeerClient, PeerMissingError
 
 PEERS: dict[str, Peer] = {
     "floor": Peer("socket and hiredis, one server", floor.one_server),
@@ -38,4 +38,4 @@ PEERS: dict[str, Peer] = {
     "cachemesh-asyncio-16": Peer("a pool of 16 shards", partial(mesh.over_asyncio, 16), True),
 }
 
-__all__ = ["PEERS", "Client", "Peer", "PeerMissingError"]
+__all__ = ["PEERS", "Peer", "PeerClient", "PeerMissingError"]

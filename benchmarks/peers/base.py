@@ -18,7 +18,7 @@ class PeerMissingError(Exception):
 
 
 @dataclass(frozen=True)
-class Client:
+class PeerClient:
     """What a connected peer does. Functions of its own where possible, so nothing stands between.
 
     Those of an asyncio peer return awaitables. Values are bytes.
@@ -37,7 +37,7 @@ class Client:
     mget: Callable[[Sequence[str]], Any]
     pipeline: Callable[[Sequence[str]], Any]
     close: Callable[[], Any]
-    for_threads: Callable[[int], Sequence[Client]] | None = None
+    for_threads: Callable[[int], Sequence[PeerClient]] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Peer:
     """
 
     what: str
-    connect: Callable[[Servers], Client | Awaitable[Client]]
+    connect: Callable[[Servers], PeerClient | Awaitable[PeerClient]]
     asyncio: bool = False
 
 

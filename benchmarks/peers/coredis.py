@@ -6,18 +6,18 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.peers.base import Client, package
+from benchmarks.peers.base import PeerClient, package
 from benchmarks.servers import Servers
 
 
-async def direct(servers: Servers) -> Client:
+async def direct(servers: Servers) -> PeerClient:
     """``coredis.Redis`` on one server."""
     coredis = package("coredis", "coredis")
     host, port = servers.single
     return await _opened(coredis.Redis(host=host, port=port))
 
 
-async def _opened(made: Any) -> Client:
+async def _opened(made: Any) -> PeerClient:
     """It is a context manager that one task must enter and leave."""
     opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     leave = asyncio.Event()
@@ -41,4 +41,4 @@ async def _opened(made: Any) -> Client:
     await asyncio.wait([opened, holder], return_when=asyncio.FIRST_COMPLETED)
     if holder.done():
         holder.result()  # why it did not open
-    return Client(made.get, made.set, made.mget, pipeline, close)
+    return PeerClient(made.get, made.set, made.mget, pipeline, close)

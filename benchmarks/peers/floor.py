@@ -8,7 +8,7 @@ from typing import Any
 
 import hiredis
 
-from benchmarks.peers.base import Client
+from benchmarks.peers.base import PeerClient
 from benchmarks.peers.packed import Packed, spread
 from benchmarks.servers import Servers
 from cachemesh.core.names import Address
@@ -30,8 +30,8 @@ class Floor:
         self._more: list[Floor] = []
         self._gets = self._packed.gets
 
-    def client(self) -> Client:
-        return Client(
+    def client(self) -> PeerClient:
+        return PeerClient(
             self.get, self.set, self.mget, self.pipeline, self.close, for_threads=self._for_threads
         )
 
@@ -75,7 +75,7 @@ class Floor:
         for more in self._more:
             more.close()
 
-    def _for_threads(self, count: int) -> list[Client]:
+    def _for_threads(self, count: int) -> list[PeerClient]:
         while len(self._more) < count:
             self._more.append(Floor(self._addresses))
         return [floor.client() for floor in self._more[:count]]
@@ -94,11 +94,11 @@ def _read(link: Link) -> Any:
     return reply
 
 
-def one_server(servers: Servers) -> Client:
+def one_server(servers: Servers) -> PeerClient:
     """One socket to the server outside the pool."""
     return Floor([servers.single]).client()
 
 
-def four_servers(servers: Servers) -> Client:
+def four_servers(servers: Servers) -> PeerClient:
     """A socket to each of the pool's four servers: what four processes cost instead of one."""
     return Floor(servers.pool(4).masters).client()

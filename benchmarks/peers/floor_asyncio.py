@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import hiredis
 
-from benchmarks.peers.base import Client
+from benchmarks.peers.base import PeerClient
 from benchmarks.peers.packed import Packed
 from benchmarks.servers import Servers
 
@@ -55,12 +55,12 @@ class _Protocol(asyncio.Protocol):
         self.closed.set_result(None)
 
 
-async def one_server(servers: Servers) -> Client:
+async def one_server(servers: Servers) -> PeerClient:
     """One connection to the server outside the pool."""
     loop = asyncio.get_running_loop()
     _, protocol = await loop.create_connection(_Protocol, *servers.single)
     packed = Packed(1)
-    return Client(
+    return PeerClient(
         partial(_get, protocol, packed),
         partial(_set, protocol, packed),
         partial(_mget, protocol, packed),

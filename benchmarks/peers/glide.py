@@ -6,35 +6,35 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.peers.base import Client, package
+from benchmarks.peers.base import PeerClient, package
 from benchmarks.servers import Servers
 
 _IN_FLIGHT = 4096  # it refuses beyond 1,000, and 1,024 tasks are measured
 _PATIENCE_MS = 10_000  # its 250 ms are too few where a machine is busy
 
 
-def direct(servers: Servers) -> Client:
+def direct(servers: Servers) -> PeerClient:
     """The blocking client on one server."""
     glide = package("glide_sync", "valkey-glide-sync")
     made = glide.GlideClient.create(_options(glide, "GlideClientConfiguration", [servers.single]))
     return _client(made, glide.Batch)
 
 
-def cluster(servers: Servers) -> Client:
+def cluster(servers: Servers) -> PeerClient:
     """The blocking client on a Redis Cluster."""
     glide = package("glide_sync", "valkey-glide-sync")
     options = _options(glide, "GlideClusterClientConfiguration", servers.cluster)
     return _client(glide.GlideClusterClient.create(options), glide.ClusterBatch)
 
 
-async def direct_asyncio(servers: Servers) -> Client:
+async def direct_asyncio(servers: Servers) -> PeerClient:
     """The asyncio client on one server."""
     glide = package("glide", "valkey-glide")
     options = _options(glide, "GlideClientConfiguration", [servers.single])
     return _client(await glide.GlideClient.create(options), glide.Batch)
 
 
-async def cluster_asyncio(servers: Servers) -> Client:
+async def cluster_asyncio(servers: Servers) -> PeerClient:
     """The asyncio client on a Redis Cluster."""
     glide = package("glide", "valkey-glide")
     options = _options(glide, "GlideClusterClientConfiguration", servers.cluster)
@@ -51,11 +51,11 @@ def _options(glide: Any, name: str, addresses: Sequence[tuple[str, int]]) -> Any
     )
 
 
-def _client(made: Any, batch_type: Any) -> Client:
+def _client(made: Any, batch_type: Any) -> PeerClient:
     def pipeline(keys: Sequence[str]) -> Any:
         batch = batch_type(is_atomic=False)
         for key in keys:
             batch.get(key)
         return made.exec(batch, raise_on_error=True)
 
-    return Client(made.get, made.set, made.mget, pipeline, made.close)
+    return PeerClient(made.get, made.set, made.mget, pipeline, made.close)

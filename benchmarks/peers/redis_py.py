@@ -12,19 +12,19 @@ from redis._parsers import Encoder, _RESP3Parser
 from redis.cluster import ClusterNode, RedisCluster
 from redis.connection import PythonRespSerializer
 
-from benchmarks.peers.base import RESP, Client
+from benchmarks.peers.base import RESP, PeerClient
 from benchmarks.servers import Servers
 
 _CUTOFF = 6000  # bytes from which it no longer joins what it sends; its own default
 
 
-def direct(servers: Servers) -> Client:
+def direct(servers: Servers) -> PeerClient:
     """What an app has before it needs shards."""
     host, port = servers.single
     return client_of(redis.Redis(host=host, port=port, protocol=RESP))
 
 
-def without_hiredis(servers: Servers) -> Client:
+def without_hiredis(servers: Servers) -> PeerClient:
     """As redis-py is without its extra: replies parsed and commands packed in Python."""
     host, port = servers.single
     encoder: Any = Encoder  # untyped in redis-py
@@ -34,17 +34,17 @@ def without_hiredis(servers: Servers) -> Client:
     return client_of(redis.Redis(connection_pool=pool))
 
 
-def cluster(servers: Servers) -> Client:
+def cluster(servers: Servers) -> PeerClient:
     """``RedisCluster``, which splits MGET only when called ``mget_nonatomic``."""
     node: Any = ClusterNode  # untyped in redis-py
     nodes = [node(host, port) for host, port in servers.cluster]
     made = RedisCluster(startup_nodes=nodes, protocol=RESP)
-    return Client(
+    return PeerClient(
         made.get, made.set, made.mget_nonatomic, partial(_gets_pipelined, made), made.close
     )
 
 
-def proxied(servers: Servers) -> Client:
+def proxied(servers: Servers) -> PeerClient:
     """Through nutcracker, which knows RESP2 only, and no CLIENT SETINFO."""
     host, port = servers.proxy
     names = ("driver_info", "lib_name", "lib_version")
@@ -54,9 +54,9 @@ def proxied(servers: Servers) -> Client:
     return client_of(redis.Redis(host=host, port=port, protocol=2, **silent))
 
 
-def client_of(made: redis.Redis) -> Client:
-    """A `Client` of anything that has redis-py's methods."""
-    return Client(made.get, made.set, made.mget, partial(_gets_pipelined, made), made.close)
+def client_of(made: redis.Redis) -> PeerClient:
+    """A `PeerClient` of anything that has redis-py's methods."""
+    return PeerClient(made.get, made.set, made.mget, partial(_gets_pipelined, made), made.close)
 
 
 def _gets_pipelined(made: Any, keys: Sequence[str]) -> Any:

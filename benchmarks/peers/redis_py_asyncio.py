@@ -9,13 +9,13 @@ from typing import Any
 import redis.asyncio
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 
-from benchmarks.peers.base import RESP, Client
+from benchmarks.peers.base import RESP, PeerClient
 from benchmarks.servers import Servers
 
 _CONNECTIONS = 4096  # it needs one for each task that waits, and refuses beyond its 100
 
 
-async def direct(servers: Servers) -> Client:
+async def direct(servers: Servers) -> PeerClient:
     """``redis.asyncio.Redis``."""
     host, port = servers.single
     return client_of(
@@ -23,19 +23,19 @@ async def direct(servers: Servers) -> Client:
     )
 
 
-async def cluster(servers: Servers) -> Client:
+async def cluster(servers: Servers) -> PeerClient:
     """``redis.asyncio.RedisCluster``."""
     nodes = [ClusterNode(host, port) for host, port in servers.cluster]
     made: Any = RedisCluster(startup_nodes=nodes, protocol=RESP, max_connections=_CONNECTIONS)
     await made.initialize()
-    return Client(
+    return PeerClient(
         made.get, made.set, made.mget_nonatomic, partial(_gets_pipelined, made), made.aclose
     )
 
 
-def client_of(made: Any) -> Client:
-    """A `Client` of anything that has the methods of redis-py's asyncio client."""
-    return Client(made.get, made.set, made.mget, partial(_gets_pipelined, made), made.aclose)
+def client_of(made: Any) -> PeerClient:
+    """A `PeerClient` of anything that has the methods of redis-py's asyncio client."""
+    return PeerClient(made.get, made.set, made.mget, partial(_gets_pipelined, made), made.aclose)
 
 
 async def _gets_pipelined(made: Any, keys: Sequence[str]) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from benchmarks.arena import Arena
 from benchmarks.measure import Contestant, Cost, timed
-from benchmarks.peers import PEERS, Client
+from benchmarks.peers import PEERS, PeerClient
 
 
 class WorkloadMissingError(Exception):
@@ -74,8 +74,8 @@ class PeerWorkload:
     what: str
     entrants: tuple[str, ...]
     data: Mapping[str, bytes]
-    prepare: Callable[[Client, Mapping[str, bytes], int], Callable[[], Any]]
-    check: Callable[[Client, Mapping[str, bytes]], Any]
+    prepare: Callable[[PeerClient, Mapping[str, bytes], int], Callable[[], Any]]
+    check: Callable[[PeerClient, Mapping[str, bytes]], Any]
     baseline: str | None
     floor: str | None = None
     step: int = 1
@@ -97,7 +97,7 @@ class PeerWorkload:
             found[name] = partial(self._turn, arena, client, PEERS[name].asyncio)
         return found
 
-    def _turn(self, arena: Arena, client: Client, awaits: bool, calls: int) -> Cost:
+    def _turn(self, arena: Arena, client: PeerClient, awaits: bool, calls: int) -> Cost:
         work = self.prepare(client, self.data, calls)
         gc.collect()  # what others left behind
         return arena.run(_awaited(work)) if awaits else timed(work)

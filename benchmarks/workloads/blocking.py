@@ -8,7 +8,7 @@ from functools import partial
 from threading import Barrier
 from typing import Any
 
-from benchmarks.peers import Client
+from benchmarks.peers import PeerClient
 from benchmarks.workloads.base import PeerWorkload
 from benchmarks.workloads.data import KIB, LARGE, SMALL, fresh, groups_in_turn, in_turn, mixed, some
 
@@ -31,7 +31,7 @@ PEERS = (
 SHARDS = (BASELINE, "cachemesh-1", "cachemesh", "cachemesh-16")
 
 
-def gets(client: Client, data: Data, calls: int) -> Work:
+def gets(client: PeerClient, data: Data, calls: int) -> Work:
     keys, get = in_turn(data, calls), client.get
 
     def work() -> None:
@@ -41,7 +41,7 @@ def gets(client: Client, data: Data, calls: int) -> Work:
     return work
 
 
-def sets(client: Client, data: Data, calls: int) -> Work:
+def sets(client: PeerClient, data: Data, calls: int) -> Work:
     keys, put = in_turn(data, calls), client.set
 
     def work() -> None:
@@ -51,7 +51,7 @@ def sets(client: Client, data: Data, calls: int) -> Work:
     return work
 
 
-def mixture(client: Client, data: Data, calls: int) -> Work:
+def mixture(client: PeerClient, data: Data, calls: int) -> Work:
     accesses, get, put = mixed(calls), client.get, client.set
 
     def work() -> None:
@@ -64,11 +64,11 @@ def mixture(client: Client, data: Data, calls: int) -> Work:
     return work
 
 
-def mgets(size: int, client: Client, data: Data, calls: int) -> Work:
+def mgets(size: int, client: PeerClient, data: Data, calls: int) -> Work:
     return _grouped(client.mget, size, data, calls)
 
 
-def pipelines(size: int, client: Client, data: Data, calls: int) -> Work:
+def pipelines(size: int, client: PeerClient, data: Data, calls: int) -> Work:
     return _grouped(client.pipeline, size, data, calls)
 
 
@@ -82,13 +82,13 @@ def _grouped(call: Callable[[Sequence[str]], Any], size: int, data: Data, calls:
     return work
 
 
-def threaded(threads: int, client: Client, data: Data, calls: int) -> Work:
+def threaded(threads: int, client: PeerClient, data: Data, calls: int) -> Work:
     """GETs from several threads at once; they are started and wait before the clock does."""
     each = calls // threads
     clients = client.for_threads(threads) if client.for_threads else [client] * threads
     start = Barrier(threads + 1)
 
-    def run(mine: Client) -> None:
+    def run(mine: PeerClient) -> None:
         work = gets(mine, data, each)
         start.wait()
         work()
@@ -105,23 +105,23 @@ def threaded(threads: int, client: Client, data: Data, calls: int) -> Work:
     return work
 
 
-def check_gets(client: Client, data: Data) -> None:
+def check_gets(client: PeerClient, data: Data) -> None:
     for key, value in some(data).items():
         assert client.get(key) == value, f"GET {key} answers wrongly"
 
 
-def check_sets(client: Client, data: Data) -> None:
+def check_sets(client: PeerClient, data: Data) -> None:
     for key, value in fresh(data).items():
         assert client.get(key) is None, f"{key} is there already"
         client.set(key, value)
         assert client.get(key) == value, f"SET {key} did not store"
 
 
-def check_mgets(size: int, client: Client, data: Data) -> None:
+def check_mgets(size: int, client: PeerClient, data: Data) -> None:
     _check_groups(client.mget, size, data, "MGET")
 
 
-def check_pipelines(size: int, client: Client, data: Data) -> None:
+def check_pipelines(size: int, client: PeerClient, data: Data) -> None:
     _check_groups(client.pipeline, size, data, "a pipeline of GET")
 
 
@@ -190,8 +190,8 @@ def over_shards() -> list[PeerWorkload]:
 def _workload(
     name: str,
     what: str,
-    prepare: Callable[[Client, Data, int], Work],
-    check: Callable[[Client, Data], None],
+    prepare: Callable[[PeerClient, Data, int], Work],
+    check: Callable[[PeerClient, Data], None],
     entrants: tuple[str, ...] = PEERS,
     data: Data = SMALL,
     floor: str | None = None,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from benchmarks.peers import Client
+from benchmarks.peers import PeerClient
 from benchmarks.workloads.base import PeerWorkload
 from benchmarks.workloads.data import KIB, LARGE, SMALL, fresh, groups_in_turn, in_turn, mixed, some
 
@@ -27,7 +27,7 @@ PEERS = (
 SHARDS = (BASELINE, "cachemesh-asyncio-1", "cachemesh-asyncio", "cachemesh-asyncio-16")
 
 
-def gets(tasks: int, client: Client, data: Data, calls: int) -> Work:
+def gets(tasks: int, client: PeerClient, data: Data, calls: int) -> Work:
     get = client.get
 
     async def task(keys: Sequence[str]) -> None:
@@ -37,7 +37,7 @@ def gets(tasks: int, client: Client, data: Data, calls: int) -> Work:
     return _together(task, in_turn(data, calls), tasks)
 
 
-def sets(tasks: int, client: Client, data: Data, calls: int) -> Work:
+def sets(tasks: int, client: PeerClient, data: Data, calls: int) -> Work:
     put = client.set
 
     async def task(keys: Sequence[str]) -> None:
@@ -47,7 +47,7 @@ def sets(tasks: int, client: Client, data: Data, calls: int) -> Work:
     return _together(task, in_turn(data, calls), tasks)
 
 
-def mixture(tasks: int, client: Client, data: Data, calls: int) -> Work:
+def mixture(tasks: int, client: PeerClient, data: Data, calls: int) -> Work:
     get, put = client.get, client.set
 
     async def task(accesses: Sequence[tuple[bool, str]]) -> None:
@@ -60,11 +60,11 @@ def mixture(tasks: int, client: Client, data: Data, calls: int) -> Work:
     return _together(task, mixed(calls), tasks)
 
 
-def mgets(tasks: int, size: int, client: Client, data: Data, calls: int) -> Work:
+def mgets(tasks: int, size: int, client: PeerClient, data: Data, calls: int) -> Work:
     return _together(_each(client.mget), groups_in_turn(data, size, calls), tasks)
 
 
-def pipelines(tasks: int, size: int, client: Client, data: Data, calls: int) -> Work:
+def pipelines(tasks: int, size: int, client: PeerClient, data: Data, calls: int) -> Work:
     return _together(_each(client.pipeline), groups_in_turn(data, size, calls), tasks)
 
 
@@ -88,23 +88,23 @@ def _together(
     return work
 
 
-async def check_gets(client: Client, data: Data) -> None:
+async def check_gets(client: PeerClient, data: Data) -> None:
     for key, value in some(data).items():
         assert await client.get(key) == value, f"GET {key} answers wrongly"
 
 
-async def check_sets(client: Client, data: Data) -> None:
+async def check_sets(client: PeerClient, data: Data) -> None:
     for key, value in fresh(data).items():
         assert await client.get(key) is None, f"{key} is there already"
         await client.set(key, value)
         assert await client.get(key) == value, f"SET {key} did not store"
 
 
-async def check_mgets(size: int, client: Client, data: Data) -> None:
+async def check_mgets(size: int, client: PeerClient, data: Data) -> None:
     await _check_groups(client.mget, size, data, "MGET")
 
 
-async def check_pipelines(size: int, client: Client, data: Data) -> None:
+async def check_pipelines(size: int, client: PeerClient, data: Data) -> None:
     await _check_groups(client.pipeline, size, data, "a pipeline of GET")
 
 
@@ -182,8 +182,8 @@ def _tasks(count: int) -> str:
 
 
 def _sized(
-    prepare: Callable[[int, int, Client, Data, int], Work], size: int
-) -> Callable[[int, Client, Data, int], Work]:
+    prepare: Callable[[int, int, PeerClient, Data, int], Work], size: int
+) -> Callable[[int, PeerClient, Data, int], Work]:
     return lambda tasks, client, data, calls: prepare(tasks, size, client, data, calls)
 
 
@@ -191,8 +191,8 @@ def _workload(
     name: str,
     what: str,
     tasks: int,
-    prepare: Callable[[int, Client, Data, int], Work],
-    check: Callable[[Client, Data], Coroutine[Any, Any, None]],
+    prepare: Callable[[int, PeerClient, Data, int], Work],
+    check: Callable[[PeerClient, Data], Coroutine[Any, Any, None]],
     entrants: tuple[str, ...] = PEERS,
     data: Data = SMALL,
 ) -> PeerWorkload:

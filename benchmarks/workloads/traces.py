@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.arena import Arena
 from benchmarks.measure import Contestant
-from benchmarks.peers import Client
+from benchmarks.peers import PeerClient
 from benchmarks.workloads import blocking, tasks
 from benchmarks.workloads.base import PeerWorkload, WorkloadMissingError
 from benchmarks.workloads.data import SMALL, VALUE_BYTES
@@ -42,8 +42,8 @@ class TraceWorkload:
     trace: str
     entrants: tuple[str, ...]
     baseline: str
-    prepare: Callable[[list[str], Client, Data, int], Callable[[], Any]]
-    check: Callable[[Client, Data], Any]
+    prepare: Callable[[list[str], PeerClient, Data, int], Callable[[], Any]]
+    check: Callable[[PeerClient, Data], Any]
     fixed: int
     step: int = 1
     floor: str | None = None
@@ -83,7 +83,7 @@ def _keys(ids: list[str], calls: int) -> list[str]:
     return [f"{turn}:{number}" for number in islice(cycle(ids), calls)]
 
 
-def _blocking(ids: list[str], client: Client, _: Data, calls: int) -> Callable[[], Any]:
+def _blocking(ids: list[str], client: PeerClient, _: Data, calls: int) -> Callable[[], Any]:
     keys, get, put = _keys(ids, calls), client.get, client.set
 
     def work() -> None:
@@ -94,7 +94,7 @@ def _blocking(ids: list[str], client: Client, _: Data, calls: int) -> Callable[[
     return work
 
 
-def _awaiting(ids: list[str], client: Client, _: Data, calls: int) -> Callable[[], Any]:
+def _awaiting(ids: list[str], client: PeerClient, _: Data, calls: int) -> Callable[[], Any]:
     keys, get, put = iter(_keys(ids, calls)), client.get, client.set
 
     async def task() -> None:

@@ -1,4 +1,11 @@
-"""The `cachemesh` command: `main.py` joins what each file offers for one noun."""
+"""The `cachemesh` command.
+
+main                          joins the commands; context: their options, and the pool in question
+pool*, shard*, key*, event, token, client, sentinel   one noun each; `*_tables`: how it is shown
+stack*, doctor, replay        commands without a noun: up, down, status, doctor, replay
+change                        plans a change, asks, and makes it; errors: exit codes and next steps
+output, tables, escapes       what is printed; param_types: kinds of arguments
+"""
 
 import importlib.util
 import sys

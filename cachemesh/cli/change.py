@@ -1,4 +1,4 @@
-"""Making a change: plan it, show the plan, ask before anything is destroyed, carry it out."""
+"""Makes a change: plans it, shows the plan, asks before anything is destroyed, carries it out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from cachemesh.cli.context import Session
+from cachemesh.cli.context import CommandContext
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.output import emit, percent, printable, say
 from cachemesh.cli.param_types import Number
@@ -24,13 +24,13 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
-class Flags:
-    """How to go about a change.
+class ChangeFlags:
+    """The options of a command that changes something.
 
     Attributes:
-        dry_run: only say what would happen.
-        yes: do not ask.
-        wait_s: how long to wait for an earlier resize to end, 0 not at all.
+        dry_run: only show the plan.
+        yes: do not ask for confirmation.
+        wait_s: seconds to wait for an earlier resize to end; 0: do not wait.
     """
 
     dry_run: bool
@@ -39,14 +39,14 @@ class Flags:
 
 
 @dataclass(frozen=True)
-class Change:
-    """A request that changes something.
+class PlannedChange:
+    """A request to the metaserver that is sent twice: as a dry run for the plan, then to be made.
 
     Attributes:
-        what: in words, for messages.
+        what: the change in words, for messages.
         method, path: of the request.
         body: its JSON object; None if the request takes its parameters in the query.
-        versioned: whether it is a compare-and-set on the pool's version.
+        versioned: whether the change is only made if the pool still has the plan's version.
     """
 
     what: str
@@ -57,17 +57,19 @@ class Change:
 
 
 def dry_run_option(command: Command) -> Command:
+    """Add --dry-run; the command takes it as ``dry_run``."""
     return click.option(
         "--dry-run", is_flag=True, help="Say what would happen; exit 6 if anything would."
     )(command)
 
 
 def yes_option(command: Command) -> Command:
+    """Add --yes; the command takes it as ``yes``."""
     return click.option("-y", "--yes", is_flag=True, help="Do not ask before destroying.")(command)
 
 
 def change_options(command: Command) -> Command:
-    """--dry-run, --yes and --wait; the command takes them as ``dry_run``, ``yes``, ``wait``."""
+    """Add --dry-run, --yes and --wait, taken as ``dry_run``, ``yes`` and ``wait``."""
     wait = click.option(
         "--wait",
         type=Number(min=0),
@@ -79,44 +81,50 @@ def change_options(command: Command) -> Command:
     return dry_run_option(yes_option(wait(command)))
 
 
-def carry_out(session: Session, change: Change, flags: Flags) -> None:
-    """Plan a change and, unless it is a dry run or nothing is to be done, make it.
+def carry_out(context: CommandContext, change: PlannedChange, flags: ChangeFlags) -> None:
+    """Plan a change, and make it unless this is a dry run or nothing would change.
+
+    Args:
+        context: names the metaserver and the output format.
+        change: the change.
+        flags: the command's options.
 
     Raises:
-        CommandError: it destroys something and nobody said yes.
-        MetaserverError: the metaserver refused.
+        click.exceptions.Exit: this was a dry run.
+        CommandError: the change destroys something and the user did not confirm it.
+        MetaserverError: the metaserver refused the change.
     """
     if flags.dry_run:
-        plan = _send(session, change, {"dry_run": True}, wait_s=0)
-        emit(session.output, plan, lambda: show_plan(plan))
+        plan = _send(context, change, {"dry_run": True}, wait_s=0)
+        emit(context.output, plan, lambda: show_plan(plan))
         end_dry_run(_has_changes(plan))
-    plan = _send(session, change, {"dry_run": True}, flags.wait_s)
+    plan = _send(context, change, {"dry_run": True}, flags.wait_s)
     if not _has_changes(plan):
-        emit(session.output, plan, lambda: click.echo("Nothing to change."))
+        emit(context.output, plan, lambda: click.echo("Nothing to change."))
         return
     confirm(change.what, plan["destroys"], flags.yes, lambda: show_plan(plan, err=True))
     guard = {"version": plan["version_before"]} if change.versioned else {}
-    done = _send(session, change, guard, flags.wait_s)
-    report(session, done, lambda: _show_outcome(done))
+    done = _send(context, change, guard, flags.wait_s)
+    report(context, done, lambda: _show_outcome(done))
     if done["moves"] and done["document"] is not None:
         say("keys left on their former shards are removed now; watch: cachemesh pool status")
 
 
 def end_dry_run(has_changes: bool) -> None:
-    """End a dry run as its plan demands."""
+    """End a dry run with the exit code for its plan. Raises click.exceptions.Exit."""
     raise click.exceptions.Exit(ExitCode.PLAN_HAS_CHANGES if has_changes else ExitCode.OK)
 
 
 def confirm(
     what: str, destroys: Sequence[str], yes: bool, show_it: Callable[[], None] | None = None
 ) -> None:
-    """Ask before something is destroyed.
+    """Ask the user before something is destroyed.
 
     Args:
         what: the change, for messages.
-        destroys: what would be lost; if nothing, nobody is asked.
-        yes: the user has said yes already.
-        show_it: prints, on stderr, what to decide upon; the default prints ``destroys``.
+        destroys: what would be lost; if empty, the user is not asked.
+        yes: whether the user has confirmed already, by --yes.
+        show_it: prints on stderr what to decide upon; None: print ``destroys``.
 
     Raises:
         CommandError: there is no terminal to ask on, or the answer was not yes.
@@ -141,7 +149,12 @@ def confirm(
 
 
 def show_plan(plan: Mapping[str, Any], *, err: bool = False) -> None:
-    """The plan of a new version, as the metaserver made it, for a person."""
+    """Print the metaserver's plan of a new version.
+
+    Args:
+        plan: the reply to a dry run.
+        err: print on stderr.
+    """
 
     def line(text: str) -> None:
         click.echo(printable(text), err=err)
@@ -164,29 +177,35 @@ def show_plan(plan: Mapping[str, Any], *, err: bool = False) -> None:
 
 
 def show_steps(plan: Mapping[str, Any], note: str = "", *, err: bool = False) -> None:
-    """What a plan does, and its steps; ``note`` follows the former."""
+    """Print a plan's summary followed by ``note``, and its steps."""
     click.echo(printable(f"plan: {plan['summary']}{note}"), err=err)
     for number, step in enumerate(plan["steps"], 1):
         click.echo(printable(f"  {number}. {step}"), err=err)
 
 
 def show_warnings(told: Mapping[str, Any], *, err: bool = False) -> None:
-    """What a plan, or a change that was made, warns of."""
+    """Print the warnings of a plan or of a change that was made."""
     for item in told["warnings"]:
         click.echo(printable(f"warning: {item}"), err=err)
 
 
 def report(
-    session: Session, done: Mapping[str, Any], show_outcome: Callable[[], None] | None = None
+    context: CommandContext, done: Mapping[str, Any], show_outcome: Callable[[], None] | None = None
 ) -> None:
-    """Tell of a change that was made; ``show_outcome`` prints what came of it, for a person."""
+    """Print a change that was made.
+
+    Args:
+        context: has the output format.
+        done: the metaserver's reply.
+        show_outcome: prints further lines in the table format.
+    """
 
     def show_done() -> None:
         click.echo(printable(f"done: {done['summary']}"))
         if show_outcome is not None:
             show_outcome()
 
-    emit(session.output, done, show_done)
+    emit(context.output, done, show_done)
     show_warnings(done, err=True)
 
 
@@ -203,16 +222,29 @@ def _show_outcome(done: Mapping[str, Any]) -> None:
 
 
 def _send(
-    session: Session, change: Change, extra: Mapping[str, str | int | bool], wait_s: float
+    context: CommandContext,
+    change: PlannedChange,
+    extra: Mapping[str, str | int | bool],
+    wait_s: float,
 ) -> Any:
-    """The request, again while an earlier resize goes on."""
+    """Send the request of a change, again and again while an earlier resize goes on.
+
+    Args:
+        context: names the metaserver.
+        change: the change.
+        extra: further parameters of the request.
+        wait_s: seconds after which the refusal is raised.
+
+    Raises:
+        MetaserverError: the metaserver refused.
+    """
     deadline = time.monotonic() + wait_s
     waiting = False
     while True:
         try:
             if change.body is None:
-                return session.metaserver.request(change.method, change.path, query=extra)
-            return session.metaserver.request(change.method, change.path, {**change.body, **extra})
+                return context.metaserver.request(change.method, change.path, query=extra)
+            return context.metaserver.request(change.method, change.path, {**change.body, **extra})
         except MetaserverError as error:
             if error.code != "resize-in-progress" or time.monotonic() >= deadline:
                 raise

@@ -1,10 +1,10 @@
-"""`cachemesh client`: the apps that use a pool."""
+"""`cachemesh client`: lists the apps that follow a pool."""
 
 from __future__ import annotations
 
 import click
 
-from cachemesh.cli.context import Session, connected
+from cachemesh.cli.context import CommandContext, with_context
 from cachemesh.cli.output import emit
 from cachemesh.cli.tables import Column, moment, show, table
 
@@ -15,10 +15,10 @@ def client() -> None:
 
 
 @client.command("list")
-@connected
-def list_clients(session: Session) -> None:
+@with_context
+def list_clients(context: CommandContext) -> None:
     """List the clients that follow a pool, with the version each has applied."""
-    data = session.get("clients")
+    data = context.get("clients")
     rows = [
         [
             entry["client"],
@@ -36,4 +36,4 @@ def list_clients(session: Session) -> None:
         "seen",
         Column("stats", rank=1, fit="end"),
     )
-    emit(session.output, data, lambda: show(table(columns, rows), wide=session.wide))
+    emit(context.output, data, lambda: show(table(columns, rows), wide=context.wide))

@@ -1,11 +1,11 @@
-"""What every command needs to know: which pool, where, with which token, and how to print."""
+"""The context of one command: its common options, its pool, metaserver, token and client."""
 
 from __future__ import annotations
 
 import functools
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar, cast
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit, urlunsplit
 
@@ -22,24 +22,24 @@ from cachemesh.sync.client import CacheMesh
 
 _FORM = "cachemesh://HOST:PORT[,HOST:PORT]/POOL"
 _TIMEOUT_S = 30.0
-"""A change asks several Redis and Sentinel processes, each of which may hang for seconds."""
+"""Seconds for one request: for a change the metaserver asks many processes, and each may hang."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
-class Options:
-    """The options that may stand before or after a command's name; None where not given."""
+class CommonOptions:
+    """The options that may stand before or after a command's name; None: not given."""
 
     url: str | None = None
     token_file: str | None = None
     pool: str | None = None
     output: Output | None = None
 
-    def over(self, outer: Options) -> Options:
-        """These options, where not given those of ``outer``."""
+    def over(self, outer: CommonOptions) -> CommonOptions:
+        """Return these options, completed by those of ``outer``."""
         given = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Options(
+        return CommonOptions(
             **{
                 name: getattr(outer, name) if value is None else value
                 for name, value in given.items()
@@ -48,13 +48,14 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Session:
-    """One run of a command."""
+class CommandContext:
+    """What one run of a command acts on, as its options and the environment say."""
 
-    options: Options
+    options: CommonOptions
 
     @property
     def output(self) -> Output:
+        """How to print data."""
         return self.options.output or "table"
 
     @property
@@ -64,10 +65,10 @@ class Session:
 
     @property
     def url(self) -> str:
-        """The URL given.
+        """The URL of --url or CACHEMESH_URL.
 
         Raises:
-            CommandError: none was.
+            CommandError: neither is given.
         """
         url = self.options.url or os.environ.get("CACHEMESH_URL")
         if not url:
@@ -98,6 +99,7 @@ class Session:
 
     @property
     def speaks_to_metaserver(self) -> bool:
+        """Whether the URL names metaservers, not Sentinels or a file."""
         return self._parts.scheme == "cachemesh"
 
     @functools.cached_property
@@ -132,7 +134,7 @@ class Session:
 
     @property
     def pool_or_none(self) -> str | None:
-        """The pool, if one was named.
+        """The pool that --pool or the URL names, or None.
 
         Raises:
             InvalidDocumentError: the name is not valid.
@@ -144,10 +146,10 @@ class Session:
 
     @property
     def pool(self) -> str:
-        """The pool that the command is about.
+        """The pool that --pool or the URL names.
 
         Raises:
-            CommandError: none was named.
+            CommandError: neither names one.
         """
         name = self.pool_or_none
         if name is None:
@@ -160,20 +162,20 @@ class Session:
         return name
 
     def path(self, *segments: str) -> str:
-        """The path of something that belongs to the pool."""
+        """Return the path of the pool's resource ``segments`` in the metaserver's API."""
         return "/v1/pools/" + "/".join(
             quote(segment, safe="") for segment in (self.pool, *segments)
         )
 
     def get(self, *segments: str) -> Any:
-        """The metaserver's answer about something that belongs to the pool."""
+        """GET the pool's resource ``segments`` from the metaserver."""
         return self.metaserver.request("GET", self.path(*segments))
 
     def document(self) -> PoolDocument:
-        """The pool's document, from wherever the URL says.
+        """Load the pool's document from the metaserver, the Sentinels or the file of the URL.
 
         Raises:
-            CacheMeshError, redis.ConnectionError: it cannot be had.
+            CacheMeshError, redis.ConnectionError: the document cannot be loaded.
         """
         if self.speaks_to_metaserver:
             return PoolDocument.from_dict(self.get())
@@ -181,11 +183,11 @@ class Session:
 
     @property
     def sentinel_options(self) -> SentinelOptions:
-        """How the URL says to connect to Sentinels."""
+        """The URL's options for connections to Sentinels."""
         return parse_url(self._client_url, {}).sentinel_options
 
     def client(self) -> CacheMesh:
-        """A client of the pool; close it.
+        """Return a client of the pool; the caller closes it.
 
         Raises:
             ConfigurationError, CommandError: the URL, an option or the token file is not valid.
@@ -202,8 +204,13 @@ class Session:
         return urlunsplit(self._parts._replace(path=f"/{self.pool}"))
 
 
-def add_options(command: Command) -> Command:
-    """The options of `Options`, on a command or group."""
+def about_pool(context: CommandContext, name: str | None) -> CommandContext:
+    """Return the context about the pool ``name``; None: about the same pool as ``context``."""
+    return context if name is None else CommandContext(replace(context.options, pool=name))
+
+
+def add_common_options(command: Command) -> Command:
+    """Add the options of `CommonOptions` to a command or group."""
     for option in (
         click.option("-o", "--output", type=click.Choice(OUTPUTS), help=OUTPUT_HELP),
         click.option("--pool", metavar="NAME", help="The pool, instead of the URL's."),
@@ -222,15 +229,17 @@ def add_options(command: Command) -> Command:
     return command
 
 
-def connected(command: Callable[..., Any]) -> Callable[..., Any]:
-    """A command with the common options, handed over as a `Session` in the first place."""
+def with_context(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the common options to a command and call it with a `CommandContext` made of them."""
 
-    @add_options
+    @add_common_options
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        given = Options(**{f.name: kwargs.pop(f.name) for f in fields(Options)})
+        given = CommonOptions(**{f.name: kwargs.pop(f.name) for f in fields(CommonOptions)})
         outer = click.get_current_context().obj
-        session = Session(given.over(cast(Options, outer) if outer else Options()))
-        return command(session, *args, **kwargs)
+        context = CommandContext(
+            given.over(cast(CommonOptions, outer) if outer else CommonOptions())
+        )
+        return command(context, *args, **kwargs)
 
     return wrapper

@@ -1,4 +1,4 @@
-"""Which error ends the command with which exit code, and what is said about it."""
+"""Maps each error to an exit code, a message and a next step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cachemesh.core.errors import (
 
 
 class ExitCode(IntEnum):
-    """How a command ends. 130 is what a shell reports for SIGINT."""
+    """The exit codes of the command; 130 is what a shell reports for SIGINT."""
 
     OK = 0
     FAILED = 1
@@ -36,13 +36,13 @@ class ExitCode(IntEnum):
 
 
 class CommandError(CacheMeshError):
-    """A command that cannot go on.
+    """A command cannot go on.
 
     Args:
-        what: the thing it is about, such as "pool cache".
+        what: what the error is about, such as "pool cache".
         why: what is wrong with it.
         next_step: what the user can do.
-        code: how the command ends.
+        code: the exit code.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class CommandError(CacheMeshError):
 
 @dataclass(frozen=True)
 class Explanation:
-    """An error as the user sees it."""
+    """An error as the user sees it: message, next step and exit code."""
 
     message: str
     next_step: str
@@ -69,7 +69,7 @@ _BY_STATUS = {
     413: ExitCode.USAGE,
 }
 _OF_ITSELF = frozenset({"unknown", "internal-error", "storage-failed", "storage-full"})
-"""Problems that are about the metaserver; the others name the pool, shard or instance."""
+"""Error codes about the metaserver itself; other errors name the pool, shard or instance."""
 _NEXT = {
     "pool-not-found": "see: cachemesh pool list",
     "shard-not-found": "see: cachemesh shard list",
@@ -83,7 +83,7 @@ _NEXT = {
     "not-empty": "FLUSHALL it if nobody needs them, choose an empty instance, "
     "or pass --allow-nonempty",
 }
-"""What to do in this command's words, where the metaserver's are those of its API."""
+"""Next steps in terms of the CLI; the metaserver's own are in terms of its API."""
 _BY_CLASS: tuple[tuple[type[Exception], ExitCode, str], ...] = (
     (PoolNotFoundError, ExitCode.NOT_FOUND_OR_CONFLICT, "see: cachemesh pool list"),
     (MetaserverUnavailableError, ExitCode.UNREACHABLE, "is the metaserver running?"),
@@ -101,7 +101,7 @@ _BY_CLASS: tuple[tuple[type[Exception], ExitCode, str], ...] = (
 
 
 def explain(error: CacheMeshError | redis.RedisError | click.ClickException) -> Explanation:
-    """What to say about an error, and how to end."""
+    """Return the message, next step and exit code for an error."""
     if isinstance(error, click.UsageError):
         return _usage(error)
     if isinstance(error, click.ClickException):
@@ -125,7 +125,7 @@ def _refused(error: MetaserverError) -> Explanation:
     return Explanation(
         f"{what}{error.detail}",
         _NEXT.get(reason) or error.next_step or "see the metaserver's log",
-        # What another server means by its status is not known here.
+        # Not a metaserver: its status may mean anything.
         ExitCode.FAILED
         if error.code == "not-json"
         else _BY_STATUS.get(error.status, ExitCode.FAILED),
@@ -133,7 +133,7 @@ def _refused(error: MetaserverError) -> Explanation:
 
 
 def _split(message: str) -> tuple[str, str]:
-    """Our messages read "what is wrong; what to do"."""
+    """Split a message of the form "what is wrong; what to do"; the second half may be empty."""
     detail, separator, next_step = message.rpartition("; ")
     if separator and next_step.count("(") >= next_step.count(")"):
         return detail, next_step

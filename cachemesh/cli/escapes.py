@@ -1,4 +1,4 @@
-"""Keys and values, which are bytes, as text on the command line and on a terminal."""
+"""Converts keys and values, which are bytes, from command-line text and to terminal text."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ escaped_option = click.option(
 
 
 def parse_bytes(text: str, escaped: bool) -> bytes:
-    r"""A key or value from the command line, as bytes.
+    r"""Convert a key or value from the command line to bytes.
 
     Args:
-        text: as the shell handed it over; bytes that are not UTF-8 come through as they are.
-        escaped: read ``\xHH``, ``\n``, ``\r``, ``\t`` and ``\\`` as what they stand for.
+        text: the argument as Python has it; bytes that are not UTF-8 are kept as they are.
+        escaped: whether ``\xHH``, ``\n``, ``\r``, ``\t`` and ``\\`` stand for the usual bytes.
 
     Raises:
-        click.UsageError: an escape of another kind.
+        click.UsageError: the text has another escape.
     """
     raw = text.encode("utf-8", "surrogateescape")
     if not escaped:
@@ -43,7 +43,7 @@ def parse_bytes(text: str, escaped: bool) -> bytes:
 
 
 def shown(raw: bytes) -> str:
-    """Bytes as text that --escaped reads back; text that is printable stays as it is."""
+    """Convert bytes to text that --escaped reads back; printable text stays as it is."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -54,10 +54,10 @@ def shown(raw: bytes) -> str:
 
 
 def on_terminal(value: bytes) -> str:
-    """A value as a terminal may show it: nothing in it that the terminal would act upon.
+    """Convert a value to text without characters that a terminal would act upon.
 
-    Printable UTF-8 stays as it is. Else control characters and bytes that are not UTF-8 become
-    what --escaped reads back, and backslashes are doubled.
+    Printable UTF-8 stays as it is. In any other value, control characters and bytes that are not
+    UTF-8 become escapes that --escaped reads back, and backslashes are doubled.
     """
     text = value.decode("utf-8", "surrogateescape")
     if text.isprintable():

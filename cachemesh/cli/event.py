@@ -1,4 +1,4 @@
-"""`cachemesh event`: who changed what, and what the system did by itself."""
+"""`cachemesh event`: lists changes and who made them, and what the system did by itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import click
 import yaml
 
-from cachemesh.cli.context import Session, connected
+from cachemesh.cli.context import CommandContext, with_context
 from cachemesh.cli.output import Output, emit, printable, say
 from cachemesh.cli.tables import Cell, Column, moment, show, table
 from cachemesh.core.errors import MetaserverUnavailableError
@@ -23,7 +23,7 @@ _COLUMNS = (
     Column("actor", rank=2, fit="middle"),
     Column("action"),
     Column("on", fit="middle"),
-    Column("detail", fit="end", comfortable=48),  # before who did it: the fact
+    Column("detail", fit="end", comfortable=48),  # stays longer than the actor
 )
 
 
@@ -35,48 +35,50 @@ def event() -> None:
 @event.command("list")
 @click.option("--limit", type=click.IntRange(1, _MOST), default=100, show_default=True)
 @click.option("--follow", is_flag=True, help="Keep printing new events of the pool, until Ctrl-C.")
-@connected
-def list_events(session: Session, limit: int, follow: bool) -> None:
+@with_context
+def list_events(context: CommandContext, limit: int, follow: bool) -> None:
     """List the last events, oldest first; those of all pools if none is named."""
-    pool = session.pool if follow else session.pool_or_none
-    newest_first = _events(session, pool, 0, limit)
+    pool = context.pool if follow else context.pool_or_none
+    newest_first = _events(context, pool, 0, limit)
     if pool is not None and not newest_first:
-        session.get()  # a pool that was there once has events; any other is an error
+        context.get()  # every pool has events; one without does not exist, and this raises
     events = list(reversed(newest_first))
     if not follow:
-        emit(session.output, {"events": events}, lambda: _show(events, session))
+        emit(context.output, {"events": events}, lambda: _show(events, context))
         return
     last = 0
     for item in events:
-        _print_one(session.output, item)
+        _print_one(context.output, item)
         last = item["id"]
-    for item in _following(session, session.pool, last):
-        _print_one(session.output, item)
+    for item in _following(context, context.pool, last):
+        _print_one(context.output, item)
 
 
-def _events(session: Session, pool: str | None, after: int, limit: int) -> list[dict[str, Any]]:
+def _events(
+    context: CommandContext, pool: str | None, after: int, limit: int
+) -> list[dict[str, Any]]:
     query: dict[str, str | int | bool] = {"limit": limit}
     if pool is not None:
         query["pool"] = pool
     if after:
         query["after"] = after
-    found: list[dict[str, Any]] = session.metaserver.request("GET", "/v1/events", query=query)[
+    found: list[dict[str, Any]] = context.metaserver.request("GET", "/v1/events", query=query)[
         "events"
     ]
     return found
 
 
-def _following(session: Session, pool: str, last: int) -> Iterator[Mapping[str, Any]]:
-    """New events for ever, each once, in order, also across breaks of the stream."""
+def _following(context: CommandContext, pool: str, last: int) -> Iterator[Mapping[str, Any]]:
+    """Yield new events for ever, each once and in order, and reconnect when the stream ends."""
     while True:
         try:
             opened = False
-            for name, _ in session.metaserver.stream("/v1/stream", {"pool": pool}):
-                # The stream only says when to look: what happened while it was being opened,
-                # or was broken off, comes with the same look.
+            for name, _ in context.metaserver.stream("/v1/stream", {"pool": pool}):
+                # The stream only says when to ask: one question also brings what happened while
+                # no stream was open.
                 if name == "event" or not opened:
                     opened = True
-                    for item in reversed(_events(session, pool, last, _MOST)):
+                    for item in reversed(_events(context, pool, last, _MOST)):
                         last = max(last, item["id"])
                         yield item
             say("the stream ended; connecting again")
@@ -85,8 +87,8 @@ def _following(session: Session, pool: str, last: int) -> Iterator[Mapping[str, 
         time.sleep(_RECONNECT_S)
 
 
-def _show(events: Sequence[Mapping[str, Any]], session: Session) -> None:
-    pool = session.pool_or_none
+def _show(events: Sequence[Mapping[str, Any]], context: CommandContext) -> None:
+    pool = context.pool_or_none
     rows = [
         [
             str(e["id"]),
@@ -98,7 +100,7 @@ def _show(events: Sequence[Mapping[str, Any]], session: Session) -> None:
         ]
         for e in events
     ]
-    show(table(_COLUMNS, rows), wide=session.wide)
+    show(table(_COLUMNS, rows), wide=context.wide)
 
 
 def _subject(item: Mapping[str, Any]) -> str:

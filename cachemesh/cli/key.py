@@ -1,4 +1,4 @@
-"""`cachemesh key`: where a key lives, and what is in it."""
+"""`cachemesh key`: locates, reads, sets and deletes keys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 import redis
 
 from cachemesh.cli.change import confirm, dry_run_option, end_dry_run, yes_option
-from cachemesh.cli.context import Session, connected
+from cachemesh.cli.context import CommandContext, with_context
 from cachemesh.cli.escapes import escaped_option, on_terminal, parse_bytes, shown
 from cachemesh.cli.key_info import absent, info, other_type
 from cachemesh.cli.output import emit, say, show_fields
@@ -20,7 +20,7 @@ from cachemesh.core.placement.keys import key_bytes, key_slot
 from cachemesh.core.words import counted
 
 _LONGEST_TTL_S = 1e10
-"""Three hundred years; Redis refuses what overflows 64 bits of milliseconds since 1970."""
+"""Three hundred years. Redis refuses times that overflow 64 bits of milliseconds since 1970."""
 
 
 @click.group(no_args_is_help=False)
@@ -34,26 +34,26 @@ key.add_command(info)
 @key.command()
 @click.argument("key")
 @escaped_option
-@connected
-def locate(session: Session, key: str, escaped: bool) -> None:
+@with_context
+def locate(context: CommandContext, key: str, escaped: bool) -> None:
     """Say which shard owns a key, and which instances hold it."""
     raw = parse_bytes(key, escaped)
-    data = _locate(session, raw)
-    emit(session.output, data, lambda: show_fields(data.items()))
+    data = _locate(context, raw)
+    emit(context.output, data, lambda: show_fields(data.items()))
 
 
 @key.command()
 @click.argument("key")
 @escaped_option
-@connected
-def get(session: Session, key: str, escaped: bool) -> None:
+@with_context
+def get(context: CommandContext, key: str, escaped: bool) -> None:
     """Print a key's value; exit 4 if there is no such key.
 
     Into a pipe or file goes the value, byte for byte, with nothing added. A terminal gets a line
     in which control characters, and bytes that are not UTF-8, are escaped.
     """
     raw = parse_bytes(key, escaped)
-    with session.client() as client:
+    with context.client() as client:
         shard = client.shard_for(raw)
         try:
             value: Any = client.with_options(on_error="raise").get(raw)
@@ -64,7 +64,7 @@ def get(session: Session, key: str, escaped: bool) -> None:
     if value is None:
         raise absent(raw, shard)
     data = {"key": shown(raw), "shard": shard, **_value(value)}
-    emit(session.output, data, lambda: _print(value))
+    emit(context.output, data, lambda: _print(value))
 
 
 @key.command("set")
@@ -78,14 +78,14 @@ def get(session: Session, key: str, escaped: bool) -> None:
 )
 @escaped_option
 @dry_run_option
-@connected
+@with_context
 def set_key(
-    session: Session, key: str, value: str, ttl: float | None, escaped: bool, dry_run: bool
+    context: CommandContext, key: str, value: str, ttl: float | None, escaped: bool, dry_run: bool
 ) -> None:
     """Give a key a value; "-" reads the value from standard input."""
     raw = parse_bytes(key, escaped)
     content = sys.stdin.buffer.read() if value == "-" else parse_bytes(value, escaped)
-    with session.client() as client:
+    with context.client() as client:
         data: dict[str, Any] = {
             "dry_run": dry_run,
             "key": shown(raw),
@@ -97,7 +97,7 @@ def set_key(
             data["replaces"] = bool(client.exists(raw))
         else:
             client.set(raw, content, px=None if ttl is None else round(ttl * 1000))
-    emit(session.output, data, lambda: show_fields(data.items()))
+    emit(context.output, data, lambda: show_fields(data.items()))
     if dry_run:
         end_dry_run(has_changes=True)
 
@@ -107,20 +107,20 @@ def set_key(
 @escaped_option
 @dry_run_option
 @yes_option
-@connected
+@with_context
 def delete(
-    session: Session, keys: tuple[str, ...], escaped: bool, dry_run: bool, yes: bool
+    context: CommandContext, keys: tuple[str, ...], escaped: bool, dry_run: bool, yes: bool
 ) -> None:
     """Delete keys."""
     raws = [parse_bytes(key, escaped) for key in keys]
-    with session.client() as client:
+    with context.client() as client:
         found = [raw for raw in dict.fromkeys(raws) if client.exists(raw)]
         destroys = [f"key {shown(raw)} on shard {client.shard_for(raw)}" for raw in found]
         data: dict[str, Any] = {"dry_run": dry_run, "deleted": 0, "destroys": destroys}
         if not dry_run and found:
             confirm(f"delete {counted(len(found), 'key')}", destroys, yes)
             data["deleted"] = client.delete(*found)
-    emit(session.output, data, lambda: show_fields(data.items()))
+    emit(context.output, data, lambda: show_fields(data.items()))
     if dry_run:
         end_dry_run(has_changes=bool(found))
 
@@ -142,17 +142,17 @@ def _value(value: bytes) -> dict[str, str]:
         return {"value_base64": base64.b64encode(value).decode()}
 
 
-def _locate(session: Session, raw: bytes) -> dict[str, Any]:
+def _locate(context: CommandContext, raw: bytes) -> dict[str, Any]:
     key_bytes(raw)
-    if session.speaks_to_metaserver:
-        document = session.document()
+    if context.speaks_to_metaserver:
+        document = context.document()
         shard = document.placement.shard_for(raw)
-        status = session.get("shards", shard)
+        status = context.get("shards", shard)
         master = status["master"]["address"]
         replicas = [replica["address"] for replica in status["replicas"]]
     else:
-        # Without a metaserver to ask: where the client itself would send the key.
-        with session.client() as client:
+        # Without a metaserver, the client's own topology tells.
+        with context.client() as client:
             topology = client.topology
         document = topology.document
         shard = document.placement.shard_for(raw)

@@ -1,4 +1,4 @@
-"""`cachemesh key info`: what Redis knows of a key; and what shows a value that is not a string."""
+"""`cachemesh key info`: type, TTL and size of a key; errors for absent keys and other types."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import click
 import redis
 
-from cachemesh.cli.context import Session, connected
+from cachemesh.cli.context import CommandContext, with_context
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.escapes import escaped_option, parse_bytes, shown
 from cachemesh.cli.output import cell, duration, emit, show_fields, size
@@ -18,13 +18,13 @@ from cachemesh.sync.client import CacheMesh
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A type of value.
+class ValueType:
+    """A type of Redis value.
 
     Attributes:
-        length: the method of `redis.Redis` that counts what it holds.
-        holds: what is counted, in the singular.
-        show: what shows all of it: words before and after the key.
+        length: the method of `redis.Redis` that returns the value's length.
+        holds: what the length counts, in the singular.
+        show: the command that prints the whole value: words before and after the key.
     """
 
     length: str
@@ -33,37 +33,41 @@ class Kind:
 
 
 KINDS = {
-    "string": Kind("strlen", "byte", (("GET",), ())),
-    "hash": Kind("hlen", "field", (("HGETALL",), ())),
-    "list": Kind("llen", "element", (("LRANGE",), ("0", "-1"))),
-    "set": Kind("scard", "member", (("SMEMBERS",), ())),
-    "zset": Kind("zcard", "member", (("ZRANGE",), ("0", "-1", "WITHSCORES"))),
-    "stream": Kind("xlen", "message", (("XRANGE",), ("-", "+"))),
+    "string": ValueType("strlen", "byte", (("GET",), ())),
+    "hash": ValueType("hlen", "field", (("HGETALL",), ())),
+    "list": ValueType("llen", "element", (("LRANGE",), ("0", "-1"))),
+    "set": ValueType("scard", "member", (("SMEMBERS",), ())),
+    "zset": ValueType("zcard", "member", (("ZRANGE",), ("0", "-1", "WITHSCORES"))),
+    "stream": ValueType("xlen", "message", (("XRANGE",), ("-", "+"))),
 }
-"""By TYPE's word; a module's type is not here, and has no length that all of them know."""
+"""By the reply to TYPE. Types of modules have no common command for their length."""
 
 
 @click.command()
 @click.argument("key")
 @escaped_option
-@connected
-def info(session: Session, key: str, escaped: bool) -> None:
+@with_context
+def info(context: CommandContext, key: str, escaped: bool) -> None:
     """Say of which type a key is, how long it lives, and how large it is; exit 4 if it is absent.
 
     Memory is what Redis estimates (MEMORY USAGE). What an ACL forbids to ask is left empty.
     """
     raw = parse_bytes(key, escaped)
-    with session.client() as client:
+    with context.client() as client:
         data = key_info(client, raw)
-    emit(session.output, data, lambda: show_fields(_fields(data)))
+    emit(context.output, data, lambda: show_fields(_fields(data)))
 
 
 def key_info(client: CacheMesh, raw: bytes) -> dict[str, Any]:
-    """What the key's master says of it.
+    """Ask a key's master for the key's type, TTL, memory, encoding and length.
+
+    Args:
+        client: of the pool.
+        raw: the key.
 
     Raises:
-        CommandError: there is no such key.
-        redis.RedisError: the shard cannot be asked.
+        CommandError: the key does not exist.
+        redis.RedisError: the shard does not answer.
     """
     master = client.with_options(read_from="master", on_error="raise")
     kind = str(_text(master.type(raw)))
@@ -92,7 +96,7 @@ def key_info(client: CacheMesh, raw: bytes) -> dict[str, Any]:
 
 
 def absent(raw: bytes, shard: str) -> CommandError:
-    """The error for a key that is not there."""
+    """Return the error for a key that does not exist."""
     return CommandError(
         f"key {shown(raw) or '(empty)'}",
         f"shard {shard} of the pool holds no such key",
@@ -102,7 +106,7 @@ def absent(raw: bytes, shard: str) -> CommandError:
 
 
 def other_type(client: CacheMesh, raw: bytes) -> CommandError:
-    """The error for a key that holds no string: says what it holds, and what shows it."""
+    """Return the error for a key that holds no string: what it holds, and how to print that."""
     found = key_info(client, raw)
     kind = KINDS.get(found["type"])
     count = "" if kind is None or found["length"] is None else counted(found["length"], kind.holds)
@@ -132,7 +136,11 @@ def _fields(data: dict[str, Any]) -> list[tuple[str, object]]:
 
 
 def _told(reply: Any) -> Any:
-    """A reply; None for one that the shard refuses. What broke the connection is raised."""
+    """Return a reply, or None if the shard refused the command.
+
+    Raises:
+        redis.RedisError: the connection broke.
+    """
     if isinstance(reply, redis.ResponseError):
         return None
     if isinstance(reply, redis.RedisError):

@@ -1,4 +1,4 @@
-"""The `cachemesh` command."""
+"""Joins all commands into `cachemesh`, runs it, and ends it with the right exit code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from click.shell_completion import get_completion_class
 
 from cachemesh import __version__
 from cachemesh.cli.client import client
-from cachemesh.cli.context import Options, add_options
+from cachemesh.cli.context import CommonOptions, add_common_options
+from cachemesh.cli.doctor import doctor
 from cachemesh.cli.errors import ExitCode, Explanation, explain
 from cachemesh.cli.event import event
 from cachemesh.cli.key import key
@@ -21,7 +22,8 @@ from cachemesh.cli.pool import pool
 from cachemesh.cli.replay import replay
 from cachemesh.cli.sentinel import sentinel
 from cachemesh.cli.shard import shard
-from cachemesh.cli.stack import COMMANDS
+from cachemesh.cli.stack import down, up
+from cachemesh.cli.stack_status import status
 from cachemesh.cli.token import token
 from cachemesh.core.errors import CacheMeshError
 
@@ -31,7 +33,7 @@ _COMPLETE_VARIABLE = "_CACHEMESH_COMPLETE"
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name=NAME)
-@add_options
+@add_common_options
 @click.pass_context
 def cachemesh(
     context: click.Context,
@@ -45,7 +47,7 @@ def cachemesh(
     Exit codes: 0 ok, 1 failed, 2 usage, 3 unreachable, 4 not found or conflict, 5 unhealthy,
     6 plan has changes.
     """
-    context.obj = Options(url, token_file, pool, output)
+    context.obj = CommonOptions(url, token_file, pool, output)
     if context.invoked_subcommand is None:
         click.echo(context.get_help(), err=True)
         context.exit(ExitCode.USAGE)
@@ -61,12 +63,29 @@ def completion(shell: str) -> None:
     click.echo(kind(cachemesh, {}, NAME, _COMPLETE_VARIABLE).source())
 
 
-for _command in (pool, shard, key, event, token, client, sentinel, replay, *COMMANDS):
+for _command in (
+    pool,
+    shard,
+    key,
+    event,
+    token,
+    client,
+    sentinel,
+    replay,
+    up,
+    down,
+    status,
+    doctor,
+):
     cachemesh.add_command(_command)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """The command with its arguments (None: those of the process); returns the exit code."""
+    """Run the command and return its exit code.
+
+    Args:
+        arguments: of the command line, without the program's name; None: those of the process.
+    """
     try:
         code = cachemesh.main(arguments, NAME, _COMPLETE_VARIABLE, standalone_mode=False)
         sys.stdout.flush()
@@ -84,7 +103,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def main() -> None:
-    """Entry point of the `cachemesh` script."""
+    """Run the command and end the process: the entry point of ``python -m cachemesh.cli.main``."""
     sys.exit(int(run()))
 
 
@@ -95,7 +114,7 @@ def _fail(explanation: Explanation) -> int:
 
 
 def _broken_pipe() -> int:
-    # Nobody reads on; without this, Python would complain about it when it flushes at exit.
+    # The reader has closed the pipe; without this, Python would report it when it flushes at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return ExitCode.FAILED
 

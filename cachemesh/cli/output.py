@@ -1,4 +1,4 @@
-"""Data on stdout, everything said about it on stderr."""
+"""Prints data on stdout and messages on stderr, and formats values for people."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _WIDEST = 10_000
 
 
 def console(*, err: bool = False) -> Console:
-    """A console for plain text: no markup, no highlighting, colours on a terminal only."""
+    """Return a console for plain text: no markup, no highlighting, colours on a terminal only."""
     return Console(
         file=sys.stderr if err else sys.stdout, markup=False, highlight=False, emoji=False
     )
 
 
 def emit(output: Output, data: Any, show: Callable[[], None]) -> None:
-    """The data of a command on stdout: as JSON, as YAML, or as ``show`` prints it."""
+    """Print a command's data on stdout: as JSON, as YAML, or by ``show`` as a table."""
     if output == "json":
         click.echo(json.dumps(data, indent=2))
     elif output == "yaml":
@@ -37,12 +37,12 @@ def emit(output: Output, data: Any, show: Callable[[], None]) -> None:
 
 
 def say(message: str) -> None:
-    """One line about what is going on, on stderr."""
+    """Print one line on stderr."""
     click.echo(printable(message), err=True)
 
 
 def show_fields(fields: Iterable[tuple[str, object]], *, err: bool = False) -> None:
-    """Names and values, one pair a line."""
+    """Print names and values, one pair a line."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column()
     grid.add_column(overflow="fold")
@@ -55,12 +55,12 @@ def show_fields(fields: Iterable[tuple[str, object]], *, err: bool = False) -> N
 
 
 def widest(target: Console, made: Table) -> int:
-    """How many characters wide something is if nothing of it is folded."""
+    """Return the width, in characters, of a table of which nothing is folded."""
     return Measurement.get(target, target.options.update(width=_WIDEST), made).maximum
 
 
 def cell(value: object) -> str:
-    """A value as a person reads it."""
+    """Format a value for people."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -75,19 +75,19 @@ def cell(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Text from elsewhere without what a terminal would act upon."""
+    """Escape the characters of a text that a terminal would act upon."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
 
 
 def percent(share: float | None) -> str:
-    """A share of 1 in percent."""
+    """Format a share (0 to 1) in percent."""
     return "-" if share is None else f"{share:.1%}"
 
 
 def size(count: int | None) -> str:
-    """Bytes, in the unit that fits."""
+    """Format a number of bytes, in the unit that fits."""
     if count is None:
         return "-"
     amount, units = float(count), iter(("B", "KiB", "MiB", "GiB"))
@@ -98,5 +98,5 @@ def size(count: int | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person reads them."""
+    """Format a duration given in seconds."""
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"

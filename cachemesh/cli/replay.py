@@ -1,4 +1,4 @@
-"""`cachemesh replay`: an app's accesses against a pool; here is only how it looks."""
+"""`cachemesh replay`: replays an app's accesses against a pool, by `cachemesh.replay`."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 import click
 import redis
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cachemesh.cli.context import Session, connected
+from cachemesh.cli.context import CommandContext, with_context
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.output import console, duration, emit, percent, say, show_fields
 from cachemesh.cli.param_types import Number
 from cachemesh.cli.tables import show, table
 from cachemesh.core.words import counted
-from cachemesh.replay.reader import Format, TraceError, open_trace
-from cachemesh.replay.result import Progress, Result
+from cachemesh.replay.errors import TraceError
+from cachemesh.replay.reader import Format, open_trace
+from cachemesh.replay.result import ReplayProgress, ReplayResult
 from cachemesh.replay.runner import Replay
 from cachemesh.sync.client import CacheMesh
 
@@ -58,9 +58,9 @@ _POSITIVE = Number(min=0.001)
     show_default=True,
     help="ids: big-endian 32-bit integers; text: one key per line.",
 )
-@connected
+@with_context
 def replay(
-    session: Session,
+    context: CommandContext,
     file: str,
     threads: int,
     limit: int | None,
@@ -82,8 +82,8 @@ def replay(
     total = trace.operations
     if total is not None and limit is not None:
         total = min(total, limit)
-    with session.client() as client, _progress(total) as on_progress:
-        client.dbsize_per_shard()  # a pool that cannot be used at all ends it here
+    with context.client() as client, _progress(total) as on_progress:
+        client.dbsize_per_shard()  # raises if no shard can be reached
         run = Replay(
             client,
             keys,
@@ -100,13 +100,13 @@ def replay(
         except (KeyboardInterrupt, TraceError) as error:
             result, trouble = run.result(), error
         result = replace(result, keys_per_shard=_keys_per_shard(client))
-    emit(session.output, result.to_dict(), lambda: _show(result, session.wide))
+    emit(context.output, result.to_dict(), lambda: _show(result, context.wide))
     if trouble is not None:
         raise trouble
     _check(result)
 
 
-def _check(result: Result) -> None:
+def _check(result: ReplayResult) -> None:
     if result.wrong:
         raise CommandError(
             "replay",
@@ -132,17 +132,19 @@ def _keys_per_shard(client: CacheMesh) -> dict[str, int] | None:
 
 
 @contextmanager
-def _progress(total: int | None) -> Iterator[Callable[[Progress], None] | None]:
-    """A progress bar on stderr, if that is a terminal."""
+def _progress(total: int | None) -> Iterator[Callable[[ReplayProgress], None] | None]:
+    """Show a progress bar on stderr, if that is a terminal; yield what updates it."""
     screen = console(err=True)
     if not screen.is_terminal:
         yield None
         return
     columns: list[Any] = [BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    with Bar(*columns, TextColumn("{task.description}"), console=screen, transient=True) as bar:
+    with Progress(
+        *columns, TextColumn("{task.description}"), console=screen, transient=True
+    ) as bar:
         task = bar.add_task("", total=total)
 
-        def update(progress: Progress) -> None:
+        def update(progress: ReplayProgress) -> None:
             lately = progress.windows[-1] if progress.windows else progress
             text = (
                 f"{lately.operations_per_second:,.0f}/s  hits {percent(progress.hit_ratio)}"
@@ -153,7 +155,7 @@ def _progress(total: int | None) -> Iterator[Callable[[Progress], None] | None]:
         yield update
 
 
-def _show(result: Result, wide: bool) -> None:
+def _show(result: ReplayResult, wide: bool) -> None:
     latency, get = result.latency, result.get_latency
     fields: list[tuple[str, object]] = [
         ("complete", result.complete),
@@ -186,7 +188,7 @@ def _show(result: Result, wide: bool) -> None:
         show(table(["shard", "keys>", "share>"], shards), wide=wide)
 
 
-def _errors(result: Result) -> str:
+def _errors(result: ReplayResult) -> str:
     window = result.error_window
     if window is None:
         return "0"

@@ -1,4 +1,4 @@
-"""`cachemesh sentinel`: what each Sentinel says, asked all at once."""
+"""`cachemesh sentinel`: lists what each Sentinel says about each shard; all are asked at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cachemesh.cli.context import Session, connected
+from cachemesh.cli.context import CommandContext, with_context
 from cachemesh.cli.output import emit
 from cachemesh.cli.tables import Column, show, state, table
 from cachemesh.discovery.survey import ShardView, ask_sentinels
@@ -31,15 +31,15 @@ def sentinel() -> None:
 
 
 @sentinel.command("list")
-@connected
-def list_sentinels(session: Session) -> None:
+@with_context
+def list_sentinels(context: CommandContext) -> None:
     """List what each Sentinel says about each shard of the pool."""
-    document = session.document()
+    document = context.document()
     names = document.placement.names
-    answers = ask_sentinels(document, session.sentinel_options)
+    answers = ask_sentinels(document, context.sentinel_options)
     said = [_entry(at, names, views) for at, views in answers.items()]
     data = {"sentinels": said}
-    emit(session.output, data, lambda: _show(said, session.wide))
+    emit(context.output, data, lambda: _show(said, context.wide))
 
 
 def _entry(

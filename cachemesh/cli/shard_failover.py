@@ -8,13 +8,13 @@ from typing import Any
 import click
 
 from cachemesh.cli.change import dry_run_option, end_dry_run, report, show_steps, show_warnings
-from cachemesh.cli.context import Session, connected
+from cachemesh.cli.context import CommandContext, with_context
 from cachemesh.cli.output import duration, emit, printable, say, size
 from cachemesh.cli.param_types import Number
 from cachemesh.core.names import check_name, parse_address
 
 _SETTLING_S = 30.0
-"""What the metaserver may take beyond the timeout: to finish or undo, and to hear the Sentinels."""
+"""Seconds beyond the timeout that the metaserver may need to finish or undo the failover."""
 
 
 @click.command()
@@ -35,9 +35,9 @@ _SETTLING_S = 30.0
 )
 @click.option("-y", "--yes", is_flag=True, help="Taken as elsewhere; nothing is destroyed.")
 @dry_run_option
-@connected
+@with_context
 def failover(
-    session: Session,
+    context: CommandContext,
     name: str,
     to: str | None,
     timeout: float,
@@ -50,22 +50,22 @@ def failover(
     Writes wait some tenths of a second, and none is lost. Ctrl-C does not stop it: the metaserver
     goes on to the end, or back.
     """
-    path = session.path("shards", check_name("shard", name), "failover")
+    path = context.path("shards", check_name("shard", name), "failover")
     body: dict[str, Any] = {"timeout": timeout, "hurry": now}
     if to is not None:
         body["to"] = str(parse_address(to))
-    # What stands against it is said before anything is announced.
-    plan = session.metaserver.request("POST", path, {**body, "dry_run": True})
+    # A dry run first: it raises the error of a failover that is not possible.
+    plan = context.metaserver.request("POST", path, {**body, "dry_run": True})
     if dry_run:
-        emit(session.output, plan, lambda: _show_plan(plan))
+        emit(context.output, plan, lambda: _show_plan(plan))
         end_dry_run(True)
     say(f"failing over {name}, within {timeout + _SETTLING_S:g} s at most")
     try:
-        done = session.metaserver.request("POST", path, body, timeout=timeout + _SETTLING_S)
+        done = context.metaserver.request("POST", path, body, timeout=timeout + _SETTLING_S)
     except KeyboardInterrupt:
         say(f"the metaserver goes on with {name} if it has begun; see how: cachemesh event list")
         raise
-    report(session, done, lambda: _show_outcome(done["timings"]))
+    report(context, done, lambda: _show_outcome(done["timings"]))
 
 
 def _show_plan(plan: Mapping[str, Any]) -> None:

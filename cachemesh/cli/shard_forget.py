@@ -1,4 +1,4 @@
-"""`cachemesh shard forget`: give up on a removed shard whose instance does not come back."""
+"""`cachemesh shard forget`: end the sweep of a removed shard whose instance does not come back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cachemesh.cli.change import (
     show_warnings,
     yes_option,
 )
-from cachemesh.cli.context import Session, connected
+from cachemesh.cli.context import CommandContext, with_context
 from cachemesh.cli.output import emit
 from cachemesh.core.names import check_name
 
@@ -25,17 +25,17 @@ from cachemesh.core.names import check_name
 @click.argument("name")
 @yes_option
 @dry_run_option
-@connected
-def forget(session: Session, name: str, yes: bool, dry_run: bool) -> None:
+@with_context
+def forget(context: CommandContext, name: str, yes: bool, dry_run: bool) -> None:
     """Give up on the removed shard NAME, which could not be emptied; Sentinels forget it."""
-    path = session.path("sweeps", check_name("shard", name))
-    plan = session.metaserver.request("DELETE", path, query={"dry_run": True})
+    path = context.path("sweeps", check_name("shard", name))
+    plan = context.metaserver.request("DELETE", path, query={"dry_run": True})
     if dry_run:
-        emit(session.output, plan, lambda: _show_plan(plan))
+        emit(context.output, plan, lambda: _show_plan(plan))
         end_dry_run(True)
     confirm(f"forget shard {name}", plan["warnings"], yes)
-    done = session.metaserver.request("DELETE", path)
-    report(session, done)
+    done = context.metaserver.request("DELETE", path)
+    report(context, done)
 
 
 def _show_plan(plan: Mapping[str, Any]) -> None:

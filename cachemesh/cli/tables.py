@@ -1,9 +1,9 @@
-"""Tables that fit the terminal: one line a row, and no address is ever broken or cut.
+"""Tables that fit the terminal: one line a row, and no address is ever folded or cut.
 
-Into a pipe, a file, or with ``-o wide``, a table has all its columns and is as wide as it needs to
-be. On a terminal that is too narrow for that it gives way in this order: cells take their short
-form, long names and long prose are cut to a comfortable width, columns leave by their rank, and in
-the end names and prose are cut further. What still does not fit runs over the edge.
+In a pipe, in a file, or with ``-o wide``, a table has all its columns in full. A table that is too
+wide for the terminal is reduced in this order: cells take their short form, long names and prose
+are cut to a comfortable width, columns are dropped by rank, names and prose are cut further. What
+still does not fit runs over the edge.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class Column:
     Attributes:
         title: its heading.
         right: whether its cells are aligned to the right.
-        rank: when it leaves a table that is too wide: empty columns first, then the lowest rank;
-            None: never.
-        fit: what a long cell does: stay ``whole``, lose its ``middle`` (for names), or its ``end``
-            after a word (for prose).
-        comfortable: characters to which such a cell is cut before any column leaves.
+        rank: which column a too wide table drops first: empty ones, then the lowest rank; None:
+            never.
+        fit: how a long cell is cut: not at all ("whole"), in its "middle" (for names), or at its
+            "end" after a word (for prose).
+        comfortable: characters to which such a cell is cut before any column is dropped.
     """
 
     title: str
@@ -58,9 +58,9 @@ class Cell:
     """A cell that has a short form, or a style.
 
     Attributes:
-        full: the value, where there is room.
+        full: the value where there is room.
         short: the value in a table that is too wide.
-        style: of rich, on a terminal that shows colours.
+        style: a style of rich, for a terminal that shows colours.
     """
 
     full: object
@@ -77,7 +77,13 @@ class Table:
 
 
 def table(columns: Iterable[Column | str], rows: Iterable[Sequence[object]]) -> Table:
-    """Make a table. A column given as text never leaves; ">" at its end aligns it to the right."""
+    """Make a table.
+
+    Args:
+        columns: a text is the title of a column that is never dropped; ">" at its end aligns the
+            column to the right.
+        rows: of values or cells.
+    """
     made = [
         Column(each.removesuffix(">"), right=each.endswith(">")) if isinstance(each, str) else each
         for each in columns
@@ -87,12 +93,12 @@ def table(columns: Iterable[Column | str], rows: Iterable[Sequence[object]]) -> 
 
 
 def state(word: str) -> Cell:
-    """A state in its colour: yellow for work that is known of, red for what is broken."""
+    """Return the cell of a state: green, yellow for known work, or red for trouble."""
     return Cell(word, word, _STYLES.get(word, ""))
 
 
 def moment(at: str | None) -> Cell:
-    """A time of RFC 3339 in UTC; its short form leaves out the year and the fraction."""
+    """Return the cell of an RFC 3339 time in UTC; its short form has no year and no fraction."""
     return Cell(at, None if at is None else at[5:19].replace("T", " "))
 
 
@@ -116,7 +122,7 @@ def show(shown: Table, *, wide: bool = False, err: bool = False) -> None:
 
 
 def fitted(shown: Table, width: int, dots: str = "…") -> RichTable:
-    """A table in its short form, in at most ``width`` characters if that is possible at all."""
+    """Return a table in its short form, at most ``width`` characters wide if that is possible."""
     texts = [[cell(each.short) for each in row] for row in shown.rows]
     kept, widths = layout(shown.columns, texts, width)
     columns = [shown.columns[index] for index in kept]
@@ -133,7 +139,7 @@ def fitted(shown: Table, width: int, dots: str = "…") -> RichTable:
 def layout(
     columns: Sequence[Column], texts: Sequence[Sequence[str]], width: int
 ) -> tuple[list[int], list[int]]:
-    """Which columns stay, by their index, and how many characters wide each of them is."""
+    """Return the indexes of the columns that stay, and the width of each in characters."""
     kept = list(range(len(columns)))
     says = [any(row[i] not in ("", "-") for row in texts) for i in kept]
     leaving = sorted((says[i], r, i) for i, c in enumerate(columns) if (r := c.rank) is not None)
@@ -161,12 +167,12 @@ def _least(
     natural: Sequence[int],
     floors: Sequence[int],
 ) -> list[int]:
-    """To how many characters each column may be cut."""
+    """Return the least width of each column in characters."""
     least = list(natural)
     for i, column in enumerate(columns):
         if column.fit == "whole":
             continue
-        # What holds a ":" may be an address, of which no part may be missing.
+        # A cell with a ":" may be an address, which must not be cut.
         whole = [cell_len(r[i]) for r in texts if column.fit == "middle" and ":" in r[i]]
         least[i] = min(natural[i], max([floors[i], cell_len(column.title), *whole]))
     return least
@@ -178,14 +184,14 @@ def _total(widths: Iterable[int]) -> int:
 
 
 def _cut(text: str, width: int, fit: Fit, dots: str) -> str:
-    """A cell in at most ``width`` characters, if its column allows to cut it."""
+    """Cut a cell to ``width`` characters, if its column allows that."""
     room = width - len(dots)
     if fit == "whole" or cell_len(text) <= width:
         return text
     if fit == "middle":
         tail = room // 2
         return set_cell_size(text, room - tail) + dots + set_cell_size(text[::-1], tail)[::-1]
-    # Only whole words stay: the beginning of an address would look like another address.
+    # Only whole words stay: a part of an address would look like another address.
     ends = [match.start() for match in _WORD_END.finditer(text)]
     fitting = [end for end in ends if cell_len(text[:end]) < room]
     return f"{text[: fitting[-1]].rstrip(',;:')} {dots}" if fitting else dots

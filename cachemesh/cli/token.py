@@ -1,4 +1,4 @@
-"""`cachemesh token`: who may speak to the metaserver."""
+"""`cachemesh token`: lists, creates and revokes the metaserver's tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import quote
 import click
 
 from cachemesh.cli.change import confirm, dry_run_option, end_dry_run, yes_option
-from cachemesh.cli.context import Session, connected
+from cachemesh.cli.context import CommandContext, with_context
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.output import emit, say
 from cachemesh.cli.tables import Column, moment, show, table
@@ -23,10 +23,10 @@ def token() -> None:
 
 
 @token.command("list")
-@connected
-def list_tokens(session: Session) -> None:
+@with_context
+def list_tokens(context: CommandContext) -> None:
     """List the tokens; what they are themselves is not kept anywhere."""
-    data = session.metaserver.request("GET", "/v1/tokens")
+    data = context.metaserver.request("GET", "/v1/tokens")
     rows = [
         [
             str(entry["id"]),
@@ -38,7 +38,7 @@ def list_tokens(session: Session) -> None:
         for entry in data["tokens"]
     ]
     columns = ("id", Column("name", fit="middle"), "role", Column("created", rank=1), "last_used")
-    emit(session.output, data, lambda: show(table(columns, rows), wide=session.wide))
+    emit(context.output, data, lambda: show(table(columns, rows), wide=context.wide))
 
 
 @token.command()
@@ -55,31 +55,33 @@ def list_tokens(session: Session) -> None:
     help="Write the token to this new file, that only you can read, instead of printing it.",
 )
 @dry_run_option
-@connected
-def create(session: Session, name: str, role: str, output_file: Path | None, dry_run: bool) -> None:
+@with_context
+def create(
+    context: CommandContext, name: str, role: str, output_file: Path | None, dry_run: bool
+) -> None:
     """Make a token. It is shown this once."""
     if dry_run:
         plan = {"dry_run": True, "summary": f"create token {name} with role {role}"}
-        emit(session.output, plan, lambda: click.echo(f"plan: {plan['summary']}"))
+        emit(context.output, plan, lambda: click.echo(f"plan: {plan['summary']}"))
         end_dry_run(has_changes=True)
     if output_file is None:
-        made = session.metaserver.request("POST", "/v1/tokens", {"name": name, "role": role})
-        emit(session.output, made, lambda: click.echo(made["token"]))
+        made = context.metaserver.request("POST", "/v1/tokens", {"name": name, "role": role})
+        emit(context.output, made, lambda: click.echo(made["token"]))
         say(f"token {made['name']}, id {made['id']}, role {made['role']}: shown this once")
         return
-    made = _create_into(session, name, role, output_file)
+    made = _create_into(context, name, role, output_file)
     shown = {**{key: made[key] for key in ("id", "name", "role")}, "file": str(output_file)}
-    emit(session.output, shown, lambda: click.echo(f"token {made['id']} is in {output_file}"))
+    emit(context.output, shown, lambda: click.echo(f"token {made['id']} is in {output_file}"))
 
 
 @token.command()
 @click.argument("token_id", metavar="ID")
 @dry_run_option
 @yes_option
-@connected
-def revoke(session: Session, token_id: str, dry_run: bool, yes: bool) -> None:
+@with_context
+def revoke(context: CommandContext, token_id: str, dry_run: bool, yes: bool) -> None:
     """Make a token worthless at once."""
-    known = session.metaserver.request("GET", "/v1/tokens")["tokens"]
+    known = context.metaserver.request("GET", "/v1/tokens")["tokens"]
     entry = next((entry for entry in known if str(entry["id"]) == token_id), None)
     if entry is None:
         raise CommandError(
@@ -92,28 +94,33 @@ def revoke(session: Session, token_id: str, dry_run: bool, yes: bool) -> None:
     plan = {"dry_run": dry_run, "summary": f"revoke token {token_id}", "destroys": destroys}
     if dry_run:
         emit(
-            session.output,
+            context.output,
             plan,
             lambda: click.echo(f"plan: {plan['summary']}\ndestroys: {destroys[0]}"),
         )
         end_dry_run(has_changes=True)
     confirm(f"revoke token {token_id}", destroys, yes)
-    _revoke(session, token_id)
-    emit(session.output, plan, lambda: click.echo(f"done: {plan['summary']}"))
+    _revoke(context, token_id)
+    emit(context.output, plan, lambda: click.echo(f"done: {plan['summary']}"))
 
 
-def _create_into(session: Session, name: str, role: str, path: Path) -> Any:
-    """A token made and written to a file; neither is left behind without the other."""
+def _create_into(context: CommandContext, name: str, role: str, path: Path) -> Any:
+    """Create a token and write it to a new file; on failure neither is left behind.
+
+    Raises:
+        CommandError: the file cannot be written.
+        MetaserverError: the metaserver refused.
+    """
     with ExitStack() as undo:
         try:
-            # The file comes first: a token that cannot be written down would be lost.
+            # The file first: a token that cannot be written to it would be lost.
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             undo.callback(path.unlink, missing_ok=True)
             with os.fdopen(handle, "w") as file:
-                made = session.metaserver.request(
+                made = context.metaserver.request(
                     "POST", "/v1/tokens", {"name": name, "role": role}
                 )
-                undo.callback(_revoke, session, str(made["id"]))
+                undo.callback(_revoke, context, str(made["id"]))
                 file.write(made["token"] + "\n")
         except OSError as error:
             raise CommandError(
@@ -125,5 +132,5 @@ def _create_into(session: Session, name: str, role: str, path: Path) -> Any:
         return made
 
 
-def _revoke(session: Session, token_id: str) -> None:
-    session.metaserver.request("DELETE", f"/v1/tokens/{quote(token_id, safe='')}")
+def _revoke(context: CommandContext, token_id: str) -> None:
+    context.metaserver.request("DELETE", f"/v1/tokens/{quote(token_id, safe='')}")

@@ -1,4 +1,4 @@
-"""The demo from its first line to its last: ``python -m cachemesh.demo --help``."""
+"""Runs the demo: ``python -m cachemesh.demo --help``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,15 @@ from cachemesh.demo.story import Story
 from cachemesh.demo.timeline import Timeline
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
-from cachemesh.replay import Progress, Replay, Result, Trace, TraceError, Window, open_trace
+from cachemesh.replay import (
+    Replay,
+    ReplayProgress,
+    ReplayResult,
+    ReplayWindow,
+    Trace,
+    TraceError,
+    open_trace,
+)
 from cachemesh.replay.workload import zipf
 
 LOAD_S = 22.0
@@ -33,7 +41,7 @@ EXIT_INTERRUPTED = 130
 
 
 class Demo:
-    """One run: a stack, a load, a story, a report.
+    """One run of the demo: a stack, a load, a story, a report.
 
     Args:
         console: where everything is shown.
@@ -46,14 +54,14 @@ class Demo:
         self._screen = Screen(console)
         self._trace = trace
         self._keep = keep
-        self._windows: Sequence[Window] = ()
+        self._windows: Sequence[ReplayWindow] = ()
         self._workload = ""
 
     def run(self) -> None:
-        """All of it; leaves no process behind, however it ends.
+        """Run the demo; no process is left when this returns or raises.
 
         Raises:
-            CacheMeshError: the stack did not start, or the story did not go as it should.
+            CacheMeshError: the stack did not start, or something did not happen as planned.
         """
         stack = LocalStack(shards=3, replicas=1, sentinels=3)
         try:
@@ -102,7 +110,7 @@ class Demo:
         ):
             self._console.print(table)
 
-    def _load(self, client: CacheMesh, story: Story) -> Result:
+    def _load(self, client: CacheMesh, story: Story) -> ReplayResult:
         trace = self._trace
         passes = None if trace is None else Passes(trace, story)
         keys: Iterable[str | bytes] = zipf(OBJECTS, ENDLESS) if passes is None else passes
@@ -119,7 +127,7 @@ class Demo:
         self._workload = f"Zipf over {OBJECTS:,} objects" if passes is None else str(passes)
         return result
 
-    def _progressed(self, made: Progress) -> None:
+    def _progressed(self, made: ReplayProgress) -> None:
         self._windows = tuple(made.windows)
         share = made.seconds / LOAD_S if made.total is None else made.operations / made.total
         self._screen.progress(made, share)
@@ -134,7 +142,11 @@ class Demo:
 
 
 class Passes:
-    """A trace, and again from its beginning for as long as the story goes on; ``made`` counts."""
+    """Yields a trace's accesses, again from its beginning until the story has ended.
+
+    Attributes:
+        made: how often the trace was begun.
+    """
 
     def __init__(self, trace: Trace, story: Story) -> None:
         self._trace = trace
@@ -177,11 +189,15 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0, 1 with a line on stderr, 130 after Ctrl-C."""
+    """Run the demo with command-line arguments (None: those of the process).
+
+    Returns:
+        The exit code: 0; 1 after an error, with a line on stderr; 130 after Ctrl-C.
+    """
     options = _parse(arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminated)
-    # A shell that runs this in the background has Ctrl-C ignored; KEEP=1 must still end by it.
+    # A shell ignores SIGINT for background jobs; with KEEP=1 it must still end the demo.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         trace = None if options.trace is None else open_trace(options.trace)

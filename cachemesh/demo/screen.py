@@ -1,4 +1,4 @@
-"""What a person sees: a progress bar on a terminal, plain lines elsewhere, a table at the end."""
+"""Shows the demo: a progress bar on a terminal, plain lines elsewhere, tables at the end."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from cachemesh.demo.timeline import Happening
-from cachemesh.replay import Progress as Made
-from cachemesh.replay import Result, Window
+from cachemesh.replay import ReplayProgress, ReplayResult, ReplayWindow
 
 _LINE_EVERY_S = 5.0
 _BARS = "▁▂▃▄▅▆▇█"
 
 
 class Screen:
-    """Lines from any thread, and the bar of the running load."""
+    """Prints lines, which any thread may send, and the progress bar of the running load."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -48,14 +47,20 @@ class Screen:
             self._bar.stop()
 
     def line(self, text: str) -> None:
-        """One line, as it is."""
+        """Print one line as it is."""
         self.console.print(Text(text))
 
     def happening(self, happening: Happening) -> None:
+        """Print a line of the timeline."""
         self.console.print(Text(f"  {happening}"), soft_wrap=True)
 
-    def progress(self, made: Made, share: float) -> None:
-        """Show how far the load is: ``share`` of it, 0 to 1."""
+    def progress(self, made: ReplayProgress, share: float) -> None:
+        """Show the state of the load.
+
+        Args:
+            made: the replay's state.
+            share: how much of the load is done, from 0 to 1.
+        """
         if self.console.is_terminal:
             self._bar.update(self._task, completed=min(share, 1.0), now=_now(made))
         elif made.seconds >= self._next_line:
@@ -63,14 +68,20 @@ class Screen:
             self.line(f"  {made.seconds:5.1f} s  {_now(made)}")
 
 
-def _now(made: Made) -> str:
+def _now(made: ReplayProgress) -> str:
     latest = made.windows[-1].operations_per_second if made.windows else made.operations_per_second
     hits = "-" if made.hit_ratio is None else f"{made.hit_ratio:.1%}"
     return f"{latest:,.0f} ops/s, {hits} hits, {made.errors:,} errors"
 
 
-def result_table(workload: str, result: Result, windows: Sequence[Window]) -> Table:
-    """What the app did and felt."""
+def result_table(workload: str, result: ReplayResult, windows: Sequence[ReplayWindow]) -> Table:
+    """Return the table of what the app measured.
+
+    Args:
+        workload: the load in words.
+        result: of the replay.
+        windows: its seconds, oldest first.
+    """
     table = Table(title="What the app saw", title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column()
@@ -94,7 +105,7 @@ def result_table(workload: str, result: Result, windows: Sequence[Window]) -> Ta
 
 
 def keys_table(status: Mapping[str, Any]) -> Table:
-    """Keys and slots of each shard, from the metaserver's status."""
+    """Return the table of each shard's keys and slots, from the metaserver's status."""
     table = Table(title="Shards", title_justify="left")
     for name in ("shard", "master"):
         table.add_column(name)
@@ -115,7 +126,7 @@ def keys_table(status: Mapping[str, Any]) -> Table:
 
 
 def timeline_table(happenings: Sequence[Happening]) -> Table:
-    """What happened when."""
+    """Return the table of what happened when."""
     table = Table(title="What happened when", title_justify="left", show_header=False)
     table.add_column(justify="right")
     table.add_column()
@@ -124,7 +135,7 @@ def timeline_table(happenings: Sequence[Happening]) -> Table:
     return table
 
 
-def _errors(result: Result) -> str:
+def _errors(result: ReplayResult) -> str:
     if not result.errors:
         return "0"
     window = result.error_window

@@ -1,4 +1,4 @@
-"""What the demo does to the stack while the load runs: a master dies, a shard is added."""
+"""What happens to the stack while the load runs: a master is killed, a shard is added."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ RESTART_AT_S = 15.0
 PATIENCE_S = 20.0
 VICTIM = "cache-1"
 NEWCOMER = "cache-3"
-_LOOK_EVERY_S = 0.05
+_POLL_INTERVAL_S = 0.05
 
 
 class StoryStoppedError(CacheMeshError):
-    """The demo was stopped before the story had ended."""
+    """The demo was stopped before the end of its story."""
 
 
 class Story:
-    """The happenings, in order, on a thread of their own.
+    """Makes everything happen, in order, on a thread of its own.
 
     Args:
         stack: the running stack, with the pool ``cache``.
         metaserver: a client with the admin token.
-        timeline: where everything is noted.
+        timeline: gets a line for everything that happens.
     """
 
     def __init__(self, stack: LocalStack, metaserver: MetaserverClient, timeline: Timeline) -> None:
@@ -46,19 +46,21 @@ class Story:
 
     @property
     def ended(self) -> bool:
+        """Whether everything has happened, or something failed."""
         return self._ended.is_set()
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Tell no more of it, and wait for the thread."""
+        """Let nothing more happen, and wait for the thread."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def join(self) -> None:
-        """Wait for the end. Raises CacheMeshError if something did not happen as it should."""
+        """Wait for the end. Raises CacheMeshError if something did not happen as planned."""
         self._thread.join()
         if self._error is not None:
             raise self._error
@@ -115,7 +117,7 @@ class Story:
     def _swept(self, version: int) -> bool:
         pool = self._stack.info["pool"]
         status = self._metaserver.request("GET", f"/v1/pools/{pool}/status")
-        # A status is of a moment ago: one of before the change has no sweeps either.
+        # The status may be older than the change, and then has no sweeps either.
         return bool(status["version"] >= version and not status["sweeps"])
 
     def _last_event(self) -> int:
@@ -141,7 +143,7 @@ class Story:
     def _await(self, what: str, happened: Callable[[], bool]) -> None:
         deadline = monotonic() + PATIENCE_S
         while not happened():
-            if self._stopping.wait(_LOOK_EVERY_S):
+            if self._stopping.wait(_POLL_INTERVAL_S):
                 raise StoryStoppedError("the demo was stopped")
             if monotonic() > deadline:
                 raise LocalStackError(

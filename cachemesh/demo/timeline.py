@@ -1,4 +1,4 @@
-"""What happened when, counted from the moment the load begins."""
+"""Records what happened when, in seconds since the load began."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from time import monotonic, time
 
 @dataclass(frozen=True)
 class Happening:
-    """Something that happened ``at`` seconds after the load began."""
+    """One line of the timeline: ``what`` happened ``at`` seconds after the load began."""
 
     at: float
     what: str
@@ -21,7 +21,11 @@ class Happening:
 
 
 class Timeline:
-    """Filled by several threads; ``show`` is told each happening as it is added."""
+    """All happenings of a demo; several threads may add to it.
+
+    Args:
+        show: gets each happening when it is added.
+    """
 
     def __init__(self, show: Callable[[Happening], None]) -> None:
         self._show = show
@@ -31,28 +35,28 @@ class Timeline:
         self._began_at = time()
 
     def begin(self) -> None:
-        """Count from now on."""
+        """Count seconds from now on."""
         self._began, self._began_at = monotonic(), time()
 
     def now(self) -> float:
-        """Seconds since the load began."""
+        """Return the seconds since the load began."""
         return monotonic() - self._began
 
     def seconds_of(self, stamp: str) -> float:
-        """Seconds from the beginning to an RFC 3339 time of the metaserver's."""
+        """Convert a time of the metaserver (RFC 3339) to seconds since the load began."""
         moment = datetime.fromisoformat(stamp.replace("Z", "+00:00"))
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=timezone.utc)
         return moment.timestamp() - self._began_at
 
     def add(self, what: str, at: float | None = None) -> None:
-        """Note what happens now, or happened ``at`` seconds."""
+        """Add what happens now, or what happened ``at`` seconds after the load began."""
         happening = Happening(self.now() if at is None else at, what)
         with self._lock:
             self._happenings.append(happening)
         self._show(happening)
 
     def in_order(self) -> list[Happening]:
-        """Everything so far, oldest first."""
+        """Return everything so far, oldest first."""
         with self._lock:
             return sorted(self._happenings, key=lambda happening: happening.at)

@@ -1,8 +1,9 @@
-"""A stack in the background: `detach` starts `python -m cachemesh.local.background`.
+"""A stack that runs in a process of its own, in the background, until `cachemesh down`.
 
-The options come as one JSON object on its standard input. On its standard output it says, as JSON
-lines, {"progress": "..."} and in the end {"ready": {...}} or {"error": "..."}. While it starts it
-stops again when nobody listens any more; once ready it is on its own until `down`.
+`start_in_background` runs `python -m cachemesh.local.background`. That background process reads the
+stack's options as one JSON object from standard input. On standard output it writes JSON lines:
+{"progress": "..."} for each step, and at the end {"ready": {...}} or {"error": "..."}. If nobody
+reads these lines any more, it stops the stack; once the stack is ready, it needs no reader.
 """
 
 from __future__ import annotations
@@ -18,24 +19,31 @@ from typing import Any
 
 from cachemesh.core.errors import CacheMeshError, LocalStackError
 from cachemesh.local.builder import Progress
-from cachemesh.local.foreground import run
+from cachemesh.local.foreground import run_in_foreground
 from cachemesh.local.launcher import with_source_path
 from cachemesh.local.options import StackOptions
 from cachemesh.local.stack import LocalStack
 
 
-def detach(options: StackOptions, progress: Progress) -> dict[str, Any]:
-    """Start a stack that outlives this process; returns its info once it is ready.
+def start_in_background(options: StackOptions, progress: Progress) -> dict[str, Any]:
+    """Start a stack that outlives this process, and wait until it is ready.
+
+    Args:
+        options: what the stack is made of; they must name a directory.
+        progress: takes a line about each step.
+
+    Returns:
+        The stack's info, as `LocalStack.info` has it.
 
     Raises:
-        LocalStackError: it did not start; nothing of it is left.
+        LocalStackError: the stack did not start; none of its processes is left.
     """
     if options.directory is None:
         raise LocalStackError("a detached stack needs a directory, for `cachemesh down` to find it")
-    place = options.directory.absolute()
+    directory = options.directory.absolute()
     settings = dataclasses.asdict(dataclasses.replace(options, directory=None))
     with tempfile.TemporaryFile("w+") as errors:
-        supervisor = subprocess.Popen(
+        child = subprocess.Popen(
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -45,11 +53,11 @@ def detach(options: StackOptions, progress: Progress) -> dict[str, Any]:
             start_new_session=True,
             text=True,
         )
-        assert supervisor.stdin is not None and supervisor.stdout is not None
+        assert child.stdin is not None and child.stdout is not None
         try:
-            json.dump({**settings, "directory": str(place)}, supervisor.stdin)
-            supervisor.stdin.close()
-            for line in supervisor.stdout:
+            json.dump({**settings, "directory": str(directory)}, child.stdin)
+            child.stdin.close()
+            for line in child.stdout:
                 said = json.loads(line)
                 if "ready" in said:
                     info: dict[str, Any] = said["ready"]
@@ -57,27 +65,28 @@ def detach(options: StackOptions, progress: Progress) -> dict[str, Any]:
                 if "error" in said:
                     raise LocalStackError(said["error"])
                 progress(said["progress"])
-            supervisor.wait()
+            child.wait()
             errors.seek(0)
             last = errors.read().strip()[-2000:]
         except BaseException:
-            supervisor.terminate()
-            supervisor.wait()
+            child.terminate()
+            child.wait()
             raise
         finally:
-            supervisor.stdout.close()
+            child.stdout.close()
     raise LocalStackError(
-        f"the stack's supervisor ended with exit code {supervisor.returncode}: "
+        f"the stack's background process ended with exit code {child.returncode}: "
         f"{last or 'it gave no reason'}; try again without --detach"
     )
 
 
 def main() -> int:
-    """Run one stack as told on standard input."""
+    """Run the stack whose options standard input holds; return the process's exit code."""
     settings = json.load(sys.stdin)
-    place = Path(settings.pop("directory"))
+    directory = Path(settings.pop("directory"))
     try:
-        return run(LocalStack.of(StackOptions(**settings, directory=place)), _ready, _progress)
+        stack = LocalStack.of(StackOptions(**settings, directory=directory))
+        return run_in_foreground(stack, _ready, _progress)
     except CacheMeshError as error:
         _say({"error": str(error)})
         return 1
@@ -85,8 +94,8 @@ def main() -> int:
 
 def _ready(info: dict[str, Any]) -> None:
     _say({"ready": info})
-    # From here on it holds nothing of the terminal or pipe it was started from.
-    log = os.open(Path(info["dir"]) / "logs" / "supervisor.log", os.O_WRONLY | os.O_CREAT, 0o600)
+    # From here on this process keeps no terminal or pipe of its parent open.
+    log = os.open(Path(info["dir"]) / "logs" / "background.log", os.O_WRONLY | os.O_CREAT, 0o600)
     for descriptor in (1, 2):
         os.dup2(log, descriptor)
     os.close(log)

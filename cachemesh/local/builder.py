@@ -1,4 +1,4 @@
-"""Putting a local stack together, step by step, and taking it apart."""
+"""Builds a local stack step by step, describes it in stack.json, and ends its processes."""
 
 from __future__ import annotations
 
@@ -23,27 +23,40 @@ from cachemesh.local.memory import check_enough
 from cachemesh.local.options import StackOptions
 from cachemesh.local.pids import ProcessId
 from cachemesh.local.ports import Ports
-from cachemesh.local.process import Keeper, Process
-from cachemesh.local.sentinels import Monitored, Monitoring
+from cachemesh.local.process import Process
+from cachemesh.local.reaper_client import ReaperClient
+from cachemesh.local.recipes import Recipes
+from cachemesh.local.sentinels import MonitoredShard, StackSentinels
 from cachemesh.local.state import StateDirectory
 
 _STOP_WITHIN = 5.0  # seconds that processes have to end after SIGTERM
 Progress = Callable[[str], None]
 
 
-class Assembly:
-    """The processes of one stack while it is up; made by `LocalStack`."""
+class StackBuilder:
+    """Builds the stack of one `LocalStack`, holds its processes while it is up, and stops them.
+
+    Making one locks the state directory and starts the reaper.
+
+    Args:
+        options: what the stack is made of.
+        progress: takes a line about each step.
+        takes_sigterm: whether this process stops the stack on SIGTERM, so that `cachemesh down`
+            may send it one.
+
+    Raises:
+        LocalStackError: no redis-server, no memory, no directory, or a port that is taken.
+    """
 
     def __init__(self, options: StackOptions, progress: Progress, takes_sigterm: bool) -> None:
-        """Lock the directory and start the keeper. Raises LocalStackError."""
         check_enough(options.instances)
         self._options = options
         self._progress = progress
         self._owner = ProcessId.of(os.getpid()) if takes_sigterm else None
-        self._loose = itertools.count(1)
+        self._extra_numbers = itertools.count(1)
         self.server: RedisServer = find_redis_server()
         self.info: dict[str, Any] = {}
-        self.monitoring = Monitoring([], options.down_after_ms)
+        self.sentinels = StackSentinels([], options.down_after_ms)
         place = options.directory or Path(tempfile.mkdtemp(prefix="cachemesh-"))
         temporary = place if options.directory is None else None
         self.directory = StateDirectory(place)
@@ -52,37 +65,42 @@ class Assembly:
             ports = Ports()
             ports.claim(options.port, "metaserver", "--port")
             ports.claim(options.dashboard_port, "dashboard", "--dashboard-port")
-            self.keeper = Keeper(remove=temporary, holds=[self.directory.lock_descriptor])
+            self.reaper = ReaperClient(remove=temporary, holds=[self.directory.lock_descriptor])
         except BaseException:
             if temporary is not None:
                 shutil.rmtree(temporary)
             raise
         finally:
-            self.directory.release()  # from here on the keeper alone holds it, to its end
-        self.launcher = Launcher(self.directory, self.keeper, ports)
+            self.directory.release()  # from here on the reaper alone holds the lock, until it ends
+        self.recipes = Recipes(self.directory)
+        self.launcher = Launcher(self.directory, self.reaper, ports)
 
     def build(self) -> None:
-        """Start everything and wait until it works. Raises LocalStackError; stop() cleans up."""
-        options, launch = self._options, self.launcher
+        """Start all processes, make the pool, and wait until everything works.
+
+        Raises:
+            LocalStackError: a step failed; call `stop` to end what was started.
+        """
+        options, launch, recipes = self._options, self.launcher, self.recipes
         self._describe()
         first = self._start_metaserver(1) if options.metaservers else []
-        zookeeper = [launch.start(launch.zookeeper())] if options.zookeeper else []
+        zookeeper = [launch.start(recipes.zookeeper())] if options.zookeeper else []
         names = [f"sentinel-{number}" for number in range(1, options.sentinels + 1)]
-        sentinels = [launch.start(launch.sentinel(self.server, name)) for name in names]
+        sentinels = [launch.start(recipes.sentinel(self.server, name)) for name in names]
         self._progress(
             f"starting {counted(options.shards + options.spares, 'master')}, "
             f"{counted(options.replicas, 'replica')} each, "
             f"{counted(options.sentinels, 'Sentinel')} ({self.server})"
         )
         pairs = self.start_shards([*options.shard_names, *options.spare_names], options.replicas)
-        sentinels = launch.settle(sentinels, options.patience)
-        self.monitoring = Monitoring([s.address for s in sentinels], options.down_after_ms)
+        sentinels = launch.await_ready(sentinels, options.step_timeout)
+        self.sentinels = StackSentinels([s.address for s in sentinels], options.down_after_ms)
         self.info |= {"shards": pairs[: options.shards], "spares": pairs[options.shards :]}
         metaservers = self._start_metaservers(first)
         dashboard = self._start_dashboard(metaservers)
         self._describe(metaservers)
         self._make_pool()
-        for process in launch.settle([*dashboard, *zookeeper], options.patience):
+        for process in launch.await_ready([*dashboard, *zookeeper], options.step_timeout):
             address = str(process.address)
             self.info[process.kind] = (
                 f"http://{address}" if process.kind == "dashboard" else address
@@ -90,17 +108,28 @@ class Assembly:
         self.save("up")
 
     def start_shards(self, names: Sequence[str], replicas: int) -> list[dict[str, Any]]:
-        """Masters with attached replicas, known to no Sentinel yet. Raises LocalStackError."""
-        launch, timeout = self.launcher, self._options.patience
-        masters = launch.settle(
-            [launch.start(launch.redis(self.server, f"{name}.1")) for name in names], timeout
+        """Start masters with attached replicas, which no Sentinel monitors yet.
+
+        Args:
+            names: of the shards.
+            replicas: how many each master gets.
+
+        Returns:
+            For each shard its "name", and its "master" and "replicas" as "host:port".
+
+        Raises:
+            LocalStackError: an instance did not start.
+        """
+        launch, recipes, timeout = self.launcher, self.recipes, self._options.step_timeout
+        masters = launch.await_ready(
+            [launch.start(recipes.redis(self.server, f"{name}.1")) for name in names], timeout
         )
         started = [
-            launch.start(launch.redis(self.server, f"{name}.{number}", replica_of=master.address))
+            launch.start(recipes.redis(self.server, f"{name}.{number}", replica_of=master.address))
             for name, master in zip(names, masters, strict=True)
             for number in range(2, replicas + 2)
         ]
-        addresses = [str(replica.address) for replica in launch.settle(started, timeout)]
+        addresses = [str(replica.address) for replica in launch.await_ready(started, timeout)]
         return [
             {
                 "name": name,
@@ -111,37 +140,47 @@ class Assembly:
         ]
 
     def start_redis(self, port: int | None, extra: Sequence[str]) -> Process:
-        """One redis-server alone. Raises LocalStackError."""
-        name = f"redis-{next(self._loose)}"
-        recipe = self.launcher.redis(self.server, name, port=port, extra=extra)
-        return self.launcher.settle([self.launcher.start(recipe)], self._options.patience)[0]
+        """Start one more redis-server, alone.
+
+        Args:
+            port: to listen on; None: any free one.
+            extra: further lines of its configuration file.
+
+        Raises:
+            LocalStackError: the server did not start.
+        """
+        name = f"redis-{next(self._extra_numbers)}"
+        recipe = self.recipes.redis(self.server, name, port=port, extra=extra)
+        return self.launcher.await_ready([self.launcher.start(recipe)], self._options.step_timeout)[
+            0
+        ]
 
     def _start_metaserver(self, number: int) -> list[Process]:
         port = self._options.port if number == 1 else None
-        recipe = self.launcher.metaserver(f"metaserver-{number}", port)
+        recipe = self.recipes.metaserver(f"metaserver-{number}", port)
         return [self.launcher.start(recipe)]
 
     def _start_metaservers(self, first: list[Process]) -> list[Address]:
-        """Wait for the first, which makes the store and the token; then start the others."""
-        started = self.launcher.settle(first, self._options.patience)
+        """Wait for the first metaserver, which makes the store and the token; start the others."""
+        started = self.launcher.await_ready(first, self._options.step_timeout)
         others = [
             process
             for number in range(2, self._options.metaservers + 1)
             for process in self._start_metaserver(number)
         ]
-        started += self.launcher.settle(others, self._options.patience)
+        started += self.launcher.await_ready(others, self._options.step_timeout)
         return [process.address for process in started]
 
     def _start_dashboard(self, metaservers: Sequence[Address]) -> list[Process]:
         if not self._options.dashboard or not metaservers:
             return []
         self._progress("starting the dashboard")
-        recipe = self.launcher.dashboard(metaservers, self._options.dashboard_port)
+        recipe = self.recipes.dashboard(metaservers, self._options.dashboard_port)
         return [self.launcher.start(recipe)]
 
     def _describe(self, metaservers: Sequence[Address] = ()) -> None:
-        """Fill in what is known by now, and save it so that `down` finds the processes."""
-        pool, sentinels = self._options.pool, [str(at) for at in self.monitoring.sentinels]
+        """Fill `info` with what is known by now and save it, so that `down` finds the processes."""
+        pool, sentinels = self._options.pool, [str(at) for at in self.sentinels.addresses]
         servers = [str(at) for at in metaservers]
         token_file = str(self.directory.token_file) if servers else None
         scheme = "cachemesh" if servers else "cachemesh+sentinel"
@@ -166,21 +205,21 @@ class Assembly:
 
     def _make_pool(self) -> None:
         """Have the Sentinels monitor the shards: through the metaserver, or directly."""
-        timeout = self._options.patience
+        timeout = self._options.step_timeout
         shards: list[dict[str, Any]] = self.info["shards"]
         monitored = [
-            Monitored(shard["name"], parse_address(shard["master"]), len(shard["replicas"]))
+            MonitoredShard(shard["name"], parse_address(shard["master"]), len(shard["replicas"]))
             for shard in shards
         ]
         self._progress(f"creating pool {self._options.pool!r} of {counted(len(shards), 'shard')}")
         if self.info["metaservers"]:
             self._create_pool(shards)
         else:
-            self.monitoring.monitor(monitored)
-        self.monitoring.tune([shard.name for shard in monitored])
-        self.monitoring.introduce(monitored)
+            self.sentinels.monitor(monitored)
+        self.sentinels.tune([shard.name for shard in monitored])
+        self.sentinels.introduce(monitored)
         self._progress("waiting until each Sentinel sees every replica and the other Sentinels")
-        self.monitoring.await_complete(monitored, timeout)
+        self.sentinels.await_complete(monitored, timeout)
 
     def _create_pool(self, shards: Sequence[dict[str, Any]]) -> None:
         token = read_token(None, self.info["token_file"])
@@ -191,7 +230,7 @@ class Assembly:
             "shards": [{"name": shard["name"], "master": shard["master"]} for shard in shards],
         }
         try:
-            client.request("POST", "/v1/pools", body, timeout=self._options.patience)
+            client.request("POST", "/v1/pools", body, timeout=self._options.step_timeout)
         except (MetaserverError, MetaserverUnavailableError) as error:
             log = self.launcher.find("metaserver-1")
             raise LocalStackError(
@@ -200,8 +239,12 @@ class Assembly:
             ) from error
 
     def save(self, state: str) -> None:
-        """Write stack.json; the processes are listed so that `down` and `status` know them."""
-        owners = {"owner": self._owner, "keeper": self.keeper.id}
+        """Write stack.json: `info`, and every process for `down` and `status`.
+
+        Args:
+            state: "starting" or "up".
+        """
+        owners = {"owner": self._owner, "reaper": self.reaper.id}
         known = {
             name: {"pid": owner.pid, "started": owner.started}
             for name, owner in owners.items()
@@ -222,23 +265,26 @@ class Assembly:
         self.directory.write({"state": state, "info": self.info, **known, "processes": processes})
 
     def stop(self) -> None:
-        """Ask every process to end, then make it; nothing is left when this returns."""
+        """End every process, by SIGTERM and then by SIGKILL; none is left on return."""
         try:
-            with contextlib.suppress(LocalStackError):  # the keeper is gone: so are they
-                self._ask_to_end()
-            if self._is_ours(self.directory.read()):
+            with contextlib.suppress(LocalStackError):  # without a reaper no process is left
+                self._terminate_all()
+            if self._describes_us(self.directory.read()):
                 self.directory.forget()
         finally:
-            self.keeper.close()
+            self.reaper.close()
 
-    def _is_ours(self, saved: dict[str, Any] | None) -> bool:
-        """Whether stack.json is still about this stack: its keeper may have been killed since."""
-        ours = self.keeper.id
+    def _describes_us(self, saved: dict[str, Any] | None) -> bool:
+        """Return whether stack.json is about this stack.
+
+        After its reaper was killed, another stack may have taken the directory.
+        """
+        ours = self.reaper.id
         return bool(
-            saved and ours and saved["keeper"] == {"pid": ours.pid, "started": ours.started}
+            saved and ours and saved.get("reaper") == {"pid": ours.pid, "started": ours.started}
         )
 
-    def _ask_to_end(self) -> None:
+    def _terminate_all(self) -> None:
         for process in self.launcher.processes:
             process.resume()
             process.kill(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""The configuration files of a local stack's processes, as text."""
+"""The texts of the configuration files of redis-server, Sentinel and ZooKeeper."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ def _quoted(path: Path) -> str:
 def redis_conf(
     port: int, data: Path, replica_of: tuple[str, int] | None, extra: Sequence[str]
 ) -> str:
-    """A cache instance on the loopback: no persistence, and replicas that attach at once."""
+    """Return the file of a redis-server without persistence, whose replicas attach at once.
+
+    Args:
+        port: to listen on, at 127.0.0.1.
+        data: the working directory.
+        replica_of: host and port of the master; None: the server is a master.
+        extra: further lines.
+    """
     lines = [
         f"bind {HOST}",
         f"port {port}",
@@ -25,7 +32,7 @@ def redis_conf(
         f"dir {_quoted(data)}",
         'save ""',
         "appendonly no",
-        # Redis 7 waits 5 s for more replicas before a diskless sync; here each second counts.
+        # By default Redis 7 waits 5 s for more replicas before it begins a diskless sync.
         "repl-diskless-sync yes",
         "repl-diskless-sync-delay 0",
         "repl-ping-replica-period 1",
@@ -37,7 +44,7 @@ def redis_conf(
 
 
 def sentinel_conf(port: int, data: Path) -> str:
-    """A Sentinel that monitors nothing yet; it rewrites this file itself."""
+    """Return the file of a Sentinel that monitors nothing yet; Sentinel rewrites the file."""
     lines = [
         f"bind {HOST}",
         f"port {port}",
@@ -49,7 +56,7 @@ def sentinel_conf(port: int, data: Path) -> str:
 
 
 def zoo_cfg(port: int, data: Path) -> str:
-    """A standalone ZooKeeper with every four-letter command allowed."""
+    """Return the file of a standalone ZooKeeper that allows every four-letter command."""
     lines = [
         "tickTime=1000",
         f"dataDir={data}",

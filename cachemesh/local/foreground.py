@@ -1,4 +1,4 @@
-"""A stack that runs until somebody stops it: what `cachemesh up` does, detached or not."""
+"""Runs a stack in this process until a signal stops it, for `cachemesh up` with and without -d."""
 
 from __future__ import annotations
 
@@ -12,50 +12,56 @@ from cachemesh.core.errors import LocalStackError
 from cachemesh.local.stack import LocalStack
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_LOOK_EVERY = 0.25  # seconds between two looks at the processes
+_POLL_INTERVAL = 0.25  # seconds between two looks at the processes
 
 
 class StopRequestedError(BaseException):
-    """A signal asked us to stop; like KeyboardInterrupt no `except Exception` stands in its way."""
+    """A signal has asked this process to stop. Like KeyboardInterrupt, it is no `Exception`."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         super().__init__(signal.Signals(number).name)
 
 
-def run(
+def run_in_foreground(
     stack: LocalStack,
     ready: Callable[[dict[str, Any]], None],
     progress: Callable[[str], None],
 ) -> int:
-    """Start the stack, call `ready` with its info, stop it on SIGINT, SIGTERM or SIGHUP.
+    """Start a stack and stop it on SIGINT, SIGTERM or SIGHUP.
 
-    Processes that end meanwhile are told to `progress` and left as they are: killing one is what
-    a local stack is good for.
+    A process of the stack that ends meanwhile is reported to `progress` and not restarted: people
+    kill processes of a local stack on purpose.
+
+    Args:
+        stack: a stack that is not started.
+        ready: takes the stack's info once everything works.
+        progress: takes a line about each step, and about each process that ended.
 
     Returns:
-        0 once stopped, 128 + the signal's number when stopped before it was ready.
+        0 after a signal to the running stack; 128 + the signal's number if the signal came before
+        the stack was ready.
 
     Raises:
-        LocalStackError: it did not start, or its keeper was killed.
+        LocalStackError: the stack did not start, or its reaper was killed.
     """
     requests: list[StopRequestedError] = []
 
     def request_stop(number: int, frame: FrameType | None) -> None:
-        # Cleaning up takes seconds at most; a second signal must not break it off halfway.
+        # Stopping takes seconds at most; a second signal must not interrupt it.
         for each in _STOPPING:
             signal.signal(each, signal.SIG_IGN)
-        # Noted as well: what is raised while Python runs a finalizer is lost.
+        # Kept in a list too: an exception raised while Python runs a finalizer is lost.
         requests.append(StopRequestedError(number))
         raise requests[0]
 
     for number in _STOPPING:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's wish is respected
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has it ignored
             signal.signal(number, request_stop)
     up = False
     try:
         stack.start(progress, takes_sigterm=True)
-        _heed(requests)
+        _raise_first(requests)
         up = True
         ready(stack.info)
         _watch(stack, progress, requests)
@@ -64,10 +70,10 @@ def run(
         return 0 if up else 128 + request.number
     finally:
         stack.stop()
-    raise LocalStackError("the local stack's keeper process was killed, and all others with it")
+    raise LocalStackError("the local stack's reaper process was killed, and all others with it")
 
 
-def _heed(requests: list[StopRequestedError]) -> None:
+def _raise_first(requests: list[StopRequestedError]) -> None:
     if requests:
         raise requests[0]
 
@@ -75,10 +81,14 @@ def _heed(requests: list[StopRequestedError]) -> None:
 def _watch(
     stack: LocalStack, progress: Callable[[str], None], requests: list[StopRequestedError]
 ) -> None:
-    """Until the keeper is gone. Raises StopRequestedError where that was lost before."""
+    """Report ended processes until the reaper has ended.
+
+    Raises:
+        StopRequestedError: a signal came whose own exception was lost.
+    """
     ended: set[str] = set()
     while stack.alive():
-        _heed(requests)
+        _raise_first(requests)
         for process in stack.processes:
             try:
                 code = process.poll()
@@ -90,4 +100,4 @@ def _watch(
                 ended.add(process.name)
                 how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
                 progress(f"{process.name} ({process.address}) ended: {how}; log: {process.log}")
-        time.sleep(_LOOK_EVERY)
+        time.sleep(_POLL_INTERVAL)

@@ -1,45 +1,30 @@
-"""Starting processes of a local stack on free ports, and finding them again by address."""
+"""Starts processes by their recipes on free ports, and finds them again by address or name."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import site
-import sys
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from cachemesh.core.errors import LocalStackError
 from cachemesh.core.names import Address
-
-from . import configs, probes
-from .binaries import PIP_LINE, RedisServer, zookeeper_command
-from .ports import HOST, Ports
-from .process import Keeper, Process, ProcessEndedError, await_ready
-from .state import StateDirectory
+from cachemesh.local.ports import HOST, Ports
+from cachemesh.local.process import Process, ProcessEndedError, await_ready
+from cachemesh.local.reaper_client import ReaperClient
+from cachemesh.local.recipes import Recipe
+from cachemesh.local.state import StateDirectory
 
 _PORT_TRIES = 5
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How to start one process: `command` writes its configuration for a port, gives its argv."""
-
-    name: str
-    kind: str
-    probe: Callable[[Address], str | None]
-    command: Callable[[int], list[str]]
-    port: int | None = None  # None: any free one
-
-
 class Launcher:
-    """Starts processes below one keeper. Threads may share it."""
+    """Starts the processes of one stack as children of one reaper. Threads may share it."""
 
-    def __init__(self, directory: StateDirectory, keeper: Keeper, ports: Ports) -> None:
+    def __init__(self, directory: StateDirectory, reaper: ReaperClient, ports: Ports) -> None:
         self._directory = directory
-        self._keeper = keeper
+        self._reaper = reaper
         self._ports = ports
         self._recipes: dict[str, Recipe] = {}
         self._processes: dict[str, Process] = {}
@@ -47,10 +32,15 @@ class Launcher:
 
     @property
     def processes(self) -> tuple[Process, ...]:
+        """Every process started so far, in the order of the starts."""
         return tuple(self._processes.values())
 
     def find(self, address: str) -> Process:
-        """The process at "host:port", or of that name. Raises LocalStackError."""
+        """Return the process at "host:port", or the process of that name.
+
+        Raises:
+            LocalStackError: the stack has no such process; the message lists those it has.
+        """
         for process in self.processes:
             if address in (str(process.address), process.name):
                 return process
@@ -67,6 +57,35 @@ class Launcher:
             self._processes[recipe.name] = process
             return process
 
+    def await_ready(self, processes: Sequence[Process], timeout: float) -> list[Process]:
+        """Wait until all processes answer; restart on another port one that lost its port.
+
+        Args:
+            processes: processes that `start` returned.
+            timeout: seconds.
+
+        Returns:
+            The processes in the given order, a restarted one in place of the first.
+
+        Raises:
+            LocalStackError: a process has ended or does not answer.
+        """
+        ready = list(processes)
+        for _ in range(_PORT_TRIES):
+            try:
+                await_ready(ready, timeout)
+            except ProcessEndedError as ended:
+                recipe = self._recipes[ended.process.name]
+                if recipe.port is not None or not ended.lost_its_port():
+                    raise
+                with self._lock:
+                    fresh = self._spawn(recipe)
+                    self._processes[recipe.name] = fresh
+                ready[ready.index(ended.process)] = fresh
+            else:
+                return ready
+        raise LocalStackError(f"no free port stayed free in {_PORT_TRIES} tries; try again")
+
     def _spawn(self, recipe: Recipe) -> Process:
         port = recipe.port if recipe.port is not None else self._ports.take()
         process = Process(
@@ -78,121 +97,21 @@ class Launcher:
             cwd=self._directory.path,
             env=_environment(),
             probe=recipe.probe,
-            keeper=self._keeper,
+            reaper=self._reaper,
         )
         process.spawn()
         return process
 
-    def settle(self, processes: Sequence[Process], timeout: float) -> list[Process]:
-        """Wait until all answer; one that lost the race for its port is started on another.
-
-        Returns them in order, as they are in the end. Raises LocalStackError.
-        """
-        settled = list(processes)
-        for _ in range(_PORT_TRIES):
-            try:
-                await_ready(settled, timeout)
-            except ProcessEndedError as ended:
-                recipe = self._recipes[ended.process.name]
-                if recipe.port is not None or not ended.lost_its_port():
-                    raise
-                with self._lock:
-                    fresh = self._spawn(recipe)
-                    self._processes[recipe.name] = fresh
-                settled[settled.index(ended.process)] = fresh
-            else:
-                return settled
-        raise LocalStackError(f"no free port stayed free in {_PORT_TRIES} tries; try again")
-
-    def redis(
-        self,
-        server: RedisServer,
-        name: str,
-        replica_of: Address | None = None,
-        port: int | None = None,
-        extra: Sequence[str] = (),
-    ) -> Recipe:
-        """A redis-server, master or replica; `extra` are lines of its configuration."""
-
-        def command(port: int) -> list[str]:
-            data = self._data(name)
-            conf = self._write_conf(name, configs.redis_conf(port, data, replica_of, extra))
-            return [str(server.path), str(conf)]
-
-        probe = probes.replica_attached if replica_of else probes.answers_ping
-        return Recipe(name, "redis", probe, command, port)
-
-    def sentinel(self, server: RedisServer, name: str) -> Recipe:
-        """A Sentinel that monitors nothing yet."""
-
-        def command(port: int) -> list[str]:
-            conf = self._write_conf(name, configs.sentinel_conf(port, self._data(name)))
-            return [str(server.path), str(conf), "--sentinel"]
-
-        return Recipe(name, "sentinel", probes.answers_ping, command)
-
-    def metaserver(self, name: str, port: int | None = None) -> Recipe:
-        """A metaserver on the stack's SQLite file, allowed to use loopback addresses."""
-
-        def command(port: int) -> list[str]:
-            return [
-                *(sys.executable, "-m", _installed("metaserver")),
-                *("--listen", f"{HOST}:{port}"),
-                *("--db", str(self._directory / "meta.db")),
-                *("--token-file", str(self._directory.token_file)),
-                *("--allow-network", "127.0.0.0/8", "--allow-network", "::1/128"),
-            ]
-
-        return Recipe(name, "metaserver", probes.answers_ready, command, port)
-
-    def dashboard(self, metaservers: Sequence[Address], port: int | None = None) -> Recipe:
-        """The dashboard, looking at all metaservers."""
-
-        def command(port: int) -> list[str]:
-            return [
-                *(sys.executable, "-m", _installed("dashboard")),
-                *("--listen", f"{HOST}:{port}"),
-                *("--metaserver", ",".join(f"http://{address}" for address in metaservers)),
-            ]
-
-        return Recipe("dashboard", "dashboard", probes.answers_http, command, port)
-
-    def zookeeper(self) -> Recipe:
-        """A standalone ZooKeeper."""
-
-        def command(port: int) -> list[str]:
-            text = configs.zoo_cfg(port, self._data("zookeeper"))
-            return zookeeper_command(self._write_conf("zookeeper", text))
-
-        return Recipe("zookeeper", "zookeeper", probes.answers_zookeeper, command)
-
-    def _data(self, name: str) -> Path:
-        data = self._directory / "data" / name
-        data.mkdir(mode=0o700, exist_ok=True)
-        return data
-
-    def _write_conf(self, name: str, text: str) -> Path:
-        path = self._directory / "conf" / f"{name}.conf"
-        path.touch(mode=0o600)
-        path.write_text(text)
-        return path
-
-
-def _installed(package: str) -> str:
-    if importlib.util.find_spec(package) is None or importlib.util.find_spec("gunicorn") is None:
-        raise LocalStackError(f"the {package} is not installed; install it with: {PIP_LINE}")
-    return package
-
 
 def _environment() -> dict[str, str]:
-    """Ours without CACHEMESH_ settings, and with a source checkout on the path."""
+    """Return this process's environment without its CACHEMESH_ variables."""
     return with_source_path(
         {key: value for key, value in os.environ.items() if not key.startswith("CACHEMESH_")}
     )
 
 
 def with_source_path(environ: dict[str, str]) -> dict[str, str]:
-    """An environment in which `python -m` finds our packages from whatever directory."""
+    """Put a source checkout on PYTHONPATH, so that `python -m` finds it from any directory."""
     root = Path(__file__).resolve().parents[2]
     if str(root) not in site.getsitepackages():
         earlier = environ.get("PYTHONPATH")

@@ -1,4 +1,4 @@
-"""How much memory this machine, or the container that we run in, has left."""
+"""Checks that this machine, or the container this process runs in, has memory for a stack."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from cachemesh.core.errors import LocalStackError
 from cachemesh.core.words import counted
 
 _PER_INSTANCE = 4 * 1024 * 1024
-"""Bytes: what an idle redis-server takes of its own, measured at 3.1 MiB, and some more."""
+"""Bytes for one idle redis-server: 3.1 MiB were measured, and some more."""
 _MEBIBYTE = 1024 * 1024
 
 
 def available() -> int | None:
-    """Bytes that could be had without swapping; None where the system does not tell.
+    """Return the bytes available without swapping; None where the system does not tell.
 
     Source: proc(5), MemAvailable; the kernel's cgroup-v2.rst, memory.max and memory.current.
     """
@@ -22,7 +22,11 @@ def available() -> int | None:
 
 
 def check_enough(instances: int) -> None:
-    """Raises LocalStackError if so many redis-servers would not fit."""
+    """Check that so many redis-servers fit into memory.
+
+    Raises:
+        LocalStackError: they do not fit.
+    """
     left, needed = available(), instances * _PER_INSTANCE
     if left is not None and needed > left:
         raise LocalStackError(

@@ -1,4 +1,4 @@
-"""What a local stack is made of, checked."""
+"""The options of a local stack, checked, and what follows from them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cachemesh.core.errors import LocalStackError
 from cachemesh.core.names import check_new_pool
 
 _PER_INSTANCE = 0.25
-"""Seconds more for each instance: a hundred start, and are told to the Sentinels, in ten."""
+"""Seconds added for each instance: a hundred take ten to start and to be known to Sentinel."""
 LIMITS = {
     "shards": (1, 1024),
     "replicas": (0, 8),
@@ -22,7 +22,7 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class StackOptions:
-    """See `LocalStack` for the meaning of each.
+    """The options of a stack; `LocalStack` explains each.
 
     Raises:
         LocalStackError, InvalidDocumentError: a value is out of bounds.
@@ -50,18 +50,20 @@ class StackOptions:
 
     @property
     def instances(self) -> int:
-        """How many redis-servers hold data."""
+        """The number of redis-servers that hold data."""
         return (self.shards + self.spares) * (1 + self.replicas)
 
     @property
-    def patience(self) -> float:
+    def step_timeout(self) -> float:
         """Seconds that each step of the start may take."""
         return self.timeout + _PER_INSTANCE * self.instances
 
     @property
     def shard_names(self) -> list[str]:
+        """The names of the pool's shards."""
         return [f"{self.pool}-{number}" for number in range(self.shards)]
 
     @property
     def spare_names(self) -> list[str]:
+        """The names of the shards outside the pool."""
         return [f"spare-{number}" for number in range(1, self.spares + 1)]

@@ -1,4 +1,4 @@
-"""A process by pid and start time, so that a recycled pid is never taken for the old process."""
+"""Identifies a process by pid and start time: another process may get the pid of an ended one."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from pathlib import Path
 
 
 def start_time(pid: int) -> str | None:
-    """When `pid` started, as an opaque text; None when there is no such process (or a zombie).
+    """Return an opaque text that tells when a process started; None for no process or a zombie.
 
-    Linux: field 22 of /proc/PID/stat, in clock ticks since boot (proc(5)). Elsewhere: ps's lstart.
+    Source: proc(5), field 22 of /proc/PID/stat (clock ticks since boot); without /proc, ps(1),
+    column lstart.
     """
     if Path("/proc/self/stat").exists():
         try:
@@ -30,22 +31,32 @@ def start_time(pid: int) -> str | None:
 
 @dataclass(frozen=True)
 class ProcessId:
-    """One process for good: `started` tells it from a later one with the same pid."""
+    """One process, told by `started` from a later process with the same pid.
+
+    Attributes:
+        pid: the process id.
+        started: the start time, as `start_time` gives it.
+    """
 
     pid: int
     started: str
 
     @classmethod
     def of(cls, pid: int) -> ProcessId | None:
-        """The process that has `pid` now, None if there is none."""
+        """Return the process that has `pid` now, or None if no process has it."""
         started = start_time(pid)
         return None if started is None else cls(pid, started)
 
     def alive(self) -> bool:
+        """Return whether the process runs."""
         return start_time(self.pid) == self.started
 
     def signal(self, number: int) -> bool:
-        """Send a signal; False when the process is gone. Raises PermissionError."""
+        """Send a signal; return False if the process has ended.
+
+        Raises:
+            PermissionError: the process belongs to another user.
+        """
         if not hasattr(os, "pidfd_open"):
             if not self.alive():
                 return False
@@ -58,7 +69,7 @@ class ProcessId:
         except ProcessLookupError:
             return False
         try:
-            # Looked at after the handle was opened: the handle cannot come to mean another process.
+            # Checked after the handle was opened: from then on it cannot mean another process.
             if not self.alive():
                 return False
             signal.pidfd_send_signal(handle, number)

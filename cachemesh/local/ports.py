@@ -1,4 +1,4 @@
-"""Free TCP ports on this machine, and who holds one that is taken."""
+"""Finds free TCP ports on this machine, and the process that listens on a taken one."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ _LOWEST = 10240
 _TRIES = 200
 
 
-def _ceiling() -> int:
-    """The first port the kernel gives to outgoing connections (49152 by RFC 6335)."""
+def _first_ephemeral() -> int:
+    """Return the first port that the kernel gives to outgoing connections.
+
+    Source: Linux, ip(7), ip_local_port_range; elsewhere RFC 6335, section 6.
+    """
     try:
         return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     except OSError:
@@ -25,7 +28,7 @@ def _ceiling() -> int:
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on `port` of 127.0.0.1 now."""
+    """Return whether a server could listen on `port` of 127.0.0.1 now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -38,10 +41,10 @@ def is_free(port: int) -> bool:
 
 
 class Ports:
-    """Hands out ports that are free now, each one once.
+    """Gives out free ports, each one once.
 
-    They lie below the range of outgoing connections where possible: a port of that range can be
-    lost to any client on the machine while its server restarts.
+    Where possible the ports lie below the range of outgoing connections: while a server restarts,
+    any client on the machine could get a port of that range.
     """
 
     def __init__(self) -> None:
@@ -49,8 +52,8 @@ class Ports:
         self._random = random.Random(os.urandom(8))
 
     def take(self) -> int:
-        """A free port. Raises LocalStackError when none is found."""
-        highest = _ceiling() - 1
+        """Return a free port. Raises LocalStackError when none is found."""
+        highest = _first_ephemeral() - 1
         for _ in range(_TRIES if highest - _LOWEST > 1000 else 0):
             port = self._random.randint(_LOWEST, highest)
             if port not in self._given and is_free(port):
@@ -68,7 +71,16 @@ class Ports:
         )
 
     def claim(self, port: int | None, purpose: str, option: str) -> None:
-        """Exactly `port`, if one is asked for. Raises LocalStackError that names its holder."""
+        """Reserve a port that the user has chosen.
+
+        Args:
+            port: the port; None: do nothing.
+            purpose: what the port is for, for the message.
+            option: the command-line option that chooses it, for the message.
+
+        Raises:
+            LocalStackError: the port is taken; the message names its holder.
+        """
         if port is None:
             return
         if port in self._given or not is_free(port):
@@ -82,8 +94,8 @@ class Ports:
 
 
 @dataclass(frozen=True)
-class Holder:
-    """The process that listens on a port."""
+class PortHolder:
+    """The name and pid of the process that listens on a port."""
 
     name: str
     pid: int
@@ -92,8 +104,11 @@ class Holder:
         return f"{self.name} (pid {self.pid})"
 
 
-def holder_of(port: int) -> Holder | None:
-    """The process listening on `port`; None where /proc does not tell."""
+def holder_of(port: int) -> PortHolder | None:
+    """Return the process that listens on `port`; None if there is none or /proc does not tell.
+
+    Source: proc(5), /proc/net/tcp (state 0A is LISTEN) and /proc/PID/fd.
+    """
     inodes = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
@@ -110,7 +125,7 @@ def holder_of(port: int) -> Holder | None:
         try:
             if any(str(link.readlink()) in inodes for link in (process / "fd").iterdir()):
                 name = (process / "comm").read_text().strip()
-                return Holder(name, int(process.name))
-        except OSError:  # another user's process, or one that just ended
+                return PortHolder(name, int(process.name))
+        except OSError:  # the process belongs to another user, or has just ended
             continue
     return None

@@ -1,4 +1,4 @@
-"""Whether a process answers: each probe gives None when it does, else what is missing."""
+"""Probes: each returns None if the process at an address answers, else what is missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ _TIMEOUT = 0.5  # seconds a probe waits for an answer
 
 
 def connect(address: Address, timeout: float = 5.0) -> redis.Redis:
-    """A redis-py client for one instance or Sentinel, without retries. The caller closes it."""
+    """Return a redis-py client of one instance or Sentinel, without retries; close it after use.
+
+    Args:
+        address: of the instance or Sentinel.
+        timeout: seconds to connect, and for each reply.
+    """
     return redis.Redis(
         host=address.host,
         port=address.port,
@@ -27,7 +32,7 @@ def connect(address: Address, timeout: float = 5.0) -> redis.Redis:
 
 
 def answers_ping(address: Address) -> str | None:
-    """A redis-server or Sentinel that answers PING, if only to ask for a password."""
+    """Probe a redis-server or Sentinel by PING; a demand for a password is an answer."""
     client = connect(address, _TIMEOUT)
     try:
         client.ping()
@@ -41,41 +46,41 @@ def answers_ping(address: Address) -> str | None:
 
 
 def answers_ready(address: Address) -> str | None:
-    """A metaserver whose /readyz says 200."""
+    """Probe a metaserver: GET /readyz must answer 200."""
     return _get(address, "/readyz", (200,))
 
 
 def answers_http(address: Address) -> str | None:
-    """A web server that shows a page or sends us to another one."""
+    """Probe a dashboard: GET /login must answer with a page or a redirect."""
     return _get(address, "/login", (200, 302, 303))
 
 
 def _get(address: Address, path: str, good: tuple[int, ...]) -> str | None:
-    link = http.client.HTTPConnection(address.host, address.port, timeout=2 * _TIMEOUT)
+    connection = http.client.HTTPConnection(address.host, address.port, timeout=2 * _TIMEOUT)
     try:
-        link.request("GET", path)
-        status = link.getresponse().status
+        connection.request("GET", path)
+        status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
         return f"GET {path}: {error}"
     finally:
-        link.close()
+        connection.close()
     return None if status in good else f"GET {path} answered {status}"
 
 
 def answers_zookeeper(address: Address) -> str | None:
-    """A ZooKeeper that says it serves requests (four-letter command `srvr`)."""
+    """Probe a ZooKeeper by the four-letter command `srvr`: the reply must tell its mode."""
     try:
-        with socket.create_connection(address, timeout=_TIMEOUT) as link:
-            link.sendall(b"srvr")
-            link.settimeout(_TIMEOUT)
-            said = link.makefile("rb").read()
+        with socket.create_connection(address, timeout=_TIMEOUT) as connection:
+            connection.sendall(b"srvr")
+            connection.settimeout(_TIMEOUT)
+            reply = connection.makefile("rb").read()
     except OSError as error:
         return f"srvr: {error}"
-    return None if b"Mode:" in said else f"srvr: {said[:80].decode(errors='replace')}"
+    return None if b"Mode:" in reply else f"srvr: {reply[:80].decode(errors='replace')}"
 
 
 def replica_attached(address: Address) -> str | None:
-    """A replica whose link to its master is up."""
+    """Probe a replica: ROLE must say that it is connected to its master."""
     client = connect(address, _TIMEOUT)
     try:
         role = client.role()

@@ -1,4 +1,4 @@
-"""Fixtures for tests against a real CacheMesh; pytest loads them when the package is installed.
+"""pytest fixtures for tests against a real CacheMesh; installing the package registers them.
 
 def test_my_cache(cachemesh_client):
     cachemesh_client.set("greeting", "hello")
@@ -20,8 +20,8 @@ if TYPE_CHECKING:  # imported late: pytest loads this plugin for every run on th
 def cachemesh_stack() -> Iterator[LocalStack]:
     """A running stack: 3 shards with a replica each, 3 Sentinels, a metaserver, no dashboard.
 
-    One for the whole test session; a test that breaks something puts it right again, or starts a
-    `cachemesh.local.LocalStack` of its own.
+    The whole test session shares the stack. A test that stops one of its processes restarts it,
+    or uses a `cachemesh.local.LocalStack` of its own.
     """
     from cachemesh.local import LocalStack
 
@@ -31,7 +31,7 @@ def cachemesh_stack() -> Iterator[LocalStack]:
 
 @pytest.fixture
 def cachemesh_client(cachemesh_stack: LocalStack) -> Iterator[CacheMesh]:
-    """A client of that stack's pool, which is empty when the test begins."""
+    """A client of the pool of `cachemesh_stack`, which is empty when the test begins."""
     from cachemesh import CacheMesh
 
     client = CacheMesh.from_url(cachemesh_stack.info["url"], token=cachemesh_stack.token)

@@ -1,8 +1,8 @@
-"""The process that owns the processes of a local stack, so that none of them outlives it.
+"""The reaper: the parent of all processes of a local stack, so that none of them outlives it.
 
-It runs as a plain file (``python -I -S keeper.py PARENT_PID [DIRECTORY]``) and imports the standard
-library alone, so it is up in a few hundredths of a second. It is the parent of every process of the
-stack and takes orders as JSON lines on file descriptor 0, a Unix socket:
+This program runs as a plain file (``python -I -S reaper.py PARENT_PID [DIRECTORY]``) and imports
+the standard library alone, so that it starts in a few hundredths of a second. It takes orders as
+JSON lines on file descriptor 0, a Unix socket (`cachemesh.local.reaper_client` sends them):
 
     {"id": 1, "op": "spawn", "argv": [...], "env": {...}, "cwd": "...", "log": "..."}
         answers {"id": 1, "pid": 4711} or {"id": 1, "error": "..."}
@@ -11,13 +11,15 @@ stack and takes orders as JSON lines on file descriptor 0, a Unix socket:
     {"id": 3, "op": "poll", "pid": 4711}
         answers {"id": 3, "code": null}, or the exit code, -N for signal N
 
-When the socket closes, or the parent is gone, it kills all that is left, removes DIRECTORY if one
-was named, and ends. Three nets hang below each other:
+When the socket closes, or PARENT_PID has ended, the reaper kills all processes that are left,
+removes DIRECTORY if one was named, and ends. Three measures make sure that none survives:
 
 - each process leads a session of its own, and its whole group is killed (gunicorn's workers too);
-- on Linux the keeper is a subreaper: what loses its parent becomes the keeper's child;
-- on Linux each process gets SIGKILL from the kernel when the keeper dies (PR_SET_PDEATHSIG; the
-  keeper has one thread only, so the signal's tie to the spawning thread is no trap).
+- on Linux the reaper is a subreaper: a process that loses its parent becomes the reaper's child;
+- on Linux the kernel sends each process SIGKILL when the reaper dies (PR_SET_PDEATHSIG, which is
+  tied to the thread that spawned the process; the reaper has one thread only).
+
+Source: prctl(2), PR_SET_CHILD_SUBREAPER and PR_SET_PDEATHSIG.
 """
 
 from __future__ import annotations
@@ -39,8 +41,8 @@ from typing import Any
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PR_SET_CHILD_SUBREAPER = 36
-LOOK_EVERY = 0.2  # seconds between two looks at the parent and at exited children
-KILL_WITHIN = 10.0  # seconds until the keeper gives up on a process that SIGKILL does not end
+POLL_INTERVAL = 0.2  # seconds between two checks of the parent and of exited children
+KILL_WITHIN = 10.0  # seconds until the reaper gives up on a process that SIGKILL does not end
 
 
 def _prctl() -> Callable[[int, int], object] | None:
@@ -51,7 +53,7 @@ def _prctl() -> Callable[[int, int], object] | None:
 
 
 class Children:
-    """The processes started here: pid -> exit code, None while running."""
+    """The processes that the reaper has started, and their exit codes (None while running)."""
 
     def __init__(self) -> None:
         self._prctl = _prctl()
@@ -63,11 +65,21 @@ class Children:
     def _in_child(self) -> None:
         if self._prctl is not None:
             self._prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != self._pid:  # the keeper died before prctl
+            if os.getppid() != self._pid:  # the reaper died before prctl
                 os._exit(1)
 
     def spawn(self, argv: list[str], env: dict[str, str], cwd: str, log: str) -> int:
-        """Start a process in a session of its own; its output goes to the end of `log`."""
+        """Start a process in a session of its own and return its pid.
+
+        Args:
+            argv: the command line.
+            env: the environment.
+            cwd: the working directory.
+            log: the file to which the process's output is appended.
+
+        Raises:
+            OSError, subprocess.SubprocessError: the process cannot be started.
+        """
         self._pid = os.getpid()
         with Path(log).open("ab") as out:
             child = subprocess.Popen(
@@ -85,7 +97,7 @@ class Children:
         return child.pid
 
     def reap(self) -> bool:
-        """Collect what has exited; False when no child is left."""
+        """Collect the exit codes of ended children; return False when no child is left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -100,11 +112,15 @@ class Children:
                 _kill_group(pid, signal.SIGKILL)
 
     def poll(self, pid: int) -> int | None:
+        """Return the exit code of a process (-N: ended by signal N), or None while it runs."""
         self.reap()
         return self._codes[pid]
 
     def send(self, pid: int, number: int, group: bool) -> None:
-        """Signal a process that has not been reaped, so its pid cannot be another's."""
+        """Send a signal to a process, or to its whole group; an ended process gets none.
+
+        A process that has not been reaped keeps its pid, so no other can get the signal.
+        """
         self.reap()
         if self._codes[pid] is not None:
             return
@@ -115,7 +131,7 @@ class Children:
                 os.kill(pid, number)
 
     def end(self) -> None:
-        """Kill everything, orphans that came to us included."""
+        """Kill all processes, and the orphans that became children of the reaper."""
         deadline = time.monotonic() + KILL_WITHIN
         for pid, code in self._codes.items():
             if code is None:
@@ -142,7 +158,8 @@ def _children_of(parent: int) -> list[int]:
     return found
 
 
-def _obey(children: Children, order: dict[str, Any]) -> dict[str, Any]:
+def _carry_out(children: Children, order: dict[str, Any]) -> dict[str, Any]:
+    """Carry out one order and return the fields of its reply, without the "id"."""
     if order["op"] == "spawn":
         try:
             pid = children.spawn(order["argv"], order["env"], order["cwd"], order["log"])
@@ -158,7 +175,7 @@ def _obey(children: Children, order: dict[str, Any]) -> dict[str, Any]:
 def _serve(orders: socket.socket, parent: int, children: Children) -> None:
     buffer = b""
     while os.getppid() == parent:
-        readable, _, _ = select.select([orders], [], [], LOOK_EVERY)
+        readable, _, _ = select.select([orders], [], [], POLL_INTERVAL)
         children.reap()
         if not readable:
             continue
@@ -168,7 +185,7 @@ def _serve(orders: socket.socket, parent: int, children: Children) -> None:
         *lines, buffer = (buffer + received).split(b"\n")
         for line in lines:
             order = json.loads(line)
-            reply = {"id": order["id"], **_obey(children, order)}
+            reply = {"id": order["id"], **_carry_out(children, order)}
             orders.sendall(json.dumps(reply).encode() + b"\n")
 
 
@@ -177,7 +194,7 @@ def _stop(number: int, frame: object) -> None:
 
 
 def main() -> None:
-    """Serve orders until the parent goes, then leave nothing behind."""
+    """Carry out orders until the parent has ended, then kill every process that is left."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop)

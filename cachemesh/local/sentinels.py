@@ -1,4 +1,4 @@
-"""The Sentinels of a local stack: what they monitor, and waiting until they know each other."""
+"""Configures the Sentinels of a local stack, and waits until they know all instances."""
 
 from __future__ import annotations
 
@@ -16,71 +16,85 @@ from cachemesh.local.probes import connect
 
 
 @dataclass(frozen=True)
-class Monitored:
-    """A shard as the Sentinels should see it."""
+class MonitoredShard:
+    """A shard that the Sentinels shall monitor: its name, its master, its number of replicas."""
 
     name: str
     master: Address
     replicas: int
 
 
-class Monitoring:
-    """Speaks to all Sentinels of the stack."""
+class StackSentinels:
+    """The Sentinels of one stack.
+
+    Args:
+        sentinels: their addresses.
+        down_after_ms: milliseconds without a reply after which a master counts as down.
+    """
 
     def __init__(self, sentinels: Sequence[Address], down_after_ms: int) -> None:
-        self.sentinels = tuple(sentinels)
+        self.addresses = tuple(sentinels)
         self._settings = {
             "down-after-milliseconds": down_after_ms,
-            # Sentinel tries a failed failover again after twice this time.
+            # Sentinel starts a failed failover again after twice this time.
             "failover-timeout": max(10 * down_after_ms, 10_000),
             "parallel-syncs": 1,
         }
 
     @property
     def quorum(self) -> int:
-        return len(self.sentinels) // 2 + 1
+        """How many Sentinels must agree that a master is down: a majority."""
+        return len(self.addresses) // 2 + 1
 
-    def monitor(self, shards: Sequence[Monitored]) -> None:
-        """SENTINEL MONITOR on every Sentinel. Raises LocalStackError."""
-        for sentinel in self.sentinels:
+    def monitor(self, shards: Sequence[MonitoredShard]) -> None:
+        """Have every Sentinel monitor the shards (SENTINEL MONITOR). Raises LocalStackError."""
+        for sentinel in self.addresses:
             for shard in shards:
                 self._ask(sentinel, "MONITOR", shard.name, *shard.master, self.quorum)
 
     def tune(self, names: Sequence[str]) -> None:
-        """Set the times after which a master counts as down and a failover is tried again."""
+        """Set each shard's timeouts on every Sentinel (SENTINEL SET). Raises LocalStackError."""
         options = [str(part) for pair in self._settings.items() for part in pair]
-        for sentinel in self.sentinels:
+        for sentinel in self.addresses:
             for name in names:
                 self._ask(sentinel, "SET", name, *options)
 
-    def introduce(self, shards: Sequence[Monitored]) -> None:
-        """Tell each Sentinel of the others at once.
+    def introduce(self, shards: Sequence[MonitoredShard]) -> None:
+        """Make each Sentinel known to the others at once.
 
-        A Sentinel says hello every 2 s on its masters' `__sentinel__:hello` channel; the same
-        message PUBLISHed to a Sentinel itself is taken alike (redis, sentinel.c:
-        sentinelPublishCommand). Fields: ip, port, run id, epoch, then the master's name, ip, port
-        and configuration epoch.
+        Sentinels announce themselves every 2 s on the `__sentinel__:hello` channel of their
+        masters. A Sentinel accepts the same message when it is PUBLISHed to the Sentinel itself.
+        Its fields: ip, port, run id, epoch, then the master's name, ip, port, configuration epoch.
+
+        Raises:
+            LocalStackError: a Sentinel does not answer.
+
+        Source: redis, sentinel.c, sentinelPublishCommand and sentinelProcessHelloMessage.
         """
-        ids = {at: str(self._ask(at, "MYID")) for at in self.sentinels}
-        for hearer in self.sentinels:
-            client = connect(hearer)
+        ids = {at: str(self._ask(at, "MYID")) for at in self.addresses}
+        for receiver in self.addresses:
+            client = connect(receiver)
             try:
-                for speaker, run_id in ids.items():
-                    if speaker == hearer:
+                for sender, run_id in ids.items():
+                    if sender == receiver:
                         continue
                     for shard in shards:
-                        at, master = f"{speaker.host},{speaker.port}", shard.master
+                        at, master = f"{sender.host},{sender.port}", shard.master
                         about = f"{shard.name},{master.host},{master.port},0"
                         client.publish("__sentinel__:hello", f"{at},{run_id},0,{about}")
             except redis.RedisError as error:
-                raise LocalStackError(f"Sentinel {hearer} took no hello: {error}") from error
+                raise LocalStackError(f"Sentinel {receiver} took no hello: {error}") from error
             finally:
                 client.close()
 
-    def await_complete(self, shards: Sequence[Monitored], timeout: float) -> None:
-        """Wait until every Sentinel sees each master up, its replicas and the other Sentinels."""
+    def await_complete(self, shards: Sequence[MonitoredShard], timeout: float) -> None:
+        """Wait until every Sentinel sees each master up, its replicas and the other Sentinels.
+
+        Raises:
+            LocalStackError: a Sentinel does not see them within `timeout` seconds.
+        """
         deadline = time.monotonic() + timeout
-        for sentinel in self.sentinels:
+        for sentinel in self.addresses:
             for shard in shards:
                 while (missing := self.missing(sentinel, shard)) is not None:
                     if time.monotonic() > deadline:
@@ -90,16 +104,16 @@ class Monitoring:
                         )
                     time.sleep(0.05)
 
-    def missing(self, sentinel: Address, shard: Monitored) -> str | None:
-        """What this Sentinel does not know about a shard yet, None when it knows all."""
+    def missing(self, sentinel: Address, shard: MonitoredShard) -> str | None:
+        """Return what a Sentinel does not know of a shard yet, or None when it knows everything."""
         try:
             master = self._ask_map(sentinel, "MASTER", shard.name)
             if "down" in master["flags"] or "disconnected" in master["flags"]:
                 return f"the master is {master['flags']}"
-            if int(master["num-other-sentinels"]) < len(self.sentinels) - 1:
+            if int(master["num-other-sentinels"]) < len(self.addresses) - 1:
                 return f"knows {counted(int(master['num-other-sentinels']), 'other Sentinel')}"
             replicas = [_as_map(row) for row in self._ask(sentinel, "REPLICAS", shard.name)]
-            # A replica without its master's name has not answered the Sentinel's INFO yet.
+            # Without a master-link-status the replica has not answered the Sentinel's INFO yet.
             able = [
                 row
                 for row in replicas
@@ -113,9 +127,16 @@ class Monitoring:
         return None
 
     def master_of(self, name: str) -> Address:
-        """The master's address as the first Sentinel that answers says. Raises LocalStackError."""
+        """Return the address that the first Sentinel to answer names as master.
+
+        Args:
+            name: of the shard.
+
+        Raises:
+            LocalStackError: no Sentinel answers, or the one that does monitors no such shard.
+        """
         errors = []
-        for sentinel in self.sentinels:
+        for sentinel in self.addresses:
             try:
                 found = self._ask(sentinel, "GET-MASTER-ADDR-BY-NAME", name)
             except LocalStackError as error:
@@ -129,7 +150,8 @@ class Monitoring:
     def _ask(self, sentinel: Address, *words: object) -> Any:
         client = connect(sentinel, timeout=2.0)
         try:
-            # As one word: redis-py's own parsers for SENTINEL replies differ between releases.
+            # "SENTINEL" as a word of its own: redis-py's parsers of "SENTINEL MASTER" and others
+            # differ between releases.
             return client.execute_command("SENTINEL", *words)  # type: ignore[no-untyped-call]
         except redis.RedisError as error:
             command = " ".join(map(str, words))

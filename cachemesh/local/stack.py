@@ -1,4 +1,4 @@
-"""A whole CacheMesh on this machine: real Redis, Sentinel, metaserver and dashboard processes."""
+"""`LocalStack`: a whole CacheMesh on this machine, as a context manager."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cachemesh.core.errors import LocalStackError
 from cachemesh.core.names import check_name
 from cachemesh.discovery.metaserver import read_token
-from cachemesh.local.builder import Assembly, Progress
+from cachemesh.local.builder import Progress, StackBuilder
 
 from .options import StackOptions
 from .process import Process
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 class LocalStack:
-    """Real processes on free ports of 127.0.0.1, gone when this process is gone.
+    """Real Redis, Sentinel, metaserver and dashboard processes on free ports of 127.0.0.1.
+
+    All of them end when the process that made the stack ends, however it ends.
 
     Args:
         shards: masters in the pool, named POOL-0, POOL-1, ...
@@ -32,10 +34,10 @@ class LocalStack:
         zookeeper: whether to start a ZooKeeper beside the stack.
         spares: further masters with replicas outside the pool, to add to it.
         pool: the pool's name.
-        directory: where state and logs live; None: a temporary one, removed on stop.
+        directory: where state and logs live; None: a temporary directory, removed on stop.
         down_after_ms: milliseconds without an answer after which Sentinel counts a master as down.
         port: the first metaserver's port; None: a free one.
-        dashboard_port: likewise.
+        dashboard_port: the dashboard's port; None: a free one.
         timeout: seconds that each step of the start may take, and a quarter more for each instance.
 
     Raises:
@@ -77,7 +79,7 @@ class LocalStack:
 
     @classmethod
     def of(cls, options: StackOptions) -> Self:
-        """A stack from checked options."""
+        """Make a stack of checked options."""
         stack = cls.__new__(cls)
         stack._set_up(options)
         return stack
@@ -85,35 +87,35 @@ class LocalStack:
     def _set_up(self, options: StackOptions) -> None:
         self._options = options
         self._lock = threading.RLock()
-        self._assembly: Assembly | None = None
+        self._builder: StackBuilder | None = None
 
     def start(self, progress: Progress | None = None, takes_sigterm: bool = False) -> None:
-        """Start everything and wait until it works; on failure everything is stopped again.
+        """Start all processes and wait until the pool works; on failure stop them all again.
 
         Args:
-            progress: is told each step as a line.
-            takes_sigterm: this process stops the stack when it gets SIGTERM, so `cachemesh down`
-                may send it one; else `down` turns to the stack's keeper process.
+            progress: takes a line about each step.
+            takes_sigterm: whether this process stops the stack when it gets SIGTERM, so that
+                `cachemesh down` may send it one; else `down` ends the stack's reaper process.
 
         Raises:
             LocalStackError: names the process that failed and shows the end of its log.
         """
         with self._lock:
-            if self._assembly is not None:
+            if self._builder is not None:
                 raise LocalStackError("this stack is running already")
-            self._assembly = Assembly(self._options, progress or _silent, takes_sigterm)
+            self._builder = StackBuilder(self._options, progress or _silent, takes_sigterm)
             try:
-                self._assembly.build()
+                self._builder.build()
             except BaseException:
                 self.stop()
                 raise
 
     def stop(self) -> None:
-        """Stop every process and wait until all are gone; a second call does nothing."""
+        """Stop every process and wait until all have ended; a second call does nothing."""
         with self._lock:
-            if self._assembly is not None:
-                self._assembly.stop()
-                self._assembly = None
+            if self._builder is not None:
+                self._builder.stop()
+                self._builder = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -129,8 +131,8 @@ class LocalStack:
 
     @property
     def info(self) -> dict[str, Any]:
-        """What `cachemesh up -o json` prints: every address, the token file, the environment."""
-        return self._up.info
+        """The object that `cachemesh up -o json` prints: addresses, token file, environment."""
+        return self._started.info
 
     @property
     def token(self) -> str:
@@ -142,48 +144,60 @@ class LocalStack:
 
     @property
     def directory(self) -> Path:
-        return self._up.directory.path
+        """The directory with the stack's state and logs."""
+        return self._started.directory.path
 
     @property
     def processes(self) -> tuple[Process, ...]:
-        return self._up.launcher.processes
+        """Every process of the stack, ended ones included."""
+        return self._started.launcher.processes
 
     def process(self, address: str) -> Process:
-        """The process at "host:port", or of that name. Raises LocalStackError."""
-        return self._up.launcher.find(address)
+        """Return the process at "host:port", or that of this name. Raises LocalStackError."""
+        return self._started.launcher.find(address)
 
     def master_of(self, shard: str) -> str:
-        """The master's "host:port" as Sentinel says now. Raises LocalStackError."""
-        return str(self._up.monitoring.master_of(shard))
+        """Return the "host:port" that Sentinel names as master now. Raises LocalStackError."""
+        return str(self._started.sentinels.master_of(shard))
 
     def start_redis(self, port: int | None = None, *extra_config: str) -> Process:
-        """One more redis-server, alone; `extra_config` are lines of its configuration.
+        """Start one more redis-server, alone.
 
-        Raises LocalStackError.
+        Args:
+            port: to listen on; None: a free one.
+            extra_config: further lines of its configuration file.
+
+        Raises:
+            LocalStackError: the server did not start.
         """
-        process = self._up.start_redis(port, extra_config)
-        self._up.save("up")
+        process = self._started.start_redis(port, extra_config)
+        self._started.save("up")
         return process
 
     def start_pair(self, name: str, replicas: int = 1) -> dict[str, Any]:
-        """A master with replicas outside the pool: {"name", "master", "replicas"}.
+        """Start a master with replicas outside the pool, to add to it.
 
-        Raises LocalStackError.
+        Returns:
+            Its "name", and its "master" and "replicas" as "host:port".
+
+        Raises:
+            LocalStackError: an instance did not start.
+            InvalidDocumentError: the name is not valid.
         """
-        pair = self._up.start_shards([check_name("shard", name)], replicas)[0]
-        self._up.save("up")
+        pair = self._started.start_shards([check_name("shard", name)], replicas)[0]
+        self._started.save("up")
         return pair
 
     def alive(self) -> bool:
-        """Whether the stack is up: its keeper runs, so its processes can be controlled."""
-        return self._assembly is not None and self._assembly.keeper.running()
+        """Return whether the stack is up: its reaper runs, so its processes can be controlled."""
+        return self._builder is not None and self._builder.reaper.running()
 
     @property
-    def _up(self) -> Assembly:
-        if self._assembly is None:
+    def _started(self) -> StackBuilder:
+        if self._builder is None:
             raise LocalStackError("this stack is not running; start() it first")
-        return self._assembly
+        return self._builder
 
 
 def _silent(line: str) -> None:
-    """Progress that nobody asked for."""
+    """Drop a line of progress."""

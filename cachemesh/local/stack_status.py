@@ -1,4 +1,4 @@
-"""Looking at a stack from outside: its processes as they answer, its pool as it is by now."""
+"""Examines a running stack from another process, for `cachemesh status`: processes and pool."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from cachemesh.discovery.url import parse_url
 from cachemesh.local import probes
 from cachemesh.local.pids import ProcessId
 from cachemesh.local.ports import holder_of
-from cachemesh.local.shutdown import description_of
 from cachemesh.local.state import StateDirectory
 
 _TIMEOUT = 1.0  # seconds a Sentinel has to answer
-_WITHIN = 5.0  # seconds for each process that is looked at
+_PROBED_WITHIN = 5.0  # seconds that all processes together have to answer
 _LOADED_WITHIN = 10.0  # seconds for the pool's document
 
 
 @dataclass(frozen=True)
 class ProcessStatus:
-    """One process as it answers now.
+    """One process of a stack as it answers now.
 
     Attributes:
-        role: master, replica or "" for what is no instance.
-        detail: what is wrong, or out of the ordinary.
-        start: the command that starts it again; "" if it has not ended.
+        name, kind, address, pid, log: as `cachemesh.local.process.Process` has them.
+        up: whether the process answers.
+        role: "master" or "replica" of a redis-server, "" of any other process.
+        detail: what is wrong or unusual; "" if nothing is.
+        start: the command that starts an ended process again; "" if the process runs.
     """
 
     name: str
@@ -58,22 +59,25 @@ _PROBES = {
 }
 
 
-def look(path: Path) -> dict[str, Any]:
-    """The stack's info, its processes and its shards as they are now.
+def examine_stack(path: Path) -> dict[str, Any]:
+    """Return a stack's info with its processes and shards as they are now.
+
+    Args:
+        path: the stack's state directory.
 
     Returns:
         The object that `cachemesh up -o json` prints, with "state" ("up", "degraded", "down" or
         "starting"), "processes" (`ProcessStatus` as dicts) and as "shards" those that the pool has
-        by now, each with "master_now" and "replicas_now" as Sentinel says (None and [] when no
-        Sentinel answers). "spares" are those that serve no pool yet.
+        now, each with "master_now" and "replicas_now" as Sentinel names them (None and [] when no
+        Sentinel answers). "spares" are the shards that serve no pool yet.
 
     Raises:
-        NoStackError: there is none.
+        NoStackError: the directory holds no stack.
+        LocalStackError: the stack's description is damaged.
     """
-    directory = StateDirectory(path)
-    description = description_of(directory, directory.in_use())
+    description = StateDirectory(path).description()
     info = description["info"]
-    processes = _look_at_all(description["processes"])
+    processes = _examine_processes(description["processes"])
     shards = _shards(info)
     serving = {at for s in shards for at in (s["master_now"], *s["replicas_now"])}
     spares = [spare for spare in info["spares"] if spare["master"] not in serving]
@@ -89,10 +93,10 @@ def look(path: Path) -> dict[str, Any]:
 
 
 def _shards(info: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The shards of the pool as it is now; those it began with where nobody tells."""
-    names = _names(info)
+    """Return the shards of the pool as it is now; if no server answers, those it began with."""
+    names = _shard_names(info)
     known = {shard["name"]: shard for shard in info["shards"]}
-    found = _found(info["sentinels"], names)
+    found = _masters_and_replicas(info["sentinels"], names)
     shards = []
     for name in names:
         at = found.masters.get(name)
@@ -103,7 +107,7 @@ def _shards(info: Mapping[str, Any]) -> list[dict[str, Any]]:
     return shards
 
 
-def _names(info: Mapping[str, Any]) -> list[str]:
+def _shard_names(info: Mapping[str, Any]) -> list[str]:
     token_file = info["token_file"]
     mesh = parse_url(info["url"], {} if token_file is None else {"token_file": token_file})
     document = ask_each({"document": mesh.source.load}, _LOADED_WITHIN)["document"]
@@ -112,7 +116,7 @@ def _names(info: Mapping[str, Any]) -> list[str]:
     return list(document.placement.names)
 
 
-def _found(addresses: Sequence[str], names: Sequence[str]) -> Found:
+def _masters_and_replicas(addresses: Sequence[str], names: Sequence[str]) -> Found:
     sentinels = Sentinels(addresses, SentinelOptions(timeout=_TIMEOUT))
     try:
         return sentinels.look_up(names, with_replicas=True)
@@ -125,7 +129,7 @@ def _found(addresses: Sequence[str], names: Sequence[str]) -> Found:
 def _masters_answer(
     shards: Iterable[Mapping[str, Any]], processes: Iterable[ProcessStatus]
 ) -> bool:
-    """Whether every shard has a master that answers, be it one of this stack or not."""
+    """Return whether every shard has a master that answers, of this stack or not."""
     up = {process.address for process in processes if process.up}
     return all(
         now is not None and (now in up or probes.answers_ping(parse_address(now)) is None)
@@ -133,25 +137,25 @@ def _masters_answer(
     )
 
 
-def _look_at_all(processes: Sequence[Mapping[str, Any]]) -> list[ProcessStatus]:
-    jobs = {process["name"]: partial(_look_at, process) for process in processes}
-    looked = ask_each(jobs, _WITHIN)
+def _examine_processes(processes: Sequence[Mapping[str, Any]]) -> list[ProcessStatus]:
+    jobs = {process["name"]: partial(_examine_process, process) for process in processes}
+    examined = ask_each(jobs, _PROBED_WITHIN)
     return [
         found
-        if isinstance(found := looked[process["name"]], ProcessStatus)
+        if isinstance(found := examined[process["name"]], ProcessStatus)
         else _status(process, int(process["pid"]), str(found))
         for process in processes
     ]
 
 
-def _look_at(process: Mapping[str, Any]) -> ProcessStatus:
+def _examine_process(process: Mapping[str, Any]) -> ProcessStatus:
     address = parse_address(process["address"])
     known = ProcessId(int(process["pid"]), str(process["started"]))
     missing = _PROBES[process["kind"]](address)
     if known.alive():
         return _status(process, known.pid, missing)
     if missing is not None:
-        # Of a stack that an earlier release has started, the command is not known.
+        # Earlier releases saved no command.
         start = shlex.join(process.get("argv", ()))
         return _status(process, known.pid, "the process has ended", start=start)
     holder = holder_of(address.port)
@@ -183,7 +187,10 @@ def _status(
 
 
 def _role(address: str) -> tuple[str, str | None]:
-    """ROLE of an instance, and what is wrong with it."""
+    """Return the role of an instance, and what is wrong with the instance or None.
+
+    Source: redis.io/docs/latest/commands/role.
+    """
     client = probes.connect(parse_address(address), timeout=1.0)
     try:
         role = client.role()
@@ -193,5 +200,5 @@ def _role(address: str) -> tuple[str, str | None]:
         client.close()
     if role[0] == "master":
         return "master", None
-    master, link = f"{role[1]}:{role[2]}", role[3]
-    return "replica", None if link == "connected" else f"link to {master} is {link}"
+    master, link_state = f"{role[1]}:{role[2]}", role[3]
+    return "replica", None if link_state == "connected" else f"link to {master} is {link_state}"

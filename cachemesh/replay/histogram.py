@@ -1,8 +1,8 @@
-"""Latencies in buckets whose width grows with the latency: constant size, constant error.
+"""Counts latencies in buckets whose width grows with the latency: constant size and relative error.
 
-Bucket ``i`` holds the latencies of ``GROWTH**i`` to ``GROWTH**(i+1)`` nanoseconds, and stands for
-the geometric middle of the two, so that a quantile read from it is off by 1% at most. Recording
-is one logarithm and one addition, done in place by the runner (`bucket` says the same in full).
+Bucket ``i`` counts the latencies from ``GROWTH**i`` to ``GROWTH**(i+1)`` nanoseconds and stands for
+their geometric mean, so that a quantile is wrong by 1% at most. To record a latency takes one
+logarithm and one addition; the runner has these inline instead of a call of `bucket`.
 """
 
 from __future__ import annotations
@@ -13,23 +13,25 @@ from math import ceil, log
 GROWTH = 1.02
 SCALE = 1 / log(GROWTH)
 BUCKETS = 1400
-"""Enough for 18 minutes; whatever takes longer counts in the last one."""
+"""Enough for 18 minutes; longer latencies count in the last bucket."""
 
 
 def bucket(nanoseconds: int) -> int:
-    """The bucket that counts a latency, which is at least 1 ns."""
+    """Return the index of the bucket that counts a latency of at least 1 ns."""
     return min(int(log(nanoseconds) * SCALE), BUCKETS - 1)
 
 
 def merged(histograms: Iterable[Sequence[int]]) -> list[int]:
-    """The sum of several histograms."""
+    """Return the sum of several histograms."""
     return [sum(counts) for counts in zip(*histograms, strict=True)]
 
 
 def quantile_us(counts: Sequence[int], share: float) -> float | None:
-    """The latency, in microseconds, that ``share`` (0 to 1) of the operations did not exceed.
+    """Return a quantile in microseconds, or None if nothing was recorded.
 
-    None if nothing was recorded.
+    Args:
+        counts: the histogram.
+        share: which quantile, from 0 to 1: the share of operations that were no slower.
     """
     total = sum(counts)
     if not total:

@@ -1,65 +1,27 @@
-"""Reading access traces: 32-bit object ids or lines of text, plain, xz or gzip.
+"""Reads access traces: 32-bit object ids or lines of text, plain or compressed.
 
-A trace of ids is big-endian signed 32-bit integers, one per access. What the bytes hold is told
-by the bytes, not by the name: the compression by its magic number, ids by bytes that no text has.
+A trace of ids holds a big-endian signed 32-bit integer per access. The format is recognized by the
+content, not by the file's name: ids by bytes that do not occur in text.
 """
 
 from __future__ import annotations
 
-import gzip
-import lzma
 import sys
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from struct import iter_unpack
-from typing import IO, Literal, cast
+from typing import IO, Literal
 
-from cachemesh.core.errors import CacheMeshError
+from cachemesh.replay.decompression import decompressed
+from cachemesh.replay.errors import TraceError
 
 Format = Literal["auto", "ids", "text"]
 
 ID_BYTES = 4
-_CHUNK = 64 * 1024
 _SNIFF = 4096
-_XZ_MAGIC = b"\xfd7zXZ\x00"
-_GZIP_MAGIC = b"\x1f\x8b"
-_MAGIC_BYTES = len(_XZ_MAGIC)
 _TEXT_CONTROLS = frozenset(b"\t\n\r\f\v")
-
-
-class TraceError(CacheMeshError, ValueError):
-    """A trace that cannot be read. The message names the file, the byte and the next step."""
-
-    def __init__(self, name: str, detail: str, next_step: str) -> None:
-        self.name = name
-        self.next_step = next_step
-        super().__init__(f"trace {name}: {detail}; {next_step}")
-
-
-class _Counted:
-    """A byte stream, readable once, that knows how many bytes were taken from it."""
-
-    def __init__(self, source: IO[bytes]) -> None:
-        self._source = source
-        self._ahead = b""
-        self.taken = 0
-
-    def peek(self, size: int) -> bytes:
-        while len(self._ahead) < size and (more := self._source.read(size - len(self._ahead))):
-            self._ahead += more
-        return self._ahead
-
-    def read(self, size: int = -1) -> bytes:
-        if self._ahead:
-            size = len(self._ahead) if size < 0 else size
-            data, self._ahead = self._ahead[:size], self._ahead[size:]
-        else:
-            data = self._source.read(size)
-        self.taken += len(data)
-        return data
 
 
 @dataclass(frozen=True)
@@ -69,8 +31,8 @@ class Trace:
     Attributes:
         name: the file as given, for messages.
         path: the file, or None for standard input.
-        operations: accesses in it, or None if only reading it will tell (standard input).
-        kind: "auto" (the content decides), "ids" or "text".
+        operations: the number of accesses, or None if it is not known yet (standard input).
+        kind: "ids", "text", or "auto" to decide by the content.
     """
 
     name: str
@@ -79,7 +41,11 @@ class Trace:
     kind: Format = "auto"
 
     def keys(self, limit: int | None = None, prefix: bytes = b"") -> Iterator[bytes]:
-        """The key of each access in order, at most ``limit`` of them.
+        """Yield the key of each access, in order.
+
+        Args:
+            limit: the most keys to yield; None: all.
+            prefix: what every key begins with.
 
         Raises:
             TraceError: the trace is empty, cut off or damaged.
@@ -96,10 +62,14 @@ class Trace:
 
 
 def open_trace(path: str | Path, kind: Format = "auto") -> Trace:
-    """A trace, read through once so that damage shows before any traffic; "-" is standard input.
+    """Open a trace; read all of it once, so that damage is found before any access is made.
+
+    Args:
+        path: the file; "-" is standard input, which is not read in advance.
+        kind: "ids", "text", or "auto" to decide by the content.
 
     Raises:
-        TraceError: no such file, or one that is empty, cut off or damaged.
+        TraceError: the file does not exist, is empty, cut off or damaged.
     """
     name = str(path)
     if name == "-":
@@ -139,8 +109,8 @@ def _read_keys(file: IO[bytes], name: str, kind: Format, prefix: bytes) -> Itera
 
 
 def _decoded(file: IO[bytes], name: str, kind: Format) -> tuple[bool, Iterator[bytes]]:
-    """Whether the content is ids, and the content, decompressed, in chunks."""
-    chunks = _decompressed(_Counted(file), name)
+    """Return whether the content is ids, and the decompressed content in chunks."""
+    chunks = decompressed(file, name)
     first = next(chunks, b"")
     binary = kind == "ids" or (kind == "auto" and not _is_text(first[:_SNIFF]))
     return binary, _chain(first, chunks)
@@ -153,7 +123,7 @@ def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
 
 def _is_text(sample: bytes) -> bool:
     return all(byte >= 32 or byte in _TEXT_CONTROLS for byte in sample) and (
-        # A key may be any bytes, but a file of keys that is not UTF-8 must be called text.
+        # A file of keys that are not UTF-8 needs kind "text".
         _is_utf8(sample)
     )
 
@@ -167,48 +137,8 @@ def _is_utf8(sample: bytes) -> bool:
     return True
 
 
-def _decompressed(source: _Counted, name: str) -> Iterator[bytes]:
-    magic = source.peek(_MAGIC_BYTES)
-    stream: _Counted | lzma.LZMAFile | gzip.GzipFile = source
-    codec = "file"
-    # Neither decoder closes what it was given to read, so neither needs closing itself.
-    if magic.startswith(_XZ_MAGIC):
-        stream, codec = lzma.LZMAFile(cast(IO[bytes], source)), "xz stream"  # noqa: SIM115
-    elif magic.startswith(_GZIP_MAGIC):
-        stream, codec = gzip.GzipFile(fileobj=cast(IO[bytes], source)), "gzip stream"
-    elif magic and _XZ_MAGIC.startswith(magic):
-        raise TraceError(
-            name,
-            f"the file ends at byte {len(magic)}, inside the header of an xz stream",
-            "copy the file again, it was cut off",
-        )
-    while True:
-        try:
-            chunk = stream.read(_CHUNK)
-        except EOFError as error:
-            raise TraceError(
-                name,
-                f"the {codec} breaks off at byte {source.taken}, before its end",
-                "copy the file again, it was cut off",
-            ) from error
-        except (lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
-            raise TraceError(
-                name,
-                f"the {codec} is damaged at or before byte {source.taken} ({error})",
-                "copy the file again and compare checksums",
-            ) from error
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise TraceError(
-                name, f"{reason}, after byte {source.taken}", "check the file"
-            ) from error
-        if not chunk:
-            return
-        yield chunk
-
-
 def _whole_ids(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
-    """The same bytes in chunks of whole integers."""
+    """Yield the same bytes in chunks of whole integers."""
     left, total = b"", 0
     for chunk in chunks:
         total += len(chunk)
@@ -229,7 +159,7 @@ def _whole_ids(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
 
 
 def _lines(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
-    """The lines that are not empty, without their line ends."""
+    """Yield the lines that are not empty, without their line ends."""
     left, found = b"", False
     for chunk in chunks:
         *whole, left = (left + chunk).split(b"\n")

@@ -1,4 +1,4 @@
-"""What a replay found: plain values, as of its end, of now, and per second."""
+"""The results of a replay as plain values: at its end, so far, and for each second."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ EPISODE_GAP_S = 1.0
 
 
 def hit_ratio(hits: int, misses: int) -> float | None:
-    """Hits per GET that was answered, None if none was."""
+    """Return the share of hits among the answered GETs, or None if there were none."""
     answered = hits + misses
     return round(hits / answered, 6) if answered else None
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Quantiles in microseconds, each None if nothing was measured."""
+    """Quantiles of latency in microseconds, each None if nothing was measured."""
 
     p50_us: float | None
     p99_us: float | None
@@ -28,6 +28,7 @@ class Latency:
 
     @classmethod
     def of(cls, histogram: Sequence[int]) -> Latency:
+        """Read the quantiles from a histogram."""
         return cls(
             quantile_us(histogram, 0.5),
             quantile_us(histogram, 0.99),
@@ -35,6 +36,7 @@ class Latency:
         )
 
     def to_dict(self) -> dict[str, float | None]:
+        """Return JSON-ready values."""
         return {"p50_us": self.p50_us, "p99_us": self.p99_us, "p999_us": self.p999_us}
 
 
@@ -43,9 +45,9 @@ class ErrorWindow:
     """When operations failed, in seconds since the start of the replay.
 
     Attributes:
-        first_s: when the first operation that failed had begun.
-        last_s: when the last one had ended.
-        longest_s: length of the longest episode, that is of a series of failures with less than
+        first_s: when the first failed operation began.
+        last_s: when the last failed operation ended.
+        longest_s: length of the longest episode: a series of failures with less than
             `EPISODE_GAP_S` from the end of one to the beginning of the next.
     """
 
@@ -54,12 +56,19 @@ class ErrorWindow:
     longest_s: float
 
     def to_dict(self) -> dict[str, float]:
+        """Return JSON-ready values."""
         return {"first_s": self.first_s, "last_s": self.last_s, "longest_s": self.longest_s}
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Totals of some stretch of a replay, latencies included."""
+    """Totals of a stretch of a replay.
+
+    Attributes:
+        operations, hits, misses, errors, wrong: as in `ReplayResult`.
+        gets: histogram of the latencies of answered GETs.
+        whole: histogram of the latencies of whole operations.
+    """
 
     operations: int
     hits: int
@@ -70,7 +79,7 @@ class Counts:
     whole: Sequence[int] = field(repr=False)
 
     def since(self, before: Counts) -> Counts:
-        """What came on top of an earlier state of the same totals."""
+        """Return the difference to an earlier state of the same totals."""
         return Counts(
             self.operations - before.operations,
             self.hits - before.hits,
@@ -83,13 +92,14 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Window:
-    """One stretch of about a second.
+class ReplayWindow:
+    """What a replay did in a stretch of about a second.
 
     Attributes:
-        start_s, seconds: when it began, since the start of the replay, and how long it was.
-        operations, hits, misses, errors: counts within it.
-        latency: of whole operations within it.
+        start_s: when the stretch began, in seconds since the start of the replay.
+        seconds: its length.
+        operations, hits, misses, errors: counts within the stretch, as in `ReplayResult`.
+        latency: of whole operations within the stretch.
     """
 
     start_s: float
@@ -101,7 +111,8 @@ class Window:
     latency: Latency
 
     @classmethod
-    def of(cls, start_s: float, seconds: float, counts: Counts) -> Window:
+    def of(cls, start_s: float, seconds: float, counts: Counts) -> ReplayWindow:
+        """Make a window of the counts within it."""
         return cls(
             start_s,
             seconds,
@@ -122,14 +133,14 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a replay is; handed to the progress callback.
+class ReplayProgress:
+    """The state of a running replay, which the progress callback gets.
 
     Attributes:
         seconds: since the start.
-        operations, hits, misses, errors, wrong: so far.
-        total: how many operations there will be, None if unknown.
-        windows: the completed seconds, oldest first; the last one is what is going on now.
+        operations, hits, misses, errors, wrong: counts so far, as in `ReplayResult`.
+        total: the number of operations there will be, None if unknown.
+        windows: the completed seconds, oldest first.
     """
 
     seconds: float
@@ -139,7 +150,7 @@ class Progress:
     errors: int
     wrong: int
     total: int | None
-    windows: Sequence[Window]
+    windows: Sequence[ReplayWindow]
 
     @property
     def hit_ratio(self) -> float | None:
@@ -151,19 +162,19 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Result:
-    """Outcome of a replay.
+class ReplayResult:
+    """The outcome of a replay.
 
     Attributes:
-        complete: False if it was stopped before the trace, its limit or its duration ended.
-        operations: accesses made; each is one of hits, misses, or a GET that failed.
+        complete: False if the replay was stopped before the trace, its limit or its duration ended.
+        operations: accesses made; each is a hit, a miss, or a GET that failed.
         hits, misses: GETs that found a value, or none.
         errors: operations of which the GET, or the SET after a miss, failed.
         wrong: hits whose value was not that of their key (must be 0).
         errors_by_class: name of the exception -> operations that failed with it.
         error_examples: name of the exception -> its first message.
         error_window: when operations failed, None if none did.
-        seconds: how long it took.
+        seconds: how long the replay took.
         latency: of whole operations (GET, and SET after a miss), those that failed included.
         get_latency: of GETs that were answered.
         max_us: the slowest operation in microseconds, None without any.
@@ -194,7 +205,7 @@ class Result:
         return round(self.operations / self.seconds, 1) if self.seconds else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready values. The latencies at the top are those of whole operations."""
+        """Return JSON-ready values; the latencies at the top are those of whole operations."""
         window = self.error_window
         shards = self.keys_per_shard
         return {

@@ -1,7 +1,7 @@
-"""The engine: threads that take accesses from one iterator and make them on a client.
+"""`Replay`: threads that take accesses from one iterator and make them through one client.
 
-What is measured is the client, so that the loop round it does as little as it can (about a
-microsecond): each thread counts for itself, and the totals are summed when somebody looks.
+The replay measures the client, so its own loop takes only about a microsecond per access: each
+thread counts for itself, and the totals are summed only when they are needed.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from time import perf_counter, perf_counter_ns
 
 import redis
 
-from cachemesh.replay.errorlog import ErrorLog
+from cachemesh.replay.error_log import ErrorLog
 from cachemesh.replay.histogram import BUCKETS, SCALE, merged
-from cachemesh.replay.result import Counts, Latency, Progress, Result, Window
+from cachemesh.replay.result import Counts, Latency, ReplayProgress, ReplayResult, ReplayWindow
 
 Key = str | bytes
 
@@ -26,15 +26,15 @@ _LAST = BUCKETS - 1
 
 
 def value_of(key: bytes, size: int) -> bytes:
-    """What a replay stores under a key: the key, a line end, and filling up to ``size`` bytes.
+    """Return the value of a key: the key, a line end, and filling up to ``size`` bytes.
 
-    The value says whose it is, so that a hit with another key's value is noticed.
+    The value names its key, so that a hit with another key's value is noticed.
     """
     return (key + b"\n").ljust(size, b".")
 
 
 class _Tally:
-    """What one thread has counted; only that thread writes."""
+    """The counts of one thread; only that thread changes them."""
 
     def __init__(self) -> None:
         self.operations = self.hits = self.misses = self.wrong = 0
@@ -46,23 +46,22 @@ class _Tally:
 class Replay:
     """One run of accesses, cache-aside: GET, and on a miss SET.
 
-    Any ``redis.RedisError`` is counted, and the run goes on, as an app would that asks its
-    database then. Threads take the accesses in order, a few at a time.
+    A ``redis.RedisError`` is counted and the run goes on, as an app goes on with its database.
+    Threads take the accesses in order, a few at a time.
 
     Args:
-        client: a `CacheMesh` or any other ``redis.Redis``; threads share it.
-        keys: the accesses; read by one thread at a time.
-        threads: how many apps' threads to play.
-        total: how many accesses there will be if known, for the progress callback.
+        client: a `CacheMesh` or any other ``redis.Redis``; the threads share it.
+        keys: the accesses; one thread at a time reads from it.
+        threads: how many threads make accesses.
+        total: the number of accesses if known, for the progress callback.
         value_size: bytes of each value; a key longer than that makes its value longer.
         ttl: seconds until a value expires, None for never.
-        duration: seconds after which to stop, None for at the end of the accesses.
-        on_progress: called on the thread that called `run`, every ``interval`` seconds and once at
-            the end.
+        duration: seconds after which to stop; None: stop at the end of the accesses.
+        on_progress: called by `run` every ``interval`` seconds and once at the end.
         interval: seconds between two calls of ``on_progress``.
 
     Raises:
-        ValueError: an argument below its least value.
+        ValueError: an argument is below its least value.
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class Replay:
         value_size: int = 100,
         ttl: float | None = None,
         duration: float | None = None,
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[ReplayProgress], None] | None = None,
         interval: float = 0.1,
     ) -> None:
         if threads < 1 or value_size < 0 or interval <= 0:
@@ -93,17 +92,17 @@ class Replay:
         self._interval = interval
         self._tallies = [_Tally() for _ in range(threads)]
         self._errors = ErrorLog()
-        self._windows: list[Window] = []
+        self._windows: list[ReplayWindow] = []
         self._window_start = 0.0
         self._window_counts = self._counts()
         self._started = self._ended = 0.0
         self._stopping = False
 
-    def run(self) -> Result:
-        """Make all accesses; blocks until done.
+    def run(self) -> ReplayResult:
+        """Make all accesses and return the result.
 
-        Whatever interrupts it (Ctrl-C, a damaged trace, an exception of the callback) first stops
-        the threads; `result` then tells how far it came.
+        An interruption (Ctrl-C, a damaged trace, an exception of the callback) stops the threads
+        before it is raised; then `result` returns what was done so far.
         """
         self._started = perf_counter()
         executor = ThreadPoolExecutor(len(self._tallies), "replay")
@@ -120,14 +119,18 @@ class Replay:
         return self.result(complete=finished)
 
     def stop(self) -> None:
-        """Make `run` return soon, with what there is; may be called from any thread."""
+        """Make `run` return soon, with the result so far; any thread may call this."""
         self._stopping = True
 
-    def result(self, complete: bool = False) -> Result:
-        """The result as of now."""
+    def result(self, complete: bool = False) -> ReplayResult:
+        """Return the result so far.
+
+        Args:
+            complete: the value of the result's ``complete``.
+        """
         counts = self._counts()
         slowest = max(tally.max_ns for tally in self._tallies)
-        return Result(
+        return ReplayResult(
             complete=complete,
             operations=counts.operations,
             hits=counts.hits,
@@ -143,15 +146,17 @@ class Replay:
             max_us=round(slowest / 1000, 1) if slowest else None,
         )
 
-    def progress(self) -> Progress:
-        """How far it is, with the seconds completed so far."""
+    def progress(self) -> ReplayProgress:
+        """Return the state of the running replay; complete its current window after a second."""
         counts = self._counts()
         now = self._elapsed()
         if now - self._window_start >= 1.0:
             gained = counts.since(self._window_counts)
-            self._windows.append(Window.of(self._window_start, now - self._window_start, gained))
+            self._windows.append(
+                ReplayWindow.of(self._window_start, now - self._window_start, gained)
+            )
             self._window_start, self._window_counts = now, counts
-        return Progress(
+        return ReplayProgress(
             seconds=now,
             operations=counts.operations,
             hits=counts.hits,
@@ -163,7 +168,7 @@ class Replay:
         )
 
     def _oversee(self, futures: list[Future[None]]) -> bool:
-        """Until all threads are done; whether they came to the end of what was asked for."""
+        """Wait for all threads and report progress; return whether the replay is complete."""
         while True:
             done, running = wait(futures, self._interval, FIRST_EXCEPTION)
             if not running or any(future.exception() for future in done):

@@ -1,4 +1,4 @@
-"""Made-up accesses, for when there is no trace at hand."""
+"""Made-up accesses, for a replay without a trace."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ _BATCH = 1024
 def zipf(
     objects: int, operations: int, skew: float = 0.99, seed: int = 1, prefix: str = "object:"
 ) -> Iterator[str]:
-    """Accesses to few objects often and to many seldom, as web caches see them.
+    """Return an iterator of random accesses, of which few keys get most, as in web caches.
 
-    Object ``r`` (1 the most popular) is drawn with a probability proportional to
-    ``1 / r**skew`` (Zipf's law; Breslau et al., "Web Caching and Zipf-like Distributions",
-    INFOCOM 1999, measured skews of 0.64 to 0.83 on web proxies).
+    The key of rank ``r`` (1 is the most popular) is drawn with a probability proportional to
+    ``1 / r**skew`` (Zipf's law).
 
     Args:
         objects: how many different keys there are, at least 1.
         operations: how many accesses to draw.
-        skew: 0 is uniform; the larger, the more the popular ones lead.
+        skew: 0 draws all keys equally often; the larger, the more the popular keys lead.
         seed: the same seed gives the same accesses.
         prefix: what every key begins with.
 
     Raises:
         ValueError: objects below 1, or operations or skew below 0.
+
+    Source: Breslau et al., "Web Caching and Zipf-like Distributions", INFOCOM 1999, who measured
+        skews of 0.64 to 0.83 on web proxies.
     """
     if objects < 1 or operations < 0 or skew < 0:
         raise ValueError(

@@ -1,8 +1,8 @@
-"""The web server that the metaserver and the dashboard share: gunicorn with one gevent worker.
+"""The web server of the metaserver and the dashboard: gunicorn with one gevent worker.
 
-It adds what gunicorn leaves open: a request's body has to arrive in time, a broken one is the
-sender's error, a reply has to be taken in time, and errors that gunicorn itself finds are worded
-by the site, in its own format.
+server    `Server` and `Site`: gunicorn around one WSGI app
+worker    the worker: time limits for replies, and errors in the site's own format
+body      a request's body: time limits, and broken framing as the sender's error
 """
 
 from __future__ import annotations

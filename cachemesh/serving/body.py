@@ -1,4 +1,4 @@
-"""The body of a request: it has to arrive in time, and framed as its headers say."""
+"""The body of a request, with a time limit and with the framing that its headers announce."""
 
 from __future__ import annotations
 
@@ -11,39 +11,43 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import BadRequest, RequestTimeout
 
 
-class Stream(Protocol):
-    """What gunicorn makes of a request's body."""
+class GunicornBody(Protocol):
+    """gunicorn's object for the body of a request."""
 
     def read(self, size: int | None = None) -> bytes:
-        """Up to `size` bytes (None: all); b"" at the end."""
+        """Return up to `size` bytes (None: all); b"" at the end."""
 
     def readline(self, size: int | None = None) -> bytes:
-        """Bytes up to and with the next line feed; b"" at the end."""
+        """Return the bytes up to and with the next line feed; b"" at the end."""
 
 
-class Request(Protocol):
-    """What gunicorn makes of a request."""
+class GunicornRequest(Protocol):
+    """gunicorn's object for a request."""
 
     def force_close(self) -> None:
-        """Let no other request follow on the connection."""
+        """Have the connection closed after the reply."""
 
 
 class Body:
-    """`wsgi.input` of one request.
+    """The `wsgi.input` of one request.
 
     Args:
         stream: the body as gunicorn reads it.
-        seconds: from now on, for the whole body.
-        request: whose body it is; its reply says `Connection: close` once the body is broken.
+        seconds: time limit for the whole body, from now on.
+        request: the body's request; once the body is broken, its reply says `Connection: close`.
 
-    Every method that reads raises werkzeug's `RequestTimeout` (408) once the time is up, and
-    `BadRequest` (400) if the framing is broken or the sender is gone. `broken` is then True: where
-    the next request begins is unknown.
+    Attributes:
+        broken: whether the body did not arrive in time or complete; where the next request on the
+            connection begins is then unknown.
+
+    Raises:
+        RequestTimeout: (408, every method that reads) the time is up.
+        BadRequest: (400, every method that reads) the framing is broken or the sender is gone.
     """
 
     __slots__ = ("_deadline", "_request", "_seconds", "_stream", "broken")
 
-    def __init__(self, stream: Stream, seconds: float, request: Request) -> None:
+    def __init__(self, stream: GunicornBody, seconds: float, request: GunicornRequest) -> None:
         self._stream = stream
         self._request = request
         self._deadline = time.monotonic() + seconds
@@ -63,7 +67,15 @@ class Body:
         return iter(self.readline, b"")
 
     def drained(self, seconds: float, most: int) -> bool:
-        """Discard what the app did not read. False: more than `most` bytes, too slow, or broken."""
+        """Discard what the app did not read.
+
+        Args:
+            seconds: time limit.
+            most: bytes after which to give up.
+
+        Returns:
+            Whether the end of the body was reached.
+        """
         self._deadline = time.monotonic() + seconds
         discarded = 0
         try:
@@ -77,7 +89,7 @@ class Body:
         return False
 
     def _in_time(self, read: Callable[[int | None], bytes], size: int | None) -> bytes:
-        # A timer of 0 s would be none.
+        # gevent takes a timer of 0 s for none.
         timer = gevent.Timeout.start_new(max(0.001, self._deadline - time.monotonic()))
         try:
             return read(size)

@@ -1,10 +1,9 @@
-"""The app under gunicorn: one gevent worker on a socket that is already bound.
+"""Runs a WSGI app under gunicorn, with one gevent worker, on a socket that is already bound.
 
     main process --fork--> worker: the app, all connections
     SIGTERM to main --> SIGTERM to worker --> held requests answered, streams ended --> exit
 
-gunicorn is used through its documented programmatic interface
-(https://docs.gunicorn.org/en/stable/custom.html); nothing of it writes files.
+Source: https://docs.gunicorn.org/en/stable/custom.html, gunicorn's interface for custom servers.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ Factory = Callable[[], tuple[App, Callable[[], None]]]
 
 @dataclass(frozen=True)
 class Site:
-    """What is served.
+    """What a server serves.
 
     Attributes:
-        name: of the process.
-        make_app: called in the worker, which gevent has patched by then; gives the app, and what
-            ends its held requests and streams when the process is told to stop.
-        error: words an error that gunicorn finds before the app is asked, as a reply.
-        connections: at once.
-        last_words: seconds for replies that are under way when the process is told to stop.
+        name: of the process, for `ps`.
+        make_app: called in the worker, after gevent has patched it; returns the app, and a
+            function that ends the app's held requests and streams when the process shall stop.
+        error: makes the reply to an error that gunicorn finds before it calls the app.
+        connections: the most connections at once.
+        last_words: seconds that unfinished replies get when the process shall stop.
     """
 
     name: str
@@ -47,7 +46,12 @@ class Site:
 
 
 class Server(BaseApplication):
-    """gunicorn around the app that a site makes in the worker, after the fork."""
+    """gunicorn around the app of one site, which is made in the worker, after the fork.
+
+    Args:
+        site: what to serve.
+        listener: a bound socket, as `bind` returns it.
+    """
 
     def __init__(self, site: Site, listener: socket.socket) -> None:
         self.site = site
@@ -56,7 +60,7 @@ class Server(BaseApplication):
         super().__init__()
 
     def load_config(self) -> None:
-        """Settings of gunicorn; releases differ in which there are."""
+        """Set gunicorn's settings, of which releases have different ones."""
         settings: Mapping[str, Any] = {
             "bind": f"fd://{self._listener.detach()}",
             "worker_class": Worker,
@@ -79,19 +83,19 @@ class Server(BaseApplication):
                 self.cfg.set(name, value)
 
     def load(self) -> App:
-        """The app; called in the worker."""
+        """Make the app; gunicorn calls this in the worker."""
         app, self.stop_app = self.site.make_app()
         return app
 
     def serve(self) -> None:
-        """Run until SIGTERM or SIGINT; ends the process."""
+        """Serve until SIGTERM or SIGINT, and end the process."""
         _allow_many_files()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self.run()
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket.
+    """Return a listening socket.
 
     Raises:
         OSError: the address is taken, or not one of this machine.
@@ -109,6 +113,6 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def _allow_many_files() -> None:
-    """Raise the soft limit on open files to the hard one: a connection each."""
+    """Raise the soft limit on open files to the hard one; each connection is an open file."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

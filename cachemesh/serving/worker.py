@@ -1,4 +1,4 @@
-"""gunicorn's gevent worker, with bounds on what one connection may cost."""
+"""gunicorn's gevent worker, with limits on what one connection may cost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LINGER_SECONDS = 1.0
 
 _PR_SET_PDEATHSIG = 1
 
-# By class name, as releases of gunicorn differ in which there are; anything else is our fault.
+# By class name: releases of gunicorn have different ones. Any other exception is a 500.
 _STATUSES = {
     "LimitRequestLine": 414,
     "LimitRequestHeaders": 431,
@@ -39,27 +39,27 @@ _STATUSES = {
 }
 
 ErrorReply = Callable[[HTTPStatus, str], tuple[Mapping[str, str], str]]
-"""(status, what is wrong) -> headers and text of the reply."""
+"""Returns headers and text of the reply to (status, what is wrong)."""
 
 
 class Worker(GeventWorker):
-    """A gevent worker that ends held requests at once when it is told to stop."""
+    """A gevent worker that ends held requests at once when it shall stop."""
 
     app: Any  # the `Server`, whose module imports this one
 
     def init_process(self) -> None:
-        """Runs in the new process, and only returns at its end."""
+        """Run in the new process; return only at its end."""
         _die_with_parent(self.ppid)
         super().init_process()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM: the graceful end."""
+        """Handle SIGTERM: end gracefully."""
         self.alive = False
-        # Not in the signal handler itself: ending requests switches greenlets.
+        # Not in the signal handler itself: to end requests, greenlets have to be switched.
         gevent.spawn(self._leave)
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGINT, SIGQUIT: the same."""
+        """Handle SIGINT and SIGQUIT as SIGTERM."""
         self.handle_exit(sig, frame)
 
     def _leave(self) -> None:
@@ -69,13 +69,17 @@ class Worker(GeventWorker):
         sys.exit(0)
 
     def handle_request(self, listener_name: Any, req: Any, sock: socket.socket, addr: Any) -> bool:
-        """One request; True, for gunicorn. Raises StopIteration if no other may follow it."""
+        """Handle one request and return True.
+
+        Raises:
+            StopIteration: no other request may follow on the connection (gunicorn's protocol).
+        """
         sock.settimeout(SEND_SECONDS)
-        # By a weak reference, so that what a request held goes with its reply.
+        # A weak reference, so that the request's memory is freed with its reply.
         req.body = body = Body(req.body, BODY_SECONDS, weakref.proxy(req))
         try:
-            # Past GeventWorker, which only adds the next `except`: each frame of each held watch
-            # counts.
+            # Not GeventWorker's method, which only adds the next `except`: a stack frame less in
+            # each of many held requests.
             super(GeventWorker, self).handle_request(listener_name, req, sock, addr)
             if not body.drained(_DRAIN_SECONDS, _DRAIN_BYTES):
                 raise StopIteration
@@ -90,7 +94,7 @@ class Worker(GeventWorker):
         return True
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
-        """Answer what gunicorn could not make a request of, or the app no reply to."""
+        """Answer bytes that are no request, or a request to which the app made no reply."""
         status = _status_of(exc)
         if status is HTTPStatus.INTERNAL_SERVER_ERROR:
             self.log.error("a request failed", exc_info=exc)
@@ -105,7 +109,7 @@ class Worker(GeventWorker):
             client.settimeout(SEND_SECONDS)
             client.sendall("\r\n".join(lines).encode("latin-1") + body)
         except OSError:
-            return  # nobody is there to be told
+            return  # the peer is gone
         _linger(client)
 
 
@@ -115,7 +119,7 @@ def _status_of(error: BaseException) -> HTTPStatus:
 
 
 def _linger(sock: socket.socket) -> None:
-    """Let the peer read the last reply: closing with unread bytes would reset the connection."""
+    """Let the peer read the last reply: to close with unread bytes would reset the connection."""
     try:
         sock.shutdown(socket.SHUT_WR)
         gevent.with_timeout(_LINGER_SECONDS, _discard_all, sock, timeout_value=None)
@@ -129,9 +133,11 @@ def _discard_all(sock: socket.socket) -> None:
 
 
 def _die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies, however it dies (prctl(2), Linux).
+    """Have the kernel kill this process when its parent dies, in whatever way.
 
-    Elsewhere gunicorn's own look at the parent, once a second, has to do.
+    Not on Linux, gunicorn's own check of the parent, once a second, must do.
+
+    Source: prctl(2), PR_SET_PDEATHSIG.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Processes that should be gone: found in /proc, and none found where there is no /proc."""
+"""Finds processes that should have ended, for tests. Without /proc it finds none."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _EXPECTED = "multiprocessing.resource_tracker"
 
 
 def adopt_orphans() -> None:
-    """Become the parent of descendants that lose theirs, so that `descendants` finds them."""
+    """Make this process the parent of orphaned descendants, so that `descendants` sees them."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def descendants() -> list[str]:
-    """Return the live descendants of this process, each as "pid command line"."""
+    """Return the live children of this process, and theirs, as lines "pid command line"."""
     parents = {}
     for process in _others():
         state, parent = (_read(process / "stat").rpartition(b")")[2].split() or [b"Z", b"0"])[:2]
@@ -36,7 +36,14 @@ def descendants() -> list[str]:
 
 
 def processes_below(directory: Path) -> list[str]:
-    """Return the processes that work in a directory, or name it on their command line."""
+    """Return the processes with a working directory in `directory` or with its path in their argv.
+
+    Args:
+        directory: a stack's state directory.
+
+    Returns:
+        A line "pid command line" for each.
+    """
     wanted = directory.resolve()
     found = []
     for process in _others():
@@ -50,7 +57,7 @@ def processes_below(directory: Path) -> list[str]:
 
 
 def await_none(find: Callable[[], list[str]], timeout: float) -> list[str]:
-    """Return what `find` still finds after ``timeout`` seconds; stop once it finds nothing."""
+    """Wait up to `timeout` seconds until `find` returns no line; return its last lines."""
     deadline = time.monotonic() + timeout
     while (left := find()) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -65,7 +72,7 @@ def _others() -> Iterator[Path]:
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError:  # it ended while we looked, or is another user's
+    except OSError:  # the process has just ended, or belongs to another user
         return b""
 
 

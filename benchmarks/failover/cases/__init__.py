@@ -1,9 +1,9 @@
-"""The rows of the table, in their order."""
+"""The rows of the table: each module has one or two cases; `CASES` lists all, in order."""
 
 from __future__ import annotations
 
 from .acl import LeastRights
-from .base import Case, Manner, Result
+from .base import Case, CaseResult, CaseSettings
 from .counting import Counting
 from .crowd import Crowd
 from .dead import Dead, Silent
@@ -29,4 +29,4 @@ CASES: dict[str, Case] = {
     )
 }
 
-__all__ = ["CASES", "Case", "Manner", "Result"]
+__all__ = ["CASES", "Case", "CaseResult", "CaseSettings"]

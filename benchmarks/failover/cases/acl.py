@@ -1,4 +1,4 @@
-"""The least rights a Sentinel client needs, as Redis documents them.
+"""A client that has only the rights at Sentinel that Redis documents as needed.
 
 Source: redis.io, "High availability with Redis Sentinel", section "Sentinel Access Control List
 authentication": the profile of a Sentinel-restricted user.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import redis
 
 from benchmarks.failover import faults
-from benchmarks.failover.cases.base import BLOCKING, Case, Manner, Result, seconds
+from benchmarks.failover.cases.base import BLOCKING, Case, CaseResult, CaseSettings, seconds
 from benchmarks.failover.contenders import AsyncContender, Contender
 from benchmarks.failover.load import APP_ERRORS
 from benchmarks.failover.site import Site, ask, site
@@ -25,14 +25,14 @@ _RULES = (
 
 
 class LeastRights(Case):
-    """Not only found: the failover must be followed with these rights too."""
+    """The client must find masters and follow a failover with these rights."""
 
     name = "acl"
     what = "documented least-privilege ACL on Sentinel, through a SIGKILL"
     bar = "works"
     contenders = BLOCKING
 
-    def run(self, contender: Contender | AsyncContender, manner: Manner) -> Result:
+    def run(self, contender: Contender | AsyncContender, settings: CaseSettings) -> CaseResult:
         assert isinstance(contender, Contender)
         with site(1) as here:
             shard = here.shards[0]
@@ -42,29 +42,29 @@ class LeastRights(Case):
             try:
                 client.call(shard, "SET", "probe", "1")
             except APP_ERRORS as error:
-                return Result(_short(error), False, {"error": str(error)})
+                return CaseResult(_short(error), False, {"error": str(error)})
             finally:
                 client.close()
             outcome = trial(
                 contender,
                 here,
                 lambda: faults.kill_master(here, shard),
-                min(manner.seconds, 10.0),
-                [manner.writers],
+                min(settings.seconds, 10.0),
+                [settings.writers],
                 options,
             )
         gap = outcome.gaps[shard]
-        return Result(f"works, gap {seconds(gap)}", gap <= _FOLLOWED, vars(outcome))
+        return CaseResult(f"works, gap {seconds(gap)}", gap <= _FOLLOWED, vars(outcome))
 
 
 def restrict(here: Site) -> None:
-    """Make the documented user on every Sentinel."""
+    """Create the documented user on every Sentinel."""
     for sentinel in here.stack.info["sentinels"]:
         ask(sentinel, "ACL", "SETUSER", _USER, "ON", f">{_PASSWORD}", *_RULES.split())
 
 
 def as_restricted(ours: bool) -> dict[str, object]:
-    """Options of a client that logs in as that user at Sentinel."""
+    """Return the options of a client that logs in at Sentinel as this user."""
     if ours:
         return {"sentinel_username": _USER, "sentinel_password": _PASSWORD}
     return {"sentinel_kwargs": {"username": _USER, "password": _PASSWORD}}

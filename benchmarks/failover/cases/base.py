@@ -1,4 +1,4 @@
-"""What a case is: a row of the table, run for one contender at a time."""
+"""What every case has: a row of the table, which is run for one contender at a time."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ BLOCKING = ("cachemesh", "redis-py")
 
 
 @dataclass(frozen=True)
-class Manner:
-    """How long and how hard: seconds of load, writers on the shard that fails."""
+class CaseSettings:
+    """The load of a case: its seconds, and the number of writers on the shard that fails."""
 
     seconds: float = 20.0
     writers: int = 4
 
 
 @dataclass
-class Result:
-    """What one contender showed.
+class CaseResult:
+    """The result of one contender.
 
     Attributes:
-        shown: in the table.
-        passed: whether it clears the bar.
-        figures: all of it, JSON-ready.
+        shown: its text in the table.
+        passed: whether the contender clears the bar.
+        figures: everything measured, JSON-ready.
     """
 
     shown: str
@@ -37,12 +37,12 @@ class Result:
 
 
 class Case(ABC):
-    """One row.
+    """One row of the table.
 
     Attributes:
         name: on the command line.
-        what, bar: in the table.
-        contenders: who can take part, by name.
+        what, bar: texts of the table.
+        contenders: the names of those that can take part.
     """
 
     name: str
@@ -51,17 +51,21 @@ class Case(ABC):
     contenders: tuple[str, ...] = BOTH
 
     @abstractmethod
-    def run(self, contender: Contender | AsyncContender, manner: Manner) -> Result:
-        """On a fresh stack. Raises AssertionError, CacheMeshError: it could not be measured."""
+    def run(self, contender: Contender | AsyncContender, settings: CaseSettings) -> CaseResult:
+        """Run the case on a fresh stack.
+
+        Raises:
+            AssertionError, CacheMeshError: the case could not be measured.
+        """
 
 
-def of_outcome(outcome: Outcome, shown: str, passed: bool) -> Result:
-    """A result with the whole outcome beside it. A wrong reply passes nowhere."""
+def of_outcome(outcome: Outcome, shown: str, passed: bool) -> CaseResult:
+    """Return a result with a trial's whole outcome as its figures; a wrong reply fails it."""
     if outcome.wrong:
         shown += f", {outcome.wrong} WRONG"
-    return Result(shown, passed and not outcome.wrong, vars(outcome))
+    return CaseResult(shown, passed and not outcome.wrong, vars(outcome))
 
 
 def seconds(value: float) -> str:
-    """As text, with as many digits as matter."""
+    """Format seconds with as many digits as matter."""
     return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"

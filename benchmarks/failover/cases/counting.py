@@ -1,4 +1,4 @@
-"""INCR across a stall: a write that may have run is not sent again."""
+"""INCR across a stall: whether a write that may have been executed is sent again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from benchmarks.failover.cases.base import BOTH, Case, Manner, Result
+from benchmarks.failover.cases.base import BOTH, Case, CaseResult, CaseSettings
 from benchmarks.failover.contenders import AsyncContender, Contender
 from benchmarks.failover.load import APP_ERRORS
 from benchmarks.failover.site import Site, direct, site
@@ -16,18 +16,18 @@ _STALL, _TIMEOUT = 3.0, 1.0
 
 
 class Counting(Case):
-    """Each writer increments a counter of its own once, while the master stands still."""
+    """Each writer increments a counter of its own once, while the master is paused."""
 
     name = "incr"
     what = f"INCR across a stall of {_STALL:g} s, client gives up after {_TIMEOUT:g} s: executed"
     bar = "at most once"
     contenders = (*BOTH, "redis-py-direct")
 
-    def run(self, contender: Contender | AsyncContender, manner: Manner) -> Result:
+    def run(self, contender: Contender | AsyncContender, settings: CaseSettings) -> CaseResult:
         # Sentinel waits longer than the stall: the master stays, and its counters can be read.
         with site(1, replicas=0, down_after_ms=20_000) as here:
             tag = here.writers([1])[0].tag
-            keys = [f"{{{tag}}}:count:{number}" for number in range(manner.writers)]
+            keys = [f"{{{tag}}}:count:{number}" for number in range(settings.writers)]
             if isinstance(contender, Contender):
                 errors = _in_threads(contender, here, keys)
             else:
@@ -37,7 +37,7 @@ class Counting(Case):
             master.close()
         most = max(counts)
         shown = {1: "once", 2: "twice"}.get(most, f"{most} times")
-        return Result(shown, most <= 1, {"executed": counts, "errors": errors})
+        return CaseResult(shown, most <= 1, {"executed": counts, "errors": errors})
 
 
 def _in_threads(contender: Contender, here: Site, keys: list[str]) -> list[str]:

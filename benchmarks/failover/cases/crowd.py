@@ -1,11 +1,11 @@
-"""200 threads when a master dies: how often Sentinel is asked."""
+"""200 threads when a master dies: how often they ask Sentinel."""
 
 from __future__ import annotations
 
 import time
 
 from benchmarks.failover import faults
-from benchmarks.failover.cases.base import BLOCKING, Case, Manner, Result, of_outcome
+from benchmarks.failover.cases.base import BLOCKING, Case, CaseResult, CaseSettings, of_outcome
 from benchmarks.failover.checker import check
 from benchmarks.failover.contenders import AsyncContender, Contender
 from benchmarks.failover.forwarder import busiest_second, forwarded
@@ -18,14 +18,14 @@ _BEFORE, _AFTER = 5.0, 12.0
 
 
 class Crowd(Case):
-    """Look-ups are counted by forwarders before the Sentinels, also idle ones beforehand."""
+    """Forwarders before the Sentinels count the look-ups, also those of an idle client before."""
 
     name = "crowd"
     what = f"{_THREADS} threads when a master dies: look-ups at Sentinel in the busiest second"
     bar = f"<= {_MOST}"
     contenders = BLOCKING
 
-    def run(self, contender: Contender | AsyncContender, manner: Manner) -> Result:
+    def run(self, contender: Contender | AsyncContender, settings: CaseSettings) -> CaseResult:
         with site(1) as plain, forwarded(plain) as (here, forwarders):
             load = Load(contender, here, here.writers([_THREADS]), _PAUSE)
             try:

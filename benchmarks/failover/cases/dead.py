@@ -1,4 +1,4 @@
-"""A shard that stays dead: how soon its keys fail, and whether others get slower by it."""
+"""A shard that stays dead: how soon its keys fail, and whether the keys of others get slower."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from statistics import median, quantiles
 from typing import Any
 
 from benchmarks.failover import faults
-from benchmarks.failover.cases.base import BLOCKING, Case, Manner, Result
+from benchmarks.failover.cases.base import BLOCKING, Case, CaseResult, CaseSettings
 from benchmarks.failover.contenders import AsyncContender, Contender
-from benchmarks.failover.contenders.base import Client
+from benchmarks.failover.contenders.base import ContenderClient
 from benchmarks.failover.load import APP_ERRORS
 from benchmarks.failover.site import Site, site
 
@@ -20,14 +20,14 @@ _PAUSE = 0.01
 
 
 class Dead(Case):
-    """One of two shards has no instance left: its ports refuse."""
+    """One of two shards has no instance left: its ports refuse connections."""
 
     name = "dead"
     what = "a dead shard: time of a GET there (p50/p99/max) / on another shard, before -> then"
     bar = f"p99 <= {_MOST * 1000:.0f} ms / median <= {_NOISE:g} x"
     contenders = (*BLOCKING, "redis-py-direct")
 
-    def run(self, contender: Contender | AsyncContender, manner: Manner) -> Result:
+    def run(self, contender: Contender | AsyncContender, settings: CaseSettings) -> CaseResult:
         assert isinstance(contender, Contender)
         with site(2, replicas=1) as here:
             dead, alive = (f"{{{writer.tag}}}" for writer in here.writers([1, 1]))
@@ -37,7 +37,7 @@ class Dead(Case):
             self._fail(here, here.shards[0])
             _timed(client, here.shards[0], dead, _OPENS_IN)
             failing: list[float] = []
-            span = max(5.0, manner.seconds - _OPENS_IN - 3.5)
+            span = max(5.0, settings.seconds - _OPENS_IN - 3.5)
             caller = threading.Thread(
                 target=lambda: failing.extend(_timed(client, here.shards[0], dead, span))
             )
@@ -52,7 +52,7 @@ class Dead(Case):
 
 
 class Silent(Dead):
-    """Its instances take connections and commands, and never answer: no port refuses."""
+    """The instances of one of two shards accept connections and commands, and never reply."""
 
     name = "silent"
     what = Dead.what.replace("dead", "silent (SIGSTOP)")
@@ -61,7 +61,7 @@ class Silent(Dead):
         faults.freeze_shard(here, shard)
 
 
-def _judged(failing: list[float], before: list[float], meanwhile: list[float]) -> Result:
+def _judged(failing: list[float], before: list[float], meanwhile: list[float]) -> CaseResult:
     there, was, now = _spread(failing), _spread(before), _spread(meanwhile)
     times = median(meanwhile) / median(before)
     shown = (
@@ -69,11 +69,11 @@ def _judged(failing: list[float], before: list[float], meanwhile: list[float]) -
         f"{was['p50']:.2f} -> {now['p50']:.2f} ms"
     )
     figures: dict[str, Any] = {"dead_ms": there, "before_ms": was, "meanwhile_ms": now}
-    return Result(shown, there["p99"] <= _MOST * 1000 and times <= _NOISE, figures)
+    return CaseResult(shown, there["p99"] <= _MOST * 1000 and times <= _NOISE, figures)
 
 
 def _spread(times: list[float]) -> dict[str, float]:
-    """In milliseconds."""
+    """Return the spread of times, in milliseconds."""
     last = quantiles(times, n=100, method="inclusive")[-1] if len(times) > 1 else times[0]
     return {
         "calls": len(times),
@@ -83,8 +83,8 @@ def _spread(times: list[float]) -> dict[str, float]:
     }
 
 
-def _timed(client: Client, shard: str, key: str, seconds: float) -> list[float]:
-    """How long each GET took until it answered or failed; at least one."""
+def _timed(client: ContenderClient, shard: str, key: str, seconds: float) -> list[float]:
+    """Return how long each GET took until its reply or error, in seconds; at least one."""
     times: list[float] = []
     end = time.monotonic() + seconds
     while not times or time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""Sentinel's pub/sub goes silently deaf: polling is what notices the failover then."""
+"""Sentinel's pub/sub falls silent: only polling can notice a failover."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from benchmarks.failover import faults
-from benchmarks.failover.cases.base import BLOCKING, Case, Manner, Result, seconds
+from benchmarks.failover.cases.base import BLOCKING, Case, CaseResult, CaseSettings, seconds
 from benchmarks.failover.contenders import AsyncContender, Contender
 from benchmarks.failover.forwarder import forwarded
 from benchmarks.failover.site import site
@@ -14,25 +14,25 @@ from cachemesh.core.names import Address, parse_address
 
 _MOST, _PATIENCE = 5.0, 12.0
 _HEARD = (1.5, 2.5, 3.5)
-"""Seconds a client hears Sentinels before they fall silent; its polling may be at any point."""
+"""Seconds that a client hears the Sentinels before they fall silent."""
 
 
 class Deaf(Case):
-    """An idle client: it sends nothing that could fail and tell it."""
+    """The client is idle: no failing command can tell it of the failover."""
 
     name = "deaf"
     what = "Sentinel pub/sub silently deaf, client idle: failover noticed after, at worst of 3"
     bar = f"<= {_MOST:g} s"
     contenders = BLOCKING
 
-    def run(self, contender: Contender | AsyncContender, manner: Manner) -> Result:
+    def run(self, contender: Contender | AsyncContender, settings: CaseSettings) -> CaseResult:
         assert isinstance(contender, Contender)
         times = [_noticed_after(contender, heard) for heard in _HEARD]
         late = [time for time in times if time is None]
         if late:
-            return Result(f"not within {_PATIENCE:g} s", False, {"noticed": times})
+            return CaseResult(f"not within {_PATIENCE:g} s", False, {"noticed": times})
         longest = max(time for time in times if time is not None)
-        return Result(seconds(longest), longest <= _MOST, {"noticed": times})
+        return CaseResult(seconds(longest), longest <= _MOST, {"noticed": times})
 
 
 def _noticed_after(contender: Contender, heard: float) -> float | None:
@@ -50,7 +50,7 @@ def _noticed_after(contender: Contender, heard: float) -> float | None:
 
 
 def _until_noticed(client: Any, shard: str, wanted: Address) -> float | None:
-    """Seconds from when Sentinel names the new master until the client knows it."""
+    """Return the seconds from when Sentinel names the new master until the client knows it."""
     began = time.monotonic()
     while time.monotonic() < began + _PATIENCE:
         if _known(client, shard) == tuple(wanted):
@@ -60,7 +60,7 @@ def _until_noticed(client: Any, shard: str, wanted: Address) -> float | None:
 
 
 def _known(client: Any, shard: str) -> tuple[str, int] | None:
-    """Where the client thinks the master is; asking it sends nothing."""
+    """Return the master's address that the client has; this sends no command."""
     if hasattr(client, "mesh"):
         known = client.mesh.topology.masters.get(shard)
     else:

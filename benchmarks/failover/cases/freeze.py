@@ -1,9 +1,9 @@
-"""A master that stands still: SIGSTOP long enough for a failover."""
+"""A master that is paused (SIGSTOP) long enough for a failover."""
 
 from __future__ import annotations
 
 from benchmarks.failover import faults
-from benchmarks.failover.cases.base import Case, Manner, Result, of_outcome, seconds
+from benchmarks.failover.cases.base import Case, CaseResult, CaseSettings, of_outcome, seconds
 from benchmarks.failover.contenders import AsyncContender, Contender
 from benchmarks.failover.site import site
 from benchmarks.failover.trial import trial
@@ -12,21 +12,21 @@ _SECONDS, _GAP = 6.0, 3.0
 
 
 class Freeze(Case):
-    """SIGSTOP, a failover, SIGCONT: the old master comes back and believes to be one."""
+    """SIGSTOP, a failover, SIGCONT: the old master comes back and still has the role master."""
 
     name = "freeze"
     what = f"SIGSTOP {_SECONDS:g} s: longest write gap, acknowledged writes lost"
     bar = f"<= {_GAP:g} s, 0 lost"
 
-    def run(self, contender: Contender | AsyncContender, manner: Manner) -> Result:
+    def run(self, contender: Contender | AsyncContender, settings: CaseSettings) -> CaseResult:
         with site(1) as here:
             shard = here.shards[0]
             outcome = trial(
                 contender,
                 here,
                 lambda: faults.freeze_master(here, shard, _SECONDS),
-                manner.seconds,
-                [manner.writers],
+                settings.seconds,
+                [settings.writers],
             )
         gap = outcome.gaps[shard]
         shown = (

@@ -1,9 +1,9 @@
-"""SIGKILL of a master: how long its shard takes no writes, and what the others feel of it."""
+"""SIGKILL of a master: how long its shard takes no writes, and the effect on other shards."""
 
 from __future__ import annotations
 
 from benchmarks.failover import faults
-from benchmarks.failover.cases.base import Case, Manner, Result, of_outcome, seconds
+from benchmarks.failover.cases.base import Case, CaseResult, CaseSettings, of_outcome, seconds
 from benchmarks.failover.contenders import AsyncContender, Contender
 from benchmarks.failover.site import site
 from benchmarks.failover.trial import trial
@@ -14,18 +14,18 @@ _OTHERS = 2  # writers on each shard where nothing fails
 
 
 class Kill(Case):
-    """Three shards, writers of their own on each: the harness couples none."""
+    """Three shards, each with writers of its own, so that the harness does not couple them."""
 
     name = "kill"
     what = "SIGKILL of a master: longest write gap there / on other shards"
     bar = f"<= {_GAP} s / <= {_OTHERS_GAP * 1000:.0f} ms"
 
-    def run(self, contender: Contender | AsyncContender, manner: Manner) -> Result:
+    def run(self, contender: Contender | AsyncContender, settings: CaseSettings) -> CaseResult:
         with site(3) as here:
             shard = here.shards[0]
-            counts = [manner.writers, _OTHERS, _OTHERS]
+            counts = [settings.writers, _OTHERS, _OTHERS]
             outcome = trial(
-                contender, here, lambda: faults.kill_master(here, shard), manner.seconds, counts
+                contender, here, lambda: faults.kill_master(here, shard), settings.seconds, counts
             )
         gap = outcome.gaps[shard]
         others = max(found for name, found in outcome.gaps.items() if name != shard)
@@ -34,13 +34,13 @@ class Kill(Case):
 
 
 class KillMiss(Case):
-    """The same where the app asked for misses instead of exceptions."""
+    """The same with ``on_error="miss"``: the app gets misses instead of exceptions."""
 
     name = "kill-miss"
     what = 'SIGKILL, on_error="miss": exceptions in the app'
     bar = "0"
 
-    def run(self, contender: Contender | AsyncContender, manner: Manner) -> Result:
+    def run(self, contender: Contender | AsyncContender, settings: CaseSettings) -> CaseResult:
         options = {"on_error": "miss"} if contender.ours else {}
         with site(1) as here:
             shard = here.shards[0]
@@ -48,8 +48,8 @@ class KillMiss(Case):
                 contender,
                 here,
                 lambda: faults.kill_master(here, shard),
-                manner.seconds,
-                [manner.writers],
+                settings.seconds,
+                [settings.writers],
                 options,
             )
         shown = f"{outcome.error_count:,}"

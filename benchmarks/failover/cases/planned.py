@@ -1,9 +1,9 @@
-"""A planned failover under load: what is lost of what was acknowledged."""
+"""A planned failover under load: how many acknowledged writes are lost."""
 
 from __future__ import annotations
 
 from benchmarks.failover import faults
-from benchmarks.failover.cases.base import Case, Manner, Result, of_outcome, seconds
+from benchmarks.failover.cases.base import Case, CaseResult, CaseSettings, of_outcome, seconds
 from benchmarks.failover.contenders import AsyncContender, Contender
 from benchmarks.failover.site import site
 from benchmarks.failover.trial import trial
@@ -12,18 +12,18 @@ _LONGEST_WAIT = 0.5
 
 
 class Planned(Case):
-    """Ours against what operators have without it: SENTINEL FAILOVER."""
+    """The metaserver's planned failover for CacheMesh, SENTINEL FAILOVER for all others."""
 
     name = "planned"
     what = "planned failover: lost, errors, longest wait of a write"
     bar = f"0 lost, 0 errors, <= {_LONGEST_WAIT} s"
 
-    def run(self, contender: Contender | AsyncContender, manner: Manner) -> Result:
+    def run(self, contender: Contender | AsyncContender, settings: CaseSettings) -> CaseResult:
         fault = faults.planned_failover if self._by_us(contender) else faults.sentinel_failover
         with site(1, metaservers=1) as here:
             shard = here.shards[0]
             outcome = trial(
-                contender, here, lambda: fault(here, shard), manner.seconds, [manner.writers]
+                contender, here, lambda: fault(here, shard), settings.seconds, [settings.writers]
             )
         passed = not (outcome.lost or outcome.missed or outcome.stale or outcome.error_count)
         shown = (
@@ -37,7 +37,7 @@ class Planned(Case):
 
 
 class PlannedOthers(Planned):
-    """Our planned failover with a client that knows nothing of it."""
+    """The metaserver's planned failover for clients that know nothing of it."""
 
     name = "planned-others"
     what = "our planned failover, a plain redis-py Sentinel client that retries READONLY"

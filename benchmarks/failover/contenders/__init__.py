@@ -1,4 +1,4 @@
-"""The clients that take part, each behind the same small interface."""
+"""The clients that take part, each behind the interface of `base`; `CONTENDERS` lists them."""
 
 from __future__ import annotations
 

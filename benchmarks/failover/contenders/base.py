@@ -1,4 +1,4 @@
-"""What a contender is: a client for a site, blocking or for asyncio."""
+"""What every contender has: it makes a client of a site, blocking or for asyncio."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any, Protocol
 from benchmarks.failover.site import Site
 
 
-class Client(Protocol):
-    """Shared by threads."""
+class ContenderClient(Protocol):
+    """A blocking client, which threads share."""
 
     def call(self, shard: str, *words: str) -> Any:
-        """Send one command with a key of that shard; its reply as the client gives it."""
+        """Send one command with a key of a shard, and return its reply."""
 
     def close(self) -> None:
         """Hang up."""
 
 
-class AsyncClient(Protocol):
-    """Shared by tasks."""
+class AsyncContenderClient(Protocol):
+    """A client for asyncio, which tasks share."""
 
     async def call(self, shard: str, *words: str) -> Any:
-        """As `Client.call`."""
+        """As `ContenderClient.call`."""
 
     async def close(self) -> None:
         """Hang up."""
@@ -32,24 +32,24 @@ class Contender(ABC):
     """Makes blocking clients.
 
     Attributes:
-        name: as the table shows it.
-        ours: whether it is CacheMesh.
+        name: in the table.
+        ours: whether the client is CacheMesh.
     """
 
     name: str
     ours: bool
 
     @abstractmethod
-    def connect(self, site: Site, **options: Any) -> Client:
-        """A client with the default options of its maker, but for ``options``."""
+    def connect(self, site: Site, **options: Any) -> ContenderClient:
+        """Make a client that has its maker's default options, except for ``options``."""
 
 
 class AsyncContender(ABC):
-    """Makes clients for asyncio; attributes as those of `Contender`."""
+    """Makes clients for asyncio; its attributes are those of `Contender`."""
 
     name: str
     ours: bool
 
     @abstractmethod
-    async def connect(self, site: Site, **options: Any) -> AsyncClient:
+    async def connect(self, site: Site, **options: Any) -> AsyncContenderClient:
         """As `Contender.connect`, on the running loop."""

@@ -1,10 +1,15 @@
-"""CacheMesh, blocking and for asyncio."""
+"""CacheMesh as a contender, blocking and for asyncio."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.failover.contenders.base import AsyncClient, AsyncContender, Client, Contender
+from benchmarks.failover.contenders.base import (
+    AsyncContender,
+    AsyncContenderClient,
+    Contender,
+    ContenderClient,
+)
 from benchmarks.failover.site import Site
 from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
@@ -40,7 +45,7 @@ class Mesh(Contender):
     name = "cachemesh"
     ours = True
 
-    def connect(self, site: Site, **options: Any) -> Client:
+    def connect(self, site: Site, **options: Any) -> ContenderClient:
         return _Mesh(CacheMesh.from_url(site.url, **site.credentials, **options))
 
 
@@ -50,5 +55,5 @@ class AsyncMesh(AsyncContender):
     name = "cachemesh-asyncio"
     ours = True
 
-    async def connect(self, site: Site, **options: Any) -> AsyncClient:
+    async def connect(self, site: Site, **options: Any) -> AsyncContenderClient:
         return _AsyncMesh(AsyncCacheMesh.from_url(site.url, **site.credentials, **options))

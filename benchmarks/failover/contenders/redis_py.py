@@ -1,4 +1,4 @@
-"""redis-py's Sentinel clients: one master_for a shard; which one a key is on, CacheMesh says."""
+"""redis-py's Sentinel clients as contenders: one ``master_for`` per shard."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ import redis
 from redis.asyncio.sentinel import Sentinel as AsyncioSentinel
 from redis.sentinel import Sentinel as BlockingSentinel
 
-from benchmarks.failover.contenders.base import AsyncClient, AsyncContender, Client, Contender
+from benchmarks.failover.contenders.base import (
+    AsyncContender,
+    AsyncContenderClient,
+    Contender,
+    ContenderClient,
+)
 from benchmarks.failover.site import Site
 from cachemesh.core.names import parse_address
 
@@ -85,32 +90,32 @@ class RedisPy(Contender):
     name = "redis-py"
     ours = False
 
-    def connect(self, site: Site, **options: Any) -> Client:
+    def connect(self, site: Site, **options: Any) -> ContenderClient:
         return _Masters(Sentinel(site.sentinel_addresses, **_of_sentinel(options)), site, options)
 
 
 class RedisPyRetrying(Contender):
-    """The same in an app that calls again when the master turned out to be none any more.
+    """`RedisPy` in an app that repeats a call when the master has been demoted.
 
-    Its Sentinel client makes a ConnectionError of READONLY. redis-py's own ``retry`` does not help:
-    it goes on with one connection, which asks Sentinel only when the pool hands it out.
+    The Sentinel client turns READONLY into a ConnectionError. redis-py's own ``retry`` does not
+    help: it repeats on the same connection, which asks Sentinel only when the pool gives it out.
     """
 
     name = "redis-py-retrying"
     ours = False
 
-    def connect(self, site: Site, **options: Any) -> Client:
+    def connect(self, site: Site, **options: Any) -> ContenderClient:
         sentinel = Sentinel(site.sentinel_addresses, **_of_sentinel(options))
         return _Retrying(sentinel, site, options)
 
 
 class RedisPyDirect(Contender):
-    """`redis.Redis` on the masters of the beginning, as it is: it follows nothing."""
+    """`redis.Redis` on the masters of the beginning, as it is; it follows no failover."""
 
     name = "redis-py-direct"
     ours = False
 
-    def connect(self, site: Site, **options: Any) -> Client:
+    def connect(self, site: Site, **options: Any) -> ContenderClient:
         return _Direct(site, options)
 
 
@@ -120,12 +125,12 @@ class AsyncRedisPy(AsyncContender):
     name = "redis-py-asyncio"
     ours = False
 
-    async def connect(self, site: Site, **options: Any) -> AsyncClient:
+    async def connect(self, site: Site, **options: Any) -> AsyncContenderClient:
         sentinel = AsyncSentinel(site.sentinel_addresses, **_of_sentinel(options))
         return _AsyncMasters(sentinel, site, options)
 
 
 def _of_sentinel(options: dict[str, Any]) -> dict[str, Any]:
-    """Takes out what is for the Sentinels, as redis-py wants it."""
+    """Take the options for Sentinels out of ``options`` and return them as redis-py takes them."""
     kwargs = options.pop("sentinel_kwargs", None)
     return {} if kwargs is None else {"sentinel_kwargs": kwargs}

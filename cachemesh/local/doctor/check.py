@@ -1,4 +1,4 @@
-"""What `cachemesh doctor` says about one thing it looked at."""
+"""The outcome of one check of `cachemesh doctor`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report. `state`: "ok", "warn" or "fail"."""
+    """The outcome of one check, a line of the report.
+
+    Attributes:
+        name: what was checked.
+        state: "ok", "warn" or "fail".
+        detail: what was found.
+        next_step: what to do about it; None for "ok".
+    """
 
     name: str
     state: Literal["ok", "warn", "fail"]
@@ -17,18 +24,27 @@ class Check:
 
 
 def ok(name: str, detail: str) -> Check:
+    """Return a check that found all well."""
     return Check(name, "ok", detail)
 
 
 def warn(name: str, detail: str, next_step: str) -> Check:
+    """Return a check that found something to improve."""
     return Check(name, "warn", detail, next_step)
 
 
 def fail(name: str, detail: str, next_step: str) -> Check:
+    """Return a check that found something wrong."""
     return Check(name, "fail", detail, next_step)
 
 
 def failed(name: str, error: Exception, next_step: str) -> Check:
-    """A failure told by an error: of "what is wrong; what to do" each half in its place."""
+    """Return a failed check made of an error.
+
+    Args:
+        name: what was checked.
+        error: its first line reads "what is wrong; what to do", or only "what is wrong".
+        next_step: what to do if the error does not say it.
+    """
     detail, _, given = str(error).partition("\n")[0].partition("; ")
     return Check(name, "fail", detail or type(error).__name__, given or next_step)

@@ -1,8 +1,7 @@
-"""Looking at this machine: is everything there that a local stack and a client need?"""
+"""Checks that this machine has everything that a local stack and a client need."""
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import resource
@@ -15,36 +14,25 @@ from pathlib import Path
 from cachemesh.core.errors import LocalStackError
 from cachemesh.local.binaries import PIP_LINE, find_redis_server
 from cachemesh.local.doctor.check import Check, fail, failed, ok, warn
-from cachemesh.local.doctor.pool import examine_pool
 from cachemesh.local.ports import holder_of, is_free
 from cachemesh.local.stack import LocalStack
 
 _PYTHON = (3, 10)
-_REDIS_PY = ((6, 4), (9,))  # at least, below
+_REDIS_PY = ((6, 4), (9,))  # from the first, and below the second
 _EXTRAS = {
     "cli": ("click", "rich", "PyYAML"),
     "server": ("Flask", "gunicorn", "gevent", "jsonschema"),
 }
-_OPEN_FILES = 1024  # 30 connections to each of 32 instances, and some
-
-__all__ = ["Check", "examine"]
+_OPEN_FILES = 1024  # 30 connections to each of 32 instances, and a few more
 
 
-def examine(
-    directory: Path,
-    url: str | None = None,
-    token_file: str | None = None,
-    environ: Mapping[str, str] | None = None,
-) -> Iterator[Check]:
-    """Every check, one after the other; none raises.
+def examine_machine(directory: Path, environ: Mapping[str, str]) -> Iterator[Check]:
+    """Yield the outcome of every check of this machine; no check raises.
 
     Args:
         directory: where `cachemesh up` would keep its state.
-        url: the pool to look at; None: CACHEMESH_URL.
-        token_file: for its metaserver; None: CACHEMESH_TOKEN_FILE or CACHEMESH_TOKEN.
-        environ: where those are looked up; None: this process's environment.
+        environ: the environment that has CACHEMESH_REDIS_SERVER and PATH.
     """
-    environ = dict(os.environ if environ is None else environ)
     yield check_python(sys.version_info[:3])
     yield check_redis_py()
     for extra, packages in _EXTRAS.items():
@@ -52,12 +40,12 @@ def examine(
     yield from _check_redis_server(environ)
     yield check_open_files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     yield check_directory(directory)
-    for port, what in ((7700, "metaserver"), (7701, "dashboard")):
-        yield check_port(port, what)
-    yield from examine_pool(url, token_file, environ)
+    for port, server in ((7700, "metaserver"), (7701, "dashboard")):
+        yield check_port(port, server)
 
 
 def check_python(version: tuple[int, ...]) -> Check:
+    """Check the version of Python."""
     shown = ".".join(map(str, version))
     if version < _PYTHON:
         wanted = ".".join(map(str, _PYTHON))
@@ -66,6 +54,7 @@ def check_python(version: tuple[int, ...]) -> Check:
 
 
 def check_redis_py() -> Check:
+    """Check that a supported redis-py is installed, with hiredis."""
     found = _version("redis")
     if found is None:
         return fail("redis-py", "not installed", "pip install cachemesh")
@@ -79,6 +68,7 @@ def check_redis_py() -> Check:
 
 
 def check_extra(extra: str, packages: Sequence[str]) -> Check:
+    """Check that the packages of one of cachemesh's extras are installed."""
     versions = {package: _version(package) for package in packages}
     missing = [package for package, version in versions.items() if version is None]
     name = f"extra {extra!r}"
@@ -112,6 +102,7 @@ def _check_redis_server(environ: Mapping[str, str]) -> Iterator[Check]:
 
 
 def check_open_files(limit: int) -> Check:
+    """Check the limit of open files per process; -1: there is none."""
     if limit in (resource.RLIM_INFINITY, -1):
         return ok("open files", "no limit")
     if limit < _OPEN_FILES:
@@ -120,7 +111,7 @@ def check_open_files(limit: int) -> Check:
 
 
 def check_directory(directory: Path) -> Check:
-    """Whether a stack could live there: a file is made in it or in its nearest parent."""
+    """Check that a stack's state directory could be written, or else its nearest parent."""
     there = directory.absolute()
     while not there.exists() and there != there.parent:
         there = there.parent
@@ -133,11 +124,12 @@ def check_directory(directory: Path) -> Check:
     return ok("state directory", f"{directory} can be written")
 
 
-def check_port(port: int, what: str) -> Check:
+def check_port(port: int, server: str) -> Check:
+    """Check that a server's default port is free."""
     name = f"port {port}"
     if is_free(port):
-        return ok(name, f"free for a {what}")
+        return ok(name, f"free for a {server}")
     holder = holder_of(port) or "another process"
     return warn(
-        name, f"taken by {holder}", f"if that is not a {what} of yours, start yours elsewhere"
+        name, f"taken by {holder}", f"if that is not a {server} of yours, start yours elsewhere"
     )

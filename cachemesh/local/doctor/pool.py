@@ -1,4 +1,4 @@
-"""Looking at a running pool: URL, metaservers, token and document; its shards are next door."""
+"""Checks a running pool: URL, metaservers, token and document, and then its shards."""
 
 from __future__ import annotations
 
@@ -18,14 +18,20 @@ from cachemesh.local.doctor.check import Check, fail, failed, ok, warn
 from cachemesh.local.doctor.shards import examine_shards
 from cachemesh.local.probes import answers_ready
 
-_WITHIN = 5.0  # seconds a metaserver has to say whether it is ready
+_READY_WITHIN = 5.0  # seconds a metaserver has to say whether it is ready
 _LOADED_WITHIN = 30.0  # seconds to get the document from one of several metaservers or Sentinels
 
 
 def examine_pool(
     url: str | None, token_file: str | None, environ: Mapping[str, str]
 ) -> Iterator[Check]:
-    """The pool that a client on this machine would use; none of the checks raises."""
+    """Yield every check of the pool that a client on this machine would use; no check raises.
+
+    Args:
+        url: the pool's URL; None: CACHEMESH_URL.
+        token_file: the file with the metaserver's token; None: as the environment says.
+        environ: the environment.
+    """
     if not (url or environ.get("CACHEMESH_URL")):
         yield warn("pool", "CACHEMESH_URL is not set", "`cachemesh up` prints one to export")
         return
@@ -39,7 +45,7 @@ def examine_pool(
     yield ok("pool URL", mesh.shown)
     if mesh.scheme == "cachemesh":
         jobs = {at: partial(answers_ready, parse_address(at)) for at in mesh.addresses}
-        for address, answer in ask_each(jobs, _WITHIN).items():
+        for address, answer in ask_each(jobs, _READY_WITHIN).items():
             yield _check_metaserver(address, answer)
     document = ask_each({"document": mesh.source.load}, _LOADED_WITHIN)["document"]
     if isinstance(document, Exception):

@@ -1,150 +1,81 @@
-"""Looking at the shards of a running pool: Sentinels, masters, replicas, links and clocks.
+"""Checks the shards of a running pool: Sentinels, masters, replicas, replication and clocks.
 
-Everything is asked at once and within a bounded time, so that a Sentinel or an instance which is
-slow or answers nonsense is one line of the report.
+All instances are asked at once and within a bounded time, so that a Sentinel or an instance that
+is slow or replies nonsense costs one line of the report.
 """
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import redis
 
-from cachemesh.core.malformed_replies import understood
 from cachemesh.core.names import Address
 from cachemesh.core.pool.document import PoolDocument
-from cachemesh.core.reads.replication_status import parse_role
 from cachemesh.core.words import counted
-from cachemesh.discovery.sentinel_connection import SentinelOptions
-from cachemesh.discovery.survey import (
-    TIMEOUT,
-    WITHIN,
-    ShardView,
-    ask,
-    ask_each,
-    ask_sentinels,
-    usable_address,
-)
+from cachemesh.discovery.survey import ShardView, ask_sentinels
 from cachemesh.discovery.url import MeshUrl
 from cachemesh.local.doctor.check import Check, fail, failed, ok, warn
+from cachemesh.local.doctor.instance_findings import (
+    FindingsByAddress,
+    InstanceFindings,
+    ask_instances,
+)
 
 _SKEW = 1.0  # seconds two clocks may differ
-_ASK = (("ROLE",), ("TIME",), ("INFO", "replication"))
 _LOST = frozenset(("s_down", "o_down", "disconnected"))
 
-Views = Mapping[str, "Mapping[str, ShardView] | Exception"]
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What an instance says of itself.
-
-    Attributes:
-        role: "master", "replica" or "sentinel".
-        master: whom a replica follows.
-        link: of a replica to its master, "connected" if all is well.
-        offset: how many bytes of the replication stream it has.
-        replicas: those connected to a master.
-        skew: seconds that its clock differs from this machine's.
-        promotable: whether Sentinel may promote it: its ``replica-priority`` is not 0.
-    """
-
-    role: str
-    master: Address | None
-    link: str
-    offset: int
-    replicas: tuple[Address, ...]
-    skew: float
-    promotable: bool = True
-
-
-Standings = Mapping[Address, "Standing | Exception"]
+SentinelViews = Mapping[str, "Mapping[str, ShardView] | Exception"]
 
 
 def examine_shards(mesh: MeshUrl, document: PoolDocument) -> Iterator[Check]:
-    """Every Sentinel, and every instance of every shard; none of the checks raises."""
+    """Yield a check of every Sentinel, and of every instance of every shard; no check raises.
+
+    Args:
+        mesh: the parsed URL of the pool.
+        document: the pool's document.
+    """
     names = document.placement.names
     if not document.sentinels:
         yield fail("sentinels", "the pool names none", "see: cachemesh sentinel list")
         return
-    views: Views = ask_sentinels(document, mesh.sentinel_options)
-    for sentinel, view in views.items():
+    by_sentinel: SentinelViews = ask_sentinels(document, mesh.sentinel_options)
+    for sentinel, view in by_sentinel.items():
         yield _check_sentinel(sentinel, view, names)
-    shards = {name: _views_of(name, views) for name in names}
-    known = {at for said in shards.values() for at in _instances(said)}
-    standings = _ask_instances(mesh, known)
-    late = {
+    shards = {name: _views_of(name, by_sentinel) for name in names}
+    known = {at for views in shards.values() for at in _instances(views)}
+    findings = ask_instances(mesh, known)
+    attached = {  # to a master, though no Sentinel knows them
         at
-        for standing in standings.values()
-        if isinstance(standing, Standing)
-        for at in standing.replicas
+        for found in findings.values()
+        if isinstance(found, InstanceFindings)
+        for at in found.replicas
     }
-    standings = {**standings, **_ask_instances(mesh, late - known)}
-    for name, said in shards.items():
-        yield from _check_shard(name, said, standings)
+    findings = {**findings, **ask_instances(mesh, attached - known)}
+    for name, views in shards.items():
+        yield from _check_shard(name, views, findings)
 
 
-def _views_of(shard: str, views: Views) -> dict[str, ShardView]:
+def _views_of(shard: str, by_sentinel: SentinelViews) -> dict[str, ShardView]:
+    """Return each answering Sentinel's view of one shard."""
     return {
         sentinel: view[shard]
-        for sentinel, view in views.items()
+        for sentinel, view in by_sentinel.items()
         if not isinstance(view, Exception) and shard in view
     }
 
 
-def _instances(said: Mapping[str, ShardView]) -> Iterator[Address]:
-    for view in said.values():
+def _instances(views: Mapping[str, ShardView]) -> Iterator[Address]:
+    for view in views.values():
         yield view.master
         yield from (replica.address for replica in view.replicas)
-
-
-def _ask_instances(mesh: MeshUrl, addresses: set[Address]) -> Standings:
-    given = mesh.options
-    options = SentinelOptions(
-        username=given.get("username"),
-        password=given.get("password"),
-        timeout=TIMEOUT,
-        connection={name: v for name, v in given.items() if name.startswith("ssl")},
-    )
-    jobs = {at: partial(_ask_instance, at, options) for at in sorted(addresses)}
-    return ask_each(jobs, WITHIN)
-
-
-def _ask_instance(address: Address, options: SentinelOptions) -> Standing:
-    replies = ask(address, options, _ASK, TIMEOUT)
-    with understood():
-        return _standing(*replies)
-
-
-def _standing(role: Any, clock: Any, info: Any) -> Standing:
-    """From ROLE, TIME and, where an ACL allows it, INFO (redis.io/docs/latest/commands/role)."""
-    for reply in (role, clock):
-        if isinstance(reply, redis.ResponseError):
-            raise reply
-    seconds, micros = clock
-    skew = abs(time.time() - (int(seconds) + int(micros) / 1e6))
-    told = parse_role(role)
-    replicas = [usable_address(at.host, str(at.port)) for at, _ in told.replicas]
-    return Standing(
-        role=told.role,
-        master=told.master,
-        link=told.link_state,
-        offset=told.offset,
-        replicas=tuple(at for at in replicas if at is not None),
-        skew=skew,
-        promotable=told.role != "replica" or "slave_priority:0\r\n" not in str(info),
-    )
 
 
 def _check_sentinel(
     sentinel: str, view: Mapping[str, ShardView] | Exception, names: Sequence[str]
 ) -> Check:
-    """Whether it is reachable, and able to agree on a failover of every shard."""
+    """Check that a Sentinel answers and could agree to a failover of every shard."""
     name = f"sentinel {sentinel}"
     if isinstance(view, Exception):
         return failed(name, view, "start it, or check its address and password")
@@ -164,8 +95,10 @@ def _check_sentinel(
     return ok(name, f"monitors {which} with a usable quorum")
 
 
-def _check_shard(name: str, said: Mapping[str, ShardView], standings: Standings) -> Iterator[Check]:
-    votes = Counter(view.master for view in said.values())
+def _check_shard(
+    name: str, views: Mapping[str, ShardView], findings: FindingsByAddress
+) -> Iterator[Check]:
+    votes = Counter(view.master for view in views.values())
     if not votes:
         yield fail(f"master {name}", "no Sentinel names one", "cachemesh sentinel list")
         return
@@ -174,23 +107,23 @@ def _check_shard(name: str, said: Mapping[str, ShardView], standings: Standings)
         told = ", ".join(sorted(map(str, votes)))
         step = "they agree within seconds of a failover; if it lasts: cachemesh sentinel list"
         yield fail(f"shard {name}", f"the Sentinels differ about its master: {told}", step)
-    top = standings[master]
+    top = findings[master]
     yield _check_master(name, master, top)
-    replicas = {at for at in _instances(said) if at != master}
-    if isinstance(top, Standing):
+    replicas = {at for at in _instances(views) if at != master}
+    if isinstance(top, InstanceFindings):
         replicas.update(top.replicas)
     if not replicas:
         detail = "it has no replica: when its master dies, its keys are gone and nobody takes over"
         step = f"start a replica: redis-server --replicaof {master.host} {master.port}"
         yield warn(f"shard {name}", detail, f"{step}; Sentinel finds it")
     for replica in sorted(replicas):
-        yield _check_replica(name, replica, master, said, standings)
-    if found := [s for at in replicas if isinstance(s := standings[at], Standing)]:
+        yield _check_replica(name, replica, master, views, findings)
+    if found := [s for at in replicas if isinstance(s := findings[at], InstanceFindings)]:
         yield from _check_priorities(name, found)
 
 
-def _check_master(shard: str, address: Address, found: Standing | Exception) -> Check:
-    """Whether it answers, is a master, and has our time."""
+def _check_master(shard: str, address: Address, found: InstanceFindings | Exception) -> Check:
+    """Check that a master answers, has the role master, and that its clock is right."""
     name = f"master {shard} {address}"
     if isinstance(found, Exception):
         return _silent(name, found, "start it, or wait for the failover: cachemesh pool status")
@@ -208,11 +141,11 @@ def _check_replica(
     shard: str,
     address: Address,
     master: Address,
-    said: Mapping[str, ShardView],
-    standings: Standings,
+    views: Mapping[str, ShardView],
+    findings: FindingsByAddress,
 ) -> Check:
-    """Whether it answers, and follows the shard's master."""
-    name, found = f"replica {shard} {address}", standings[address]
+    """Check that a replica answers, and replicates the shard's master."""
+    name, found = f"replica {shard} {address}", findings[address]
     if isinstance(found, Exception):
         step = "start it; if it is gone for good, have each Sentinel forget it, one after the other"
         return _silent(name, found, f"{step}: SENTINEL RESET {shard}")
@@ -228,29 +161,29 @@ def _check_replica(
     if found.link != "connected":
         step = "its log says why: the master's address, its password (masterauth), or a limit"
         return fail(name, f"its link to the master is down ({found.link})", step)
-    blind = [s for s, view in said.items() if _calls_lost(view, address)]
-    if blind:
-        count = f"{len(blind)} of {counted(len(said), 'Sentinel')}"
+    cut_off = [s for s, view in views.items() if _calls_lost(view, address)]
+    if cut_off:
+        count = f"{len(cut_off)} of {counted(len(views), 'Sentinel')}"
         step = "check the network between them, and the password that Sentinel uses (auth-pass)"
-        return warn(name, f"{count} cannot reach it: {', '.join(blind)}", step)
-    return _check_clock(name, found) or ok(name, f"role replica, link up{_lag(found, standings)}")
+        return warn(name, f"{count} cannot reach it: {', '.join(cut_off)}", step)
+    return _check_clock(name, found) or ok(name, f"role replica, link up{_lag(found, findings)}")
 
 
-def _lag(replica: Standing, standings: Standings) -> str:
-    top = standings[replica.master] if replica.master else None
-    if not isinstance(top, Standing):
+def _lag(replica: InstanceFindings, findings: FindingsByAddress) -> str:
+    top = findings[replica.master] if replica.master else None
+    if not isinstance(top, InstanceFindings):
         return ""
     return f", {counted(max(0, top.offset - replica.offset), 'byte')} behind"
 
 
-def _check_priorities(shard: str, replicas: Sequence[Standing]) -> Iterator[Check]:
-    """Whether Sentinel may promote any of the replicas."""
+def _check_priorities(shard: str, replicas: Sequence[InstanceFindings]) -> Iterator[Check]:
+    """Check that Sentinel may promote at least one of the replicas."""
     if not any(replica.promotable for replica in replicas):
         detail = "replica-priority is 0 on all its replicas: none takes over when the master dies"
         yield warn(f"shard {shard}", detail, "CONFIG SET replica-priority 100 on one of them")
 
 
-def _check_clock(name: str, found: Standing) -> Check | None:
+def _check_clock(name: str, found: InstanceFindings) -> Check | None:
     if found.skew <= _SKEW:
         return None
     step = "let NTP set the clocks: TTLs and leases are counted by them"

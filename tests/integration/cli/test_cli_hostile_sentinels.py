@@ -195,7 +195,7 @@ def test_a_sentinel_that_never_ends_is_bounded(
     password: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for module in ("cachemesh.discovery.survey", "cachemesh.local.doctor.shards"):
+    for module in ("cachemesh.discovery.survey", "cachemesh.local.doctor.instance_findings"):
         monkeypatch.setattr(f"{module}.TIMEOUT", 0.5)
         monkeypatch.setattr(f"{module}.WITHIN", 1.0)
     with Endless(data, pause) as endless:

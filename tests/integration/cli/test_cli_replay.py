@@ -21,7 +21,7 @@ import redis
 from cachemesh import CacheMesh
 from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
-from cachemesh.replay import Progress, Replay, TraceError, open_trace
+from cachemesh.replay import Replay, ReplayProgress, TraceError, open_trace
 from cachemesh.replay.workload import zipf
 from tests.support.process_cleanup import ending
 from tests.support.sentinels import keep_masters
@@ -148,7 +148,7 @@ def test_a_master_killed_on_the_way(stack: LocalStack, pool: CacheMesh) -> None:
     failing: list[float] = []
     recovered: list[float] = []
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: ReplayProgress) -> None:
         if progress.seconds > 0.3 and not killed:
             killed.append(True)
             stack.process(old).kill()
@@ -176,7 +176,7 @@ def test_a_master_killed_on_the_way(stack: LocalStack, pool: CacheMesh) -> None:
 
 
 def test_progress_tells_of_each_second(plain: redis.Redis) -> None:
-    seen: list[Progress] = []
+    seen: list[ReplayProgress] = []
     keys = cycle(["a", "b"])
     replay = Replay(plain, keys, duration=1.3, on_progress=seen.append, total=7, interval=0.05)
     result = replay.run()

@@ -98,7 +98,7 @@ def wait_ready(up: subprocess.Popen[str]) -> None:
 
 def pids(place: Path) -> dict[str, int]:
     saved = json.loads((place / "stack.json").read_text())
-    return {name: int(saved[name]["pid"]) for name in ("owner", "keeper") if name in saved}
+    return {name: int(saved[name]["pid"]) for name in ("owner", "reaper") if name in saved}
 
 
 def described(place: Path) -> list[str]:
@@ -252,8 +252,8 @@ def test_status_says_how_to_start_a_dead_metaserver_again(place: Path, run: Run)
         assert run("down", "--dir", place).returncode == 0
 
 
-@pytest.mark.parametrize("victims", [["owner"], ["keeper"], ["owner", "keeper"]])
-def test_killed_supervisor_leaves_no_process_and_down_cleans_up(
+@pytest.mark.parametrize("victims", [["owner"], ["reaper"], ["owner", "reaper"]])
+def test_killed_background_process_leaves_no_process_and_down_cleans_up(
     place: Path, run: Run, victims: list[str]
 ) -> None:
     assert run("up", "-d", "--dir", place, *SMALL).returncode == 0
@@ -271,7 +271,7 @@ def test_killed_supervisor_leaves_no_process_and_down_cleans_up(
         assert error == f"error: stack in {place}: nothing of it runs any more"
         assert f"cachemesh down --dir {place}" in following
         assert "cleaned up" in run("down", "--dir", place).stderr
-    else:  # the supervisor cleans up
+    else:  # the background process cleans up
         assert await_none(lambda: described(place), timeout=AT_MOST) == []
     assert run("down", "--dir", place).returncode == 4
 

@@ -16,11 +16,12 @@ from click.testing import CliRunner
 
 from cachemesh.cli import main as cli
 from cachemesh.cli.change import confirm
-from cachemesh.cli.context import Options
+from cachemesh.cli.context import CommonOptions
 from cachemesh.cli.errors import CommandError, ExitCode, explain
 from cachemesh.cli.escapes import parse_bytes, shown
 from cachemesh.cli.output import cell, emit, printable, size
-from cachemesh.cli.pool import parse_setting, parse_shard
+from cachemesh.cli.pool import parse_shard
+from cachemesh.cli.pool_settings import parse_setting
 from cachemesh.cli.tables import show, table
 from cachemesh.core.errors import (
     CacheMeshError,
@@ -193,8 +194,9 @@ def test_every_error_has_a_code_a_message_and_a_next_step(
 
 
 def test_options_before_and_after_the_command() -> None:
-    inner, outer = Options(pool="in", output="json"), Options(url="u", pool="out", output="yaml")
-    assert inner.over(outer) == Options(url="u", pool="in", output="json")
+    inner = CommonOptions(pool="in", output="json")
+    outer = CommonOptions(url="u", pool="out", output="yaml")
+    assert inner.over(outer) == CommonOptions(url="u", pool="in", output="json")
 
 
 def test_shards_of_a_new_pool() -> None:

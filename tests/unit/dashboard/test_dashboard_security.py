@@ -17,9 +17,9 @@ from flask.testing import FlaskClient
 from dashboard.app import create_app
 from dashboard.board import fragments
 from dashboard.config import DashboardConfig
-from dashboard.feed import Snapshot
+from dashboard.feed import PoolSnapshot
 from dashboard.sessions import MAX_SESSIONS, SessionStore
-from dashboard.state import State
+from dashboard.state import DashboardState
 from tests.support.waiting import AT_MOST
 
 DASHBOARD = Path(__file__).resolve().parents[3] / "dashboard"
@@ -41,7 +41,7 @@ def client(app: Flask) -> FlaskClient:
 def sign_in(app: Flask, client: FlaskClient, role: str = "admin") -> str:
     """Put a session in the store; its CSRF token."""
     shared = app.extensions["cachemesh-dashboard"]
-    assert isinstance(shared, State)
+    assert isinstance(shared, DashboardState)
     session = shared.sessions.create("secret-token", role)
     client.set_cookie(COOKIE, session.id)
     return session.csrf
@@ -225,7 +225,7 @@ def test_events_and_names_are_escaped(app: Flask) -> None:
         "master": {"address": attack, "error": attack, "role": attack},
     }
     status = {"health": attack, "shards": [shard], "sweeps": [{"shard": attack, "state": attack}]}
-    snapshot = Snapshot(
+    snapshot = PoolSnapshot(
         status=status, events=(event | {"target": attack},), connected=False, problem=None
     )
     with app.test_request_context("/"):

@@ -10,9 +10,10 @@ import pytest
 
 from dashboard import charts, format
 from dashboard.events import event_line
-from dashboard.feed import Snapshot
+from dashboard.feed import PoolSnapshot
 from dashboard.history import Figures, History, pool_figures
-from dashboard.view import Freshness, board, freshness, segments
+from dashboard.view import board, freshness, segments
+from dashboard.view_model import Freshness
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -115,7 +116,7 @@ def test_a_dead_sentinel_is_named_before_the_shards_that_it_degrades() -> None:
     news["shards"][0] |= {"state": "degraded", "reason": "2 of 3 Sentinels"}
     news["shards"][1] |= {"state": "down", "reason": "h:2 does not answer"}
     news["sentinels"] = [{"address": "s:1", "up": False, "error": "Connection refused"}]
-    view = board("cache", Snapshot(status=news))
+    view = board("cache", PoolSnapshot(status=news))
     assert [each.what for each in view.alerts] == [
         "b is down",
         "Sentinel s:1 is down",
@@ -139,7 +140,7 @@ def test_board_totals_leave_out_what_a_dead_master_cannot_say() -> None:
     dead = {"address": "h:2", "up": False, "role": None, "error": "connection refused"}
     news = status(shard("a", 0.5, instance("h:1")), shard("b", 0.5, dead))
     news["shards"][1] |= {"state": "down", "reason": "h:2 does not answer"}
-    view = board("cache", Snapshot(status=news))
+    view = board("cache", PoolSnapshot(status=news))
     assert (view.totals.masters_up, view.totals.shards) == (1, 2)
     assert (view.totals.used_memory, view.totals.maxmemory, view.totals.keys) == (1024, 4096, 10)
     assert [(each.level, each.what) for each in view.alerts] == [("down", "b is down")]
@@ -159,13 +160,13 @@ def test_board_totals_leave_out_what_a_dead_master_cannot_say() -> None:
 )
 def test_lag_in_words(replica: dict[str, Any], lag: str, lagging: bool) -> None:
     copy = instance("h:2", role="replica", **replica)
-    view = board("cache", Snapshot(status=status(shard("a", 1.0, instance("h:1"), copy))))
+    view = board("cache", PoolSnapshot(status=status(shard("a", 1.0, instance("h:1"), copy))))
     shown = view.shards[0].instances[1]
     assert (shown.lag, shown.lagging) == (lag, lagging)
 
 
 def test_board_of_nothing_heard_yet() -> None:
-    view = board("cache", Snapshot())
+    view = board("cache", PoolSnapshot())
     assert (view.health, view.shards, view.version) == ("unknown", (), None)
 
 
@@ -179,9 +180,9 @@ def test_events_in_words() -> None:
 
 def test_freshness() -> None:
     before, later = NOW, NOW + timedelta(seconds=9)
-    heard = Snapshot(connected=True, since=before, last_data=before)
+    heard = PoolSnapshot(connected=True, since=before, last_data=before)
     assert freshness(heard, before + timedelta(seconds=1)) == Freshness("live", before, 1)
     assert freshness(heard, later) == Freshness("quiet", before, 9)
     gone = replace(heard, connected=False, since=later)
     assert freshness(gone, later) == Freshness("lost", later, 9)
-    assert freshness(Snapshot(since=before), later).age == 9
+    assert freshness(PoolSnapshot(since=before), later).age == 9

@@ -1,4 +1,4 @@
-"""The keeper: what it starts is gone when it, or its parent, is gone."""
+"""The reaper: what it starts is gone when it, or its parent, is gone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import pytest
 from cachemesh.core.errors import LocalStackError
 from cachemesh.core.names import Address
 from cachemesh.local.pids import ProcessId, start_time
-from cachemesh.local.process import Keeper, Process, ProcessEndedError, await_ready
+from cachemesh.local.process import Process, ProcessEndedError, await_ready
+from cachemesh.local.reaper_client import ReaperClient
 from tests.support.process_leaks import await_none, processes_below
 from tests.support.waiting import AT_MOST, until
 
@@ -24,13 +25,13 @@ FAMILY = "sleep 600 & setsid sleep 600 & wait"
 
 
 @pytest.fixture
-def keeper() -> Iterator[Keeper]:
-    keeper = Keeper()
-    yield keeper
-    keeper.close()
+def reaper() -> Iterator[ReaperClient]:
+    reaper = ReaperClient()
+    yield reaper
+    reaper.close()
 
 
-def make(keeper: Keeper, directory: Path, *argv: str, ready: bool = True) -> Process:
+def make(reaper: ReaperClient, directory: Path, *argv: str, ready: bool = True) -> Process:
     process = Process(
         name="test",
         kind="redis",
@@ -40,7 +41,7 @@ def make(keeper: Keeper, directory: Path, *argv: str, ready: bool = True) -> Pro
         cwd=directory,
         env=dict(os.environ),
         probe=lambda _: None if ready else "never ready",
-        keeper=keeper,
+        reaper=reaper,
     )
     process.spawn()
     return process
@@ -55,34 +56,34 @@ def gone(directory: Path) -> bool:
 
 
 def test_close_ends_children_grandchildren_and_daemons(tmp_path: Path) -> None:
-    keeper = Keeper()
-    make(keeper, tmp_path, "sh", "-c", FAMILY)
+    reaper = ReaperClient()
+    make(reaper, tmp_path, "sh", "-c", FAMILY)
     wait_for_family(tmp_path)
-    keeper.close()
+    reaper.close()
     assert in_directory(tmp_path) == []
 
 
 def test_a_killed_keeper_takes_its_children_along(tmp_path: Path) -> None:
-    keeper = Keeper()
-    process = make(keeper, tmp_path, "sleep", "600")
-    assert keeper.id is not None
-    os.kill(keeper.id.pid, signal.SIGKILL)
+    reaper = ReaperClient()
+    process = make(reaper, tmp_path, "sleep", "600")
+    assert reaper.id is not None
+    os.kill(reaper.id.pid, signal.SIGKILL)
     assert gone(tmp_path)
-    with pytest.raises(LocalStackError, match="keeper process is gone"):
+    with pytest.raises(LocalStackError, match="reaper process is gone"):
         process.poll()
-    keeper.close()
+    reaper.close()
 
 
 def test_a_terminated_keeper_ends_daemons_too(tmp_path: Path) -> None:
-    keeper = Keeper()
-    make(keeper, tmp_path, "sh", "-c", FAMILY)
+    reaper = ReaperClient()
+    make(reaper, tmp_path, "sh", "-c", FAMILY)
     wait_for_family(tmp_path)
-    assert keeper.id is not None
-    keeper.id.signal(signal.SIGTERM)
-    keeper_id = keeper.id
-    until(lambda: not keeper_id.alive())
+    reaper_id = reaper.id
+    assert reaper_id is not None
+    reaper_id.signal(signal.SIGTERM)
+    until(lambda: not reaper_id.alive())
     assert in_directory(tmp_path) == []
-    keeper.close()
+    reaper.close()
 
 
 def wait_for_family(directory: Path) -> None:
@@ -95,8 +96,8 @@ def wait_for_family(directory: Path) -> None:
 
 def test_the_thread_that_started_the_keeper_may_end(tmp_path: Path) -> None:
     """PR_SET_PDEATHSIG fires when the spawning thread ends, not only the process."""
-    made: list[Keeper] = []
-    thread = threading.Thread(target=lambda: made.append(Keeper()))
+    made: list[ReaperClient] = []
+    thread = threading.Thread(target=lambda: made.append(ReaperClient()))
     thread.start()
     thread.join()
     process = make(made[0], tmp_path, "sleep", "600")
@@ -109,8 +110,9 @@ def test_directory_is_removed_when_the_parent_is_killed(tmp_path: Path) -> None:
     state = tmp_path / "state"
     state.mkdir()
     code = (
-        "import sys, time; from pathlib import Path; from cachemesh.local.process import Keeper\n"
-        f"k = Keeper(remove=Path({str(state)!r}))\n"
+        "import sys, time; from pathlib import Path\n"
+        "from cachemesh.local.reaper_client import ReaperClient\n"
+        f"k = ReaperClient(remove=Path({str(state)!r}))\n"
         "print(k.order(op='spawn', argv=['sleep', '600'], env={'PATH': '/usr/bin:/bin'}, "
         f"cwd={str(state)!r}, log='/dev/null'), flush=True); time.sleep(600)"
     )
@@ -124,15 +126,15 @@ def test_directory_is_removed_when_the_parent_is_killed(tmp_path: Path) -> None:
     assert await_none(lambda: ["there"] if state.exists() else [], timeout=AT_MOST) == []
 
 
-def test_exit_codes_and_signals_are_told(keeper: Keeper, tmp_path: Path) -> None:
-    assert make(keeper, tmp_path, "sh", "-c", "exit 3").wait() == 3
-    sleeper = make(keeper, tmp_path, "sleep", "600")
+def test_exit_codes_and_signals_are_told(reaper: ReaperClient, tmp_path: Path) -> None:
+    assert make(reaper, tmp_path, "sh", "-c", "exit 3").wait() == 3
+    sleeper = make(reaper, tmp_path, "sleep", "600")
     sleeper.kill()
     assert sleeper.poll() == -signal.SIGKILL
 
 
-def test_pause_and_resume(keeper: Keeper, tmp_path: Path) -> None:
-    process = make(keeper, tmp_path, "sleep", "600")
+def test_pause_and_resume(reaper: ReaperClient, tmp_path: Path) -> None:
+    process = make(reaper, tmp_path, "sleep", "600")
 
     def state() -> str:
         return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -145,21 +147,21 @@ def test_pause_and_resume(keeper: Keeper, tmp_path: Path) -> None:
         process.wait(timeout=0.05)
 
 
-def test_a_program_that_cannot_start_is_named(keeper: Keeper, tmp_path: Path) -> None:
+def test_a_program_that_cannot_start_is_named(reaper: ReaperClient, tmp_path: Path) -> None:
     with pytest.raises(LocalStackError, match=r"cannot start /nowhere/program: .*No such file"):
-        make(keeper, tmp_path, "/nowhere/program")
+        make(reaper, tmp_path, "/nowhere/program")
 
 
-def test_a_program_that_ends_at_once_shows_its_log(keeper: Keeper, tmp_path: Path) -> None:
-    process = make(keeper, tmp_path, "sh", "-c", "echo port is in use; exit 1", ready=False)
+def test_a_program_that_ends_at_once_shows_its_log(reaper: ReaperClient, tmp_path: Path) -> None:
+    process = make(reaper, tmp_path, "sh", "-c", "echo port is in use; exit 1", ready=False)
     with pytest.raises(ProcessEndedError, match="port is in use") as caught:
         await_ready([process], timeout=AT_MOST)
     assert "exit code 1" in str(caught.value)
     assert caught.value.lost_its_port()
 
 
-def test_a_program_that_never_answers_is_named(keeper: Keeper, tmp_path: Path) -> None:
-    process = make(keeper, tmp_path, "sleep", "600", ready=False)
+def test_a_program_that_never_answers_is_named(reaper: ReaperClient, tmp_path: Path) -> None:
+    process = make(reaper, tmp_path, "sleep", "600", ready=False)
     with pytest.raises(LocalStackError, match=r"not ready after 0\.1 s: never ready"):
         await_ready([process], timeout=0.1)
 

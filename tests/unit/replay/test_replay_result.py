@@ -11,7 +11,7 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemesh.replay.errorlog import ErrorLog
+from cachemesh.replay.error_log import ErrorLog
 from cachemesh.replay.histogram import BUCKETS, bucket, merged, quantile_us
 from cachemesh.replay.result import ErrorWindow, hit_ratio
 from cachemesh.replay.runner import value_of

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.figures import Spread, times_as_fast
 from benchmarks.goals import GOALS, plan, verdicts
-from benchmarks.measure import Cost, Manner, measure
+from benchmarks.measure import Cost, MeasureSettings, measure
 from benchmarks.peers import PEERS
 from benchmarks.workloads import WORKLOADS
 
@@ -63,7 +63,7 @@ def test_rounds_are_interleaved_in_an_order_that_a_seed_fixes() -> None:
 
         names = ("a", "b", "c")
         contestants = {name: lambda calls, name=name: contestant(name, calls) for name in names}
-        taken = measure(contestants, Manner(4, 0.1, seed), 1, 5, lambda _: None)
+        taken = measure(contestants, MeasureSettings(4, 0.1, seed), 1, 5, lambda _: None)
         for mine in taken.values():
             assert mine.calls == 5
             assert mine.wall == pytest.approx([1000.0] * 4)
@@ -78,7 +78,11 @@ def test_rounds_are_interleaved_in_an_order_that_a_seed_fixes() -> None:
 
 def test_a_turn_lasts_as_long_as_asked_in_multiples_of_the_step() -> None:
     taken = measure(
-        {"a": lambda calls: Cost(calls * 1e-4, 0.0)}, Manner(1, 0.1, 1), 32, None, lambda _: None
+        {"a": lambda calls: Cost(calls * 1e-4, 0.0)},
+        MeasureSettings(1, 0.1, 1),
+        32,
+        None,
+        lambda _: None,
     )
     assert taken["a"].calls % 32 == 0
     assert 0.1 <= taken["a"].calls * 1e-4 < 0.13

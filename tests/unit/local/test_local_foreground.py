@@ -12,7 +12,7 @@ from tests.support.waiting import AT_MOST
 
 _RUN = """
 import os, signal, sys
-from cachemesh.local.foreground import run
+from cachemesh.local.foreground import run_in_foreground
 
 class Finalized:
     def __del__(self):
@@ -36,7 +36,7 @@ class Stack:
     def stop(self):
         print("stopped", flush=True)
 
-sys.exit(run(Stack(), lambda info: print("ready", flush=True), print))
+sys.exit(run_in_foreground(Stack(), lambda info: print("ready", flush=True), print))
 """
 
 

@@ -1,4 +1,4 @@
-"""Failures during a replay: which, how many, and for how long."""
+"""Counts the failures during a replay: which, how many, and for how long."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cachemesh.replay.result import EPISODE_GAP_S, ErrorWindow
 
 
 class ErrorLog:
-    """Shared by all threads of a replay; failures are rare, so that a lock does not matter."""
+    """The failures of one replay, shared by its threads. They are rare, so a lock costs nothing."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -21,14 +21,19 @@ class ErrorLog:
         self._longest = 0.0
 
     def record(self, error: Exception, began_s: float, ended_s: float) -> None:
-        """One failed operation; times are in seconds since the start of the replay."""
+        """Record one failed operation.
+
+        Args:
+            error: what the operation raised.
+            began_s, ended_s: when the operation began and ended, in seconds since the start.
+        """
         name = type(error).__name__
         with self._lock:
             self._by_class[name] += 1
             self._examples.setdefault(name, str(error))
             if self._first is None or began_s - self._last >= EPISODE_GAP_S:
                 self._episode = began_s
-            # Threads report in the order in which their operations ended, not began.
+            # Operations are recorded in the order in which they ended, not began.
             self._episode = min(self._episode, began_s)
             self._first = began_s if self._first is None else min(self._first, began_s)
             self._last = max(self._last, ended_s)
@@ -36,21 +41,22 @@ class ErrorLog:
 
     @property
     def total(self) -> int:
+        """The number of failed operations."""
         with self._lock:
             return self._by_class.total()
 
     def by_class(self) -> dict[str, int]:
-        """Failures by name of the exception, the most frequent first."""
+        """Return the number of failures by name of the exception, the most frequent first."""
         with self._lock:
             return dict(self._by_class.most_common())
 
     def examples(self) -> dict[str, str]:
-        """The first message of each exception."""
+        """Return the first message of each exception, by its name."""
         with self._lock:
             return dict(self._examples)
 
     def window(self) -> ErrorWindow | None:
-        """When operations failed, None if none did."""
+        """Return when operations failed, or None if none did."""
         with self._lock:
             if self._first is None:
                 return None

@@ -1,0 +1,129 @@
+"""How to start each kind of process: its configuration file, its command line and its probe."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cachemesh.core.errors import LocalStackError
+from cachemesh.core.names import Address
+from cachemesh.local import configs, probes
+from cachemesh.local.binaries import PIP_LINE, RedisServer, zookeeper_command
+from cachemesh.local.ports import HOST
+from cachemesh.local.state import StateDirectory
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to start one process.
+
+    Attributes:
+        name: the process's name, unique within the stack.
+        kind: "redis", "sentinel", "metaserver", "dashboard" or "zookeeper".
+        probe: returns None when the process at an address answers, else what is missing.
+        command: writes the configuration for a port and returns the command line.
+        port: the port to listen on; None: any free one.
+    """
+
+    name: str
+    kind: str
+    probe: Callable[[Address], str | None]
+    command: Callable[[int], list[str]]
+    port: int | None = None
+
+
+class Recipes:
+    """The recipes of one stack, whose configuration and data lie in its state directory."""
+
+    def __init__(self, directory: StateDirectory) -> None:
+        self._directory = directory
+
+    def redis(
+        self,
+        server: RedisServer,
+        name: str,
+        replica_of: Address | None = None,
+        port: int | None = None,
+        extra: Sequence[str] = (),
+    ) -> Recipe:
+        """Return the recipe of a redis-server.
+
+        Args:
+            server: the binary.
+            name: the process's name.
+            replica_of: the master that the server replicates; None: the server is a master.
+            port: the port to listen on; None: any free one.
+            extra: further lines of its configuration file.
+        """
+
+        def command(port: int) -> list[str]:
+            data = self._data(name)
+            conf = self._write_conf(name, configs.redis_conf(port, data, replica_of, extra))
+            return [str(server.path), str(conf)]
+
+        probe = probes.replica_attached if replica_of else probes.answers_ping
+        return Recipe(name, "redis", probe, command, port)
+
+    def sentinel(self, server: RedisServer, name: str) -> Recipe:
+        """Return the recipe of a Sentinel that monitors nothing yet."""
+
+        def command(port: int) -> list[str]:
+            conf = self._write_conf(name, configs.sentinel_conf(port, self._data(name)))
+            return [str(server.path), str(conf), "--sentinel"]
+
+        return Recipe(name, "sentinel", probes.answers_ping, command)
+
+    def metaserver(self, name: str, port: int | None = None) -> Recipe:
+        """Return the recipe of a metaserver on the stack's SQLite file, for loopback addresses."""
+
+        def command(port: int) -> list[str]:
+            return [
+                *(sys.executable, "-m", _installed("metaserver")),
+                *("--listen", f"{HOST}:{port}"),
+                *("--db", str(self._directory / "meta.db")),
+                *("--token-file", str(self._directory.token_file)),
+                *("--allow-network", "127.0.0.0/8", "--allow-network", "::1/128"),
+            ]
+
+        return Recipe(name, "metaserver", probes.answers_ready, command, port)
+
+    def dashboard(self, metaservers: Sequence[Address], port: int | None = None) -> Recipe:
+        """Return the recipe of a dashboard that reads from all given metaservers."""
+
+        def command(port: int) -> list[str]:
+            return [
+                *(sys.executable, "-m", _installed("dashboard")),
+                *("--listen", f"{HOST}:{port}"),
+                *("--metaserver", ",".join(f"http://{address}" for address in metaservers)),
+            ]
+
+        return Recipe("dashboard", "dashboard", probes.answers_http, command, port)
+
+    def zookeeper(self) -> Recipe:
+        """Return the recipe of a standalone ZooKeeper."""
+
+        def command(port: int) -> list[str]:
+            text = configs.zoo_cfg(port, self._data("zookeeper"))
+            return zookeeper_command(self._write_conf("zookeeper", text))
+
+        return Recipe("zookeeper", "zookeeper", probes.answers_zookeeper, command)
+
+    def _data(self, name: str) -> Path:
+        data = self._directory / "data" / name
+        data.mkdir(mode=0o700, exist_ok=True)
+        return data
+
+    def _write_conf(self, name: str, text: str) -> Path:
+        path = self._directory / "conf" / f"{name}.conf"
+        path.touch(mode=0o600)
+        path.write_text(text)
+        return path
+
+
+def _installed(package: str) -> str:
+    if importlib.util.find_spec(package) is None or importlib.util.find_spec("gunicorn") is None:
+        raise LocalStackError(f"the {package} is not installed; install it with: {PIP_LINE}")
+    return package

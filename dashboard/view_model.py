@@ -1,0 +1,151 @@
+"""What a pool's page shows, as plain values that the templates only lay out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from dashboard import charts
+from dashboard.events import EventLine
+from dashboard.history import Figures
+from dashboard.upstream import Json
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One shard's part of the slot bar.
+
+    Attributes:
+        name: of the shard.
+        hue: the number of its colour.
+        start, width: in percent of the bar.
+        share: of the slots, 0 to 1.
+    """
+
+    name: str
+    hue: int
+    start: float
+    width: float
+    share: float
+
+
+@dataclass(frozen=True)
+class InstanceRow:
+    """One redis-server in a shard's card.
+
+    Attributes:
+        address, role, up: as the status has them.
+        error: why the instance is down, or None.
+        facts: the instance's object in the status.
+        lag: the replication lag in words, or "".
+        lagging: whether the lag needs attention.
+        load: used share of its maxmemory, 0 to 1; None without a limit.
+    """
+
+    address: str
+    role: str
+    up: bool
+    error: str | None
+    facts: Json
+    lag: str
+    lagging: bool
+    load: float | None
+
+
+@dataclass(frozen=True)
+class ShardRow:
+    """One shard's card.
+
+    Attributes:
+        name, state, reason, warnings, weight, slots, sentinel: as the status has them.
+        hue: the number of its colour.
+        working: whether a failover or a join explains the state.
+        share: of the slots, 0 to 1.
+        instances: master first.
+        ops_spark, hit_spark: operations per second and hit ratio of the last minutes.
+    """
+
+    name: str
+    hue: int
+    state: str
+    working: bool
+    reason: str | None
+    warnings: tuple[str, ...]
+    weight: int
+    slots: int | None
+    share: float
+    instances: tuple[InstanceRow, ...]
+    sentinel: Json
+    ops_spark: charts.Spark | None
+    hit_spark: charts.Spark | None
+
+
+@dataclass(frozen=True)
+class Totals:
+    """The pool's figures.
+
+    Attributes:
+        figures: operations per second and hit ratio.
+        used_memory: bytes, over all masters.
+        maxmemory: bytes, over all masters; None if a master has no limit.
+        keys, connections: over all masters.
+        apps: how many clients follow the pool.
+        masters_up, shards: how many masters are up, of how many.
+        sentinels_up, sentinels: how many Sentinels are up, of how many.
+        ops_spark, hit_spark: operations per second and hit ratio of the last minutes.
+    """
+
+    figures: Figures
+    used_memory: int | None
+    maxmemory: int | None
+    keys: int | None
+    connections: int | None
+    apps: int | None
+    masters_up: int
+    shards: int
+    sentinels_up: int
+    sentinels: int
+    ops_spark: charts.Spark | None
+    hit_spark: charts.Spark | None
+
+
+@dataclass(frozen=True)
+class Alert:
+    """A message on top of the page: `what` is wrong and `why`; `level`: down, degraded, info."""
+
+    level: str
+    what: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """How current the page is.
+
+    Attributes:
+        state: `live`, `lost` (no connection to a metaserver) or `quiet` (connected, but no data).
+        since: when this state began.
+        age: of the shown data, in seconds.
+    """
+
+    state: str
+    since: datetime
+    age: int
+
+
+@dataclass(frozen=True)
+class Board:
+    """Everything that a pool's page shows."""
+
+    pool: str
+    version: int | None
+    strategy: str
+    health: str
+    pools: tuple[Json, ...]
+    totals: Totals
+    segments: tuple[Segment, ...]
+    shards: tuple[ShardRow, ...]
+    sentinels: tuple[Json, ...]
+    sweeps: tuple[Json, ...]
+    events: tuple[EventLine, ...]
+    alerts: tuple[Alert, ...]
