@@ -42,6 +42,7 @@ from cachemesh.transport.aio.mesh_pool import MeshPool
 from cachemesh.transport.aio.replica_reads import read
 from cachemesh.transport.aio.scatter_gather import gather, gather_reads
 from cachemesh.transport.aio.shard import ShardClient
+from cachemesh.transport.read_deadline import in_all
 from cachemesh.transport.redis_py import pack
 
 # sync: if TYPE_CHECKING:
@@ -338,7 +339,10 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
     ) -> Any:
         execute: Any = super().execute_command  # untyped in redis-py
         try:
-            return await execute(*args, **options)
+            if own is None:
+                return await execute(*args, **options)
+            with in_all(own, shard.limit):
+                return await execute(*args, **options)
         except redis.ReadOnlyError:
             if own is not None:
                 await own.disconnect()  # no longer a master; the next command looks for it

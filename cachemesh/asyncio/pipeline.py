@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import redis
 from redis.asyncio.client import Pipeline as RedisPipeline
 from redis.client import Pipeline as SyncPipeline
 
@@ -15,6 +18,7 @@ from cachemesh.core.planning.plan import UnknownCommand
 from cachemesh.transport import redis_py
 from cachemesh.transport.aio.scatter_gather import send_parts
 from cachemesh.transport.aio.shard import ShardClient
+from cachemesh.transport.read_deadline import in_all
 
 if TYPE_CHECKING:
     from cachemesh.asyncio.client import CacheMesh
@@ -45,16 +49,31 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
     async def reset(self) -> None:  # type: ignore[override]  # redis-py's own pipeline does
         """Forget what was queued and what is watched."""
         reset: Any = super().reset  # untyped in redis-py
+        if self.watching and self.connection and self._home:
+            try:
+                async with self._in_time(self._home):
+                    await reset()
+            except redis.TimeoutError:  # the connection is closed, so it watches nothing any more
+                self.watching = False
         await reset()
         self._home = None
+
+    @asynccontextmanager
+    async def _in_time(self, home: ShardClient) -> AsyncIterator[None]:
+        deadline = time.monotonic() + home.limit
+        if self.connection is None:
+            self.connection = await home.pool.get_connection()
+        with in_all(self.connection, deadline - time.monotonic()):
+            yield
 
     async def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command now, on the shard that is being watched."""
         require_watching(self)
-        await self._bind([args])
+        home = await self._bind([args])
         immediate: Any = super().immediate_execute_command  # untyped in redis-py
         try:
-            return await immediate(*args, **options)
+            async with self._in_time(home):
+                return await immediate(*args, **options)
         except redis_py.BROKEN as error:
             if self._home is None or type(error) not in redis_py.BROKEN:
                 raise  # the server's answer
@@ -107,7 +126,7 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
         finally:
             await self.reset()
 
-    async def _bind(self, commands: Sequence[tuple[Any, ...]]) -> None:
+    async def _bind(self, commands: Sequence[tuple[Any, ...]]) -> ShardClient:
         """Settle on the one shard that all keys are on."""
         routes = await self._core.loaded()
         watched = self._home.name if self._home is not None else None
@@ -116,18 +135,20 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
         if self._home is None:
             self._home = routes.nodes[shard]
             self.connection_pool = self._home.pool
+        return self._home
 
     async def _in_one_shard(self, raise_on_error: bool) -> list[Any]:
         home = self._home  # redis-py's pipeline resets itself
+        assert home is not None  # they were bound to it
         try:
-            return await super().execute(raise_on_error)
+            async with self._in_time(home):
+                return await super().execute(raise_on_error)
         except redis_py.BROKEN as error:
-            if home is None or type(error) not in redis_py.BROKEN:
+            if type(error) not in redis_py.BROKEN:
                 raise  # the server's answer
             raise home.unavailable(None, error) from error
         finally:
-            if home is not None:
-                self._mesh.wrote_to(home)
+            self._mesh.wrote_to(home)
 
     async def _over_shards(self, raise_on_error: bool) -> list[Any]:
         stack: Stack = self.command_stack

@@ -34,6 +34,7 @@ from cachemesh.sync.core import Core
 from cachemesh.sync.pipeline import Pipeline
 from cachemesh.sync.pubsub import PubSub
 from cachemesh.transport import redis_py
+from cachemesh.transport.read_deadline import in_all
 from cachemesh.transport.sync import handshake
 from cachemesh.transport.sync.mesh_pool import MeshPool
 from cachemesh.transport.sync.replica_reads import read
@@ -301,7 +302,10 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
     ) -> Any:
         execute: Any = super().execute_command  # untyped in redis-py
         try:
-            return execute(*args, **options)
+            if own is None:
+                return execute(*args, **options)
+            with in_all(own, shard.limit):
+                return execute(*args, **options)
         except redis.ReadOnlyError:
             if own is not None:
                 own.disconnect()  # no longer a master; the next command looks for it

@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import redis
 from redis.client import Pipeline as RedisPipeline
 
 from cachemesh._client.pipelining import PipelineBase, finished, raise_first, require_watching
 from cachemesh.core.planning.pipeline_parts import Stack, one_shard, spread
 from cachemesh.core.planning.plan import UnknownCommand
 from cachemesh.transport import redis_py
+from cachemesh.transport.read_deadline import in_all
 from cachemesh.transport.sync.scatter_gather import send_parts
 from cachemesh.transport.sync.shard import ShardClient
 
@@ -44,16 +48,31 @@ class Pipeline(PipelineBase, RedisPipeline):
     def reset(self) -> None:  # type: ignore[override]  # redis-py's own pipeline does
         """Forget what was queued and what is watched."""
         reset: Any = super().reset  # untyped in redis-py
+        if self.watching and self.connection and self._home:
+            try:
+                with self._in_time(self._home):
+                    reset()
+            except redis.TimeoutError:  # the connection is closed, so it watches nothing any more
+                self.watching = False
         reset()
         self._home = None
+
+    @contextmanager
+    def _in_time(self, home: ShardClient) -> Iterator[None]:
+        deadline = time.monotonic() + home.limit
+        if self.connection is None:
+            self.connection = home.pool.get_connection()
+        with in_all(self.connection, deadline - time.monotonic()):
+            yield
 
     def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command now, on the shard that is being watched."""
         require_watching(self)
-        self._bind([args])
+        home = self._bind([args])
         immediate: Any = super().immediate_execute_command  # untyped in redis-py
         try:
-            return immediate(*args, **options)
+            with self._in_time(home):
+                return immediate(*args, **options)
         except redis_py.BROKEN as error:
             if self._home is None or type(error) not in redis_py.BROKEN:
                 raise  # the server's answer
@@ -94,7 +113,7 @@ class Pipeline(PipelineBase, RedisPipeline):
         finally:
             self.reset()
 
-    def _bind(self, commands: Sequence[tuple[Any, ...]]) -> None:
+    def _bind(self, commands: Sequence[tuple[Any, ...]]) -> ShardClient:
         """Settle on the one shard that all keys are on."""
         routes = self._core.loaded()
         watched = self._home.name if self._home is not None else None
@@ -103,18 +122,20 @@ class Pipeline(PipelineBase, RedisPipeline):
         if self._home is None:
             self._home = routes.nodes[shard]
             self.connection_pool = self._home.pool
+        return self._home
 
     def _in_one_shard(self, raise_on_error: bool) -> list[Any]:
         home = self._home  # redis-py's pipeline resets itself
+        assert home is not None  # they were bound to it
         try:
-            return super().execute(raise_on_error)
+            with self._in_time(home):
+                return super().execute(raise_on_error)
         except redis_py.BROKEN as error:
-            if home is None or type(error) not in redis_py.BROKEN:
+            if type(error) not in redis_py.BROKEN:
                 raise  # the server's answer
             raise home.unavailable(None, error) from error
         finally:
-            if home is not None:
-                self._mesh.wrote_to(home)
+            self._mesh.wrote_to(home)
 
     def _over_shards(self, raise_on_error: bool) -> list[Any]:
         stack: Stack = self.command_stack

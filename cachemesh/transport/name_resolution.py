@@ -1,16 +1,18 @@
-"""Host names looked up within the time to connect.
+"""Host names looked up, and handshakes made, within the time to connect.
 
 `socket.getaddrinfo` has no timeout, and takes half a minute where DNS is silent. So a thread makes
 the look-up, one for each name at a time, and every connection to that name waits for the thread,
 each within its own timeout. Numeric addresses need no look-up.
 
-Beyond redis-py's public interface, `Connection._connect` is overridden here, for asyncio also
-`Connection._connection_arguments`. Certificates are checked against the name.
+Beyond redis-py's public interface, `Connection._connect` and `connect_check_health` are overridden
+here, for asyncio also `Connection._connection_arguments`. Certificates are checked against the
+name.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
 import threading
@@ -23,6 +25,8 @@ from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
+
+from cachemesh.transport.read_deadline import Parser, in_all
 
 Addresses = list[str]
 
@@ -131,9 +135,40 @@ def _run(look_ups: _LookUps, host: str, future: Future[Addresses]) -> None:
 
 
 class _Resolving(redis.Connection):
-    """Connects within ``socket_connect_timeout``, which counts the look-up."""
+    """Connects within ``socket_connect_timeout``, the look-up and the handshake counted.
+
+    Attributes:
+        deadline: of `in_all`.
+    """
+
+    @property
+    def deadline(self) -> float:
+        return float(self._parser.deadline)
+
+    @deadline.setter
+    def deadline(self, value: float) -> None:
+        self._parser.deadline = value
+
+    def set_parser(self, parser_class: Any) -> None:
+        set_parser: Any = super().set_parser  # untyped in redis-py
+        set_parser(Parser)
+
+    def connect_check_health(self, *args: Any, **options: Any) -> None:
+        connect: Any = super().connect_check_health  # untyped in redis-py
+        connection: Any = self
+        if connection._sock:
+            return
+        with in_all(self, self.socket_connect_timeout):
+            connect(*args, **options)
+        connection._sock.settimeout(self.socket_timeout)
 
     def _connect(self) -> Any:
+        sock = self._connect_to_any()
+        if self.deadline != math.inf:  # a handshake of TLS, which follows, has what is left
+            sock.settimeout(max(self.deadline - time.monotonic(), 0.001))
+        return sock
+
+    def _connect_to_any(self) -> Any:
         connect: Any = super()._connect  # untyped in redis-py
         name, limit = self.host, self.socket_connect_timeout
         if is_numeric(name):
@@ -152,7 +187,23 @@ class _Resolving(redis.Connection):
 class _AsyncResolving(redis.asyncio.Connection):
     """As `_Resolving`, for asyncio; goes before a class of connections of the same base."""
 
+    deadline = math.inf
     _address: str | None = None
+
+    async def connect_check_health(self, *args: Any, **options: Any) -> None:
+        connect: Any = super().connect_check_health  # untyped in redis-py
+        with in_all(self, self.socket_connect_timeout):
+            await connect(*args, **options)
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        read: Any = super().read_response  # untyped in redis-py
+        if self.deadline == math.inf:
+            return await read(*args, **options)
+        usual, self.socket_timeout = self.socket_timeout, self.deadline - time.monotonic()
+        try:
+            return await read(*args, **options)
+        finally:
+            self.socket_timeout = usual
 
     async def _connect(self) -> None:
         connect: Any = super()._connect  # untyped in redis-py

@@ -3,10 +3,10 @@
 redis-py connects: TCP or TLS, AUTH, HELLO, SELECT, CLIENT SETNAME and SETINFO. Then the socket is
 taken over for the lean paths of `cachemesh.transport`. Used beyond the public interface:
 ``Connection._sock``, for asyncio ``Connection._reader`` and ``_writer``, and
-``BaseParser.parse_error``; `cachemesh.transport.name_resolution` overrides two methods of
-connections, `cachemesh.transport.sync.pool` and `mesh_pool` keep to, and show, a pool's
-``_available_connections`` and ``_in_use_connections``, and the asyncio pub/sub overrides
-``PubSub._execute``. Tests hold the versions this works with.
+``BaseParser.parse_error``; `cachemesh.transport.name_resolution` and `read_deadline` override
+methods of connections and of their parser, `pool` and `mesh_pool` of both transports keep to, and
+show, a pool's ``_available_connections`` and ``_in_use_connections``, and the asyncio pub/sub
+overrides ``PubSub._execute``. Tests hold the versions this works with.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from redis.asyncio.connection import AbstractConnection as AsyncConnection
 from cachemesh.core.commands.encoding import encode
 from cachemesh.core.names import Address
 from cachemesh.core.resilience.retry import Timeouts
+from cachemesh.transport.read_deadline import in_all
 
 PLAIN_SOCKET = socket.socket if socket.socket.__module__ == "socket" else None
 """The standard library's class, if it was not replaced (by gevent) before this was imported."""
@@ -99,14 +100,13 @@ def speaks_resp3(protocol: int | str | None) -> bool:
     return bool(connection.protocol == 3)
 
 
-_READS_WITHIN = "timeout" in inspect.signature(redis.Connection.read_response).parameters
+_AT_ONCE = 0.001  # seconds to read in what is there
 
 
 def receive(connection: Any, seconds: float) -> Any:
     """Return the next message of a subscription; None if none has come whole in time.
 
-    A part of a message is kept for the next call. Before redis-py 7 the rest of such a part is
-    waited for as long as for a reply.
+    A part of a message is kept for the next call.
 
     Args:
         connection: of redis-py.
@@ -114,9 +114,9 @@ def receive(connection: Any, seconds: float) -> Any:
     """
     if not connection.can_read(timeout=seconds):
         return None
-    limit = {"timeout": seconds} if _READS_WITHIN else {}
     try:
-        return connection.read_response(disconnect_on_error=False, push_request=True, **limit)
+        with in_all(connection, max(seconds, _AT_ONCE)):
+            return connection.read_response(disconnect_on_error=False, push_request=True)
     except redis.TimeoutError:
         return None
 

@@ -129,9 +129,13 @@ class Server:
                     reply = self.answer(words)
                     if reply is None:
                         continue
-                    self._send(sock, reply.removesuffix(HANG_UP))
+                    self.write(sock, words, reply.removesuffix(HANG_UP))
                     if reply.endswith(HANG_UP):
                         return
+
+    def write(self, sock: socket.socket, words: Words, reply: bytes) -> None:
+        """Send the reply to a command."""
+        self._send(sock, reply)
 
     def _send(self, sock: socket.socket, data: bytes) -> None:
         sock.sendall(data)

@@ -27,7 +27,7 @@ class Timeouts:
     connect: float | None
 
     def connecting(self, within: float | None) -> float | None:
-        """Return the timeout of each step of connecting.
+        """Return the seconds that connecting may take, with the handshake.
 
         Args:
             within: seconds that are left; None for the usual time.
