@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -97,6 +98,8 @@ class _Inner(RedisPubSub):
 
     async def parse_response(self, block: bool = True, timeout: float = 0) -> Any:
         parse: Any = super().parse_response  # untyped in redis-py
+        if block:  # some releases of redis-py would wait for as long as for a reply
+            block, timeout = False, math.inf
         return require_message(await parse(block, timeout))
 
     async def _execute(self, conn: Any, command: Any, *args: Any, **options: Any) -> Any:
