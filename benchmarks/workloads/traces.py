@@ -98,7 +98,7 @@ def _awaiting(ids: list[str], client: PeerClient, _: Data, calls: int) -> Callab
     keys, get, put = iter(_keys(ids, calls)), client.get, client.set
 
     async def task() -> None:
-        for key in keys:  # shared: whoever is free takes the next
+        for key in keys:  # shared: a free thread takes the next one
             if await get(key) is None:
                 await put(key, _VALUE)
 
