@@ -15,15 +15,15 @@ _MESH, _AIO_MESH = "cachemesh", "cachemesh-asyncio"
 
 @dataclass(frozen=True)
 class Goal:
-    """A promise: so many times as fast as somebody, or at most so many microseconds.
+    """A promise: so many times as fast as another peer, or at most so many microseconds.
 
     Attributes:
-        figure: what it is about, in words.
-        workload: by name.
-        entrant: whose figure.
-        versus: compared with whom; None: the time itself counts.
+        figure: in words.
+        workload: its name.
+        entrant: the peer that has to reach it.
+        versus: the peer to compare with; None: the time itself counts.
         bar: times as fast at least, or microseconds at most.
-        beyond: the bar itself is not enough.
+        beyond: whether the bar itself is not enough.
     """
 
     figure: str
@@ -88,8 +88,9 @@ class Verdict:
     """A goal and what was measured for it.
 
     Attributes:
-        no_hiredis: the same against redis-py without hiredis, for what it is worth; the verdict is
-            by ``found``.
+        goal: the goal.
+        found: times as fast, or microseconds; None if nothing was measured.
+        no_hiredis: the same against redis-py without hiredis, for information only.
     """
 
     goal: Goal
@@ -101,7 +102,7 @@ class Verdict:
         return self.found is not None and self.goal.met(self.found.median)
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return JSON-ready values."""
         return {
             "figure": self.goal.figure,
             "unit": "us" if self.goal.versus is None else "times as fast",

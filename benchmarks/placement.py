@@ -1,8 +1,8 @@
-"""What placement costs, without any server: ``python -m benchmarks.placement``.
+"""Measures placements, without any server: ``python -m benchmarks.placement``.
 
-Per hash function the time for keys of 12, 24 and 64 bytes; per strategy and number of shards the
-time to apply a new topology, to find a key's shard, and to say what one more shard moves. Each
-figure is the best of several runs: whatever else the machine does only adds to it.
+For each hash function: the time for keys of 12, 24 and 64 bytes. For each strategy and number of
+shards: the time to apply a new topology, to find a key's shard, and to compute what one more shard
+moves. Each figure is the best of several runs, as other work of the machine only adds to it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ KEYS = [b"session:%016x" % (i * 0x9E3779B97F4A7C15 % 2**64) for i in range(2_000
 
 
 def best(work: Callable[[], object], runs: int) -> float:
-    """The shortest of some runs, in seconds."""
+    """Return the time of the fastest of some runs, in seconds."""
     taken = []
     for _ in range(runs):
         started = time.perf_counter()
@@ -50,7 +50,7 @@ def best(work: Callable[[], object], runs: int) -> float:
 
 
 def per_key(function: Callable[[bytes], object], keys: list[bytes]) -> float:
-    """Microseconds a call, the loop round it included."""
+    """Return microseconds per call, with the loop round it."""
 
     def work() -> None:
         for key in keys:

@@ -1,4 +1,4 @@
-"""A run as a picture: one SVG, a panel for each workload, a bar for each who took part."""
+"""Draws a run as one SVG: a panel for each workload, a bar for each peer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OURS, _OTHERS, _FLOOR = "#2563eb", "#94a3b8", "#d4d4d8"
 
 
 def svg(results: Sequence[Mapping[str, Any]]) -> str:
-    """Bars are calls a second, their whiskers the quartiles. Each panel has a scale of its own."""
+    """Draw calls per second as bars, with quartiles as whiskers; each panel has its own scale."""
     body: list[str] = []
     top = _GAP
     for result in results:

@@ -1,4 +1,4 @@
-"""nutcracker (twemproxy) in front of some servers."""
+"""Runs nutcracker (twemproxy) in front of some servers."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ class ProxyMissingError(Exception):
 
 @contextmanager
 def running(servers: Sequence[Address]) -> Iterator[Address]:
-    """Where it listens, for the time of the block.
+    """Run nutcracker during the block; yield its address.
 
     Raises:
-        ProxyMissingError: it is not installed; LocalStackError: it does not start.
+        ProxyMissingError: nutcracker is not installed.
+        LocalStackError: nutcracker does not start.
     """
     # Debian puts it where the PATH of ordinary users does not lead.
     program = shutil.which("nutcracker", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")

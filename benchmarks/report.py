@@ -1,4 +1,4 @@
-"""What was measured, and where, as plain values and as tables."""
+"""Shows what was measured, and on what machine, as plain values and as tables."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TOLERANCE = 0.02  # a floor has noise too
 
 
 def environment(cores: Cores, settings: MeasureSettings, loop: str) -> dict[str, Any]:
-    """What the figures depend on."""
+    """Return the machine, the versions and the settings that the figures depend on."""
     return {
         "cachemesh": __version__,
         "redis_server": ".".join(map(str, find_redis_server().version)),
@@ -46,7 +46,7 @@ def environment(cores: Cores, settings: MeasureSettings, loop: str) -> dict[str,
 
 
 def load_average() -> float:
-    """Of the last minute, the benchmark's own part included."""
+    """Return the load average of the last minute, with the benchmark's own part."""
     return round(os.getloadavg()[0], 2)
 
 
@@ -67,7 +67,7 @@ def _processor() -> str:
 
 
 def summary(workload: Workload, taken: Mapping[str, MeasuredTimes]) -> dict[str, Any]:
-    """JSON-ready: microseconds a call, and how many times as fast as the baseline."""
+    """Return JSON-ready values: microseconds per call, and the ratio to the baseline."""
     walls = {name: mine.wall for name, mine in taken.items()}
     base = walls.get(workload.baseline) if workload.baseline else None
     floor = walls.get(workload.floor) if workload.floor else None
@@ -98,14 +98,14 @@ def summary(workload: Workload, taken: Mapping[str, MeasuredTimes]) -> dict[str,
 
 @dataclass(frozen=True)
 class Grid:
-    """A table as text: a title, the heads of its columns, its rows. The first column is words."""
+    """A table of texts: title, heads of the columns, rows. The first column holds words."""
 
     title: str
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
 
     def show(self, console: Console, markdown: bool) -> None:
-        """For a terminal, or to paste into a document."""
+        """Return the table as text, for a terminal or a document."""
         if markdown:
             console.print(self._markdown(), soft_wrap=True, markup=False)
             return
@@ -128,7 +128,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def grid(found: Mapping[str, Any]) -> Grid:
-    """One workload, an entrant a line."""
+    """Return the table of one workload, with a row for each peer."""
     baseline = found["baseline"]
     heads = ["", "us a call", "quartiles", "of it CPU", "calls/s"]
     rows = []
@@ -145,7 +145,7 @@ def grid(found: Mapping[str, Any]) -> Grid:
 
 
 def goals(found: Sequence[Verdict]) -> Grid:
-    """A goal a line."""
+    """Return the table of the goals, one a row."""
     return Grid(
         "must show: medians over interleaved rounds, 4 shards, values of 100 B",
         ("figure", "bar", "measured", "quartiles", "verdict", f"vs {NO_HIREDIS}"),
@@ -176,7 +176,7 @@ def _number(value: float) -> str:
 
 
 def machine(found: Mapping[str, Any]) -> str:
-    """The environment in one sentence."""
+    """Return the environment in one sentence."""
     packages = ", ".join(f"{name} {number}" for name, number in found["packages"].items())
     return (
         f"{found['cpus']} CPUs ({found['processor']}), {found['system']}; {found['cores']}; "

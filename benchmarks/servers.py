@@ -1,4 +1,4 @@
-"""The servers all peers are measured against; each kind is started when a peer first asks."""
+"""The servers that all peers are measured against; each kind is started at its first use."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Pool:
     """A pool of shards.
 
     Attributes:
-        url: what `CacheMesh.from_url` takes.
+        url: for `CacheMesh.from_url`.
         token_file: the file with the metaserver's token.
         masters: of each shard, in order.
     """
@@ -47,7 +47,7 @@ class Servers:
         self._instances: list[Address] = []
 
     def pool(self, shards: int) -> Pool:
-        """A pool of so many shards, with its Sentinel and metaserver."""
+        """Return a pool of so many shards, with its own Sentinel and metaserver."""
         info = self._stack(shards).info
         masters = tuple(parse_address(shard["master"]) for shard in info["shards"])
         return Pool(info["url"], info["token_file"], masters)
@@ -64,22 +64,22 @@ class Servers:
 
     @cached_property
     def single(self) -> Address:
-        """A redis-server outside any pool."""
+        """The address of a redis-server outside any pool."""
         return self._alone()
 
     @cached_property
     def cluster(self) -> Sequence[Address]:
-        """The nodes of a Redis Cluster without replicas."""
+        """The addresses of a Redis Cluster without replicas."""
         nodes = [self._alone(*cluster.configuration()) for _ in range(CLUSTER_NODES)]
         cluster.form(nodes)
         return nodes
 
     @cached_property
     def proxy(self) -> Address:
-        """A nutcracker in front of the masters of the pool of 4.
+        """The address of a nutcracker in front of the masters of the pool of 4.
 
         Raises:
-            ProxyMissingError: it is not installed.
+            ProxyMissingError: nutcracker is not installed.
         """
         masters = self.pool(4).masters
         with running_on(self._cores.servers):
@@ -93,7 +93,7 @@ class Servers:
         return address
 
     def flush(self) -> None:
-        """Empty all of them."""
+        """Empty all servers."""
         for host, port in self._instances:
             with redis.Redis(host=host, port=port) as client:
                 client.flushall()
@@ -101,7 +101,7 @@ class Servers:
 
 @contextmanager
 def running(cores: Cores) -> Iterator[Servers]:
-    """Servers for the time of the block, which runs on the client's core."""
+    """Yield servers, which end with the block; the block runs on the client's core."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))

@@ -96,7 +96,7 @@ def session_alive() -> Response:
 
 
 def revoked() -> Response:
-    """The metaserver refused this session's token: end it."""
+    """End the session, as the metaserver has refused its token."""
     state().sign_out(current_session())
     return to_login("revoked")
 

@@ -1,4 +1,10 @@
-"""Who is measured: each peer connects to the servers that `benchmarks.servers` started."""
+"""The peers: clients that are measured against the servers of `benchmarks.servers`.
+
+base                  what every peer has; `PEERS` below lists all peers
+mesh                  CacheMesh
+redis_py, redis_py_asyncio, glide, coredis   other clients
+floor, floor_asyncio, packed   the floors: sockets and hiredis with requests packed in advance
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a workload asks of a peer, and what a peer asks of this machine."""
+"""What every peer has: how it connects, and the functions that workloads call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.servers import Servers
 
 RESP = 3
-"""All peers speak it but those that cannot."""
+"""The RESP version of all peers that can speak it."""
 
 
 class PeerMissingError(Exception):
@@ -19,17 +19,17 @@ class PeerMissingError(Exception):
 
 @dataclass(frozen=True)
 class PeerClient:
-    """What a connected peer does. Functions of its own where possible, so nothing stands between.
+    """The functions of a connected peer, where possible its own, without a wrapper.
 
-    Those of an asyncio peer return awaitables. Values are bytes.
+    The functions of an asyncio peer return awaitables. Values are bytes.
 
     Attributes:
-        get: key -> value or None.
-        set: key, value -> anything.
-        mget: keys -> values in their order.
-        pipeline: keys -> values in their order, by a GET each, sent together without MULTI.
+        get: returns the value of a key, or None.
+        set: stores a value under a key.
+        mget: returns the values of keys, in their order.
+        pipeline: returns the values of keys, in their order, by GETs sent together without MULTI.
         close: closes every connection.
-        for_threads: how many -> a client for each thread; None: threads share this one.
+        for_threads: makes a client for each of so many threads; None: threads share this one.
     """
 
     get: Callable[[str], Any]
@@ -42,12 +42,12 @@ class PeerClient:
 
 @dataclass(frozen=True)
 class Peer:
-    """Somebody to measure.
+    """A client to measure.
 
     Attributes:
         what: one line for the report.
-        connect: raises PeerMissingError where it cannot run; of an asyncio peer, a coroutine
-            function.
+        connect: connects to the servers, or raises PeerMissingError where the peer cannot run; of
+            an asyncio peer, a coroutine function.
         asyncio: whether its functions return awaitables.
     """
 
@@ -57,10 +57,10 @@ class Peer:
 
 
 def package(name: str, distribution: str) -> Any:
-    """A package that may be missing.
+    """Import a package that may be missing.
 
     Raises:
-        PeerMissingError: it is.
+        PeerMissingError: the package is missing.
     """
     try:
         return importlib.import_module(name)

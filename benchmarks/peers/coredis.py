@@ -1,4 +1,4 @@
-"""coredis, an asyncio client."""
+"""coredis, an asyncio client, as a peer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def direct(servers: Servers) -> PeerClient:
 
 
 async def _opened(made: Any) -> PeerClient:
-    """It is a context manager that one task must enter and leave."""
+    """Enter the client, a context manager that the same task must leave, in a task of its own."""
     opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     leave = asyncio.Event()
 

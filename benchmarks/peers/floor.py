@@ -1,4 +1,4 @@
-"""The floor: sockets and hiredis, requests packed before, no pool, no routing, no checks."""
+"""The floor: sockets and hiredis, requests packed in advance; no pool, no routing, no checks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cachemesh.core.names import Address
 _RECEIVE_BYTES = 1 << 16
 
 Link = tuple[Callable[[bytes], None], Callable[[int], bytes], Any, Callable[[], Any]]
-"""A connection as the functions a call needs: send, receive, feed, next reply."""
+"""A connection as the functions that a call needs: send, receive, feed, next reply."""
 
 
 class Floor:
@@ -95,10 +95,10 @@ def _read(link: Link) -> Any:
 
 
 def one_server(servers: Servers) -> PeerClient:
-    """One socket to the server outside the pool."""
+    """Connect one socket to the server outside the pool."""
     return Floor([servers.single]).client()
 
 
 def four_servers(servers: Servers) -> PeerClient:
-    """A socket to each of the pool's four servers: what four processes cost instead of one."""
+    """Connect a socket to each of the pool's four servers: the cost of four servers."""
     return Floor(servers.pool(4).masters).client()

@@ -1,4 +1,4 @@
-"""The floor on asyncio: one protocol, all requests of a tick of the loop in one write."""
+"""The floor on asyncio: one protocol, which writes all requests of a loop's tick at once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Protocol(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
 
     def call(self, request: bytes, replies: int = 1) -> asyncio.Future[Any]:
-        """The future of the last of the replies."""
+        """Send a request and return the future of the last of its replies."""
         for _ in range(replies):
             future = self._loop.create_future()
             self._waiting.append(future)
@@ -37,7 +37,7 @@ class _Protocol(asyncio.Protocol):
         return future
 
     def calls(self, request: bytes, replies: int) -> list[asyncio.Future[Any]]:
-        """The futures of all replies."""
+        """Send a request and return the futures of all its replies."""
         self.call(request, replies)
         return list(self._waiting)[-replies:]
 
@@ -56,7 +56,7 @@ class _Protocol(asyncio.Protocol):
 
 
 async def one_server(servers: Servers) -> PeerClient:
-    """One connection to the server outside the pool."""
+    """Open one connection to the server outside the pool."""
     loop = asyncio.get_running_loop()
     _, protocol = await loop.create_connection(_Protocol, *servers.single)
     packed = Packed(1)

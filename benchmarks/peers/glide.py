@@ -1,4 +1,4 @@
-"""valkey-glide: a core in Rust, which runs threads of its own inside the client process."""
+"""valkey-glide as a peer; its Rust core runs threads of its own in the client's process."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ _PATIENCE_MS = 10_000  # its 250 ms are too few where a machine is busy
 
 
 def direct(servers: Servers) -> PeerClient:
-    """The blocking client on one server."""
+    """Connect the blocking client to one server."""
     glide = package("glide_sync", "valkey-glide-sync")
     made = glide.GlideClient.create(_options(glide, "GlideClientConfiguration", [servers.single]))
     return _client(made, glide.Batch)
 
 
 def cluster(servers: Servers) -> PeerClient:
-    """The blocking client on a Redis Cluster."""
+    """Connect the blocking client to a Redis Cluster."""
     glide = package("glide_sync", "valkey-glide-sync")
     options = _options(glide, "GlideClusterClientConfiguration", servers.cluster)
     return _client(glide.GlideClusterClient.create(options), glide.ClusterBatch)
 
 
 async def direct_asyncio(servers: Servers) -> PeerClient:
-    """The asyncio client on one server."""
+    """Connect the asyncio client to one server."""
     glide = package("glide", "valkey-glide")
     options = _options(glide, "GlideClientConfiguration", [servers.single])
     return _client(await glide.GlideClient.create(options), glide.Batch)
 
 
 async def cluster_asyncio(servers: Servers) -> PeerClient:
-    """The asyncio client on a Redis Cluster."""
+    """Connect the asyncio client to a Redis Cluster."""
     glide = package("glide", "valkey-glide")
     options = _options(glide, "GlideClusterClientConfiguration", servers.cluster)
     return _client(await glide.GlideClusterClient.create(options), glide.ClusterBatch)

@@ -1,4 +1,4 @@
-"""CacheMesh, sync and asyncio, over pools of shards; its topology comes from the metaserver."""
+"""CacheMesh as a peer, sync and asyncio; its topology comes from a metaserver."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from benchmarks.servers import Servers
 
 
 def over(shards: int, servers: Servers) -> PeerClient:
-    """``CacheMesh`` with its default options."""
+    """Connect ``CacheMesh``, with its default options, to a pool."""
     pool = servers.pool(shards)
     made = cachemesh.CacheMesh.from_url(pool.url, token_file=pool.token_file, protocol=RESP)
     return redis_py.client_of(made)
 
 
 async def over_asyncio(shards: int, servers: Servers) -> PeerClient:
-    """``cachemesh.asyncio.CacheMesh`` with its default options."""
+    """Connect ``cachemesh.asyncio.CacheMesh``, with its default options, to a pool."""
     pool = servers.pool(shards)
     made = cachemesh.asyncio.CacheMesh.from_url(pool.url, token_file=pool.token_file, protocol=RESP)
     return redis_py_asyncio.client_of(made)

@@ -1,4 +1,4 @@
-"""Requests packed once and kept, for the floors. A key always has the same value there."""
+"""Packs requests once and keeps them, for the floors, where a key always has the same value."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from cachemesh.core.placement.keys import SLOT_COUNT, key_slot
 _pack: Any = hiredis.pack_command  # its stub takes tuples of one word only
 
 Part = tuple[int, bytes, list[int]]
-"""Number of a server, what to send it, positions of its keys among all."""
+"""The number of a server, the bytes to send to it, the positions of its keys among all."""
 
 
 class Packed:
-    """Requests to a number of servers, keys spread over them by slot."""
+    """Packed requests to a number of servers, over which keys are spread by slot."""
 
     def __init__(self, servers: int) -> None:
         self._servers = servers
@@ -29,7 +29,7 @@ class Packed:
         return key_slot(key.encode()) * self._servers // SLOT_COUNT
 
     def set(self, key: str, value: bytes) -> tuple[int, bytes]:
-        """Number of the server and the request."""
+        """Return the number of the server, and the request."""
         found = self._sets.get(key)
         if found is None:
             found = self._sets[key] = self.server_of(key), _pack(("SET", key, value))
@@ -46,7 +46,7 @@ class _Gets(dict[str, tuple[int, bytes]]):
 
 
 class Requests:
-    """One command for groups of keys. A group is known by its first key and its size."""
+    """One command for groups of keys; a group is identified by its first key and its size."""
 
     def __init__(self, packed: Packed, pack: Callable[[list[str]], bytes]) -> None:
         self._packed = packed
@@ -80,7 +80,7 @@ def _command_each(keys: list[str]) -> bytes:
 
 
 def spread(count: int, parts: Sequence[tuple[list[int], list[Any]]]) -> list[Any]:
-    """Values of all servers in the order of the keys."""
+    """Return the values of all servers in the order of the keys."""
     if len(parts) == 1:
         return parts[0][1]
     values: list[Any] = [None] * count

@@ -1,4 +1,4 @@
-"""redis-py: against one server, against a Redis Cluster, and through a proxy."""
+"""redis-py as a peer: on one server, on a Redis Cluster, and through a proxy."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _CUTOFF = 6000  # bytes from which it no longer joins what it sends; its own def
 
 
 def direct(servers: Servers) -> PeerClient:
-    """What an app has before it needs shards."""
+    """Connect ``redis.Redis`` to one server, as an app has it that needs no shards."""
     host, port = servers.single
     return client_of(redis.Redis(host=host, port=port, protocol=RESP))
 
 
 def without_hiredis(servers: Servers) -> PeerClient:
-    """As redis-py is without its extra: replies parsed and commands packed in Python."""
+    """Connect redis-py without hiredis, which parses replies and packs commands in Python."""
     host, port = servers.single
     encoder: Any = Encoder  # untyped in redis-py
     packer = PythonRespSerializer(_CUTOFF, encoder("utf-8", "strict", False).encode)
@@ -35,7 +35,7 @@ def without_hiredis(servers: Servers) -> PeerClient:
 
 
 def cluster(servers: Servers) -> PeerClient:
-    """``RedisCluster``, which splits MGET only when called ``mget_nonatomic``."""
+    """Connect ``RedisCluster``, which splits an MGET only in ``mget_nonatomic``."""
     node: Any = ClusterNode  # untyped in redis-py
     nodes = [node(host, port) for host, port in servers.cluster]
     made = RedisCluster(startup_nodes=nodes, protocol=RESP)
@@ -45,7 +45,7 @@ def cluster(servers: Servers) -> PeerClient:
 
 
 def proxied(servers: Servers) -> PeerClient:
-    """Through nutcracker, which knows RESP2 only, and no CLIENT SETINFO."""
+    """Connect through nutcracker, which knows only RESP2, and no CLIENT SETINFO."""
     host, port = servers.proxy
     names = ("driver_info", "lib_name", "lib_version")
     known = inspect.signature(redis.Redis.__init__).parameters
@@ -55,7 +55,7 @@ def proxied(servers: Servers) -> PeerClient:
 
 
 def client_of(made: redis.Redis) -> PeerClient:
-    """A `PeerClient` of anything that has redis-py's methods."""
+    """Make a `PeerClient` of an object that has redis-py's methods."""
     return PeerClient(made.get, made.set, made.mget, partial(_gets_pipelined, made), made.close)
 
 

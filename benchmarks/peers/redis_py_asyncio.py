@@ -1,4 +1,4 @@
-"""redis-py's asyncio clients."""
+"""redis-py's asyncio clients as peers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CONNECTIONS = 4096  # it needs one for each task that waits, and refuses beyond
 
 
 async def direct(servers: Servers) -> PeerClient:
-    """``redis.asyncio.Redis``."""
+    """Connect ``redis.asyncio.Redis`` to one server."""
     host, port = servers.single
     return client_of(
         redis.asyncio.Redis(host=host, port=port, protocol=RESP, max_connections=_CONNECTIONS)
@@ -24,7 +24,7 @@ async def direct(servers: Servers) -> PeerClient:
 
 
 async def cluster(servers: Servers) -> PeerClient:
-    """``redis.asyncio.RedisCluster``."""
+    """Connect ``redis.asyncio.RedisCluster``."""
     nodes = [ClusterNode(host, port) for host, port in servers.cluster]
     made: Any = RedisCluster(startup_nodes=nodes, protocol=RESP, max_connections=_CONNECTIONS)
     await made.initialize()
@@ -34,7 +34,7 @@ async def cluster(servers: Servers) -> PeerClient:
 
 
 def client_of(made: Any) -> PeerClient:
-    """A `PeerClient` of anything that has the methods of redis-py's asyncio client."""
+    """Make a `PeerClient` of an object that has the methods of redis-py's asyncio client."""
     return PeerClient(made.get, made.set, made.mget, partial(_gets_pipelined, made), made.aclose)
 
 

@@ -1,4 +1,10 @@
-"""What is measured."""
+"""The workloads: what is measured.
+
+base               what every workload has; `WORKLOADS` below lists all workloads
+blocking, tasks    commands of blocking clients, and of asyncio clients
+traces             recorded accesses, cache-aside; data: the keys and values of all workloads
+routing            what routing costs, without any server
+"""
 
 from __future__ import annotations
 
@@ -22,6 +28,6 @@ GROUPS: dict[str, list[str]] = {
         ("sync", "asyncio", "traces", "shards", "routing"), _LISTED, strict=True
     )
 }
-"""Name -> workloads that the command line takes by it."""
+"""The workloads that the command line takes by one name."""
 
 __all__ = ["GROUPS", "WORKLOADS", "Workload", "WorkloadMissingError"]

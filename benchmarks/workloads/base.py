@@ -1,4 +1,4 @@
-"""The shape of a workload."""
+"""What every workload has."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Workload(Protocol):
     """One kind of work.
 
     Attributes:
-        name: as the command line takes it.
+        name: on the command line.
         what: one line for the report.
-        entrants: names of those that can do it.
-        baseline: whose times the others' are compared with, if anybody's.
-        floor: the one nobody can beat; somebody who seems to shows a fault of the run.
-        step: calls come in multiples of this.
-        spoils: whether it leaves data behind that others should not find.
+        entrants: the names of those that can do the work.
+        baseline: the entrant that the others are compared with, or None.
+        floor: the entrant that none can beat: if one does, the run is faulty.
+        step: the number of calls is a multiple of this.
+        spoils: whether the work leaves data behind that other workloads must not find.
     """
 
     @property
@@ -48,14 +48,14 @@ class Workload(Protocol):
     def spoils(self) -> bool: ...
 
     def fixed_calls(self, seconds: float) -> int | None:
-        """How many calls all make in a turn of about so long; None: as many as fill it."""
+        """Return how many calls a turn of ``seconds`` has; None: as many as fill the time."""
 
     def contestants(self, arena: Arena, entrants: Sequence[str]) -> dict[str, Contestant]:
-        """Who can do it here, checked to do it right.
+        """Return the entrants that can run here, after a check of their values.
 
         Raises:
-            WorkloadMissingError: nobody can.
-            AssertionError: somebody answers wrongly.
+            WorkloadMissingError: none can run.
+            AssertionError: one returned a wrong value.
         """
 
 
@@ -64,10 +64,11 @@ class PeerWorkload:
     """Work that peers do against servers.
 
     Attributes:
-        data: what is stored before.
-        prepare: client, data, calls -> a function that makes the calls; awaitable if the peers
-            are asyncio's. What it prepares is not measured.
-        check: client, data -> raises AssertionError if it answers wrongly; likewise awaitable.
+        data: what is stored in advance.
+        prepare: takes client, data and the number of calls; returns a function that makes the
+            calls (awaitable for asyncio peers). The preparation is not measured.
+        check: takes client and data; raises AssertionError for a wrong value (awaitable for
+            asyncio peers).
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Work for blocking clients: each call waits for its reply."""
+"""Workloads of blocking clients: each call waits for its reply."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _grouped(call: Callable[[Sequence[str]], Any], size: int, data: Data, calls:
 
 
 def threaded(threads: int, client: PeerClient, data: Data, calls: int) -> Work:
-    """GETs from several threads at once; they are started and wait before the clock does."""
+    """Prepare GETs from several threads at once, which start before the measurement does."""
     each = calls // threads
     clients = client.for_threads(threads) if client.for_threads else [client] * threads
     start = Barrier(threads + 1)
@@ -131,7 +131,7 @@ def _check_groups(call: Callable[[Sequence[str]], Any], size: int, data: Data, w
 
 
 def workloads() -> list[PeerWorkload]:
-    """All of them, cheapest first."""
+    """Return all workloads, cheapest first."""
     made = [
         _workload("get", "GET, 1 thread", gets, check_gets, floor=FLOOR),
         _workload("set", "SET, 1 thread", sets, check_sets, floor=FLOOR),
@@ -174,7 +174,7 @@ def workloads() -> list[PeerWorkload]:
 
 
 def over_shards() -> list[PeerWorkload]:
-    """The same work over 1, 4 and 16 shards."""
+    """Return the same work over 1, 4 and 16 shards."""
     over = "over 1, 4 and 16 shards, 1 thread"
     hundred = partial(mgets, 100), partial(check_mgets, 100)
     pipelined = partial(pipelines, 100), partial(check_pipelines, 100)

@@ -1,4 +1,4 @@
-"""What is stored, and in which order it is asked for; the same for all peers and in all runs."""
+"""The keys, the values and the order of accesses, the same for all peers and in all runs."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ _checks = count(1)
 
 
 def some(data: Mapping[str, bytes]) -> dict[str, bytes]:
-    """As much as is looked at to see whether a peer answers rightly."""
+    """Return the part of the data by which a peer's values are checked."""
     return dict(islice(data.items(), _CHECKED))
 
 
 def fresh(data: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The same under keys that nobody has used."""
+    """Return the same data under new keys."""
     check = next(_checks)
     return {f"check:{check}:{key}": value for key, value in some(data).items()}
 
 
 def in_turn(data: Mapping[str, bytes], calls: int) -> list[str]:
-    """All keys, one after the other, and again."""
+    """Return the keys of so many calls: all keys in order, from the beginning again."""
     return list(islice(cycle(data), calls))
 
 
 @cache
 def groups(keys: tuple[str, ...], size: int) -> list[list[str]]:
-    """The keys in groups."""
+    """Return the keys in groups."""
     return [list(keys[start : start + size]) for start in range(0, len(keys), size)]
 
 
 def groups_in_turn(data: Mapping[str, bytes], size: int, calls: int) -> list[list[str]]:
-    """Groups of keys, one after the other, and again."""
+    """Return the groups of keys of so many calls: all in order, from the beginning again."""
     return list(islice(cycle(groups(tuple(data), size)), calls))
 
 
@@ -64,5 +64,5 @@ def _mixture() -> Sequence[tuple[bool, str]]:
 
 
 def mixed(calls: int) -> list[tuple[bool, str]]:
-    """Whether to write, and which key of `SMALL`: popular keys often, one access in five a SET."""
+    """Return so many accesses: whether to write (one in five), and a key, popular ones often."""
     return list(islice(cycle(_mixture()), calls))

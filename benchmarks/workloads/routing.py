@@ -1,4 +1,4 @@
-"""What routing costs a client, without any server."""
+"""Workloads without a server: what routing costs a client."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _KEYS = [f"object:{number}" for number in range(1, 1001)]
 
 
 def entrant(shards: int) -> str:
-    """How a number of shards is called among those measured."""
+    """Return the entrant's name for a number of shards."""
     return "1 shard" if shards == 1 else f"{shards:,} shards"
 
 
@@ -33,7 +33,8 @@ class RoutingWorkload:
     """Work on a `slots` placement alone.
 
     Attributes:
-        prepare: number of shards -> calls -> a function that makes the calls.
+        prepare: takes the number of shards; returns a function that takes the number of calls and
+            returns a function that makes them.
     """
 
     name: str
@@ -67,7 +68,7 @@ def _placement(shards: int) -> SlotsPlacement:
 
 
 def _found(shards: int) -> Callable[[int], Callable[[], Any]]:
-    """What a client does with a key: encode it, find the shard's node."""
+    """Prepare what a client does with a key: encode it, and look up the shard."""
     placement = _placement(shards)
     find = Routes(placement, {name: f"node of {name}" for name in placement.names}).find
     for key in _KEYS:
@@ -87,7 +88,7 @@ def _found(shards: int) -> Callable[[int], Callable[[], Any]]:
 
 
 def _named(shards: int) -> Callable[[int], Callable[[], Any]]:
-    """What an app may call."""
+    """Prepare calls of `shard_for`, which an app may make."""
     shard_for = _placement(shards).shard_for
 
     def prepare(calls: int) -> Callable[[], Any]:
@@ -103,7 +104,7 @@ def _named(shards: int) -> Callable[[int], Callable[[], Any]]:
 
 
 def _applied(fresh: bool, shards: int) -> Callable[[int], Callable[[], Any]]:
-    """Pool documents in turn, so that each is news to the client."""
+    """Prepare the application of pool documents in turn, so that each is new to the client."""
     document = PoolDocument("cache", 1, _placement(shards)).to_dict()
     news = [document["placement"], _grown(shards)]
     masters = [Address(f"10.0.{number >> 8}.{number & 255}", 6379) for number in range(shards)]
@@ -127,13 +128,13 @@ def _applied(fresh: bool, shards: int) -> Callable[[int], Callable[[], Any]]:
 
 
 def _grown(shards: int) -> dict[str, object]:
-    """A placement to which one shard in a hundred came later, and took slots from all others."""
+    """Return a placement in which one shard in a hundred was added later, from all others."""
     came = max(1, shards // 100)
     return _placement(max(1, shards - came)).with_shards(_placement(shards).shards).to_dict()
 
 
 def workloads() -> list[RoutingWorkload]:
-    """Look-ups and changes."""
+    """Return all workloads of this module."""
     return [
         RoutingWorkload("route", "slots placement: a key encoded and its shard found", _found),
         RoutingWorkload("route-shard-for", "slots placement: shard_for(key)", _named),

@@ -1,4 +1,4 @@
-"""Work for asyncio clients: each task waits for its reply, many tasks share a client."""
+"""Workloads of asyncio clients: each task waits for its reply; many tasks share a client."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def _check_groups(
 
 
 def workloads() -> list[PeerWorkload]:
-    """All of them."""
+    """Return all workloads of this module."""
     made = [
         _workload(f"async-get-{tasks}", f"GET, {_tasks(tasks)}", tasks, gets, check_gets)
         for tasks in (1, 64, 256, 1024)
@@ -155,7 +155,7 @@ def workloads() -> list[PeerWorkload]:
 
 
 def over_shards() -> list[PeerWorkload]:
-    """The same work over 1, 4 and 16 shards."""
+    """Return the same work over 1, 4 and 16 shards."""
     over = "over 1, 4 and 16 shards"
     return [
         _workload(

@@ -1,4 +1,4 @@
-"""Recorded accesses: look in the cache, and on a miss store what was missing."""
+"""Workloads of recorded accesses, cache-aside: GET, and on a miss SET."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ Data = Mapping[str, bytes]
 
 @dataclass(frozen=True)
 class TraceWorkload:
-    """The beginning of a trace on an empty cache: all make the same number of accesses.
+    """The beginning of a trace on an empty cache, with as many accesses for every peer.
 
     Attributes:
-        trace: name of its file, without what follows the first dot.
-        prepare: as of `PeerWorkload`, with the ids of the trace before.
-        fixed: accesses for each second that a turn is to last.
+        trace: the name of its file up to the first dot.
+        prepare: as that of `PeerWorkload`, with the trace's ids as the first argument.
+        fixed: how many accesses a turn has for each of its seconds.
     """
 
     name: str
@@ -61,7 +61,7 @@ class TraceWorkload:
 
 
 def _ids(trace: str, directory: Path | None) -> list[str]:
-    """What was accessed, in order.
+    """Return the accessed ids, in order.
 
     Raises:
         WorkloadMissingError: there is no such trace.
@@ -78,7 +78,7 @@ def _ids(trace: str, directory: Path | None) -> list[str]:
 
 
 def _keys(ids: list[str], calls: int) -> list[str]:
-    """Nobody has used these: each turn meets an empty cache."""
+    """Return new keys, so that each turn begins with an empty cache."""
     turn = next(_turns)
     return [f"{turn}:{number}" for number in islice(cycle(ids), calls)]
 
@@ -98,7 +98,7 @@ def _awaiting(ids: list[str], client: PeerClient, _: Data, calls: int) -> Callab
     keys, get, put = iter(_keys(ids, calls)), client.get, client.set
 
     async def task() -> None:
-        for key in keys:  # shared: whoever is free takes the next
+        for key in keys:  # shared: a free thread takes the next one
             if await get(key) is None:
                 await put(key, _VALUE)
 
@@ -109,7 +109,7 @@ def _awaiting(ids: list[str], client: PeerClient, _: Data, calls: int) -> Callab
 
 
 def workloads() -> list[TraceWorkload]:
-    """Each trace, blocking and asyncio; the floors pack before, so they cannot."""
+    """Return a workload for each trace, blocking and asyncio; the floors cannot take part."""
     return [
         made
         for trace in TRACES

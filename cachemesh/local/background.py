@@ -2,8 +2,8 @@
 
 `start_in_background` runs `python -m cachemesh.local.background`. That background process reads the
 stack's options as one JSON object from standard input. On standard output it writes JSON lines:
-{"progress": "..."} for each step, and at the end {"ready": {...}} or {"error": "..."}. If nobody
-reads these lines any more, it stops the stack; once the stack is ready, it needs no reader.
+{"progress": "..."} for each step, and at the end {"ready": {...}} or {"error": "..."}. If the
+reader is gone, it stops the stack; once the stack is ready, it needs no reader.
 """
 
 from __future__ import annotations

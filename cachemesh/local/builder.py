@@ -26,7 +26,7 @@ from cachemesh.local.ports import Ports
 from cachemesh.local.process import Process
 from cachemesh.local.reaper_client import ReaperClient
 from cachemesh.local.recipes import Recipes
-from cachemesh.local.sentinels import MonitoredMaster, StackSentinels
+from cachemesh.local.sentinels import ShardToMonitor, StackSentinels
 from cachemesh.local.state import StateDirectory
 
 _STOP_WITHIN = 5.0  # seconds that processes have to end after SIGTERM
@@ -208,7 +208,7 @@ class StackBuilder:
         timeout = self._options.step_timeout
         shards: list[dict[str, Any]] = self.info["shards"]
         monitored = [
-            MonitoredMaster(shard["name"], parse_address(shard["master"]), len(shard["replicas"]))
+            ShardToMonitor(shard["name"], parse_address(shard["master"]), len(shard["replicas"]))
             for shard in shards
         ]
         self._progress(f"creating pool {self._options.pool!r} of {counted(len(shards), 'shard')}")

@@ -16,7 +16,7 @@ from cachemesh.local.probes import connect
 
 
 @dataclass(frozen=True)
-class MonitoredMaster:
+class ShardToMonitor:
     """A shard that the Sentinels shall monitor: its name, its master, its number of replicas."""
 
     name: str
@@ -46,7 +46,7 @@ class StackSentinels:
         """How many Sentinels must agree that a master is down: a majority."""
         return len(self.addresses) // 2 + 1
 
-    def monitor(self, shards: Sequence[MonitoredMaster]) -> None:
+    def monitor(self, shards: Sequence[ShardToMonitor]) -> None:
         """Have every Sentinel monitor the shards (SENTINEL MONITOR). Raises LocalStackError."""
         for sentinel in self.addresses:
             for shard in shards:
@@ -59,7 +59,7 @@ class StackSentinels:
             for name in names:
                 self._ask(sentinel, "SET", name, *options)
 
-    def introduce(self, shards: Sequence[MonitoredMaster]) -> None:
+    def introduce(self, shards: Sequence[ShardToMonitor]) -> None:
         """Make each Sentinel known to the others at once.
 
         Sentinels announce themselves every 2 s on the `__sentinel__:hello` channel of their
@@ -87,7 +87,7 @@ class StackSentinels:
             finally:
                 client.close()
 
-    def await_complete(self, shards: Sequence[MonitoredMaster], timeout: float) -> None:
+    def await_complete(self, shards: Sequence[ShardToMonitor], timeout: float) -> None:
         """Wait until every Sentinel sees each master up, its replicas and the other Sentinels.
 
         Raises:
@@ -104,7 +104,7 @@ class StackSentinels:
                         )
                     time.sleep(0.05)
 
-    def missing(self, sentinel: Address, shard: MonitoredMaster) -> str | None:
+    def missing(self, sentinel: Address, shard: ShardToMonitor) -> str | None:
         """Return what a Sentinel does not know of a shard yet, or None when it knows everything."""
         try:
             master = self._ask_map(sentinel, "MASTER", shard.name)

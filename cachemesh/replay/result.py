@@ -125,10 +125,12 @@ class ReplayWindow:
 
     @property
     def operations_per_second(self) -> float:
+        """Operations divided by seconds; 0 before the first."""
         return self.operations / self.seconds if self.seconds else 0.0
 
     @property
     def hit_ratio(self) -> float | None:
+        """The share of hits among the answered GETs; None if there were none."""
         return hit_ratio(self.hits, self.misses)
 
 
@@ -154,10 +156,12 @@ class ReplayProgress:
 
     @property
     def hit_ratio(self) -> float | None:
+        """The share of hits among the answered GETs; None if there were none."""
         return hit_ratio(self.hits, self.misses)
 
     @property
     def operations_per_second(self) -> float:
+        """Operations divided by seconds; 0 before the first."""
         return self.operations / self.seconds if self.seconds else 0.0
 
 
@@ -198,10 +202,12 @@ class ReplayResult:
 
     @property
     def hit_ratio(self) -> float | None:
+        """The share of hits among the answered GETs; None if there were none."""
         return hit_ratio(self.hits, self.misses)
 
     @property
     def operations_per_second(self) -> float:
+        """Operations divided by seconds; 0 before the first."""
         return round(self.operations / self.seconds, 1) if self.seconds else 0.0
 
     def to_dict(self) -> dict[str, Any]:

@@ -55,12 +55,15 @@ class Body:
         self.broken = False
 
     def read(self, size: int | None = None) -> bytes:
+        """Return up to `size` bytes (None: all); b"" at the end."""
         return self._in_time(self._stream.read, size)
 
     def readline(self, size: int | None = None) -> bytes:
+        """Return the bytes up to and with the next line feed; b"" at the end."""
         return self._in_time(self._stream.readline, size)
 
     def readlines(self, _hint: int | None = None) -> list[bytes]:
+        """Return all lines that are left."""
         return list(self)
 
     def __iter__(self) -> Iterator[bytes]:

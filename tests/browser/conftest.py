@@ -1,4 +1,4 @@
-"""A headless Chromium on the dashboard of a local stack."""
+"""Fixtures: a headless Chromium on the dashboard of a local stack."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def redis_server() -> str:
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """Chromium with JavaScript."""
+    """A Chromium with JavaScript."""
     driver = start_chromium(tmp_path_factory.mktemp("chromium"))
     yield driver
     driver.quit()
@@ -29,7 +29,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chr
 
 @pytest.fixture(scope="session")
 def plain_chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """Chromium without JavaScript."""
+    """A Chromium without JavaScript."""
     driver = start_chromium(tmp_path_factory.mktemp("plain"), javascript=False)
     yield driver
     driver.quit()
@@ -37,7 +37,7 @@ def plain_chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriv
 
 @pytest.fixture(scope="module")
 def stack(chromium: webdriver.Chrome) -> Iterator[LocalStack]:
-    """Three shards, a spare pair outside the pool, metaserver and dashboard."""
+    """A stack of three shards, a spare pair outside the pool, a metaserver and a dashboard."""
     with LocalStack(spares=1) as running:
         yield running
 
@@ -64,5 +64,5 @@ def board(page: Page, stack: LocalStack) -> Page:
 
 @pytest.fixture
 def metaserver(stack: LocalStack) -> MetaserverClient:
-    """A client of the API, for changes that are made by others than the page."""
+    """A client of the API, for changes that are not made on the page."""
     return MetaserverClient(stack.info["metaservers"], token=stack.token)

@@ -85,7 +85,7 @@ def test_markup_in_what_was_typed_stays_text(board: Page) -> None:
 def test_markup_in_an_event_stays_text(
     page: Page, stack: LocalStack, metaserver: MetaserverClient
 ) -> None:
-    """The metaserver refuses such names, so the event is put into its store directly."""
+    """The event is put into the store directly: the metaserver refuses such names."""
     attack = "<img src=x onerror=document.title='owned'>"
     row = ("2026-01-01T00:00:00Z", f"token:{attack}", attack, "cache", attack, attack)
     with closing(sqlite3.connect(stack.directory / "meta.db")) as store, store:
@@ -117,7 +117,7 @@ def test_a_read_token_sees_all_but_the_buttons(page: Page, metaserver: Metaserve
 
 
 def connections_to(port: int) -> int:
-    """Established TCP connections to a port of 127.0.0.1 (proc_pid_net(5): state 01)."""
+    """Count the established TCP connections to a port of 127.0.0.1 (proc_pid_net(5): state 01)."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return sum(row[2].endswith(f":{port:04X}") and row[3] == "01" for row in rows)
 
@@ -143,7 +143,7 @@ def test_many_browsers_share_one_upstream_stream(board: Page, stack: LocalStack)
 
 
 def test_sign_out(board: Page) -> None:
-    """Also where the page hears that its session has ended before the next page is there."""
+    """This holds too if the page hears of the end of its session before the next page is there."""
     with board.slow_replies(2_000):
         board.driver.find_element("css selector", "header form button").click()
         board.see("You are signed out")

@@ -1,4 +1,4 @@
-"""Changing the pool from the browser: preview, confirmation, refusals."""
+"""Changes of the pool from the browser: preview, confirmation, refusals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def shard_names(metaserver: MetaserverClient) -> list[str]:
 
 
 def await_sweeps(page: Page, metaserver: MetaserverClient) -> None:
-    """A shard that is still being swept takes no slots; wait until none is."""
+    """Wait until no shard is being swept: a shard takes no slots during its sweep."""
     page.until(lambda: not metaserver.request("GET", "/v1/pools/cache/status")["sweeps"])
 
 

@@ -1,4 +1,4 @@
-"""What the page shows while things break, and that it comes back by itself."""
+"""What the page shows during outages, and that it recovers by itself."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def colour(page: Page, selector: str) -> str:
 
 
 def in_sight(page: Page, selector: str) -> bool:
-    """Whether the element is on the screen, however far the page is scrolled."""
+    """Return whether an element is within the visible part of the page."""
     script = """const box = document.querySelector(arguments[0]).getBoundingClientRect();
         return box.height > 0 && box.top >= 0 && box.bottom <= innerHeight"""
     return bool(page.driver.execute_script(script, selector))
 
 
 def looks_old(page: Page, green: str) -> None:
-    """Wait until the page is grey, and says its age in the title and in a header in sight."""
+    """Wait until the page is grey and shows its age in the title and in a visible header."""
     page.until(lambda: re.match(r"\d+ (s|min|h) old · cache", page.driver.title), 60)
     page.until(lambda: colour(page, BADGE) not in (green, ""))
     page.driver.execute_script("window.scrollTo(0, document.body.scrollHeight)")
@@ -64,7 +64,7 @@ def test_without_a_metaserver_the_page_looks_old(
     process = stack.process(stack.info["metaservers"][0])
     with gone(process, how):
         looks_old(board, green)
-        assert board.text(BADGE) == "up"  # as it was
+        assert board.text(BADGE) == "up"  # as before
         words = ("metaserver lost", "unreachable") if how == "killed" else ("no news", "No news")
         board.see(words[0], "#link")
         board.see(words[1], "#live-alerts")
@@ -87,7 +87,7 @@ def test_without_a_dashboard_the_page_looks_old(board: Page, stack: LocalStack, 
     looks_old(board, green)
     board.see("reconnecting since", "#link")
     process.restart()
-    # Sessions live in the dashboard's memory, so whoever watched signs in again.
+    # Sessions live in the dashboard's memory, so after its restart the user signs in again.
     board.see("Your session has ended", seconds=60)
     board.sign_in(stack.token)
     looks_fresh(board, green)
@@ -96,7 +96,7 @@ def test_without_a_dashboard_the_page_looks_old(board: Page, stack: LocalStack, 
 def test_after_a_sleep_the_page_looks_old_until_it_hears_again(
     board: Page, stack: LocalStack, green: str
 ) -> None:
-    """To a page, a sleep is a clock that is suddenly an hour on; nothing was heard meanwhile."""
+    """To a page, a sleep is a clock that is suddenly an hour later, without data in between."""
     process = stack.process(stack.info["dashboard"].removeprefix("http://"))
     with gone(process, "stopped"):
         board.driver.execute_script("const now = Date.now; Date.now = () => now() + 3_600_000")
@@ -123,7 +123,7 @@ def gone(process: Process, how: str) -> Iterator[None]:
 def test_a_killed_master_and_its_successor(board: Page, stack: LocalStack) -> None:
     board.driver.execute_script("window.notReloaded = true")
     shard = stack.info["shards"][1]
-    old = stack.master_of("cache-1")  # other tests have moved it, perhaps
+    old = stack.master_of("cache-1")  # other tests may have failed it over
     (new,) = {shard["master"], *shard["replicas"]} - {old}
     stack.process(old).kill(signal.SIGKILL)
     board.see("cache-1 is down", "#live-alerts")

@@ -1,4 +1,4 @@
-"""Known work, and shards that nobody could take over from, as the page shows them."""
+"""How the page shows known work, and shards without a replica that could take over."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WARNING = "no replica: a failover is not possible, its keys are lost if it dies"
 
 @pytest.fixture(scope="module")
 def stack(chromium: webdriver.Chrome) -> Iterator[LocalStack]:
-    """Two shards with a replica each."""
+    """A stack of two shards with a replica each."""
     with LocalStack(shards=2, down_after_ms=1000) as running:
         yield running
 
@@ -42,7 +42,7 @@ def test_a_planned_failover_is_calm(
 
 
 def seen(page: Page) -> set[str]:
-    """The classes that shards and alerts have had."""
+    """Return the classes that shards and alerts have had."""
     return set(page.driver.execute_script("return [...window.seen]"))
 
 
@@ -61,7 +61,7 @@ def test_a_shard_without_a_replica_says_so_and_promises_nothing(
     board.see("lonely is down", "#live-alerts", seconds=60)
     board.see("no failover can happen, as it has no replica", "#live-alerts", seconds=60)
     board.see(f"start {alone} again", "#live-alerts")
-    # Also once the Sentinels agree that it is down, which they do after a second.
+    # Also after the Sentinels agree that it is down, which takes a second.
     board.until(lambda: "lonely went down" in board.text("#live-events"), 60)
     assert "under way" not in board.text("#live-alerts") + board.text("#shard-lonely")
     stack.process(alone).restart()

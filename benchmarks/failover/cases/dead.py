@@ -15,7 +15,7 @@ from benchmarks.failover.load import APP_ERRORS
 from benchmarks.failover.site import Site, site
 
 _MOST, _NOISE = 0.005, 1.25
-_OPENS_IN = 6.0  # seconds of calls until whatever a client does about it has happened
+_OPENS_IN = 6.0  # seconds of calls in which a client has time to notice
 _PAUSE = 0.01
 
 

@@ -1,4 +1,4 @@
-"""The command against a real metaserver: pools, shards, keys, events, tokens, and what it asks."""
+"""The command against a real metaserver: pools, shards, keys, events, tokens, confirmations."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def healthy(run: Run) -> bool:
 
 
 def keys_per_shard(run: Run) -> list[int]:
-    """As the metaserver last saw them."""
+    """Return how many keys the metaserver last saw on each master."""
     return [shard["master"]["keys"] or 0 for shard in run("shard", "list")[1]["shards"]]
 
 
 def said(err: str) -> None:
-    """One line of error and one of what to do next, perhaps after others."""
+    """Check that stderr ends in a line with the error and a line with the next step."""
     *_, error, following = err.splitlines()
     assert error.startswith("error: ") and following.startswith("next: "), err
     assert "Traceback" not in err
@@ -132,7 +132,7 @@ def test_a_shard_comes_and_goes(run: Run, spare: dict[str, Any], client: CacheMe
     assert plan["moved_slots"] == 5461 and plan["destroys"]
     assert run("pool", "show")[1] == before
 
-    code, _, err = run("shard", "add", "spare-1", address)  # keys go cold, and nobody said yes
+    code, _, err = run("shard", "add", "spare-1", address)  # keys go cold: not confirmed
     assert code == 2
     assert "destroys: about" in err and "--yes" in err
     assert run("pool", "show")[1] == before
@@ -144,7 +144,7 @@ def test_a_shard_comes_and_goes(run: Run, spare: dict[str, Any], client: CacheMe
     code, _, err = run("shard", "add", "spare-1", address, "--yes")
     assert code == 4
     said(err)
-    # Taking it away gives slots back to shards that may still be swept: it waits for that.
+    # A removal gives slots to shards that may still be swept: the command waits for that.
     code, done, _ = run("shard", "remove", "spare-1", "--yes")
     assert code == 0
     assert done["document"]["placement"]["shards"][-1]["name"] == "cache-1"
@@ -302,7 +302,7 @@ def test_clients_and_events(run: Run, client: CacheMesh) -> None:
     client.get("k")
     version = run("pool", "show")[1]["version"]
     until(lambda: version in [c["version"] for c in run("client", "list")[1]["clients"]])
-    until(lambda: not run("pool", "status")[1]["sweeps"])  # whose ends are events, too
+    until(lambda: not run("pool", "status")[1]["sweeps"])  # the end of a sweep is an event too
     run("pool", "set", "poll_interval=4")
     run("pool", "set", "poll_interval=")
     events = run("event", "list")[1]["events"]

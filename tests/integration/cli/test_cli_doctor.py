@@ -1,4 +1,4 @@
-"""`cachemesh doctor` on a real pool: what ails it is found, explained, and exit code 5."""
+"""`cachemesh doctor` on a real pool: faults are found and explained, and the exit code is 5."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def stack() -> Iterator[LocalStack]:
 
 @pytest.fixture
 def look(stack: LocalStack) -> Look:
-    """What the doctor says of the pool; the machine itself is another test's."""
+    """Runs the doctor's checks of the pool, without those of the machine."""
     return lambda: list(examine_pool(None, None, stack.info["env"]))
 
 
 def replicas_of(stack: LocalStack, shard: int) -> list[str]:
-    """The replicas as they are now."""
+    """Return the addresses of a shard's replicas."""
     found: list[str] = stack.info["shards"][shard]["replicas"]
     return found
 
@@ -110,7 +110,7 @@ def test_a_replica_that_follows_somebody_else_or_nobody(stack: LocalStack, look:
             ("NO", "ONE", "its role is master"),
             (*other.split(":"), f"it follows {other}"),
         ):
-            # Sentinel puts it right again in a while, which is no matter here.
+            # Sentinel corrects this after a while, which does not matter here.
             def seen(host: str = host, port: str = port, said: str = said) -> bool:
                 replica.execute_command("REPLICAOF", host, port)
                 check = ailing(look, "fail").get(name)

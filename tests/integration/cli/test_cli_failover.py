@@ -29,7 +29,7 @@ def stack() -> Iterator[LocalStack]:
 def run(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Run:
-    """Run `cachemesh shard failover`; exit code, data, and what it said on stderr."""
+    """Runs `cachemesh shard failover`; returns exit code, data and stderr."""
     for name, value in stack.info["env"].items():
         monkeypatch.setenv(name, value)
 
@@ -79,7 +79,7 @@ def test_what_is_refused(run: Run, stack: LocalStack) -> None:
         code, data, err = run(*arguments)
         assert (code, data) == (expected, ""), err
         assert words in err
-        error, following = err.splitlines()  # and nothing was announced before
+        error, following = err.splitlines()  # and no announcement before
         assert error.startswith("error: ") and following.startswith("next: "), err
     assert stack.master_of("cache-1") == master
 

@@ -1,4 +1,4 @@
-"""`sentinel list` and `doctor` with Sentinels that answer nonsense, drip, flood or say nothing."""
+"""`sentinel list` and `doctor` with Sentinels that reply nonsense, slowly, endlessly or never."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BOUND = 6.0  # seconds
 
 
 def resp(value: object) -> bytes:
-    """A reply in RESP2."""
+    """Encode a reply in RESP2."""
     if isinstance(value, (list, tuple)):
         return b"*%d\r\n" % len(value) + b"".join(map(resp, value))
     if isinstance(value, int):
@@ -59,7 +59,7 @@ def sentinel(
     quorum: bytes = b"+OK 3 usable\r\n",
     replicas: Any = None,
 ) -> Reply:
-    """A Sentinel with some answers of our own."""
+    """Make a Sentinel's replies, some of them the test's own."""
     row = fields(MASTER) if master is None else master
     replies = {
         b"GET-MASTER-ADDR-BY-NAME": resp(at),
@@ -119,11 +119,11 @@ ODD: dict[str, Reply] = {
 }
 
 _ACCEPTABLE = ("says nil", "has a name of numbers")
-"""What a Sentinel says of a shard that it does not monitor; and a field that nobody looks at."""
+"""A reply about a shard that the Sentinel does not monitor, and a field that is not used."""
 
 
 class Endless(Server):
-    """Sends something for ever to everybody who connects.
+    """Sends the same bytes for ever to every connection.
 
     Args:
         data: what is sent again and again.
@@ -136,7 +136,7 @@ class Endless(Server):
         super().__init__(lambda _: None)
 
     def close(self) -> None:
-        """As of any server; what is being sent ends."""
+        """Close the server, and stop sending."""
         self._closed.set()
         super().close()
 
@@ -153,7 +153,7 @@ def stack() -> Iterator[LocalStack]:
 
 
 def listed(url: str, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    """What `sentinel list` says of each, which comes in time and as JSON."""
+    """Return what `sentinel list` prints about each Sentinel, in time and as JSON."""
     began = time.monotonic()
     assert cli.run(["--url", url, "sentinel", "list", "-o", "json"]) == 0
     in_time(time.monotonic() - began, BOUND)
@@ -213,7 +213,7 @@ def test_a_sentinel_that_never_ends_is_bounded(
 def test_a_pool_that_only_an_odd_sentinel_knows(
     capsys: pytest.CaptureFixture[str], odd: str
 ) -> None:
-    """It may be an error or not; there is no traceback, and an end."""
+    """The command may fail or not; it ends, without a traceback."""
     with Server(ODD[odd]) as server:
         url = f"cachemesh+sentinel://{server}/cache"
         began = time.monotonic()

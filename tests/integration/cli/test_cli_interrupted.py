@@ -1,4 +1,4 @@
-"""Ctrl-C while a command is still being imported ends it as one later does."""
+"""Ctrl-C during a command's imports ends it as a later Ctrl-C does."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def test_a_terminal_gets_nothing_to_act_upon(run: Run, cachemesh_client: CacheMe
 
 
 def fill(client: CacheMesh) -> dict[str, tuple[int, str]]:
-    """A key of each type, named as the type; its length, and the command that shows it."""
+    """Store a key of each type, named after it; return lengths and commands that print them."""
     client.set("string", "12345")
     client.hset("hash", mapping={"a": 1, "b": 2, "c": 3})
     client.rpush("list", 1)
@@ -114,7 +114,7 @@ def test_get_of_another_type_says_which_and_what_shows_it(
 def test_a_shard_that_is_down_is_not_an_absent_key(
     run: Run, cachemesh_client: CacheMesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the pool, or the URL, takes errors for misses."""
+    """The error is shown even if the pool, or the URL, turns errors into misses."""
     with LocalStack(shards=1, replicas=0, sentinels=1, metaservers=0) as stack:
         stack.process(stack.info["shards"][0]["master"]).kill()
         url = f"{stack.info['url']}?on_error=miss&command_timeout=0.5"

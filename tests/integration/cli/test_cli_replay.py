@@ -1,4 +1,4 @@
-"""Replays against real Redis: exact counts, failures on the way, interruption, and how it looks."""
+"""Replays against real Redis: exact counts, failures, interruption, and how they look."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def stack() -> Iterator[LocalStack]:
 
 @pytest.fixture
 def pool(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[CacheMesh]:
-    """A client of the pool, empty, which the command finds in its environment too."""
+    """A client of the empty pool, whose URL the command finds in its environment too."""
     for name, value in stack.info["env"].items():
         monkeypatch.setenv(name, value)
     with CacheMesh.from_url(stack.info["url"]) as client:
@@ -51,7 +51,7 @@ def pool(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[CacheMe
 
 @pytest.fixture(scope="module")
 def plain(stack: LocalStack) -> Iterator[redis.Redis]:
-    """One redis-server on its own."""
+    """A redis-server on its own."""
     address = stack.start_redis().address
     with redis.Redis(host=address.host, port=address.port) as client:
         yield client
@@ -170,7 +170,7 @@ def test_a_master_killed_on_the_way(stack: LocalStack, pool: CacheMesh) -> None:
     assert result.wrong == 0
     window = result.error_window
     assert window is not None
-    rounding = 0.002  # three figures, each to the millisecond
+    rounding = 0.002  # three figures, each rounded to a millisecond
     assert 0 < window.longest_s <= window.last_s - window.first_s + rounding <= result.seconds
     assert stack.master_of("cache-1") != old
 
@@ -224,7 +224,7 @@ def test_interrupted_it_prints_what_it_found_and_exits_130(pool: CacheMesh) -> N
         process.stdin.flush()
         until(lambda: pool.dbsize() > 100)
         process.send_signal(signal.SIGINT)
-        process.stdin.close()  # a read that nothing arrives for ends
+        process.stdin.close()  # ends a read for which no data comes
         out, err = process.stdout.read(), process.stderr.read()
         assert process.wait(AT_MOST) == 130
     assert err.strip() == b""
@@ -283,5 +283,5 @@ def test_on_a_terminal_there_is_a_progress_bar_apart_from_the_data(
 def read_until_closed(terminal: int) -> bytes:
     try:
         return os.read(terminal, 65_536)
-    except OSError:  # Linux: the other side of the terminal is closed
+    except OSError:  # Linux: the other end of the terminal is closed
         return b""

@@ -30,10 +30,10 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
-    """A directory for a stack; nothing may run in it after the test, and nothing does."""
+    """A directory for a stack; the fixture checks that none of its processes outlives the test."""
     directory = tmp_path / "stack"
     yield directory
-    if described(directory):  # the test did not come to its end
+    if described(directory):  # the test failed before it stopped its stack
         down = [*COMMAND, "down", "--dir", str(directory)]
         subprocess.run(down, capture_output=True, timeout=AT_MOST, check=False)
     assert end_left(lambda: processes_below(directory)) == []
@@ -41,7 +41,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Runs one command to its end; its state would go to this test's own directory."""
+    """Runs one command to its end; state without --dir goes to the test's own directory."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
     for name in ("CACHEMESH_URL", "CACHEMESH_TOKEN", "CACHEMESH_TOKEN_FILE"):
         monkeypatch.delenv(name, raising=False)
@@ -61,7 +61,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
 
 @pytest.fixture
 def start(place: Path) -> Iterator[Start]:
-    """Starts `cachemesh up` in the foreground, by way of another program if one is named."""
+    """Starts `cachemesh up` in the foreground, through another program if one is given."""
     started: list[subprocess.Popen[str]] = []
 
     def command(*arguments: str, through: tuple[str, ...] = ()) -> subprocess.Popen[str]:
@@ -83,7 +83,7 @@ def start(place: Path) -> Iterator[Start]:
 
 
 def end(up: subprocess.Popen[str]) -> tuple[int, str]:
-    """Exit code and what was said on stderr since."""
+    """Return the exit code, and stderr since the start was complete."""
     _, said = up.communicate(timeout=AT_MOST)
     return up.returncode, said
 

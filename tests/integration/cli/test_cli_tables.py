@@ -1,4 +1,4 @@
-"""Tables on a real terminal: one line a row, no address broken or cut, all of it in pipes."""
+"""Tables on a real terminal: one line a row, no address folded or cut, everything in pipes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def access(stack: LocalStack) -> list[str]:
 def on_terminal(
     options: list[str], columns: int, *commands: str, styled: bool = False
 ) -> dict[str, list[str]]:
-    """What each command shows, by lines; one process runs them all, which is quicker."""
+    """Return the lines that each command prints; one process runs them all, which is faster."""
     words = json.dumps([command.split() for command in commands])
     python = [sys.executable, "-c", _ALL, words]
     shown = Terminal(*options, columns=columns, command=python)
@@ -71,7 +71,7 @@ def on_terminal(
 
 
 def table_at(lines: list[str], first: str) -> list[str]:
-    """The rows below the heading that begins with a word."""
+    """Return the rows below the heading that begins with a word."""
     (at,) = (number for number, line in enumerate(lines) if line.startswith(first))
     rows = lines[at + 2 :]
     return rows[: rows.index("")] if "" in rows else rows
@@ -121,7 +121,7 @@ def test_wide_and_pipes_have_every_column(stack: LocalStack) -> None:
 
 
 class Recorded(ThreadingHTTPServer):
-    """A web server that answers as a metaserver did before, word for word."""
+    """A web server that repeats a metaserver's recorded replies."""
 
     def __init__(self, documents: dict[str, str]) -> None:
         super().__init__(("127.0.0.1", 0), _Recorded)
@@ -144,12 +144,12 @@ class _Recorded(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def served(documents: dict[str, str]) -> Iterator[list[str]]:
-    """The options that lead a command to a server with these documents."""
+    """Serve documents; yield the options that lead a command to their server."""
     with Recorded(documents) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
@@ -160,7 +160,7 @@ def served(documents: dict[str, str]) -> Iterator[list[str]]:
 
 @pytest.fixture(scope="module")
 def told(stack: LocalStack) -> str:
-    """What the metaserver says, by path, as one text."""
+    """The metaserver's replies by path, as JSON."""
     until(lambda: healthy(stack))
     commands = {
         "/v1/events": "event list",
@@ -179,7 +179,7 @@ def told(stack: LocalStack) -> str:
     "name", ["cache", "the-very-longest-name-that-anybody-may-give-to-one-shard-only"]
 )
 def test_the_widest_addresses_and_names_fit(told: str, columns: int, name: str) -> None:
-    """The real documents, with addresses and names as long as they come."""
+    """The real documents fit, even with the longest possible addresses and names."""
     longest = {
         address: f"10.123.45.{60 + number}:1{6300 + number}"
         for number, address in enumerate(dict.fromkeys(_ADDRESS.findall(told)))
@@ -236,7 +236,7 @@ def test_a_degraded_shard_is_pointed_at_not_one_that_fails_over(
 
 
 def test_events_keep_what_happened(told: str) -> None:
-    """Where there is little room, who did it goes before what it was."""
+    """In a narrow terminal the actor is dropped before the action."""
     documents = json.loads(told)
     events = json.loads(documents["/v1/events"])
     detail = "10.123.45.67:16379 is master of cache-0 in place of 10.123.45.68:16379"

@@ -1,4 +1,4 @@
-"""The command on a terminal of its own: what it asks, and what comes of the answer."""
+"""The command on a terminal of its own: its questions, and what follows from the answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo as a person runs it: from its first line to no process left."""
+"""The demo as a user runs it; no process is left at its end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMMAND = [sys.executable, "-m", "cachemesh_command.demo"]
 
 @contextmanager
 def _demo(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """The demo with pipes; at the end of the block its stack must be gone without a trace."""
+    """Run the demo with pipes; check at the end of the block that its stack is gone."""
     process = subprocess.Popen(
         [*COMMAND, *arguments],
         env={**os.environ, "TMPDIR": str(directory), "COLUMNS": "120"},
@@ -41,7 +41,7 @@ def _demo(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """Where the demo's stack lives."""
+    """An empty directory for the demo's stack."""
     made = tmp_path / "stack"
     made.mkdir()
     return made

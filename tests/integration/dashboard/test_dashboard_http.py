@@ -1,4 +1,4 @@
-"""The dashboard as a process, without a metaserver: what it makes of requests that mean harm."""
+"""The dashboard as a process, without a metaserver: its replies to malicious requests."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def cookie(address: str) -> str:
 
 
 def page(address: str, data: bytes) -> RawReply:
-    """The one reply, which is a page with all security headers."""
+    """Return the one reply, and check that it is a page with all security headers."""
     (reply,) = exchange(address, data).replies
     assert reply.headers["content-type"].startswith("text/html")
     for name, value in HEADERS.items():

@@ -1,4 +1,4 @@
-"""The command without a server: usage, errors and their exit codes, how data is printed."""
+"""The command without a server: usage, errors and exit codes, and how data is printed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def failing(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    """Exit code and stderr of a command that must fail, with nothing on stdout."""
+    """Run a command that must fail with an empty stdout; return exit code and stderr."""
     code = cli.run(arguments)
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -1,4 +1,4 @@
-"""What the command shows: values that are safe on a terminal, counts, tables that fit."""
+"""What the command prints: values that are safe on a terminal, counts, tables that fit."""
 
 from __future__ import annotations
 

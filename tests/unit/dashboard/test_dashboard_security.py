@@ -1,4 +1,4 @@
-"""Sessions, headers, CSRF and vendored files: what holds whatever the metaserver says."""
+"""Sessions, headers, CSRF and vendored files: what does not depend on the metaserver."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def client(app: Flask) -> FlaskClient:
 
 
 def sign_in(app: Flask, client: FlaskClient, role: str = "admin") -> str:
-    """Put a session in the store; its CSRF token."""
+    """Put a session into the store and return its CSRF token."""
     shared = app.extensions["cachemesh-dashboard"]
     assert isinstance(shared, DashboardState)
     session = shared.sessions.create("secret-token", role)
@@ -188,7 +188,7 @@ def test_vendored_files_are_what_the_manifest_says() -> None:
 
 
 def test_pages_are_self_contained() -> None:
-    """No other host, no inline script or style, no unescaped value but rendered fragments."""
+    """Templates name no other host, have no inline script or style, and escape every value."""
     own = [*DASHBOARD.rglob("*.html"), DASHBOARD / "static/app.js", DASHBOARD / "static/app.css"]
     assert len(own) > 10
     for path in own:

@@ -1,4 +1,4 @@
-"""What the dashboard shows, from status to words and lines."""
+"""How the dashboard turns a status into words and lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding redis-server in the promised order, and saying how to get one."""
+"""redis-server is found in the promised order, or the error says how to install one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stack in the foreground or background stops when it is told to, whatever Python is at."""
+"""A stack stops on a signal, whatever Python executes when the signal comes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounds of a stack's options, and the text of its configuration files."""
+"""The limits of a stack's options, and the texts of its configuration files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Free ports, and naming who holds a taken one."""
+"""Free ports, and the holder of a taken one."""
 
 from __future__ import annotations
 

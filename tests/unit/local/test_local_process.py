@@ -1,4 +1,4 @@
-"""The reaper: what it starts is gone when it, or its parent, is gone."""
+"""The reaper: none of its processes outlives it or its parent."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def wait_for_family(directory: Path) -> None:
 
 
 def test_the_thread_that_started_the_keeper_may_end(tmp_path: Path) -> None:
-    """PR_SET_PDEATHSIG fires when the spawning thread ends, not only the process."""
+    """PR_SET_PDEATHSIG fires when the spawning thread ends, not only at the end of the process."""
     made: list[ReaperClient] = []
     thread = threading.Thread(target=lambda: made.append(ReaperClient()))
     thread.start()

@@ -1,4 +1,4 @@
-"""The state directory: its lock, what it takes over, what it never touches."""
+"""The state directory: its lock, the files it replaces, the files it never touches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Traces: what is read from them, and what is said about those that are damaged."""
+"""Traces: how they are read, and the errors for damaged ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a replay measures with: histogram, error log, made-up accesses."""
+"""Histogram, error log and made-up accesses of a replay."""
 
 from __future__ import annotations
 

@@ -111,6 +111,7 @@ RULES = (
     Rule("cachemesh", ("cachemesh.sync", "cachemesh.core.errors"), ()),
     Rule("cachemesh.replay", ("cachemesh.core",), ("redis",)),
     Rule("cachemesh.local", ("cachemesh.core", "cachemesh.discovery"), ("redis",)),
+    Rule("cachemesh.local.reaper", (), ()),  # runs as a plain file, with the standard library alone
     Rule("cachemesh.local.pytest_plugin", ("cachemesh", "cachemesh.local"), ("pytest",)),
     Rule(
         "cachemesh.cli",
@@ -230,6 +231,7 @@ def test_every_rule_has_modules(rule: Rule) -> None:
         ("cachemesh.sync.client", "import cachemesh.asyncio.client"),
         ("cachemesh.asyncio.client", "from cachemesh.sync.client import CacheMesh"),
         ("cachemesh._client.base", "from cachemesh.sync.client import CacheMesh"),
+        ("cachemesh.local.reaper", "from cachemesh.local.pids import ProcessId"),
         ("cachemesh.cli.main", "import metaserver"),
         ("metaserver.process.config", "from dashboard import app"),
         ("metaserver.process.config", "from cachemesh.local import LocalStack"),

@@ -48,8 +48,7 @@ def test_no_public_class_name_stands_in_two_modules() -> None:
         for package in PACKAGES
         for path in (ROOT / package).rglob("*.py")
     }
-    found = homonyms(sources)
-    assert found == {}
+    assert homonyms(sources) == {}
 
 
 @pytest.mark.parametrize(
