@@ -36,8 +36,6 @@ from cachemesh.core.pool.topology import Topology
 from cachemesh.core.reads.read_preference import CURSORS
 from cachemesh.core.resilience.error_classification import NOT_SERVED
 from cachemesh.discovery.url import MeshUrl, parse_url
-from cachemesh.transport import redis_py
-from cachemesh.transport.aio import handshake
 from cachemesh.transport.aio.mesh_pool import MeshPool
 from cachemesh.transport.aio.replica_reads import read
 from cachemesh.transport.aio.scatter_gather import gather, gather_reads
@@ -316,23 +314,9 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
         """Execute as redis-py does, over the connection that `client` took, or that the app set."""
         (shard,) = (await self.routes()).nodes.values()
         async with self._single_conn_lock:
-            own = await self._take_connection(shard)
+            own = await self._core.take_connection(shard)
             # sync: return self._execute_over(own, shard, args, options)
         return await self._execute_over(own, shard, args, options)  # asyncio
-
-    async def _take_connection(self, shard: ShardClient) -> Any:
-        """Return the connection to execute over, connected to the master; None if the app's own."""
-        core = self._core
-        connection = core.connection
-        if connection is None or connection is not core.own_connection:
-            return None
-        if not redis_py.is_ready(connection, shard.master):
-            await connection.disconnect()
-            if not await handshake.reconnects(connection, shard.master):
-                former, connection = connection, await core.pool.get_connection()
-                core.connection = core.own_connection = connection
-                await core.pool.release(former)
-        return connection
 
     async def _execute_over(
         self, own: Any, shard: ShardClient, args: tuple[Any, ...], options: dict[str, Any]

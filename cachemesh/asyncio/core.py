@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 from cachemesh._client.core import MeshCore
 from cachemesh.core.errors import ConfigurationError
 from cachemesh.core.placement.route_table import Routes
 from cachemesh.core.pool.topology import Topology
 from cachemesh.discovery.url import MeshUrl
+from cachemesh.transport import redis_py
+from cachemesh.transport.aio import handshake
 from cachemesh.transport.aio.instance import seen
 from cachemesh.transport.aio.shard import ShardClient
 
@@ -86,6 +89,19 @@ class Core(MeshCore[ShardClient]):
     async def loaded_shards(self) -> Mapping[str, ShardClient]:
         """Return the shards of `loaded`, by name."""
         return (await self.loaded()).nodes
+
+    async def take_connection(self, shard: ShardClient) -> Any:
+        """Return the client's own connection, connected to the master; None if the app set one."""
+        connection = self.connection
+        if connection is None or connection is not self.own_connection:
+            return None
+        if not redis_py.is_ready(connection, shard.master):
+            await connection.disconnect()
+            if not await handshake.reconnects(connection, shard.master):
+                former, connection = connection, await self.pool.get_connection()
+                self.connection = self.own_connection = connection
+                await self.pool.release(former)
+        return connection
 
     async def close(self) -> None:
         """Close all connections and follow the pool no more. A later use starts again."""

@@ -33,9 +33,7 @@ from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.sync.core import Core
 from cachemesh.sync.pipeline import Pipeline
 from cachemesh.sync.pubsub import PubSub
-from cachemesh.transport import redis_py
 from cachemesh.transport.read_deadline import in_all
-from cachemesh.transport.sync import handshake
 from cachemesh.transport.sync.mesh_pool import MeshPool
 from cachemesh.transport.sync.replica_reads import read
 from cachemesh.transport.sync.scatter_gather import gather, gather_reads
@@ -280,22 +278,8 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
         """Execute as redis-py does, over the connection that `client` took, or that the app set."""
         (shard,) = self.routes().nodes.values()
         with self.single_connection_lock:
-            own = self._take_connection(shard)
+            own = self._core.take_connection(shard)
             return self._execute_over(own, shard, args, options)
-
-    def _take_connection(self, shard: ShardClient) -> Any:
-        """Return the connection to execute over, connected to the master; None if the app's own."""
-        core = self._core
-        connection = core.connection
-        if connection is None or connection is not core.own_connection:
-            return None
-        if not redis_py.is_ready(connection, shard.master):
-            connection.disconnect()
-            if not handshake.reconnects(connection, shard.master):
-                former, connection = connection, core.pool.get_connection()
-                core.connection = core.own_connection = connection
-                core.pool.release(former)
-        return connection
 
     def _execute_over(
         self, own: Any, shard: ShardClient, args: tuple[Any, ...], options: dict[str, Any]

@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from cachemesh._client.core import MeshCore
 from cachemesh.core.placement.route_table import Routes
 from cachemesh.core.pool.topology import Topology
+from cachemesh.transport import redis_py
+from cachemesh.transport.sync import handshake
 from cachemesh.transport.sync.shard import ShardClient
 
 
@@ -44,6 +47,19 @@ class Core(MeshCore[ShardClient]):
     def loaded_shards(self) -> Mapping[str, ShardClient]:
         """Return the shards of `loaded`, by name."""
         return self.loaded().nodes
+
+    def take_connection(self, shard: ShardClient) -> Any:
+        """Return the client's own connection, connected to the master; None if the app set one."""
+        connection = self.connection
+        if connection is None or connection is not self.own_connection:
+            return None
+        if not redis_py.is_ready(connection, shard.master):
+            connection.disconnect()
+            if not handshake.reconnects(connection, shard.master):
+                former, connection = connection, self.pool.get_connection()
+                self.connection = self.own_connection = connection
+                self.pool.release(former)
+        return connection
 
     def close(self) -> None:
         """Close all connections and follow the pool no more. A later use starts again."""
