@@ -263,13 +263,13 @@ class PubSub(HandlerLoop):
         lost = None
         self._move()  # asyncio
         async with self._settling:
-            routes = await self._core.loaded()
+            route_table = await self._core.loaded()
             for name, listener in list(self._listeners.items()):
-                if routes.nodes.get(name) is not listener.shard:
+                if route_table.shards.get(name) is not listener.shard:
                     await self._listeners.pop(name).close()  # asyncio
                     # sync: self._leave(name)
-            for name, shard in routes.nodes.items():
-                wanted = self._wanted.on(name, routes.placement)
+            for name, shard in route_table.shards.items():
+                wanted = self._wanted.on(name, route_table.placement)
                 if not wanted:
                     if name in self._listeners:
                         await self._leave(name)

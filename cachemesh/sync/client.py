@@ -22,7 +22,7 @@ from cachemesh.core.commands.blocking import block_seconds, miss_pause
 from cachemesh.core.commands.spec import FIRST_KEY, Command
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
-from cachemesh.core.placement.route_table import Routes
+from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.planning.pipeline import Plans
 from cachemesh.core.planning.plan import UnknownCommand, keys_of, plan
 from cachemesh.core.planning.split import Plan
@@ -80,7 +80,8 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
         made = self.connection_pool
         core.pool = self.connection_pool = MeshPool(made, core.shards, core.loaded_shards)
         made.close()
-        if url.options.get("single_connection_client") and len(self.routes().nodes) == 1:
+        single = url.options.get("single_connection_client")
+        if single and len(self.route_table().shards) == 1:
             self._single_connection_client = True
             core.connection = core.own_connection = self.connection_pool.get_connection()
 
@@ -92,7 +93,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
         """
         return self._core.load()
 
-    def routes(self) -> Routes[ShardClient]:
+    def route_table(self) -> RouteTable[ShardClient]:
         """Return the route table; the first use loads the topology. Raises as `load`."""
         return self._core.loaded()
 
@@ -102,7 +103,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
         Raises:
             cachemesh.ShardUnavailableError: a shard does not answer.
         """
-        shards = self.routes().nodes
+        shards = self.route_table().shards
         requests = [(shard, ("DBSIZE",)) for shard in shards.values()]
         return dict(zip(shards, gather(requests, read_only=True), strict=True))
 
@@ -115,10 +116,10 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
             redis.ResponseError: the server answered with an error.
         """
         core = self._core
-        routes = core.routes
-        if routes is None:
-            routes = core.loaded()
-        if core.connection is not None and len(routes.nodes) == 1:
+        route_table = core.route_table
+        if route_table is None:
+            route_table = core.loaded()
+        if core.connection is not None and len(route_table.shards) == 1:
             return self._execute_on_connection(self.encoded(args), options)
         if core.encode is not None:
             args = self.encoded(args)
@@ -129,14 +130,14 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
                 key = args[1]
                 short = type(key) is str and len(key) < SHORT_KEY
                 encoded = key.encode() if short else key_bytes(key)
-                shard = routes.find(encoded)
+                shard = route_table.find(encoded)
                 if not core.plain or self._call_options:
                     reply = self._one(shard, args, (encoded,), FIRST_KEY[name], decode)
                 else:
                     reply = shard.execute(args, FIRST_KEY[name], decode)
                 callback = dict.get(self.response_callbacks, name)  # in capitals, as the keys are
             else:
-                reply = self._execute_planned(args, routes, decode)
+                reply = self._execute_planned(args, route_table, decode)
                 callback = self.response_callbacks.get(name)
         except redis.ResponseError:
             if EMPTY_RESPONSE in options:
@@ -147,15 +148,15 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
         return callback(reply, **for_callback(options))
 
     def _execute_planned(
-        self, args: tuple[Any, ...], routes: Routes[ShardClient], decode: bool
+        self, args: tuple[Any, ...], route_table: RouteTable[ShardClient], decode: bool
     ) -> Any:
         core = self._core
         try:
-            planned = plan(args, routes.placement, key_bytes, core.registry, core.master_of)
+            planned = plan(args, route_table.placement, key_bytes, core.registry, core.master_of)
         except UnknownCommand:
-            planned = self.plans_of([args], routes)[id(args)]
+            planned = self.plans_of([args], route_table)[id(args)]
         command = planned.command
-        requests = [(routes.nodes[r.shard], r.args) for r in planned.requests]
+        requests = [(route_table.shards[r.shard], r.args) for r in planned.requests]
         if len(requests) == 1:
             shard, words = requests[0]
             seconds = block_seconds(command.name, words)
@@ -247,13 +248,13 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
                 raise reply
         return replies
 
-    def plans_of(self, calls: Calls, routes: Routes[ShardClient]) -> Plans:
+    def plans_of(self, calls: Calls, route_table: RouteTable[ShardClient]) -> Plans:
         """Return the plans of those calls about which a server has to be asked first.
 
         Raises:
             cachemesh.ShardUnavailableError: no shard answers.
         """
-        asking = resolve_all(calls, routes.placement, self._core.registry)
+        asking = resolve_all(calls, route_table.placement, self._core.registry)
         reply: Any = None
         while True:
             try:
@@ -261,12 +262,12 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
             except StopIteration as done:
                 plans: Plans = done.value
                 return plans
-            reply = self._answer(question, routes)
+            reply = self._answer(question, route_table)
 
-    def _answer(self, question: tuple[Any, ...], routes: Routes[ShardClient]) -> Any:
+    def _answer(self, question: tuple[Any, ...], route_table: RouteTable[ShardClient]) -> Any:
         """Return the reply, error or not, of the first shard that gives one."""
         failures = []
-        for shard in routes.nodes.values():
+        for shard in route_table.shards.values():
             try:
                 return shard.execute(question, True, False)
             except redis.ResponseError as error:
@@ -277,7 +278,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
 
     def _execute_on_connection(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Execute as redis-py does, over the connection that `client` took, or that the app set."""
-        (shard,) = self.routes().nodes.values()
+        (shard,) = self.route_table().shards.values()
         with self.single_connection_lock:
             own = self._take_connection(shard)
             return self._execute_over(own, shard, args, options)
@@ -333,7 +334,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
             cachemesh.UnsupportedCommandError: there are several shards. Where none is known yet,
                 entering the monitor raises that.
         """
-        self.routes()
+        self.route_table()
         refuse_monitor(self._core.shards())
         monitor: Any = super().monitor  # untyped in redis-py
         return monitor()

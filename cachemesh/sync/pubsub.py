@@ -238,12 +238,12 @@ class PubSub(HandlerLoop):
         """
         lost = None
         with self._settling:
-            routes = self._core.loaded()
+            route_table = self._core.loaded()
             for name, listener in list(self._listeners.items()):
-                if routes.nodes.get(name) is not listener.shard:
+                if route_table.shards.get(name) is not listener.shard:
                     self._leave(name)
-            for name, shard in routes.nodes.items():
-                wanted = self._wanted.on(name, routes.placement)
+            for name, shard in route_table.shards.items():
+                wanted = self._wanted.on(name, route_table.placement)
                 if not wanted:
                     if name in self._listeners:
                         self._leave(name)

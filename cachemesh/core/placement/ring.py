@@ -84,8 +84,8 @@ class RingPlacement(HashedPlacement):
         """The ring, built once."""
         return self.build()
 
-    def finder(self, nodes: Mapping[str, Target]) -> Callable[[bytes], Target]:
-        of_shard = [nodes[shard.name] for shard in self.shards]
+    def finder(self, targets: Mapping[str, Target]) -> Callable[[bytes], Target]:
+        of_shard = [targets[shard.name] for shard in self.shards]
         table = [of_shard[owner] for owner in self.ring.owners]
         points, digest = self.ring.points, self.digest
         return lambda key: table[bisect_left(points, digest(key))]

@@ -97,8 +97,8 @@ class ModulaPlacement(TwemproxyPlacement):
         """For each server the first residue that is no longer its own, ascending."""
         return list(accumulate(self.shards[i].weight for i in self.server_order()))
 
-    def finder(self, nodes: Mapping[str, Target]) -> Callable[[bytes], Target]:
-        table = [nodes[self.shards[i].name] for i in self.server_order()]
+    def finder(self, targets: Mapping[str, Target]) -> Callable[[bytes], Target]:
+        table = [targets[self.shards[i].name] for i in self.server_order()]
         ends, digest = self.ends, self.digest
         total = ends[-1]
         return lambda key: table[bisect_right(ends, digest(key) % total)]
