@@ -24,8 +24,8 @@ from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.planning.pipeline import Plans
-from cachemesh.core.planning.plan import UnknownCommand, keys_of, plan
-from cachemesh.core.planning.split import Plan
+from cachemesh.core.planning.plan import UnknownCommandError, keys_of, plan
+from cachemesh.core.planning.split import CommandPlan
 from cachemesh.core.planning.unknown_commands import Calls, resolve_all
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.reads.read_preference import CURSORS
@@ -153,10 +153,10 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
         core = self._core
         try:
             planned = plan(args, route_table.placement, key_bytes, core.registry, core.master_of)
-        except UnknownCommand:
+        except UnknownCommandError:
             planned = self.plans_of([args], route_table)[id(args)]
         command = planned.command
-        requests = [(route_table.shards[r.shard], r.args) for r in planned.requests]
+        requests = [(route_table.shards[r.shard], r.args) for r in planned.sub_requests]
         if len(requests) == 1:
             shard, words = requests[0]
             seconds = block_seconds(command.name, words)
@@ -226,7 +226,10 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
             return self._missed(error, shard, args, read_only)
 
     def _several(
-        self, planned: Plan, requests: Sequence[tuple[ShardClient, tuple[Any, ...]]], decode: bool
+        self,
+        planned: CommandPlan,
+        requests: Sequence[tuple[ShardClient, tuple[Any, ...]]],
+        decode: bool,
     ) -> list[Any]:
         """Send a command's sub-requests to their shards, as the policy says."""
         command, policy = planned.command, self._policy

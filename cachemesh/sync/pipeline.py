@@ -10,7 +10,7 @@ from redis.client import Pipeline as RedisPipeline
 
 from cachemesh._client.pipelining import PipelineBase, finished, raise_first, require_watching
 from cachemesh.core.planning.pipeline_parts import Stack, one_shard, spread
-from cachemesh.core.planning.plan import UnknownCommand
+from cachemesh.core.planning.plan import UnknownCommandError
 from cachemesh.transport import redis_py
 from cachemesh.transport.sync.scatter_gather import send_parts
 from cachemesh.transport.sync.shard import ShardClient
@@ -124,7 +124,7 @@ class Pipeline(PipelineBase, RedisPipeline):
         how = (stack, placement, pack, self._atomic, core.registry, core.master_of)
         try:
             spread_out = spread(*how, retry_writes=policy.retry_writes)
-        except UnknownCommand:
+        except UnknownCommandError:
             plans = mesh.plans_of([args for args, _ in stack], route_table)
             spread_out = spread(*how, plans, policy.retry_writes)
         if self._one_shard_only and len(spread_out.parts) > 1:

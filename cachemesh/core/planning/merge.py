@@ -124,7 +124,7 @@ def any_success(replies: Sequence[Reply], _: Words) -> Reply:
     raise replies[0]
 
 
-def in_order(
+def in_key_order(
     shards: Iterable[str], owners: Sequence[str], counts: Sequence[int]
 ) -> Callable[[Sequence[Reply]], list[Reply]]:
     """Merge of lists that hold one item a key, back into the order of the keys.
@@ -147,7 +147,7 @@ def in_order(
     return merge
 
 
-def fitting(
+def checked_merge(
     merge: Callable[[Sequence[Reply]], Reply], name: str
 ) -> Callable[[Sequence[Reply]], Reply]:
     """A merge that says so when replies are not of the form that Redis gives.

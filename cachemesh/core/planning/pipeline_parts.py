@@ -158,7 +158,8 @@ def spread(
         retry_writes: what may have run is sent again though it writes.
 
     Raises:
-        CrossShardError, UnsupportedCommandError, InvalidKeyError, UnknownCommand: as `plan_batch`.
+        CrossShardError, UnsupportedCommandError, InvalidKeyError, UnknownCommandError: as
+            `plan_batch`.
     """
     unsent: list[int] = []
     if atomic:
@@ -215,7 +216,7 @@ def one_shard(
 
     Raises:
         CrossShardError: there are several.
-        UnsupportedCommandError, InvalidKeyError, UnknownCommand: as `plan_batch`.
+        UnsupportedCommandError, InvalidKeyError, UnknownCommandError: as `plan_batch`.
     """
     shards: dict[str, Any] = {} if home is None else {home: "WATCH"}
     for args in commands:
@@ -223,7 +224,7 @@ def one_shard(
         if planned is None:
             needed = shards_in_transaction(args, placement, registry)
         else:
-            needed = tuple(request.shard for request in planned.requests)
+            needed = tuple(request.shard for request in planned.sub_requests)
         for shard in needed:
             shards.setdefault(shard, args[0])
     if len(shards) > 1:

@@ -18,15 +18,15 @@ from cachemesh.core.commands.registry import Registry, question
 from cachemesh.core.commands.spec import Args, Command, key_positions
 from cachemesh.core.errors import UnsupportedCommandError
 from cachemesh.core.placement import Placement
-from cachemesh.core.planning.plan import plan_known, unspread
-from cachemesh.core.planning.split import Plan
+from cachemesh.core.planning.plan import plan_known, to_one_shard
+from cachemesh.core.planning.split import CommandPlan
 
 Calls: TypeAlias = "Sequence[Args]"
-Asking: TypeAlias = "Generator[Args, Any, Plan]"
+Asking: TypeAlias = "Generator[Args, Any, CommandPlan]"
 
 
 def resolve(args: Args, placement: Placement, registry: Registry) -> Asking:
-    """Plan a call for which `plan` raised `UnknownCommand`.
+    """Plan a call for which `plan` raised `UnknownCommandError`.
 
     Yields:
         Commands for any one server; to be sent back its reply, an error reply as an exception.
@@ -42,7 +42,7 @@ def resolve(args: Args, placement: Placement, registry: Registry) -> Asking:
             raise _untold(words, reply) from reply
         command = registry.learn(words, reply)
         if command is None:
-            return unspread(Command(words[0]), words, placement.names[0])
+            return to_one_shard(Command(words[0]), words, placement.names[0])
         words = registry.look_up(words)[1]
     keys: Sequence[Any] = [words[at] for at in key_positions(command, words)]
     if not command.all_keys_known:
@@ -52,9 +52,9 @@ def resolve(args: Args, placement: Placement, registry: Registry) -> Asking:
 
 def resolve_all(
     calls: Calls, placement: Placement, registry: Registry
-) -> Generator[Args, Any, dict[int, Plan]]:
+) -> Generator[Args, Any, dict[int, CommandPlan]]:
     """Plans, by ``id``, of those calls that `plan` cannot do alone; yields as `resolve`."""
-    plans: dict[int, Plan] = {}
+    plans: dict[int, CommandPlan] = {}
     for args in calls:
         if not registry.knows(args):
             plans[id(args)] = yield from resolve(args, placement, registry)

@@ -23,7 +23,7 @@ from cachemesh.core.commands.registry import KNOWN
 from cachemesh.core.commands.spec import COMMANDS, FIRST_KEY, key_positions
 from cachemesh.core.errors import InvalidCursorError
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.planning.split import SPLIT
+from cachemesh.core.planning.split import SPLIT_RULES
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
 from tests.support.sentinels import routes_by
@@ -263,7 +263,7 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SETRANGE", "OBJECT ENCODING", "SMOVE", "SORT", "MGET"):
         monkeypatch.delitem(COMMANDS, name)
         monkeypatch.delitem(FIRST_KEY, name, raising=False)
-    monkeypatch.delitem(SPLIT, "MGET")
+    monkeypatch.delitem(SPLIT_RULES, "MGET")
     monkeypatch.setattr(spec, "_KEYS_KNOWN_HERE", frozenset())
 
 
