@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import redis
 
 from cachemesh.core.commands.encoding import text_encoder
-from cachemesh.core.commands.registry import Registry
+from cachemesh.core.commands.registry import CommandRegistry
 from cachemesh.core.names import Address
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.policy import Policy
@@ -59,7 +59,7 @@ class MeshCore(Generic[S]):
 
     def __init__(self, url: MeshUrl, parent: MeshCore[S] | None) -> None:
         self.url = url
-        self.registry = Registry()
+        self.registry = CommandRegistry()
         self.encode = text_encoder(url.options)
         self.pool: Any = None
         self.route_table: RouteTable[S] | None = None

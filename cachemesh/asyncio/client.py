@@ -23,7 +23,7 @@ from cachemesh._client.pipelining import for_callback
 from cachemesh.asyncio.core import Core
 from cachemesh.asyncio.pipeline import Pipeline
 from cachemesh.asyncio.pubsub import PubSub
-from cachemesh.core.commands.blocking import block_seconds, miss_pause
+from cachemesh.core.commands.blocking import block_seconds, miss_delay
 from cachemesh.core.commands.spec import FIRST_KEY, Command
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
@@ -225,7 +225,7 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
             return await shard.execute_blocking(words, decode, seconds)
         except (ShardUnavailableError, redis.ResponseError) as error:
             reply = self._missed(error, shard, words, command.read_only)
-            await asyncio.sleep(miss_pause(seconds, time.monotonic() - began))
+            await asyncio.sleep(miss_delay(seconds, time.monotonic() - began))
             return reply
         finally:
             if self._core.reads_replicas and not command.read_only:

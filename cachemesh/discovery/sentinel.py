@@ -24,7 +24,7 @@ from cachemesh.core.errors import (
     MasterNotFoundError,
     SentinelUnavailableError,
 )
-from cachemesh.core.malformed_replies import understood
+from cachemesh.core.malformed_replies import reading_reply
 from cachemesh.core.names import Address, parse_address
 from cachemesh.discovery.sentinel_connection import SentinelOptions, Wire
 
@@ -282,7 +282,7 @@ def master_address(reply: Any) -> Address | None:
         return None
     if isinstance(reply, redis.ResponseError):
         raise reply
-    with understood("a Sentinel"):
+    with reading_reply("a Sentinel"):
         host, port = reply
         return checked_address(host, port)
 
@@ -305,7 +305,7 @@ def _rows(reply: Any) -> list[dict[str, str]]:
 def fields(row: Any) -> dict[str, Any]:
     """A reply of fields and values in turn; raises as `listed`."""
     texts = listed(row)
-    with understood("a Sentinel"):
+    with reading_reply("a Sentinel"):
         return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
@@ -325,7 +325,7 @@ def listed(reply: Any) -> list[Any]:
 
 def _usable(rows: Iterable[dict[str, str]]) -> Iterator[Address]:
     for row in rows:
-        with understood("a Sentinel"):
+        with reading_reply("a Sentinel"):
             flags, host, port = row["flags"].split(","), row["ip"], row["port"]
         if _USELESS.isdisjoint(flags):
             try:

@@ -18,7 +18,7 @@ from cachemesh.core.errors import (
     MetaserverError,
     PoolNotFoundError,
 )
-from cachemesh.core.json_text import MOST_DOCUMENT_BYTES
+from cachemesh.core.json_text import MAX_DOCUMENT_BYTES
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.pool.settings import setting_value
@@ -86,7 +86,7 @@ class MetaserverSource:
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         try:
             reply = self._client.request(
-                "GET", f"/v1/pools/{self._pool}", most_bytes=MOST_DOCUMENT_BYTES
+                "GET", f"/v1/pools/{self._pool}", most_bytes=MAX_DOCUMENT_BYTES
             )
         except MetaserverError as error:
             raise self._translated(error) from error
@@ -102,7 +102,7 @@ class MetaserverSource:
                 body,
                 timeout=WATCH_SECONDS + 5,
                 stop=stop,
-                most_bytes=MOST_DOCUMENT_BYTES,
+                most_bytes=MAX_DOCUMENT_BYTES,
             )
         except MetaserverError as error:
             raise self._translated(error) from error
@@ -209,9 +209,9 @@ class FileSource:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise OSError("it is not a regular file")
-            text = file.read(MOST_DOCUMENT_BYTES + 1)
-        if len(text) > MOST_DOCUMENT_BYTES:
-            raise InvalidDocumentError(f"it is larger than {MOST_DOCUMENT_BYTES} bytes")
+            text = file.read(MAX_DOCUMENT_BYTES + 1)
+        if len(text) > MAX_DOCUMENT_BYTES:
+            raise InvalidDocumentError(f"it is larger than {MAX_DOCUMENT_BYTES} bytes")
         return _stamp_of(status), text
 
     def _stamp(self) -> Stamp | None:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import redis
 
 from cachemesh.core.errors import CacheMeshError
-from cachemesh.core.malformed_replies import understood
+from cachemesh.core.malformed_replies import reading_reply
 from cachemesh.core.names import Address, parse_address
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery.sentinel import checked_address, fields, listed, master_address
@@ -141,7 +141,7 @@ def ask_sentinel(
         at, *rest = replies[4 * index : 4 * index + 4]
         master = master_address(at)
         if master is not None:
-            with understood("a Sentinel"):
+            with reading_reply("a Sentinel"):
                 views[shard] = _shard_view(master, *rest)
     return views
 

@@ -18,7 +18,7 @@ from cachemesh._client.base import (
     refuse_push_handler,
 )
 from cachemesh._client.pipelining import for_callback
-from cachemesh.core.commands.blocking import block_seconds, miss_pause
+from cachemesh.core.commands.blocking import block_seconds, miss_delay
 from cachemesh.core.commands.spec import FIRST_KEY, Command
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
@@ -198,7 +198,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
             return shard.execute_blocking(words, decode, seconds)
         except (ShardUnavailableError, redis.ResponseError) as error:
             reply = self._missed(error, shard, words, command.read_only)
-            time.sleep(miss_pause(seconds, time.monotonic() - began))
+            time.sleep(miss_delay(seconds, time.monotonic() - began))
             return reply
         finally:
             if self._core.reads_replicas and not command.read_only:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 
 from cachemesh.core.placement.base import Overlap, Placement, Target
-from cachemesh.core.placement.hash_based import HashedPlacement
+from cachemesh.core.placement.hash_based import HashBasedPlacement
 
 Arc = tuple[int, int]
 """The last hash value of an arc, and its owner."""
@@ -72,7 +72,7 @@ class Ring:
         return counts
 
 
-class RingPlacement(HashedPlacement):
+class RingPlacement(HashBasedPlacement):
     """A strategy whose shards own arcs of a ring."""
 
     @abstractmethod

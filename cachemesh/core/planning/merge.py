@@ -13,7 +13,7 @@ from typing import Any
 
 from redis.exceptions import InvalidResponse
 
-from cachemesh.core.commands.command_info import text
+from cachemesh.core.commands.command_info import as_text
 
 Reply = Any
 Words = Sequence[Any]
@@ -111,7 +111,7 @@ def latest_by_name(replies: Sequence[Reply], _: Words) -> list[Reply]:
 def busy_or_first(replies: Sequence[Reply], _: Words) -> Reply:
     """that of a shard where a script runs, else the first"""
     for reply in replies:
-        if any(text(name) == "running_script" and value for name, value in _named(reply)):
+        if any(as_text(name) == "running_script" and value for name, value in _named(reply)):
             return reply
     return replies[0]
 

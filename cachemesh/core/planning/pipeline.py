@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from redis.exceptions import InvalidResponse, RedisError
 
-from cachemesh.core.commands.registry import KNOWN, Registry
+from cachemesh.core.commands.registry import TABLE_REGISTRY, CommandRegistry
 from cachemesh.core.commands.spec import FIRST_KEY, Args
 from cachemesh.core.placement import Placement
 from cachemesh.core.placement.keys import key_bytes
@@ -87,7 +87,7 @@ def _merged(planned: CommandPlan, following: Mapping[str, Iterator[Reply]]) -> R
 def plan_batch(
     commands: Sequence[Args],
     placement: Placement,
-    registry: Registry = KNOWN,
+    registry: CommandRegistry = TABLE_REGISTRY,
     plans: Plans = NO_PLANS,
     master_of: MasterOf = no_master,
 ) -> Batch:

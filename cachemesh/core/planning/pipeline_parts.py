@@ -13,7 +13,7 @@ from typing import Any
 import redis
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
-from cachemesh.core.commands.registry import Registry
+from cachemesh.core.commands.registry import CommandRegistry
 from cachemesh.core.commands.spec import FIRST_KEY, Args
 from cachemesh.core.errors import CrossShardError, ShardUnavailableError
 from cachemesh.core.placement import Placement
@@ -142,7 +142,7 @@ def spread(
     placement: Placement,
     pack: Pack,
     atomic: bool,
-    registry: Registry,
+    registry: CommandRegistry,
     master_of: MasterOf,
     plans: Plans = NO_PLANS,
     retry_writes: bool = False,
@@ -203,7 +203,7 @@ def one_shard(
     commands: Sequence[tuple[Any, ...]],
     placement: Placement,
     home: str | None,
-    registry: Registry,
+    registry: CommandRegistry,
     plans: Plans,
 ) -> str:
     """Return the name of the shard that all commands are for.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cachemesh.core.commands.registry import KNOWN, Registry
+from cachemesh.core.commands.registry import TABLE_REGISTRY, CommandRegistry
 from cachemesh.core.commands.spec import COMMANDS, Args, Command, key_positions, sort_options
 from cachemesh.core.errors import CrossShardError, UnsupportedCommandError
 from cachemesh.core.placement import Placement
@@ -47,7 +47,7 @@ def plan(
     args: Sequence[Any],
     placement: Placement,
     encode: Encode = key_bytes,
-    registry: Registry = KNOWN,
+    registry: CommandRegistry = TABLE_REGISTRY,
     master_of: MasterOf = no_master,
 ) -> CommandPlan:
     """Where a command goes.
@@ -206,7 +206,7 @@ def keys_of(command: Command, words: Args) -> list[bytes]:
 
 
 def shards_in_transaction(
-    args: Sequence[Any], placement: Placement, registry: Registry = KNOWN
+    args: Sequence[Any], placement: Placement, registry: CommandRegistry = TABLE_REGISTRY
 ) -> tuple[str, ...]:
     """The shards that a command needs if it is to run within WATCH or MULTI; none if any will do.
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from redis.exceptions import ResponseError
 
-from cachemesh.core.commands.registry import Registry, question
+from cachemesh.core.commands.registry import CommandRegistry, command_info_request
 from cachemesh.core.commands.spec import Args, Command, key_positions
 from cachemesh.core.errors import UnsupportedCommandError
 from cachemesh.core.placement import Placement
@@ -25,7 +25,7 @@ Calls: TypeAlias = "Sequence[Args]"
 Asking: TypeAlias = "Generator[Args, Any, CommandPlan]"
 
 
-def resolve(args: Args, placement: Placement, registry: Registry) -> Asking:
+def resolve(args: Args, placement: Placement, registry: CommandRegistry) -> Asking:
     """Plan a call for which `plan` raised `UnknownCommandError`.
 
     Yields:
@@ -37,7 +37,7 @@ def resolve(args: Args, placement: Placement, registry: Registry) -> Asking:
     """
     command, words = registry.look_up(args)
     if command is None:
-        reply = yield question(words)
+        reply = yield command_info_request(words)
         if isinstance(reply, ResponseError):
             raise _untold(words, reply) from reply
         command = registry.learn(words, reply)
@@ -51,7 +51,7 @@ def resolve(args: Args, placement: Placement, registry: Registry) -> Asking:
 
 
 def resolve_all(
-    calls: Calls, placement: Placement, registry: Registry
+    calls: Calls, placement: Placement, registry: CommandRegistry
 ) -> Generator[Args, Any, dict[int, CommandPlan]]:
     """Plans, by ``id``, of those calls that `plan` cannot do alone; yields as `resolve`."""
     plans: dict[int, CommandPlan] = {}

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import redis
 
 from cachemesh.core.names import Address
+from cachemesh.core.plurals import counted
 from cachemesh.core.pool.document import PoolDocument
-from cachemesh.core.words import counted
 from cachemesh.discovery.survey import ShardView, ask_sentinels
 from cachemesh.discovery.url import MeshUrl
 from cachemesh.local.doctor.check import Check, fail, failed, ok, warn

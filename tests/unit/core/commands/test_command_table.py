@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from cachemesh.core.commands.blocking import BLOCKING
-from cachemesh.core.commands.registry import Registry
+from cachemesh.core.commands.registry import CommandRegistry
 from cachemesh.core.commands.spec import COMMANDS, FIRST_KEY
 from cachemesh.core.commands.table import TABLE
 from cachemesh.core.errors import CrossShardError, UnsupportedCommandError
@@ -114,7 +114,7 @@ def test_every_command_of_redis_py_is_known(emitted: Emitted) -> None:
     assert len(emitted.names) > 500
     unknown = set()
     for name in emitted.names:
-        found = Registry().look_up((name,))[0] or name in ALWAYS_REFUSED or name in RULES
+        found = CommandRegistry().look_up((name,))[0] or name in ALWAYS_REFUSED or name in RULES
         if not found and name not in {command.split(" ")[0] for command in COMMANDS}:
             unknown.add(name)
     assert unknown == set()
@@ -266,7 +266,7 @@ MOVABLE = [b"my.odd", -2, [b"readonly", b"movablekeys"], 0, 0, 0]
 
 
 def answered(
-    registry: Registry, args: tuple[Any, ...], *replies: Any
+    registry: CommandRegistry, args: tuple[Any, ...], *replies: Any
 ) -> tuple[list[Any], CommandPlan]:
     """The questions that a call leads to, and its plan."""
     asking, asked = resolve_all([args], FOUR, registry), []
@@ -290,7 +290,7 @@ def answered(
 def test_a_command_is_asked_about_once(
     args: tuple[Any, ...], reply: Any, owner: str, read_only: bool
 ) -> None:
-    registry = Registry()
+    registry = CommandRegistry()
     asked, planned = answered(registry, args, [reply])
     head = args[0].decode() if isinstance(args[0], bytes) else args[0]
     assert asked == [("COMMAND", "INFO", head.upper().split()[0])]
@@ -300,11 +300,11 @@ def test_a_command_is_asked_about_once(
         asked, planned = answered(registry, args)
         assert asked == []
     with pytest.raises(UnknownCommandError):
-        plan(args, FOUR, registry=Registry())
+        plan(args, FOUR, registry=CommandRegistry())
 
 
 def test_what_the_server_cannot_describe_is_asked_about_at_each_call() -> None:
-    registry = Registry()
+    registry = CommandRegistry()
     asked, planned = answered(registry, ("MY.ODD", "x", "a"), [MOVABLE], [b"a"])
     assert asked == [("COMMAND", "INFO", "MY.ODD"), ("COMMAND", "GETKEYS", "MY.ODD", "x", "a")]
     assert planned.sub_requests[0].shard == FOUR.shard_for("a")
@@ -318,7 +318,7 @@ def test_what_the_server_cannot_describe_is_asked_about_at_each_call() -> None:
 
 
 def test_an_unknown_command_goes_to_one_server_for_its_error() -> None:
-    registry = Registry()
+    registry = CommandRegistry()
     for args in (("NOSUCH", "a"), ("OBJECT", "NOSUCH", "a"), ("CONFIG",)):
         for _ in range(2):  # a server that learns it later is believed
             asked, planned = answered(registry, args, [None])
@@ -329,13 +329,13 @@ def test_an_unknown_command_goes_to_one_server_for_its_error() -> None:
 def test_bad_descriptions_are_refused() -> None:
     for reply in ([[b"x"]], [7], [{"a": 1}], "text", 5):
         with pytest.raises(UnsupportedCommandError, match="not understood"):
-            answered(Registry(), ("NOSUCH", "a"), reply)
+            answered(CommandRegistry(), ("NOSUCH", "a"), reply)
     with pytest.raises(UnsupportedCommandError, match="NOPERM"):
-        answered(Registry(), ("NOSUCH", "a"), redis.ResponseError("NOPERM no"))
+        answered(CommandRegistry(), ("NOSUCH", "a"), redis.ResponseError("NOPERM no"))
 
 
 def test_not_more_is_remembered_than_has_room() -> None:
-    registry = Registry()
+    registry = CommandRegistry()
     for number in range(10_050):
         name = b"m%d" % number
         registry.learn((name.decode().upper(), "a"), [[name, *REDIS_6[1:]]])

@@ -264,9 +264,9 @@ def test_jedis_key_tags_are_those_of_its_regular_expression(key: str) -> None:
     dot = "[^\n\r\u0085\u2028\u2029]"  # Java's
     found = re.search(r"\{(" + dot + r"+?)\}", key)
     tag = key if found is None else found[1]
-    tagged = placement_of("jedis", 1, hash_tag="{}")
-    assert isinstance(tagged, JedisPlacement)
-    assert tagged.digest(key.encode()) == hash_functions.murmur64a(tag.encode())
+    hash_of_tag = placement_of("jedis", 1, hash_tag="{}")
+    assert isinstance(hash_of_tag, JedisPlacement)
+    assert hash_of_tag.digest(key.encode()) == hash_functions.murmur64a(tag.encode())
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemesh.core.commands.registry import KNOWN
+from cachemesh.core.commands.registry import TABLE_REGISTRY
 from cachemesh.core.commands.spec import FIRST_KEY, key_positions
 from cachemesh.core.errors import CrossShardError, InvalidKeyError, UnsupportedCommandError
 from cachemesh.core.placement import KetamaPlacement, Shard, SlotsPlacement
@@ -63,7 +63,7 @@ def planned(*args: Any, placement: SlotsPlacement = FOUR) -> CommandPlan:
     ],
 )
 def test_keys_of_a_command(args: tuple[Any, ...], keys: list[str]) -> None:
-    command, words = KNOWN.look_up(args)
+    command, words = TABLE_REGISTRY.look_up(args)
     assert command is not None
     assert sorted(str(words[at]) for at in key_positions(command, words)) == sorted(keys)
 
