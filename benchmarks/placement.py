@@ -24,7 +24,7 @@ from cachemesh.core.placement import (
     twemproxy,
 )
 from cachemesh.core.placement.keys import key_slot
-from cachemesh.core.placement.route_table import Routes
+from cachemesh.core.placement.route_table import RouteTable
 
 LENGTHS = (12, 24, 64)
 SHARDS = (1, 4, 16, 100, 1_000)
@@ -89,10 +89,10 @@ def strategy_table() -> Table:
     for strategy, hash_name in STRATEGIES:
         for shards in SHARDS:
             made = document(strategy, hash_name, shards)
-            nodes = {f"cache-{i}": i for i in range(shards)}
+            targets = {f"cache-{i}": i for i in range(shards)}
 
-            def again(made: Any = made, nodes: Any = nodes) -> Routes[int]:
-                return Routes(Placement.from_dict(made), nodes)
+            def again(made: Any = made, targets: Any = targets) -> RouteTable[int]:
+                return RouteTable(Placement.from_dict(made), targets)
 
             def apply(again: Callable[[], object] = again) -> None:
                 twemproxy.ring_of.cache_clear()

@@ -14,7 +14,7 @@ from benchmarks.measure import Contestant, Cost, timed
 from cachemesh import CacheMesh
 from cachemesh.core.names import Address
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.placement.route_table import Routes
+from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.pool.topology import Topology
 
@@ -70,7 +70,7 @@ def _placement(shards: int) -> SlotsPlacement:
 def _found(shards: int) -> Callable[[int], Callable[[], Any]]:
     """Prepare what a client does with a key: encode it, and look up the shard."""
     placement = _placement(shards)
-    find = Routes(placement, {name: f"node of {name}" for name in placement.names}).find
+    find = RouteTable(placement, {name: f"shard {name}" for name in placement.names}).find
     for key in _KEYS:
         expected = f"node of {placement.shard_for(key)}"
         assert find(key.encode()) == expected, f"{key} is routed wrongly"

@@ -16,7 +16,7 @@ from cachemesh.core.commands.spec import Args
 from cachemesh.core.errors import ConfigurationError, ShardUnavailableError, UnsupportedCommandError
 from cachemesh.core.names import Address
 from cachemesh.core.placement.keys import key_bytes
-from cachemesh.core.planning.miss_replies import NO_MISS, miss
+from cachemesh.core.planning.miss_replies import NO_MISS_REPLY, miss_reply
 from cachemesh.core.planning.pipeline_parts import Part, discarded
 from cachemesh.core.policy import Policy
 from cachemesh.core.pool.topology import Topology
@@ -271,8 +271,8 @@ class MeshBase(Generic[S]):
         pack(tuple(args))
         options = self._core.url.options
         resp3 = speaks_resp3(options.get("protocol"))
-        reply = miss(args, resp3, bool(options.get("decode_responses")))
-        if reply is NO_MISS:
+        reply = miss_reply(args, resp3, bool(options.get("decode_responses")))
+        if reply is NO_MISS_REPLY:
             raise error
         if read_only:
             shard.misses += 1

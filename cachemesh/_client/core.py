@@ -15,9 +15,9 @@ from typing import Any, Generic, TypeVar
 import redis
 
 from cachemesh.core.commands.encoding import text_encoder
-from cachemesh.core.commands.registry import Registry
+from cachemesh.core.commands.registry import CommandRegistry
 from cachemesh.core.names import Address
-from cachemesh.core.placement.route_table import Routes
+from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.policy import Policy
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.reads.read_preference import Reading
@@ -48,7 +48,7 @@ class MeshCore(Generic[S]):
         policy: the client's own options and, for the rest, the pool's settings.
         reads_replicas: whether any client of this core does, so that writes are noted.
         plain: whether ``policy`` asks for nothing but a command's reply from the master.
-        routes: the route table; None before the first use, after `close`, and in a forked child.
+        route_table: None before the first use, after `close`, and in a forked child.
         connection: the connection of a single-connection client, else None.
         own_connection: ``connection``, unless the app has set that.
         closings: how often this core was closed.
@@ -59,10 +59,10 @@ class MeshCore(Generic[S]):
 
     def __init__(self, url: MeshUrl, parent: MeshCore[S] | None) -> None:
         self.url = url
-        self.registry = Registry()
+        self.registry = CommandRegistry()
         self.encode = text_encoder(url.options)
         self.pool: Any = None
-        self.routes: Routes[S] | None = None
+        self.route_table: RouteTable[S] | None = None
         self.connection: Any = None
         self.own_connection: Any = None
         self.reads_replicas = False
@@ -87,7 +87,7 @@ class MeshCore(Generic[S]):
 
     def shards(self) -> Mapping[str, S]:
         """Return the shards known so far, by name."""
-        return {} if self.routes is None else self.routes.nodes
+        return {} if self.route_table is None else self.route_table.shards
 
     def master_of(self, shard: str) -> Address | None:
         """Return the address of a shard's master, as last heard of."""
@@ -120,7 +120,7 @@ class MeshCore(Generic[S]):
             shard.expect(topology.candidates.get(name))
             shards[name] = shard
         self._topology = topology
-        self.routes = Routes(document.placement, shards)
+        self.route_table = RouteTable(document.placement, shards)
         for name in before.keys() - shards.keys():
             before[name].end()
 
@@ -179,14 +179,14 @@ class MeshCore(Generic[S]):
         if self._parent is None:
             self.membership.close(at_once)
 
-    def without_routes(self) -> Mapping[str, S]:
+    def drop_route_table(self) -> Mapping[str, S]:
         """Take the shards away: the next command loads the topology anew."""
-        shards, self.routes = self.shards(), None
+        shards, self.route_table = self.shards(), None
         return shards
 
     def after_fork(self) -> None:
         """In the child: leave connections and threads to the parent."""
-        for shard in self.without_routes().values():
+        for shard in self.drop_route_table().values():
             shard.leave_to_parent()
         if self._prober is not None:
             self._prober.forget()
@@ -202,7 +202,7 @@ def _apply_to(mates: Mapping[int, weakref.ref[MeshCore[S]]]) -> Callable[[Topolo
     def on_change(topology: Topology) -> None:
         for mate in list(mates.values()):
             core = mate()
-            if core is not None and core.routes is not None:
+            if core is not None and core.route_table is not None:
                 core.apply(topology)
 
     return on_change

@@ -23,14 +23,14 @@ from cachemesh._client.pipelining import for_callback
 from cachemesh.asyncio.core import Core
 from cachemesh.asyncio.pipeline import Pipeline
 from cachemesh.asyncio.pubsub import PubSub
-from cachemesh.core.commands.blocking import block_seconds, miss_pause
+from cachemesh.core.commands.blocking import block_seconds, miss_delay
 from cachemesh.core.commands.spec import FIRST_KEY, Command
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
-from cachemesh.core.placement.route_table import Routes
+from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.planning.pipeline import Plans
-from cachemesh.core.planning.plan import UnknownCommand, keys_of, plan
-from cachemesh.core.planning.split import Plan
+from cachemesh.core.planning.plan import UnknownCommandError, keys_of, plan
+from cachemesh.core.planning.split import CommandPlan
 from cachemesh.core.planning.unknown_commands import Calls, resolve_all
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.reads.read_preference import CURSORS
@@ -84,7 +84,8 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
         made = self.connection_pool
         core.pool = self.connection_pool = MeshPool(made, core.shards, core.loaded_shards)
         # sync: made.close()
-        # sync: if url.options.get("single_connection_client") and len(self.routes().nodes) == 1:
+        # sync: single = url.options.get("single_connection_client")
+        # sync: if single and len(self.route_table().shards) == 1:
         # sync:     self._single_connection_client = True
         # sync:     core.connection = core.own_connection = self.connection_pool.get_connection()
 
@@ -96,7 +97,7 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
         """
         return await self._core.load()
 
-    async def routes(self) -> Routes[ShardClient]:
+    async def route_table(self) -> RouteTable[ShardClient]:
         """Return the route table; the first use loads the topology. Raises as `load`."""
         return await self._core.loaded()
 
@@ -106,7 +107,7 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
         Raises:
             cachemesh.ShardUnavailableError: a shard does not answer.
         """
-        shards = (await self.routes()).nodes
+        shards = (await self.route_table()).shards
         requests = [(shard, ("DBSIZE",)) for shard in shards.values()]
         return dict(zip(shards, await gather(requests, read_only=True), strict=True))
 
@@ -119,12 +120,12 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
             redis.ResponseError: the server answered with an error.
         """
         core = self._core
-        routes = core.routes
-        # sync: if routes is None:
-        if routes is None or core.loop is not asyncio.get_running_loop():  # asyncio
-            routes = await core.loaded()
+        route_table = core.route_table
+        # sync: if route_table is None:
+        if route_table is None or core.loop is not asyncio.get_running_loop():  # asyncio
+            route_table = await core.loaded()
             await self.initialize()  # asyncio
-        if core.connection is not None and len(routes.nodes) == 1:
+        if core.connection is not None and len(route_table.shards) == 1:
             return await self._execute_on_connection(self.encoded(args), options)
         if core.encode is not None:
             args = self.encoded(args)
@@ -135,7 +136,7 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
                 key = args[1]
                 short = type(key) is str and len(key) < SHORT_KEY
                 encoded = key.encode() if short else key_bytes(key)
-                shard = routes.find(encoded)
+                shard = route_table.find(encoded)
                 if not core.plain or self._call_options:
                     reply = await self._one(shard, args, (encoded,), FIRST_KEY[name], decode)
                 else:
@@ -158,7 +159,7 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
                     # sync: reply = shard.execute(args, FIRST_KEY[name], decode)
                 callback = dict.get(self.response_callbacks, name)  # in capitals, as the keys are
             else:
-                reply = await self._execute_planned(args, routes, decode)
+                reply = await self._execute_planned(args, route_table, decode)
                 callback = self.response_callbacks.get(name)
         except redis.ResponseError:
             if EMPTY_RESPONSE in options:
@@ -171,15 +172,15 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
         return await result if asyncio.iscoroutine(result) else result  # asyncio
 
     async def _execute_planned(
-        self, args: tuple[Any, ...], routes: Routes[ShardClient], decode: bool
+        self, args: tuple[Any, ...], route_table: RouteTable[ShardClient], decode: bool
     ) -> Any:
         core = self._core
         try:
-            planned = plan(args, routes.placement, key_bytes, core.registry, core.master_of)
-        except UnknownCommand:
-            planned = (await self.plans_of([args], routes))[id(args)]
+            planned = plan(args, route_table.placement, key_bytes, core.registry, core.master_of)
+        except UnknownCommandError:
+            planned = (await self.plans_of([args], route_table))[id(args)]
         command = planned.command
-        requests = [(routes.nodes[r.shard], r.args) for r in planned.requests]
+        requests = [(route_table.shards[r.shard], r.args) for r in planned.sub_requests]
         if len(requests) == 1:
             shard, words = requests[0]
             seconds = block_seconds(command.name, words)
@@ -223,7 +224,7 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
             return await shard.execute_blocking(words, decode, seconds)
         except (ShardUnavailableError, redis.ResponseError) as error:
             reply = self._missed(error, shard, words, command.read_only)
-            await asyncio.sleep(miss_pause(seconds, time.monotonic() - began))
+            await asyncio.sleep(miss_delay(seconds, time.monotonic() - began))
             return reply
         finally:
             if self._core.reads_replicas and not command.read_only:
@@ -251,7 +252,10 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
             return self._missed(error, shard, args, read_only)
 
     async def _several(
-        self, planned: Plan, requests: Sequence[tuple[ShardClient, tuple[Any, ...]]], decode: bool
+        self,
+        planned: CommandPlan,
+        requests: Sequence[tuple[ShardClient, tuple[Any, ...]]],
+        decode: bool,
     ) -> list[Any]:
         """Send a command's sub-requests to their shards, as the policy says."""
         command, policy = planned.command, self._policy
@@ -273,13 +277,13 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
                 raise reply
         return replies
 
-    async def plans_of(self, calls: Calls, routes: Routes[ShardClient]) -> Plans:
+    async def plans_of(self, calls: Calls, route_table: RouteTable[ShardClient]) -> Plans:
         """Return the plans of those calls about which a server has to be asked first.
 
         Raises:
             cachemesh.ShardUnavailableError: no shard answers.
         """
-        asking = resolve_all(calls, routes.placement, self._core.registry)
+        asking = resolve_all(calls, route_table.placement, self._core.registry)
         reply: Any = None
         while True:
             try:
@@ -287,12 +291,12 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
             except StopIteration as done:
                 plans: Plans = done.value
                 return plans
-            reply = await self._answer(question, routes)
+            reply = await self._answer(question, route_table)
 
-    async def _answer(self, question: tuple[Any, ...], routes: Routes[ShardClient]) -> Any:
+    async def _answer(self, question: tuple[Any, ...], route_table: RouteTable[ShardClient]) -> Any:
         """Return the reply, error or not, of the first shard that gives one."""
         failures = []
-        for shard in routes.nodes.values():
+        for shard in route_table.shards.values():
             try:
                 return await shard.execute(question, True, False)
             except redis.ResponseError as error:
@@ -305,14 +309,14 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
 
         async def initialize(self) -> CacheMesh:  # redis-py's method
             """Take the connection of a single-connection client; else nothing to do."""
-            if self.single_connection_client and len((await self.routes()).nodes) == 1:
+            if self.single_connection_client and len((await self.route_table()).shards) == 1:
                 await redis.asyncio.Redis.initialize(self)
                 self._core.own_connection = self._core.connection
             return self
 
     async def _execute_on_connection(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Execute as redis-py does, over the connection that `client` took, or that the app set."""
-        (shard,) = (await self.routes()).nodes.values()
+        (shard,) = (await self.route_table()).shards.values()
         async with self._single_conn_lock:
             own = await self._core.take_connection(shard)
             # sync: return self._execute_over(own, shard, args, options)
@@ -358,7 +362,7 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
             cachemesh.UnsupportedCommandError: there are several shards. Where none is known yet,
                 entering the monitor raises that.
         """
-        # sync: self.routes()
+        # sync: self.route_table()
         refuse_monitor(self._core.shards())
         monitor: Any = super().monitor  # untyped in redis-py
         return monitor()

@@ -1,4 +1,4 @@
-"""The core of a client for asyncio: how routes are loaded, and what closing does."""
+"""The core of a client for asyncio: how the route table is loaded, and what closing does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from cachemesh._client.core import MeshCore
 from cachemesh.core.errors import ConfigurationError
-from cachemesh.core.placement.route_table import Routes
+from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.topology import Topology
 from cachemesh.discovery.url import MeshUrl
 from cachemesh.transport import redis_py
@@ -40,7 +40,7 @@ class Core(MeshCore[ShardClient]):
         """
         # sync: return self.membership.topology()
         if True:  # asyncio: to load it takes an event loop
-            if self.routes is None or self._topology is None:
+            if self.route_table is None or self._topology is None:
                 raise ConfigurationError("No topology is loaded yet; await client.load() first")
         return self._topology  # asyncio
 
@@ -65,7 +65,7 @@ class Core(MeshCore[ShardClient]):
             def begin(topology: Topology) -> None:
                 former = self.loop
                 if former is not loop:
-                    if former is not None and former.is_running() and self.routes is not None:
+                    if former is not None and former.is_running() and self.route_table is not None:
                         raise ConfigurationError(
                             "This client is in use in another event loop, which is running; make a "
                             "client for each loop, or close it there first"
@@ -76,19 +76,19 @@ class Core(MeshCore[ShardClient]):
 
             return await loop.run_in_executor(None, self.membership.tell, begin)
 
-    async def loaded(self) -> Routes[ShardClient]:
+    async def loaded(self) -> RouteTable[ShardClient]:
         """Return the route table; the first use loads the topology. Raises as `load`."""
         while True:
-            routes = self.routes
-            # In this order, as the routes are set after the loop.  # asyncio
-            # sync: if routes is not None:
-            if routes is not None and self.loop is asyncio.get_running_loop():  # asyncio
-                return routes
+            route_table = self.route_table
+            # In this order, as the route table is set after the loop.  # asyncio
+            # sync: if route_table is not None:
+            if route_table is not None and self.loop is asyncio.get_running_loop():  # asyncio
+                return route_table
             await self.load()
 
     async def loaded_shards(self) -> Mapping[str, ShardClient]:
         """Return the shards of `loaded`, by name."""
-        return (await self.loaded()).nodes
+        return (await self.loaded()).shards
 
     async def take_connection(self, shard: ShardClient) -> Any:
         """Return the client's own connection, connected to the master; None if the app set one."""
@@ -117,7 +117,7 @@ class Core(MeshCore[ShardClient]):
             if self.loop is not loop:
                 self._abandon()
             self.closings += 1
-            for shard in self.without_routes().values():
+            for shard in self.drop_route_table().values():
                 await shard.close()
             self.loop = None
 
@@ -125,14 +125,14 @@ class Core(MeshCore[ShardClient]):
     # sync:     self.leave_pool(at_once)
     # sync:     self.stop_measuring()
     # sync:     self.closings += 1
-    # sync:     for shard in self.without_routes().values():
+    # sync:     for shard in self.drop_route_table().values():
     # sync:         shard.close()
 
     if True:  # asyncio
 
         def _abandon(self) -> None:
             """Let go of the connections, whose event loop may be another, or closed."""
-            for shard in self.without_routes().values():
+            for shard in self.drop_route_table().values():
                 shard.abandon()
 
         def after_fork(self) -> None:

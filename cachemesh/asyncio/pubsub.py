@@ -17,8 +17,8 @@ from cachemesh.asyncio.listener import Listener, Mailbox, require_shard_channels
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.planning.subscriptions import (
     CONFIRMATIONS,
-    LOOK_STEP,
     SUBSCRIBE,
+    TOPOLOGY_CHECK_SECONDS,
     UNSUBSCRIBE,
     Handler,
     Subscriptions,
@@ -181,10 +181,10 @@ class PubSub(HandlerLoop):
             if message is None:
                 if lost is not None:
                     raise lost
-                left = LOOK_STEP if deadline is None else deadline - time.monotonic()
+                left = TOPOLOGY_CHECK_SECONDS if deadline is None else deadline - time.monotonic()
                 if left <= 0:
                     return None
-                await self._mailbox.wait(min(left, LOOK_STEP))
+                await self._mailbox.wait(min(left, TOPOLOGY_CHECK_SECONDS))
             elif not (ignore and message["type"] in CONFIRMATIONS):
                 handler = self._wanted.handler_of(message, self._encode)
                 if handler is None:
@@ -263,13 +263,13 @@ class PubSub(HandlerLoop):
         lost = None
         self._move()  # asyncio
         async with self._settling:
-            routes = await self._core.loaded()
+            route_table = await self._core.loaded()
             for name, listener in list(self._listeners.items()):
-                if routes.nodes.get(name) is not listener.shard:
+                if route_table.shards.get(name) is not listener.shard:
                     await self._listeners.pop(name).close()  # asyncio
                     # sync: self._leave(name)
-            for name, shard in routes.nodes.items():
-                wanted = self._wanted.on(name, routes.placement)
+            for name, shard in route_table.shards.items():
+                wanted = self._wanted.on_shard(name, route_table.placement)
                 if not wanted:
                     if name in self._listeners:
                         await self._leave(name)

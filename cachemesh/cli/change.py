@@ -16,7 +16,7 @@ from cachemesh.cli.output import emit, percent, printable, say
 from cachemesh.cli.param_types import Number
 from cachemesh.cli.tables import Column, show, table
 from cachemesh.core.errors import MetaserverError
-from cachemesh.core.words import counted
+from cachemesh.core.plurals import counted
 
 _RETRY_S = 0.5
 

@@ -17,7 +17,7 @@ from cachemesh.cli.output import emit, say, show_fields
 from cachemesh.cli.param_types import Number
 from cachemesh.core.placement import SlotsPlacement
 from cachemesh.core.placement.keys import key_bytes, key_slot
-from cachemesh.core.words import counted
+from cachemesh.core.plurals import counted
 
 _LONGEST_TTL_S = 1e10
 """Three hundred years. Redis refuses times that overflow 64 bits of milliseconds since 1970."""

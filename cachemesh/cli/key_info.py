@@ -13,7 +13,7 @@ from cachemesh.cli.context import CommandContext, with_context
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.escapes import escaped_option, parse_bytes, shown
 from cachemesh.cli.output import cell, duration, emit, show_fields, size
-from cachemesh.core.words import counted
+from cachemesh.core.plurals import counted
 from cachemesh.sync.client import CacheMesh
 
 

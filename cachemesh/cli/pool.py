@@ -13,7 +13,7 @@ from cachemesh.cli.output import emit, say
 from cachemesh.cli.pool_settings import set_settings
 from cachemesh.cli.pool_tables import next_step, show_document, show_status
 from cachemesh.cli.tables import Column, show, state, table
-from cachemesh.core.names import check_name, check_new_pool, parse_address
+from cachemesh.core.names import check_name, check_new_pool_name, parse_address
 
 
 @click.group(no_args_is_help=False)
@@ -98,7 +98,7 @@ def create(
 ) -> None:
     """Make a pool of masters that run already, and have Sentinels watch them."""
     body: dict[str, Any] = {
-        "pool": check_new_pool(name),
+        "pool": check_new_pool_name(name),
         "sentinels": [str(parse_address(sentinel, 26_379)) for sentinel in sentinels],
         "shards": [parse_shard(text) for text in shards],
     }

@@ -10,7 +10,7 @@ import click
 from cachemesh.cli.output import printable, show_fields
 from cachemesh.cli.shard_tables import shard_table
 from cachemesh.cli.tables import Column, show, state, table
-from cachemesh.core.words import counted
+from cachemesh.core.plurals import counted
 
 
 def show_document(document: Mapping[str, Any], wide: bool) -> None:

@@ -17,7 +17,7 @@ from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.output import console, duration, emit, percent, say, show_fields
 from cachemesh.cli.param_types import Number
 from cachemesh.cli.tables import show, table
-from cachemesh.core.words import counted
+from cachemesh.core.plurals import counted
 from cachemesh.replay.errors import TraceError
 from cachemesh.replay.reader import Format, open_trace
 from cachemesh.replay.result import ReplayProgress, ReplayResult

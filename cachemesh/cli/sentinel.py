@@ -10,7 +10,7 @@ import click
 from cachemesh.cli.context import CommandContext, with_context
 from cachemesh.cli.output import emit
 from cachemesh.cli.tables import Column, show, state, table
-from cachemesh.discovery.survey import ShardView, ask_sentinels
+from cachemesh.discovery.survey import SentinelShardView, ask_sentinels
 
 _COLUMNS = (
     Column("sentinel"),
@@ -43,7 +43,7 @@ def list_sentinels(context: CommandContext) -> None:
 
 
 def _entry(
-    address: str, names: Sequence[str], views: dict[str, ShardView] | Exception
+    address: str, names: Sequence[str], views: dict[str, SentinelShardView] | Exception
 ) -> dict[str, Any]:
     if isinstance(views, Exception):
         why = str(views) or type(views).__name__
@@ -52,7 +52,7 @@ def _entry(
     return {"address": address, "up": True, "error": None, "shards": shards}
 
 
-def _shard(name: str, view: ShardView | None) -> dict[str, Any]:
+def _shard(name: str, view: SentinelShardView | None) -> dict[str, Any]:
     if view is None:
         return {"shard": name, "monitored": False}
     return {

@@ -7,10 +7,10 @@ import math
 from collections import Counter
 from typing import Any, NoReturn
 
-MOST_DOCUMENT_BYTES = 4 * 1024 * 1024
+MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 """A pool document is not larger. One of 16,384 shards takes 1.1 MB."""
 
-MOST_NESTED = 64
+MAX_DEPTH = 64
 """So many lists and objects within each other are enough for every answer of a metaserver."""
 
 _LARGEST = 2**63
@@ -20,7 +20,7 @@ class NotJsonError(ValueError):
     """The text is not JSON, or holds what no answer needs."""
 
 
-def decode_json(text: str | bytes, *, most_nested: int = MOST_NESTED) -> Any:
+def decode_json(text: str | bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     """The values of a JSON text (RFC 8259, I-JSON: RFC 7493), a byte order mark before it allowed.
 
     Args:
@@ -29,7 +29,7 @@ def decode_json(text: str | bytes, *, most_nested: int = MOST_NESTED) -> Any:
     Raises:
         NotJsonError: not JSON in UTF-8 (then with line and column); a name twice in one object;
             numbers that are not finite, and integers of more than 64 bits; half a surrogate pair;
-            more than `most_nested` levels.
+            more than `max_depth` levels.
     """
     try:
         plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text
@@ -43,7 +43,7 @@ def decode_json(text: str | bytes, *, most_nested: int = MOST_NESTED) -> Any:
         raise NotJsonError("JSON that is nested too deeply") from error
     except ValueError as error:  # of the hooks; also numbers of thousands of digits
         raise NotJsonError(f"not JSON: {error}") from error
-    _check(value, most_nested)
+    _check(value, max_depth)
     if "\\u" in plain:
         _check_characters(value)
     return value
@@ -61,10 +61,10 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no number")
 
 
-def _check(value: object, most_nested: int) -> None:
+def _check(value: object, max_depth: int) -> None:
     """Level by level, so that nesting costs no stack."""
     level: list[object] = [value]
-    for _ in range(most_nested + 1):
+    for _ in range(max_depth + 1):
         nests, inner = False, list[object]()
         for item in level:
             if isinstance(item, (list, dict)):

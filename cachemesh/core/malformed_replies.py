@@ -9,7 +9,7 @@ import redis
 
 
 @contextmanager
-def understood(speaker: str = "Redis") -> Iterator[None]:
+def reading_reply(speaker: str = "Redis") -> Iterator[None]:
     """Around the reading of an answer: what has another form is an error like any other.
 
     Raises:

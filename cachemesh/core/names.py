@@ -32,21 +32,21 @@ def check_name(kind: str, name: object) -> str:
     )
 
 
-LONGEST_NEW_POOL = 59
+MAX_NEW_POOL_NAME = 59
 """Characters of a new pool's name, so that shards can be called NAME-0 to NAME-1023."""
 
 
-def check_new_pool(name: object) -> str:
+def check_new_pool_name(name: object) -> str:
     """A valid name of a pool that is to be made, unchanged.
 
     Raises:
         InvalidDocumentError: it is no name, or leaves no room for the names of shards.
     """
     checked = check_name("pool", name)
-    if len(checked) > LONGEST_NEW_POOL:
+    if len(checked) > MAX_NEW_POOL_NAME:
         raise InvalidDocumentError(
             f"Pool name {checked!r} has {len(checked)} characters, which leaves no room for the "
-            f"names of its shards (NAME-0, NAME-1, ...); use {LONGEST_NEW_POOL} at most"
+            f"names of its shards (NAME-0, NAME-1, ...); use {MAX_NEW_POOL_NAME} at most"
         )
     return checked
 

@@ -24,20 +24,20 @@ from cachemesh.core.names import Address
 from cachemesh.core.pool.settings import setting_value
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.resilience.lookup_throttle import LookupThrottle
-from cachemesh.discovery.retry import until_stopped, with_patience
-from cachemesh.discovery.sentinel import Found, Sentinels
+from cachemesh.discovery.backoff import repeat_until_stopped, retry_while_slow
+from cachemesh.discovery.sentinel import LookupResult, SentinelClient
 from cachemesh.discovery.sentinel_connection import SentinelOptions
-from cachemesh.discovery.sentinel_events import Listening
+from cachemesh.discovery.sentinel_events import SentinelEvents
 from cachemesh.discovery.source import Source
-from cachemesh.discovery.topology_state import Current
-from cachemesh.discovery.wakeup import Bell, Stop
+from cachemesh.discovery.topology_state import TopologyState
+from cachemesh.discovery.wakeup import StopEvent, Wakeup
 
 logger = logging.getLogger("cachemesh.discovery")
 
 _NO_FAILURE: tuple[float, Exception | None] = float("-inf"), None
 
 
-class Party(Protocol):
+class TopologySubscriber(Protocol):
     """Whoever is told of changes."""
 
     def catch_up(self, wait: bool) -> None:
@@ -63,9 +63,9 @@ class Follower:
         self._options = sentinel_options
         self._load_lock = threading.Lock()
         self._failed = _NO_FAILURE
-        self._now = Current()
-        self._changed = self._now.changed  # guards all below
-        self._parties: dict[int, Callable[[], Party | None]] = {}
+        self._state = TopologyState()
+        self._changed = self._state.changed  # guards all below
+        self._subscribers: dict[int, Callable[[], TopologySubscriber | None]] = {}
         self._ended = False
         self._throttle = LookupThrottle()
         self._asked: set[tuple[str, Address | None]] = set()
@@ -75,14 +75,14 @@ class Follower:
         self._looking = False
         self._looks = 0
         self._unavailable: SentinelUnavailableError | None = None
-        self._stop = Stop()
-        self._bell: Bell | None = None
+        self._stop = StopEvent()
+        self._wakeup: Wakeup | None = None
         self._inbox: SimpleQueue[int | None] = SimpleQueue()
-        self._sentinels: Sentinels | None = None
+        self._sentinels: SentinelClient | None = None
         self._calls_before = 0
 
-    def join(self, key: int, party: Callable[[], Party | None]) -> bool:
-        """Have ``party`` told of changes; False if the last one has left already.
+    def join(self, key: int, subscriber: Callable[[], TopologySubscriber | None]) -> bool:
+        """Have ``subscriber`` told of changes; False if the last one has left already.
 
         Args:
             key: for `leave`.
@@ -90,18 +90,18 @@ class Follower:
         """
         with self._changed:
             if not self._ended:
-                self._parties[key] = party
+                self._subscribers[key] = subscriber
             return not self._ended
 
     def leave(self, key: int) -> None:
         """No more; after the last one the source is told, which may take half a second."""
         with self._changed:
-            self._parties.pop(key, None)
-            if self._parties or self._ended:
+            self._subscribers.pop(key, None)
+            if self._subscribers or self._ended:
                 return
             self._ended = True
             self._changed.notify_all()
-            started = self._now.topology is not None
+            started = self._state.topology is not None
         self._stop.set()
         self._inbox.put(None)
         self._tell_soon()
@@ -126,13 +126,13 @@ class Follower:
         Raises:
             CacheMeshError, redis.ConnectionError: it cannot be loaded; see `Source.load`.
         """
-        topology = self._now.topology
+        topology = self._state.topology
         return topology if topology is not None else self._start(patience)
 
     @property
     def latest(self) -> Topology | None:
         """The topology of now, if one is loaded."""
-        return self._now.topology
+        return self._state.topology
 
     @property
     def calls(self) -> int:
@@ -161,7 +161,7 @@ class Follower:
             SentinelUnavailableError: none of the Sentinels answers.
         """
         topology = self.topology()
-        master_of = self._now.master_of
+        master_of = self._state.master_of
         with self._changed:
             if (
                 master_of(shard) != seen
@@ -169,7 +169,7 @@ class Follower:
                 or shard not in topology.document.placement.names
             ):
                 return master_of(shard)
-            self._now.failed(shard, seen)
+            self._state.failed(shard, seen)
             first = not self._asked
             self._asked.add((shard, seen))
             if first:
@@ -200,17 +200,17 @@ class Follower:
         """
         self.topology()
         with self._changed:
-            if self._now.master_of(shard) == seen and not self._ended:
-                self._now.failed(shard, seen)
+            if self._state.master_of(shard) == seen and not self._ended:
+                self._state.failed(shard, seen)
                 self._waiting[shard, seen] += 1
                 self._inbox.put(None)
                 try:
                     self._changed.wait_for(
-                        lambda: self._now.master_of(shard) != seen or self._ended, seconds
+                        lambda: self._state.master_of(shard) != seen or self._ended, seconds
                     )
                 finally:
                     self._waiting[shard, seen] -= 1
-            return self._now.master_of(shard)
+            return self._state.master_of(shard)
 
     def suggest(self, shard: str, seen: Address, master: Address) -> None:
         """Route to ``master``, before Sentinel says so.
@@ -220,7 +220,7 @@ class Follower:
         `look_again` is told that ``master`` does not serve. Does nothing if ``seen`` is not the
         master known.
         """
-        self._now.suggest(shard, seen, master)
+        self._state.suggest(shard, seen, master)
         self._tell_soon()
 
     def want_replicas(self) -> None:
@@ -234,22 +234,22 @@ class Follower:
     def _start(self, patience: float) -> Topology:
         asked_at = time.monotonic()
         with self._load_lock:
-            if self._now.topology is not None:
-                return self._now.topology
+            if self._state.topology is not None:
+                return self._state.topology
             failed_at, failure = self._failed
             if failure is not None and failed_at >= asked_at:
                 raise failure  # of the attempt this thread has waited for
             try:
-                topology = with_patience(self._load, self._options.timeout, patience)
+                topology = retry_while_slow(self._load, self._options.timeout, patience)
             except (CacheMeshError, redis.RedisError, OSError) as error:
                 self._failed = time.monotonic(), error
                 raise
             self._failed = _NO_FAILURE
             with self._changed:
-                self._now.topology = topology
+                self._state.topology = topology
                 if self._ended:
                     return topology
-                self._bell = Bell()
+                self._wakeup = Wakeup()
             for name, body in (("watch", self._watch), ("poll", self._poll), ("hear", self._hear)):
                 threading.Thread(target=body, name=f"cachemesh-{name}", daemon=True).start()
             return topology
@@ -267,9 +267,9 @@ class Follower:
         self._throttle.asked(started, sentinels.calls - calls, True, random.random())
         return Topology(document, found.masters).with_replicas(found.replicas)
 
-    def _use_sentinels(self, addresses: tuple[str, ...]) -> Sentinels:
+    def _use_sentinels(self, addresses: tuple[str, ...]) -> SentinelClient:
         before = self._sentinels
-        after = self._source.sentinels or Sentinels(addresses, self._options)
+        after = self._source.sentinels or SentinelClient(addresses, self._options)
         if before is not None and before is not after:
             self._calls_before += before.calls
             before.close()
@@ -278,19 +278,19 @@ class Follower:
 
     def _tell_all(self, wait: bool = False) -> None:
         with self._changed:
-            parties = list(self._parties.values())
-        for party in parties:
-            told = party()
+            parties = list(self._subscribers.values())
+        for subscriber in parties:
+            told = subscriber()
             if told is not None:
                 told.catch_up(wait)
 
     def _tell_soon(self) -> None:
-        if self._bell is not None:
-            self._bell.ring()
+        if self._wakeup is not None:
+            self._wakeup.wake()
 
     def _watch(self) -> None:
         def step() -> None:
-            topology = self._now.topology
+            topology = self._state.topology
             if topology is None:
                 return
             document = self._source.wait(topology.document.version, self._stop)
@@ -301,7 +301,7 @@ class Follower:
                 sentinels = self._use_sentinels(document.sentinels)
             new = set(document.placement.names) - set(topology.masters)
             found = sentinels.look_up(sorted(new), self._with_replicas)
-            self._now.change(
+            self._state.change(
                 lambda before: (
                     before.with_document(document)
                     .with_masters(found.masters)
@@ -312,7 +312,7 @@ class Follower:
             self._inbox.put(None)  # poll_interval may be another
             logger.info("pool %s: version %d applied", document.pool, document.version)
 
-        until_stopped(step, self._stop)
+        repeat_until_stopped(step, self._stop)
 
     def _hear(self) -> None:
         def soon() -> None:
@@ -325,18 +325,18 @@ class Follower:
             return () if sentinels is None else sentinels.addresses
 
         def on_switch(shard: str, old: Address, new: Address) -> None:
-            self._now.switched(shard, old, new)
+            self._state.switched(shard, old, new)
             self._tell_all()
 
         def on_selected(shard: str, master: Address, candidate: Address) -> None:
-            self._now.selected(shard, master, candidate)
+            self._state.selected(shard, master, candidate)
             self._tell_all()
 
-        bell = self._bell
-        assert bell is not None  # set before this thread was started
-        listening = Listening(self._options, on_switch, on_selected, soon)
-        listening.run(addresses, self._stop, bell, self._tell_all)
-        bell.close()
+        wakeup = self._wakeup
+        assert wakeup is not None  # set before this thread was started
+        listening = SentinelEvents(self._options, on_switch, on_selected, soon)
+        listening.run(addresses, self._stop, wakeup, self._tell_all)
+        wakeup.close()
 
     def _poll(self) -> None:
         polled_at = time.monotonic()
@@ -365,14 +365,14 @@ class Follower:
             return
 
     def _look(self) -> None:
-        sentinels, topology = self._sentinels, self._now.topology
+        sentinels, topology = self._sentinels, self._state.topology
         if sentinels is None or topology is None:
             return
         with self._changed:
             asked = self._asked | {key for key, count in self._waiting.items() if count}
             self._asked, self._early = set(), False
         started, calls, failure = time.monotonic(), sentinels.calls, None
-        found = Found()
+        found = LookupResult()
         try:
             found = sentinels.look_up(topology.document.placement.names, self._with_replicas)
         except SentinelUnavailableError as error:
@@ -381,9 +381,9 @@ class Follower:
                 logger.warning("%s", error)
         for shard, seen in asked:
             if seen is not None and found.masters.get(shard) == seen:
-                sentinels.doubt(found.told_by[shard])
+                sentinels.demote(found.told_by[shard])
                 break
-        self._now.take_in(found)
+        self._state.take_in(found)
         with self._changed:
             self._throttle.asked(started, sentinels.calls - calls, failure is None, random.random())
             self._unavailable = failure
@@ -394,5 +394,5 @@ class Follower:
         self._tell_soon()  # not from here: the next look-up waits for nobody
 
     def _setting(self, name: str) -> float:
-        topology = self._now.topology
+        topology = self._state.topology
         return setting_value({} if topology is None else topology.document.settings, name)

@@ -13,19 +13,19 @@ import time
 from typing import Any
 
 
-def bounded(sock: socket.socket, most_bytes: int, deadline: float) -> Any:
+def bounded_socket(sock: socket.socket, max_bytes: int, deadline: float) -> Any:
     """A connected socket as `http.client.HTTPConnection` uses it.
 
     Reading from it raises TimeoutError after the deadline (by `time.monotonic`), and HTTPException
     after so many bytes, headers counted.
     """
-    return _Socket(sock, most_bytes, deadline)
+    return _Socket(sock, max_bytes, deadline)
 
 
 class _Socket:
-    def __init__(self, sock: socket.socket, most_bytes: int, deadline: float) -> None:
+    def __init__(self, sock: socket.socket, max_bytes: int, deadline: float) -> None:
         self._sock = sock
-        self._bounds = most_bytes, deadline
+        self._bounds = max_bytes, deadline
         self.close = sock.close
 
     def sendall(self, data: bytes) -> None:
@@ -37,11 +37,11 @@ class _Socket:
 
 
 class _Stream(io.RawIOBase):
-    def __init__(self, sock: socket.socket, most_bytes: int, deadline: float) -> None:
+    def __init__(self, sock: socket.socket, max_bytes: int, deadline: float) -> None:
         self._sock = sock
         self._raw = sock.makefile("rb", buffering=0)  # which keeps the socket open until closed
-        self._most, self._deadline = most_bytes, deadline
-        self._bytes_left = most_bytes
+        self._max_bytes, self._deadline = max_bytes, deadline
+        self._bytes_left = max_bytes
 
     def readable(self) -> bool:
         return True
@@ -51,7 +51,7 @@ class _Stream(io.RawIOBase):
         count = self._raw.readinto(buffer) or 0
         self._bytes_left -= count
         if self._bytes_left < 0:
-            raise http.client.HTTPException(f"its reply has more than {self._most} bytes")
+            raise http.client.HTTPException(f"its reply has more than {self._max_bytes} bytes")
         return count
 
     def close(self) -> None:

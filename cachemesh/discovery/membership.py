@@ -17,7 +17,7 @@ from cachemesh.core.names import Address
 from cachemesh.core.policy import Policy
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.resilience.retry import retry_until
-from cachemesh.discovery.follower import Follower, Party
+from cachemesh.discovery.follower import Follower, TopologySubscriber
 from cachemesh.discovery.url import MeshUrl
 
 logger = logging.getLogger("cachemesh.discovery")
@@ -207,7 +207,7 @@ class Membership:
             self._key, self._follower = key, follower
             return follower
 
-    def _reference(self, follower: Follower, key: int) -> Callable[[], Party | None]:
+    def _reference(self, follower: Follower, key: int) -> Callable[[], TopologySubscriber | None]:
         gone = follower.gone
         return weakref.ref(self, lambda _: gone(key))
 

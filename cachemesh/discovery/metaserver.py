@@ -23,8 +23,8 @@ from cachemesh.core.errors import (
 )
 from cachemesh.core.json_text import NotJsonError, decode_json
 from cachemesh.core.names import Address, parse_address
-from cachemesh.discovery.http_reply import bounded
-from cachemesh.discovery.wakeup import Stop
+from cachemesh.discovery.http_reply import bounded_socket
+from cachemesh.discovery.wakeup import StopEvent
 from cachemesh.transport.name_resolution import connected
 
 DEFAULT_PORT = 7700
@@ -103,20 +103,20 @@ class MetaserverClient:
         body: object | None = None,
         query: Query | None = None,
         timeout: float | None = None,
-        stop: Stop | None = None,
-        most_bytes: int = _MAX_REPLY_BYTES,
+        stop: StopEvent | None = None,
+        max_bytes: int = _MAX_REPLY_BYTES,
     ) -> Any:
         """One request; the decoded JSON reply, or None where the reply is empty.
 
         A metaserver that cannot be connected to is passed over for the next. One that took the
         request and then failed is passed over only for a GET or a watch, which may run twice.
-        Setting ``stop`` breaks it off. A reply of more than ``most_bytes`` is a failure.
+        Setting ``stop`` breaks it off. A reply of more than ``max_bytes`` is a failure.
 
         Raises:
             MetaserverError: the metaserver refused.
             MetaserverUnavailableError: none answered; every address is named with its reason.
         """
-        repeatable = method == "GET" or path.endswith("/watch")
+        retriable = method == "GET" or path.endswith("/watch")
         failures = []
         for server in list(self._servers):
             if stop is not None and stop.is_set():
@@ -130,14 +130,14 @@ class MetaserverClient:
                     continue
                 sock = connection.sock
                 seconds = self._timeout if timeout is None else timeout
-                connection.sock = bounded(sock, most_bytes, time.monotonic() + seconds)
+                connection.sock = bounded_socket(sock, max_bytes, time.monotonic() + seconds)
                 try:
-                    with nullcontext() if stop is None else stop.breaks_off(sock):
+                    with nullcontext() if stop is None else stop.interrupts(sock):
                         response = self._send(connection, method, path, body, query)
-                        raw = response.read(most_bytes)
+                        raw = response.read(max_bytes)
                 except _FAILED as error:
                     failures.append(f"{server[1]}: {_reason(error)}")
-                    if not repeatable:
+                    if not retriable:
                         raise self._unavailable(
                             failures, "the change may or may not have been made; look before retry"
                         ) from error

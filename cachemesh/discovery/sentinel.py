@@ -24,25 +24,25 @@ from cachemesh.core.errors import (
     MasterNotFoundError,
     SentinelUnavailableError,
 )
-from cachemesh.core.malformed_replies import understood
+from cachemesh.core.malformed_replies import reading_reply
 from cachemesh.core.names import Address, parse_address
-from cachemesh.discovery.sentinel_connection import SentinelOptions, Wire
+from cachemesh.discovery.sentinel_connection import SentinelConnection, SentinelOptions
 
 logger = logging.getLogger("cachemesh.discovery")
 
 _IDLE_SECONDS = 60.0
 _FAILING_SECONDS = 5.0
 _LEARN_SECONDS = 30.0
-_MOST_LEARNED = 16
-_MOST_REPLICAS = 100  # of one shard
+_MAX_LEARNED = 16
+_MAX_REPLICAS = 100  # of one shard
 _AT_ONCE = 200
 """So many questions are answered within one timeout; more of them get more time."""
-_MOST_NUMBERED = 256
+_MAX_NUMBERED = 256
 _USELESS = frozenset({"s_down", "o_down", "disconnected"})
 
 
 @dataclass(frozen=True)
-class Found:
+class LookupResult:
     """What Sentinels said.
 
     Attributes:
@@ -56,7 +56,7 @@ class Found:
     told_by: dict[str, Address] = field(default_factory=dict)
 
 
-class Sentinels:
+class SentinelClient:
     """The Sentinels of a pool. Threads may share one; a forked child needs one of its own.
 
     Connections stay open for the next look-up. Other Sentinels that these name are asked when
@@ -77,7 +77,7 @@ class Sentinels:
         self._options = options or SentinelOptions()
         self.timeout = self._options.timeout
         self._lock = threading.Lock()
-        self._wires: dict[Address, tuple[Wire, float]] = {}
+        self._connections: dict[Address, tuple[SentinelConnection, float]] = {}
         self._failed_at: dict[Address, float] = {}
         self._learn_at = float("-inf")
         self._masters_refused = False
@@ -92,15 +92,15 @@ class Sentinels:
         """Those given and those learned, the one to ask next first."""
         return tuple(self._order)
 
-    def look_up(self, shards: Sequence[str], with_replicas: bool = False) -> Found:
+    def look_up(self, shards: Sequence[str], with_replicas: bool = False) -> LookupResult:
         """Who is master of some shards, and who replica.
 
         Raises:
             SentinelUnavailableError: none of the Sentinels answers; each is named with its reason.
         """
-        found = Found()
+        found = LookupResult()
 
-        def ask(wire: Wire) -> bool:
+        def ask(connection: SentinelConnection) -> bool:
             missing = [shard for shard in shards if shard not in found.masters]
             learn = time.monotonic() >= self._learn_at
             commands = [("SENTINEL", "GET-MASTER-ADDR-BY-NAME", shard) for shard in missing]
@@ -108,12 +108,12 @@ class Sentinels:
                 commands += [("SENTINEL", "REPLICAS", shard) for shard in missing]
             if learn:
                 commands.append(("SENTINEL", "SENTINELS", missing[0]))
-            replies = self._answers(wire, commands)
+            replies = self._answers(connection, commands)
             for (_, what, shard), reply in zip(commands, replies, strict=True):
                 if what == "GET-MASTER-ADDR-BY-NAME":
                     address = master_address(reply)
                     if address is not None:
-                        found.masters[shard], found.told_by[shard] = address, wire.address
+                        found.masters[shard], found.told_by[shard] = address, connection.address
                 elif what == "REPLICAS":
                     self._take_replicas(found, shard, reply)
                 else:
@@ -151,18 +151,18 @@ class Sentinels:
         """
         names: list[str] = []
 
-        def ask(wire: Wire) -> bool:
+        def ask(connection: SentinelConnection) -> bool:
             if not self._masters_refused:
-                (reply,) = self._answers(wire, [("SENTINEL", "MASTERS")])
+                (reply,) = self._answers(connection, [("SENTINEL", "MASTERS")])
                 if not _is_refusal(reply):
                     monitored = [row.get("name", "") for row in _rows(reply)]
                     names.extend(n for n in monitored if n == pool or n.startswith(f"{pool}-"))
                     return bool(names)
-                logger.info("%s refuses SENTINEL MASTERS; probing for names", wire.address)
+                logger.info("%s refuses SENTINEL MASTERS; probing for names", connection.address)
                 self._masters_refused = True
-            likely = [pool, *(f"{pool}-{number}" for number in range(_MOST_NUMBERED))]
+            likely = [pool, *(f"{pool}-{number}" for number in range(_MAX_NUMBERED))]
             questions = [("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name) for name in likely]
-            replies = self._answers(wire, questions)
+            replies = self._answers(connection, questions)
             names.extend(
                 n for n, r in zip(likely, replies, strict=True) if master_address(r) is not None
             )
@@ -172,7 +172,7 @@ class Sentinels:
             self._ask_in_order(ask)
         return sorted(names)
 
-    def doubt(self, address: Address) -> None:
+    def demote(self, address: Address) -> None:
         """This Sentinel named a master that does not serve: ask others first for now."""
         with self._lock:
             now = time.monotonic()
@@ -191,14 +191,14 @@ class Sentinels:
     def close(self) -> None:
         """Hang up; a later look-up connects again."""
         with self._lock:
-            for wire, _ in self._wires.values():
-                wire.close()
-            self._wires.clear()
+            for connection, _ in self._connections.values():
+                connection.close()
+            self._connections.clear()
 
     def _is_failing(self, address: Address, now: float) -> bool:
         return now - self._failed_at.get(address, float("-inf")) < _FAILING_SECONDS
 
-    def _ask_in_order(self, ask: Callable[[Wire], bool]) -> None:
+    def _ask_in_order(self, ask: Callable[[SentinelConnection], bool]) -> None:
         """Ask one Sentinel after the other until ``ask`` says that it is satisfied."""
         failures, answered, timed_out = [], False, False
         for address in list(self._order):
@@ -224,31 +224,33 @@ class Sentinels:
             unavailable.timed_out = timed_out
             raise unavailable
 
-    def _ask_one(self, address: Address, ask: Callable[[Wire], bool]) -> bool:
+    def _ask_one(self, address: Address, ask: Callable[[SentinelConnection], bool]) -> bool:
         self.calls += 1
-        kept = self._wires.get(address)
-        if kept is not None and not kept[0].is_quiet():  # the Sentinel was restarted
+        kept = self._connections.get(address)
+        if kept is not None and not kept[0].is_reusable():  # the Sentinel was restarted
             self._hang_up(address)
             kept = None
         options = replace(self._options, timeout=self.timeout)
-        wire = Wire(address, options) if kept is None else kept[0]
-        self._wires[address] = wire, time.monotonic()
-        return ask(wire)
+        connection = SentinelConnection(address, options) if kept is None else kept[0]
+        self._connections[address] = connection, time.monotonic()
+        return ask(connection)
 
-    def _answers(self, wire: Wire, commands: Sequence[tuple[str, ...]]) -> list[Any]:
-        return wire.ask(commands, self.timeout * (1 + len(commands) / _AT_ONCE))
+    def _answers(
+        self, connection: SentinelConnection, commands: Sequence[tuple[str, ...]]
+    ) -> list[Any]:
+        return connection.ask(commands, self.timeout * (1 + len(commands) / _AT_ONCE))
 
     def _hang_up(self, address: Address) -> None:
-        wire, _ = self._wires.pop(address, (None, 0.0))
-        if wire is not None:
-            wire.close()
+        connection, _ = self._connections.pop(address, (None, 0.0))
+        if connection is not None:
+            connection.close()
 
     def _hang_up_idle(self) -> None:
         now = time.monotonic()
-        for address in [a for a, (_, at) in self._wires.items() if now - at > _IDLE_SECONDS]:
+        for address in [a for a, (_, at) in self._connections.items() if now - at > _IDLE_SECONDS]:
             self._hang_up(address)
 
-    def _take_replicas(self, found: Found, shard: str, reply: Any) -> None:
+    def _take_replicas(self, found: LookupResult, shard: str, reply: Any) -> None:
         if _is_refusal(reply):
             if not self._replicas_refused:
                 logger.info(
@@ -256,14 +258,14 @@ class Sentinels:
                 )
             self._replicas_refused = True
         elif shard in found.masters and not isinstance(reply, redis.ResponseError):
-            found.replicas[shard] = tuple(islice(_usable(_rows(reply)), _MOST_REPLICAS))
+            found.replicas[shard] = tuple(islice(_usable(_rows(reply)), _MAX_REPLICAS))
 
     def _learn(self, reply: Any) -> None:
         """Take in the Sentinels that one names."""
         self._learn_at = time.monotonic() + _LEARN_SECONDS
         if isinstance(reply, redis.ResponseError):
             return  # it does not know that shard, or may not tell
-        named = [a for a in _usable(_rows(reply)) if a not in self._given][:_MOST_LEARNED]
+        named = [a for a in _usable(_rows(reply)) if a not in self._given][:_MAX_LEARNED]
         kept = [a for a in self._order if a in self._given or a in named]
         self._order = [*kept, *(a for a in named if a not in kept)]
 
@@ -282,7 +284,7 @@ def master_address(reply: Any) -> Address | None:
         return None
     if isinstance(reply, redis.ResponseError):
         raise reply
-    with understood("a Sentinel"):
+    with reading_reply("a Sentinel"):
         host, port = reply
         return checked_address(host, port)
 
@@ -305,7 +307,7 @@ def _rows(reply: Any) -> list[dict[str, str]]:
 def fields(row: Any) -> dict[str, Any]:
     """A reply of fields and values in turn; raises as `listed`."""
     texts = listed(row)
-    with understood("a Sentinel"):
+    with reading_reply("a Sentinel"):
         return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
@@ -325,7 +327,7 @@ def listed(reply: Any) -> list[Any]:
 
 def _usable(rows: Iterable[dict[str, str]]) -> Iterator[Address]:
     for row in rows:
-        with understood("a Sentinel"):
+        with reading_reply("a Sentinel"):
             flags, host, port = row["flags"].split(","), row["ip"], row["port"]
         if _USELESS.isdisjoint(flags):
             try:

@@ -21,10 +21,10 @@ from cachemesh.transport.redis_py import MORE, PUSH, socket_of
 
 DEFAULT_TIMEOUT = 0.3
 _READ_SIZE = 65_536
-_MOST_BYTES = 4 * 1024 * 1024
+_MAX_BYTES = 4 * 1024 * 1024
 """What a Sentinel says at once; 1 KB for each master or replica is usual."""
 
-_MOST_BYTES_EACH = 64 * 1024  # more for each of several questions
+_MAX_BYTES_EACH = 64 * 1024  # more for each of several questions
 _HUGE_LIST = re.compile(rb"[*~>]\d{6}")
 """hiredis makes room for as many elements as a list announces: gigabytes for eleven bytes."""
 _NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -53,7 +53,7 @@ class SentinelOptions:
     connection: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-class Wire:
+class SentinelConnection:
     """A connection. Not for two threads at once.
 
     Args:
@@ -85,7 +85,7 @@ class Wire:
         connection.connect()
         self._connection = connection
         self._sock: Any = socket_of(connection)
-        self._bytes_left = _MOST_BYTES
+        self._bytes_left = _MAX_BYTES
         self._last = b""
         self._reader = hiredis.Reader(
             protocolError=redis.InvalidResponse,
@@ -103,7 +103,7 @@ class Wire:
             redis.InvalidResponse: what came is not RESP, or too much.
         """
         deadline = time.monotonic() + seconds
-        self._bytes_left = _MOST_BYTES + _MOST_BYTES_EACH * len(commands)
+        self._bytes_left = _MAX_BYTES + _MAX_BYTES_EACH * len(commands)
         self._sock.settimeout(seconds)
         self._sock.sendall(_packed(commands))
         replies: list[Any] = []
@@ -119,8 +119,8 @@ class Wire:
                 replies.append(reply)
         return replies
 
-    def tell(self, *commands: tuple[str, ...]) -> None:
-        """Send commands; what comes back is for `heard`. From then on nothing here waits.
+    def send(self, *commands: tuple[str, ...]) -> None:
+        """Send commands; what comes back is for `receive`. From then on nothing here waits.
 
         Raises:
             OSError: the connection broke, or takes no more.
@@ -128,10 +128,10 @@ class Wire:
         self._sock.setblocking(False)
         self._sock.sendall(_packed(commands))
 
-    def heard(self) -> list[Any]:
+    def receive(self) -> list[Any]:
         """What has come since the last call, though not all of very much. Raises as `ask`."""
         self._sock.setblocking(False)
-        for _ in range(_MOST_BYTES // _READ_SIZE):
+        for _ in range(_MAX_BYTES // _READ_SIZE):
             try:
                 self._feed(self._sock.recv(_READ_SIZE))
             except _NOT_YET:
@@ -139,13 +139,13 @@ class Wire:
         replies: list[Any] = []
         while (reply := self._next()) is not MORE:
             replies.append(reply)
-            self._bytes_left = _MOST_BYTES
+            self._bytes_left = _MAX_BYTES
         return replies
 
-    def is_quiet(self) -> bool:
+    def is_reusable(self) -> bool:
         """Whether it is open, and nothing came that nobody asked for."""
         try:
-            return not self.heard() and not self._reader.has_data()
+            return not self.receive() and not self._reader.has_data()
         except (OSError, redis.RedisError):
             return False
 

@@ -18,8 +18,8 @@ import redis
 
 from cachemesh.core.names import Address
 from cachemesh.discovery.sentinel import checked_address
-from cachemesh.discovery.sentinel_connection import SentinelOptions, Wire
-from cachemesh.discovery.wakeup import Bell, Stop
+from cachemesh.discovery.sentinel_connection import SentinelConnection, SentinelOptions
+from cachemesh.discovery.wakeup import StopEvent, Wakeup
 
 logger = logging.getLogger("cachemesh.discovery")
 
@@ -29,26 +29,26 @@ OnEvent = Callable[[str, Address, Address], None]
 _SWITCH, _SELECTED = "+switch-master", "+selected-slave"
 
 _PING_SECONDS = 2.0
-_DEAF_SECONDS = 1.5
+_SILENT_SECONDS = 1.5
 _STEP = 0.5
-_RETRY_FIRST, _RETRY_MOST = 0.5, 15.0
+_RETRY_FIRST, _RETRY_MAX = 0.5, 15.0
 
 
-class _Ear:
+class _Subscription:
     """A subscription to one Sentinel, and when to look after it."""
 
     def __init__(self) -> None:
-        self.wire: Wire | None = None
+        self.connection: SentinelConnection | None = None
         self.unconfirmed: list[str] = []
         self.refused = False
-        self.heard_before = False
+        self.was_confirmed = False
         self.retry_at = float("-inf")
         self.retry_pause = _RETRY_FIRST
         self.ping_at = 0.0
-        self.deaf_at = float("inf")
+        self.silent_at = float("inf")
 
 
-class Listening:
+class SentinelEvents:
     """Subscriptions to what Sentinels tell of failovers.
 
     Args:
@@ -69,14 +69,14 @@ class Listening:
         self._on_switch = on_switch
         self._on_selected = on_selected
         self._on_gap = on_gap
-        self._ears: dict[Address, _Ear] = {}
+        self._subscriptions: dict[Address, _Subscription] = {}
         self._refusal_told = False
 
     def run(
         self,
         addresses: Callable[[], Sequence[Address]],
-        stop: Stop,
-        bell: Bell,
+        stop: StopEvent,
+        wakeup: Wakeup,
         on_bell: Callable[[], None],
     ) -> None:
         """Listen until ``stop`` is set. Never fails: what breaks is made anew, after a while.
@@ -88,104 +88,114 @@ class Listening:
             on_bell: called when it has rung.
         """
         with selectors.DefaultSelector() as selector:
-            selector.register(bell, selectors.EVENT_READ)
+            selector.register(wakeup, selectors.EVENT_READ)
             try:
                 while not stop.is_set():
                     self._look_after(selector, addresses(), stop)
                     for key, _ in selector.select(_STEP):
                         if key.data is None:
-                            bell.silence()
+                            wakeup.clear()
                             on_bell()
                         else:
-                            self._hear(selector, key.data, self._ears[key.data])
+                            self._hear(selector, key.data, self._subscriptions[key.data])
             finally:
-                for address in list(self._ears):
+                for address in list(self._subscriptions):
                     self._forget(selector, address)
 
     def _look_after(
-        self, selector: selectors.BaseSelector, addresses: Sequence[Address], stop: Stop
+        self, selector: selectors.BaseSelector, addresses: Sequence[Address], stop: StopEvent
     ) -> None:
-        for address in set(self._ears) - set(addresses):
+        for address in set(self._subscriptions) - set(addresses):
             self._forget(selector, address)
         for address in addresses:
-            ear = self._ears.setdefault(address, _Ear())
+            subscription = self._subscriptions.setdefault(address, _Subscription())
             now = time.monotonic()
-            if ear.refused or stop.is_set():
+            if subscription.refused or stop.is_set():
                 continue
             try:
-                if ear.wire is None:
-                    if now >= ear.retry_at:
-                        self._connect(selector, address, ear)
-                elif now >= ear.deaf_at:
+                if subscription.connection is None:
+                    if now >= subscription.retry_at:
+                        self._connect(selector, address, subscription)
+                elif now >= subscription.silent_at:
                     raise TimeoutError("nothing heard from it")
-                elif now >= ear.ping_at:
-                    ear.wire.tell(("PING",))
-                    ear.ping_at = now + _PING_SECONDS
-                    ear.deaf_at = min(ear.deaf_at, now + _DEAF_SECONDS)
+                elif now >= subscription.ping_at:
+                    subscription.connection.send(("PING",))
+                    subscription.ping_at = now + _PING_SECONDS
+                    subscription.silent_at = min(subscription.silent_at, now + _SILENT_SECONDS)
             except (redis.RedisError, OSError, ValueError) as error:
-                self._lost(selector, address, ear, error)
+                self._lost(selector, address, subscription, error)
 
-    def _connect(self, selector: selectors.BaseSelector, address: Address, ear: _Ear) -> None:
-        ear.wire = wire = Wire(address, self._options)
-        selector.register(wire, selectors.EVENT_READ, address)
-        ear.unconfirmed = [_SWITCH, _SELECTED]
-        for channel in ear.unconfirmed:  # one by one, as an ACL may allow only one of them
-            wire.tell(("SUBSCRIBE", channel))
+    def _connect(
+        self, selector: selectors.BaseSelector, address: Address, subscription: _Subscription
+    ) -> None:
+        subscription.connection = connection = SentinelConnection(address, self._options)
+        selector.register(connection, selectors.EVENT_READ, address)
+        subscription.unconfirmed = [_SWITCH, _SELECTED]
+        for channel in subscription.unconfirmed:  # one by one, as an ACL may allow only one of them
+            connection.send(("SUBSCRIBE", channel))
         now = time.monotonic()
-        ear.ping_at, ear.deaf_at = now + _PING_SECONDS, now + _DEAF_SECONDS
+        subscription.ping_at, subscription.silent_at = now + _PING_SECONDS, now + _SILENT_SECONDS
 
-    def _hear(self, selector: selectors.BaseSelector, address: Address, ear: _Ear) -> None:
-        if ear.wire is None:
+    def _hear(
+        self, selector: selectors.BaseSelector, address: Address, subscription: _Subscription
+    ) -> None:
+        if subscription.connection is None:
             return
         try:
-            for message in ear.wire.heard():
-                self._take(address, ear, message)
+            for message in subscription.connection.receive():
+                self._take(address, subscription, message)
         except (redis.RedisError, OSError, ValueError) as error:
-            self._lost(selector, address, ear, error)
+            self._lost(selector, address, subscription, error)
             return
-        ear.deaf_at = float("inf")  # until the next question
-        if ear.refused:
-            self._close(selector, ear)
+        subscription.silent_at = float("inf")  # until the next question
+        if subscription.refused:
+            self._close(selector, subscription)
 
-    def _take(self, address: Address, ear: _Ear, message: Any) -> None:
+    def _take(self, address: Address, subscription: _Subscription, message: Any) -> None:
         if isinstance(message, redis.ResponseError):
-            if not str(message).startswith("NOPERM") or not ear.unconfirmed:
+            if not str(message).startswith("NOPERM") or not subscription.unconfirmed:
                 raise message
-            if ear.unconfirmed.pop(0) == _SWITCH:
-                ear.refused = True
+            if subscription.unconfirmed.pop(0) == _SWITCH:
+                subscription.refused = True
                 if not self._refusal_told:
                     logger.info("Sentinel %s refuses SUBSCRIBE, so polling has to do", address)
                 self._refusal_told = True
         elif not isinstance(message, list) or not message:
             raise redis.InvalidResponse("its answer is not that of a Sentinel")
         elif message[0] == "subscribe":
-            if not ear.unconfirmed or ear.unconfirmed.pop(0) != _SWITCH:
+            if not subscription.unconfirmed or subscription.unconfirmed.pop(0) != _SWITCH:
                 return
-            ear.retry_pause = _RETRY_FIRST
-            if ear.heard_before:
+            subscription.retry_pause = _RETRY_FIRST
+            if subscription.was_confirmed:
                 self._on_gap()
-            ear.heard_before = True
+            subscription.was_confirmed = True
         elif message[:2] == ["message", _SWITCH]:
             self._on_switch(*_switch(message))
         elif message[:2] == ["message", _SELECTED]:
             self._on_selected(*_selected(message))
 
     def _lost(
-        self, selector: selectors.BaseSelector, address: Address, ear: _Ear, error: Exception
+        self,
+        selector: selectors.BaseSelector,
+        address: Address,
+        subscription: _Subscription,
+        error: Exception,
     ) -> None:
         logger.debug("not listening to Sentinel %s: %s", address, error)
-        self._close(selector, ear)
-        ear.retry_at = time.monotonic() + ear.retry_pause * random.uniform(0.5, 1.0)
-        ear.retry_pause = min(ear.retry_pause * 2, _RETRY_MOST)
+        self._close(selector, subscription)
+        subscription.retry_at = time.monotonic() + subscription.retry_pause * random.uniform(
+            0.5, 1.0
+        )
+        subscription.retry_pause = min(subscription.retry_pause * 2, _RETRY_MAX)
 
-    def _close(self, selector: selectors.BaseSelector, ear: _Ear) -> None:
-        wire, ear.wire = ear.wire, None
-        if wire is not None:
-            selector.unregister(wire)
-            wire.close()
+    def _close(self, selector: selectors.BaseSelector, subscription: _Subscription) -> None:
+        connection, subscription.connection = subscription.connection, None
+        if connection is not None:
+            selector.unregister(connection)
+            connection.close()
 
     def _forget(self, selector: selectors.BaseSelector, address: Address) -> None:
-        self._close(selector, self._ears.pop(address))
+        self._close(selector, self._subscriptions.pop(address))
 
 
 def _switch(message: list[Any]) -> tuple[str, Address, Address]:

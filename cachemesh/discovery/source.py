@@ -18,13 +18,13 @@ from cachemesh.core.errors import (
     MetaserverError,
     PoolNotFoundError,
 )
-from cachemesh.core.json_text import MOST_DOCUMENT_BYTES
+from cachemesh.core.json_text import MAX_DOCUMENT_BYTES
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.pool.settings import setting_value
 from cachemesh.discovery.metaserver import MetaserverClient
-from cachemesh.discovery.sentinel import Sentinels
-from cachemesh.discovery.wakeup import Stop
+from cachemesh.discovery.sentinel import SentinelClient
+from cachemesh.discovery.wakeup import StopEvent
 
 logger = logging.getLogger("cachemesh.discovery")
 
@@ -45,7 +45,7 @@ class Source(Protocol):
         sentinels: those it asks itself; None if it asks no Sentinel.
     """
 
-    sentinels: Sentinels | None
+    sentinels: SentinelClient | None
 
     def load(self) -> PoolDocument:
         """The pool document of now.
@@ -56,7 +56,7 @@ class Source(Protocol):
             CacheMeshError: it refused, or what it has is not a pool document.
         """
 
-    def wait(self, version: int, stop: Stop) -> PoolDocument | None:
+    def wait(self, version: int, stop: StopEvent) -> PoolDocument | None:
         """Hold until the document is above ``version``; None if it is not within a while.
 
         One that is above it already is given at once, also if it was given before: what came in
@@ -74,7 +74,7 @@ class MetaserverSource:
     The watch acknowledges the version applied and lists this process among the pool's clients.
     """
 
-    sentinels: Sentinels | None = None
+    sentinels: SentinelClient | None = None
 
     def __init__(self, client: MetaserverClient, pool: str) -> None:
         self._client = client
@@ -86,13 +86,13 @@ class MetaserverSource:
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         try:
             reply = self._client.request(
-                "GET", f"/v1/pools/{self._pool}", most_bytes=MOST_DOCUMENT_BYTES
+                "GET", f"/v1/pools/{self._pool}", max_bytes=MAX_DOCUMENT_BYTES
             )
         except MetaserverError as error:
             raise self._translated(error) from error
         return self._document(reply)
 
-    def wait(self, version: int, stop: Stop) -> PoolDocument | None:
+    def wait(self, version: int, stop: StopEvent) -> PoolDocument | None:
         body = {"client": self._name, "version": version, "wait": WATCH_SECONDS}
         began = time.monotonic()
         try:
@@ -102,7 +102,7 @@ class MetaserverSource:
                 body,
                 timeout=WATCH_SECONDS + 5,
                 stop=stop,
-                most_bytes=MOST_DOCUMENT_BYTES,
+                max_bytes=MAX_DOCUMENT_BYTES,
             )
         except MetaserverError as error:
             raise self._translated(error) from error
@@ -146,7 +146,7 @@ class FileSource:
     A change is applied if it raises the document's version, as everywhere.
     """
 
-    sentinels: Sentinels | None = None
+    sentinels: SentinelClient | None = None
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
@@ -188,7 +188,7 @@ class FileSource:
                 before.version,
             )
 
-    def wait(self, version: int, stop: Stop) -> PoolDocument | None:
+    def wait(self, version: int, stop: StopEvent) -> PoolDocument | None:
         deadline = time.monotonic() + WATCH_SECONDS
         while True:
             document = self._document
@@ -209,9 +209,9 @@ class FileSource:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise OSError("it is not a regular file")
-            text = file.read(MOST_DOCUMENT_BYTES + 1)
-        if len(text) > MOST_DOCUMENT_BYTES:
-            raise InvalidDocumentError(f"it is larger than {MOST_DOCUMENT_BYTES} bytes")
+            text = file.read(MAX_DOCUMENT_BYTES + 1)
+        if len(text) > MAX_DOCUMENT_BYTES:
+            raise InvalidDocumentError(f"it is larger than {MAX_DOCUMENT_BYTES} bytes")
         return _stamp_of(status), text
 
     def _stamp(self) -> Stamp | None:
@@ -246,12 +246,12 @@ class SentinelSource:
 
     def __init__(
         self,
-        sentinels: Sentinels,
+        sentinels: SentinelClient,
         pool: str,
         addresses: tuple[str, ...],
         shards: tuple[str, ...] = (),
     ) -> None:
-        self.sentinels: Sentinels | None = sentinels
+        self.sentinels: SentinelClient | None = sentinels
         self._asked = sentinels
         self._pool = pool
         self._addresses = addresses
@@ -278,7 +278,7 @@ class SentinelSource:
             )
         return last
 
-    def wait(self, version: int, stop: Stop) -> PoolDocument | None:
+    def wait(self, version: int, stop: StopEvent) -> PoolDocument | None:
         last = self._last
         if last is None or self._shards:
             stop.wait(WATCH_SECONDS)
@@ -293,7 +293,7 @@ class SentinelSource:
             return None
         if names != self._news:  # one Sentinel may have forgotten some: hear another first
             self._news = names
-            self._asked.doubt(self._asked.addresses[0])
+            self._asked.demote(self._asked.addresses[0])
             return None
         document = self._document(names)
         return document if document.version > version else None

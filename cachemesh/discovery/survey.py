@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 import redis
 
 from cachemesh.core.errors import CacheMeshError
-from cachemesh.core.malformed_replies import understood
+from cachemesh.core.malformed_replies import reading_reply
 from cachemesh.core.names import Address, parse_address
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery.sentinel import checked_address, fields, listed, master_address
-from cachemesh.discovery.sentinel_connection import SentinelOptions, Wire
+from cachemesh.discovery.sentinel_connection import SentinelConnection, SentinelOptions
 
 TIMEOUT = 2.0
 """Seconds a Sentinel or an instance has to connect, and to answer."""
@@ -75,7 +75,7 @@ def ask_each(
 
 
 @dataclass(frozen=True)
-class ReplicaView:
+class SentinelReplicaView:
     """A replica as one Sentinel sees it.
 
     Attributes:
@@ -88,7 +88,7 @@ class ReplicaView:
 
 
 @dataclass(frozen=True)
-class ShardView:
+class SentinelShardView:
     """A shard as one Sentinel sees it.
 
     Attributes:
@@ -105,12 +105,12 @@ class ShardView:
     quorum: int
     other_sentinels: int
     unusable: str | None
-    replicas: tuple[ReplicaView, ...]
+    replicas: tuple[SentinelReplicaView, ...]
 
 
 def ask_sentinels(
     document: PoolDocument, options: SentinelOptions
-) -> dict[str, dict[str, ShardView] | CacheMeshError | redis.RedisError | OSError]:
+) -> dict[str, dict[str, SentinelShardView] | CacheMeshError | redis.RedisError | OSError]:
     """What each Sentinel of a pool, by its "host:port", says about the pool's shards.
 
     All are asked at once, with `TIMEOUT` in place of the options' own.
@@ -126,7 +126,7 @@ def ask_sentinels(
 
 def ask_sentinel(
     address: Address, options: SentinelOptions, shards: Sequence[str], seconds: float
-) -> dict[str, ShardView]:
+) -> dict[str, SentinelShardView]:
     """What one Sentinel says about some shards; one that it does not monitor is missing.
 
     Source: redis.io, "High availability with Redis Sentinel", Sentinel commands.
@@ -141,7 +141,7 @@ def ask_sentinel(
         at, *rest = replies[4 * index : 4 * index + 4]
         master = master_address(at)
         if master is not None:
-            with understood("a Sentinel"):
+            with reading_reply("a Sentinel"):
                 views[shard] = _shard_view(master, *rest)
     return views
 
@@ -157,32 +157,32 @@ def ask(
     Raises:
         redis.RedisError, OSError: it cannot be connected to, or not all replies came in time.
     """
-    wire = Wire(address, options)
+    connection = SentinelConnection(address, options)
     try:
-        return wire.ask(commands, seconds)
+        return connection.ask(commands, seconds)
     finally:
-        wire.close()
+        connection.close()
 
 
-def _shard_view(master: Address, told: Any, quorum: Any, replicas: Any) -> ShardView:
+def _shard_view(master: Address, told: Any, quorum: Any, replicas: Any) -> SentinelShardView:
     facts = fields(told)
     if not isinstance(quorum, (str, redis.ResponseError)):
         raise TypeError(quorum)
-    return ShardView(
+    return SentinelShardView(
         master=master,
         flags=tuple(facts["flags"].split(",")),
         quorum=int(facts["quorum"]),
         other_sentinels=int(facts["num-other-sentinels"]),
         unusable=None if isinstance(quorum, str) else str(quorum),
-        replicas=tuple(_replica_views(listed(replicas))),
+        replicas=tuple(_replicas_of(listed(replicas))),
     )
 
 
-def _replica_views(rows: Sequence[Any]) -> Iterator[ReplicaView]:
+def _replicas_of(rows: Sequence[Any]) -> Iterator[SentinelReplicaView]:
     for told in map(fields, rows):
         address = usable_address(told["ip"], told["port"])
         if address is not None:
-            yield ReplicaView(address, frozenset(told["flags"].split(",")))
+            yield SentinelReplicaView(address, frozenset(told["flags"].split(",")))
 
 
 def usable_address(host: str, port: str) -> Address | None:

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from cachemesh.core.names import Address
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.resilience.stale_masters import SUGGESTED_SECONDS, TOLD_SECONDS, StaleMasters
-from cachemesh.discovery.sentinel import Found
+from cachemesh.discovery.sentinel import LookupResult
 
 logger = logging.getLogger("cachemesh.discovery")
 
 
-class Current:
+class TopologyState:
     """Holds the topology. Any thread.
 
     Attributes:
@@ -47,7 +47,7 @@ class Current:
                 self.topology = after
                 self.changed.notify_all()
 
-    def take_in(self, found: Found) -> None:
+    def take_in(self, found: LookupResult) -> None:
         """What Sentinels have answered, except what is known to be out of date."""
 
         def change(topology: Topology) -> Topology:

@@ -6,7 +6,7 @@
 
 The query string carries redis-py's options and CacheMesh's own: ``token`` and ``token_file`` (the
 metaserver's bearer token), ``sentinel_username``, ``sentinel_password``, ``sentinel_timeout``
-(seconds for one Sentinel to answer), ``sentinel_ssl`` (TLS to the Sentinels, with the ``ssl_``
+(seconds for one Sentinel to answer), ``sentinel_ssl`` (TLS to the SentinelClient, with the ``ssl_``
 options given for Redis; ``ssl`` itself is about Redis alone) and, for ``cachemesh+sentinel``,
 ``shards`` (NAME,NAME,...: the masters of the pool, where they are not called POOL or POOL-...). The
 pool's settings, but for ``poll_interval``, can be given too, and win over those of the pool:
@@ -29,7 +29,7 @@ from cachemesh.core.errors import ConfigurationError, InvalidDocumentError
 from cachemesh.core.names import check_name, parse_address
 from cachemesh.core.policy import OPTIONS, check_options
 from cachemesh.discovery.metaserver import DEFAULT_PORT, MetaserverClient, read_token
-from cachemesh.discovery.sentinel import Sentinels
+from cachemesh.discovery.sentinel import SentinelClient
 from cachemesh.discovery.sentinel_connection import DEFAULT_TIMEOUT, SentinelOptions
 from cachemesh.discovery.source import FileSource, MetaserverSource, SentinelSource, Source
 
@@ -156,7 +156,7 @@ def parse_url(
     def make_source() -> Source:
         if parts.scheme == "cachemesh":
             return MetaserverSource(MetaserverClient(addresses, token), pool)
-        return SentinelSource(Sentinels(addresses, sentinel_options), pool, addresses, shards)
+        return SentinelSource(SentinelClient(addresses, sentinel_options), pool, addresses, shards)
 
     identity = (shown, token, shards, _identity(sentinel_options))
     return MeshUrl(

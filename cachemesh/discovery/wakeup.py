@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 
-class Stop(threading.Event):
+class StopEvent(threading.Event):
     """An event; one of the threads that heed it may have a socket shut down when it is set."""
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Stop(threading.Event):
             _shut_down(sock)
 
     @contextmanager
-    def breaks_off(self, sock: socket.socket) -> Iterator[None]:
+    def interrupts(self, sock: socket.socket) -> Iterator[None]:
         """While inside, `set` makes reads from this socket end as if the peer had closed it."""
         self._waited_on = sock
         if self.is_set():  # before it could see the socket
@@ -34,7 +34,7 @@ class Stop(threading.Event):
             self._waited_on = None
 
 
-class Bell:
+class Wakeup:
     """Wakes the one thread that waits in a selector."""
 
     def __init__(self) -> None:
@@ -42,12 +42,12 @@ class Bell:
         self._near.setblocking(False)
         self._far.setblocking(False)
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Wake it. From any thread, and never waits."""
         with suppress(OSError):  # it rings already, or nobody is there any more
             self._near.send(b"!")
 
-    def silence(self) -> None:
+    def clear(self) -> None:
         """It has woken up."""
         with suppress(OSError):
             self._far.recv(4096)

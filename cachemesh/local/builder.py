@@ -15,7 +15,7 @@ from typing import Any
 
 from cachemesh.core.errors import LocalStackError, MetaserverError, MetaserverUnavailableError
 from cachemesh.core.names import Address, parse_address
-from cachemesh.core.words import counted
+from cachemesh.core.plurals import counted
 from cachemesh.discovery.metaserver import MetaserverClient, read_token
 from cachemesh.local.binaries import RedisServer, find_redis_server
 from cachemesh.local.launcher import Launcher

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cachemesh.core.errors import LocalStackError
-from cachemesh.core.words import counted
+from cachemesh.core.plurals import counted
 
 _PER_INSTANCE = 4 * 1024 * 1024
 """Bytes for one idle redis-server: 3.1 MiB were measured, and some more."""

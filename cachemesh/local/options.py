@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cachemesh.core.errors import LocalStackError
-from cachemesh.core.names import check_new_pool
+from cachemesh.core.names import check_new_pool_name
 
 _PER_INSTANCE = 0.25
 """Seconds added for each instance: a hundred take ten to start and to be known to Sentinel."""
@@ -46,7 +46,7 @@ class StackOptions:
         for name, (low, high) in LIMITS.items():
             if not low <= getattr(self, name) <= high:
                 raise LocalStackError(f"{name} is {getattr(self, name)}; it takes {low} to {high}")
-        check_new_pool(self.pool)
+        check_new_pool_name(self.pool)
 
     @property
     def instances(self) -> int:

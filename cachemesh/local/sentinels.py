@@ -11,7 +11,7 @@ import redis
 
 from cachemesh.core.errors import LocalStackError
 from cachemesh.core.names import Address, parse_address
-from cachemesh.core.words import counted
+from cachemesh.core.plurals import counted
 from cachemesh.local.probes import connect
 
 

@@ -13,7 +13,7 @@ import redis
 
 from cachemesh.core.errors import SentinelUnavailableError
 from cachemesh.core.names import parse_address
-from cachemesh.discovery.sentinel import Found, Sentinels
+from cachemesh.discovery.sentinel import LookupResult, SentinelClient
 from cachemesh.discovery.sentinel_connection import SentinelOptions
 from cachemesh.discovery.survey import ask_each
 from cachemesh.discovery.url import parse_url
@@ -116,12 +116,12 @@ def _shard_names(info: Mapping[str, Any]) -> list[str]:
     return list(document.placement.names)
 
 
-def _masters_and_replicas(addresses: Sequence[str], names: Sequence[str]) -> Found:
-    sentinels = Sentinels(addresses, SentinelOptions(timeout=_TIMEOUT))
+def _masters_and_replicas(addresses: Sequence[str], names: Sequence[str]) -> LookupResult:
+    sentinels = SentinelClient(addresses, SentinelOptions(timeout=_TIMEOUT))
     try:
         return sentinels.look_up(names, with_replicas=True)
     except SentinelUnavailableError:
-        return Found()
+        return LookupResult()
     finally:
         sentinels.close()
 

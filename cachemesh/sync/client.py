@@ -18,14 +18,14 @@ from cachemesh._client.base import (
     refuse_push_handler,
 )
 from cachemesh._client.pipelining import for_callback
-from cachemesh.core.commands.blocking import block_seconds, miss_pause
+from cachemesh.core.commands.blocking import block_seconds, miss_delay
 from cachemesh.core.commands.spec import FIRST_KEY, Command
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
-from cachemesh.core.placement.route_table import Routes
+from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.planning.pipeline import Plans
-from cachemesh.core.planning.plan import UnknownCommand, keys_of, plan
-from cachemesh.core.planning.split import Plan
+from cachemesh.core.planning.plan import UnknownCommandError, keys_of, plan
+from cachemesh.core.planning.split import CommandPlan
 from cachemesh.core.planning.unknown_commands import Calls, resolve_all
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.reads.read_preference import CURSORS
@@ -79,7 +79,8 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
         made = self.connection_pool
         core.pool = self.connection_pool = MeshPool(made, core.shards, core.loaded_shards)
         made.close()
-        if url.options.get("single_connection_client") and len(self.routes().nodes) == 1:
+        single = url.options.get("single_connection_client")
+        if single and len(self.route_table().shards) == 1:
             self._single_connection_client = True
             core.connection = core.own_connection = self.connection_pool.get_connection()
 
@@ -91,7 +92,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
         """
         return self._core.load()
 
-    def routes(self) -> Routes[ShardClient]:
+    def route_table(self) -> RouteTable[ShardClient]:
         """Return the route table; the first use loads the topology. Raises as `load`."""
         return self._core.loaded()
 
@@ -101,7 +102,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
         Raises:
             cachemesh.ShardUnavailableError: a shard does not answer.
         """
-        shards = self.routes().nodes
+        shards = self.route_table().shards
         requests = [(shard, ("DBSIZE",)) for shard in shards.values()]
         return dict(zip(shards, gather(requests, read_only=True), strict=True))
 
@@ -114,10 +115,10 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
             redis.ResponseError: the server answered with an error.
         """
         core = self._core
-        routes = core.routes
-        if routes is None:
-            routes = core.loaded()
-        if core.connection is not None and len(routes.nodes) == 1:
+        route_table = core.route_table
+        if route_table is None:
+            route_table = core.loaded()
+        if core.connection is not None and len(route_table.shards) == 1:
             return self._execute_on_connection(self.encoded(args), options)
         if core.encode is not None:
             args = self.encoded(args)
@@ -128,14 +129,14 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
                 key = args[1]
                 short = type(key) is str and len(key) < SHORT_KEY
                 encoded = key.encode() if short else key_bytes(key)
-                shard = routes.find(encoded)
+                shard = route_table.find(encoded)
                 if not core.plain or self._call_options:
                     reply = self._one(shard, args, (encoded,), FIRST_KEY[name], decode)
                 else:
                     reply = shard.execute(args, FIRST_KEY[name], decode)
                 callback = dict.get(self.response_callbacks, name)  # in capitals, as the keys are
             else:
-                reply = self._execute_planned(args, routes, decode)
+                reply = self._execute_planned(args, route_table, decode)
                 callback = self.response_callbacks.get(name)
         except redis.ResponseError:
             if EMPTY_RESPONSE in options:
@@ -146,15 +147,15 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
         return callback(reply, **for_callback(options))
 
     def _execute_planned(
-        self, args: tuple[Any, ...], routes: Routes[ShardClient], decode: bool
+        self, args: tuple[Any, ...], route_table: RouteTable[ShardClient], decode: bool
     ) -> Any:
         core = self._core
         try:
-            planned = plan(args, routes.placement, key_bytes, core.registry, core.master_of)
-        except UnknownCommand:
-            planned = self.plans_of([args], routes)[id(args)]
+            planned = plan(args, route_table.placement, key_bytes, core.registry, core.master_of)
+        except UnknownCommandError:
+            planned = self.plans_of([args], route_table)[id(args)]
         command = planned.command
-        requests = [(routes.nodes[r.shard], r.args) for r in planned.requests]
+        requests = [(route_table.shards[r.shard], r.args) for r in planned.sub_requests]
         if len(requests) == 1:
             shard, words = requests[0]
             seconds = block_seconds(command.name, words)
@@ -196,7 +197,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
             return shard.execute_blocking(words, decode, seconds)
         except (ShardUnavailableError, redis.ResponseError) as error:
             reply = self._missed(error, shard, words, command.read_only)
-            time.sleep(miss_pause(seconds, time.monotonic() - began))
+            time.sleep(miss_delay(seconds, time.monotonic() - began))
             return reply
         finally:
             if self._core.reads_replicas and not command.read_only:
@@ -224,7 +225,10 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
             return self._missed(error, shard, args, read_only)
 
     def _several(
-        self, planned: Plan, requests: Sequence[tuple[ShardClient, tuple[Any, ...]]], decode: bool
+        self,
+        planned: CommandPlan,
+        requests: Sequence[tuple[ShardClient, tuple[Any, ...]]],
+        decode: bool,
     ) -> list[Any]:
         """Send a command's sub-requests to their shards, as the policy says."""
         command, policy = planned.command, self._policy
@@ -246,13 +250,13 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
                 raise reply
         return replies
 
-    def plans_of(self, calls: Calls, routes: Routes[ShardClient]) -> Plans:
+    def plans_of(self, calls: Calls, route_table: RouteTable[ShardClient]) -> Plans:
         """Return the plans of those calls about which a server has to be asked first.
 
         Raises:
             cachemesh.ShardUnavailableError: no shard answers.
         """
-        asking = resolve_all(calls, routes.placement, self._core.registry)
+        asking = resolve_all(calls, route_table.placement, self._core.registry)
         reply: Any = None
         while True:
             try:
@@ -260,12 +264,12 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
             except StopIteration as done:
                 plans: Plans = done.value
                 return plans
-            reply = self._answer(question, routes)
+            reply = self._answer(question, route_table)
 
-    def _answer(self, question: tuple[Any, ...], routes: Routes[ShardClient]) -> Any:
+    def _answer(self, question: tuple[Any, ...], route_table: RouteTable[ShardClient]) -> Any:
         """Return the reply, error or not, of the first shard that gives one."""
         failures = []
-        for shard in routes.nodes.values():
+        for shard in route_table.shards.values():
             try:
                 return shard.execute(question, True, False)
             except redis.ResponseError as error:
@@ -276,7 +280,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
 
     def _execute_on_connection(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Execute as redis-py does, over the connection that `client` took, or that the app set."""
-        (shard,) = self.routes().nodes.values()
+        (shard,) = self.route_table().shards.values()
         with self.single_connection_lock:
             own = self._core.take_connection(shard)
             return self._execute_over(own, shard, args, options)
@@ -321,7 +325,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
             cachemesh.UnsupportedCommandError: there are several shards. Where none is known yet,
                 entering the monitor raises that.
         """
-        self.routes()
+        self.route_table()
         refuse_monitor(self._core.shards())
         monitor: Any = super().monitor  # untyped in redis-py
         return monitor()

@@ -13,7 +13,7 @@ from cachemesh._client.subscribing import ListenerBase, MailboxBase, changes
 from cachemesh.core.planning.subscriptions import (
     CONFIRM_SECONDS,
     CONFIRMATIONS,
-    LOOK_STEP,
+    TOPOLOGY_CHECK_SECONDS,
     Subscriptions,
     require_message,
 )
@@ -84,7 +84,7 @@ class Listener(ListenerBase[ShardClient]):
             while unconfirmed:
                 if time.monotonic() > deadline:
                     raise redis.TimeoutError("a subscription was not confirmed in time")
-                message = self._receive(LOOK_STEP)
+                message = self._receive(TOPOLOGY_CHECK_SECONDS)
                 if message is not None and message["type"] in CONFIRMATIONS:
                     unconfirmed -= 1
                 elif message is not None:

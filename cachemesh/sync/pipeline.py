@@ -13,7 +13,7 @@ from redis.client import Pipeline as RedisPipeline
 
 from cachemesh._client.pipelining import PipelineBase, finished, raise_first, require_watching
 from cachemesh.core.planning.pipeline_parts import Stack, one_shard, spread
-from cachemesh.core.planning.plan import UnknownCommand
+from cachemesh.core.planning.plan import UnknownCommandError
 from cachemesh.transport import redis_py
 from cachemesh.transport.read_deadline import in_all
 from cachemesh.transport.sync.scatter_gather import send_parts
@@ -115,12 +115,12 @@ class Pipeline(PipelineBase, RedisPipeline):
 
     def _bind(self, commands: Sequence[tuple[Any, ...]]) -> ShardClient:
         """Settle on the one shard that all keys are on."""
-        routes = self._core.loaded()
+        route_table = self._core.loaded()
         watched = self._home.name if self._home is not None else None
-        registry, plans = self._core.registry, self._mesh.plans_of(commands, routes)
-        shard = one_shard(commands, routes.placement, watched, registry, plans)
+        registry, plans = self._core.registry, self._mesh.plans_of(commands, route_table)
+        shard = one_shard(commands, route_table.placement, watched, registry, plans)
         if self._home is None:
-            self._home = routes.nodes[shard]
+            self._home = route_table.shards[shard]
             self.connection_pool = self._home.pool
         return self._home
 
@@ -140,17 +140,17 @@ class Pipeline(PipelineBase, RedisPipeline):
     def _over_shards(self, raise_on_error: bool) -> list[Any]:
         stack: Stack = self.command_stack
         mesh, core, policy = self._mesh, self._core, self._mesh._policy
-        routes = core.loaded()
-        placement, pack = routes.placement, redis_py.pack_all
+        route_table = core.loaded()
+        placement, pack = route_table.placement, redis_py.pack_all
         how = (stack, placement, pack, self._atomic, core.registry, core.master_of)
         try:
             spread_out = spread(*how, retry_writes=policy.retry_writes)
-        except UnknownCommand:
-            plans = mesh.plans_of([args for args, _ in stack], routes)
+        except UnknownCommandError:
+            plans = mesh.plans_of([args for args, _ in stack], route_table)
             spread_out = spread(*how, plans, policy.retry_writes)
         if self._one_shard_only and len(spread_out.parts) > 1:
             return self._in_one_shard(raise_on_error)  # some commands run on any shard
-        parts = [(routes.nodes[part.shard], part) for part in spread_out.parts]
+        parts = [(route_table.shards[part.shard], part) for part in spread_out.parts]
         try:
             results = send_parts(parts, lazily=spread_out.only_reads())
             if policy.misses:

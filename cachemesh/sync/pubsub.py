@@ -13,8 +13,8 @@ import redis
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.planning.subscriptions import (
     CONFIRMATIONS,
-    LOOK_STEP,
     SUBSCRIBE,
+    TOPOLOGY_CHECK_SECONDS,
     UNSUBSCRIBE,
     Handler,
     Subscriptions,
@@ -160,10 +160,10 @@ class PubSub(HandlerLoop):
             if message is None:
                 if lost is not None:
                     raise lost
-                left = LOOK_STEP if deadline is None else deadline - time.monotonic()
+                left = TOPOLOGY_CHECK_SECONDS if deadline is None else deadline - time.monotonic()
                 if left <= 0:
                     return None
-                self._mailbox.wait(min(left, LOOK_STEP))
+                self._mailbox.wait(min(left, TOPOLOGY_CHECK_SECONDS))
             elif not (ignore and message["type"] in CONFIRMATIONS):
                 handler = self._wanted.handler_of(message, self._encode)
                 if handler is None:
@@ -238,12 +238,12 @@ class PubSub(HandlerLoop):
         """
         lost = None
         with self._settling:
-            routes = self._core.loaded()
+            route_table = self._core.loaded()
             for name, listener in list(self._listeners.items()):
-                if routes.nodes.get(name) is not listener.shard:
+                if route_table.shards.get(name) is not listener.shard:
                     self._leave(name)
-            for name, shard in routes.nodes.items():
-                wanted = self._wanted.on(name, routes.placement)
+            for name, shard in route_table.shards.items():
+                wanted = self._wanted.on_shard(name, route_table.placement)
                 if not wanted:
                     if name in self._listeners:
                         self._leave(name)

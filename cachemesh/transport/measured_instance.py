@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from cachemesh.core.malformed_replies import understood
+from cachemesh.core.malformed_replies import reading_reply
 from cachemesh.core.names import Address
 from cachemesh.core.reads.read_preference import Readable
 from cachemesh.core.reads.replication_lag import LagMeter
@@ -105,7 +105,7 @@ class MeasuredInstance:
 
     def _reply(self) -> Any:
         try:
-            with understood():
+            with reading_reply():
                 return self.connection.read_response(disconnect_on_error=False)
         except redis.exceptions.NoPermissionError:
             return None

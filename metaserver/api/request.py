@@ -164,7 +164,7 @@ def _call(described: Operation, path: Mapping[str, str]) -> Call:
 def _decoded_body(described: Operation) -> object:
     raw = _body_of(described.max_body)
     try:
-        return decode_json(raw.decode("utf-8"), most_nested=_MOST_NESTED)
+        return decode_json(raw.decode("utf-8"), max_depth=_MOST_NESTED)
     except UnicodeDecodeError as error:
         reason = f"not JSON in UTF-8: see byte {error.start}"
     except NotJsonError as error:

@@ -20,9 +20,9 @@ from cachemesh.core.placement import (
     SlotsPlacement,
     moves,
 )
+from cachemesh.core.plurals import counted
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.pool.settings import check_settings
-from cachemesh.core.words import counted
 from metaserver.domain.errors import RequestRefused, shard_not_found
 
 NO_MOVES = Moves((), 0, 0.0)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import redis
 
+from cachemesh.core.plurals import counted
 from cachemesh.core.reads.replication_status import RoleReply
-from cachemesh.core.words import counted
 from metaserver.domain.errors import RequestRefused
 from metaserver.domain.sentinel_view import MonitoredShard, SentinelView, majority
 from metaserver.failover.participant_sentinel import ParticipantSentinel, ReplicaRow, first_choice

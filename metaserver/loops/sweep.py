@@ -21,7 +21,7 @@ import redis
 
 from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.placement import Placement
-from cachemesh.core.words import counted
+from cachemesh.core.plurals import counted
 from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.pool_state import PoolState, Sweep
 from metaserver.loops.instance_sweep import InstanceSweep, NotShardMasterError

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import redis
 
+from cachemesh.core.plurals import counted
 from cachemesh.core.reads.replication_status import RoleReply
-from cachemesh.core.words import counted
 from metaserver.domain.info_fields import keys_in, replicas_in
 from metaserver.process.config import RedisAuth
 from metaserver.redis_io.allowed_networks import AllowedNetworks, InstanceRejected

@@ -8,8 +8,8 @@ from typing import Any
 
 from cachemesh.core.names import check_name
 from cachemesh.core.placement import Shard
+from cachemesh.core.plurals import counted
 from cachemesh.core.pool.document import PoolDocument
-from cachemesh.core.words import counted
 from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.errors import RequestRefused, version_conflict
 from metaserver.domain.planning import (

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from cachemesh.core.errors import SentinelUnavailableError
-from cachemesh.core.words import counted
+from cachemesh.core.plurals import counted
 from metaserver.domain.errors import RequestRefused
 from metaserver.domain.pool_state import Intent, IntentAction, NewIntent
 from metaserver.redis_io.admission import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cachemesh.core.placement import Shard
-from cachemesh.core.words import counted
+from cachemesh.core.plurals import counted
 from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.planning import ChangePlan, plan_add, plan_remove, plan_weight, quorum_of
 from metaserver.domain.pool_state import PoolState

@@ -112,7 +112,7 @@ def following(
 def routes_by(mesh: Any, version: int) -> bool:
     """Return whether the client routes by that version of the pool, or by a later one."""
     document = mesh.topology.document
-    return document.version >= version and mesh.routes().placement is document.placement
+    return document.version >= version and mesh.route_table().placement is document.placement
 
 
 def follower_threads() -> list[str]:

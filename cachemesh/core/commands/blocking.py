@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from redis.exceptions import DataError
 
-from cachemesh.core.commands.encoding import capitals, encode
+from cachemesh.core.commands.encoding import as_keyword, encode
 
 _SECONDS_LAST = frozenset(
     {"BLPOP", "BRPOP", "BZPOPMIN", "BZPOPMAX", "BRPOPLPUSH"}
@@ -34,7 +34,7 @@ def block_seconds(name: str, args: Sequence[object]) -> float | None:
     if name not in BLOCKING:
         return None
     if name in _BLOCK_OPTION:
-        words = [capitals(arg) for arg in args]
+        words = [as_keyword(arg) for arg in args]
         streams = words.index(b"STREAMS") if b"STREAMS" in words else len(words)
         if b"BLOCK" not in words[:streams]:
             return None
@@ -47,7 +47,7 @@ def block_seconds(name: str, args: Sequence[object]) -> float | None:
     return seconds if seconds > 0 else math.inf
 
 
-def miss_pause(patience: float, waited: float) -> float:
+def miss_delay(patience: float, waited: float) -> float:
     """Seconds to wait on before a command that may block is answered as a miss.
 
     Args:

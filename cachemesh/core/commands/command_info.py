@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-Begin: TypeAlias = "int | tuple[str, int]"
-Find: TypeAlias = "tuple[str, int, int, int]"
-Specs: TypeAlias = "tuple[tuple[Begin, Find], ...]"
-Facts: TypeAlias = "tuple[str, Specs, str, str]"
-Row: TypeAlias = "tuple[str, Specs, str, str, str, str]"
+BeginSearch: TypeAlias = "int | tuple[str, int]"
+FindKeys: TypeAlias = "tuple[str, int, int, int]"
+KeySpecs: TypeAlias = "tuple[tuple[BeginSearch, FindKeys], ...]"
+CommandFacts: TypeAlias = "tuple[str, KeySpecs, str, str]"
+TableRow: TypeAlias = "tuple[str, KeySpecs, str, str, str, str]"
 
 _LETTERS = {
     "write": "w",
@@ -34,7 +34,7 @@ _FIELDS = {
 }
 
 
-def command_rows(reply: Any) -> dict[str, Facts]:
+def command_rows(reply: Any) -> dict[str, CommandFacts]:
     """The rows of one command and its subcommands, from its part of the reply of COMMAND.
 
     Args:
@@ -45,10 +45,10 @@ def command_rows(reply: Any) -> dict[str, Facts]:
         IndexError, KeyError, TypeError, ValueError: the reply has not this form.
     """
     name, _, raw_flags, first, last, step = reply[:6]
-    flags = {text(flag) for flag in raw_flags}
-    tips = [text(tip) for tip in reply[7]] if len(reply) > 7 else []
+    flags = {as_text(flag) for flag in raw_flags}
+    tips = [as_text(tip) for tip in reply[7]] if len(reply) > 7 else []
     if len(reply) > 8:
-        specs = [_key_spec(pairs(spec)) for spec in reply[8]]
+        specs = [_key_spec(as_map(spec)) for spec in reply[8]]
     elif "movablekeys" in flags:
         specs = [None]
     else:
@@ -58,9 +58,9 @@ def command_rows(reply: Any) -> dict[str, Facts]:
         letters += "?"
     policy = dict(tip.split(":", 1) for tip in tips if "policy:" in tip)
     subcommands = reply[9] if len(reply) > 9 else []
-    rows: dict[str, Facts] = {}
+    rows: dict[str, CommandFacts] = {}
     if not subcommands:
-        rows[text(name).replace("|", " ").upper()] = (
+        rows[as_text(name).replace("|", " ").upper()] = (
             letters,
             tuple(spec for spec in specs if spec is not None),
             policy.get("request_policy", ""),
@@ -71,27 +71,27 @@ def command_rows(reply: Any) -> dict[str, Facts]:
     return rows
 
 
-def pairs(reply: Any) -> dict[str, Any]:
+def as_map(reply: Any) -> dict[str, Any]:
     """A RESP3 map, or RESP2's flat list of names and values, as a dict."""
     if isinstance(reply, Mapping):
-        return {text(name): value for name, value in reply.items()}
-    return {text(n): v for n, v in zip(reply[::2], reply[1::2], strict=True)}
+        return {as_text(name): value for name, value in reply.items()}
+    return {as_text(n): v for n, v in zip(reply[::2], reply[1::2], strict=True)}
 
 
-def text(word: Any) -> str:
+def as_text(word: Any) -> str:
     """A word of a reply, decoded or not."""
     return word.decode("ascii", "replace") if isinstance(word, bytes) else str(word)
 
 
-def _key_spec(spec: Mapping[str, Any]) -> tuple[Begin, Find] | None:
-    begin, find = pairs(spec["begin_search"]), pairs(spec["find_keys"])
-    if "unknown" in (text(begin["type"]), text(find["type"])):
+def _key_spec(spec: Mapping[str, Any]) -> tuple[BeginSearch, FindKeys] | None:
+    begin, find = as_map(spec["begin_search"]), as_map(spec["find_keys"])
+    if "unknown" in (as_text(begin["type"]), as_text(find["type"])):
         return None
-    where, kind, what = pairs(begin["spec"]), text(find["type"]), pairs(find["spec"])
-    start: Begin
-    if text(begin["type"]) == "index":
+    where, kind, what = as_map(begin["spec"]), as_text(find["type"]), as_map(find["spec"])
+    start: BeginSearch
+    if as_text(begin["type"]) == "index":
         start = int(where["index"])
     else:
-        start = (text(where["keyword"]).upper(), int(where["startfrom"]))
+        start = (as_text(where["keyword"]).upper(), int(where["startfrom"]))
     a, b, c = (int(what[name]) for name in _FIELDS[kind])
     return start, (kind, a, b, c)

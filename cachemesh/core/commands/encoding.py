@@ -77,7 +77,7 @@ def text_encoder(options: Mapping[str, Any]) -> Callable[[Any], Any] | None:
     return lambda arg: encode(arg, encoding, errors) if issubclass(type(arg), str) else arg
 
 
-def capitals(arg: Any) -> bytes:
+def as_keyword(arg: Any) -> bytes:
     """An argument as the server compares it with a keyword; empty if it cannot be sent at all."""
     try:
         return encode(arg).upper()

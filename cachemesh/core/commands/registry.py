@@ -16,8 +16,8 @@ from cachemesh.core.commands.spec import (
     Args,
     Command,
     command_of,
-    in_words,
     name_words,
+    split_words,
 )
 from cachemesh.core.errors import UnsupportedCommandError
 
@@ -25,7 +25,7 @@ _MOST = 10_000
 """So many learned commands are remembered; names may come from users."""
 
 
-class Registry:
+class CommandRegistry:
     """One a client, as servers of different pools may have different modules. Any thread."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Registry:
         Raises:
             UnsupportedCommandError: the call has no name.
         """
-        words = in_words(args)
+        words = split_words(args)
         name = words[0]
         if len(words) > 1 and (name in CONTAINERS or name in self._containers):
             second = name_words(words[1]) if isinstance(words[1], (str, bytes)) else ()
@@ -53,7 +53,7 @@ class Registry:
         return command is not None and command.all_keys_known
 
     def learn(self, words: Args, reply: Any) -> Command | None:
-        """Take in what a server answers to `question`; None if it does not know the command.
+        """Take in the reply to `command_info_request`; None if the server knows no such command.
 
         Args:
             words: the call, as `look_up` gave it.
@@ -83,10 +83,10 @@ class Registry:
         return COMMANDS.get(name) or self._learned.get(name)
 
 
-def question(words: Args) -> Args:
+def command_info_request(words: Args) -> Args:
     """What to ask one server about a command that is not known."""
     return ("COMMAND", "INFO", words[0])
 
 
-KNOWN = Registry()
+TABLE_REGISTRY = CommandRegistry()
 """What the table alone tells; learns nothing."""

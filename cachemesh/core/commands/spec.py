@@ -13,8 +13,8 @@ from typing import Any
 from redis.exceptions import DataError
 
 from cachemesh.core.commands.blocking import BLOCKING
-from cachemesh.core.commands.command_info import Facts, Find, Row, Specs
-from cachemesh.core.commands.encoding import capitals, encode
+from cachemesh.core.commands.command_info import CommandFacts, FindKeys, KeySpecs, TableRow
+from cachemesh.core.commands.encoding import as_keyword, encode
 from cachemesh.core.commands.table import TABLE
 from cachemesh.core.errors import UnsupportedCommandError
 
@@ -35,13 +35,13 @@ class Command:
 
     name: str
     read_only: bool = False
-    specs: Specs = ()
+    specs: KeySpecs = ()
     request_policy: str = ""
     response_policy: str = ""
     all_keys_known: bool = True
 
 
-def command_of(name: str, row: Facts | Row) -> Command:
+def command_of(name: str, row: CommandFacts | TableRow) -> Command:
     """A row of the table, or of a server's reply, as a command."""
     flags, specs, request_policy, response_policy = row[:4]
     known = "?" not in flags or name in _KEYS_KNOWN_HERE
@@ -70,11 +70,11 @@ FIRST_KEY: dict[str, bool] = {
 @lru_cache(maxsize=4096)
 def name_words(head: str | bytes) -> tuple[str, ...]:
     """The words of a command's name, in capitals."""
-    text = head.decode("ascii", "replace") if isinstance(head, bytes) else head
-    return tuple(text.upper().split())
+    as_text = head.decode("ascii", "replace") if isinstance(head, bytes) else head
+    return tuple(as_text.upper().split())
 
 
-def in_words(args: Sequence[Any]) -> Args:
+def split_words(args: Sequence[Any]) -> Args:
     """A call's arguments with one word each, the name in capitals.
 
     redis-py calls container commands both as ``"CONFIG GET", x`` and ``"CONFIG", "GET", x``.
@@ -98,7 +98,7 @@ def key_positions(command: Command, words: Sequence[Any]) -> list[int]:
     for begin, find in command.specs:
         first = begin if isinstance(begin, int) else _keyword(words, *begin)
         if first is not None and first < len(words):
-            positions += _found(words, first, find)
+            positions += _found_keys(words, first, find)
     if command.name in _KEYS_KNOWN_HERE:
         positions += sort_options(words)[0]
     elif command.name == "MIGRATE" and len(positions) > 1:
@@ -128,7 +128,7 @@ def sort_options(words: Sequence[Any]) -> tuple[list[int], list[int]]:
 
 def is_word(arg: Any, word: str) -> bool:
     """Whether an argument is this keyword, given in capitals."""
-    return capitals(arg) == word.encode()
+    return as_keyword(arg) == word.encode()
 
 
 def _keyword(words: Sequence[Any], keyword: str, start: int) -> int | None:
@@ -141,10 +141,14 @@ def _keyword(words: Sequence[Any], keyword: str, start: int) -> int | None:
     return None
 
 
-def _found(words: Sequence[Any], first: int, find: Find) -> range:
+def _found_keys(words: Sequence[Any], first: int, find: FindKeys) -> range:
     kind, a, b, c = find
     if kind == "keynum":
-        count, start, step = _count(words[first + a]) if first + a < len(words) else 0, first + b, c
+        count, start, step = (
+            _key_count(words[first + a]) if first + a < len(words) else 0,
+            first + b,
+            c,
+        )
         return range(start, min(start + count * step, len(words)), step)
     last, step, limit = a, b, c
     if last >= 0:
@@ -156,7 +160,7 @@ def _found(words: Sequence[Any], first: int, find: Find) -> range:
     return range(first, min(end, len(words) - 1) + 1, step)
 
 
-def _count(arg: Any) -> int:
+def _key_count(arg: Any) -> int:
     try:
         return max(0, int(encode(arg)))
     except (DataError, ValueError):

@@ -5,9 +5,9 @@ What stands in a row: `cachemesh.core.commands.command_info`.
 
 from __future__ import annotations
 
-from cachemesh.core.commands.command_info import Row
+from cachemesh.core.commands.command_info import TableRow
 
-TABLE: dict[str, Row] = {
+TABLE: dict[str, TableRow] = {
     "ACL CAT": ("", (), "", "", "server", "6.0.0"),
     "ACL DELUSER": ("", (), "", "", "server", "6.0.0"),
     "ACL DRYRUN": ("", (), "", "", "server", "7.0.0"),

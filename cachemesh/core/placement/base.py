@@ -108,11 +108,11 @@ class Placement(ABC):
         """The ``placement`` object of a pool document."""
 
     @abstractmethod
-    def finder(self, nodes: Mapping[str, Target]) -> Callable[[bytes], Target]:
-        """A function from a key as bytes to what ``nodes`` holds for its shard's name.
+    def finder(self, targets: Mapping[str, Target]) -> Callable[[bytes], Target]:
+        """A function from a key as bytes to what ``targets`` holds for its shard's name.
 
         Raises:
-            KeyError: ``nodes`` lacks a shard.
+            KeyError: ``targets`` lacks a shard.
         """
 
     @abstractmethod

@@ -14,7 +14,7 @@ from cachemesh.core.placement.base import (
     read_shards,
     unknown_fields,
 )
-from cachemesh.core.placement.hash_functions import Hash
+from cachemesh.core.placement.hash_functions import HashFunction
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
@@ -25,7 +25,7 @@ MAX_LABEL_BYTES = 79
 Fields = Mapping[str, object]
 
 
-class HashedPlacement(Placement):
+class HashBasedPlacement(Placement):
     """Keys find their shard by one of several hash functions.
 
     Attributes:
@@ -36,7 +36,7 @@ class HashedPlacement(Placement):
         digest: key as bytes -> hash value of its hash tag.
     """
 
-    hashes: ClassVar[Mapping[str, Hash]]
+    hashes: ClassVar[Mapping[str, HashFunction]]
     default_hash: ClassVar[str]
 
     def __init__(self, shards: Sequence[Shard], fields: Fields, entries: Mapping[str, Fields]):
@@ -52,7 +52,9 @@ class HashedPlacement(Placement):
         self.labels = _checked_labels(self.shards, self._entries)
         self.check()
         function = self.hashes[self.hash].function
-        self.digest = function if self.hash_tag is None else self.tagged(function, self.hash_tag)
+        self.digest = (
+            function if self.hash_tag is None else self.hash_of_tag(function, self.hash_tag)
+        )
         self.owner = self.finder({name: name for name in self.names})
 
     @classmethod
@@ -68,7 +70,7 @@ class HashedPlacement(Placement):
         """
 
     @abstractmethod
-    def tagged(self, function: Callable[[bytes], int], tag: str) -> Callable[[bytes], int]:
+    def hash_of_tag(self, function: Callable[[bytes], int], tag: str) -> Callable[[bytes], int]:
         """The hash function applied to the part of a key that this strategy's tag rule finds."""
 
     def to_dict(self) -> dict[str, object]:
@@ -103,7 +105,7 @@ class HashedPlacement(Placement):
                 return position
         raise KeyError(name)
 
-    def hashes_as(self, other: HashedPlacement) -> bool:
+    def hashes_as(self, other: HashBasedPlacement) -> bool:
         """Whether both give every key the same hash value."""
         mine = (self.strategy, self.hash, self.hash_tag)
         return mine == (other.strategy, other.hash, other.hash_tag)

@@ -31,7 +31,7 @@ _TRIPLES: Callable[[bytes], Iterator[tuple[int, int, int]]] = Struct("<3I").iter
 
 
 @dataclass(frozen=True)
-class Hash:
+class HashFunction:
     """A hash function and the range of its values, 0 to ``span - 1``."""
 
     function: Callable[[bytes], int]
@@ -222,25 +222,25 @@ def murmur64a(key: bytes, seed: int = 0x1234_ABCD) -> int:
     return value ^ value >> 47
 
 
-TWEMPROXY: Mapping[str, Hash] = MappingProxyType(
+TWEMPROXY: Mapping[str, HashFunction] = MappingProxyType(
     {
-        "one_at_a_time": Hash(twemproxy_one_at_a_time),
-        "md5": Hash(twemproxy_md5),
-        "crc16": Hash(twemproxy_crc16),
-        "crc32": Hash(twemproxy_crc32, 1 << 15),
-        "crc32a": Hash(crc32),
-        "fnv1_64": Hash(twemproxy_fnv1_64),
-        "fnv1a_64": Hash(twemproxy_fnv1a_64),
-        "fnv1_32": Hash(twemproxy_fnv1_32),
-        "fnv1a_32": Hash(twemproxy_fnv1a_32),
-        "hsieh": Hash(twemproxy_hsieh),
-        "murmur": Hash(twemproxy_murmur),
-        "jenkins": Hash(twemproxy_jenkins),
+        "one_at_a_time": HashFunction(twemproxy_one_at_a_time),
+        "md5": HashFunction(twemproxy_md5),
+        "crc16": HashFunction(twemproxy_crc16),
+        "crc32": HashFunction(twemproxy_crc32, 1 << 15),
+        "crc32a": HashFunction(crc32),
+        "fnv1_64": HashFunction(twemproxy_fnv1_64),
+        "fnv1a_64": HashFunction(twemproxy_fnv1a_64),
+        "fnv1_32": HashFunction(twemproxy_fnv1_32),
+        "fnv1a_32": HashFunction(twemproxy_fnv1a_32),
+        "hsieh": HashFunction(twemproxy_hsieh),
+        "murmur": HashFunction(twemproxy_murmur),
+        "jenkins": HashFunction(twemproxy_jenkins),
     }
 )
 """What twemproxy's configuration calls `hash`."""
 
-JEDIS: Mapping[str, Hash] = MappingProxyType(
-    {"murmur64a": Hash(murmur64a, 1 << 64), "md5": Hash(md5_word)}
+JEDIS: Mapping[str, HashFunction] = MappingProxyType(
+    {"murmur64a": HashFunction(murmur64a, 1 << 64), "md5": HashFunction(md5_word)}
 )
 """Jedis's `Hashing.MURMUR_HASH` and `Hashing.MD5`."""

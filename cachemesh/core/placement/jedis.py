@@ -50,7 +50,7 @@ class JedisPlacement(RingPlacement):
                 f"points of each and takes at most {MAX_WEIGHTS:,}; divide them all by the same"
             )
 
-    def tagged(self, function: Callable[[bytes], int], tag: str) -> Callable[[bytes], int]:
+    def hash_of_tag(self, function: Callable[[bytes], int], tag: str) -> Callable[[bytes], int]:
         r"""The first match of ``\{(.+?)\}``, Jedis's `DEFAULT_KEY_TAG_PATTERN`, else the key.
 
         Not Redis Cluster's rule: in ``x{}y}`` the tag is ``}y``.

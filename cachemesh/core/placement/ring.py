@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 
 from cachemesh.core.placement.base import Overlap, Placement, Target
-from cachemesh.core.placement.hash_based import HashedPlacement
+from cachemesh.core.placement.hash_based import HashBasedPlacement
 
 Arc = tuple[int, int]
 """The last hash value of an arc, and its owner."""
@@ -72,7 +72,7 @@ class Ring:
         return counts
 
 
-class RingPlacement(HashedPlacement):
+class RingPlacement(HashBasedPlacement):
     """A strategy whose shards own arcs of a ring."""
 
     @abstractmethod
@@ -84,8 +84,8 @@ class RingPlacement(HashedPlacement):
         """The ring, built once."""
         return self.build()
 
-    def finder(self, nodes: Mapping[str, Target]) -> Callable[[bytes], Target]:
-        of_shard = [nodes[shard.name] for shard in self.shards]
+    def finder(self, targets: Mapping[str, Target]) -> Callable[[bytes], Target]:
+        of_shard = [targets[shard.name] for shard in self.shards]
         table = [of_shard[owner] for owner in self.ring.owners]
         points, digest = self.ring.points, self.digest
         return lambda key: table[bisect_left(points, digest(key))]

@@ -1,4 +1,4 @@
-"""From a key to whatever object stands for its shard, in one table look-up."""
+"""The route table: finds the target that stands for a key's shard in one look-up."""
 
 from __future__ import annotations
 
@@ -8,16 +8,23 @@ from typing import Generic
 from cachemesh.core.placement.base import Placement, Target
 
 
-class Routes(Generic[Target]):
-    """A placement with a node for each of its shards. Immutable, so threads see one or the other.
+class RouteTable(Generic[Target]):
+    """A placement, and a target for each of its shards. Immutable: a change makes a new table.
+
+    Args:
+        placement: says which shard owns which key.
+        shards: shard name -> target, such as the client of that shard.
 
     Attributes:
-        placement: which shard owns which key.
-        nodes: shard name -> node.
-        find: key as bytes -> node. The hot path.
+        placement: as given.
+        shards: as given.
+        find: returns the target for a key given as bytes. On the hot path.
+
+    Raises:
+        KeyError: ``shards`` lacks a shard of the placement.
     """
 
-    def __init__(self, placement: Placement, nodes: Mapping[str, Target]) -> None:
+    def __init__(self, placement: Placement, shards: Mapping[str, Target]) -> None:
         self.placement = placement
-        self.nodes = nodes
-        self.find: Callable[[bytes], Target] = placement.finder(nodes)
+        self.shards = shards
+        self.find: Callable[[bytes], Target] = placement.finder(shards)

@@ -98,8 +98,8 @@ class SlotsPlacement(Placement):
             ],
         }
 
-    def finder(self, nodes: Mapping[str, Target]) -> Callable[[bytes], Target]:
-        of_shard = [nodes[shard.name] for shard in self.shards]
+    def finder(self, targets: Mapping[str, Target]) -> Callable[[bytes], Target]:
+        of_shard = [targets[shard.name] for shard in self.shards]
         return _find_in([of_shard[owner] for owner in self._owners])
 
     def owners(self, keys: Sequence[bytes]) -> list[str]:

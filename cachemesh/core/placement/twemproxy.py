@@ -16,7 +16,7 @@ from struct import pack, unpack
 
 from cachemesh.core.placement import hash_functions
 from cachemesh.core.placement.base import Overlap, Placement, Target
-from cachemesh.core.placement.hash_based import HashedPlacement
+from cachemesh.core.placement.hash_based import HashBasedPlacement
 from cachemesh.core.placement.keys import hash_tag_of
 from cachemesh.core.placement.ring import Ring, RingPlacement
 
@@ -26,13 +26,13 @@ MAX_RESIDUES = 1 << 16
 """So many residues are compared one by one; where there are more, keys are tried instead."""
 
 
-class TwemproxyPlacement(HashedPlacement):
+class TwemproxyPlacement(HashBasedPlacement):
     """twemproxy's hash functions, its hash tag and its order of servers."""
 
     hashes = hash_functions.TWEMPROXY
     default_hash = "fnv1a_64"
 
-    def tagged(self, function: Callable[[bytes], int], tag: str) -> Callable[[bytes], int]:
+    def hash_of_tag(self, function: Callable[[bytes], int], tag: str) -> Callable[[bytes], int]:
         """twemproxy's rule is Redis Cluster's with other characters."""
         opening, closing = tag[0].encode(), tag[1].encode()
 
@@ -97,8 +97,8 @@ class ModulaPlacement(TwemproxyPlacement):
         """For each server the first residue that is no longer its own, ascending."""
         return list(accumulate(self.shards[i].weight for i in self.server_order()))
 
-    def finder(self, nodes: Mapping[str, Target]) -> Callable[[bytes], Target]:
-        table = [nodes[self.shards[i].name] for i in self.server_order()]
+    def finder(self, targets: Mapping[str, Target]) -> Callable[[bytes], Target]:
+        table = [targets[self.shards[i].name] for i in self.server_order()]
         ends, digest = self.ends, self.digest
         total = ends[-1]
         return lambda key: table[bisect_right(ends, digest(key) % total)]

@@ -19,7 +19,7 @@ To = Literal["all", "one", "channel", "scan", "none"]
 
 
 @dataclass(frozen=True)
-class Rule:
+class KeylessRule:
     """What becomes of a command without keys.
 
     Attributes:
@@ -40,15 +40,15 @@ def _names(*groups: str) -> list[str]:
     return [name.strip() for group in groups for name in group.split(",")]
 
 
-RULES: dict[str, Rule] = {}
+RULES: dict[str, KeylessRule] = {}
 
 
 def _all(how: MergeWith, *names: str) -> None:
-    RULES.update(dict.fromkeys(_names(*names), Rule("all", how)))
+    RULES.update(dict.fromkeys(_names(*names), KeylessRule("all", how)))
 
 
 def _none(why: str, *names: str) -> None:
-    RULES.update(dict.fromkeys(_names(*names), Rule("none", why=why)))
+    RULES.update(dict.fromkeys(_names(*names), KeylessRule("none", why=why)))
 
 
 _all(
@@ -91,7 +91,7 @@ RULES.update(
             "FT._LIST, FT.ALIASLIST, FT.CONFIG GET, FT.DICTDUMP, FT.EXPLAIN, FT.EXPLAINCLI",
             "FT.SYNDUMP",
         ),
-        Rule("one"),
+        KeylessRule("one"),
     )
 )
 
@@ -114,8 +114,8 @@ def _grouped(words: Words) -> str | None:
 RULES["CLIENT KILL"] = replace(RULES["CLIENT KILL"], refuses=_kill_of_one)
 for _name in ("TS.MRANGE", "TS.MREVRANGE"):
     RULES[_name] = replace(RULES[_name], refuses=_grouped)
-RULES["PUBLISH"] = Rule("channel")
-RULES["SCAN"] = Rule("scan")
+RULES["PUBLISH"] = KeylessRule("channel")
+RULES["SCAN"] = KeylessRule("scan")
 
 _CONNECTION = "is state of one connection, and a client has many, which commands share; "
 _none(_CONNECTION + "pass username, password or credential_provider to the client", "AUTH, HELLO")
@@ -182,7 +182,7 @@ _never(
 )
 
 
-def rule_of(command: Command) -> Rule | None:
+def rule_of(command: Command) -> KeylessRule | None:
     """What a command without keys does on several shards; None if nobody knows.
 
     Beside `RULES` that is what the server tips: its request and response policy
@@ -193,14 +193,14 @@ def rule_of(command: Command) -> Rule | None:
         return rule
     container, _, last = command.name.partition(" ")
     if last == "HELP":
-        return Rule("one")
+        return KeylessRule("one")
     if container == "CLUSTER":
-        return Rule("none", why=_CLUSTER)
+        return KeylessRule("none", why=_CLUSTER)
     if container == "SENTINEL":
-        return Rule("none", why=_SENTINEL)
+        return KeylessRule("none", why=_SENTINEL)
     if command.request_policy in ("all_shards", "all_nodes"):
         how = _TIPS.get(command.response_policy)
-        return None if how is None else Rule("all", how)
+        return None if how is None else KeylessRule("all", how)
     return None
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from redis.exceptions import InvalidResponse
 
-from cachemesh.core.commands.command_info import text
+from cachemesh.core.commands.command_info import as_text
 
 Reply = Any
 Words = Sequence[Any]
@@ -111,7 +111,7 @@ def latest_by_name(replies: Sequence[Reply], _: Words) -> list[Reply]:
 def busy_or_first(replies: Sequence[Reply], _: Words) -> Reply:
     """that of a shard where a script runs, else the first"""
     for reply in replies:
-        if any(text(name) == "running_script" and value for name, value in _named(reply)):
+        if any(as_text(name) == "running_script" and value for name, value in _named(reply)):
             return reply
     return replies[0]
 
@@ -124,7 +124,7 @@ def any_success(replies: Sequence[Reply], _: Words) -> Reply:
     raise replies[0]
 
 
-def in_order(
+def in_key_order(
     shards: Iterable[str], owners: Sequence[str], counts: Sequence[int]
 ) -> Callable[[Sequence[Reply]], list[Reply]]:
     """Merge of lists that hold one item a key, back into the order of the keys.
@@ -147,7 +147,7 @@ def in_order(
     return merge
 
 
-def fitting(
+def checked_merge(
     merge: Callable[[Sequence[Reply]], Reply], name: str
 ) -> Callable[[Sequence[Reply]], Reply]:
     """A merge that says so when replies are not of the form that Redis gives.

@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cachemesh.core.commands.registry import KNOWN
+from cachemesh.core.commands.registry import TABLE_REGISTRY
 from cachemesh.core.commands.spec import Args, is_word, sort_options
 
-NO_MISS: Any = object()
+NO_MISS_REPLY: Any = object()
 """There is no such answer; what went wrong has to be raised."""
 
 
-def miss(args: Args, resp3: bool = False, text: bool = False) -> Any:
+def miss_reply(args: Args, resp3: bool = False, text: bool = False) -> Any:
     """The reply that stands for "not there" or "nothing was done".
 
     Most that answer with a value or with OK, and commands unknown here, get None: Redis's nil,
@@ -31,17 +31,17 @@ def miss(args: Args, resp3: bool = False, text: bool = False) -> Any:
         text: replies are decoded, so they hold str instead of bytes.
 
     Returns:
-        A reply that nobody else holds, or `NO_MISS`: for commands without keys, and those whose
-        answers have no form for it.
+        A reply that nobody else holds, or `NO_MISS_REPLY`: for commands without keys, and those
+        whose answers have no form for it.
 
     Raises:
         UnsupportedCommandError: the call has no name.
     """
-    command, words = KNOWN.look_up(args)
+    command, words = TABLE_REGISTRY.look_up(args)
     if command is None:
         return None
-    if not command.specs or command.name in _NEVER or len(words) < 2:
-        return NO_MISS
+    if not command.specs or command.name in _WITHOUT_MISS_REPLY or len(words) < 2:
+        return NO_MISS_REPLY
     make = _MAKERS.get(command.name)
     reply = None if make is None else make(words, resp3)
     return _as_text(reply) if text else reply
@@ -57,11 +57,11 @@ def _as_text(reply: Any) -> Any:
     return reply
 
 
-Maker = Callable[[Sequence[Any], bool], Any]
+ReplyMaker = Callable[[Sequence[Any], bool], Any]
 """The words of a call, and whether it is RESP3 -> reply."""
 
 
-def _always(reply: int | bytes) -> Maker:
+def _always(reply: int | bytes) -> ReplyMaker:
     return lambda words, resp3: reply
 
 
@@ -77,12 +77,12 @@ def _end_of_scan(words: Sequence[Any], resp3: bool) -> Any:
     return [b"0", []]
 
 
-def _each(item: Any, first: int, step: int = 1) -> Maker:
+def _each(item: Any, first: int, step: int = 1) -> ReplyMaker:
     """An item for each argument, or group of them, from that position on."""
     return lambda words, resp3: [item] * max(0, (len(words) - first) // step)
 
 
-def _announced(item: Any, keyword: str) -> Maker:
+def _announced(item: Any, keyword: str) -> ReplyMaker:
     """As many items as the number after the keyword says."""
 
     def make(words: Sequence[Any], resp3: bool) -> Any:
@@ -95,7 +95,7 @@ def _announced(item: Any, keyword: str) -> Maker:
     return make
 
 
-def _behind(item: Any, keyword: str) -> Maker:
+def _behind(item: Any, keyword: str) -> ReplyMaker:
     """An item for each argument after the keyword."""
 
     def make(words: Sequence[Any], resp3: bool) -> Any:
@@ -105,12 +105,12 @@ def _behind(item: Any, keyword: str) -> Maker:
     return make
 
 
-def _with_count(several: Maker) -> Maker:
+def _with_count(several: ReplyMaker) -> ReplyMaker:
     """Nil, but something empty if a count follows the key."""
     return lambda words, resp3: several(words, resp3) if len(words) > 2 else None
 
 
-def _with_option(option: str, first: int, reply: Maker, otherwise: Maker) -> Maker:
+def _with_option(option: str, first: int, reply: ReplyMaker, otherwise: ReplyMaker) -> ReplyMaker:
     """One reply if the option is among the arguments from that position on, else another."""
 
     def make(words: Sequence[Any], resp3: bool) -> Any:
@@ -176,7 +176,7 @@ def _nil(words: Sequence[Any], resp3: bool) -> Any:
 
 _ZERO = _always(0)
 
-_NEVER = frozenset(
+_WITHOUT_MISS_REPLY = frozenset(
     {
         *("WATCH", "SPUBLISH", "SSUBSCRIBE", "SUNSUBSCRIBE", "MIGRATE", "PFDEBUG", "DEBUG OBJECT"),
         *("BF.INFO", "CF.INFO", "CMS.INFO", "TDIGEST.INFO", "TOPK.INFO", "TS.INFO", "XINFO STREAM"),
@@ -185,7 +185,7 @@ _NEVER = frozenset(
 )
 """Not about what a key holds, or redis-py's callback wants what only an existing key has."""
 
-_ALIKE: tuple[tuple[Maker, str], ...] = (
+_ALIKE: tuple[tuple[ReplyMaker, str], ...] = (
     (
         _ZERO,
         # generic, strings, bits
@@ -233,7 +233,7 @@ _ALIKE: tuple[tuple[Maker, str], ...] = (
     (_sort, "SORT SORT_RO"),
     (_bitfield, "BITFIELD BITFIELD_RO"),
 )
-_MAKERS: dict[str, Maker] = {
+_MAKERS: dict[str, ReplyMaker] = {
     **{name: maker for maker, names in _ALIKE for name in names.split()},
     "XGROUP CREATECONSUMER": _ZERO,
     "XGROUP DELCONSUMER": _ZERO,

@@ -12,16 +12,16 @@ from typing import Any, TypeAlias
 
 from redis.exceptions import InvalidResponse, RedisError
 
-from cachemesh.core.commands.registry import KNOWN, Registry
+from cachemesh.core.commands.registry import TABLE_REGISTRY, CommandRegistry
 from cachemesh.core.commands.spec import FIRST_KEY, Args
 from cachemesh.core.placement import Placement
 from cachemesh.core.placement.keys import key_bytes
 from cachemesh.core.planning.merge import Reply
 from cachemesh.core.planning.plan import plan
-from cachemesh.core.planning.scan_cursor import MasterOf, nobody
-from cachemesh.core.planning.split import Plan, dealt, encoded, only
+from cachemesh.core.planning.scan_cursor import MasterOf, no_master
+from cachemesh.core.planning.split import CommandPlan, encode_keys, group_by_owner, only_reply
 
-Plans: TypeAlias = "Mapping[int, Plan]"
+Plans: TypeAlias = "Mapping[int, CommandPlan]"
 """``id`` of a call's arguments -> its plan; a pipeline may hold calls that are equal."""
 
 NO_PLANS: Plans = {}
@@ -39,14 +39,14 @@ class Batch:
 
     parts: dict[str, list[Args]] = field(default_factory=dict)
     homes: list[str] = field(default_factory=list)
-    plans: dict[int, Plan] = field(default_factory=dict)
+    plans: dict[int, CommandPlan] = field(default_factory=dict)
 
     def spread(self, items: Iterable[Any]) -> dict[str, list[Any]]:
         """Something said of each command, as said of each of ``parts``."""
         result: dict[str, list[Any]] = {shard: [] for shard in self.parts}
         for at, (item, home) in enumerate(zip(items, self.homes, strict=True)):
             if at in self.plans:
-                for request in self.plans[at].requests:
+                for request in self.plans[at].sub_requests:
                     result[request.shard].append(item)
             else:
                 result[home].append(item)
@@ -72,8 +72,8 @@ class Batch:
         ]
 
 
-def _merged(planned: Plan, following: Mapping[str, Iterator[Reply]]) -> Reply:
-    found = [next(following[request.shard]) for request in planned.requests]
+def _merged(planned: CommandPlan, following: Mapping[str, Iterator[Reply]]) -> Reply:
+    found = [next(following[request.shard]) for request in planned.sub_requests]
     if not planned.takes_errors:
         for reply in found:
             if isinstance(reply, Exception):
@@ -87,9 +87,9 @@ def _merged(planned: Plan, following: Mapping[str, Iterator[Reply]]) -> Reply:
 def plan_batch(
     commands: Sequence[Args],
     placement: Placement,
-    registry: Registry = KNOWN,
+    registry: CommandRegistry = TABLE_REGISTRY,
     plans: Plans = NO_PLANS,
-    master_of: MasterOf = nobody,
+    master_of: MasterOf = no_master,
 ) -> Batch:
     """Where the commands of a pipeline go.
 
@@ -98,13 +98,13 @@ def plan_batch(
         plans: of those commands that are planned already.
 
     Raises:
-        CrossShardError, UnsupportedCommandError, InvalidKeyError, UnknownCommand: as
+        CrossShardError, UnsupportedCommandError, InvalidKeyError, UnknownCommandError: as
             `cachemesh.core.planning.plan.plan`; nothing of the pipeline is to be sent then.
     """
     names = {args[0] for args in commands}
     if names <= FIRST_KEY.keys() and min(map(len, commands), default=0) > 1:  # nearly always
-        homes = placement.owners(encoded([args[1] for args in commands], key_bytes))
-        return Batch(dealt(commands, homes), homes)
+        homes = placement.owners(encode_keys([args[1] for args in commands], key_bytes))
+        return Batch(group_by_owner(commands, homes), homes)
     batch = Batch()
     parts, homes = batch.parts, batch.homes
     for args in commands:
@@ -115,9 +115,9 @@ def plan_batch(
             continue
         at = len(homes)
         planned = plans.get(id(args)) or plan(args, placement, key_bytes, registry, master_of)
-        for request in planned.requests:
+        for request in planned.sub_requests:
             parts.setdefault(request.shard, []).append(request.args)
-        if planned.merge is not only or len(planned.requests) > 1:
+        if planned.merge is not only_reply or len(planned.sub_requests) > 1:
             batch.plans[at] = planned
-        homes.append(planned.requests[0].shard)
+        homes.append(planned.sub_requests[0].shard)
     return batch

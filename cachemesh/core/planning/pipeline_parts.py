@@ -13,7 +13,7 @@ from typing import Any
 import redis
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
-from cachemesh.core.commands.registry import Registry
+from cachemesh.core.commands.registry import CommandRegistry
 from cachemesh.core.commands.spec import FIRST_KEY, Args
 from cachemesh.core.errors import CrossShardError, ShardUnavailableError
 from cachemesh.core.placement import Placement
@@ -142,7 +142,7 @@ def spread(
     placement: Placement,
     pack: Pack,
     atomic: bool,
-    registry: Registry,
+    registry: CommandRegistry,
     master_of: MasterOf,
     plans: Plans = NO_PLANS,
     retry_writes: bool = False,
@@ -158,7 +158,8 @@ def spread(
         retry_writes: what may have run is sent again though it writes.
 
     Raises:
-        CrossShardError, UnsupportedCommandError, InvalidKeyError, UnknownCommand: as `plan_batch`.
+        CrossShardError, UnsupportedCommandError, InvalidKeyError, UnknownCommandError: as
+            `plan_batch`.
     """
     unsent: list[int] = []
     if atomic:
@@ -202,7 +203,7 @@ def one_shard(
     commands: Sequence[tuple[Any, ...]],
     placement: Placement,
     home: str | None,
-    registry: Registry,
+    registry: CommandRegistry,
     plans: Plans,
 ) -> str:
     """Return the name of the shard that all commands are for.
@@ -215,7 +216,7 @@ def one_shard(
 
     Raises:
         CrossShardError: there are several.
-        UnsupportedCommandError, InvalidKeyError, UnknownCommand: as `plan_batch`.
+        UnsupportedCommandError, InvalidKeyError, UnknownCommandError: as `plan_batch`.
     """
     shards: dict[str, Any] = {} if home is None else {home: "WATCH"}
     for args in commands:
@@ -223,7 +224,7 @@ def one_shard(
         if planned is None:
             needed = shards_in_transaction(args, placement, registry)
         else:
-            needed = tuple(request.shard for request in planned.requests)
+            needed = tuple(request.shard for request in planned.sub_requests)
         for shard in needed:
             shards.setdefault(shard, args[0])
     if len(shards) > 1:

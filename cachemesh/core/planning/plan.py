@@ -5,26 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cachemesh.core.commands.registry import KNOWN, Registry
+from cachemesh.core.commands.registry import TABLE_REGISTRY, CommandRegistry
 from cachemesh.core.commands.spec import COMMANDS, Args, Command, key_positions, sort_options
 from cachemesh.core.errors import CrossShardError, UnsupportedCommandError
 from cachemesh.core.placement import Placement
 from cachemesh.core.placement.keys import key_bytes
 from cachemesh.core.planning.keyless import ALWAYS_REFUSED, rule_of
-from cachemesh.core.planning.merge import Reply, any_success, fitting
-from cachemesh.core.planning.scan_cursor import MasterOf, next_cursor, nobody, position, scan_words
+from cachemesh.core.planning.merge import Reply, any_success, checked_merge
+from cachemesh.core.planning.scan_cursor import (
+    MasterOf,
+    next_cursor,
+    no_master,
+    scan_position,
+    server_scan,
+)
 from cachemesh.core.planning.split import (
-    SPLIT,
+    SPLIT_RULES,
+    CommandPlan,
     Encode,
-    Plan,
-    Request,
-    only,
+    SubRequest,
+    only_reply,
     split,
     split_msetex,
 )
 
 
-class UnknownCommand(UnsupportedCommandError):
+class UnknownCommandError(UnsupportedCommandError):
     """Neither the table nor the registry knows a command, so that a server has to be asked.
 
     See `cachemesh.core.planning.unknown_commands`.
@@ -41,9 +47,9 @@ def plan(
     args: Sequence[Any],
     placement: Placement,
     encode: Encode = key_bytes,
-    registry: Registry = KNOWN,
-    master_of: MasterOf = nobody,
-) -> Plan:
+    registry: CommandRegistry = TABLE_REGISTRY,
+    master_of: MasterOf = no_master,
+) -> CommandPlan:
     """Where a command goes.
 
     Args:
@@ -58,19 +64,19 @@ def plan(
         UnsupportedCommandError: without meaning on several shards, or on a shared connection.
         InvalidKeyError: a key Redis cannot hold.
         InvalidCursorError: a SCAN with a cursor from elsewhere.
-        UnknownCommand: not known, and there are several shards.
+        UnknownCommandError: not known, and there are several shards.
     """
     name = args[0] if args else None
     command: Command | None
-    if type(name) is str and name in SPLIT:
+    if type(name) is str and name in SPLIT_RULES:
         command, words = COMMANDS[name], tuple(args)
     else:
         command, words = registry.look_up(tuple(args))
         if command is None or not command.all_keys_known:
             if len(placement.shards) > 1:
-                raise UnknownCommand(words[0])
+                raise UnknownCommandError(words[0])
             command = command or Command(words[0])
-    shape = SPLIT.get(command.name)
+    shape = SPLIT_RULES.get(command.name)
     if shape is not None:
         planned = split(command, shape, words, placement, encode)
         if planned is not None:
@@ -85,8 +91,8 @@ def plan_known(
     keys: Sequence[Any],
     placement: Placement,
     encode: Encode = key_bytes,
-    master_of: MasterOf = nobody,
-) -> Plan:
+    master_of: MasterOf = no_master,
+) -> CommandPlan:
     """Where a command goes of which all is known.
 
     Args:
@@ -102,15 +108,15 @@ def plan_known(
     if command.name == "SCAN" and len(words) > 1:
         return _scan(command, words, placement, master_of)
     if len(placement.shards) == 1:
-        return unspread(command, words, placement.shards[0].name)
+        return to_one_shard(command, words, placement.shards[0].name)
     if owners:
         return _keyed(command, words, keys, owners, placement, encode)
     return _keyless(command, words, placement)
 
 
-def unspread(command: Command, words: Args, shard: str) -> Plan:
+def to_one_shard(command: Command, words: Args, shard: str) -> CommandPlan:
     """The whole command to one shard."""
-    return Plan(command, (Request(shard, words),), only)
+    return CommandPlan(command, (SubRequest(shard, words),), only_reply)
 
 
 def _keyed(
@@ -120,16 +126,16 @@ def _keyed(
     owners: list[str],
     placement: Placement,
     encode: Encode,
-) -> Plan:
+) -> CommandPlan:
     # What is in SPLIT and yet comes here is ill-formed: any server says so.
-    if command.name not in SPLIT and any(owner != owners[0] for owner in owners):
+    if command.name not in SPLIT_RULES and any(owner != owners[0] for owner in owners):
         planned = split_msetex(command, words, owners) if command.name == "MSETEX" else None
         if planned is None:
             raise _cross_shard(command, keys, owners)
         return planned
     if command.name in ("SORT", "SORT_RO"):
         _check_patterns(command, words, owners[0], placement, encode)
-    return unspread(command, words, owners[0])
+    return to_one_shard(command, words, owners[0])
 
 
 def _check_patterns(
@@ -157,8 +163,8 @@ def _check_patterns(
             )
 
 
-def _scan(command: Command, words: Args, placement: Placement, master_of: MasterOf) -> Plan:
-    at = position(words[1], placement, master_of)
+def _scan(command: Command, words: Args, placement: Placement, master_of: MasterOf) -> CommandPlan:
+    at = scan_position(words[1], placement, master_of)
     asked = master_of(at.shard)
 
     def merge(replies: Sequence[Reply]) -> list[Reply]:
@@ -166,32 +172,32 @@ def _scan(command: Command, words: Args, placement: Placement, master_of: Master
         following = next_cursor(at, int(cursor), placement, asked, master_of(at.shard))
         return [str(following).encode() if isinstance(cursor, bytes) else str(following), keys]
 
-    return Plan(command, (Request(at.shard, scan_words(words, at)),), merge)
+    return CommandPlan(command, (SubRequest(at.shard, server_scan(words, at)),), merge)
 
 
-def _keyless(command: Command, words: Args, placement: Placement) -> Plan:
+def _keyless(command: Command, words: Args, placement: Placement) -> CommandPlan:
     """Commands without keys: to all shards, to one, or refused where several have no meaning."""
     names = placement.names
     # No key, because there are too few arguments, or as a script without keys.
     if command.specs or not command.all_keys_known:
-        return unspread(command, words, names[0])
+        return to_one_shard(command, words, names[0])
     rule = rule_of(command)
     if rule is None or rule.to == "none":
         raise _refused(command, rule.why if rule is not None else "", len(names))
     if rule.refuses is not None and (why := rule.refuses(words)):
         raise _refused(command, why, len(names))
     if rule.to == "channel" and len(words) > 1:
-        return unspread(command, words, placement.owner(key_bytes(words[1])))
+        return to_one_shard(command, words, placement.owner(key_bytes(words[1])))
     if rule.to != "all":
-        return unspread(command, words, names[0])
+        return to_one_shard(command, words, names[0])
     merge_with = rule.merge
 
     def merge(replies: Sequence[Reply]) -> Reply:
         return merge_with(replies, words)
 
-    requests = tuple(Request(name, words) for name in names)
+    sub_requests = tuple(SubRequest(name, words) for name in names)
     takes_errors = merge_with is any_success
-    return Plan(command, requests, fitting(merge, command.name), takes_errors)
+    return CommandPlan(command, sub_requests, checked_merge(merge, command.name), takes_errors)
 
 
 def keys_of(command: Command, words: Args) -> list[bytes]:
@@ -200,17 +206,17 @@ def keys_of(command: Command, words: Args) -> list[bytes]:
 
 
 def shards_in_transaction(
-    args: Sequence[Any], placement: Placement, registry: Registry = KNOWN
+    args: Sequence[Any], placement: Placement, registry: CommandRegistry = TABLE_REGISTRY
 ) -> tuple[str, ...]:
     """The shards that a command needs if it is to run within WATCH or MULTI; none if any will do.
 
     Raises:
-        UnsupportedCommandError, InvalidKeyError, UnknownCommand: as `plan`.
+        UnsupportedCommandError, InvalidKeyError, UnknownCommandError: as `plan`.
     """
     command, words = registry.look_up(tuple(args))
     if command is None or not command.all_keys_known:
         if len(placement.shards) > 1:
-            raise UnknownCommand(words[0])
+            raise UnknownCommandError(words[0])
         return ()
     if command.name in ALWAYS_REFUSED and command.name not in _TRANSACTION:
         raise _always_refused(command)
@@ -225,7 +231,7 @@ def shards_in_transaction(
         return placement.names
     if rule is not None and (rule.to == "one" or command.name == "PING"):
         return ()
-    return tuple(request.shard for request in _keyless(command, words, placement).requests)
+    return tuple(request.shard for request in _keyless(command, words, placement).sub_requests)
 
 
 _TRANSACTION = frozenset({"MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH"})

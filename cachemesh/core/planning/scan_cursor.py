@@ -34,7 +34,7 @@ MasterOf = Callable[[str], object]
 """Shard name -> whatever its master now is called; equal as long as it is the same."""
 
 
-def nobody(_: str) -> None:
+def no_master(_: str) -> None:
     """`MasterOf` where nobody knows the masters."""
 
 
@@ -42,14 +42,14 @@ _MARK = 1 << 126
 _SHARD_BITS, _PLACEMENT_BITS, _MASTER_BITS, _SERVER_BITS = 14, 28, 20, 64
 
 
-class Position(NamedTuple):
+class ScanPosition(NamedTuple):
     """Where a scan stands: which shard, and that server's own cursor."""
 
     shard: str
     server_cursor: int
 
 
-def position(cursor: Any, placement: Placement, master_of: MasterOf) -> Position:
+def scan_position(cursor: Any, placement: Placement, master_of: MasterOf) -> ScanPosition:
     """Where to go on with a cursor.
 
     Raises:
@@ -57,7 +57,7 @@ def position(cursor: Any, placement: Placement, master_of: MasterOf) -> Position
     """
     number = _number(cursor)
     if number == 0:
-        return Position(placement.names[0], 0)
+        return ScanPosition(placement.names[0], 0)
     number -= _MARK
     if not 0 <= number < _MARK:
         raise InvalidCursorError(
@@ -67,13 +67,13 @@ def position(cursor: Any, placement: Placement, master_of: MasterOf) -> Position
     number, master = divmod(number, 1 << _MASTER_BITS)
     at, fingerprint = divmod(number, 1 << _PLACEMENT_BITS)
     if fingerprint != placement_fingerprint(placement) or at >= len(placement.names):
-        return Position(placement.names[0], 0)
+        return ScanPosition(placement.names[0], 0)
     shard = placement.names[at]
-    return Position(shard, server_cursor if master == _master_print(master_of(shard)) else 0)
+    return ScanPosition(shard, server_cursor if master == _master_print(master_of(shard)) else 0)
 
 
 def next_cursor(
-    done: Position, server_cursor: int, placement: Placement, before: object, after: object
+    done: ScanPosition, server_cursor: int, placement: Placement, before: object, after: object
 ) -> int:
     """The cursor to hand out once a shard has answered; 0 if that was the last of all.
 
@@ -156,6 +156,6 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def scan_words(words: Sequence[Any], at: Position) -> tuple[Any, ...]:
+def server_scan(words: Sequence[Any], at: ScanPosition) -> tuple[Any, ...]:
     """A SCAN as it goes to the server: everything but the cursor as it was."""
     return (words[0], at.server_cursor, *words[2:])

@@ -13,37 +13,37 @@ from typing import Any, NamedTuple, TypeVar
 from cachemesh.core.commands.spec import Args, Command, is_word
 from cachemesh.core.placement import Placement
 from cachemesh.core.placement.keys import MAX_KEY_BYTES, key_bytes
-from cachemesh.core.planning.merge import Reply, fitting, in_order
+from cachemesh.core.planning.merge import Reply, checked_merge, in_key_order
 
 Merge = Callable[[Sequence[Reply]], Reply]
 Encode = Callable[[Any], bytes]
 T = TypeVar("T")
 
 
-class Request(NamedTuple):
+class SubRequest(NamedTuple):
     """Arguments to send to one shard."""
 
     shard: str
     args: Args
 
 
-class Plan(NamedTuple):
+class CommandPlan(NamedTuple):
     """Requests that may all be in flight at once, and how their replies become one.
 
     Attributes:
         command: what is called.
         requests: one per shard, in placement order of first use.
-        merge: replies in the order of ``requests`` -> the reply of the whole command.
+        merge: replies in the order of ``sub_requests`` -> the reply of the whole command.
         takes_errors: ``merge`` takes error replies too; else the first of them is the reply.
     """
 
     command: Command
-    requests: tuple[Request, ...]
+    sub_requests: tuple[SubRequest, ...]
     merge: Merge
     takes_errors: bool = False
 
 
-class Shape(NamedTuple):
+class SplitRule(NamedTuple):
     """How the arguments of a command that can be split are made up.
 
     Attributes:
@@ -58,34 +58,34 @@ class Shape(NamedTuple):
     tail: int = 0
 
 
-def only(replies: Sequence[Reply]) -> Reply:
+def only_reply(replies: Sequence[Reply]) -> Reply:
     """The one reply there is, or any of several that are all the same."""
     return replies[0]
 
 
-def all_done(replies: Sequence[Reply]) -> Reply:
+def all_succeeded(replies: Sequence[Reply]) -> Reply:
     """The one reply they all give; nil if a part got that, as one that was dropped does."""
     return None if None in replies else replies[0]
 
 
-SPLIT: dict[str, Shape] = {
-    "MGET": Shape(1, None),
-    "MSET": Shape(2, all_done),
-    "DEL": Shape(1, sum),
-    "UNLINK": Shape(1, sum),
-    "EXISTS": Shape(1, sum),
-    "TOUCH": Shape(1, sum),
-    "JSON.MGET": Shape(1, None, tail=1),
-    "JSON.MSET": Shape(3, all_done),
-    "TS.MADD": Shape(3, None),
-    "FT.MGET": Shape(1, None, head=1),
+SPLIT_RULES: dict[str, SplitRule] = {
+    "MGET": SplitRule(1, None),
+    "MSET": SplitRule(2, all_succeeded),
+    "DEL": SplitRule(1, sum),
+    "UNLINK": SplitRule(1, sum),
+    "EXISTS": SplitRule(1, sum),
+    "TOUCH": SplitRule(1, sum),
+    "JSON.MGET": SplitRule(1, None, tail=1),
+    "JSON.MSET": SplitRule(3, all_succeeded),
+    "TS.MADD": SplitRule(3, None),
+    "FT.MGET": SplitRule(1, None, head=1),
 }
 """Commands whose keys may be on any number of shards; MSETEX is another, see `split_msetex`."""
 
 
 def split(
-    command: Command, shape: Shape, words: Args, placement: Placement, encode: Encode
-) -> Plan | None:
+    command: Command, shape: SplitRule, words: Args, placement: Placement, encode: Encode
+) -> CommandPlan | None:
     """One request for each shard that has keys of a call; None if the call has no whole groups.
 
     Raises:
@@ -94,25 +94,31 @@ def split(
     step, merge, head, tail = shape
     if len(words) == 2 and step == 1 and not head + tail:
         owner = placement.owner(encode(words[1]))
-        return Plan(command, (Request(owner, words),), only)
+        return CommandPlan(command, (SubRequest(owner, words),), only_reply)
     begin, end = 1 + head, len(words) - tail
     if end <= begin or (end - begin) % step:
         return None
-    keys = encoded(words[begin:end:step], encode)
+    keys = encode_keys(words[begin:end:step], encode)
     if len(placement.shards) == 1:
-        return Plan(command, (Request(placement.shards[0].name, words),), only)
+        return CommandPlan(command, (SubRequest(placement.shards[0].name, words),), only_reply)
     owners = placement.owners(keys)
     before, groups, after = words[:begin], words[begin:end], words[end:]
-    parts = dealt(keys, owners) if step == 1 else _dealt_groups(groups, owners, step)
-    requests = tuple([Request(shard, (*before, *part, *after)) for shard, part in parts.items()])
+    parts = (
+        group_by_owner(keys, owners) if step == 1 else _group_runs_by_owner(groups, owners, step)
+    )
+    sub_requests = tuple(
+        [SubRequest(shard, (*before, *part, *after)) for shard, part in parts.items()]
+    )
     if len(parts) == 1:
-        merge = only
+        merge = only_reply
     elif merge is None:
-        merge = in_order(parts, owners, [len(part) // step for part in parts.values()])
-    return Plan(command, requests, fitting(merge, command.name) if len(parts) > 1 else merge)
+        merge = in_key_order(parts, owners, [len(part) // step for part in parts.values()])
+    return CommandPlan(
+        command, sub_requests, checked_merge(merge, command.name) if len(parts) > 1 else merge
+    )
 
 
-def dealt(items: Iterable[T], owners: Sequence[str]) -> dict[str, list[T]]:
+def group_by_owner(items: Iterable[T], owners: Sequence[str]) -> dict[str, list[T]]:
     """To each shard what is its own, in order.
 
     Args:
@@ -124,14 +130,14 @@ def dealt(items: Iterable[T], owners: Sequence[str]) -> dict[str, list[T]]:
     return dict(parts)
 
 
-def _dealt_groups(args: Args, owners: Sequence[str], step: int) -> dict[str, list[Any]]:
+def _group_runs_by_owner(args: Args, owners: Sequence[str], step: int) -> dict[str, list[Any]]:
     parts: dict[str, list[Any]] = {}
     for at, owner in enumerate(owners):
         parts.setdefault(owner, []).extend(args[at * step : (at + 1) * step])
     return parts
 
 
-def encoded(keys: Sequence[Any], encode: Encode) -> list[bytes]:
+def encode_keys(keys: Sequence[Any], encode: Encode) -> list[bytes]:
     """Keys as bytes.
 
     Raises:
@@ -148,7 +154,7 @@ def encoded(keys: Sequence[Any], encode: Encode) -> list[bytes]:
     return list(map(encode, keys))
 
 
-def split_msetex(command: Command, words: Args, owners: Sequence[str]) -> Plan | None:
+def split_msetex(command: Command, words: Args, owners: Sequence[str]) -> CommandPlan | None:
     """MSETEX numkeys key value [key value ...] [options]; None if it cannot be split.
 
     With NX or XX it is all keys or none, which several shards cannot promise.
@@ -157,8 +163,9 @@ def split_msetex(command: Command, words: Args, owners: Sequence[str]) -> Plan |
     options = words[end:]
     if any(is_word(word, "NX") or is_word(word, "XX") for word in options):
         return None
-    parts = _dealt_groups(words[2:end], owners, 2)
-    requests = [
-        Request(shard, (words[0], len(part) // 2, *part, *options)) for shard, part in parts.items()
+    parts = _group_runs_by_owner(words[2:end], owners, 2)
+    sub_requests = [
+        SubRequest(shard, (words[0], len(part) // 2, *part, *options))
+        for shard, part in parts.items()
     ]
-    return Plan(command, tuple(requests), min)
+    return CommandPlan(command, tuple(sub_requests), min)

@@ -18,7 +18,7 @@ from cachemesh.core.placement import Placement
 from cachemesh.core.planning.split import Encode
 
 Handler = Callable[[dict[str, Any]], Any]
-Named = dict[bytes, "Handler | None"]
+HandlersByName = dict[bytes, "Handler | None"]
 KINDS = ("channels", "patterns", "shard_channels")
 SUBSCRIBE = {"channels": "subscribe", "patterns": "psubscribe", "shard_channels": "ssubscribe"}
 UNSUBSCRIBE = {
@@ -39,7 +39,7 @@ _HANDLED = {
 CONFIRM_SECONDS = 5.0
 """How long a server may take to confirm a subscription."""
 
-LOOK_STEP = 1.0
+TOPOLOGY_CHECK_SECONDS = 1.0
 """Seconds between looks at the topology while waiting for messages."""
 
 
@@ -62,13 +62,13 @@ def require_message(response: Any) -> Any:
 class Subscriptions:
     """Names subscribed to, each with its message handler or None."""
 
-    channels: Named = field(default_factory=dict)
-    patterns: Named = field(default_factory=dict)
-    shard_channels: Named = field(default_factory=dict)
+    channels: HandlersByName = field(default_factory=dict)
+    patterns: HandlersByName = field(default_factory=dict)
+    shard_channels: HandlersByName = field(default_factory=dict)
 
     def add(
         self, kind: str, names: Iterable[Any], handlers: Mapping[str, Handler], encode: Encode
-    ) -> Named:
+    ) -> HandlersByName:
         """Remember names given as redis-py takes them: one after the other or as a list, with a
         handler by keyword or as a ``Subscription``.
 
@@ -78,7 +78,7 @@ class Subscriptions:
         Raises:
             InvalidKeyError: a name that is no string.
         """
-        given: Named = {}
+        given: HandlersByName = {}
         for item in _listed(names):
             if hasattr(item, "handler"):  # a Subscription, from redis-py 8 on
                 given[encode(item.name)] = item.handler
@@ -90,7 +90,7 @@ class Subscriptions:
 
     def remove(self, kind: str, names: Iterable[Any], encode: Encode) -> list[bytes]:
         """Forget some names, or all of a kind; those that were there. Else as `add`."""
-        known: Named = getattr(self, kind)
+        known: HandlersByName = getattr(self, kind)
         wanted = [encode(name) for name in _listed(names)] or list(known)
         return [name for name in wanted if known.pop(name, self) is not self]
 
@@ -112,7 +112,7 @@ class Subscriptions:
     def __len__(self) -> int:
         return len(self.channels) + len(self.patterns)
 
-    def on(self, shard: str, placement: Placement) -> Subscriptions:
+    def on_shard(self, shard: str, placement: Placement) -> Subscriptions:
         """What is listened to on one shard."""
         return Subscriptions(
             {n: h for n, h in self.channels.items() if placement.owner(n) == shard},
@@ -120,7 +120,7 @@ class Subscriptions:
             {n: h for n, h in self.shard_channels.items() if placement.owner(n) == shard},
         )
 
-    def missing_from(self, other: Subscriptions, kind: str) -> Named:
+    def missing_from(self, other: Subscriptions, kind: str) -> HandlersByName:
         """Names of a kind that ``other`` does not have."""
         theirs = getattr(other, kind)
         return {n: h for n, h in getattr(self, kind).items() if n not in theirs}

@@ -14,19 +14,19 @@ from typing import Any, TypeAlias
 
 from redis.exceptions import ResponseError
 
-from cachemesh.core.commands.registry import Registry, question
+from cachemesh.core.commands.registry import CommandRegistry, command_info_request
 from cachemesh.core.commands.spec import Args, Command, key_positions
 from cachemesh.core.errors import UnsupportedCommandError
 from cachemesh.core.placement import Placement
-from cachemesh.core.planning.plan import plan_known, unspread
-from cachemesh.core.planning.split import Plan
+from cachemesh.core.planning.plan import plan_known, to_one_shard
+from cachemesh.core.planning.split import CommandPlan
 
 Calls: TypeAlias = "Sequence[Args]"
-Asking: TypeAlias = "Generator[Args, Any, Plan]"
+Asking: TypeAlias = "Generator[Args, Any, CommandPlan]"
 
 
-def resolve(args: Args, placement: Placement, registry: Registry) -> Asking:
-    """Plan a call for which `plan` raised `UnknownCommand`.
+def resolve(args: Args, placement: Placement, registry: CommandRegistry) -> Asking:
+    """Plan a call for which `plan` raised `UnknownCommandError`.
 
     Yields:
         Commands for any one server; to be sent back its reply, an error reply as an exception.
@@ -37,12 +37,12 @@ def resolve(args: Args, placement: Placement, registry: Registry) -> Asking:
     """
     command, words = registry.look_up(args)
     if command is None:
-        reply = yield question(words)
+        reply = yield command_info_request(words)
         if isinstance(reply, ResponseError):
             raise _untold(words, reply) from reply
         command = registry.learn(words, reply)
         if command is None:
-            return unspread(Command(words[0]), words, placement.names[0])
+            return to_one_shard(Command(words[0]), words, placement.names[0])
         words = registry.look_up(words)[1]
     keys: Sequence[Any] = [words[at] for at in key_positions(command, words)]
     if not command.all_keys_known:
@@ -51,10 +51,10 @@ def resolve(args: Args, placement: Placement, registry: Registry) -> Asking:
 
 
 def resolve_all(
-    calls: Calls, placement: Placement, registry: Registry
-) -> Generator[Args, Any, dict[int, Plan]]:
+    calls: Calls, placement: Placement, registry: CommandRegistry
+) -> Generator[Args, Any, dict[int, CommandPlan]]:
     """Plans, by ``id``, of those calls that `plan` cannot do alone; yields as `resolve`."""
-    plans: dict[int, Plan] = {}
+    plans: dict[int, CommandPlan] = {}
     for args in calls:
         if not registry.knows(args):
             plans[id(args)] = yield from resolve(args, placement, registry)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cachemesh.core.commands.command_info import text
+from cachemesh.core.commands.command_info import as_text
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.names import Address, parse_address
 
@@ -69,7 +69,7 @@ def replication_status(address: Address, reply: Any) -> ReplicationStatus | None
         reply: decoded or not.
     """
     try:
-        return _from_role(address, reply) if isinstance(reply, list) else _from_info(text(reply))
+        return _from_role(address, reply) if isinstance(reply, list) else _from_info(as_text(reply))
     except (KeyError, ValueError):
         return None
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from cachemesh.core.malformed_replies import understood
+from cachemesh.core.malformed_replies import reading_reply
 from cachemesh.core.names import Address
 from cachemesh.core.reads.replication_status import parse_role
 from cachemesh.discovery.sentinel_connection import SentinelOptions
@@ -69,7 +69,7 @@ def ask_instances(mesh: MeshUrl, addresses: set[Address]) -> FindingsByAddress:
 
 def _ask_instance(address: Address, options: SentinelOptions) -> InstanceFindings:
     replies = ask(address, options, _COMMANDS, TIMEOUT)
-    with understood():
+    with reading_reply():
         return _parse_findings(*replies)
 
 

@@ -11,7 +11,7 @@ from cachemesh.core.errors import (
     MetaserverUnavailableError,
 )
 from cachemesh.core.names import parse_address
-from cachemesh.core.words import counted
+from cachemesh.core.plurals import counted
 from cachemesh.discovery.survey import ask_each
 from cachemesh.discovery.url import parse_url
 from cachemesh.local.doctor.check import Check, fail, failed, ok, warn

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import redis
 
 from cachemesh.core.names import Address
+from cachemesh.core.plurals import counted
 from cachemesh.core.pool.document import PoolDocument
-from cachemesh.core.words import counted
-from cachemesh.discovery.survey import ShardView, ask_sentinels
+from cachemesh.discovery.survey import SentinelShardView, ask_sentinels
 from cachemesh.discovery.url import MeshUrl
 from cachemesh.local.doctor.check import Check, fail, failed, ok, warn
 from cachemesh.local.doctor.instance_findings import (
@@ -26,7 +26,7 @@ from cachemesh.local.doctor.instance_findings import (
 _SKEW = 1.0  # seconds two clocks may differ
 _LOST = frozenset(("s_down", "o_down", "disconnected"))
 
-SentinelViews = Mapping[str, "Mapping[str, ShardView] | Exception"]
+SentinelViews = Mapping[str, "Mapping[str, SentinelShardView] | Exception"]
 
 
 def examine_shards(mesh: MeshUrl, document: PoolDocument) -> Iterator[Check]:
@@ -57,7 +57,7 @@ def examine_shards(mesh: MeshUrl, document: PoolDocument) -> Iterator[Check]:
         yield from _check_shard(name, views, findings)
 
 
-def _views_of(shard: str, by_sentinel: SentinelViews) -> dict[str, ShardView]:
+def _views_of(shard: str, by_sentinel: SentinelViews) -> dict[str, SentinelShardView]:
     """Return each answering Sentinel's view of one shard."""
     return {
         sentinel: view[shard]
@@ -66,14 +66,14 @@ def _views_of(shard: str, by_sentinel: SentinelViews) -> dict[str, ShardView]:
     }
 
 
-def _instances(views: Mapping[str, ShardView]) -> Iterator[Address]:
+def _instances(views: Mapping[str, SentinelShardView]) -> Iterator[Address]:
     for view in views.values():
         yield view.master
         yield from (replica.address for replica in view.replicas)
 
 
 def _check_sentinel(
-    sentinel: str, view: Mapping[str, ShardView] | Exception, names: Sequence[str]
+    sentinel: str, view: Mapping[str, SentinelShardView] | Exception, names: Sequence[str]
 ) -> Check:
     """Check that a Sentinel answers and could agree to a failover of every shard."""
     name = f"sentinel {sentinel}"
@@ -96,7 +96,7 @@ def _check_sentinel(
 
 
 def _check_shard(
-    name: str, views: Mapping[str, ShardView], findings: FindingsByAddress
+    name: str, views: Mapping[str, SentinelShardView], findings: FindingsByAddress
 ) -> Iterator[Check]:
     votes = Counter(view.master for view in views.values())
     if not votes:
@@ -141,7 +141,7 @@ def _check_replica(
     shard: str,
     address: Address,
     master: Address,
-    views: Mapping[str, ShardView],
+    views: Mapping[str, SentinelShardView],
     findings: FindingsByAddress,
 ) -> Check:
     """Check that a replica answers, and replicates the shard's master."""
@@ -196,5 +196,5 @@ def _silent(name: str, error: Exception, step: str) -> Check:
     return failed(name, error, step)
 
 
-def _calls_lost(view: ShardView, address: Address) -> bool:
+def _calls_lost(view: SentinelShardView, address: Address) -> bool:
     return any(r.address == address and r.flags & _LOST for r in view.replicas)

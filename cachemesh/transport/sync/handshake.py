@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.connection import ConnectionPool
 from redis.retry import Retry
 
-from cachemesh.core.malformed_replies import understood
+from cachemesh.core.malformed_replies import reading_reply
 from cachemesh.core.names import Address
 from cachemesh.transport import redis_py
 from cachemesh.transport.name_resolution import resolving
@@ -92,7 +92,7 @@ class Handshake:
         """
         with hooks_may_fail():
             if self._custom is None:
-                with understood():
+                with reading_reply():
                     connection.on_connect()
             else:
                 self._custom(connection)
@@ -110,7 +110,7 @@ def require_master(connection: Any) -> None:
     for question in ROLE_QUESTIONS:
         connection.send_command(question, check_health=False)
         try:
-            with understood():
+            with reading_reply():
                 check_role(connection.read_response(), connection)
         except redis.exceptions.NoPermissionError:
             continue

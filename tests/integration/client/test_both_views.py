@@ -48,25 +48,25 @@ def test_closing_a_view_closes_a_client_of_its_own_and_no_other(
     if kind == "sync" and word == "aclose":
         assert not hasattr(call.mesh.with_options(), "aclose"), "redis.Redis has none either"
         return
-    routes = call.mesh._core.routes
+    route_table = call.mesh._core.route_table
     for name, view in views(call).items():
         driven = call.drive(view)
         assert driven.get("k") == b"v"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # redis-py's, of asyncio's close
             call.on(view, lambda it: getattr(it, word)())
-        assert (view._core.routes is None) == (name != "view"), name
-        assert call.mesh._core.routes is routes, name
+        assert (view._core.route_table is None) == (name != "view"), name
+        assert call.mesh._core.route_table is route_table, name
         assert driven.get("k") == b"v", "a later command starts again"
         driven.close()
 
 
 @both
 def test_a_view_in_a_with_statement_leaves_its_client_open(kind: str, call: Caller) -> None:
-    routes = call.mesh._core.routes
+    route_table = call.mesh._core.route_table
     view = call.mesh.with_options(on_error="miss")
     enter, leave = ("__enter__", "__exit__") if kind == "sync" else ("__aenter__", "__aexit__")
     call.on(view, lambda it: getattr(it, enter)())
     call.on(view, lambda it: getattr(it, leave)(None, None, None))
-    assert call.mesh._core.routes is routes
+    assert call.mesh._core.route_table is route_table
     assert call.driven.get("k") == b"v"

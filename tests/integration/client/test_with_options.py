@@ -131,16 +131,16 @@ def test_closing_a_view_closes_nothing_but_what_it_owns(kind: str, stack: LocalS
         close = "close" if kind == "sync" else "aclose"
         caller(lambda mesh: mesh.set("k", "v"))
         view = caller.mesh.with_options(on_error="miss")
-        routes = caller.mesh._core.routes
+        route_table = caller.mesh._core.route_table
         caller.on(view, methodcaller(close))
         del view
         gc.collect()
-        assert caller.mesh._core.routes is routes
+        assert caller.mesh._core.route_table is route_table
         own = copy.copy(caller.mesh.with_options(on_error="miss"))
         assert caller.on(own, lambda mesh: mesh.get("k")) == b"v"
         assert own._policy.misses
         caller.on(own, methodcaller(close))
-        assert own._core.routes is None
+        assert own._core.route_table is None
         assert caller(lambda mesh: mesh.get("k")) == b"v"
 
 

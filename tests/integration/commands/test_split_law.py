@@ -19,11 +19,11 @@ import cachemesh
 from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.core.commands import registry, spec
-from cachemesh.core.commands.registry import KNOWN
+from cachemesh.core.commands.registry import TABLE_REGISTRY
 from cachemesh.core.commands.spec import COMMANDS, FIRST_KEY, key_positions
 from cachemesh.core.errors import InvalidCursorError
 from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.planning.split import SPLIT
+from cachemesh.core.planning.split import SPLIT_RULES
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
 from tests.support.sentinels import routes_by
@@ -235,7 +235,7 @@ def samples() -> Iterator[tuple[Any, ...]]:
 def test_keys_are_where_the_server_says(alone: Any) -> None:
     checked: set[str] = set()
     for call in samples():
-        command, words = KNOWN.look_up(call)
+        command, words = TABLE_REGISTRY.look_up(call)
         assert command is not None
         try:
             theirs = alone.execute_command("COMMAND GETKEYS", *call)
@@ -263,7 +263,7 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SETRANGE", "OBJECT ENCODING", "SMOVE", "SORT", "MGET"):
         monkeypatch.delitem(COMMANDS, name)
         monkeypatch.delitem(FIRST_KEY, name, raising=False)
-    monkeypatch.delitem(SPLIT, "MGET")
+    monkeypatch.delitem(SPLIT_RULES, "MGET")
     monkeypatch.setattr(spec, "_KEYS_KNOWN_HERE", frozenset())
 
 
@@ -274,9 +274,9 @@ def test_a_server_is_asked_about_commands_that_are_not_in_the_table(
 
     def ask(words: tuple[Any, ...]) -> tuple[Any, ...]:
         questions.append(words[0])
-        return registry.question(words)
+        return registry.command_info_request(words)
 
-    monkeypatch.setattr("cachemesh.core.planning.unknown_commands.question", ask)
+    monkeypatch.setattr("cachemesh.core.planning.unknown_commands.command_info_request", ask)
     with CacheMesh.from_url(shards.info["url"], decode_responses=True) as client:
         mesh: Any = client
         mesh.flushall()

@@ -11,7 +11,7 @@ from cachemesh.core.errors import InvalidDocumentError, PoolNotFoundError
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery.source import FileSource
-from cachemesh.discovery.wakeup import Stop
+from cachemesh.discovery.wakeup import StopEvent
 from tests.support import rogue_server
 from tests.support.sentinels import following
 from tests.support.waiting import until
@@ -44,7 +44,7 @@ def source(path: Path) -> FileSource:
 
 
 def waited(source: FileSource, version: int) -> int:
-    document = source.wait(version, Stop())
+    document = source.wait(version, StopEvent())
     assert document is not None
     return document.version
 
@@ -61,7 +61,7 @@ def test_a_file_that_was_half_written_is_read_again(path: Path, source: FileSour
     whole = text_of(2)
     path.write_text(whole[:40])
     with pytest.raises(InvalidDocumentError, match=r"cache\.json: .*not JSON: .* at line 1"):
-        source.wait(1, Stop())
+        source.wait(1, StopEvent())
     path.write_text(whole)
     assert waited(source, 1) == 2
 
@@ -69,7 +69,7 @@ def test_a_file_that_was_half_written_is_read_again(path: Path, source: FileSour
 def test_a_file_that_was_away_is_read_again(path: Path, source: FileSource) -> None:
     path.unlink()
     with pytest.raises(PoolNotFoundError, match=r"cache\.json: No such file"):
-        source.wait(1, Stop())
+        source.wait(1, StopEvent())
     path.write_text(text_of(2))
     assert waited(source, 1) == 2
 
@@ -87,7 +87,7 @@ def test_an_older_version_is_not_applied_and_that_is_told_once(
     path: Path, source: FileSource, caplog: pytest.LogCaptureFixture
 ) -> None:
     replace(path, text_of(1, "other"))
-    stop = Stop()
+    stop = StopEvent()
     stop.set()
     assert [source.wait(1, stop) for _ in range(3)] == [None] * 3
     (told,) = [record.getMessage() for record in caplog.records]
@@ -97,7 +97,7 @@ def test_an_older_version_is_not_applied_and_that_is_told_once(
 def test_a_file_of_another_pool_is_refused(path: Path, source: FileSource) -> None:
     replace(path, text_of(20).replace('"cache"', '"other"'))
     with pytest.raises(InvalidDocumentError, match="of pool 'other' now, and was of 'cache'"):
-        source.wait(1, Stop())
+        source.wait(1, StopEvent())
     replace(path, text_of(2))
     assert waited(source, 1) == 2
 

@@ -12,7 +12,7 @@ import redis
 import cachemesh
 from cachemesh import CacheMesh
 from cachemesh.core.names import parse_address
-from cachemesh.discovery.sentinel import Sentinels
+from cachemesh.discovery.sentinel import SentinelClient
 from cachemesh.discovery.sentinel_connection import SentinelOptions
 from cachemesh.local import LocalStack
 from tests.support import rogue_server
@@ -65,7 +65,7 @@ def least_rights(addresses: list[str]) -> Iterator[str]:
 
 
 def test_dead_sentinels_are_passed_over_once(stack: LocalStack, addresses: list[str]) -> None:
-    sentinels = Sentinels([NOBODY, *addresses])
+    sentinels = SentinelClient([NOBODY, *addresses])
     found = sentinels.look_up(SHARDS)
     assert found.masters == {shard: master_of(stack, shard) for shard in SHARDS}
     assert sentinels.calls == 2
@@ -77,8 +77,8 @@ def test_dead_sentinels_are_passed_over_once(stack: LocalStack, addresses: list[
 
 def test_nobody_answers_or_nobody_knows(addresses: list[str]) -> None:
     with pytest.raises(cachemesh.SentinelUnavailableError, match=rf"No Sentinel .*{NOBODY}"):
-        Sentinels([NOBODY]).master("cache-0")
-    sentinels = Sentinels([NOBODY, *addresses])
+        SentinelClient([NOBODY]).master("cache-0")
+    sentinels = SentinelClient([NOBODY, *addresses])
     with pytest.raises(cachemesh.MasterNotFoundError, match="monitors a master named 'nope'"):
         sentinels.master("nope")
     sentinels.close()
@@ -88,7 +88,7 @@ def test_a_sentinel_that_knows_no_such_master_is_passed_over(
     stack: LocalStack, addresses: list[str]
 ) -> None:
     with rogue_server.Server(rogue_server.sentinel({})) as ignorant:
-        sentinels = Sentinels([str(ignorant), *addresses])
+        sentinels = SentinelClient([str(ignorant), *addresses])
         assert sentinels.master("cache-0") == master_of(stack, "cache-0")
         assert str(sentinels.addresses[0]) == addresses[0]
         sentinels.close()
@@ -99,7 +99,7 @@ def test_the_connection_stays_for_the_next_look_up(stack: LocalStack, addresses:
         with direct(addresses[0]) as client:
             return int(client.info("stats")["total_connections_received"])
 
-    sentinels = Sentinels(addresses[:1])
+    sentinels = SentinelClient(addresses[:1])
     sentinels.look_up(SHARDS)
     before = received()
     for _ in range(5):
@@ -112,7 +112,7 @@ def test_the_connection_stays_for_the_next_look_up(stack: LocalStack, addresses:
 
 
 def test_a_stalled_sentinel_costs_one_timeout(stack: LocalStack, addresses: list[str]) -> None:
-    sentinels = Sentinels(addresses, SentinelOptions(timeout=0.3))
+    sentinels = SentinelClient(addresses, SentinelOptions(timeout=0.3))
     sentinels.look_up(SHARDS)
     process = stack.process(str(sentinels.addresses[0]))
     process.pause()
@@ -132,7 +132,7 @@ def test_peers_are_learned_and_asked_when_the_given_ones_fail(
     stack: LocalStack, addresses: list[str]
 ) -> None:
     until(lambda: len(sentinel(addresses[0], "SENTINELS", "cache-0")) == 2)
-    sentinels = Sentinels(addresses[:1])
+    sentinels = SentinelClient(addresses[:1])
     sentinels.look_up(SHARDS)
     assert {str(address) for address in sentinels.addresses} == set(addresses)
     process, master = stack.process(addresses[0]), master_of(stack, "cache-0")
@@ -145,7 +145,7 @@ def test_peers_are_learned_and_asked_when_the_given_ones_fail(
 
 
 def test_replicas_that_are_down_are_left_out(stack: LocalStack, addresses: list[str]) -> None:
-    sentinels = Sentinels(addresses)
+    sentinels = SentinelClient(addresses)
     until(lambda: sentinels.look_up(["cache-0"], with_replicas=True).replicas["cache-0"])
     (replica,) = sentinels.look_up(["cache-0"], with_replicas=True).replicas["cache-0"]
     assert replica != master_of(stack, "cache-0")
@@ -213,7 +213,7 @@ def test_host_names_are_taken_as_they_are(stack: LocalStack, addresses: list[str
     master = master_of(stack, "cache-0")
     answer = rogue_server.sentinel({"cache": ("localhost", master.port)})
     with rogue_server.Server(answer) as naming:
-        sentinels = Sentinels([f"localhost:{naming.address[1]}"])
+        sentinels = SentinelClient([f"localhost:{naming.address[1]}"])
         assert sentinels.master("cache") == parse_address(f"localhost:{master.port}")
         sentinels.close()
         url = f"cachemesh+sentinel://{naming}/cache?shards=cache"

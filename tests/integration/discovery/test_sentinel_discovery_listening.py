@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.failover.forwarder import Forwarder
-from cachemesh.discovery.sentinel import Sentinels
+from cachemesh.discovery.sentinel import SentinelClient
 from cachemesh.discovery.source import SentinelSource
-from cachemesh.discovery.wakeup import Stop
+from cachemesh.discovery.wakeup import StopEvent
 from cachemesh.local import LocalStack
 from tests.support import rogue_server
 from tests.support.plain_redis import direct
@@ -122,7 +122,7 @@ def test_one_sentinel_that_forgot_shards_does_not_shrink_the_pool(stack: LocalSt
         whole = [_monitoring(both), _monitoring(both)]
         forgetful = _monitoring({"cache-0": master})
         servers = [several.enter_context(rogue_server.Server(each)) for each in (*whole, forgetful)]
-        sentinels = Sentinels([str(server) for server in servers])
+        sentinels = SentinelClient([str(server) for server in servers])
         source = SentinelSource(sentinels, "cache", tuple(map(str, servers)))
         assert source.load().placement.names == ("cache-0", "cache-1")
         servers[0].answer = servers[1].answer = forgetful  # as after a change in earnest
@@ -139,7 +139,7 @@ def test_one_sentinel_that_forgot_shards_does_not_shrink_the_pool(stack: LocalSt
         sentinels.close()
 
 
-class _Hurry(Stop):
+class _Hurry(StopEvent):
     def wait(self, timeout: float | None = None) -> bool:
         return False
 

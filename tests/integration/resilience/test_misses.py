@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from cachemesh.core.planning.miss_replies import miss
+from cachemesh.core.planning.miss_replies import miss_reply
 from cachemesh.local import LocalStack
 from tests.support.server_capabilities import needs_command
 
@@ -154,7 +154,7 @@ class Unanswered(redis.Redis):
     def execute_command(self, *args: Any, **options: Any) -> Any:
         kwargs = self.connection_pool.connection_kwargs
         make: Any = redis.Connection  # untyped in redis-py
-        reply = miss(args, make(**kwargs).protocol == 3, kwargs["decode_responses"])
+        reply = miss_reply(args, make(**kwargs).protocol == 3, kwargs["decode_responses"])
         options.pop("keys", None)  # for redis-py's own cache
         callbacks: Any = self.response_callbacks
         callback = callbacks.get(args[0])

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cachemesh.cli.escapes import on_terminal, parse_bytes
 from cachemesh.cli.tables import Column, fitted, table
-from cachemesh.core.words import counted
+from cachemesh.core.plurals import counted
 
 
 @pytest.mark.parametrize(

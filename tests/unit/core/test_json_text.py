@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemesh.core.json_text import MOST_NESTED, NotJsonError, decode_json
+from cachemesh.core.json_text import MAX_DEPTH, NotJsonError, decode_json
 
 VALUES = st.recursive(
     st.none()
@@ -43,7 +43,7 @@ def test_json_comes_through(value: object) -> None:
         b'["\\ud800"]',
         b'{"\\udfff": 1}',
         b'{"a": %d}' % (-(2**63) - 1),
-        b"[" * (MOST_NESTED + 2) + b"]" * (MOST_NESTED + 2),
+        b"[" * (MAX_DEPTH + 2) + b"]" * (MAX_DEPTH + 2),
         b"[" * 1_000_000,
         b'{"a":' * 1_000_000,
     ],
@@ -54,15 +54,15 @@ def test_what_is_none_or_would_harm_is_refused(text: bytes) -> None:
 
 
 def test_nesting_has_a_bound_that_documents_do_not_meet() -> None:
-    assert decode_json("[" * MOST_NESTED + "]" * MOST_NESTED)
+    assert decode_json("[" * MAX_DEPTH + "]" * MAX_DEPTH)
     with pytest.raises(NotJsonError, match="nested"):
-        decode_json("[[[1]]]", most_nested=2)
+        decode_json("[[[1]]]", max_depth=2)
     with pytest.raises(NotJsonError, match="line 2, column 1"):
         decode_json("{\n!")
 
 
 def test_a_caller_may_allow_less() -> None:
     for text in ("[[]]", "[[1]]", '[{"a": 1}]'):
-        assert decode_json(text, most_nested=2)
+        assert decode_json(text, max_depth=2)
         with pytest.raises(NotJsonError, match="nested"):
-            decode_json(text, most_nested=1)
+            decode_json(text, max_depth=1)

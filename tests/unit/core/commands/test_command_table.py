@@ -13,14 +13,14 @@ import pytest
 import redis
 
 from cachemesh.core.commands.blocking import BLOCKING
-from cachemesh.core.commands.registry import Registry
+from cachemesh.core.commands.registry import CommandRegistry
 from cachemesh.core.commands.spec import COMMANDS, FIRST_KEY
 from cachemesh.core.commands.table import TABLE
 from cachemesh.core.errors import CrossShardError, UnsupportedCommandError
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.planning.keyless import ALWAYS_REFUSED, RULES, rule_of
-from cachemesh.core.planning.plan import UnknownCommand, plan
-from cachemesh.core.planning.split import SPLIT, Plan
+from cachemesh.core.planning.plan import UnknownCommandError, plan
+from cachemesh.core.planning.split import SPLIT_RULES, CommandPlan
 from cachemesh.core.planning.unknown_commands import resolve_all
 
 ROOT = Path(__file__).parents[4]
@@ -114,7 +114,7 @@ def test_every_command_of_redis_py_is_known(emitted: Emitted) -> None:
     assert len(emitted.names) > 500
     unknown = set()
     for name in emitted.names:
-        found = Registry().look_up((name,))[0] or name in ALWAYS_REFUSED or name in RULES
+        found = CommandRegistry().look_up((name,))[0] or name in ALWAYS_REFUSED or name in RULES
         if not found and name not in {command.split(" ")[0] for command in COMMANDS}:
             unknown.add(name)
     assert unknown == set()
@@ -127,7 +127,7 @@ def test_every_command_of_the_table_is_decided_about() -> None:
         if not command.specs and name not in ALWAYS_REFUSED and rule_of(command) is None
     }
     assert undecided == set()
-    for name in (*RULES, *ALWAYS_REFUSED, *SPLIT):
+    for name in (*RULES, *ALWAYS_REFUSED, *SPLIT_RULES):
         assert name in COMMANDS or name == "STRALGO", name
     for name in RULES.keys() & ALWAYS_REFUSED.keys():
         pytest.fail(f"{name} is decided about twice")
@@ -138,7 +138,9 @@ def test_the_fast_way_has_only_commands_with_one_key_first() -> None:
     assert FIRST_KEY["SET"] is False
     assert FIRST_KEY["HEXPIRE"] is False
     assert FIRST_KEY["VSIM"] is True
-    assert not FIRST_KEY.keys() & (BLOCKING | ALWAYS_REFUSED.keys() | RULES.keys() | SPLIT.keys())
+    assert not FIRST_KEY.keys() & (
+        BLOCKING | ALWAYS_REFUSED.keys() | RULES.keys() | SPLIT_RULES.keys()
+    )
     for name in ("MGET", "DEL", "EVAL", "SORT", "XREAD", "OBJECT ENCODING", "BLPOP", "COPY"):
         assert name not in FIRST_KEY
 
@@ -162,7 +164,7 @@ def test_the_document_is_up_to_date() -> None:
 
 
 def test_commands_without_keys() -> None:
-    def planned(*args: Any) -> Plan:
+    def planned(*args: Any) -> CommandPlan:
         return plan(args, FOUR)
 
     cases: list[tuple[tuple[Any, ...], list[Any], Any]] = [
@@ -195,11 +197,11 @@ def test_commands_without_keys() -> None:
     ]
     for args, replies, merged in cases:
         plan_ = planned(*args)
-        assert [request.shard for request in plan_.requests] == list(FOUR.names)
+        assert [request.shard for request in plan_.sub_requests] == list(FOUR.names)
         assert plan_.merge(replies) == merged, args
     for call in (("TIME",), ("ECHO", "x"), ("CONFIG GET", "*"), ("EVAL", "return 1", 0)):
-        assert len(planned(*call).requests) == 1
-    assert planned("PUBLISH", "ch", "m").requests[0].shard == FOUR.shard_for("ch")
+        assert len(planned(*call).sub_requests) == 1
+    assert planned("PUBLISH", "ch", "m").sub_requests[0].shard == FOUR.shard_for("ch")
     running = {b"running_script": {b"name": b"f"}}
     idle: list[Any] = [b"running_script", None, b"engines", []]
     assert planned("FUNCTION STATS").merge([idle, running, idle, idle]) == running
@@ -232,8 +234,8 @@ def test_refused_commands_say_what_to_do_instead() -> None:
             plan(args, FOUR)
         assert "pool of 4 shards" in str(caught.value)
         assert isinstance(caught.value, redis.ResponseError)
-        assert plan(args, one).requests[0].shard == "cache-0"
-    assert len(plan(("CLIENT KILL", "TYPE", "normal", "SKIPME", "yes"), FOUR).requests) == 4
+        assert plan(args, one).sub_requests[0].shard == "cache-0"
+    assert len(plan(("CLIENT KILL", "TYPE", "normal", "SKIPME", "yes"), FOUR).sub_requests) == 4
     cases = [
         (("MULTI",), r"pipeline\(\)"),
         (("WATCH", "a"), r"pipeline\(\)"),
@@ -263,7 +265,9 @@ REDIS_6 = [b"old.put", -3, [b"write"], 1, -1, 2]
 MOVABLE = [b"my.odd", -2, [b"readonly", b"movablekeys"], 0, 0, 0]
 
 
-def answered(registry: Registry, args: tuple[Any, ...], *replies: Any) -> tuple[list[Any], Plan]:
+def answered(
+    registry: CommandRegistry, args: tuple[Any, ...], *replies: Any
+) -> tuple[list[Any], CommandPlan]:
     """The questions that a call leads to, and its plan."""
     asking, asked = resolve_all([args], FOUR, registry), []
     waiting = iter((None, *replies))
@@ -286,27 +290,27 @@ def answered(registry: Registry, args: tuple[Any, ...], *replies: Any) -> tuple[
 def test_a_command_is_asked_about_once(
     args: tuple[Any, ...], reply: Any, owner: str, read_only: bool
 ) -> None:
-    registry = Registry()
+    registry = CommandRegistry()
     asked, planned = answered(registry, args, [reply])
     head = args[0].decode() if isinstance(args[0], bytes) else args[0]
     assert asked == [("COMMAND", "INFO", head.upper().split()[0])]
     for _ in range(2):
-        assert planned.requests[0].shard == FOUR.shard_for(owner)
+        assert planned.sub_requests[0].shard == FOUR.shard_for(owner)
         assert planned.command.read_only is read_only
         asked, planned = answered(registry, args)
         assert asked == []
-    with pytest.raises(UnknownCommand):
-        plan(args, FOUR, registry=Registry())
+    with pytest.raises(UnknownCommandError):
+        plan(args, FOUR, registry=CommandRegistry())
 
 
 def test_what_the_server_cannot_describe_is_asked_about_at_each_call() -> None:
-    registry = Registry()
+    registry = CommandRegistry()
     asked, planned = answered(registry, ("MY.ODD", "x", "a"), [MOVABLE], [b"a"])
     assert asked == [("COMMAND", "INFO", "MY.ODD"), ("COMMAND", "GETKEYS", "MY.ODD", "x", "a")]
-    assert planned.requests[0].shard == FOUR.shard_for("a")
+    assert planned.sub_requests[0].shard == FOUR.shard_for("a")
     no_keys = redis.ResponseError("The command has no key arguments")
     asked, planned = answered(registry, ("MY.ODD", "x"), no_keys)
-    assert len(asked) == len(planned.requests) == 1
+    assert len(asked) == len(planned.sub_requests) == 1
     with pytest.raises(CrossShardError):
         answered(registry, ("MY.ODD", "a", "b"), [b"a", b"b"])
     with pytest.raises(UnsupportedCommandError, match="NOPERM"):
@@ -314,24 +318,24 @@ def test_what_the_server_cannot_describe_is_asked_about_at_each_call() -> None:
 
 
 def test_an_unknown_command_goes_to_one_server_for_its_error() -> None:
-    registry = Registry()
+    registry = CommandRegistry()
     for args in (("NOSUCH", "a"), ("OBJECT", "NOSUCH", "a"), ("CONFIG",)):
         for _ in range(2):  # a server that learns it later is believed
             asked, planned = answered(registry, args, [None])
             assert len(asked) == 1
-            assert [request.args for request in planned.requests] == [args]
+            assert [request.args for request in planned.sub_requests] == [args]
 
 
 def test_bad_descriptions_are_refused() -> None:
     for reply in ([[b"x"]], [7], [{"a": 1}], "text", 5):
         with pytest.raises(UnsupportedCommandError, match="not understood"):
-            answered(Registry(), ("NOSUCH", "a"), reply)
+            answered(CommandRegistry(), ("NOSUCH", "a"), reply)
     with pytest.raises(UnsupportedCommandError, match="NOPERM"):
-        answered(Registry(), ("NOSUCH", "a"), redis.ResponseError("NOPERM no"))
+        answered(CommandRegistry(), ("NOSUCH", "a"), redis.ResponseError("NOPERM no"))
 
 
 def test_not_more_is_remembered_than_has_room() -> None:
-    registry = Registry()
+    registry = CommandRegistry()
     for number in range(10_050):
         name = b"m%d" % number
         registry.learn((name.decode().upper(), "a"), [[name, *REDIS_6[1:]]])

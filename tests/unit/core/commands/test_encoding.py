@@ -18,7 +18,7 @@ from cachemesh.core.commands.encoding import encode, require_encodable
 from cachemesh.core.commands.spec import COMMANDS, is_word, key_positions
 from cachemesh.core.errors import InvalidKeyError
 from cachemesh.core.placement.keys import key_bytes
-from cachemesh.core.planning.split import encoded
+from cachemesh.core.planning.split import encode_keys
 from cachemesh.transport.redis_py import ArgumentEncoder, Packer, pack, pack_all
 from tests.support.argument_strategies import ARGUMENTS, RAISED, OddText
 
@@ -66,7 +66,7 @@ def test_what_is_packed_is_what_redis_py_packs(argument: Any, last: bool) -> Non
 @given(ARGUMENTS)
 def test_a_key_is_routed_by_the_bytes_that_are_sent(key: Any) -> None:
     theirs = result(lambda: reference("GET", key))
-    for ours in (result(lambda: key_bytes(key)), result(lambda: encoded([key], key_bytes)[0])):
+    for ours in (result(lambda: key_bytes(key)), result(lambda: encode_keys([key], key_bytes)[0])):
         if isinstance(theirs, bytes):
             assert type(ours) is bytes
             assert pack(("GET", ours)) == theirs

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cachemesh.core.errors import InvalidDocumentError, InvalidKeyError
 from cachemesh.core.placement import Placement, Shard, SlotsPlacement, moves
 from cachemesh.core.placement.keys import MAX_KEY_BYTES, SLOT_COUNT, key_bytes, key_slot
-from cachemesh.core.placement.route_table import Routes
+from cachemesh.core.placement.route_table import RouteTable
 
 VECTORS = Path(__file__).parents[5] / "shared" / "vectors" / "redis_cluster_slots.json"
 
@@ -100,10 +100,10 @@ def test_adding_then_removing_a_shard_keeps_the_others_balanced() -> None:
 def test_a_topology_of_1000_shards() -> None:
     """benchmarks/goals.py says how soon it applies."""
     document = SlotsPlacement.even(shards_of([1] * 1000)).to_dict()
-    nodes = {f"cache-{i}": i for i in range(1000)}
-    routes = Routes(Placement.from_dict(document), nodes)
+    targets = {f"cache-{i}": i for i in range(1000)}
+    route_table = RouteTable(Placement.from_dict(document), targets)
     for key in map(b"key:%d".__mod__, range(1000)):
-        assert routes.find(key) == nodes[routes.placement.owner(key)]
+        assert route_table.find(key) == targets[route_table.placement.owner(key)]
 
 
 @pytest.mark.parametrize("weight", [0, -1, 1001, 1.5, True, "1", None])

@@ -24,7 +24,7 @@ from cachemesh.core.placement import (
     moves,
 )
 from cachemesh.core.placement.ring import Ring, RingPlacement
-from cachemesh.core.placement.route_table import Routes
+from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.placement.twemproxy import digest_count
 
 HASHES = {
@@ -70,11 +70,11 @@ def test_documents_and_their_unknown_fields_round_trip(
     assert placement.to_dict() == document
     assert placement == Placement.from_dict(document)
     assert placement.strategy == document["strategy"]
-    routes = Routes(placement, {name: [name] for name in placement.names})
+    route_table = RouteTable(placement, {name: [name] for name in placement.names})
     for key in some:
         owner = placement.owner(key)
         assert owner in placement.names
-        assert routes.find(key) == [owner]
+        assert route_table.find(key) == [owner]
         assert placement.shard_for(key) == owner
 
 
@@ -264,9 +264,9 @@ def test_jedis_key_tags_are_those_of_its_regular_expression(key: str) -> None:
     dot = "[^\n\r\u0085\u2028\u2029]"  # Java's
     found = re.search(r"\{(" + dot + r"+?)\}", key)
     tag = key if found is None else found[1]
-    tagged = placement_of("jedis", 1, hash_tag="{}")
-    assert isinstance(tagged, JedisPlacement)
-    assert tagged.digest(key.encode()) == hash_functions.murmur64a(tag.encode())
+    hash_of_tag = placement_of("jedis", 1, hash_tag="{}")
+    assert isinstance(hash_of_tag, JedisPlacement)
+    assert hash_of_tag.digest(key.encode()) == hash_functions.murmur64a(tag.encode())
 
 
 @pytest.mark.parametrize(
@@ -344,4 +344,4 @@ def test_a_node_for_every_shard_is_needed() -> None:
         SlotsPlacement.even([Shard("cache-0"), Shard("cache-1")]),
     ):
         with pytest.raises(KeyError, match="cache-1"):
-            Routes(placement, {"cache-0": 0})
+            RouteTable(placement, {"cache-0": 0})

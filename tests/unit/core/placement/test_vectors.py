@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cachemesh.core.placement import Placement
-from cachemesh.core.placement.route_table import Routes
+from cachemesh.core.placement.route_table import RouteTable
 
 VECTORS = Path(__file__).parents[5] / "shared" / "vectors"
 
@@ -28,9 +28,11 @@ def test_keys_go_where_the_other_program_sent_them(name: str, placements: int) -
     assert len(found) >= placements
     for vector in found:
         placement = Placement.from_dict(vector["placement"])
-        routes = Routes(placement, {shard: shard.upper() for shard in placement.names})
+        route_table = RouteTable(placement, {shard: shard.upper() for shard in placement.names})
         assert len(vector["keys"]) >= 40
         chosen = [[key, placement.shard_for(key)] for key, _ in vector["keys"]]
         assert chosen == vector["keys"], placement
-        assert [routes.find(key.encode()) for key, _ in chosen] == [s.upper() for _, s in chosen]
+        assert [route_table.find(key.encode()) for key, _ in chosen] == [
+            s.upper() for _, s in chosen
+        ]
         assert placement.to_dict() == vector["placement"]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cachemesh.core.commands.spec import COMMANDS, FIRST_KEY, Command
-from cachemesh.core.planning.miss_replies import NO_MISS, miss
+from cachemesh.core.planning.miss_replies import NO_MISS_REPLY, miss_reply
 
 KEYED = sorted(name for name, command in COMMANDS.items() if command.specs)
 KEYLESS = sorted(name for name, command in COMMANDS.items() if not command.specs)
@@ -89,25 +89,25 @@ def calls(command: Command) -> list[tuple[Any, ...]]:
 def test_every_miss_goes_through_the_callbacks_and_says_nothing(name: str) -> None:
     for (resp3, table), args in itertools.product(CALLBACKS, calls(COMMANDS[name])):
         if name in NOT_ANSWERED:
-            assert miss(args, resp3) is NO_MISS
+            assert miss_reply(args, resp3) is NO_MISS_REPLY
             continue
         callback = table.get(name)
         for options in option_sets(args) if callback else [{}]:
-            reply = miss(args, resp3)
+            reply = miss_reply(args, resp3)
             answer = callback(reply, **options) if callback else reply
             assert says_nothing(answer), (args, options, resp3, answer)
 
 
 def test_the_fast_way_has_many() -> None:
-    answered = [name for name in FIRST_KEY if miss((name, "key")) is not NO_MISS]
+    answered = [name for name in FIRST_KEY if miss_reply((name, "key")) is not NO_MISS_REPLY]
     assert len(answered) > 200
     assert set(FIRST_KEY) - set(answered) <= NOT_ANSWERED
 
 
 @pytest.mark.parametrize("name", KEYLESS)
 def test_without_a_key_there_is_no_miss(name: str) -> None:
-    assert miss((name,)) is NO_MISS
-    assert miss(tuple(name.split(" "))) is NO_MISS
+    assert miss_reply((name,)) is NO_MISS_REPLY
+    assert miss_reply(tuple(name.split(" "))) is NO_MISS_REPLY
 
 
 @pytest.mark.parametrize(
@@ -156,25 +156,25 @@ def test_without_a_key_there_is_no_miss(name: str) -> None:
     ],
 )
 def test_what_depends_on_the_arguments(args: tuple[Any, ...], reply: Any) -> None:
-    assert miss(args) == reply
+    assert miss_reply(args) == reply
 
 
 def test_what_depends_on_the_connection() -> None:
-    assert miss(("HGETALL", "k")) == []
-    assert miss(("HGETALL", "k"), resp3=True) == {}
-    assert miss(("SMEMBERS", "k"), resp3=True) == []
-    assert miss(("TYPE", "k")) == b"none"
-    assert miss(("TYPE", "k"), text=True) == "none"
-    assert miss(("HSCAN", "k", 0), text=True) == ["0", []]
-    assert miss(("LCS", "a", "b", "IDX"), resp3=True, text=True) == {"matches": [], "len": 0}
+    assert miss_reply(("HGETALL", "k")) == []
+    assert miss_reply(("HGETALL", "k"), resp3=True) == {}
+    assert miss_reply(("SMEMBERS", "k"), resp3=True) == []
+    assert miss_reply(("TYPE", "k")) == b"none"
+    assert miss_reply(("TYPE", "k"), text=True) == "none"
+    assert miss_reply(("HSCAN", "k", 0), text=True) == ["0", []]
+    assert miss_reply(("LCS", "a", "b", "IDX"), resp3=True, text=True) == {"matches": [], "len": 0}
 
 
 def test_each_answer_is_a_new_one() -> None:
     """Callbacks, as XAUTOCLAIM's, write into what they are given."""
     makers: list[Callable[[], Any]] = [
-        lambda: miss(("XAUTOCLAIM", "k", "g", "c", 1, "0-0")),
-        lambda: miss(("LRANGE", "k", 0, -1)),
-        lambda: miss(("MGET", "a", "b")),
+        lambda: miss_reply(("XAUTOCLAIM", "k", "g", "c", 1, "0-0")),
+        lambda: miss_reply(("LRANGE", "k", 0, -1)),
+        lambda: miss_reply(("MGET", "a", "b")),
     ]
     for make in makers:
         make().append(1)
@@ -188,4 +188,4 @@ def test_each_answer_is_a_new_one() -> None:
     st.booleans(),
 )
 def test_no_arguments_make_it_fail(name: str, rest: list[Any], resp3: bool, text: bool) -> None:
-    miss((*name.split(" "), *rest), resp3, text)
+    miss_reply((*name.split(" "), *rest), resp3, text)

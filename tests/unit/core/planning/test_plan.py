@@ -9,19 +9,19 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cachemesh.core.commands.registry import KNOWN
+from cachemesh.core.commands.registry import TABLE_REGISTRY
 from cachemesh.core.commands.spec import FIRST_KEY, key_positions
 from cachemesh.core.errors import CrossShardError, InvalidKeyError, UnsupportedCommandError
 from cachemesh.core.placement import KetamaPlacement, Shard, SlotsPlacement
 from cachemesh.core.placement.keys import key_bytes
-from cachemesh.core.planning.plan import UnknownCommand, plan, shards_in_transaction
-from cachemesh.core.planning.split import Plan, encoded
+from cachemesh.core.planning.plan import UnknownCommandError, plan, shards_in_transaction
+from cachemesh.core.planning.split import CommandPlan, encode_keys
 
 FOUR = SlotsPlacement.even([Shard(f"cache-{i}") for i in range(4)])
 ONE = SlotsPlacement.even([Shard("cache-0")])
 
 
-def planned(*args: Any, placement: SlotsPlacement = FOUR) -> Plan:
+def planned(*args: Any, placement: SlotsPlacement = FOUR) -> CommandPlan:
     return plan(args, placement, key_bytes)
 
 
@@ -63,7 +63,7 @@ def planned(*args: Any, placement: SlotsPlacement = FOUR) -> Plan:
     ],
 )
 def test_keys_of_a_command(args: tuple[Any, ...], keys: list[str]) -> None:
-    command, words = KNOWN.look_up(args)
+    command, words = TABLE_REGISTRY.look_up(args)
     assert command is not None
     assert sorted(str(words[at]) for at in key_positions(command, words)) == sorted(keys)
 
@@ -81,7 +81,7 @@ def test_mget_comes_back_in_the_callers_order(keys: list[str], shards: int) -> N
     placement = SlotsPlacement.even([Shard(f"cache-{i}") for i in range(shards)])
     plan_ = planned("MGET", *keys, placement=placement)
     replies = []
-    for request in plan_.requests:
+    for request in plan_.sub_requests:
         assert request.args[0] == "MGET"
         assert all(placement.shard_for(key) == request.shard for key in request.args[1:])
         replies.append([("value", key_bytes(key)) for key in request.args[1:]])
@@ -92,7 +92,7 @@ def test_mget_comes_back_in_the_callers_order(keys: list[str], shards: int) -> N
 def test_mset_keeps_pairs_together_and_their_order(pairs: list[tuple[str, int]]) -> None:
     plan_ = planned("MSET", *(word for pair in pairs for word in pair))
     sent: dict[str, list[tuple[str, int]]] = {}
-    for request in plan_.requests:
+    for request in plan_.sub_requests:
         words = request.args[1:]
         sent[request.shard] = list(zip(words[::2], words[1::2], strict=True))
     for shard, got in sent.items():
@@ -103,7 +103,7 @@ def test_mset_keeps_pairs_together_and_their_order(pairs: list[tuple[str, int]])
 def test_counts_are_added_up() -> None:
     for name in ("DEL", "UNLINK", "EXISTS", "TOUCH"):
         plan_ = planned(name, *(f"k{i}" for i in range(40)))
-        assert len(plan_.requests) == 4
+        assert len(plan_.sub_requests) == 4
         assert plan_.merge([1, 2, 3, 4]) == 10
 
 
@@ -112,31 +112,31 @@ def test_keys_on_two_shards_name_both_and_the_way_out() -> None:
         planned("SINTER", "a", "b")
     with pytest.raises(CrossShardError, match="MSETNX"):
         planned("MSETNX", "a", 1, "b", 2)
-    assert planned("SINTER", "{t}a", "{t}b").requests[0].shard == FOUR.shard_for("t")
+    assert planned("SINTER", "{t}a", "{t}b").sub_requests[0].shard == FOUR.shard_for("t")
 
 
 def test_msetex_is_split_unless_it_is_all_or_nothing() -> None:
     plan_ = planned("MSETEX", 3, "a", 1, "b", 2, "c", 3, "EX", 60)
     sent: dict[str, int] = {}
-    for request in plan_.requests:
+    for request in plan_.sub_requests:
         name, count, *rest, ex, seconds = request.args
         assert (name, count, ex, seconds) == ("MSETEX", len(rest) // 2, "EX", 60)
         assert {FOUR.shard_for(key) for key in rest[::2]} == {request.shard}
         sent.update(zip(rest[::2], rest[1::2], strict=True))
     assert sent == {"a": 1, "b": 2, "c": 3}
-    assert plan_.merge([1] * len(plan_.requests)) == 1
+    assert plan_.merge([1] * len(plan_.sub_requests)) == 1
     with pytest.raises(CrossShardError, match="MSETEX"):
         planned("MSETEX", 2, "a", 1, "b", 2, "NX")
-    assert len(planned("MSETEX", 2, "{t}a", 1, "{t}b", 2, "NX").requests) == 1
+    assert len(planned("MSETEX", 2, "{t}a", 1, "{t}b", 2, "NX").sub_requests) == 1
 
 
 def test_arguments_before_and_after_the_keys_go_to_every_shard() -> None:
     keys = [f"k{i}" for i in range(20)]
-    for request in planned("JSON.MGET", *keys, "$.x").requests:
+    for request in planned("JSON.MGET", *keys, "$.x").sub_requests:
         assert request.args[-1] == "$.x"
     plan_ = planned("FT.MGET", "index", *keys)
-    assert {request.args[1] for request in plan_.requests} == {"index"}
-    values = [[key.decode() for key in request.args[2:]] for request in plan_.requests]
+    assert {request.args[1] for request in plan_.sub_requests} == {"index"}
+    values = [[key.decode() for key in request.args[2:]] for request in plan_.sub_requests]
     assert plan_.merge(values) == keys
 
 
@@ -150,12 +150,12 @@ def test_ill_formed_calls_go_whole_to_one_server_which_says_so() -> None:
         ("DEL",),
     ):
         plan_ = planned(*args)
-        assert [request.args for request in plan_.requests] == [args]
+        assert [request.args for request in plan_.sub_requests] == [args]
 
 
 def test_a_reply_with_too_few_items_is_noticed() -> None:
     plan_ = planned("MGET", *(f"k{i}" for i in range(20)))
-    replies = [["v"] * (len(request.args) - 1) for request in plan_.requests]
+    replies = [["v"] * (len(request.args) - 1) for request in plan_.sub_requests]
     replies[2].pop()
     with pytest.raises(redis.InvalidResponse, match="items for"):
         plan_.merge(replies)
@@ -167,7 +167,7 @@ def test_owners_of_many_keys_are_the_owners_of_each(keys: list[Any], shards: int
         SlotsPlacement.even([Shard(f"cache-{i}") for i in range(shards)]),
         KetamaPlacement([Shard(f"cache-{i}") for i in range(shards)], {"hash_tag": "{}"}, {}),
     ):
-        raw = encoded(keys, key_bytes)
+        raw = encode_keys(keys, key_bytes)
         assert raw == [key_bytes(key) for key in keys]
         assert placement.owners(raw) == [placement.shard_for(key) for key in keys]
 
@@ -179,7 +179,7 @@ def test_sort_looks_up_only_keys_of_the_same_shard() -> None:
         ("SORT", "{a}list", "BY", "{a}w_*", "GET", "{a}v_*->x", "STORE", "{a}sorted"),
         ("SORT_RO", "a", "LIMIT", 0, 5, "GET", "{a}*"),
     ):
-        assert [request.args for request in planned(*args).requests] == [args]
+        assert [request.args for request in planned(*args).sub_requests] == [args]
     refused: list[tuple[str, ...]] = [
         ("SORT", "a", "BY", "w_*"),
         ("SORT", "a", "GET", "{}*"),
@@ -189,7 +189,7 @@ def test_sort_looks_up_only_keys_of_the_same_shard() -> None:
     for call in refused:
         with pytest.raises(CrossShardError, match="hash tag"):
             planned(*call)
-        assert len(planned(*call, placement=ONE).requests) == 1
+        assert len(planned(*call, placement=ONE).sub_requests) == 1
     untagged = KetamaPlacement(FOUR.shards, {}, {})
     with pytest.raises(CrossShardError, match="hash tag"):
         plan(("SORT", "a", "BY", "{a}*"), untagged)
@@ -200,9 +200,9 @@ def test_bad_commands_are_refused_before_anything_is_sent() -> None:
         with pytest.raises(UnsupportedCommandError, match="needs a name"):
             planned(*args)
     for call in (("NOSUCH", "a"), ("OBJECT", "NOSUCH", "a"), ("OBJECT",)):
-        with pytest.raises(UnknownCommand):
+        with pytest.raises(UnknownCommandError):
             planned(*call)
-        assert planned(*call, placement=ONE).requests[0].args == call
+        assert planned(*call, placement=ONE).sub_requests[0].args == call
     with pytest.raises(InvalidKeyError):
         planned("MGET", "a", None)
     with pytest.raises(InvalidKeyError):
@@ -225,7 +225,7 @@ def test_within_a_transaction_keys_decide_and_the_rest_goes_along() -> None:
     assert shards("SORT", "a", "GET", "#") == (FOUR.shard_for("a"),)
     with pytest.raises(CrossShardError, match="hash tag"):
         shards("SORT", "a", "GET", "*")
-    with pytest.raises(UnknownCommand):
+    with pytest.raises(UnknownCommandError):
         shards("NOSUCH")
     assert shards_in_transaction(("NOSUCH",), ONE) == ()
     assert shards_in_transaction(("SORT", "a", "GET", "*"), ONE) == ("cache-0",)

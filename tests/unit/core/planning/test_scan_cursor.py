@@ -14,10 +14,10 @@ from cachemesh.core.errors import InvalidCursorError
 from cachemesh.core.placement import JedisPlacement, Placement, Shard, SlotsPlacement
 from cachemesh.core.planning.plan import plan
 from cachemesh.core.planning.scan_cursor import (
-    Position,
+    ScanPosition,
     next_cursor,
     placement_fingerprint,
-    position,
+    scan_position,
 )
 
 THREE = SlotsPlacement.even([Shard(f"cache-{i}") for i in range(3)])
@@ -58,7 +58,7 @@ class Pool:
 
     def page(self, cursor: Any, meanwhile: int) -> tuple[Any, list[str]]:
         planned = plan(("SCAN", cursor, "COUNT", 3), self.placement, master_of=self.masters.get)
-        (request,) = planned.requests
+        (request,) = planned.sub_requests
         start = request.args[1]
         found = self.orders[request.shard][start : start + 3]
         following = start + 3 if start + 3 < len(self.orders[request.shard]) else 0
@@ -104,28 +104,28 @@ def test_without_changes_each_shard_is_asked_for_each_page_once() -> None:
 
 
 def test_any_process_can_go_on_with_a_cursor() -> None:
-    cursor = next_cursor(Position("cache-1", 0), 2**64 - 1, THREE, "h:1", "h:1")
+    cursor = next_cursor(ScanPosition("cache-1", 0), 2**64 - 1, THREE, "h:1", "h:1")
     assert cursor < 2**127
     copy = Placement.from_dict(THREE.to_dict())
     for form in (cursor, str(cursor), str(cursor).encode()):
-        assert position(form, copy, lambda _: "h:1") == Position("cache-1", 2**64 - 1)
+        assert scan_position(form, copy, lambda _: "h:1") == ScanPosition("cache-1", 2**64 - 1)
 
 
 def test_after_a_failover_only_that_shard_begins_again() -> None:
-    cursor = next_cursor(Position("cache-1", 0), 77, THREE, "h:1", "h:1")
-    assert position(cursor, THREE, lambda _: "h:2") == Position("cache-1", 0)
-    cursor = next_cursor(Position("cache-1", 77), 0, THREE, "h:1", "h:2")
-    assert position(cursor, THREE, lambda _: "h:2") == Position("cache-1", 0)
-    cursor = next_cursor(Position("cache-1", 77), 0, THREE, "h:2", "h:2")
-    assert position(cursor, THREE, lambda _: "h:9") == Position("cache-2", 0)
-    assert next_cursor(Position("cache-2", 77), 0, THREE, "h:9", "h:9") == 0
+    cursor = next_cursor(ScanPosition("cache-1", 0), 77, THREE, "h:1", "h:1")
+    assert scan_position(cursor, THREE, lambda _: "h:2") == ScanPosition("cache-1", 0)
+    cursor = next_cursor(ScanPosition("cache-1", 77), 0, THREE, "h:1", "h:2")
+    assert scan_position(cursor, THREE, lambda _: "h:2") == ScanPosition("cache-1", 0)
+    cursor = next_cursor(ScanPosition("cache-1", 77), 0, THREE, "h:2", "h:2")
+    assert scan_position(cursor, THREE, lambda _: "h:9") == ScanPosition("cache-2", 0)
+    assert next_cursor(ScanPosition("cache-2", 77), 0, THREE, "h:9", "h:9") == 0
 
 
 def test_after_a_resize_it_begins_again() -> None:
-    cursor = next_cursor(Position("cache-2", 0), 77, THREE, "h:1", "h:1")
+    cursor = next_cursor(ScanPosition("cache-2", 0), 77, THREE, "h:1", "h:1")
     for names in (2, 3, 4):
         other = THREE.with_shards([Shard(f"cache-{i}", weight=i + 1) for i in range(names)])
-        assert position(cursor, other, lambda _: "h:1") == Position("cache-0", 0)
+        assert scan_position(cursor, other, lambda _: "h:1") == ScanPosition("cache-0", 0)
 
 
 def test_placements_are_told_apart() -> None:
@@ -150,12 +150,14 @@ def test_a_cursor_from_elsewhere_is_refused(cursor: Any) -> None:
 
 def test_a_servers_cursor_that_is_none_is_noticed() -> None:
     with pytest.raises(redis.InvalidResponse, match="cache-0"):
-        next_cursor(Position("cache-0", 0), 2**64, THREE, "h:1", "h:1")
+        next_cursor(ScanPosition("cache-0", 0), 2**64, THREE, "h:1", "h:1")
 
 
 def test_the_cursor_comes_as_the_server_sends_it() -> None:
     planned = plan(("SCAN", 0, "MATCH", "a*", "TYPE", "hash"), THREE)
-    assert planned.requests[0].args == ("SCAN", 0, "MATCH", "a*", "TYPE", "hash")
+    assert planned.sub_requests[0].args == ("SCAN", 0, "MATCH", "a*", "TYPE", "hash")
     assert isinstance(planned.merge([[b"5", []]])[0], bytes)
     assert isinstance(planned.merge([["5", []]])[0], str)
-    assert plan(("SCAN",), THREE).requests[0].args == ("SCAN",), "the server says what is missing"
+    assert plan(("SCAN",), THREE).sub_requests[0].args == ("SCAN",), (
+        "the server says what is missing"
+    )

@@ -12,16 +12,16 @@ from typing import TypeVar
 import redis
 
 from cachemesh.core.errors import CacheMeshError, SentinelUnavailableError
-from cachemesh.discovery.wakeup import Stop
+from cachemesh.discovery.wakeup import StopEvent
 
 logger = logging.getLogger("cachemesh.discovery")
 
-_RETRY_FIRST, _RETRY_MOST = 0.2, 5.0
+_RETRY_FIRST, _RETRY_MAX = 0.2, 5.0
 
 T = TypeVar("T")
 
 
-def with_patience(load: Callable[[float], T], seconds: float, patience: float) -> T:
+def retry_while_slow(load: Callable[[float], T], seconds: float, patience: float) -> T:
     """What ``load`` returns, which is called again while all Sentinels let their time pass.
 
     Args:
@@ -43,7 +43,7 @@ def with_patience(load: Callable[[float], T], seconds: float, patience: float) -
             seconds = min(seconds * 2, left)
 
 
-def until_stopped(step: Callable[[], None], stop: Stop) -> None:
+def repeat_until_stopped(step: Callable[[], None], stop: StopEvent) -> None:
     """Body of a thread: do ``step`` over and over, after a pause that grows where it fails."""
     delay = _RETRY_FIRST
     while not stop.is_set():
@@ -54,6 +54,6 @@ def until_stopped(step: Callable[[], None], stop: Stop) -> None:
                 return
             logger.warning("%s: %.500s", threading.current_thread().name, error)
             stop.wait(delay * random.uniform(0.5, 1.0))
-            delay = min(delay * 2, _RETRY_MOST)
+            delay = min(delay * 2, _RETRY_MAX)
         else:
             delay = _RETRY_FIRST
