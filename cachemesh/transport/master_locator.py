@@ -7,7 +7,7 @@ from typing import Protocol
 from cachemesh.core.names import Address
 
 
-class Locator(Protocol):
+class MasterLocator(Protocol):
     """Knows where masters are: `cachemesh.discovery.membership.Membership`."""
 
     def look_again(

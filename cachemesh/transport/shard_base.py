@@ -18,7 +18,7 @@ from cachemesh.core.reads.replication_lag import NEVER
 from cachemesh.core.resilience.circuit_breaker import ShardHealth
 from cachemesh.core.resilience.error_classification import BreakerOpenError, Failure, failure_of
 from cachemesh.core.resilience.retry import retry_until
-from cachemesh.transport.master_locator import Locator
+from cachemesh.transport.master_locator import MasterLocator
 from cachemesh.transport.shard_instances import I, ShardInstances
 from cachemesh.transport.unavailable import (
     closed_meanwhile,
@@ -43,7 +43,7 @@ class ShardBase(ShardInstances[I]):
         misses, dropped: counted as `ShardHealth` tells.
     """
 
-    def __init__(self, name: str, template: Any, locator: Locator) -> None:
+    def __init__(self, name: str, template: Any, locator: MasterLocator) -> None:
         super().__init__(name, template, locator)
         self._writes: RecentWrites | None = None
         self._noting = threading.RLock()  # a signal handler may write, too

@@ -18,7 +18,7 @@ from cachemesh.core.resilience.error_classification import Failure
 from cachemesh.core.resilience.retry import Timeouts
 from cachemesh.transport import redis_py
 from cachemesh.transport.instance_base import InstanceSpec
-from cachemesh.transport.master_locator import Locator
+from cachemesh.transport.master_locator import MasterLocator
 
 SWITCH_GRACE = 0.5
 """Seconds that a former master has for the replies it still owes.
@@ -76,7 +76,7 @@ class ShardInstances(Generic[I]):
         closed: the client was closed.
     """
 
-    def __init__(self, name: str, template: Any, locator: Locator) -> None:
+    def __init__(self, name: str, template: Any, locator: MasterLocator) -> None:
         self.name = name
         self._template = template
         self._locator = locator
@@ -94,7 +94,7 @@ class ShardInstances(Generic[I]):
 
     @property
     def how_to_look(self) -> str:
-        """As `Locator.how_to_look`."""
+        """As `MasterLocator.how_to_look`."""
         return self._locator.how_to_look(self.name)
 
     @property

@@ -19,7 +19,7 @@ from cachemesh.transport.aio.instance import Instance, in_time, seen
 from cachemesh.transport.aio.pool import ShardPool
 from cachemesh.transport.aio.shard_retry import FIND_SECONDS, RetryingShard
 from cachemesh.transport.instance_base import InstanceSpec
-from cachemesh.transport.master_locator import Locator
+from cachemesh.transport.master_locator import MasterLocator
 
 
 class ShardClient(RetryingShard):
@@ -34,7 +34,7 @@ class ShardClient(RetryingShard):
         self,
         name: str,
         template: ConnectionPool,
-        locator: Locator,
+        locator: MasterLocator,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         super().__init__(name, template, locator)

@@ -22,7 +22,7 @@ from cachemesh.core.resilience.error_classification import (
 )
 from cachemesh.transport import redis_py
 from cachemesh.transport.instance_base import InstanceSpec
-from cachemesh.transport.master_locator import Locator
+from cachemesh.transport.master_locator import MasterLocator
 from cachemesh.transport.sync.instance import Instance
 from cachemesh.transport.sync.shard_retry import RetryingShard
 
@@ -33,7 +33,7 @@ class ShardClient(RetryingShard):
     The arguments are those of `ShardBase`.
     """
 
-    def __init__(self, name: str, template: ConnectionPool, locator: Locator) -> None:
+    def __init__(self, name: str, template: ConnectionPool, locator: MasterLocator) -> None:
         super().__init__(name, template, locator)
         self._verifying = threading.Lock()
 
