@@ -20,7 +20,7 @@ TIMEOUTS = (TimeoutError, asyncio.TimeoutError, redis.TimeoutError)
 
 
 def nobody_knows(shard: str, look: str) -> ShardUnavailableError:
-    """Return the error when no master is known; ``look`` is of `Locator.how_to_look`."""
+    """Return the error when no master is known; ``look`` is of `Locator.advice`."""
     return ShardUnavailableError(f"Shard {shard!r}: no Sentinel knows its master; {look}")
 
 
@@ -72,7 +72,7 @@ def not_serving(
         shard: its name.
         address: of the instance.
         error: of the attempt.
-        look: of `Locator.how_to_look`.
+        look: of `Locator.advice`.
     """
     if isinstance(error, ShardUnavailableError):
         return error
@@ -97,7 +97,7 @@ def raise_unserved(shard: str, address: Address | None, error: Exception, look: 
         shard: its name.
         address: of the instance that was asked; None if no master is known.
         error: of the attempt.
-        look: of `Locator.how_to_look`.
+        look: of `Locator.advice`.
 
     Raises:
         redis.ResponseError: the reply to the handshake, such as of SELECT.

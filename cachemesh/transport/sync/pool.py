@@ -26,7 +26,7 @@ class ShardPool(ConnectionPool):
         timeouts: returns the timeouts of now.
         locate: returns the master's address; given the error of an attempt to connect there, looks
             for another master before.
-        look: of `Locator.how_to_look`.
+        look: of `Locator.advice`.
     """
 
     def __init__(
