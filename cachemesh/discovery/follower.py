@@ -140,14 +140,14 @@ class Follower:
         sentinels = self._sentinels
         return self._calls_before + (0 if sentinels is None else sentinels.calls)
 
-    def look_again(
+    def look_up_master(
         self, shard: str, seen: Address | None, seconds: float | None = None
     ) -> Address | None:
         """Ask Sentinel anew, because the master ``seen`` did not serve.
 
         Two look-ups a second are made at most, for all threads and clients of the process. In
         between this returns at once, and the next look-up is made as soon as it may; see
-        `wait_for_change`.
+        `wait_for_master`.
 
         Args:
             shard: its name.
@@ -184,7 +184,7 @@ class Follower:
                 raise SentinelUnavailableError(str(self._unavailable))
             return master_of(shard)
 
-    def wait_for_change(self, shard: str, seen: Address | None, seconds: float) -> Address | None:
+    def wait_for_master(self, shard: str, seen: Address | None, seconds: float) -> Address | None:
         """Wait until the known master is not ``seen``; meanwhile Sentinel is asked, as it may be.
 
         Args:
@@ -212,15 +212,15 @@ class Follower:
                     self._waiting[shard, seen] -= 1
             return self._state.master_of(shard)
 
-    def suggest(self, shard: str, seen: Address, master: Address) -> None:
+    def report_master(self, shard: str, seen: Address, master: Address) -> None:
         """Route to ``master``, before Sentinel says so.
 
         ``seen`` says that it is a replica of ``master``, and that one, by ``ROLE``, that it is a
         master. Sentinels that go on to name ``seen`` are not believed for 10 s, unless
-        `look_again` is told that ``master`` does not serve. Does nothing if ``seen`` is not the
+        `look_up_master` is told that ``master`` does not serve. Does nothing if ``seen`` is not the
         master known.
         """
-        self._state.suggest(shard, seen, master)
+        self._state.report_master(shard, seen, master)
         self._tell_soon()
 
     def want_replicas(self) -> None:

@@ -97,10 +97,10 @@ class Membership:
             else:
                 follower.gone(self._key)
 
-    def look_again(
+    def look_up_master(
         self, shard: str, seen: Address | None, seconds: float | None = None
     ) -> Address | None:
-        """As `Follower.look_again`; the listener knows of it by then.
+        """As `Follower.look_up_master`; the listener knows of it by then.
 
         Once closed, this and what follows do nothing: only a use of the client starts again.
         """
@@ -108,31 +108,31 @@ class Membership:
         if follower is None:
             return seen
         try:
-            return follower.look_again(shard, seen, seconds)
+            return follower.look_up_master(shard, seen, seconds)
         finally:
             self._await_news()
 
-    def wait_for_change(self, shard: str, seen: Address | None, seconds: float) -> Address | None:
-        """As `Follower.wait_for_change`; the listener knows of it by then."""
+    def wait_for_master(self, shard: str, seen: Address | None, seconds: float) -> Address | None:
+        """As `Follower.wait_for_master`; the listener knows of it by then."""
         follower = self._follower
         if follower is None:
             return seen
         try:
-            return follower.wait_for_change(shard, seen, seconds)
+            return follower.wait_for_master(shard, seen, seconds)
         finally:
             self._await_news()
 
-    def how_to_look(self, shard: str) -> str:
+    def advice(self, shard: str) -> str:
         """What the person who reads an error about a shard can do, as the end of a sentence."""
         if self._url.scheme == "cachemesh":
             return f"see: cachemesh shard show {shard}"
         return f"ask a Sentinel: SENTINEL MASTER {shard}"
 
-    def suggest(self, shard: str, seen: Address, master: Address) -> None:
-        """As `Follower.suggest`; the listener knows of it by then."""
+    def report_master(self, shard: str, seen: Address, master: Address) -> None:
+        """As `Follower.report_master`; the listener knows of it by then."""
         follower = self._follower
         if follower is not None:
-            follower.suggest(shard, seen, master)
+            follower.report_master(shard, seen, master)
             self._await_news()
 
     def want_replicas(self) -> None:

@@ -1,302 +1,51 @@
-"""Where pool documents come from. One interface, three sources."""
+"""The interface of a source: where a client gets the document of its pool."""
 
 from __future__ import annotations
 
-import logging
-import os
-import socket
-import stat
-import time
-import uuid
-from pathlib import Path
 from typing import Protocol
-from urllib.parse import quote
 
-from cachemesh.core.errors import (
-    CacheMeshError,
-    InvalidDocumentError,
-    MetaserverError,
-    PoolNotFoundError,
-)
-from cachemesh.core.json_text import MAX_DOCUMENT_BYTES
-from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
-from cachemesh.core.pool.settings import setting_value
-from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.discovery.sentinel import SentinelClient
 from cachemesh.discovery.wakeup import StopEvent
 
-logger = logging.getLogger("cachemesh.discovery")
-
 WATCH_SECONDS = 25.0
-_LEAVE_SECONDS = 0.5  # closing a client shall not take long
-_LOOK_STEP = 1.0
-_SOON = 1.0
-"""Seconds between two watch calls that brought nothing, should a metaserver not hold them."""
-
-Stamp = tuple[int, int, int, int, int]
-"""Changes whenever a file is written or replaced, but for writes within one tick of its clock."""
+"""Seconds that one call of `Source.wait` waits at most."""
 
 
 class Source(Protocol):
-    """A supplier of pool documents.
+    """A supplier of the documents of one pool. One follower uses a source.
 
     Attributes:
-        sentinels: those it asks itself; None if it asks no Sentinel.
+        sentinels: the client with which the source asks Sentinels; None if it asks none.
     """
 
     sentinels: SentinelClient | None
 
     def load(self) -> PoolDocument:
-        """The pool document of now.
+        """Return the present document of the pool.
 
         Raises:
-            PoolNotFoundError: no such pool.
+            PoolNotFoundError: the source knows no such pool.
             redis.ConnectionError: the source cannot be reached.
-            CacheMeshError: it refused, or what it has is not a pool document.
+            CacheMeshError: the source refuses, or its answer is not a pool document.
         """
 
     def wait(self, version: int, stop: StopEvent) -> PoolDocument | None:
-        """Hold until the document is above ``version``; None if it is not within a while.
+        """Wait for a document whose version is above ``version``.
 
-        One that is above it already is given at once, also if it was given before: what came in
-        between may have failed. Ends soon after ``stop`` is set, perhaps with an error. Errors as
-        `load`.
+        A document with such a version is returned at once, also if an earlier call has returned
+        it already: the caller may have failed to apply it.
+
+        Args:
+            version: the version that the caller has applied.
+            stop: ends the wait soon after it is set; the call may then raise.
+
+        Returns:
+            None if there was no such document within a while (`WATCH_SECONDS`).
+
+        Raises:
+            As `load`.
         """
 
     def leave(self) -> None:
-        """Say that this process follows no more. Never fails."""
-
-
-class MetaserverSource:
-    """The metaserver's pool document, followed by its watch call.
-
-    The watch acknowledges the version applied and lists this process among the pool's clients.
-    """
-
-    sentinels: SentinelClient | None = None
-
-    def __init__(self, client: MetaserverClient, pool: str) -> None:
-        self._client = client
-        self._pool = pool
-        self._name = ""
-
-    def load(self) -> PoolDocument:
-        # A new name each time: a client that has left is not let in again under its old one.
-        self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        try:
-            reply = self._client.request(
-                "GET", f"/v1/pools/{self._pool}", max_bytes=MAX_DOCUMENT_BYTES
-            )
-        except MetaserverError as error:
-            raise self._translated(error) from error
-        return self._document(reply)
-
-    def wait(self, version: int, stop: StopEvent) -> PoolDocument | None:
-        body = {"client": self._name, "version": version, "wait": WATCH_SECONDS}
-        began = time.monotonic()
-        try:
-            reply = self._client.request(
-                "POST",
-                f"/v1/pools/{self._pool}/watch",
-                body,
-                timeout=WATCH_SECONDS + 5,
-                stop=stop,
-                max_bytes=MAX_DOCUMENT_BYTES,
-            )
-        except MetaserverError as error:
-            raise self._translated(error) from error
-        if not isinstance(reply, dict) or "document" not in reply:
-            raise InvalidDocumentError("The answer to a watch call holds no document")
-        news = reply["document"]
-        document = None if news is None else self._document(news)
-        if document is not None and document.version > version:
-            return document
-        stop.wait(began + _SOON - time.monotonic())
-        return None
-
-    def _document(self, reply: object) -> PoolDocument:
-        document = PoolDocument.from_dict(reply)
-        if document.pool != self._pool:
-            raise InvalidDocumentError(
-                f"The metaserver was asked for pool {self._pool!r} and answered with "
-                f"{document.pool!r}"
-            )
-        return document
-
-    def leave(self) -> None:
-        path = f"/v1/pools/{self._pool}/clients/{quote(self._name, safe='')}"
-        try:
-            self._client.request("DELETE", path, timeout=_LEAVE_SECONDS)
-        except CacheMeshError as error:
-            logger.debug("the metaserver will notice by the lease: %s", error)
-
-    def _translated(self, error: MetaserverError) -> Exception:
-        if error.code == "pool-not-found":
-            addresses = ", ".join(self._client.addresses)
-            return PoolNotFoundError(
-                f"No pool {self._pool!r} on the metaserver at {addresses}; see: cachemesh pool list"
-            )
-        return error
-
-
-class FileSource:
-    """A pool document in a JSON file, read again when the file changes.
-
-    A change is applied if it raises the document's version, as everywhere.
-    """
-
-    sentinels: SentinelClient | None = None
-
-    def __init__(self, path: str) -> None:
-        self._path = Path(path)
-        self._document: PoolDocument | None = None  # the last good one
-        self._seen: Stamp | None = None  # of the file that it was in
-        self._settled = False  # whether that stamp has been seen twice
-
-    def load(self) -> PoolDocument:
-        try:
-            stamp, text = self._read()
-            document = PoolDocument.from_json(text)
-        except OSError as error:
-            reason = error.strerror or error
-            raise PoolNotFoundError(f"Pool file {self._path}: {reason}") from error
-        except InvalidDocumentError as error:
-            raise InvalidDocumentError(f"Pool file {self._path}: {error}") from error
-        self._compare(document)
-        # A write within the tick of the clock in which it was read would leave the same stamp.
-        self._settled, self._seen = stamp == self._seen, stamp
-        self._document = document
-        return document
-
-    def _compare(self, document: PoolDocument) -> None:
-        """Refuse the document of another pool; tell of a change that no client will apply."""
-        before = self._document
-        if before is None:
-            return
-        if document.pool != before.pool:
-            raise InvalidDocumentError(
-                f"Pool file {self._path}: it is of pool {document.pool!r} now, and was of "
-                f"{before.pool!r}; make a client of its own for another pool"
-            )
-        if document.version <= before.version and document.to_json() != before.to_json():
-            logger.warning(
-                "pool file %s was changed, and its version %d is not above %d: raise the version "
-                "to have the change applied",
-                self._path,
-                document.version,
-                before.version,
-            )
-
-    def wait(self, version: int, stop: StopEvent) -> PoolDocument | None:
-        deadline = time.monotonic() + WATCH_SECONDS
-        while True:
-            document = self._document
-            if document is None or not self._settled or self._stamp() != self._seen:
-                document = self.load()
-            if document.version > version:
-                return document
-            if stop.wait(_LOOK_STEP) or time.monotonic() > deadline:
-                return None
-
-    def leave(self) -> None:
-        return
-
-    def _read(self) -> tuple[Stamp, bytes]:
-        """The file, and its stamp from before it was read."""
-        # Without O_NONBLOCK a pipe would be waited for until somebody writes to it.
-        with os.fdopen(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise OSError("it is not a regular file")
-            text = file.read(MAX_DOCUMENT_BYTES + 1)
-        if len(text) > MAX_DOCUMENT_BYTES:
-            raise InvalidDocumentError(f"it is larger than {MAX_DOCUMENT_BYTES} bytes")
-        return _stamp_of(status), text
-
-    def _stamp(self) -> Stamp | None:
-        try:
-            return _stamp_of(self._path.stat())
-        except OSError:
-            return None
-
-
-def _stamp_of(status: os.stat_result) -> Stamp:
-    return (
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-        status.st_size,
-        status.st_ino,
-        status.st_dev,
-    )
-
-
-class SentinelSource:
-    """Sentinel alone: the masters named ``POOL`` or ``POOL-...`` in name order, slots dealt evenly.
-
-    The version counts the changes this process has seen. Good for a pool of fixed shards: a pool
-    that a metaserver resized no longer has its slots dealt evenly.
-
-    Args:
-        sentinels: whom to ask.
-        pool: its name.
-        addresses: of the Sentinels.
-        shards: names of all masters; Sentinels are not asked for them then.
-    """
-
-    def __init__(
-        self,
-        sentinels: SentinelClient,
-        pool: str,
-        addresses: tuple[str, ...],
-        shards: tuple[str, ...] = (),
-    ) -> None:
-        self.sentinels: SentinelClient | None = sentinels
-        self._asked = sentinels
-        self._pool = pool
-        self._addresses = addresses
-        self._shards = shards
-        self._last: PoolDocument | None = None
-        self._news: list[str] = []
-
-    def load(self) -> PoolDocument:
-        return self._document(sorted(self._shards) or self._asked.shards_of(self._pool))
-
-    def _document(self, names: list[str]) -> PoolDocument:
-        if not names:
-            raise PoolNotFoundError(
-                f"{self._asked} monitor no master named {self._pool!r} or {self._pool}-...; "
-                "look with: SENTINEL MASTERS. Masters that are named otherwise, or counted from "
-                "256 on while the Sentinels' ACL forbids that, need the option shards=NAME,NAME,..."
-            )
-        last = self._last
-        if last is None or last.placement.names != tuple(names):
-            placement = SlotsPlacement.even([Shard(name) for name in names])
-            version = 1 if last is None else last.version + 1
-            self._last = last = PoolDocument(
-                self._pool, version, placement, sentinels=self._addresses
-            )
-        return last
-
-    def wait(self, version: int, stop: StopEvent) -> PoolDocument | None:
-        last = self._last
-        if last is None or self._shards:
-            stop.wait(WATCH_SECONDS)
-            return None
-        if last.version > version:
-            return last
-        if stop.wait(setting_value({}, "poll_interval")):
-            return None
-        names = self._asked.shards_of(self._pool)
-        if names in ([], list(last.placement.names)):
-            self._news = []
-            return None
-        if names != self._news:  # one Sentinel may have forgotten some: hear another first
-            self._news = names
-            self._asked.demote(self._asked.addresses[0])
-            return None
-        document = self._document(names)
-        return document if document.version > version else None
-
-    def leave(self) -> None:
-        return
+        """Tell the source that this process no longer follows the pool. Never fails."""

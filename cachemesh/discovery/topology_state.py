@@ -87,7 +87,7 @@ class TopologyState:
 
         self.change(change)
 
-    def suggest(self, shard: str, seen: Address, master: Address) -> None:
+    def report_master(self, shard: str, seen: Address, master: Address) -> None:
         """What instances say: ``seen``, taken for the master, is a replica of ``master``."""
 
         def change(topology: Topology) -> Topology:

@@ -28,10 +28,13 @@ from redis.connection import parse_url as parse_redis_url
 from cachemesh.core.errors import ConfigurationError, InvalidDocumentError
 from cachemesh.core.names import check_name, parse_address
 from cachemesh.core.policy import OPTIONS, check_options
+from cachemesh.discovery.file_source import FileSource
 from cachemesh.discovery.metaserver import DEFAULT_PORT, MetaserverClient, read_token
+from cachemesh.discovery.metaserver_source import MetaserverSource
 from cachemesh.discovery.sentinel import SentinelClient
 from cachemesh.discovery.sentinel_connection import DEFAULT_TIMEOUT, SentinelOptions
-from cachemesh.discovery.source import FileSource, MetaserverSource, SentinelSource, Source
+from cachemesh.discovery.sentinel_source import SentinelSource
+from cachemesh.discovery.source import Source
 
 _SIGNATURE = inspect.signature(redis.Redis.__init__).parameters
 _REDIS_OPTIONS = frozenset(_SIGNATURE) - {

@@ -10,7 +10,7 @@ from cachemesh.core.names import Address
 class MasterLocator(Protocol):
     """Knows where masters are: `cachemesh.discovery.membership.Membership`."""
 
-    def look_again(
+    def look_up_master(
         self, shard: str, seen: Address | None, seconds: float | None = None
     ) -> Address | None:
         """Ask Sentinel again, because the master ``seen`` did not serve.
@@ -27,13 +27,13 @@ class MasterLocator(Protocol):
             SentinelUnavailableError: no Sentinel answers.
         """
 
-    def how_to_look(self, shard: str) -> str:
+    def advice(self, shard: str) -> str:
         """Return the end of an error message about a shard: how to look what is wrong."""
 
-    def suggest(self, shard: str, seen: Address, master: Address) -> None:
+    def report_master(self, shard: str, seen: Address, master: Address) -> None:
         """Make ``master`` the shard's master: its replica ``seen`` named it, and ROLE says so."""
 
-    def wait_for_change(self, shard: str, seen: Address | None, seconds: float) -> Address | None:
+    def wait_for_master(self, shard: str, seen: Address | None, seconds: float) -> Address | None:
         """Wait until another master than ``seen`` is known, or so many seconds.
 
         Returns:

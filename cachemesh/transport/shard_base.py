@@ -128,7 +128,7 @@ class ShardBase(ShardInstances[I]):
 
     def unavailable(self, address: Address | None, error: Exception) -> ShardUnavailableError:
         """Return the error that tells an app why this shard did not answer."""
-        return not_serving(self.name, address or self.master, error, self.how_to_look)
+        return not_serving(self.name, address or self.master, error, self.advice)
 
     def raise_unavailable(self, error: Exception) -> NoReturn:
         """Raise what `unavailable` makes of an error, which may be that error with its cause."""
@@ -147,7 +147,7 @@ class ShardBase(ShardInstances[I]):
         if self.closed or (self.ended and instance is None):
             raise closed_meanwhile(self.name) from error
         address = None if instance is None else instance.address
-        raise_unserved(self.name, address, error, self.how_to_look)
+        raise_unserved(self.name, address, error, self.advice)
 
     def raise_unread(self, reading: Reading, error: Exception | None) -> NoReturn:
         """Raise that no replica answered a read which is not for the master.

@@ -93,9 +93,9 @@ class ShardInstances(Generic[I]):
         self._switching = threading.RLock()  # else a former master could be brought back
 
     @property
-    def how_to_look(self) -> str:
-        """As `MasterLocator.how_to_look`."""
-        return self._locator.how_to_look(self.name)
+    def advice(self) -> str:
+        """As `MasterLocator.advice`."""
+        return self._locator.advice(self.name)
 
     @property
     def master(self) -> Address | None:

@@ -20,7 +20,7 @@ TIMEOUTS = (TimeoutError, asyncio.TimeoutError, redis.TimeoutError)
 
 
 def nobody_knows(shard: str, look: str) -> ShardUnavailableError:
-    """Return the error when no master is known; ``look`` is of `MasterLocator.how_to_look`."""
+    """Return the error when no master is known; ``look`` is of `MasterLocator.advice`."""
     return ShardUnavailableError(f"Shard {shard!r}: no Sentinel knows its master; {look}")
 
 
@@ -72,7 +72,7 @@ def not_serving(
         shard: its name.
         address: of the instance.
         error: of the attempt.
-        look: of `MasterLocator.how_to_look`.
+        look: of `MasterLocator.advice`.
     """
     if isinstance(error, ShardUnavailableError):
         return error
@@ -97,7 +97,7 @@ def raise_unserved(shard: str, address: Address | None, error: Exception, look: 
         shard: its name.
         address: of the instance that was asked; None if no master is known.
         error: of the attempt.
-        look: of `MasterLocator.how_to_look`.
+        look: of `MasterLocator.advice`.
 
     Raises:
         redis.ResponseError: the reply to the handshake, such as of SELECT.

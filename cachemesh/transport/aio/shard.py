@@ -94,8 +94,8 @@ class ShardClient(RetryingShard):
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(begin)
 
-    async def _look_again(self, former: Address | None, seconds: float) -> None:
-        look = self._locator.look_again
+    async def _look_up_master(self, former: Address | None, seconds: float) -> None:
+        look = self._locator.look_up_master
         await self._loop.run_in_executor(None, look, self.name, former, seconds)
 
     def _switched(self, grace: float | None) -> None:

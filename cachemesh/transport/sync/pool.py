@@ -26,7 +26,7 @@ class ShardPool(ConnectionPool):
         timeouts: returns the timeouts of now.
         locate: returns the master's address; given the error of an attempt to connect there, looks
             for another master before.
-        look: of `MasterLocator.how_to_look`.
+        look: of `MasterLocator.advice`.
     """
 
     def __init__(

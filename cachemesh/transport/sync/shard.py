@@ -70,7 +70,7 @@ class ShardClient(RetryingShard):
         return reply
 
     def _wait_for_master(self, seen: Address | None, seconds: float) -> None:
-        self._locator.wait_for_change(self.name, seen, seconds)
+        self._locator.wait_for_master(self.name, seen, seconds)
 
     def _seek(self, instance: Instance | None, error: Exception, left: float | None = None) -> None:
         """Find the master, which arrives by `point_to`. One thread at a time asks instances."""
@@ -91,8 +91,8 @@ class ShardClient(RetryingShard):
             daemon=True,
         ).start()
 
-    def _look_again(self, former: Address | None, seconds: float) -> None:
-        self._locator.look_again(self.name, former, seconds)
+    def _look_up_master(self, former: Address | None, seconds: float) -> None:
+        self._locator.look_up_master(self.name, former, seconds)
 
     def _switched(self, grace: float | None) -> None:
         if self._pool is not None:

@@ -47,7 +47,7 @@ class RetryingShard(ShardBase[Instance]):
         """A redis-py connection pool to this shard's master."""
         if self._pool is None:
             self._pool = ShardPool(
-                self.name, self._template, lambda: self._timeouts, self._where, self.how_to_look
+                self.name, self._template, lambda: self._timeouts, self._where, self.advice
             )
         return self._pool
 
@@ -181,7 +181,7 @@ class RetryingShard(ShardBase[Instance]):
         """Wait until another master than ``seen`` is known, or so many seconds."""
         raise NotImplementedError
 
-    def _look_again(self, former: Address | None, seconds: float) -> None:
+    def _look_up_master(self, former: Address | None, seconds: float) -> None:
         """Ask Sentinel where the master is, because ``former`` did not serve.
 
         Raises:
@@ -209,11 +209,11 @@ class RetryingShard(ShardBase[Instance]):
             told = told_master(error) or told_master(self._why_no_master(former, within))
         if told is None or told == former or self._why_no_master(told, within):
             try:
-                self._look_again(former, seconds)
+                self._look_up_master(former, seconds)
             except (CacheMeshError, redis.RedisError, OSError):
                 return  # as before: what the shard itself says counts
         elif former is not None and self.master == former:
-            self._locator.suggest(self.name, former, told)
+            self._locator.report_master(self.name, former, told)
 
     def _why_no_master(self, address: Address, within: float | None) -> NotSentError | None:
         """Return why an instance cannot be written to; a replica's error names its master."""
@@ -249,7 +249,7 @@ class RetryingShard(ShardBase[Instance]):
                 except ReferenceError:
                     break  # the client is gone
                 else:
-                    self._locator.suggest(self.name, former, candidate)
+                    self._locator.report_master(self.name, former, candidate)
         finally:
             if connection is not None:
                 connection.disconnect()

@@ -33,4 +33,4 @@ def test_without_a_metaserver_a_sentinel_is_to_be_asked(
 
 def test_with_a_metaserver_it_is_to_be_asked() -> None:
     member = Membership(parse_url("cachemesh://m/cache", {}), lambda _: None)
-    assert member.how_to_look("cache-0") == "see: cachemesh shard show cache-0"
+    assert member.advice("cache-0") == "see: cachemesh shard show cache-0"

@@ -10,7 +10,7 @@ import pytest
 from cachemesh.core.errors import InvalidDocumentError, PoolNotFoundError
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
-from cachemesh.discovery.source import FileSource
+from cachemesh.discovery.file_source import FileSource
 from cachemesh.discovery.wakeup import StopEvent
 from tests.support import rogue_server
 from tests.support.sentinels import following
@@ -91,7 +91,7 @@ def test_an_older_version_is_not_applied_and_that_is_told_once(
     stop.set()
     assert [source.wait(1, stop) for _ in range(3)] == [None] * 3
     (told,) = [record.getMessage() for record in caplog.records]
-    assert "version 1 is not above 1: raise the version" in told
+    assert "version 1 is not above 1; raise the version" in told
 
 
 def test_a_file_of_another_pool_is_refused(path: Path, source: FileSource) -> None:

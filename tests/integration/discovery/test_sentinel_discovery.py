@@ -173,7 +173,7 @@ def test_the_documented_rights_suffice(
         until(lambda: len(member.topology().replicas) == 2)
         old, new = fail_over(stack, "cache-1")
         # Without a subscription, by polling.
-        assert member.wait_for_change("cache-1", old, AT_MOST) == new
+        assert member.wait_for_master("cache-1", old, AT_MOST) == new
         key = next(f"k{i}" for i in range(99) if mesh.shard_for(f"k{i}") == "cache-1")
         assert mesh.set(key, 1) is True
     denied = set()
@@ -231,12 +231,12 @@ def test_a_liar_is_doubted_once_its_master_does_not_serve(
         url = pool_file(tmp_path / "p.json", [str(liar), *addresses], SHARDS, poll_interval=600)
         with following(url) as member:
             assert member.topology().masters["cache-0"] == nowhere
-            found = member.wait_for_change("cache-0", nowhere, AT_MOST)
+            found = member.wait_for_master("cache-0", nowhere, AT_MOST)
             assert found == master_of(stack, "cache-0")
-            found_too = member.wait_for_change("cache-1", nowhere, AT_MOST)
+            found_too = member.wait_for_master("cache-1", nowhere, AT_MOST)
             assert found_too == master_of(stack, "cache-1")
             before = member.calls
-            member.look_again("cache-0", found)
+            member.look_up_master("cache-0", found)
             assert member.calls - before <= 1
         with CacheMesh.from_url(url) as mesh:
             until(lambda: _sets(mesh))
@@ -260,16 +260,16 @@ def test_without_any_sentinel_the_last_masters_go_on(
             process.pause()
         try:
             assert mesh.mset({"a": 1, "b": 2, "c": 3}) is True
-            assert member.look_again("cache-0", masters["cache-0"], 5) == masters["cache-0"]
+            assert member.look_up_master("cache-0", masters["cache-0"], 5) == masters["cache-0"]
             processes[2].pause()
             with pytest.raises(cachemesh.SentinelUnavailableError):
                 for _ in range(100):
-                    member.look_again("cache-0", masters["cache-0"], 5)
+                    member.look_up_master("cache-0", masters["cache-0"], 5)
                     time.sleep(0.1)
             before, started = member.calls, time.monotonic()
             while time.monotonic() - started < 4:
                 with pytest.raises(cachemesh.SentinelUnavailableError):
-                    member.look_again("cache-0", masters["cache-0"])
+                    member.look_up_master("cache-0", masters["cache-0"])
             assert member.calls - before <= 3 * (time.monotonic() - started)
             assert mesh.mset({"a": 1, "b": 2, "c": 3}) is True
             assert member.topology().masters == masters
@@ -279,7 +279,7 @@ def test_without_any_sentinel_the_last_masters_go_on(
 
         def knows() -> bool:
             try:
-                return member.look_again("cache-0", masters["cache-0"]) is not None
+                return member.look_up_master("cache-0", masters["cache-0"]) is not None
             except cachemesh.SentinelUnavailableError:
                 return False
 

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.failover.forwarder import Forwarder
 from cachemesh.discovery.sentinel import SentinelClient
-from cachemesh.discovery.source import SentinelSource
+from cachemesh.discovery.sentinel_source import SentinelSource
 from cachemesh.discovery.wakeup import StopEvent
 from cachemesh.local import LocalStack
 from tests.support import rogue_server

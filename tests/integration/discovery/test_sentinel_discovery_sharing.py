@@ -177,12 +177,12 @@ def test_a_listener_that_fails_or_dawdles_stops_nobody_else(url: str) -> None:
         old = three.topology().masters["cache-0"]
         new = replica_of(three, "cache-0")
         try:
-            three.suggest("cache-0", old, new)
+            three.report_master("cache-0", old, new)
             assert told[-1].masters["cache-0"] == new
-            assert one.wait_for_change("cache-0", old, AT_MOST) == new
+            assert one.wait_for_master("cache-0", old, AT_MOST) == new
             looked = three.calls
             until(lambda: three.calls > looked)
-            assert three.wait_for_change("cache-0", new, AT_MOST) == old
+            assert three.wait_for_master("cache-0", new, AT_MOST) == old
             assert told[-1].masters["cache-0"] == old
         finally:
             go_on.set()
@@ -194,11 +194,11 @@ def test_a_suggestion_holds_against_sentinels_until_it_fails(stack: LocalStack, 
         new = replica_of(member, "cache-0")
         told: list[Address | None] = []
         waiter = threading.Thread(
-            target=lambda: told.append(other.wait_for_change("cache-0", old, AT_MOST))
+            target=lambda: told.append(other.wait_for_master("cache-0", old, AT_MOST))
         )
         other.topology()
         waiter.start()
-        member.suggest("cache-0", old, new)
+        member.report_master("cache-0", old, new)
         waiter.join(AT_MOST)
         assert told == [new], "who waits is woken at once"
         assert old not in member.topology().replicas["cache-0"]
@@ -206,9 +206,11 @@ def test_a_suggestion_holds_against_sentinels_until_it_fails(stack: LocalStack, 
         before = member.calls
         until(lambda: member.calls >= before + 3)  # polls that say what they said before
         assert member.topology().masters["cache-0"] == new
-        member.suggest("cache-0", old, parse_address("127.0.0.1:1"))  # about what is no master now
+        member.report_master(
+            "cache-0", old, parse_address("127.0.0.1:1")
+        )  # about what is no master now
         assert member.topology().masters["cache-0"] == new
-        assert member.wait_for_change("cache-0", new, AT_MOST) == old, "it does not serve"
+        assert member.wait_for_master("cache-0", new, AT_MOST) == old, "it does not serve"
 
 
 def test_replicas_are_looked_for_once_somebody_wants_them(url: str) -> None:
@@ -233,7 +235,7 @@ def test_a_hundred_threads_ask_sentinels_at_most_three_times_a_second(
 
     def ask(member: Membership) -> None:
         while not done.wait(0.01):
-            answers.append(member.look_again("cache-0", master))
+            answers.append(member.look_up_master("cache-0", master))
 
     with following(url) as member, following(url) as other:
         member.topology(), other.topology()
@@ -257,12 +259,12 @@ def test_a_forked_child_follows_for_itself(stack: LocalStack, url: str) -> None:
 
     def keep_locks_busy(member: Membership) -> None:
         while not busy.is_set():
-            member.look_again("cache-0", master)
+            member.look_up_master("cache-0", master)
             Membership(member._url, lambda _: None).topology()
 
     def child(mesh: Any, member: Membership) -> bool:
         threads = [follower_threads()]
-        good = mesh.set("k", "child") and member.look_again("cache-0", master) == master
+        good = mesh.set("k", "child") and member.look_up_master("cache-0", master) == master
         threads.append(follower_threads())
         mesh.close()
         member.close()
