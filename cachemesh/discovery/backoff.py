@@ -21,18 +21,18 @@ _RETRY_FIRST, _RETRY_MAX = 0.2, 5.0
 T = TypeVar("T")
 
 
-def retry_while_slow(load: Callable[[float], T], seconds: float, patience: float) -> T:
+def retry_while_slow(load: Callable[[float], T], seconds: float, retry_seconds: float) -> T:
     """What ``load`` returns, which is called again while all Sentinels let their time pass.
 
     Args:
         load: gets the seconds that each Sentinel has.
         seconds: of the first attempt; each further one gives them twice as long.
-        patience: seconds after which no further attempt is begun.
+        retry_seconds: seconds after which no further attempt is begun.
 
     Raises:
         As ``load``.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + retry_seconds
     while True:
         try:
             return load(seconds)

@@ -108,7 +108,7 @@ class Follower:
         if started:
             self._source.leave()
 
-    def gone(self, key: int) -> None:
+    def leave_soon(self, key: int) -> None:
         """As `leave`, at once and from anywhere: also from within a garbage collection."""
         self._inbox.put(key)
 
@@ -117,17 +117,17 @@ class Follower:
         """Whether the last party has left."""
         return self._ended
 
-    def topology(self, patience: float = 0.0) -> Topology:
+    def topology(self, retry_seconds: float = 0.0) -> Topology:
         """The topology of now; the first call loads it and starts the threads.
 
         Args:
-            patience: seconds for which Sentinels that are slow are asked again.
+            retry_seconds: seconds for which Sentinels that are slow are asked again.
 
         Raises:
             CacheMeshError, redis.ConnectionError: it cannot be loaded; see `Source.load`.
         """
         topology = self._state.topology
-        return topology if topology is not None else self._start(patience)
+        return topology if topology is not None else self._start(retry_seconds)
 
     @property
     def latest(self) -> Topology | None:
@@ -231,7 +231,7 @@ class Follower:
             self._with_replicas = self._early = True
         self._inbox.put(None)
 
-    def _start(self, patience: float) -> Topology:
+    def _start(self, retry_seconds: float) -> Topology:
         asked_at = time.monotonic()
         with self._load_lock:
             if self._state.topology is not None:
@@ -240,7 +240,7 @@ class Follower:
             if failure is not None and failed_at >= asked_at:
                 raise failure  # of the attempt this thread has waited for
             try:
-                topology = retry_while_slow(self._load, self._options.timeout, patience)
+                topology = retry_while_slow(self._load, self._options.timeout, retry_seconds)
             except (CacheMeshError, redis.RedisError, OSError) as error:
                 self._failed = time.monotonic(), error
                 raise
@@ -278,11 +278,11 @@ class Follower:
 
     def _tell_all(self, wait: bool = False) -> None:
         with self._changed:
-            parties = list(self._subscribers.values())
-        for subscriber in parties:
-            told = subscriber()
-            if told is not None:
-                told.catch_up(wait)
+            subscribers = list(self._subscribers.values())
+        for subscriber_of in subscribers:
+            subscriber = subscriber_of()
+            if subscriber is not None:
+                subscriber.catch_up(wait)
 
     def _tell_soon(self) -> None:
         if self._wakeup is not None:
@@ -344,13 +344,13 @@ class Follower:
             with self._changed:
                 wanted = self._early or bool(self._asked) or any(self._waiting.values())
                 due = polled_at if wanted else polled_at + self._setting("poll_interval")
-                pause = max(due, self._throttle.ready_at) - time.monotonic()
-                self._looking = pause <= 0
-            if pause <= 0:
+                delay = max(due, self._throttle.ready_at) - time.monotonic()
+                self._looking = delay <= 0
+            if delay <= 0:
                 self._look()
                 polled_at = time.monotonic()
             else:
-                self._read_inbox(pause)
+                self._read_inbox(delay)
         sentinels = self._sentinels
         if sentinels is not None:
             sentinels.close()

@@ -56,7 +56,7 @@ class Membership:
         self._listener = listener
         self._with_replicas = False
         limit = Policy.of({**url.options, **url.policy}, {}).timeouts.reply
-        self._patience = retry_until(math.inf, 0.0) if limit is None else limit
+        self._retry_seconds = retry_until(math.inf, 0.0) if limit is None else limit
         self._start_over()
         _memberships.add(self)
 
@@ -95,7 +95,7 @@ class Membership:
             if leave:
                 follower.leave(self._key)
             else:
-                follower.gone(self._key)
+                follower.leave_soon(self._key)
 
     def look_up_master(
         self, shard: str, seen: Address | None, seconds: float | None = None
@@ -185,7 +185,7 @@ class Membership:
     def _loaded(self) -> tuple[Follower, Topology]:
         while True:
             follower = self._joined()
-            topology = follower.topology(self._patience)
+            topology = follower.topology(self._retry_seconds)
             if not follower.ended:
                 return follower, topology
 
@@ -208,8 +208,8 @@ class Membership:
             return follower
 
     def _reference(self, follower: Follower, key: int) -> Callable[[], TopologySubscriber | None]:
-        gone = follower.gone
-        return weakref.ref(self, lambda _: gone(key))
+        leave_soon = follower.leave_soon
+        return weakref.ref(self, lambda _: leave_soon(key))
 
 
 _memberships: weakref.WeakSet[Membership] = weakref.WeakSet()

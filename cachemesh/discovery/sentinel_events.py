@@ -43,7 +43,7 @@ class _Subscription:
         self.refused = False
         self.was_confirmed = False
         self.retry_at = float("-inf")
-        self.retry_pause = _RETRY_FIRST
+        self.retry_delay = _RETRY_FIRST
         self.ping_at = 0.0
         self.silent_at = float("inf")
 
@@ -77,15 +77,15 @@ class SentinelEvents:
         addresses: Callable[[], Sequence[Address]],
         stop: StopEvent,
         wakeup: Wakeup,
-        on_bell: Callable[[], None],
+        on_wakeup: Callable[[], None],
     ) -> None:
         """Listen until ``stop`` is set. Never fails: what breaks is made anew, after a while.
 
         Args:
             addresses: the Sentinels of now.
             stop: is looked at every half second, and when the bell rings.
-            bell: wakes this thread.
-            on_bell: called when it has rung.
+            wakeup: wakes this thread.
+            on_wakeup: called when it has rung.
         """
         with selectors.DefaultSelector() as selector:
             selector.register(wakeup, selectors.EVENT_READ)
@@ -95,7 +95,7 @@ class SentinelEvents:
                     for key, _ in selector.select(_STEP):
                         if key.data is None:
                             wakeup.clear()
-                            on_bell()
+                            on_wakeup()
                         else:
                             self._hear(selector, key.data, self._subscriptions[key.data])
             finally:
@@ -165,7 +165,7 @@ class SentinelEvents:
         elif message[0] == "subscribe":
             if not subscription.unconfirmed or subscription.unconfirmed.pop(0) != _SWITCH:
                 return
-            subscription.retry_pause = _RETRY_FIRST
+            subscription.retry_delay = _RETRY_FIRST
             if subscription.was_confirmed:
                 self._on_gap()
             subscription.was_confirmed = True
@@ -183,10 +183,10 @@ class SentinelEvents:
     ) -> None:
         logger.debug("not listening to Sentinel %s: %s", address, error)
         self._close(selector, subscription)
-        subscription.retry_at = time.monotonic() + subscription.retry_pause * random.uniform(
+        subscription.retry_at = time.monotonic() + subscription.retry_delay * random.uniform(
             0.5, 1.0
         )
-        subscription.retry_pause = min(subscription.retry_pause * 2, _RETRY_MAX)
+        subscription.retry_delay = min(subscription.retry_delay * 2, _RETRY_MAX)
 
     def _close(self, selector: selectors.BaseSelector, subscription: _Subscription) -> None:
         connection, subscription.connection = subscription.connection, None

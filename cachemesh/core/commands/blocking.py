@@ -47,14 +47,14 @@ def block_seconds(name: str, args: Sequence[object]) -> float | None:
     return seconds if seconds > 0 else math.inf
 
 
-def miss_delay(patience: float, waited: float) -> float:
+def miss_delay(may_block: float, waited: float) -> float:
     """Seconds to wait on before a command that may block is answered as a miss.
 
     Args:
-        patience: seconds that it may block.
+        may_block: seconds that it may block.
         waited: seconds since it was called.
     """
-    return max(min(patience, _MISS_SECONDS) - waited, 0.0)
+    return max(min(may_block, _MISS_SECONDS) - waited, 0.0)
 
 
 def _number(arg: object) -> float:
