@@ -72,7 +72,7 @@ def _found(shards: int) -> Callable[[int], Callable[[], Any]]:
     placement = _placement(shards)
     find = RouteTable(placement, {name: f"shard {name}" for name in placement.names}).find
     for key in _KEYS:
-        expected = f"node of {placement.shard_for(key)}"
+        expected = f"shard {placement.shard_for(key)}"
         assert find(key.encode()) == expected, f"{key} is routed wrongly"
 
     def prepare(calls: int) -> Callable[[], Any]:
