@@ -50,7 +50,7 @@ class Core(MeshCore[ShardClient]):
         Raises:
             CacheMeshError, redis.ConnectionError: it cannot be loaded, or not from here.
         """
-        # sync: return self.membership.tell(self.apply)
+        # sync: return self.membership.deliver_to(self.apply)
         if True:  # asyncio: tasks that ask meanwhile share one attempt
             loop = asyncio.get_running_loop()
             loading = self._loading
@@ -74,7 +74,7 @@ class Core(MeshCore[ShardClient]):
                     self.loop = loop
                 self.apply(topology)
 
-            return await loop.run_in_executor(None, self.membership.tell, begin)
+            return await loop.run_in_executor(None, self.membership.deliver_to, begin)
 
     async def loaded(self) -> RouteTable[ShardClient]:
         """Return the route table; the first use loads the topology. Raises as `load`."""

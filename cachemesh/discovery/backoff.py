@@ -1,4 +1,7 @@
-"""Trying again: with more time for the first look-up, and for ever in a thread that follows."""
+"""Retries of discovery: of the first look-up, and of a thread's step while the client runs.
+
+Retries of an app's commands are decided by `cachemesh.core.resilience.retry`.
+"""
 
 from __future__ import annotations
 
@@ -16,36 +19,45 @@ from cachemesh.discovery.wakeup import StopEvent
 
 logger = logging.getLogger("cachemesh.discovery")
 
-_RETRY_FIRST, _RETRY_MAX = 0.2, 5.0
+_FIRST_DELAY, _MAX_DELAY = 0.2, 5.0
 
 T = TypeVar("T")
 
 
-def retry_while_slow(load: Callable[[float], T], seconds: float, retry_seconds: float) -> T:
-    """What ``load`` returns, which is called again while all Sentinels let their time pass.
+def retry_while_slow(load: Callable[[float], T], timeout: float, retry_seconds: float) -> T:
+    """Call ``load`` until a Sentinel answers in time, with twice the timeout in each attempt.
 
     Args:
-        load: gets the seconds that each Sentinel has.
-        seconds: of the first attempt; each further one gives them twice as long.
-        retry_seconds: seconds after which no further attempt is begun.
+        load: gets the timeout of each Sentinel, in seconds.
+        timeout: of the first attempt, in seconds.
+        retry_seconds: no further attempt begins after so many seconds.
+
+    Returns:
+        The value that ``load`` returns.
 
     Raises:
-        As ``load``.
+        The errors of ``load``. A `SentinelUnavailableError` is raised at once if no Sentinel has
+        timed out.
     """
     deadline = time.monotonic() + retry_seconds
     while True:
         try:
-            return load(seconds)
+            return load(timeout)
         except SentinelUnavailableError as error:
             left = deadline - time.monotonic()
             if not error.timed_out or left <= 0:
                 raise
-            seconds = min(seconds * 2, left)
+            timeout = min(timeout * 2, left)
 
 
 def repeat_until_stopped(step: Callable[[], None], stop: StopEvent) -> None:
-    """Body of a thread: do ``step`` over and over, after a pause that grows where it fails."""
-    delay = _RETRY_FIRST
+    """Call ``step`` again and again, after a failure with a growing delay. The body of a thread.
+
+    Args:
+        step: its errors are logged.
+        stop: ends the loop once it is set.
+    """
+    delay = _FIRST_DELAY
     while not stop.is_set():
         try:
             step()
@@ -54,6 +66,6 @@ def repeat_until_stopped(step: Callable[[], None], stop: StopEvent) -> None:
                 return
             logger.warning("%s: %.500s", threading.current_thread().name, error)
             stop.wait(delay * random.uniform(0.5, 1.0))
-            delay = min(delay * 2, _RETRY_MAX)
+            delay = min(delay * 2, _MAX_DELAY)
         else:
-            delay = _RETRY_FIRST
+            delay = _FIRST_DELAY

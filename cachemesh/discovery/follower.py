@@ -1,19 +1,19 @@
-"""Keeping a topology current while the app runs; one for all clients of a pool in a process.
+"""The follower keeps the topology of a pool current while the app runs.
 
-load --> topology --> watch thread    new pool documents from the source
-                  --> hear thread     +switch-master from all Sentinels, for speed
-                  --> poll thread     all masters every poll_interval, as the truth; sooner if a
-                                      master does not serve
+All clients of a pool in a process share one follower, which has three threads:
+
+watch   waits for another document from the source
+hear    receives events of failovers from all Sentinels, to lose no time
+poll    looks up all masters every poll_interval, and sooner if a master does not serve
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
-import random
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable
+import weakref
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
@@ -23,11 +23,16 @@ from cachemesh.core.errors import CacheMeshError, SentinelUnavailableError
 from cachemesh.core.names import Address
 from cachemesh.core.pool.settings import setting_value
 from cachemesh.core.pool.topology import Topology
-from cachemesh.core.resilience.lookup_throttle import LookupThrottle
 from cachemesh.discovery.backoff import repeat_until_stopped, retry_while_slow
+from cachemesh.discovery.lookups import MasterLookups
 from cachemesh.discovery.sentinel import LookupResult, SentinelClient
 from cachemesh.discovery.sentinel_connection import SentinelOptions
-from cachemesh.discovery.sentinel_events import SentinelEvents
+from cachemesh.discovery.sentinel_events import (
+    CandidateSelected,
+    EventsMissed,
+    MasterSwitched,
+    SentinelEvents,
+)
 from cachemesh.discovery.source import Source
 from cachemesh.discovery.topology_state import TopologyState
 from cachemesh.discovery.wakeup import StopEvent, Wakeup
@@ -38,23 +43,23 @@ _NO_FAILURE: tuple[float, Exception | None] = float("-inf"), None
 
 
 class TopologySubscriber(Protocol):
-    """Whoever is told of changes."""
+    """An object that the follower tells of changes: `cachemesh.discovery.membership.Membership`."""
 
     def catch_up(self, wait: bool) -> None:
-        """Take in the topology of now. From any thread; does not raise.
+        """Take over the present topology. Any thread may call this; never raises.
 
         Args:
-            wait: until it is done, also if another thread does it.
+            wait: return only once the topology is taken over, also if another thread does it.
         """
 
 
 class Follower:
     """Holds the topology of one pool and keeps it current from daemon threads.
 
-    Parties come and go; with the last one the threads end, and it cannot be used again.
+    The threads end when the last subscriber has left; then the follower cannot be used again.
 
     Args:
-        source: where pool documents come from; its own.
+        source: supplies the pool's documents; used by this follower alone.
         sentinel_options: how to connect to the Sentinels that the document names.
     """
 
@@ -63,173 +68,144 @@ class Follower:
         self._options = sentinel_options
         self._load_lock = threading.Lock()
         self._failed = _NO_FAILURE
+        self._inbox: SimpleQueue[int | None] = SimpleQueue()  # keys of those that leave, or None
         self._state = TopologyState()
+        self._lookups = MasterLookups(self._state, self._inbox)
         self._changed = self._state.changed  # guards all below
-        self._subscribers: dict[int, Callable[[], TopologySubscriber | None]] = {}
-        self._ended = False
-        self._throttle = LookupThrottle()
-        self._asked: set[tuple[str, Address | None]] = set()
-        self._waiting: Counter[tuple[str, Address | None]] = Counter()
-        self._early = False
+        self._subscribers: dict[int, weakref.ref[TopologySubscriber]] = {}
+        self._keys = itertools.count()
         self._with_replicas = False
-        self._looking = False
-        self._looks = 0
-        self._unavailable: SentinelUnavailableError | None = None
         self._stop = StopEvent()
         self._wakeup: Wakeup | None = None
-        self._inbox: SimpleQueue[int | None] = SimpleQueue()
         self._sentinels: SentinelClient | None = None
         self._calls_before = 0
 
-    def join(self, key: int, subscriber: Callable[[], TopologySubscriber | None]) -> bool:
-        """Have ``subscriber`` told of changes; False if the last one has left already.
+    def join(self, subscriber: TopologySubscriber) -> int | None:
+        """Tell ``subscriber`` of changes from now on. Only a weak reference to it is kept.
 
-        Args:
-            key: for `leave`.
-            party: gives None once it is gone.
+        Returns:
+            A key for `leave`; None if the last subscriber has left already.
         """
+        inbox = self._inbox
         with self._changed:
-            if not self._ended:
-                self._subscribers[key] = subscriber
-            return not self._ended
+            if self._state.ended:
+                return None
+            key = next(self._keys)
+            self._subscribers[key] = weakref.ref(subscriber, lambda _: inbox.put(key))
+            return key
 
     def leave(self, key: int) -> None:
-        """No more; after the last one the source is told, which may take half a second."""
+        """Remove a subscriber. With the last one, tell the source, which takes up to 0.5 s.
+
+        Args:
+            key: as `join` has returned it.
+        """
         with self._changed:
             self._subscribers.pop(key, None)
-            if self._subscribers or self._ended:
+            if self._subscribers or self._state.ended:
                 return
-            self._ended = True
+            self._state.ended = True
             self._changed.notify_all()
             started = self._state.topology is not None
         self._stop.set()
         self._inbox.put(None)
-        self._tell_soon()
+        self._notify_soon()
         if started:
             self._source.leave()
 
     def leave_soon(self, key: int) -> None:
-        """As `leave`, at once and from anywhere: also from within a garbage collection."""
+        """Have a thread call `leave`. Never blocks; safe within a garbage collection."""
         self._inbox.put(key)
 
     @property
     def ended(self) -> bool:
-        """Whether the last party has left."""
-        return self._ended
+        """Whether the last subscriber has left."""
+        return self._state.ended
 
     def topology(self, retry_seconds: float = 0.0) -> Topology:
-        """The topology of now; the first call loads it and starts the threads.
+        """Return the present topology; the first call loads it and starts the threads.
 
         Args:
-            retry_seconds: seconds for which Sentinels that are slow are asked again.
+            retry_seconds: how long Sentinels that time out are asked again at the first call.
 
         Raises:
-            CacheMeshError, redis.ConnectionError: it cannot be loaded; see `Source.load`.
+            CacheMeshError, redis.ConnectionError: the topology cannot be loaded; see `Source.load`.
         """
         topology = self._state.topology
         return topology if topology is not None else self._start(retry_seconds)
 
     @property
     def latest(self) -> Topology | None:
-        """The topology of now, if one is loaded."""
+        """The present topology, None if none is loaded."""
         return self._state.topology
 
     @property
     def calls(self) -> int:
-        """How many exchanges with Sentinels there were, failed ones counted."""
+        """The number of exchanges with Sentinels so far, failed ones included."""
         sentinels = self._sentinels
         return self._calls_before + (0 if sentinels is None else sentinels.calls)
 
     def look_up_master(
-        self, shard: str, seen: Address | None, seconds: float | None = None
+        self, shard: str, seen: Address | None, timeout: float | None = None
     ) -> Address | None:
-        """Ask Sentinel anew, because the master ``seen`` did not serve.
+        """Have Sentinels asked for a shard's master, because the known one does not serve.
 
-        Two look-ups a second are made at most, for all threads and clients of the process. In
-        between this returns at once, and the next look-up is made as soon as it may; see
-        `wait_for_master`.
+        At most two look-ups a second are made for all clients of the process. In between, this
+        returns at once, and the next look-up is made as soon as allowed; see `wait_for_master`.
 
         Args:
-            shard: its name.
-            seen: None if no master was known.
-            seconds: how long to wait for the look-up; None: until it is done.
+            shard: the shard's name.
+            seen: the master that does not serve; None if none was known.
+            timeout: seconds to wait for the look-up; None waits until it is done.
 
         Returns:
-            The address now known, which may be ``seen`` again; None if nobody knows one.
+            The master now known, which may be ``seen`` again; None if none is known.
 
         Raises:
-            SentinelUnavailableError: none of the Sentinels answers.
+            SentinelUnavailableError: no Sentinel answers.
         """
-        topology = self.topology()
-        master_of = self._state.master_of
-        with self._changed:
-            if (
-                master_of(shard) != seen
-                or self._ended
-                or shard not in topology.document.placement.names
-            ):
-                return master_of(shard)
-            self._state.failed(shard, seen)
-            first = not self._asked
-            self._asked.add((shard, seen))
-            if first:
-                self._inbox.put(None)
-            if self._looking or time.monotonic() >= self._throttle.ready_at:
-                looks = self._looks
-                self._changed.wait_for(
-                    lambda: self._looks != looks or self._ended or master_of(shard) != seen,
-                    seconds,
-                )
-            if master_of(shard) == seen and self._unavailable is not None:
-                raise SentinelUnavailableError(str(self._unavailable))
-            return master_of(shard)
+        self.topology()
+        return self._lookups.look_up(shard, seen, timeout)
 
-    def wait_for_master(self, shard: str, seen: Address | None, seconds: float) -> Address | None:
-        """Wait until the known master is not ``seen``; meanwhile Sentinel is asked, as it may be.
+    def wait_for_master(self, shard: str, seen: Address | None, timeout: float) -> Address | None:
+        """Wait until a shard's known master is another than ``seen``; look-ups go on meanwhile.
 
         Args:
-            shard: its name.
+            shard: the shard's name.
             seen: the master that does not serve; None if none was known.
-            seconds: how long to wait at most.
+            timeout: seconds to wait at most.
 
         Returns:
-            The address now known, which is ``seen`` if the time has passed.
+            The master now known, which is ``seen`` after a timeout.
 
         Raises:
             CacheMeshError, redis.ConnectionError: the topology cannot be loaded.
         """
         self.topology()
-        with self._changed:
-            if self._state.master_of(shard) == seen and not self._ended:
-                self._state.failed(shard, seen)
-                self._waiting[shard, seen] += 1
-                self._inbox.put(None)
-                try:
-                    self._changed.wait_for(
-                        lambda: self._state.master_of(shard) != seen or self._ended, seconds
-                    )
-                finally:
-                    self._waiting[shard, seen] -= 1
-            return self._state.master_of(shard)
+        return self._lookups.wait(shard, seen, timeout)
 
     def report_master(self, shard: str, seen: Address, master: Address) -> None:
-        """Route to ``master``, before Sentinel says so.
+        """Route to ``master`` before Sentinels announce it.
 
-        ``seen`` says that it is a replica of ``master``, and that one, by ``ROLE``, that it is a
-        master. Sentinels that go on to name ``seen`` are not believed for 10 s, unless
-        `look_up_master` is told that ``master`` does not serve. Does nothing if ``seen`` is not the
-        master known.
+        The caller knows from ``seen`` that it is a replica of ``master``, and from ``master``, by
+        ``ROLE``, that it is a master. Sentinels that still name ``seen`` are not believed for 10 s,
+        unless `look_up_master` reports that ``master`` does not serve.
+
+        Args:
+            shard: the shard's name.
+            seen: the former master. If another master is known by now, the call does nothing.
+            master: the master to route to.
         """
         self._state.report_master(shard, seen, master)
-        self._tell_soon()
+        self._notify_soon()
 
     def want_replicas(self) -> None:
-        """From now on look for replicas too; the first time soon."""
+        """Look up replicas too from now on, the first time soon."""
         with self._changed:
             if self._with_replicas:
                 return
-            self._with_replicas = self._early = True
-        self._inbox.put(None)
+            self._with_replicas = True
+        self._lookups.request()
 
     def _start(self, retry_seconds: float) -> Topology:
         asked_at = time.monotonic()
@@ -238,7 +214,7 @@ class Follower:
                 return self._state.topology
             failed_at, failure = self._failed
             if failure is not None and failed_at >= asked_at:
-                raise failure  # of the attempt this thread has waited for
+                raise failure  # of the attempt that this thread has waited for
             try:
                 topology = retry_while_slow(self._load, self._options.timeout, retry_seconds)
             except (CacheMeshError, redis.RedisError, OSError) as error:
@@ -247,24 +223,30 @@ class Follower:
             self._failed = _NO_FAILURE
             with self._changed:
                 self._state.topology = topology
-                if self._ended:
+                if self._state.ended:
                     return topology
-                self._wakeup = Wakeup()
-            for name, body in (("watch", self._watch), ("poll", self._poll), ("hear", self._hear)):
-                threading.Thread(target=body, name=f"cachemesh-{name}", daemon=True).start()
+                self._wakeup = wakeup = Wakeup()
+            for name, body, args in (
+                ("watch", self._watch, ()),
+                ("poll", self._poll, ()),
+                ("hear", self._hear, (wakeup,)),
+            ):
+                threading.Thread(
+                    target=body, args=args, name=f"cachemesh-{name}", daemon=True
+                ).start()
             return topology
 
-    def _load(self, seconds: float) -> Topology:
+    def _load(self, timeout: float) -> Topology:
         if self._source.sentinels is not None:
-            self._source.sentinels.timeout = seconds
+            self._source.sentinels.timeout = timeout
         document = self._source.load()
         sentinels = self._use_sentinels(document.sentinels)
         started, calls = time.monotonic(), sentinels.calls
-        sentinels.timeout = seconds
+        sentinels.timeout = timeout
         found = sentinels.look_up(document.placement.names, self._with_replicas)
         sentinels.timeout = self._options.timeout
         sentinels.shuffle()
-        self._throttle.asked(started, sentinels.calls - calls, True, random.random())
+        self._lookups.end(started, sentinels.calls - calls)
         return Topology(document, found.masters).with_replicas(found.replicas)
 
     def _use_sentinels(self, addresses: tuple[str, ...]) -> SentinelClient:
@@ -276,15 +258,16 @@ class Follower:
         self._sentinels = after
         return after
 
-    def _tell_all(self, wait: bool = False) -> None:
+    def _notify(self, wait: bool = False) -> None:
         with self._changed:
             subscribers = list(self._subscribers.values())
-        for subscriber_of in subscribers:
-            subscriber = subscriber_of()
+        for reference in subscribers:
+            subscriber = reference()
             if subscriber is not None:
                 subscriber.catch_up(wait)
 
-    def _tell_soon(self) -> None:
+    def _notify_soon(self) -> None:
+        """Have the hear thread call `_notify`, so that the calling thread waits for no client."""
         if self._wakeup is not None:
             self._wakeup.wake()
 
@@ -308,91 +291,70 @@ class Follower:
                     .with_replicas(found.replicas)
                 )
             )
-            self._tell_all(wait=True)  # the next call to the source says that it is applied
+            self._notify(wait=True)  # the next call to the source says that it is applied
             self._inbox.put(None)  # poll_interval may be another
             logger.info("pool %s: version %d applied", document.pool, document.version)
 
         repeat_until_stopped(step, self._stop)
 
-    def _hear(self) -> None:
-        def soon() -> None:
-            with self._changed:
-                self._early = True
-            self._inbox.put(None)
-
-        def addresses() -> tuple[Address, ...]:
-            sentinels = self._sentinels
-            return () if sentinels is None else sentinels.addresses
-
-        def on_switch(shard: str, old: Address, new: Address) -> None:
-            self._state.switched(shard, old, new)
-            self._tell_all()
-
-        def on_selected(shard: str, master: Address, candidate: Address) -> None:
-            self._state.selected(shard, master, candidate)
-            self._tell_all()
-
-        wakeup = self._wakeup
-        assert wakeup is not None  # set before this thread was started
-        listening = SentinelEvents(self._options, on_switch, on_selected, soon)
-        listening.run(addresses, self._stop, wakeup, self._tell_all)
+    def _hear(self, wakeup: Wakeup) -> None:
+        for event in SentinelEvents(self._options, wakeup).listen(self._addresses, self._stop):
+            if isinstance(event, EventsMissed):
+                self._lookups.request()
+                continue
+            if isinstance(event, MasterSwitched):
+                self._state.apply_switch(*event)
+            elif isinstance(event, CandidateSelected):
+                self._state.apply_selection(*event)
+            self._notify()
         wakeup.close()
 
+    def _addresses(self) -> tuple[Address, ...]:
+        sentinels = self._sentinels
+        return () if sentinels is None else sentinels.addresses
+
     def _poll(self) -> None:
-        polled_at = time.monotonic()
-        while not self._ended:
-            with self._changed:
-                wanted = self._early or bool(self._asked) or any(self._waiting.values())
-                due = polled_at if wanted else polled_at + self._setting("poll_interval")
-                delay = max(due, self._throttle.ready_at) - time.monotonic()
-                self._looking = delay <= 0
+        while not self._state.ended:
+            delay = self._lookups.delay(self._poll_interval())
             if delay <= 0:
-                self._look()
-                polled_at = time.monotonic()
+                self._look_up()
             else:
                 self._read_inbox(delay)
         sentinels = self._sentinels
         if sentinels is not None:
             sentinels.close()
 
-    def _read_inbox(self, seconds: float) -> None:
-        """Wait until something is to be done sooner than in so many seconds."""
+    def _read_inbox(self, timeout: float) -> None:
+        """Wait for a message, which may also mean that a look-up is due sooner."""
         try:
-            key = self._inbox.get(timeout=seconds)
+            key = self._inbox.get(timeout=timeout)
             if key is not None:
                 self.leave(key)
         except Empty:
             return
 
-    def _look(self) -> None:
+    def _look_up(self) -> None:
         sentinels, topology = self._sentinels, self._state.topology
         if sentinels is None or topology is None:
             return
-        with self._changed:
-            asked = self._asked | {key for key, count in self._waiting.items() if count}
-            self._asked, self._early = set(), False
+        requested = self._lookups.begin()
         started, calls, failure = time.monotonic(), sentinels.calls, None
         found = LookupResult()
         try:
             found = sentinels.look_up(topology.document.placement.names, self._with_replicas)
         except SentinelUnavailableError as error:
             failure = error
-            if self._unavailable is None:
+            if self._lookups.unavailable is None:
                 logger.warning("%s", error)
-        for shard, seen in asked:
+        for shard, seen in requested:
             if seen is not None and found.masters.get(shard) == seen:
                 sentinels.demote(found.told_by[shard])
                 break
-        self._state.take_in(found)
-        with self._changed:
-            self._throttle.asked(started, sentinels.calls - calls, failure is None, random.random())
-            self._unavailable = failure
-            self._looking = False
-            self._looks += 1
-            self._waiting = +self._waiting  # without those that wait no longer
-            self._changed.notify_all()
-        self._tell_soon()  # not from here: the next look-up waits for nobody
+        self._state.apply_lookup(found)
+        self._lookups.end(started, sentinels.calls - calls, failure)
+        self._notify_soon()  # not from here: the next look-up must not wait for a client
 
-    def _setting(self, name: str) -> float:
+    def _poll_interval(self) -> float:
         topology = self._state.topology
-        return setting_value({} if topology is None else topology.document.settings, name)
+        settings = {} if topology is None else topology.document.settings
+        return setting_value(settings, "poll_interval")

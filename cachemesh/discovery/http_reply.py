@@ -1,7 +1,7 @@
-"""The reply to one HTTP request, bounded in bytes and in time as a whole.
+"""A socket that bounds one HTTP reply in total bytes and total time.
 
-`http.client` bounds each line and each wait for bytes, but neither how many lines there are nor how
-long they take together, and it takes a chunk of a length below zero for all that comes.
+`http.client` bounds each line and each wait for bytes, but neither the number of lines nor the
+total time, and it reads a chunk of negative length to the end of the stream.
 """
 
 from __future__ import annotations
@@ -14,15 +14,21 @@ from typing import Any
 
 
 def bounded_socket(sock: socket.socket, max_bytes: int, deadline: float) -> Any:
-    """A connected socket as `http.client.HTTPConnection` uses it.
+    """Return a connected socket with bounds, for `http.client.HTTPConnection`.
 
-    Reading from it raises TimeoutError after the deadline (by `time.monotonic`), and HTTPException
-    after so many bytes, headers counted.
+    Reads raise TimeoutError after the deadline, and HTTPException after too many bytes.
+
+    Args:
+        sock: the connected socket.
+        max_bytes: of the whole reply, headers included.
+        deadline: on the clock of `time.monotonic`.
     """
     return _Socket(sock, max_bytes, deadline)
 
 
 class _Socket:
+    """The methods of a socket that `http.client` uses."""
+
     def __init__(self, sock: socket.socket, max_bytes: int, deadline: float) -> None:
         self._sock = sock
         self._bounds = max_bytes, deadline
@@ -39,7 +45,7 @@ class _Socket:
 class _Stream(io.RawIOBase):
     def __init__(self, sock: socket.socket, max_bytes: int, deadline: float) -> None:
         self._sock = sock
-        self._raw = sock.makefile("rb", buffering=0)  # which keeps the socket open until closed
+        self._raw = sock.makefile("rb", buffering=0)  # keeps the socket open until closed itself
         self._max_bytes, self._deadline = max_bytes, deadline
         self._bytes_left = max_bytes
 

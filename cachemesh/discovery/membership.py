@@ -1,8 +1,7 @@
-"""One `Follower` for all clients of a pool in this process, however many there are."""
+"""The membership of a client among those that follow a pool, with one follower in a process."""
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import os
@@ -17,7 +16,7 @@ from cachemesh.core.names import Address
 from cachemesh.core.policy import Policy
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.resilience.retry import retry_until
-from cachemesh.discovery.follower import Follower, TopologySubscriber
+from cachemesh.discovery.follower import Follower
 from cachemesh.discovery.url import MeshUrl
 
 logger = logging.getLogger("cachemesh.discovery")
@@ -26,7 +25,12 @@ Listener = Callable[[Topology], None]
 
 
 class _Followers:
-    """Those of this process. A forked child starts with none."""
+    """The followers of this process. A forked child starts with none.
+
+    Attributes:
+        lock: guards ``running``.
+        running: identity of a URL -> its follower.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -36,19 +40,18 @@ class _Followers:
 
 
 _followers = _Followers()
-_keys = itertools.count()
 
 
 class Membership:
-    """How one client, with those made from it, follows its pool. Any thread.
+    """Follows a pool for one client and those made from it. Threads may share one.
 
-    Joins those who follow the same pool in the same way at the first use, leaves on `close` or
-    when it is dropped, and joins again at a later use.
+    The first use joins the follower of the same URL and options, or starts one; `close` leaves it,
+    and so does a garbage collection; a later use joins again.
 
     Args:
-        url: what to follow.
-        listener: called with each new topology, from any thread, one call at a time; may miss
-            one that was soon followed by another.
+        url: which pool to follow, and how.
+        listener: called with each new topology, from any thread, one call at a time. A topology
+            that another one follows soon may be skipped.
     """
 
     def __init__(self, url: MeshUrl, listener: Listener) -> None:
@@ -61,34 +64,38 @@ class Membership:
         _memberships.add(self)
 
     def _start_over(self) -> None:
-        self._joining = threading.Lock()
-        self._telling = threading.Lock()
-        self._told: Topology | None = None
+        self._join_lock = threading.Lock()
+        self._listener_lock = threading.Lock()
+        self._delivered: Topology | None = None
         self._follower: Follower | None = None
         self._key = -1
 
     def topology(self) -> Topology:
-        """As `Follower.topology`."""
+        """Return the present topology; see `Follower.topology`."""
         return self._loaded()[1]
 
-    def tell(self, listener: Listener) -> Topology:
-        """Call ``listener`` with the topology of now, while no other change can come between.
+    def deliver_to(self, listener: Listener) -> Topology:
+        """Call ``listener`` with the present topology; no other change is delivered meanwhile.
 
-        Raises: as `topology`.
+        Returns:
+            The topology delivered.
+
+        Raises:
+            As `topology`.
         """
         follower, _ = self._loaded()
-        with self._telling:
+        with self._listener_lock:
             topology = follower.topology()
             listener(topology)
-        self.catch_up()  # with what has come meanwhile
+        self.catch_up()  # with changes that have come meanwhile
         return topology
 
     def close(self, leave: bool = True) -> None:
         """Stop following. A later use starts again.
 
         Args:
-            leave: at once, and if nobody else follows tell the source, which may take half a
-                second; else soon, which is safe within a garbage collection.
+            leave: True leaves at once, which takes up to 0.5 s if nobody else follows. False
+                leaves soon, which is safe within a garbage collection.
         """
         follower, self._follower = self._follower, None
         if follower is not None:
@@ -98,45 +105,51 @@ class Membership:
                 follower.leave_soon(self._key)
 
     def look_up_master(
-        self, shard: str, seen: Address | None, seconds: float | None = None
+        self, shard: str, seen: Address | None, timeout: float | None = None
     ) -> Address | None:
-        """As `Follower.look_up_master`; the listener knows of it by then.
+        """Look up a master as `Follower.look_up_master` does, and deliver the change, if any.
 
-        Once closed, this and what follows do nothing: only a use of the client starts again.
+        A closed membership returns ``seen``: only a use of the client joins again.
         """
         follower = self._follower
         if follower is None:
             return seen
         try:
-            return follower.look_up_master(shard, seen, seconds)
+            return follower.look_up_master(shard, seen, timeout)
         finally:
-            self._await_news()
+            self._deliver_now()
 
-    def wait_for_master(self, shard: str, seen: Address | None, seconds: float) -> Address | None:
-        """As `Follower.wait_for_master`; the listener knows of it by then."""
+    def wait_for_master(self, shard: str, seen: Address | None, timeout: float) -> Address | None:
+        """Wait as `Follower.wait_for_master` does, and deliver the change, if any.
+
+        A closed membership returns ``seen``.
+        """
         follower = self._follower
         if follower is None:
             return seen
         try:
-            return follower.wait_for_master(shard, seen, seconds)
+            return follower.wait_for_master(shard, seen, timeout)
         finally:
-            self._await_news()
+            self._deliver_now()
 
     def advice(self, shard: str) -> str:
-        """What the person who reads an error about a shard can do, as the end of a sentence."""
+        """Return what a reader of an error about a shard can do, as the end of a sentence."""
         if self._url.scheme == "cachemesh":
             return f"see: cachemesh shard show {shard}"
         return f"ask a Sentinel: SENTINEL MASTER {shard}"
 
     def report_master(self, shard: str, seen: Address, master: Address) -> None:
-        """As `Follower.report_master`; the listener knows of it by then."""
+        """Report a master as `Follower.report_master` has it, and deliver the change, if any.
+
+        A closed membership does nothing.
+        """
         follower = self._follower
         if follower is not None:
             follower.report_master(shard, seen, master)
-            self._await_news()
+            self._deliver_now()
 
     def want_replicas(self) -> None:
-        """As `Follower.want_replicas`; also before the first use, and after joining again."""
+        """Look up replicas too from now on, also after a later `close` and use."""
         self._with_replicas = True
         follower = self._follower
         if follower is not None:
@@ -144,39 +157,40 @@ class Membership:
 
     @property
     def calls(self) -> int:
-        """As `Follower.calls`; 0 while not following."""
+        """The number of exchanges with Sentinels so far; 0 while nothing is followed."""
         follower = self._follower
         return 0 if follower is None else follower.calls
 
     def catch_up(self, wait: bool = False) -> None:
-        """Tell the listener of the topology of now, unless it knows.
+        """Deliver the present topology to the listener, unless that is done already.
 
         Args:
-            wait: until it knows; else leave it to the thread that tells it just now.
+            wait: return only once it is delivered; else another thread that delivers just now
+                may do it.
         """
         if wait:
-            self._await_news()
-        while self._behind() and self._telling.acquire(blocking=False):
+            self._deliver_now()
+        while self._behind() and self._listener_lock.acquire(blocking=False):
             try:
-                self._tell_news()
+                self._deliver()
             finally:
-                self._telling.release()
+                self._listener_lock.release()
 
-    def _await_news(self) -> None:
+    def _deliver_now(self) -> None:
         if self._behind():
-            with self._telling:
-                self._tell_news()
+            with self._listener_lock:
+                self._deliver()
 
     def _behind(self) -> bool:
         follower = self._follower
-        return follower is not None and follower.latest is not self._told
+        return follower is not None and follower.latest is not self._delivered
 
-    def _tell_news(self) -> None:
+    def _deliver(self) -> None:
         follower = self._follower
         topology = None if follower is None else follower.latest
-        if topology is None or topology is self._told:
+        if topology is None or topology is self._delivered:
             return
-        self._told = topology
+        self._delivered = topology
         try:
             self._listener(topology)
         except (CacheMeshError, redis.RedisError, OSError, RuntimeError) as error:
@@ -193,30 +207,28 @@ class Membership:
         follower = self._follower
         if follower is not None and not follower.ended:
             return follower
-        with self._joining, _followers.lock:
+        with self._join_lock, _followers.lock:
             follower = self._follower
             if follower is not None and not follower.ended:
                 return follower
-            follower, key = _followers.running.get(self._url.identity), next(_keys)
-            if follower is None or not follower.join(key, self._reference(follower, key)):
+            follower = _followers.running.get(self._url.identity)
+            key = None if follower is None else follower.join(self)
+            if follower is None or key is None:
                 follower = Follower(self._url.source, self._url.sentinel_options)
-                follower.join(key, self._reference(follower, key))
+                key = follower.join(self)
+                assert key is not None  # nobody can have left the new one
                 _followers.running[self._url.identity] = follower
             if self._with_replicas:
                 follower.want_replicas()
             self._key, self._follower = key, follower
             return follower
 
-    def _reference(self, follower: Follower, key: int) -> Callable[[], TopologySubscriber | None]:
-        leave_soon = follower.leave_soon
-        return weakref.ref(self, lambda _: leave_soon(key))
-
 
 _memberships: weakref.WeakSet[Membership] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    """Locks and threads are the parent's."""
+    """Start over: locks may be held by threads of the parent, which the child has not."""
     global _followers
     _followers = _Followers()
     for membership in list(_memberships):

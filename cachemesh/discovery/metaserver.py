@@ -1,6 +1,6 @@
-"""Speaking to metaservers over HTTP: one small client for the SDK, the CLI and the dashboard.
+"""The HTTP client of metaservers, for the client SDK, the CLI and the dashboard.
 
-Only the standard library is used, so that the client SDK stays light.
+It uses only the standard library, so that the SDK needs no HTTP library.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from cachemesh.transport.name_resolution import connected
 DEFAULT_PORT = 7700
 _MAX_REPLY_BYTES = 64 * 1024 * 1024
 _FAILED = (OSError, http.client.HTTPException, ValueError, OverflowError)
-"""What an exchange raises that failed; the last two are for host names that are none, and for
-chunks whose length is below zero."""
+"""What a failed exchange raises. `http.client` raises the last two for host names that are not
+valid, and for chunks of negative length."""
 
 Query = Mapping[str, "str | int | bool"]
 
@@ -39,10 +39,16 @@ Query = Mapping[str, "str | int | bool"]
 def read_token(
     token: str | None, token_file: str | None, environ: Mapping[str, str] | None = None
 ) -> str | None:
-    """The bearer token: given, from a file, or from CACHEMESH_TOKEN / CACHEMESH_TOKEN_FILE.
+    """Return the bearer token to use, None if none is configured.
+
+    Args:
+        token: the token itself.
+        token_file: path of a file that holds the token.
+        environ: holds CACHEMESH_TOKEN or CACHEMESH_TOKEN_FILE, which count if neither is given.
 
     Raises:
-        ConfigurationError: the file cannot be read or is empty; the message names the file.
+        ConfigurationError: the file cannot be read, or the token is not one word of ASCII. The
+            message names the file, never the token.
     """
     environ = environ or {}
     if token is None and token_file is None:
@@ -60,19 +66,19 @@ def read_token(
 
 
 def _checked_token(token: str, what: str) -> str:
-    # Never echo the token itself.
+    # The message must not contain the token.
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ConfigurationError(f"{what} is empty or not one word of printable ASCII")
     return token
 
 
 class MetaserverClient:
-    """Requests to whichever of several metaservers answers. Threads may share one.
+    """Sends each request to the first of several metaservers that answers. Threads may share one.
 
     Args:
         addresses: ``host:port`` or ``http(s)://host:port`` of each metaserver.
         token: bearer token, never shown by ``repr``.
-        timeout: seconds for one metaserver to be connected to, and then to answer in full.
+        timeout: seconds to connect to one metaserver, and again to receive the whole reply.
 
     Raises:
         ConfigurationError: no address, or one that is not valid.
@@ -93,7 +99,7 @@ class MetaserverClient:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Metaservers as ``host:port``, the last one that answered first."""
+        """The metaservers as ``host:port``; the last one that answered comes first."""
         return tuple(str(address) for _, address in self._servers)
 
     def request(
@@ -106,15 +112,24 @@ class MetaserverClient:
         stop: StopEvent | None = None,
         max_bytes: int = _MAX_REPLY_BYTES,
     ) -> Any:
-        """One request; the decoded JSON reply, or None where the reply is empty.
+        """Send one request and return the decoded JSON reply.
 
-        A metaserver that cannot be connected to is passed over for the next. One that took the
-        request and then failed is passed over only for a GET or a watch, which may run twice.
-        Setting ``stop`` breaks it off. A reply of more than ``max_bytes`` is a failure.
+        If a connection cannot be made, the next metaserver is tried. If an exchange fails later,
+        the next one is tried only for a GET or a watch call, which may run twice.
+
+        Args:
+            method, path, query: of the request; the path begins with ``/v1``.
+            body: sent as JSON unless None.
+            timeout: seconds for the whole reply, in place of the client's own.
+            stop: interrupts the request when it is set.
+            max_bytes: a larger reply counts as a failed exchange.
+
+        Returns:
+            None for status 204, an empty object for any other empty reply.
 
         Raises:
-            MetaserverError: the metaserver refused.
-            MetaserverUnavailableError: none answered; every address is named with its reason.
+            MetaserverError: the metaserver refused the request, or the reply is not JSON.
+            MetaserverUnavailableError: no metaserver answered; names each with the reason.
         """
         retriable = method == "GET" or path.endswith("/watch")
         failures = []
@@ -149,13 +164,16 @@ class MetaserverClient:
         raise self._unavailable(failures, "is it running, and is the address right?")
 
     def stream(self, path: str, query: Query | None = None) -> Iterator[tuple[str, Any]]:
-        """Server-sent events of one metaserver: (event name, decoded JSON data), until it ends.
+        """Yield the server-sent events of one metaserver: name and decoded JSON data.
 
-        Comment lines keep the connection alive; silence for three times ``timeout`` (at least
-        30 s) ends it.
+        The stream ends when the metaserver ends it, and fails after a silence of three times
+        ``timeout``, at least 30 s. Comment lines keep it alive.
+
+        Args:
+            path, query: of the request.
 
         Raises:
-            MetaserverError, MetaserverUnavailableError: as `request`; also when it breaks off.
+            MetaserverError, MetaserverUnavailableError: as `request`; also if the stream breaks.
         """
         failures = []
         for server in list(self._servers):
@@ -180,7 +198,7 @@ class MetaserverClient:
         kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
         seconds = self._timeout if timeout is None else timeout
         connection: Any = kind(address.host, address.port, timeout=seconds)
-        connection._create_connection = _reached  # made to be replaced, as its source says
+        connection._create_connection = _reached  # `http.client` provides it for this
         return cast("http.client.HTTPConnection", connection)
 
     def _send(
@@ -214,7 +232,7 @@ class MetaserverClient:
 
 
 def _reached(where: tuple[str, int], seconds: float, source: Any = None) -> socket.socket:
-    """As `socket.create_connection`, within the time with the look-up of the name."""
+    """Connect as `socket.create_connection` does; ``seconds`` include the name look-up."""
     host, port = where
     return connected(
         host, seconds, lambda address, left: socket.create_connection((address, port), left, source)
@@ -264,7 +282,10 @@ def _decode(status: int, raw: bytes, address: Address) -> Any:
 
 
 def _parse_events(response: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
-    """Server-sent events (WHATWG HTML, "Server-sent events"): blank line dispatches."""
+    """Yield the events of an event stream; a blank line ends each.
+
+    Source: WHATWG HTML, "Server-sent events".
+    """
     name, data = "message", list[str]()
     for raw in response:
         line = raw.decode("utf-8").rstrip("\r\n")
@@ -282,7 +303,7 @@ def _parse_events(response: http.client.HTTPResponse) -> Iterator[tuple[str, Any
 
 
 def _foreign(status: int, address: Address) -> dict[str, object]:
-    """A problem for an answer that no metaserver gives."""
+    """Return a problem document for a reply that no metaserver gives."""
     return {
         "code": "not-json",
         "detail": f"{address} answered HTTP status {status} with something that is not JSON",

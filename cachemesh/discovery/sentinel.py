@@ -1,9 +1,11 @@
-"""Asking Sentinels who is master.
+"""The client of a pool's Sentinels: asks them for masters, replicas and other Sentinels.
 
-Follows redis.io, "Guidelines for Redis clients with support for Redis Sentinel": Sentinels are
-tried in order with a short timeout, the first that answers moves to the front, one that does not
-know a master is passed over for the next. Needs no more of a Sentinel's user than what redis.io,
-"High availability with Redis Sentinel", grants to clients.
+Sentinels are tried in order with a short timeout. The first one that answers moves to the front;
+if it does not know a master, the next one is asked. A Sentinel's user needs no more rights than
+redis.io recommends for clients.
+
+Source: redis.io, "Guidelines for Redis clients with support for Redis Sentinel" and "High
+availability with Redis Sentinel".
 """
 
 from __future__ import annotations
@@ -30,24 +32,24 @@ from cachemesh.discovery.sentinel_connection import SentinelConnection, Sentinel
 
 logger = logging.getLogger("cachemesh.discovery")
 
-_IDLE_SECONDS = 60.0
-_FAILING_SECONDS = 5.0
-_LEARN_SECONDS = 30.0
+_IDLE_SECONDS = 60.0  # until an idle connection is closed
+_FAILING_SECONDS = 5.0  # after a failure, in which a Sentinel is asked last
+_LEARN_SECONDS = 30.0  # between two requests for the other Sentinels
 _MAX_LEARNED = 16
 _MAX_REPLICAS = 100  # of one shard
 _AT_ONCE = 200
-"""So many questions are answered within one timeout; more of them get more time."""
+"""Commands that one timeout allows for; more of them get proportionally more time."""
 _MAX_NUMBERED = 256
 _USELESS = frozenset({"s_down", "o_down", "disconnected"})
 
 
 @dataclass(frozen=True)
 class LookupResult:
-    """What Sentinels said.
+    """What Sentinels answered to a look-up.
 
     Attributes:
-        masters: shard -> address of its master; a shard that none of those asked knows is missing.
-        replicas: shard -> addresses of its replicas that are up; only if asked for.
+        masters: shard -> address of its master; shards that no Sentinel knows are missing.
+        replicas: shard -> addresses of its replicas that are up; empty unless asked for.
         told_by: shard -> the Sentinel that named the master.
     """
 
@@ -57,18 +59,18 @@ class LookupResult:
 
 
 class SentinelClient:
-    """The Sentinels of a pool. Threads may share one; a forked child needs one of its own.
+    """Asks the Sentinels of a pool. Threads may share one; a forked child needs its own.
 
-    Connections stay open for the next look-up. Other Sentinels that these name are asked when
-    these fail.
+    Connections stay open for the next look-up. Sentinels that are not given but named by others
+    are asked if the given ones fail.
 
     Args:
-        addresses: ``host:port`` of each.
-        options: credentials and timeouts.
+        addresses: ``host:port`` of each Sentinel.
+        options: credentials and timeout.
 
     Attributes:
-        calls: how many exchanges with a Sentinel there were, failed ones counted.
-        timeout: seconds for one Sentinel to connect and to answer.
+        calls: the number of exchanges with Sentinels so far, failed ones included.
+        timeout: seconds to connect to one Sentinel, and again for its replies.
     """
 
     def __init__(self, addresses: Sequence[str], options: SentinelOptions | None = None) -> None:
@@ -85,18 +87,25 @@ class SentinelClient:
         self.calls = 0
 
     def __repr__(self) -> str:
-        return f"Sentinels({', '.join(map(str, self._given))})"
+        return f"SentinelClient({', '.join(map(str, self._given))})"
+
+    def __str__(self) -> str:
+        return f"Sentinels {', '.join(map(str, self._given))}"
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """Those given and those learned, the one to ask next first."""
+        """The Sentinels given and learned, in the order in which they are asked."""
         return tuple(self._order)
 
     def look_up(self, shards: Sequence[str], with_replicas: bool = False) -> LookupResult:
-        """Who is master of some shards, and who replica.
+        """Look up the masters of shards, and on request their replicas.
+
+        Args:
+            shards: their names.
+            with_replicas: whether to look up replicas too.
 
         Raises:
-            SentinelUnavailableError: none of the Sentinels answers; each is named with its reason.
+            SentinelUnavailableError: no Sentinel answers; names each with the reason.
         """
         found = LookupResult()
 
@@ -126,28 +135,28 @@ class SentinelClient:
         return found
 
     def master(self, shard: str) -> Address:
-        """Address of one shard's master.
+        """Return the address of one shard's master.
 
         Raises:
-            SentinelUnavailableError: none of the Sentinels answers.
-            MasterNotFoundError: they answer, but none monitors that shard.
+            SentinelUnavailableError: no Sentinel answers.
+            MasterNotFoundError: no Sentinel that answers monitors the shard.
         """
         found = self.look_up([shard]).masters
         if shard not in found:
             raise MasterNotFoundError(
-                f"No Sentinel of {self} monitors a master named {shard!r}; "
+                f"None of the {self} monitors a master named {shard!r}; "
                 f"look with: SENTINEL MASTER {shard}"
             )
         return found[shard]
 
     def shards_of(self, pool: str) -> list[str]:
-        """Names of the masters called ``POOL`` or ``POOL-...``, sorted; empty if there are none.
+        """Return the names of all masters called ``POOL`` or ``POOL-...``, sorted.
 
-        A Sentinel whose ACL forbids SENTINEL MASTERS is asked for ``POOL`` and for ``POOL-0`` to
-        ``POOL-255``.
+        If a Sentinel's ACL forbids SENTINEL MASTERS, it is asked for each of ``POOL`` and
+        ``POOL-0`` to ``POOL-255``.
 
         Raises:
-            SentinelUnavailableError: none of the Sentinels answers.
+            SentinelUnavailableError: no Sentinel answers.
         """
         names: list[str] = []
 
@@ -158,7 +167,7 @@ class SentinelClient:
                     monitored = [row.get("name", "") for row in _rows(reply)]
                     names.extend(n for n in monitored if n == pool or n.startswith(f"{pool}-"))
                     return bool(names)
-                logger.info("%s refuses SENTINEL MASTERS; probing for names", connection.address)
+                logger.info("%s refuses SENTINEL MASTERS; asking for each name", connection.address)
                 self._masters_refused = True
             likely = [pool, *(f"{pool}-{number}" for number in range(_MAX_NUMBERED))]
             questions = [("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name) for name in likely]
@@ -173,7 +182,7 @@ class SentinelClient:
         return sorted(names)
 
     def demote(self, address: Address) -> None:
-        """This Sentinel named a master that does not serve: ask others first for now."""
+        """Ask this Sentinel after the others, for it has named a master that does not serve."""
         with self._lock:
             now = time.monotonic()
             others = [each for each in self._order if each != address]
@@ -182,14 +191,14 @@ class SentinelClient:
             self._order = [*sound, address, *failing]
 
     def shuffle(self) -> None:
-        """From now on begin with any of them, so that not all clients ask the same one."""
+        """Put the Sentinels in random order, so that not all clients ask the same one first."""
         with self._lock:
             now = time.monotonic()
             last = {a: (self._is_failing(a, now), a not in self._given) for a in self._order}
             self._order.sort(key=lambda address: (*last[address], random.random()))
 
     def close(self) -> None:
-        """Hang up; a later look-up connects again."""
+        """Close all connections; a later look-up connects again."""
         with self._lock:
             for connection, _ in self._connections.values():
                 connection.close()
@@ -199,7 +208,11 @@ class SentinelClient:
         return now - self._failed_at.get(address, float("-inf")) < _FAILING_SECONDS
 
     def _ask_in_order(self, ask: Callable[[SentinelConnection], bool]) -> None:
-        """Ask one Sentinel after the other until ``ask`` says that it is satisfied."""
+        """Call ``ask`` with a connection to each Sentinel in turn, until it returns True.
+
+        Raises:
+            SentinelUnavailableError: no Sentinel answers.
+        """
         failures, answered, timed_out = [], False, False
         for address in list(self._order):
             try:
@@ -227,7 +240,9 @@ class SentinelClient:
     def _ask_one(self, address: Address, ask: Callable[[SentinelConnection], bool]) -> bool:
         self.calls += 1
         kept = self._connections.get(address)
-        if kept is not None and not kept[0].is_reusable():  # the Sentinel was restarted
+        if (
+            kept is not None and not kept[0].is_reusable()
+        ):  # such as after a restart of the Sentinel
             self._hang_up(address)
             kept = None
         options = replace(self._options, timeout=self.timeout)
@@ -254,17 +269,17 @@ class SentinelClient:
         if _is_refusal(reply):
             if not self._replicas_refused:
                 logger.info(
-                    "a Sentinel refuses SENTINEL REPLICAS; no replicas are known: %s", reply
+                    "a Sentinel refuses SENTINEL REPLICAS, so no replicas are known: %s", reply
                 )
             self._replicas_refused = True
         elif shard in found.masters and not isinstance(reply, redis.ResponseError):
             found.replicas[shard] = tuple(islice(_usable(_rows(reply)), _MAX_REPLICAS))
 
     def _learn(self, reply: Any) -> None:
-        """Take in the Sentinels that one names."""
+        """Replace the learned Sentinels by those that a reply to SENTINEL SENTINELS names."""
         self._learn_at = time.monotonic() + _LEARN_SECONDS
         if isinstance(reply, redis.ResponseError):
-            return  # it does not know that shard, or may not tell
+            return  # the Sentinel does not know the shard, or its ACL forbids the command
         named = [a for a in _usable(_rows(reply)) if a not in self._given][:_MAX_LEARNED]
         kept = [a for a in self._order if a in self._given or a in named]
         self._order = [*kept, *(a for a in named if a not in kept)]
@@ -275,10 +290,10 @@ def _is_refusal(reply: Any) -> bool:
 
 
 def master_address(reply: Any) -> Address | None:
-    """Of a reply to GET-MASTER-ADDR-BY-NAME; None if it does not know the shard.
+    """Return the address in a reply to GET-MASTER-ADDR-BY-NAME, None for an unknown shard.
 
     Raises:
-        redis.RedisError: it is an error, or no such reply.
+        redis.RedisError: the reply is an error, or of another form.
     """
     if reply is None:
         return None
@@ -290,33 +305,41 @@ def master_address(reply: Any) -> Address | None:
 
 
 def checked_address(host: str, port: str) -> Address:
-    """An address as Sentinels write it; a host name where they are told to announce those.
+    """Return an address from a Sentinel's reply; with resolve-hostnames, ``host`` is a name.
 
     Raises:
-        InvalidDocumentError: it is none.
+        InvalidDocumentError: the address is not valid.
     """
     return parse_address(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
 
 def _rows(reply: Any) -> list[dict[str, str]]:
-    """Of SENTINEL MASTERS, REPLICAS or SENTINELS: `fields` of each, as text whatever they are."""
+    """Return each row of a reply to SENTINEL MASTERS, REPLICAS or SENTINELS, values as str.
+
+    Raises:
+        As `fields`.
+    """
     rows = [fields(row) for row in listed(reply)]
     return [{str(name): str(value) for name, value in row.items()} for row in rows]
 
 
 def fields(row: Any) -> dict[str, Any]:
-    """A reply of fields and values in turn; raises as `listed`."""
+    """Return a flat list of names and values as a dict.
+
+    Raises:
+        As `listed`.
+    """
     texts = listed(row)
     with reading_reply("a Sentinel"):
         return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
 def listed(reply: Any) -> list[Any]:
-    """A reply that is a list.
+    """Return a reply that has to be a list.
 
     Raises:
-        redis.ResponseError: it is an error.
-        redis.InvalidResponse: it is something else.
+        redis.ResponseError: the reply is an error.
+        redis.InvalidResponse: the reply is something else.
     """
     if isinstance(reply, redis.ResponseError):
         raise reply
@@ -326,6 +349,7 @@ def listed(reply: Any) -> list[Any]:
 
 
 def _usable(rows: Iterable[dict[str, str]]) -> Iterator[Address]:
+    """Yield the addresses of rows that are up and have a valid address."""
     for row in rows:
         with reading_reply("a Sentinel"):
             flags, host, port = row["flags"].split(","), row["ip"], row["port"]
@@ -333,4 +357,4 @@ def _usable(rows: Iterable[dict[str, str]]) -> Iterator[Address]:
             try:
                 yield checked_address(host, port)
             except InvalidDocumentError as error:
-                logger.debug("of no use: %s", error)
+                logger.debug("a Sentinel names an address that cannot be used: %s", error)

@@ -1,4 +1,4 @@
-"""One connection to one Sentinel: redis-py connects and logs in, then the socket is ours."""
+"""A connection to one Sentinel. redis-py connects and logs in; then this module uses the socket."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ from cachemesh.transport.redis_py import MORE, PUSH, socket_of
 DEFAULT_TIMEOUT = 0.3
 _READ_SIZE = 65_536
 _MAX_BYTES = 4 * 1024 * 1024
-"""What a Sentinel says at once; 1 KB for each master or replica is usual."""
+"""Most bytes received at once; a Sentinel usually sends 1 KB for each master or replica."""
 
-_MAX_BYTES_EACH = 64 * 1024  # more for each of several questions
+_MAX_BYTES_EACH = 64 * 1024  # added for each command sent
 _HUGE_LIST = re.compile(rb"[*~>]\d{6}")
-"""hiredis makes room for as many elements as a list announces: gigabytes for eleven bytes."""
+"""A list of 100,000 elements or more. hiredis allocates memory for as many elements as a list
+announces, so eleven bytes could cost gigabytes."""
 _NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
-# The least that redis.io has a Sentinel's user be allowed does not include CLIENT SETINFO.
+# redis.io's minimal ACL for clients of Sentinel does not include CLIENT SETINFO.
 _ANONYMOUS: dict[str, Any] = (
     {"driver_info": None}
-    if "driver_info" in inspect.signature(redis.Redis).parameters  # in newer ones
+    if "driver_info" in inspect.signature(redis.Redis).parameters  # in newer releases
     else {"lib_name": None, "lib_version": None}
 )
 
@@ -42,8 +43,8 @@ class SentinelOptions:
     """How to connect to Sentinels.
 
     Attributes:
-        username, password: Sentinel's own credentials, not those of Redis.
-        timeout: seconds for one Sentinel to connect and to answer.
+        username, password: credentials for the Sentinels, which differ from those for Redis.
+        timeout: seconds to connect to one Sentinel, and again for its replies.
         connection: further options of `redis.Redis`, such as ``ssl``.
     """
 
@@ -54,14 +55,14 @@ class SentinelOptions:
 
 
 class SentinelConnection:
-    """A connection. Not for two threads at once.
+    """A connection to one Sentinel. Threads must not share one.
 
     Args:
-        address: of the Sentinel; a host name is looked up each time.
-        options: credentials and the time to connect in.
+        address: of the Sentinel; a host name is looked up anew for each connection.
+        options: credentials and timeout.
 
     Raises:
-        redis.ConnectionError, redis.TimeoutError: it cannot be connected to, or refuses the login.
+        redis.ConnectionError, redis.TimeoutError: no connection, or the login is refused.
     """
 
     def __init__(self, address: Address, options: SentinelOptions) -> None:
@@ -96,11 +97,18 @@ class SentinelConnection:
         )
 
     def ask(self, commands: Sequence[tuple[str, ...]], seconds: float) -> list[Any]:
-        """The replies to some commands sent at once; error replies stand among them.
+        """Send commands at once and return their replies.
+
+        Args:
+            commands: each with its arguments.
+            seconds: time for all replies.
+
+        Returns:
+            One reply for each command; error replies are exceptions among them.
 
         Raises:
             OSError: the connection broke, or not all replies came in time (TimeoutError).
-            redis.InvalidResponse: what came is not RESP, or too much.
+            redis.InvalidResponse: the bytes received are not RESP, or too many.
         """
         deadline = time.monotonic() + seconds
         self._bytes_left = _MAX_BYTES + _MAX_BYTES_EACH * len(commands)
@@ -120,16 +128,25 @@ class SentinelConnection:
         return replies
 
     def send(self, *commands: tuple[str, ...]) -> None:
-        """Send commands; what comes back is for `receive`. From then on nothing here waits.
+        """Send commands without waiting for replies, which `receive` returns.
+
+        Args:
+            commands: each with its arguments.
 
         Raises:
-            OSError: the connection broke, or takes no more.
+            OSError: the connection broke, or its send buffer is full.
         """
         self._sock.setblocking(False)
         self._sock.sendall(_packed(commands))
 
     def receive(self) -> list[Any]:
-        """What has come since the last call, though not all of very much. Raises as `ask`."""
+        """Return the replies and messages that have come since the last call. Never blocks.
+
+        At most about 4 MiB are read; later calls return the rest.
+
+        Raises:
+            As `ask`.
+        """
         self._sock.setblocking(False)
         for _ in range(_MAX_BYTES // _READ_SIZE):
             try:
@@ -143,19 +160,19 @@ class SentinelConnection:
         return replies
 
     def is_reusable(self) -> bool:
-        """Whether it is open, and nothing came that nobody asked for."""
+        """Return whether the connection is open and has received nothing unexpected."""
         try:
             return not self.receive() and not self._reader.has_data()
         except (OSError, redis.RedisError):
             return False
 
     def fileno(self) -> int:
-        """For a selector."""
+        """Return the file descriptor for a selector."""
         number: int = self._sock.fileno()
         return number
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._connection.disconnect()
 
     def _feed(self, data: bytes) -> None:
@@ -174,7 +191,7 @@ class SentinelConnection:
         try:
             return self._reader.gets()
         except (TypeError, ValueError, MemoryError) as error:
-            # A map whose key is a list, a number of thousands of digits, an array of 2^32 items.
+            # For a map with a list as a key, a number of thousands of digits, or 2^32 elements.
             raise redis.InvalidResponse("its answer is not that of a Sentinel") from error
 
 

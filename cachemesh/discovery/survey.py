@@ -1,7 +1,7 @@
-"""Asking many servers at once, and what each Sentinel says about each shard.
+"""A survey of a pool for diagnosis: many servers are asked at once, each Sentinel on its own.
 
-For people who look at a pool, not for the client. A server that is slow, drips, floods or answers
-nonsense costs a bounded time and is reported with its reason; the others are heard all the same.
+The client does not use this. A server that is slow, sends byte by byte, sends too much or answers
+nonsense costs a bounded time and is reported with the reason; the others are still reported.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from cachemesh.discovery.sentinel import checked_address, fields, listed, master
 from cachemesh.discovery.sentinel_connection import SentinelConnection, SentinelOptions
 
 TIMEOUT = 2.0
-"""Seconds a Sentinel or an instance has to connect, and to answer."""
+"""Seconds to connect to a Sentinel or an instance, and again for its replies."""
 WITHIN = 3 * TIMEOUT
-"""Seconds for both, and for its name to be looked up."""
+"""Seconds for both, and for looking up the host name."""
 _AT_ONCE = 32
 _QUESTIONS = ("GET-MASTER-ADDR-BY-NAME", "MASTER", "CKQUORUM", "REPLICAS")
 
@@ -37,12 +37,14 @@ T = TypeVar("T")
 def ask_each(
     jobs: Mapping[K, Callable[[], T]], within: float
 ) -> dict[K, T | CacheMeshError | redis.RedisError | OSError]:
-    """Run all jobs, 32 at a time, each in a thread; an error stands in place of its answer.
+    """Run all jobs in threads, 32 at a time.
 
     Args:
-        jobs: what to run, by a key; each should end within ``within`` by itself.
-        within: seconds for each; a job that takes longer is left behind in its thread, which does
-            not keep the process from ending.
+        jobs: key -> the job; each should end within ``within`` seconds by itself.
+        within: seconds for each job. A job that takes longer goes on in its daemon thread.
+
+    Returns:
+        key -> the job's result, or its error, which for a late job is a `redis.TimeoutError`.
     """
     waiting, done = SimpleQueue[K](), SimpleQueue[tuple[K, Any]]()
     for key in jobs:
@@ -79,8 +81,8 @@ class SentinelReplicaView:
     """A replica as one Sentinel sees it.
 
     Attributes:
-        address: where it listens.
-        flags: as Sentinel words them, such as ``s_down``.
+        address: of the replica.
+        flags: in Sentinel's words, such as ``s_down``.
     """
 
     address: Address
@@ -92,12 +94,12 @@ class SentinelShardView:
     """A shard as one Sentinel sees it.
 
     Attributes:
-        master: its address; during a failover that of the promoted replica.
-        flags: as Sentinel words them, in its order.
-        quorum: how many Sentinels must agree that the master is down.
-        other_sentinels: how many others this Sentinel knows.
-        unusable: why a failover would not be possible; None if it would be.
-        replicas: those that it knows, also dead ones.
+        master: address of the master; during a failover that of the promoted replica.
+        flags: in Sentinel's words and order.
+        quorum: the number of Sentinels that must agree that the master is down.
+        other_sentinels: the number of other Sentinels that this one knows.
+        unusable: why a failover is not possible now; None if it is.
+        replicas: the replicas that the Sentinel knows, dead ones included.
     """
 
     master: Address
@@ -111,9 +113,14 @@ class SentinelShardView:
 def ask_sentinels(
     document: PoolDocument, options: SentinelOptions
 ) -> dict[str, dict[str, SentinelShardView] | CacheMeshError | redis.RedisError | OSError]:
-    """What each Sentinel of a pool, by its "host:port", says about the pool's shards.
+    """Ask all Sentinels of a pool about the pool's shards, at once.
 
-    All are asked at once, with `TIMEOUT` in place of the options' own.
+    Args:
+        document: of the pool.
+        options: how to connect; `TIMEOUT` replaces the timeout.
+
+    Returns:
+        ``host:port`` of each Sentinel -> its views by shard name, or the error.
     """
     options = replace(options, timeout=TIMEOUT)
     names = document.placement.names
@@ -127,19 +134,27 @@ def ask_sentinels(
 def ask_sentinel(
     address: Address, options: SentinelOptions, shards: Sequence[str], seconds: float
 ) -> dict[str, SentinelShardView]:
-    """What one Sentinel says about some shards; one that it does not monitor is missing.
+    """Ask one Sentinel about shards.
 
-    Source: redis.io, "High availability with Redis Sentinel", Sentinel commands.
+    Args:
+        address, options: of the Sentinel.
+        shards: their names.
+        seconds: time for all replies.
+
+    Returns:
+        Shard name -> the Sentinel's view. Shards that it does not monitor are missing.
 
     Raises:
-        redis.RedisError, OSError: it does not answer in time, or refuses, or is no Sentinel.
+        redis.RedisError, OSError: the server does not answer in time, refuses, or is no Sentinel.
+
+    Source: redis.io, "High availability with Redis Sentinel", Sentinel commands.
     """
     commands = [("SENTINEL", what, shard) for shard in shards for what in _QUESTIONS]
     replies = ask(address, options, commands or [("PING",)], seconds)
     views = {}
     for index, shard in enumerate(shards):
-        at, *rest = replies[4 * index : 4 * index + 4]
-        master = master_address(at)
+        address, *rest = replies[4 * index : 4 * index + 4]
+        master = master_address(address)
         if master is not None:
             with reading_reply("a Sentinel"):
                 views[shard] = _shard_view(master, *rest)
@@ -152,10 +167,18 @@ def ask(
     commands: Sequence[tuple[str, ...]],
     seconds: float,
 ) -> list[Any]:
-    """The replies of any server of Redis's protocol; error replies stand among them.
+    """Connect to any server that speaks RESP, send commands and return the replies.
+
+    Args:
+        address, options: of the server.
+        commands: sent at once.
+        seconds: time for all replies.
+
+    Returns:
+        One reply for each command; error replies are exceptions among them.
 
     Raises:
-        redis.RedisError, OSError: it cannot be connected to, or not all replies came in time.
+        redis.RedisError, OSError: no connection, or not all replies came in time.
     """
     connection = SentinelConnection(address, options)
     try:
@@ -186,8 +209,11 @@ def _replicas_of(rows: Sequence[Any]) -> Iterator[SentinelReplicaView]:
 
 
 def usable_address(host: str, port: str) -> Address | None:
-    """An address as Sentinels and masters write it.
+    """Return an address as Sentinels and masters report it, None if the port is 0.
 
-    None for a replica that was refused before it could tell its port: they say port 0.
+    They report port 0 for a replica that they refused before it could announce its port.
+
+    Raises:
+        InvalidDocumentError: the address is not valid.
     """
     return None if port == "0" else checked_address(host, port)

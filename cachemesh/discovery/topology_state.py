@@ -1,4 +1,4 @@
-"""The topology of now, and what to believe of all that is said about it."""
+"""The present topology of a pool, and which reports about it are believed."""
 
 from __future__ import annotations
 
@@ -16,30 +16,32 @@ logger = logging.getLogger("cachemesh.discovery")
 
 
 class TopologyState:
-    """Holds the topology. Any thread.
+    """Holds the topology. Threads may share one.
 
     Attributes:
-        changed: held while it changes; those who wait on it are woken then.
-        topology: None before it is set for the first time.
+        changed: the lock that guards this state; threads that wait on it wake at each change.
+        topology: None until the first one is loaded.
+        ended: whether nobody follows the pool any more.
     """
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.topology: Topology | None = None
+        self.ended = False
         self._stale = StaleMasters()
 
     def master_of(self, shard: str) -> Address | None:
-        """The master known."""
+        """Return the known master of a shard, None if there is none."""
         return None if self.topology is None else self.topology.masters.get(shard)
 
-    def failed(self, shard: str, master: Address | None) -> None:
-        """That master does not serve: what Sentinels say counts, whatever was said before."""
+    def master_failed(self, shard: str, master: Address | None) -> None:
+        """Note that a master does not serve: from now on any report of Sentinels is believed."""
         if master is not None:
             with self.changed:
                 self._stale.failed(shard, master)
 
     def change(self, change: Callable[[Topology], Topology]) -> None:
-        """Make another topology of that of now, unless there is none."""
+        """Replace the topology by what ``change`` makes of it. Does nothing before there is one."""
         with self.changed:
             before = self.topology
             after = None if before is None else change(before)
@@ -47,8 +49,8 @@ class TopologyState:
                 self.topology = after
                 self.changed.notify_all()
 
-    def take_in(self, found: LookupResult) -> None:
-        """What Sentinels have answered, except what is known to be out of date."""
+    def apply_lookup(self, found: LookupResult) -> None:
+        """Take over what Sentinels have answered, except masters that are known to be stale."""
 
         def change(topology: Topology) -> Topology:
             now, believed = time.monotonic(), {}
@@ -62,23 +64,23 @@ class TopologyState:
 
         self.change(change)
 
-    def switched(self, shard: str, old: Address, new: Address) -> None:
-        """What a Sentinel has published: the master was ``old`` and is ``new``."""
+    def apply_switch(self, shard: str, old: Address, new: Address) -> None:
+        """Take over that a Sentinel has published ``new`` as the master in place of ``old``."""
 
         def change(topology: Topology) -> Topology:
             now, known = time.monotonic(), topology.masters.get(shard)
             if shard not in topology.document.placement.names or known == new:
                 return topology
             if known != old and not self._stale.admits(shard, new, now):
-                return topology  # an old story
+                return topology
             self._stale.moved(shard, old, new, now, TOLD_SECONDS)
             logger.info("shard %s: the master is %s, says Sentinel", shard, new)
             return topology.with_masters({shard: new})
 
         self.change(change)
 
-    def selected(self, shard: str, master: Address, candidate: Address) -> None:
-        """What a Sentinel has published: ``candidate`` is going to be master in place of this."""
+    def apply_selection(self, shard: str, master: Address, candidate: Address) -> None:
+        """Take over that a Sentinel is about to promote ``candidate`` in place of ``master``."""
 
         def change(topology: Topology) -> Topology:
             if topology.masters.get(shard) != master:
@@ -88,7 +90,7 @@ class TopologyState:
         self.change(change)
 
     def report_master(self, shard: str, seen: Address, master: Address) -> None:
-        """What instances say: ``seen``, taken for the master, is a replica of ``master``."""
+        """Take over what instances say: ``seen``, the known master, is a replica of ``master``."""
 
         def change(topology: Topology) -> Topology:
             if topology.masters.get(shard) != seen or master == seen:

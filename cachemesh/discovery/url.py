@@ -1,4 +1,4 @@
-"""URLs that name a pool, and the options that go with them.
+"""URLs that name a pool, and the options of a client.
 
     cachemesh://meta1:7700,meta2:7700/POOL             metaservers
     cachemesh+sentinel://s1:26379,s2:26379/POOL        Sentinels alone
@@ -69,7 +69,7 @@ _NOT_OF_LOGIN = frozenset(
         "health_check_interval",
     }
 )
-"""Options that make no difference to who only measures instances."""
+"""Options that do not matter to the thread that measures the replication of instances."""
 
 _CLIENT_SIDE = "replies are not cached in the client; leave it out"
 _REFUSED = {"cache": _CLIENT_SIDE, "cache_config": _CLIENT_SIDE}
@@ -84,15 +84,15 @@ class MeshUrl:
     """A parsed URL.
 
     Attributes:
-        shown: scheme, hosts and pool; never an option, so never a secret.
+        shown: scheme, hosts and pool, for messages; no options, so no secrets.
         scheme: ``cachemesh``, ``cachemesh+sentinel`` or ``cachemesh+file``.
         addresses: ``host:port`` of each metaserver or Sentinel.
         pool: name of the pool, or path of its file.
-        make_source: makes a supplier of pool documents.
+        make_source: makes a source of the pool's documents.
         sentinel_options: how to connect to Sentinels.
-        options: options for `redis.Redis`.
-        identity: the same for URLs that lead to the same pool in the same way.
-        policy: those of `cachemesh.core.policy`.
+        options: the options of `redis.Redis`.
+        identity: equal for URLs that lead to the same pool in the same way.
+        policy: the options of `cachemesh.core.policy`.
     """
 
     shown: str
@@ -107,12 +107,12 @@ class MeshUrl:
 
     @property
     def source(self) -> Source:
-        """A supplier of pool documents, made anew each time."""
+        """A new source of the pool's documents."""
         return self.make_source()
 
     @property
     def login(self) -> Hashable:
-        """The same for clients of one pool that log in to its instances alike."""
+        """Equal for clients of one pool that connect and log in to its instances alike."""
         options = {n: v for n, v in self.options.items() if n not in _NOT_OF_LOGIN}
         return self.identity, _alike(options)
 
@@ -120,15 +120,16 @@ class MeshUrl:
 def parse_url(
     url: str | None, options: Mapping[str, Any], environ: Mapping[str, str] | None = None
 ) -> MeshUrl:
-    """A URL and options checked and taken apart.
+    """Check and parse a URL with its options.
 
     Args:
-        url: None takes CACHEMESH_URL from ``environ``.
-        options: keyword options; they win over the query string.
-        environ: where CACHEMESH_URL, CACHEMESH_TOKEN and CACHEMESH_TOKEN_FILE are looked up.
+        url: the URL; None takes CACHEMESH_URL from ``environ``.
+        options: keyword options, which override those of the query string.
+        environ: holds CACHEMESH_URL, CACHEMESH_TOKEN and CACHEMESH_TOKEN_FILE.
 
     Raises:
-        ConfigurationError: names what is wrong, never the value of an option.
+        ConfigurationError: the URL or an option is not valid. The message names the option, but
+            never its value.
     """
     if url is None:
         url = (environ or {}).get("CACHEMESH_URL")
@@ -207,7 +208,7 @@ def _alike(options: Mapping[str, Any]) -> Hashable:
 
 
 def _same(value: object) -> str:
-    """Alike for two options only if they have the same effect."""
+    """Return a text that is equal for two values only if they have the same effect."""
     plain = isinstance(value, (str, bytes, int, float, bool, type(None)))
     return repr(value) if plain else f"object {id(value)}"
 
@@ -223,10 +224,10 @@ def _sentinel_tls(wanted: object, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _split(url: str) -> SplitResult:
-    # By hand: what urlsplit makes of several hosts with IPv6 among them differs by Python.
+    # Not by urlsplit: Python's releases differ in how they parse several hosts with IPv6 addresses.
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in ("cachemesh", "cachemesh+sentinel", "cachemesh+file"):
-        shown = repr(scheme)[:40] if separator else "(none)"  # it could be a secret
+        shown = repr(scheme)[:40] if separator else "(none)"  # a longer one could be a secret
         raise ConfigurationError(f"URL scheme {shown} is not known; write {_FORMS}")
     rest, _, query = rest.partition("?")
     netloc, slash, path = rest.partition("/")
@@ -263,7 +264,7 @@ def _query_options(query: str) -> dict[str, Any]:
 
 
 def _typed(name: str, value: Any) -> Any:
-    """An option that redis-py's URLs leave a string, as the type of its default."""
+    """Convert an option that redis-py's URL parser leaves a string to the type of its default."""
     default = _SIGNATURE[name].default if name in _SIGNATURE else None
     if not isinstance(value, str) or not isinstance(default, (bool, int)):
         return value

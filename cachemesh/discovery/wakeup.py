@@ -1,4 +1,4 @@
-"""Signs for threads that wait for the network: to end, and to look up."""
+"""Signals between threads: one ends reads from a socket, one wakes a thread in a selector."""
 
 from __future__ import annotations
 
@@ -9,57 +9,57 @@ from contextlib import contextmanager, suppress
 
 
 class StopEvent(threading.Event):
-    """An event; one of the threads that heed it may have a socket shut down when it is set."""
+    """An event that tells threads to end, and shuts down the socket that one of them reads."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._waited_on: socket.socket | None = None
+        self._socket_read: socket.socket | None = None
 
     def set(self) -> None:
-        """Let the threads end. From any thread, and never waits."""
+        """Tell the threads to end. Any thread may call this; the call never blocks."""
         super().set()
-        sock = self._waited_on
+        sock = self._socket_read
         if sock is not None:
             _shut_down(sock)
 
     @contextmanager
     def interrupts(self, sock: socket.socket) -> Iterator[None]:
-        """While inside, `set` makes reads from this socket end as if the peer had closed it."""
-        self._waited_on = sock
-        if self.is_set():  # before it could see the socket
+        """Within the context, `set` ends reads from ``sock`` as if the peer had closed it."""
+        self._socket_read = sock
+        if self.is_set():  # `set` was called before the socket was known
             _shut_down(sock)
         try:
             yield
         finally:
-            self._waited_on = None
+            self._socket_read = None
 
 
 class Wakeup:
-    """Wakes the one thread that waits in a selector."""
+    """Wakes the one thread that waits for this object in a selector."""
 
     def __init__(self) -> None:
-        self._near, self._far = socket.socketpair()
-        self._near.setblocking(False)
-        self._far.setblocking(False)
+        self._sender, self._receiver = socket.socketpair()
+        self._sender.setblocking(False)
+        self._receiver.setblocking(False)
 
     def wake(self) -> None:
-        """Wake it. From any thread, and never waits."""
-        with suppress(OSError):  # it rings already, or nobody is there any more
-            self._near.send(b"!")
+        """Wake the thread. Any thread may call this; the call never blocks."""
+        with suppress(OSError):  # a wakeup is pending already, or the other end is closed
+            self._sender.send(b"!")
 
     def clear(self) -> None:
-        """It has woken up."""
+        """Discard pending wakeups: the thread is awake."""
         with suppress(OSError):
-            self._far.recv(4096)
+            self._receiver.recv(4096)
 
     def fileno(self) -> int:
-        """For the selector."""
-        return self._far.fileno()
+        """Return the file descriptor for the selector."""
+        return self._receiver.fileno()
 
     def close(self) -> None:
-        """It will not wait again."""
-        self._near.close()
-        self._far.close()
+        """Close both ends; later calls of `wake` do nothing."""
+        self._sender.close()
+        self._receiver.close()
 
 
 def _shut_down(sock: socket.socket) -> None:

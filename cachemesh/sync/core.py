@@ -34,7 +34,7 @@ class Core(MeshCore[ShardClient]):
         Raises:
             CacheMeshError, redis.ConnectionError: it cannot be loaded, or not from here.
         """
-        return self.membership.tell(self.apply)
+        return self.membership.deliver_to(self.apply)
 
     def loaded(self) -> RouteTable[ShardClient]:
         """Return the route table; the first use loads the topology. Raises as `load`."""

@@ -11,14 +11,14 @@ class MasterLocator(Protocol):
     """Knows where masters are: `cachemesh.discovery.membership.Membership`."""
 
     def look_up_master(
-        self, shard: str, seen: Address | None, seconds: float | None = None
+        self, shard: str, seen: Address | None, timeout: float | None = None
     ) -> Address | None:
         """Ask Sentinel again, because the master ``seen`` did not serve.
 
         Args:
             shard: its name.
             seen: the master that did not serve; None if no master was known.
-            seconds: how long to wait for the answer; None: until there is one.
+            timeout: seconds to wait for the answer; None waits until there is one.
 
         Returns:
             The master that is known now.
@@ -33,8 +33,8 @@ class MasterLocator(Protocol):
     def report_master(self, shard: str, seen: Address, master: Address) -> None:
         """Make ``master`` the shard's master: its replica ``seen`` named it, and ROLE says so."""
 
-    def wait_for_master(self, shard: str, seen: Address | None, seconds: float) -> Address | None:
-        """Wait until another master than ``seen`` is known, or so many seconds.
+    def wait_for_master(self, shard: str, seen: Address | None, timeout: float) -> Address | None:
+        """Wait until another master than ``seen`` is known, or ``timeout`` seconds.
 
         Returns:
             The master that is known now.

@@ -96,7 +96,7 @@ def test_an_older_version_is_not_applied_and_that_is_told_once(
 
 def test_a_file_of_another_pool_is_refused(path: Path, source: FileSource) -> None:
     replace(path, text_of(20).replace('"cache"', '"other"'))
-    with pytest.raises(InvalidDocumentError, match="of pool 'other' now, and was of 'cache'"):
+    with pytest.raises(InvalidDocumentError, match="now describes pool 'other', before 'cache'"):
         source.wait(1, StopEvent())
     replace(path, text_of(2))
     assert waited(source, 1) == 2
