@@ -1,1 +1,8 @@
-"""Where a topology comes from: metaserver, Sentinel or a file. Imports only `cachemesh.core`."""
+"""Where a topology comes from, and how it is kept current. Imports `core` and `transport`.
+
+- `url`, `source`, `metaserver`, `http_reply`: a pool's URL, and its document from its source.
+- `sentinel`, `sentinel_connection`, `sentinel_events`: look-ups and failover events of Sentinels.
+- `topology_state`, `follower`, `membership`: the current topology, and who keeps and shares it.
+- `backoff`, `wakeup`: repeats what failed, and interrupts threads that wait.
+- `survey`: asks all Sentinels or instances at once, for people who look at a pool.
+"""

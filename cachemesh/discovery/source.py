@@ -1,4 +1,4 @@
-"""Where pool documents come from. One interface, three sources."""
+"""Sources of pool documents: a metaserver, a file, or Sentinel alone."""
 
 from __future__ import annotations
 
@@ -32,46 +32,62 @@ WATCH_SECONDS = 25.0
 _LEAVE_SECONDS = 0.5  # closing a client shall not take long
 _LOOK_STEP = 1.0
 _SOON = 1.0
-"""Seconds between two watch calls that brought nothing, should a metaserver not hold them."""
+"""Seconds between two watch calls without news, for a metaserver that answers at once."""
 
 Stamp = tuple[int, int, int, int, int]
-"""Changes whenever a file is written or replaced, but for writes within one tick of its clock."""
+"""Identifies a file's content: each write or replacement changes the stamp.
+
+Two writes within one tick of the file system's clock may leave it the same.
+"""
 
 
 class Source(Protocol):
-    """A supplier of pool documents.
+    """Supplies the documents of one pool.
 
     Attributes:
-        sentinels: those it asks itself; None if it asks no Sentinel.
+        sentinels: the Sentinels that the source asks; None if the source asks none.
     """
 
     sentinels: SentinelClient | None
 
     def load(self) -> PoolDocument:
-        """The pool document of now.
+        """Return the current pool document.
 
         Raises:
-            PoolNotFoundError: no such pool.
-            redis.ConnectionError: the source cannot be reached.
-            CacheMeshError: it refused, or what it has is not a pool document.
+            PoolNotFoundError: there is no such pool.
+            redis.ConnectionError: the source is unreachable.
+            CacheMeshError: the source refused, or its reply is not a pool document.
         """
 
     def wait(self, version: int, stop: StopEvent) -> PoolDocument | None:
-        """Hold until the document is above ``version``; None if it is not within a while.
+        """Wait for a document with a version above ``version``.
 
-        One that is above it already is given at once, also if it was given before: what came in
-        between may have failed. Ends soon after ``stop`` is set, perhaps with an error. Errors as
-        `load`.
+        A newer document is returned at once, also if it was returned before: the caller may have
+        failed to apply it.
+
+        Args:
+            version: the version that the caller has applied.
+            stop: ends the wait soon after it is set, perhaps with an error.
+
+        Returns:
+            The document, or None if none came within about 25 s.
+
+        Raises:
+            PoolNotFoundError, redis.ConnectionError, CacheMeshError: as `load`.
         """
 
     def leave(self) -> None:
-        """Say that this process follows no more. Never fails."""
+        """Report that this process no longer follows the pool. Does not raise."""
 
 
 class MetaserverSource:
-    """The metaserver's pool document, followed by its watch call.
+    """The metaserver's pool document, followed by the watch call.
 
-    The watch acknowledges the version applied and lists this process among the pool's clients.
+    A watch call acknowledges the applied version and lists this process among the pool's clients.
+
+    Args:
+        client: of the pool's metaservers.
+        pool: name of the pool.
     """
 
     sentinels: SentinelClient | None = None
@@ -141,9 +157,12 @@ class MetaserverSource:
 
 
 class FileSource:
-    """A pool document in a JSON file, read again when the file changes.
+    """A pool document in a JSON file, which is read again when the file changes.
 
-    A change is applied if it raises the document's version, as everywhere.
+    A changed document is applied only if its version is higher.
+
+    Args:
+        path: of the file.
     """
 
     sentinels: SentinelClient | None = None
@@ -170,7 +189,7 @@ class FileSource:
         return document
 
     def _compare(self, document: PoolDocument) -> None:
-        """Refuse the document of another pool; tell of a change that no client will apply."""
+        """Refuse the document of another pool; warn of a change whose version is not higher."""
         before = self._document
         if before is None:
             return
@@ -203,7 +222,7 @@ class FileSource:
         return
 
     def _read(self) -> tuple[Stamp, bytes]:
-        """The file, and its stamp from before it was read."""
+        """Return the file's stamp, taken before reading, and its content."""
         # Without O_NONBLOCK a pipe would be waited for until somebody writes to it.
         with os.fdopen(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             status = os.fstat(file.fileno())
@@ -232,16 +251,17 @@ def _stamp_of(status: os.stat_result) -> Stamp:
 
 
 class SentinelSource:
-    """Sentinel alone: the masters named ``POOL`` or ``POOL-...`` in name order, slots dealt evenly.
+    """A pool known from Sentinel alone: masters named ``POOL`` or ``POOL-...``, slots dealt evenly.
 
-    The version counts the changes this process has seen. Good for a pool of fixed shards: a pool
-    that a metaserver resized no longer has its slots dealt evenly.
+    Shards are in the order of their names. The version counts the changes that this process has
+    seen. Valid only for a pool that a metaserver has not resized: afterwards its slots are no
+    longer dealt evenly.
 
     Args:
-        sentinels: whom to ask.
-        pool: its name.
-        addresses: of the Sentinels.
-        shards: names of all masters; Sentinels are not asked for them then.
+        sentinels: the Sentinels to ask.
+        pool: name of the pool.
+        addresses: ``host:port`` of each Sentinel.
+        shards: names of all masters; if given, Sentinels are not asked for the names.
     """
 
     def __init__(
