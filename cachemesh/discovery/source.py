@@ -29,7 +29,7 @@ from cachemesh.discovery.wakeup import StopEvent
 logger = logging.getLogger("cachemesh.discovery")
 
 WATCH_SECONDS = 25.0
-_LEAVE_SECONDS = 0.5  # closing a client shall not take long
+_LEAVE_SECONDS = 0.5  # so that closing a client takes no longer
 _LOOK_STEP = 1.0
 _SOON = 1.0
 """Seconds between two watch calls without news, for a metaserver that answers at once."""
@@ -98,7 +98,7 @@ class MetaserverSource:
         self._name = ""
 
     def load(self) -> PoolDocument:
-        # A new name each time: a client that has left is not let in again under its old one.
+        # A new name each time: the metaserver does not list a client again that has left.
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         try:
             reply = self._client.request(
@@ -169,9 +169,9 @@ class FileSource:
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)
-        self._document: PoolDocument | None = None  # the last good one
-        self._seen: Stamp | None = None  # of the file that it was in
-        self._settled = False  # whether that stamp has been seen twice
+        self._document: PoolDocument | None = None  # the last valid one
+        self._seen: Stamp | None = None  # of the file when that was read
+        self._settled = False  # whether that stamp was read twice
 
     def load(self) -> PoolDocument:
         try:
@@ -183,7 +183,7 @@ class FileSource:
         except InvalidDocumentError as error:
             raise InvalidDocumentError(f"Pool file {self._path}: {error}") from error
         self._compare(document)
-        # A write within the tick of the clock in which it was read would leave the same stamp.
+        # A write within the same tick of the clock as the read leaves the same stamp.
         self._settled, self._seen = stamp == self._seen, stamp
         self._document = document
         return document
@@ -223,7 +223,7 @@ class FileSource:
 
     def _read(self) -> tuple[Stamp, bytes]:
         """Return the file's stamp, taken before reading, and its content."""
-        # Without O_NONBLOCK a pipe would be waited for until somebody writes to it.
+        # Without O_NONBLOCK, opening a pipe would wait for a writer.
         with os.fdopen(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
@@ -311,7 +311,7 @@ class SentinelSource:
         if names in ([], list(last.placement.names)):
             self._news = []
             return None
-        if names != self._news:  # one Sentinel may have forgotten some: hear another first
+        if names != self._news:  # one Sentinel may lack some: ask another first
             self._news = names
             self._asked.demote(self._asked.addresses[0])
             return None
