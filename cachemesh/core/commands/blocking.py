@@ -1,4 +1,4 @@
-"""How long a command may make the server wait before it answers."""
+"""How long a command may block on the server."""
 
 from __future__ import annotations
 
@@ -11,25 +11,30 @@ from cachemesh.core.commands.encoding import as_keyword, encode
 
 _SECONDS_LAST = frozenset(
     {"BLPOP", "BRPOP", "BZPOPMIN", "BZPOPMAX", "BRPOPLPUSH"}
-)  # the last argument is a timeout in seconds
-_SECONDS_AT = {"BLMOVE": 5, "BLMOVEM": 5, "BLMPOP": 1, "BZMPOP": 1}  # or that one
+)  # a timeout in seconds is the last argument
+_SECONDS_AT = {
+    "BLMOVE": 5,
+    "BLMOVEM": 5,
+    "BLMPOP": 1,
+    "BZMPOP": 1,
+}  # or the argument at this position
 _MILLISECONDS_LAST = frozenset({"WAIT", "WAITAOF"})
-_BLOCK_OPTION = frozenset({"XREAD", "XREADGROUP", "TS.READ"})  # BLOCK milliseconds
+_BLOCK_OPTION = frozenset({"XREAD", "XREADGROUP", "TS.READ"})  # option BLOCK milliseconds
 
-_MISS_SECONDS = 0.1  # for a command that may block; without, an app's loop around it would spin
+_MISS_SECONDS = 0.1  # enough that an app's loop around the command does not spin
 
 BLOCKING = _SECONDS_LAST | _SECONDS_AT.keys() | _MILLISECONDS_LAST | _BLOCK_OPTION
 
 
 def block_seconds(name: str, args: Sequence[object]) -> float | None:
-    """Seconds that a command may block on the server.
+    """Return how many seconds a command may block on the server.
 
     Args:
         name: in capitals.
         args: the whole command, name first.
 
     Returns:
-        None if it does not block, infinity for "until something comes".
+        None if the command does not block; infinity if it blocks without a timeout.
     """
     if name not in BLOCKING:
         return None
@@ -48,11 +53,13 @@ def block_seconds(name: str, args: Sequence[object]) -> float | None:
 
 
 def miss_delay(may_block: float, waited: float) -> float:
-    """Seconds to wait on before a command that may block is answered as a miss.
+    """Return how many seconds to wait before a blocking command is answered as a miss.
+
+    Without the delay, an app's loop around the command would spin.
 
     Args:
-        may_block: seconds that it may block.
-        waited: seconds since it was called.
+        may_block: seconds that the command may block.
+        waited: seconds since the call.
     """
     return max(min(may_block, _MISS_SECONDS) - waited, 0.0)
 
@@ -61,4 +68,4 @@ def _number(arg: object) -> float:
     try:
         return float(encode(arg))
     except (DataError, ValueError):
-        return 0.0  # the server says what is wrong with it
+        return 0.0  # the server reports the error
