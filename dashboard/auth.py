@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 import secrets
 
 from flask import Blueprint, abort, g, make_response, redirect, render_template, request, url_for
@@ -16,6 +17,8 @@ from dashboard.state import current_session, find_session, state
 from dashboard.upstream import UPSTREAM_ERRORS, OperatorProblem, problem_of
 
 pages = Blueprint("auth", __name__)
+_CSRF_BYTES = 32
+_OUR_CSRF = re.compile(r"[\w-]{43}", re.ASCII)  # as `token_urlsafe` writes so many bytes
 _REASONS = {
     "expired": "Your session has ended. Sign in again.",
     "revoked": "The metaserver no longer accepts the token you signed in with.",
@@ -131,7 +134,10 @@ def _open_session(text: str) -> tuple[OperatorProblem | None, Session | None]:
 def _form(
     problem: OperatorProblem | None = None, status: int = 200, notice: str | None = None
 ) -> Response:
-    csrf = secrets.token_urlsafe(32)
+    # Several tabs may show the form: the cookie is that of all, so each form has its value.
+    csrf = request.cookies.get(_login_cookie(), "")
+    if not _OUR_CSRF.fullmatch(csrf):
+        csrf = secrets.token_urlsafe(_CSRF_BYTES)
     page = render_template("login.html", problem=problem, notice=notice, login_csrf=csrf)
     response = make_response(page, status)
     response.set_cookie(

@@ -215,9 +215,9 @@ class StackBuilder:
         if self.info["metaservers"]:
             self._create_pool(shards)
         else:
-            self.sentinels.monitor(monitored)
-        self.sentinels.tune([shard.name for shard in monitored])
-        self.sentinels.introduce(monitored)
+            self.sentinels.monitor(monitored, timeout)
+        self.sentinels.tune([shard.name for shard in monitored], timeout)
+        self.sentinels.introduce(monitored, timeout)
         self._progress("waiting until each Sentinel sees every replica and the other Sentinels")
         self.sentinels.await_complete(monitored, timeout)
 

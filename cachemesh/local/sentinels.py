@@ -14,6 +14,8 @@ from cachemesh.core.names import Address, parse_address
 from cachemesh.core.plurals import counted
 from cachemesh.local.probes import connect
 
+_ONE_OF_SEVERAL = 2.0  # seconds to wait for a Sentinel, where the next one can be asked instead
+
 
 @dataclass(frozen=True)
 class ShardToMonitor:
@@ -46,20 +48,27 @@ class StackSentinels:
         """How many Sentinels must agree that a master is down: a majority."""
         return len(self.addresses) // 2 + 1
 
-    def monitor(self, shards: Sequence[ShardToMonitor]) -> None:
-        """Have every Sentinel monitor the shards (SENTINEL MONITOR). Raises LocalStackError."""
+    def monitor(self, shards: Sequence[ShardToMonitor], timeout: float) -> None:
+        """Have every Sentinel monitor the shards (SENTINEL MONITOR).
+
+        Raises:
+            LocalStackError: a Sentinel refuses, or they do not all reply within `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
         for sentinel in self.addresses:
             for shard in shards:
-                self._ask(sentinel, "MONITOR", shard.name, *shard.master, self.quorum)
+                words = ("MONITOR", shard.name, *shard.master, self.quorum)
+                self._ask(sentinel, *words, timeout=_left(deadline))
 
-    def tune(self, names: Sequence[str]) -> None:
-        """Set each shard's timeouts on every Sentinel (SENTINEL SET). Raises LocalStackError."""
+    def tune(self, names: Sequence[str], timeout: float) -> None:
+        """Set each shard's timeouts on every Sentinel (SENTINEL SET). Raises as `monitor`."""
+        deadline = time.monotonic() + timeout
         options = [str(part) for pair in self._settings.items() for part in pair]
         for sentinel in self.addresses:
             for name in names:
-                self._ask(sentinel, "SET", name, *options)
+                self._ask(sentinel, "SET", name, *options, timeout=_left(deadline))
 
-    def introduce(self, shards: Sequence[ShardToMonitor]) -> None:
+    def introduce(self, shards: Sequence[ShardToMonitor], timeout: float) -> None:
         """Make each Sentinel known to the others at once.
 
         Sentinels announce themselves every 2 s on the `__sentinel__:hello` channel of their
@@ -67,13 +76,14 @@ class StackSentinels:
         Its fields: ip, port, run id, epoch, then the master's name, ip, port, configuration epoch.
 
         Raises:
-            LocalStackError: a Sentinel does not answer.
+            LocalStackError: the Sentinels do not all reply within `timeout` seconds.
 
         Source: redis, sentinel.c, sentinelPublishCommand and sentinelProcessHelloMessage.
         """
-        ids = {at: str(self._ask(at, "MYID")) for at in self.addresses}
+        deadline = time.monotonic() + timeout
+        ids = {at: str(self._ask(at, "MYID", timeout=_left(deadline))) for at in self.addresses}
         for receiver in self.addresses:
-            client = connect(receiver)
+            client = connect(receiver, _left(deadline))
             try:
                 for sender, run_id in ids.items():
                     if sender == receiver:
@@ -96,7 +106,7 @@ class StackSentinels:
         deadline = time.monotonic() + timeout
         for sentinel in self.addresses:
             for shard in shards:
-                while (missing := self.missing(sentinel, shard)) is not None:
+                while (missing := self.missing(sentinel, shard, _left(deadline))) is not None:
                     if time.monotonic() > deadline:
                         raise LocalStackError(
                             f"Sentinel {sentinel} is not ready after {timeout:g} s: "
@@ -104,15 +114,22 @@ class StackSentinels:
                         )
                     time.sleep(0.05)
 
-    def missing(self, sentinel: Address, shard: ShardToMonitor) -> str | None:
-        """Return what a Sentinel does not know of a shard yet, or None when it knows everything."""
+    def missing(self, sentinel: Address, shard: ShardToMonitor, timeout: float) -> str | None:
+        """Return what a Sentinel does not know of a shard yet, or None when it knows everything.
+
+        Args:
+            sentinel: its address.
+            shard: what it shall know.
+            timeout: seconds to wait for each of its replies.
+        """
         try:
-            master = self._ask_map(sentinel, "MASTER", shard.name)
+            master = _as_map(self._ask(sentinel, "MASTER", shard.name, timeout=timeout))
             if "down" in master["flags"] or "disconnected" in master["flags"]:
                 return f"the master is {master['flags']}"
             if int(master["num-other-sentinels"]) < len(self.addresses) - 1:
                 return f"knows {counted(int(master['num-other-sentinels']), 'other Sentinel')}"
-            replicas = [_as_map(row) for row in self._ask(sentinel, "REPLICAS", shard.name)]
+            rows = self._ask(sentinel, "REPLICAS", shard.name, timeout=timeout)
+            replicas = [_as_map(row) for row in rows]
             # Without a master-link-status the replica has not answered the Sentinel's INFO yet.
             able = [
                 row
@@ -121,7 +138,7 @@ class StackSentinels:
             ]
             if len(able) < shard.replicas:
                 return f"sees {len(able)} of {counted(shard.replicas, 'replica')}"
-            self._ask(sentinel, "CKQUORUM", shard.name)
+            self._ask(sentinel, "CKQUORUM", shard.name, timeout=timeout)
         except LocalStackError as error:
             return str(error)
         return None
@@ -147,8 +164,8 @@ class StackSentinels:
             return parse_address(f"{found[0]}:{found[1]}")
         raise LocalStackError(f"no Sentinel says who is master of {name!r}: {'; '.join(errors)}")
 
-    def _ask(self, sentinel: Address, *words: object) -> Any:
-        client = connect(sentinel, timeout=2.0)
+    def _ask(self, sentinel: Address, *words: object, timeout: float = _ONE_OF_SEVERAL) -> Any:
+        client = connect(sentinel, timeout)
         try:
             # "SENTINEL" as a word of its own: redis-py's parsers of "SENTINEL MASTER" and others
             # differ between releases.
@@ -159,8 +176,10 @@ class StackSentinels:
         finally:
             client.close()
 
-    def _ask_map(self, sentinel: Address, *words: object) -> dict[str, str]:
-        return _as_map(self._ask(sentinel, *words))
+
+def _left(deadline: float) -> float:
+    """Return the seconds until the deadline, and at least some for a last attempt."""
+    return max(deadline - time.monotonic(), 0.1)
 
 
 def _as_map(reply: Any) -> dict[str, str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import sys
+import termios
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -46,7 +49,6 @@ class Server:
         self.answer = answer
         self._peers: list[object] = []
         self._marks: list[object] = []
-        self._timers: list[threading.Timer] = []
         self._listener = socket.create_server((host, 0), backlog=4096)
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -74,17 +76,12 @@ class Server:
             self._marks.append(mark)
             return self.connections
 
-    def after(self, seconds: float, data: bytes) -> None:
-        """Send data on the latest connection, so many seconds from now."""
-        timer = threading.Timer(seconds, _send, (self._open[-1], data))
-        timer.daemon = True
-        self._timers.append(timer)
-        timer.start()
-
-    def await_sent(self) -> None:
-        """Wait until all the data of `after` is sent."""
-        while self._timers:
-            self._timers.pop().join()
+    def push(self, data: bytes) -> None:
+        """Send data on the latest connection, and return once the client's socket has it."""
+        sock = self._open[-1]
+        with suppress(OSError):
+            sock.sendall(data)
+            until(lambda: not _unreceived(sock))
 
     def __enter__(self) -> Self:
         return self
@@ -141,9 +138,23 @@ class Server:
         sock.sendall(data)
 
 
-def _send(sock: socket.socket, data: bytes) -> None:
-    with suppress(OSError):
-        sock.sendall(data)
+def _unreceived(sock: socket.socket) -> int:
+    """Return how many sent bytes the other side's socket has not acknowledged yet.
+
+    Raises:
+        OSError: the socket is closed.
+
+    Source: tcp(7), SIOCOUTQ, whose number is that of TIOCOUTQ.
+    """
+    left = fcntl.ioctl(_descriptor(sock), termios.TIOCOUTQ, bytes(4))
+    return int.from_bytes(left, sys.byteorder)
+
+
+def _descriptor(sock: socket.socket) -> int:
+    number = sock.fileno()
+    if number < 0:
+        raise OSError("the socket is closed")
+    return number
 
 
 def greeting(words: Words) -> bytes | None:

@@ -146,34 +146,35 @@ def test_it_is_an_error_that_names_the_shard(pool: Pool, attack: str) -> None:
     pool.run(body)
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.05], ids=["at once", "a moment later"])
-def test_a_reply_that_nobody_asked_for_is_never_taken(pool: Pool, delay: float) -> None:
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "a moment later"])
+def test_a_reply_that_nobody_asked_for_is_never_taken(pool: Pool, later: bool) -> None:
+    """Wherever the reply is there before the next command is sent: afterwards, none can tell."""
+    extra = b"$4\r\nEVIL\r\n"
+
     def echo(words: Words) -> bytes | None:
         if (said := greeting(words)) is not None:
             return said
         value = words[-1]
-        return b"$%d\r\n%s\r\n" % (len(value), value) + later(b"$4\r\nEVIL\r\n")
+        return b"$%d\r\n%s\r\n" % (len(value), value) + (b"" if later else extra)
 
-    def later(extra: bytes) -> bytes:
-        if not delay:
-            return extra
-        pool.attacker.after(delay, extra)
-        return b""
+    def push() -> None:
+        if later:
+            pool.attacker.push(extra)
 
     pool.attacker.answer = echo
     with pool.connect() as mesh:
         for key in pool.bad[:6]:
             assert mesh.get(key) == key
-            pool.attacker.await_sent()
+            push()
             assert mesh.pipeline(transaction=False).get(key).execute() == [key]
-            pool.attacker.await_sent()
+            push()
     assert pool.attacker.connections > 10, "a connection that says too much is dropped"
 
     async def body(mesh: Any) -> None:
         for key in pool.bad[:8]:
             assert await mesh.get(key) == key
-            await asyncio.to_thread(pool.attacker.await_sent)
-            await asyncio.sleep(0.01)  # the loop has to hear of it
+            await asyncio.to_thread(push)
+            await asyncio.sleep(0.01)  # a turn of the loop, which reads what is there
 
     pool.run(body)
 

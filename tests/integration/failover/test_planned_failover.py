@@ -66,7 +66,9 @@ def test_it_loses_nothing(stack: LocalStack, admin: Api) -> None:
     report = reply.json
     assert report["master_before"] == before
     assert report["master_after"] == stack.master_of("cache-0") != before
-    assert report["warnings"] == []
+    # The choice is Sentinel's own: a slow replica may have become its second one meanwhile.
+    other = "it had everything too"
+    assert [each for each in report["warnings"] if not each.endswith(other)] == []
     assert writers.errors == []
     assert writers.lost() == []
     timings = report["timings"]

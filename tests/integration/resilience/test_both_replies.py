@@ -241,12 +241,12 @@ def test_three_failures_in_a_row_open_the_breaker(name: str, kind: str, tmp_path
         calling(kind, site.url, command_timeout=0.2) as call,
     ):
         states: list[str] = []
-        while len(states) < 6 and "open" not in states:
+        while len(states) < 6 and {*states} <= {"closed"}:
             came = outcome(use, call, call.mesh, ("k", "k"))
             assert isinstance(came, cachemesh.ShardUnavailableError)
             states.append(call.health().breaker)
         assert states[:2] == ["closed", "closed"]
-        assert states[-1] == "open"
+        assert states[-1] in {"open", "half-open"}, "a probe may have begun already"
 
 
 @pytest.fixture(scope="module")

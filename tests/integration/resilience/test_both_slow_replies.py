@@ -264,8 +264,7 @@ def test_listening_has_no_limit(kind: str, tmp_path: Path) -> None:
         message = b">3\r\n" + bulk(b"message") + bulk(PADDING) + bulk(b"data")
         for at in range(0, len(message), 50):
             assert pubsub.get_message(timeout=LIMIT / 2) is None
-            server.after(0.0, message[at : at + 50])
-            server.await_sent()
+            server.push(message[at : at + 50])
         assert until(lambda: pubsub.get_message(timeout=1.0))["data"] == b"data"
         assert server.connections == made
         pubsub.close()

@@ -94,6 +94,20 @@ def test_login_needs_its_own_forms_token(client: FlaskClient) -> None:
     assert client.post("/login", data={"token": "t", "csrf": "guess"}).status_code == 400
 
 
+def test_the_login_form_of_one_tab_works_after_another_has_shown_it(client: FlaskClient) -> None:
+    first = login_csrf(client)
+    login_csrf(client)
+    reply = client.post("/login", data={"token": "secret-token", "csrf": first})
+    assert reply.status_code == 503, "the form is good, and no metaserver answers"
+
+
+def test_a_login_cookie_that_is_not_of_the_dashboards_making_is_replaced(
+    client: FlaskClient,
+) -> None:
+    client.set_cookie(COOKIE + "_login", "chosen", path="/login")
+    assert len(login_csrf(client)) == 43
+
+
 @pytest.mark.parametrize("token", ["", "two words", "Ünicode", "line\r\nX-Header: 1"])
 def test_login_refuses_what_cannot_be_a_token(client: FlaskClient, token: str) -> None:
     reply = client.post("/login", data={"token": token, "csrf": login_csrf(client)})
