@@ -1,4 +1,4 @@
-"""Trying again: with more time for the first look-up, and for ever in a thread that follows."""
+"""Retries of discovery: a first look-up with growing timeouts, and a thread's step without end."""
 
 from __future__ import annotations
 
@@ -22,15 +22,19 @@ T = TypeVar("T")
 
 
 def retry_while_slow(load: Callable[[float], T], seconds: float, retry_seconds: float) -> T:
-    """What ``load`` returns, which is called again while all Sentinels let their time pass.
+    """Return the result of ``load``; call ``load`` again while all Sentinels exceed their timeout.
 
     Args:
-        load: gets the seconds that each Sentinel has.
-        seconds: of the first attempt; each further one gives them twice as long.
-        retry_seconds: seconds after which no further attempt is begun.
+        load: takes the timeout of each Sentinel in seconds.
+        seconds: the timeout of the first attempt; each retry doubles the timeout.
+        retry_seconds: seconds after which no further attempt begins.
+
+    Returns:
+        What ``load`` returns.
 
     Raises:
-        As ``load``.
+        As ``load``. A `SentinelUnavailableError` with ``timed_out`` is raised only once the time is
+        up.
     """
     deadline = time.monotonic() + retry_seconds
     while True:
@@ -44,7 +48,15 @@ def retry_while_slow(load: Callable[[float], T], seconds: float, retry_seconds: 
 
 
 def repeat_until_stopped(step: Callable[[], None], stop: StopEvent) -> None:
-    """Body of a thread: do ``step`` over and over, after a pause that grows where it fails."""
+    """Repeat ``step`` until ``stop`` is set. The body of a thread.
+
+    After a failure the next call waits 0.2 s, then up to twice as long each time, at most 5 s, with
+    jitter.
+
+    Args:
+        step: may raise CacheMeshError, redis.RedisError or OSError, which are logged.
+        stop: ends the loop, and the wait between two calls.
+    """
     delay = _RETRY_FIRST
     while not stop.is_set():
         try:

@@ -1,9 +1,9 @@
-"""Keeping a topology current while the app runs; one for all clients of a pool in a process.
+"""The follower keeps one pool's topology current. All clients of the pool in a process share it.
 
 load --> topology --> watch thread    new pool documents from the source
-                  --> hear thread     +switch-master from all Sentinels, for speed
-                  --> poll thread     all masters every poll_interval, as the truth; sooner if a
-                                      master does not serve
+                  --> hear thread     +switch-master from all Sentinels: fast, but may be missed
+                  --> poll thread     all masters every poll_interval: certain; sooner if a master
+                                      does not serve
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Protocol
 
 import redis
 
@@ -29,7 +28,7 @@ from cachemesh.discovery.sentinel import LookupResult, SentinelClient
 from cachemesh.discovery.sentinel_connection import SentinelOptions
 from cachemesh.discovery.sentinel_events import SentinelEvents
 from cachemesh.discovery.source import Source
-from cachemesh.discovery.topology_state import TopologyState
+from cachemesh.discovery.topology_state import TopologyState, TopologySubscriber
 from cachemesh.discovery.wakeup import StopEvent, Wakeup
 
 logger = logging.getLogger("cachemesh.discovery")
@@ -37,24 +36,14 @@ logger = logging.getLogger("cachemesh.discovery")
 _NO_FAILURE: tuple[float, Exception | None] = float("-inf"), None
 
 
-class TopologySubscriber(Protocol):
-    """Whoever is told of changes."""
-
-    def catch_up(self, wait: bool) -> None:
-        """Take in the topology of now. From any thread; does not raise.
-
-        Args:
-            wait: until it is done, also if another thread does it.
-        """
-
-
 class Follower:
     """Holds the topology of one pool and keeps it current from daemon threads.
 
-    Parties come and go; with the last one the threads end, and it cannot be used again.
+    Subscribers join and leave. When the last one leaves, the threads end and the follower cannot be
+    used again.
 
     Args:
-        source: where pool documents come from; its own.
+        source: supplies the pool's documents; used by this follower alone.
         sentinel_options: how to connect to the Sentinels that the document names.
     """
 
@@ -82,11 +71,14 @@ class Follower:
         self._calls_before = 0
 
     def join(self, key: int, subscriber: Callable[[], TopologySubscriber | None]) -> bool:
-        """Have ``subscriber`` told of changes; False if the last one has left already.
+        """Add a subscriber, which is told of changes from now on.
 
         Args:
-            key: for `leave`.
-            party: gives None once it is gone.
+            key: identifies the subscriber, for `leave`.
+            subscriber: returns the subscriber, or None once it has been garbage-collected.
+
+        Returns:
+            False if the last subscriber has left before: this follower has ended.
         """
         with self._changed:
             if not self._ended:
@@ -94,7 +86,7 @@ class Follower:
             return not self._ended
 
     def leave(self, key: int) -> None:
-        """No more; after the last one the source is told, which may take half a second."""
+        """Remove the subscriber ``key``. The last one ends the follower and tells the source."""
         with self._changed:
             self._subscribers.pop(key, None)
             if self._subscribers or self._ended:
@@ -109,56 +101,57 @@ class Follower:
             self._source.leave()
 
     def leave_soon(self, key: int) -> None:
-        """As `leave`, at once and from anywhere: also from within a garbage collection."""
+        """Have the poll thread call `leave`. Returns at once; safe within a garbage collection."""
         self._inbox.put(key)
 
     @property
     def ended(self) -> bool:
-        """Whether the last party has left."""
+        """Whether the last subscriber has left."""
         return self._ended
 
     def topology(self, retry_seconds: float = 0.0) -> Topology:
-        """The topology of now; the first call loads it and starts the threads.
+        """Return the current topology. The first call loads the topology and starts the threads.
 
         Args:
-            retry_seconds: seconds for which Sentinels that are slow are asked again.
+            retry_seconds: how long slow Sentinels are asked again, in seconds.
 
         Raises:
-            CacheMeshError, redis.ConnectionError: it cannot be loaded; see `Source.load`.
+            CacheMeshError, redis.ConnectionError: the topology cannot be loaded; see `Source.load`.
         """
         topology = self._state.topology
         return topology if topology is not None else self._start(retry_seconds)
 
     @property
     def latest(self) -> Topology | None:
-        """The topology of now, if one is loaded."""
+        """The current topology, or None before one is loaded."""
         return self._state.topology
 
     @property
     def calls(self) -> int:
-        """How many exchanges with Sentinels there were, failed ones counted."""
+        """How many exchanges with Sentinels there were, failed ones included."""
         sentinels = self._sentinels
         return self._calls_before + (0 if sentinels is None else sentinels.calls)
 
     def look_up_master(
         self, shard: str, seen: Address | None, seconds: float | None = None
     ) -> Address | None:
-        """Ask Sentinel anew, because the master ``seen`` did not serve.
+        """Ask Sentinel for the master again, because the master ``seen`` did not serve.
 
-        Two look-ups a second are made at most, for all threads and clients of the process. In
-        between this returns at once, and the next look-up is made as soon as it may; see
-        `wait_for_master`.
+        All threads and clients of the process together make at most two look-ups a second. In
+        between, this method returns at once and the next look-up follows as soon as the limit
+        allows; see `wait_for_master`.
 
         Args:
-            shard: its name.
-            seen: None if no master was known.
-            seconds: how long to wait for the look-up; None: until it is done.
+            shard: name of the shard.
+            seen: the master that did not serve; None if no master was known.
+            seconds: how long to wait for the look-up; None waits until the look-up is done.
 
         Returns:
-            The address now known, which may be ``seen`` again; None if nobody knows one.
+            The master's address known now, which may still be ``seen``; None if no master is known.
 
         Raises:
             SentinelUnavailableError: none of the Sentinels answers.
+            CacheMeshError, redis.ConnectionError: the topology cannot be loaded.
         """
         topology = self.topology()
         master_of = self._state.master_of
@@ -185,15 +178,15 @@ class Follower:
             return master_of(shard)
 
     def wait_for_master(self, shard: str, seen: Address | None, seconds: float) -> Address | None:
-        """Wait until the known master is not ``seen``; meanwhile Sentinel is asked, as it may be.
+        """Wait until the known master differs from ``seen``; Sentinel is asked meanwhile.
 
         Args:
-            shard: its name.
+            shard: name of the shard.
             seen: the master that does not serve; None if none was known.
             seconds: how long to wait at most.
 
         Returns:
-            The address now known, which is ``seen`` if the time has passed.
+            The master's address known now, which is still ``seen`` if the time has passed.
 
         Raises:
             CacheMeshError, redis.ConnectionError: the topology cannot be loaded.
@@ -213,18 +206,23 @@ class Follower:
             return self._state.master_of(shard)
 
     def report_master(self, shard: str, seen: Address, master: Address) -> None:
-        """Route to ``master``, before Sentinel says so.
+        """Route a shard to ``master`` before Sentinel names that instance.
 
-        ``seen`` says that it is a replica of ``master``, and that one, by ``ROLE``, that it is a
-        master. Sentinels that go on to name ``seen`` are not believed for 10 s, unless
-        `look_up_master` is told that ``master`` does not serve. Does nothing if ``seen`` is not the
-        master known.
+        Called when ``seen`` reports, by ``ROLE``, that it is a replica of ``master``, and
+        ``master`` reports that it is a master. For 10 s, replies of Sentinels that still name
+        ``seen`` are ignored, unless `look_up_master` reports that ``master`` does not serve. Does
+        nothing if ``seen`` is not the known master.
+
+        Args:
+            shard: name of the shard.
+            seen: the instance that was taken for the master.
+            master: the instance to route to.
         """
         self._state.report_master(shard, seen, master)
         self._tell_soon()
 
     def want_replicas(self) -> None:
-        """From now on look for replicas too; the first time soon."""
+        """Look for replicas too from now on; the first look-up follows soon."""
         with self._changed:
             if self._with_replicas:
                 return
@@ -356,7 +354,7 @@ class Follower:
             sentinels.close()
 
     def _read_inbox(self, seconds: float) -> None:
-        """Wait until something is to be done sooner than in so many seconds."""
+        """Wait up to ``seconds`` for a message, and remove the subscriber named in it, if any."""
         try:
             key = self._inbox.get(timeout=seconds)
             if key is not None:

@@ -1,7 +1,7 @@
-"""The reply to one HTTP request, bounded in bytes and in time as a whole.
+"""A socket whose HTTP reply is bounded in bytes and in total time.
 
-`http.client` bounds each line and each wait for bytes, but neither how many lines there are nor how
-long they take together, and it takes a chunk of a length below zero for all that comes.
+`http.client` limits the length of a line and the wait for each read. It limits neither the number
+of lines nor the total time, and it reads a chunk of negative length until the connection closes.
 """
 
 from __future__ import annotations
@@ -14,15 +14,20 @@ from typing import Any
 
 
 def bounded_socket(sock: socket.socket, max_bytes: int, deadline: float) -> Any:
-    """A connected socket as `http.client.HTTPConnection` uses it.
+    """Wrap a connected socket for `http.client.HTTPConnection`, with limits on what is read.
 
-    Reading from it raises TimeoutError after the deadline (by `time.monotonic`), and HTTPException
-    after so many bytes, headers counted.
+    Args:
+        sock: a connected socket.
+        max_bytes: how many bytes a reply may have, headers included; a read beyond that raises
+            HTTPException.
+        deadline: by `time.monotonic`, in seconds; a later send or read raises TimeoutError.
     """
     return _Socket(sock, max_bytes, deadline)
 
 
 class _Socket:
+    """The part of a socket that `http.client` uses."""
+
     def __init__(self, sock: socket.socket, max_bytes: int, deadline: float) -> None:
         self._sock = sock
         self._bounds = max_bytes, deadline
@@ -37,6 +42,8 @@ class _Socket:
 
 
 class _Stream(io.RawIOBase):
+    """A socket's bytes, counted and timed."""
+
     def __init__(self, sock: socket.socket, max_bytes: int, deadline: float) -> None:
         self._sock = sock
         self._raw = sock.makefile("rb", buffering=0)  # which keeps the socket open until closed
@@ -60,6 +67,7 @@ class _Stream(io.RawIOBase):
 
 
 def _left(deadline: float) -> float:
+    """Return the seconds until the deadline, or raise TimeoutError."""
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError("no answer in time")

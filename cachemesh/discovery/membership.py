@@ -1,4 +1,4 @@
-"""One `Follower` for all clients of a pool in this process, however many there are."""
+"""A client's membership in the one `Follower` that all clients of a pool in this process share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from cachemesh.core.names import Address
 from cachemesh.core.policy import Policy
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.resilience.retry import retry_until
-from cachemesh.discovery.follower import Follower, TopologySubscriber
+from cachemesh.discovery.follower import Follower
+from cachemesh.discovery.topology_state import TopologySubscriber
 from cachemesh.discovery.url import MeshUrl
 
 logger = logging.getLogger("cachemesh.discovery")
@@ -26,7 +27,7 @@ Listener = Callable[[Topology], None]
 
 
 class _Followers:
-    """Those of this process. A forked child starts with none."""
+    """The followers of this process, by what they follow. A forked child starts with none."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -40,15 +41,16 @@ _keys = itertools.count()
 
 
 class Membership:
-    """How one client, with those made from it, follows its pool. Any thread.
+    """Connects one client, and the clients made from it, to the follower of its pool. Thread-safe.
 
-    Joins those who follow the same pool in the same way at the first use, leaves on `close` or
-    when it is dropped, and joins again at a later use.
+    The first use joins the follower that clients of the same pool and options share, or starts one.
+    `close` leaves, and so does garbage collection of the membership. A use after `close` joins
+    again.
 
     Args:
-        url: what to follow.
-        listener: called with each new topology, from any thread, one call at a time; may miss
-            one that was soon followed by another.
+        url: the pool, and how to reach it.
+        listener: called with each new topology, from any thread, one call at a time. A topology
+            that another soon follows may be skipped.
     """
 
     def __init__(self, url: MeshUrl, listener: Listener) -> None:
@@ -68,13 +70,20 @@ class Membership:
         self._key = -1
 
     def topology(self) -> Topology:
-        """As `Follower.topology`."""
+        """Return the current topology, as `Follower.topology` does."""
         return self._loaded()[1]
 
     def tell(self, listener: Listener) -> Topology:
-        """Call ``listener`` with the topology of now, while no other change can come between.
+        """Call ``listener`` with the current topology; no other change is announced meanwhile.
 
-        Raises: as `topology`.
+        Args:
+            listener: takes the topology.
+
+        Returns:
+            The topology that ``listener`` got.
+
+        Raises:
+            CacheMeshError, redis.ConnectionError: as `topology`.
         """
         follower, _ = self._loaded()
         with self._telling:
@@ -87,8 +96,8 @@ class Membership:
         """Stop following. A later use starts again.
 
         Args:
-            leave: at once, and if nobody else follows tell the source, which may take half a
-                second; else soon, which is safe within a garbage collection.
+            leave: leave at once; the last subscriber also tells the source, for up to 0.5 s. False
+                leaves soon, from another thread, which is safe within a garbage collection.
         """
         follower, self._follower = self._follower, None
         if follower is not None:
@@ -100,9 +109,9 @@ class Membership:
     def look_up_master(
         self, shard: str, seen: Address | None, seconds: float | None = None
     ) -> Address | None:
-        """As `Follower.look_up_master`; the listener knows of it by then.
+        """Ask Sentinel as `Follower.look_up_master`. The listener is told before this returns.
 
-        Once closed, this and what follows do nothing: only a use of the client starts again.
+        After `close`, this method and those below do nothing: only a use of the client joins again.
         """
         follower = self._follower
         if follower is None:
@@ -113,7 +122,7 @@ class Membership:
             self._await_news()
 
     def wait_for_master(self, shard: str, seen: Address | None, seconds: float) -> Address | None:
-        """As `Follower.wait_for_master`; the listener knows of it by then."""
+        """Wait as `Follower.wait_for_master`. The listener is told before this returns."""
         follower = self._follower
         if follower is None:
             return seen
@@ -123,20 +132,27 @@ class Membership:
             self._await_news()
 
     def advice(self, shard: str) -> str:
-        """What the person who reads an error about a shard can do, as the end of a sentence."""
+        """Return a hint for an error message: how a person looks at a shard.
+
+        Args:
+            shard: name of the shard.
+
+        Returns:
+            The end of a sentence.
+        """
         if self._url.scheme == "cachemesh":
             return f"see: cachemesh shard show {shard}"
         return f"ask a Sentinel: SENTINEL MASTER {shard}"
 
     def report_master(self, shard: str, seen: Address, master: Address) -> None:
-        """As `Follower.report_master`; the listener knows of it by then."""
+        """Route as `Follower.report_master`. The listener is told before this returns."""
         follower = self._follower
         if follower is not None:
             follower.report_master(shard, seen, master)
             self._await_news()
 
     def want_replicas(self) -> None:
-        """As `Follower.want_replicas`; also before the first use, and after joining again."""
+        """Look for replicas too, as `Follower.want_replicas`; also valid before the first use."""
         self._with_replicas = True
         follower = self._follower
         if follower is not None:
@@ -144,15 +160,16 @@ class Membership:
 
     @property
     def calls(self) -> int:
-        """As `Follower.calls`; 0 while not following."""
+        """How many exchanges with Sentinels there were; 0 while the client does not follow."""
         follower = self._follower
         return 0 if follower is None else follower.calls
 
     def catch_up(self, wait: bool = False) -> None:
-        """Tell the listener of the topology of now, unless it knows.
+        """Tell the listener of the current topology, unless the listener has it.
 
         Args:
-            wait: until it knows; else leave it to the thread that tells it just now.
+            wait: return only once the listener has been told. False leaves that to a thread that is
+                telling the listener just now, if there is one.
         """
         if wait:
             self._await_news()
@@ -216,7 +233,7 @@ _memberships: weakref.WeakSet[Membership] = weakref.WeakSet()
 
 
 def _after_fork_in_child() -> None:
-    """Locks and threads are the parent's."""
+    """Start over in a forked child: the locks and threads are the parent's."""
     global _followers
     _followers = _Followers()
     for membership in list(_memberships):

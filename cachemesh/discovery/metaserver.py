@@ -1,6 +1,6 @@
-"""Speaking to metaservers over HTTP: one small client for the SDK, the CLI and the dashboard.
+"""The HTTP client of the metaserver, for the SDK, the CLI and the dashboard.
 
-Only the standard library is used, so that the client SDK stays light.
+Uses the standard library alone, so that the SDK needs no HTTP package.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ from cachemesh.transport.name_resolution import connected
 DEFAULT_PORT = 7700
 _MAX_REPLY_BYTES = 64 * 1024 * 1024
 _FAILED = (OSError, http.client.HTTPException, ValueError, OverflowError)
-"""What an exchange raises that failed; the last two are for host names that are none, and for
-chunks whose length is below zero."""
+"""What a failed exchange raises. ValueError: a host name is not valid.
+
+OverflowError: a chunk has a negative length.
+"""
 
 Query = Mapping[str, "str | int | bool"]
 
@@ -39,10 +41,16 @@ Query = Mapping[str, "str | int | bool"]
 def read_token(
     token: str | None, token_file: str | None, environ: Mapping[str, str] | None = None
 ) -> str | None:
-    """The bearer token: given, from a file, or from CACHEMESH_TOKEN / CACHEMESH_TOKEN_FILE.
+    """Return the metaserver's bearer token, or None if none is given.
+
+    Args:
+        token: the token itself; wins over a file.
+        token_file: path of a file that holds the token.
+        environ: where CACHEMESH_TOKEN and CACHEMESH_TOKEN_FILE are looked up if neither is given.
 
     Raises:
-        ConfigurationError: the file cannot be read or is empty; the message names the file.
+        ConfigurationError: the file cannot be read, or the token is empty or malformed. The message
+            names the file, never the token.
     """
     environ = environ or {}
     if token is None and token_file is None:
@@ -67,15 +75,16 @@ def _checked_token(token: str, what: str) -> str:
 
 
 class MetaserverClient:
-    """Requests to whichever of several metaservers answers. Threads may share one.
+    """Sends requests to the first of several metaservers that answers. Thread-safe.
 
     Args:
         addresses: ``host:port`` or ``http(s)://host:port`` of each metaserver.
         token: bearer token, never shown by ``repr``.
-        timeout: seconds for one metaserver to be connected to, and then to answer in full.
+        timeout: seconds to connect to one metaserver, and again seconds until its whole reply is
+            read.
 
     Raises:
-        ConfigurationError: no address, or one that is not valid.
+        ConfigurationError: there is no address, or one is not valid.
     """
 
     def __init__(
@@ -93,7 +102,7 @@ class MetaserverClient:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Metaservers as ``host:port``, the last one that answered first."""
+        """The metaservers as ``host:port``; the last one that answered comes first."""
         return tuple(str(address) for _, address in self._servers)
 
     def request(
@@ -106,15 +115,27 @@ class MetaserverClient:
         stop: StopEvent | None = None,
         max_bytes: int = _MAX_REPLY_BYTES,
     ) -> Any:
-        """One request; the decoded JSON reply, or None where the reply is empty.
+        """Send one request and return the decoded JSON reply.
 
-        A metaserver that cannot be connected to is passed over for the next. One that took the
-        request and then failed is passed over only for a GET or a watch, which may run twice.
-        Setting ``stop`` breaks it off. A reply of more than ``max_bytes`` is a failure.
+        A metaserver that refuses the connection is skipped for the next. A metaserver that fails
+        after the request was sent is skipped only if the request may run twice: a GET or a watch.
+
+        Args:
+            method: HTTP method.
+            path: path below the address, such as ``/v1/pools``.
+            body: JSON-ready value, or None to send no body.
+            query: parameters of the query string.
+            timeout: seconds, in place of the client's.
+            stop: interrupts the request when set.
+            max_bytes: longest reply that is read; a longer one counts as a failure.
+
+        Returns:
+            The decoded reply, or None for status 204.
 
         Raises:
-            MetaserverError: the metaserver refused.
-            MetaserverUnavailableError: none answered; every address is named with its reason.
+            MetaserverError: the metaserver refused the request.
+            MetaserverUnavailableError: none answered; the message names each address with its
+                reason.
         """
         retriable = method == "GET" or path.endswith("/watch")
         failures = []
@@ -149,13 +170,21 @@ class MetaserverClient:
         raise self._unavailable(failures, "is it running, and is the address right?")
 
     def stream(self, path: str, query: Query | None = None) -> Iterator[tuple[str, Any]]:
-        """Server-sent events of one metaserver: (event name, decoded JSON data), until it ends.
+        """Yield the server-sent events of one metaserver until the stream ends.
 
-        Comment lines keep the connection alive; silence for three times ``timeout`` (at least
-        30 s) ends it.
+        Comment lines keep the connection alive. Silence for three times ``timeout``, at least 30 s,
+        ends it.
+
+        Args:
+            path: path below the address.
+            query: parameters of the query string.
+
+        Yields:
+            Event name, and decoded JSON data.
 
         Raises:
-            MetaserverError, MetaserverUnavailableError: as `request`; also when it breaks off.
+            MetaserverError: the metaserver refused the request.
+            MetaserverUnavailableError: none answered, or the connection broke.
         """
         failures = []
         for server in list(self._servers):
@@ -214,7 +243,7 @@ class MetaserverClient:
 
 
 def _reached(where: tuple[str, int], seconds: float, source: Any = None) -> socket.socket:
-    """As `socket.create_connection`, within the time with the look-up of the name."""
+    """Connect as `socket.create_connection` does, with the name look-up inside the timeout."""
     host, port = where
     return connected(
         host, seconds, lambda address, left: socket.create_connection((address, port), left, source)
@@ -264,7 +293,10 @@ def _decode(status: int, raw: bytes, address: Address) -> Any:
 
 
 def _parse_events(response: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
-    """Server-sent events (WHATWG HTML, "Server-sent events"): blank line dispatches."""
+    """Yield name and data of each server-sent event.
+
+    Source: WHATWG HTML, "Server-sent events". A blank line ends an event.
+    """
     name, data = "message", list[str]()
     for raw in response:
         line = raw.decode("utf-8").rstrip("\r\n")
@@ -282,7 +314,7 @@ def _parse_events(response: http.client.HTTPResponse) -> Iterator[tuple[str, Any
 
 
 def _foreign(status: int, address: Address) -> dict[str, object]:
-    """A problem for an answer that no metaserver gives."""
+    """Return a problem document for a reply that no metaserver gives."""
     return {
         "code": "not-json",
         "detail": f"{address} answered HTTP status {status} with something that is not JSON",

@@ -1,9 +1,9 @@
-"""Asking Sentinels who is master.
+"""Asks Sentinels for the masters and replicas of shards.
 
 Follows redis.io, "Guidelines for Redis clients with support for Redis Sentinel": Sentinels are
-tried in order with a short timeout, the first that answers moves to the front, one that does not
-know a master is passed over for the next. Needs no more of a Sentinel's user than what redis.io,
-"High availability with Redis Sentinel", grants to clients.
+tried in order with a short timeout. The first one that answers moves to the front. A Sentinel that
+does not know a master is skipped for the next. The Sentinel user needs only the permissions that
+redis.io, "High availability with Redis Sentinel", grants to clients.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ _LEARN_SECONDS = 30.0
 _MAX_LEARNED = 16
 _MAX_REPLICAS = 100  # of one shard
 _AT_ONCE = 200
-"""So many questions are answered within one timeout; more of them get more time."""
+"""How many commands a Sentinel answers within one timeout; more commands get more time."""
 _MAX_NUMBERED = 256
 _USELESS = frozenset({"s_down", "o_down", "disconnected"})
 
 
 @dataclass(frozen=True)
 class LookupResult:
-    """What Sentinels said.
+    """The replies of Sentinels to one look-up.
 
     Attributes:
-        masters: shard -> address of its master; a shard that none of those asked knows is missing.
-        replicas: shard -> addresses of its replicas that are up; only if asked for.
-        told_by: shard -> the Sentinel that named the master.
+        masters: shard name -> address of its master; a shard that no Sentinel knows is missing.
+        replicas: shard name -> addresses of its replicas that are up; filled only if asked for.
+        told_by: shard name -> the Sentinel that named the master.
     """
 
     masters: dict[str, Address] = field(default_factory=dict)
@@ -57,18 +57,18 @@ class LookupResult:
 
 
 class SentinelClient:
-    """The Sentinels of a pool. Threads may share one; a forked child needs one of its own.
+    """Asks the Sentinels of a pool. Thread-safe; a forked child needs a client of its own.
 
-    Connections stay open for the next look-up. Other Sentinels that these name are asked when
-    these fail.
+    Connections stay open for the next look-up. If the given Sentinels fail, the client asks others
+    that they have named.
 
     Args:
-        addresses: ``host:port`` of each.
-        options: credentials and timeouts.
+        addresses: ``host:port`` of each Sentinel.
+        options: credentials and timeout.
 
     Attributes:
-        calls: how many exchanges with a Sentinel there were, failed ones counted.
-        timeout: seconds for one Sentinel to connect and to answer.
+        calls: how many exchanges with a Sentinel there were, failed ones included.
+        timeout: seconds to connect to one Sentinel, and again seconds for its replies.
     """
 
     def __init__(self, addresses: Sequence[str], options: SentinelOptions | None = None) -> None:
@@ -89,14 +89,18 @@ class SentinelClient:
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """Those given and those learned, the one to ask next first."""
+        """The given and the learned Sentinels, in the order in which they are asked."""
         return tuple(self._order)
 
     def look_up(self, shards: Sequence[str], with_replicas: bool = False) -> LookupResult:
-        """Who is master of some shards, and who replica.
+        """Look up the masters of some shards, and optionally their replicas.
+
+        Args:
+            shards: names of the shards.
+            with_replicas: ask for replicas too.
 
         Raises:
-            SentinelUnavailableError: none of the Sentinels answers; each is named with its reason.
+            SentinelUnavailableError: no Sentinel answers; the message names each with its reason.
         """
         found = LookupResult()
 
@@ -126,11 +130,14 @@ class SentinelClient:
         return found
 
     def master(self, shard: str) -> Address:
-        """Address of one shard's master.
+        """Return the address of one shard's master.
+
+        Args:
+            shard: name of the shard.
 
         Raises:
-            SentinelUnavailableError: none of the Sentinels answers.
-            MasterNotFoundError: they answer, but none monitors that shard.
+            SentinelUnavailableError: no Sentinel answers.
+            MasterNotFoundError: Sentinels answer, but none monitors that shard.
         """
         found = self.look_up([shard]).masters
         if shard not in found:
@@ -141,13 +148,16 @@ class SentinelClient:
         return found[shard]
 
     def shards_of(self, pool: str) -> list[str]:
-        """Names of the masters called ``POOL`` or ``POOL-...``, sorted; empty if there are none.
+        """Return the sorted names of the masters called ``POOL`` or ``POOL-...``, perhaps none.
 
         A Sentinel whose ACL forbids SENTINEL MASTERS is asked for ``POOL`` and for ``POOL-0`` to
         ``POOL-255``.
 
+        Args:
+            pool: name of the pool.
+
         Raises:
-            SentinelUnavailableError: none of the Sentinels answers.
+            SentinelUnavailableError: no Sentinel answers.
         """
         names: list[str] = []
 
@@ -173,7 +183,11 @@ class SentinelClient:
         return sorted(names)
 
     def demote(self, address: Address) -> None:
-        """This Sentinel named a master that does not serve: ask others first for now."""
+        """Ask other Sentinels first for now, because this one named a master that does not serve.
+
+        Args:
+            address: of the Sentinel.
+        """
         with self._lock:
             now = time.monotonic()
             others = [each for each in self._order if each != address]
@@ -182,14 +196,17 @@ class SentinelClient:
             self._order = [*sound, address, *failing]
 
     def shuffle(self) -> None:
-        """From now on begin with any of them, so that not all clients ask the same one."""
+        """Put the Sentinels into random order, so that not all clients ask the same one first.
+
+        Learned Sentinels stay behind the given ones, and failing ones behind both.
+        """
         with self._lock:
             now = time.monotonic()
             last = {a: (self._is_failing(a, now), a not in self._given) for a in self._order}
             self._order.sort(key=lambda address: (*last[address], random.random()))
 
     def close(self) -> None:
-        """Hang up; a later look-up connects again."""
+        """Close all connections; a later look-up connects again."""
         with self._lock:
             for connection, _ in self._connections.values():
                 connection.close()
@@ -199,7 +216,7 @@ class SentinelClient:
         return now - self._failed_at.get(address, float("-inf")) < _FAILING_SECONDS
 
     def _ask_in_order(self, ask: Callable[[SentinelConnection], bool]) -> None:
-        """Ask one Sentinel after the other until ``ask`` says that it is satisfied."""
+        """Ask one Sentinel after the other until ``ask`` returns True."""
         failures, answered, timed_out = [], False, False
         for address in list(self._order):
             try:
@@ -261,7 +278,7 @@ class SentinelClient:
             found.replicas[shard] = tuple(islice(_usable(_rows(reply)), _MAX_REPLICAS))
 
     def _learn(self, reply: Any) -> None:
-        """Take in the Sentinels that one names."""
+        """Remember the Sentinels that a Sentinel names."""
         self._learn_at = time.monotonic() + _LEARN_SECONDS
         if isinstance(reply, redis.ResponseError):
             return  # it does not know that shard, or may not tell
@@ -275,10 +292,13 @@ def _is_refusal(reply: Any) -> bool:
 
 
 def master_address(reply: Any) -> Address | None:
-    """Of a reply to GET-MASTER-ADDR-BY-NAME; None if it does not know the shard.
+    """Return the address in a reply to GET-MASTER-ADDR-BY-NAME, or None if the shard is unknown.
+
+    Args:
+        reply: as received; an error reply as an exception.
 
     Raises:
-        redis.RedisError: it is an error, or no such reply.
+        redis.RedisError: an error reply, or a reply of another form.
     """
     if reply is None:
         return None
@@ -290,33 +310,47 @@ def master_address(reply: Any) -> Address | None:
 
 
 def checked_address(host: str, port: str) -> Address:
-    """An address as Sentinels write it; a host name where they are told to announce those.
+    """Return an address from the host and port that a Sentinel gives.
+
+    Args:
+        host: an IP address, or a host name where Sentinel announces host names.
+        port: in decimal.
 
     Raises:
-        InvalidDocumentError: it is none.
+        InvalidDocumentError: the two are not an address.
     """
     return parse_address(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
 
 
 def _rows(reply: Any) -> list[dict[str, str]]:
-    """Of SENTINEL MASTERS, REPLICAS or SENTINELS: `fields` of each, as text whatever they are."""
+    """Return the rows of a reply to SENTINEL MASTERS, REPLICAS or SENTINELS, values as text."""
     rows = [fields(row) for row in listed(reply)]
     return [{str(name): str(value) for name, value in row.items()} for row in rows]
 
 
 def fields(row: Any) -> dict[str, Any]:
-    """A reply of fields and values in turn; raises as `listed`."""
+    """Return a flat reply of names and values as a dict.
+
+    Args:
+        row: as received.
+
+    Raises:
+        redis.RedisError: as `listed`.
+    """
     texts = listed(row)
     with reading_reply("a Sentinel"):
         return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
 def listed(reply: Any) -> list[Any]:
-    """A reply that is a list.
+    """Return a reply that must be a list.
+
+    Args:
+        reply: as received; an error reply as an exception.
 
     Raises:
-        redis.ResponseError: it is an error.
-        redis.InvalidResponse: it is something else.
+        redis.ResponseError: an error reply.
+        redis.InvalidResponse: a reply of another type.
     """
     if isinstance(reply, redis.ResponseError):
         raise reply
@@ -326,6 +360,7 @@ def listed(reply: Any) -> list[Any]:
 
 
 def _usable(rows: Iterable[dict[str, str]]) -> Iterator[Address]:
+    """Yield the addresses of the rows that are not flagged as down."""
     for row in rows:
         with reading_reply("a Sentinel"):
             flags, host, port = row["flags"].split(","), row["ip"], row["port"]

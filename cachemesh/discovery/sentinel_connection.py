@@ -1,4 +1,4 @@
-"""One connection to one Sentinel: redis-py connects and logs in, then the socket is ours."""
+"""One connection to one Sentinel. redis-py connects and logs in; this module sends and receives."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from cachemesh.transport.redis_py import MORE, PUSH, socket_of
 DEFAULT_TIMEOUT = 0.3
 _READ_SIZE = 65_536
 _MAX_BYTES = 4 * 1024 * 1024
-"""What a Sentinel says at once; 1 KB for each master or replica is usual."""
+"""Most bytes of one exchange; a Sentinel usually sends 1 KB for each master or replica."""
 
 _MAX_BYTES_EACH = 64 * 1024  # more for each of several questions
 _HUGE_LIST = re.compile(rb"[*~>]\d{6}")
-"""hiredis makes room for as many elements as a list announces: gigabytes for eleven bytes."""
+"""Lists of 100,000 elements or more. hiredis allocates memory for all elements that are announced.
+"""
 _NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 # The least that redis.io has a Sentinel's user be allowed does not include CLIENT SETINFO.
@@ -43,7 +44,7 @@ class SentinelOptions:
 
     Attributes:
         username, password: Sentinel's own credentials, not those of Redis.
-        timeout: seconds for one Sentinel to connect and to answer.
+        timeout: seconds to connect to one Sentinel, and again seconds for its replies.
         connection: further options of `redis.Redis`, such as ``ssl``.
     """
 
@@ -54,14 +55,14 @@ class SentinelOptions:
 
 
 class SentinelConnection:
-    """A connection. Not for two threads at once.
+    """An open connection to a Sentinel. Not thread-safe.
 
     Args:
-        address: of the Sentinel; a host name is looked up each time.
-        options: credentials and the time to connect in.
+        address: of the Sentinel; a host name is looked up for each connection.
+        options: credentials and timeout.
 
     Raises:
-        redis.ConnectionError, redis.TimeoutError: it cannot be connected to, or refuses the login.
+        redis.ConnectionError, redis.TimeoutError: the Sentinel is unreachable or refuses the login.
     """
 
     def __init__(self, address: Address, options: SentinelOptions) -> None:
@@ -96,11 +97,15 @@ class SentinelConnection:
         )
 
     def ask(self, commands: Sequence[tuple[str, ...]], seconds: float) -> list[Any]:
-        """The replies to some commands sent at once; error replies stand among them.
+        """Send some commands at once and return their replies; error replies stand among them.
+
+        Args:
+            commands: each as its words.
+            seconds: timeout for all replies together.
 
         Raises:
-            OSError: the connection broke, or not all replies came in time (TimeoutError).
-            redis.InvalidResponse: what came is not RESP, or too much.
+            OSError: the connection broke, or the timeout has passed (TimeoutError).
+            redis.InvalidResponse: the bytes received are not RESP, or too many.
         """
         deadline = time.monotonic() + seconds
         self._bytes_left = _MAX_BYTES + _MAX_BYTES_EACH * len(commands)
@@ -120,16 +125,25 @@ class SentinelConnection:
         return replies
 
     def send(self, *commands: tuple[str, ...]) -> None:
-        """Send commands; what comes back is for `receive`. From then on nothing here waits.
+        """Send commands without waiting; `receive` returns the replies.
+
+        Makes the socket non-blocking.
+
+        Args:
+            commands: each as its words.
 
         Raises:
-            OSError: the connection broke, or takes no more.
+            OSError: the connection broke, or its send buffer is full.
         """
         self._sock.setblocking(False)
         self._sock.sendall(_packed(commands))
 
     def receive(self) -> list[Any]:
-        """What has come since the last call, though not all of very much. Raises as `ask`."""
+        """Return the replies received since the last call; of very many, only the first part.
+
+        Raises:
+            OSError, redis.InvalidResponse: as `ask`.
+        """
         self._sock.setblocking(False)
         for _ in range(_MAX_BYTES // _READ_SIZE):
             try:
@@ -143,19 +157,19 @@ class SentinelConnection:
         return replies
 
     def is_reusable(self) -> bool:
-        """Whether it is open, and nothing came that nobody asked for."""
+        """Whether the connection is open and holds no unexpected reply."""
         try:
             return not self.receive() and not self._reader.has_data()
         except (OSError, redis.RedisError):
             return False
 
     def fileno(self) -> int:
-        """For a selector."""
+        """Return the socket's file descriptor, for a selector."""
         number: int = self._sock.fileno()
         return number
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._connection.disconnect()
 
     def _feed(self, data: bytes) -> None:

@@ -1,8 +1,8 @@
-"""Hearing of failovers at once, from all Sentinels of a pool, in one thread.
+"""Subscribes one thread to the failover events of all Sentinels of a pool.
 
-``+switch-master`` says that a failover is over, ``+selected-slave`` which replica is going to be
-promoted: Sentinel itself learns of the promotion up to a second after it. For speed alone:
-whatever is missed here is found by the poll.
+``+switch-master`` reports a finished failover. ``+selected-slave`` reports the replica that is
+about to be promoted: Sentinel itself notices the promotion up to a second after it. Events only
+save time; the poll finds whatever is missed here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _RETRY_FIRST, _RETRY_MAX = 0.5, 15.0
 
 
 class _Subscription:
-    """A subscription to one Sentinel, and when to look after it."""
+    """A subscription to one Sentinel, with the times at which something is due."""
 
     def __init__(self) -> None:
         self.connection: SentinelConnection | None = None
@@ -49,13 +49,13 @@ class _Subscription:
 
 
 class SentinelEvents:
-    """Subscriptions to what Sentinels tell of failovers.
+    """Subscriptions to the failover events of Sentinels.
 
     Args:
-        options: credentials and timeouts.
-        on_switch: called when a failover is over.
-        on_selected: called when a replica has been selected to be promoted.
-        on_gap: called when a subscription works again after it was lost: something may be missed.
+        options: credentials and timeout.
+        on_switch: called when a failover has finished.
+        on_selected: called when Sentinel has selected the replica to promote.
+        on_gap: called when a lost subscription works again; events may have been missed.
     """
 
     def __init__(
@@ -79,13 +79,13 @@ class SentinelEvents:
         wakeup: Wakeup,
         on_wakeup: Callable[[], None],
     ) -> None:
-        """Listen until ``stop`` is set. Never fails: what breaks is made anew, after a while.
+        """Listen until ``stop`` is set. Lost connections are opened again after a delay.
 
         Args:
-            addresses: the Sentinels of now.
-            stop: is looked at every half second, and when the bell rings.
+            addresses: returns the current Sentinels.
+            stop: checked every half second and after each wakeup.
             wakeup: wakes this thread.
-            on_wakeup: called when it has rung.
+            on_wakeup: called after each wakeup.
         """
         with selectors.DefaultSelector() as selector:
             selector.register(wakeup, selectors.EVENT_READ)
@@ -199,13 +199,16 @@ class SentinelEvents:
 
 
 def _switch(message: list[Any]) -> tuple[str, Address, Address]:
-    """Shard, former and new master of a ``+switch-master`` message.
+    """Parse a ``+switch-master`` message.
 
-    Its form is that of redis.io, "High availability with Redis Sentinel", Pub/Sub messages:
-    ``<master name> <oldip> <oldport> <newip> <newport>``.
+    Source: redis.io, "High availability with Redis Sentinel", Pub/Sub messages: ``<master name>
+    <oldip> <oldport> <newip> <newport>``.
+
+    Returns:
+        Shard, former master, new master.
 
     Raises:
-        redis.InvalidResponse, InvalidDocumentError: it is of another form.
+        redis.InvalidResponse, InvalidDocumentError: the message has another form.
     """
     words = str(message[-1]).split(" ")
     if len(words) != 5:
@@ -214,10 +217,15 @@ def _switch(message: list[Any]) -> tuple[str, Address, Address]:
 
 
 def _selected(message: list[Any]) -> tuple[str, Address, Address]:
-    """Shard, present master and the replica selected, of a ``+selected-slave`` message.
+    """Parse a ``+selected-slave`` message.
 
-    Its form, by the same source: ``slave <name> <ip> <port> @ <master-name> <master-ip>
-    <master-port>``. Raises as `_switch`.
+    Source: as `_switch`: ``slave <name> <ip> <port> @ <master-name> <master-ip> <master-port>``.
+
+    Returns:
+        Shard, present master, selected replica.
+
+    Raises:
+        redis.InvalidResponse, InvalidDocumentError: the message has another form.
     """
     words = str(message[-1]).split(" ")
     if len(words) != 8 or words[4] != "@":

@@ -1,7 +1,8 @@
-"""Asking many servers at once, and what each Sentinel says about each shard.
+"""Asks many servers at once, and reports what each Sentinel says about each shard.
 
-For people who look at a pool, not for the client. A server that is slow, drips, floods or answers
-nonsense costs a bounded time and is reported with its reason; the others are heard all the same.
+For tools that show a pool to people; the client does not use this module. A server that is slow or
+sends garbage costs a bounded time and is reported with its reason; the other servers' answers are
+returned all the same.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from cachemesh.discovery.sentinel import checked_address, fields, listed, master
 from cachemesh.discovery.sentinel_connection import SentinelConnection, SentinelOptions
 
 TIMEOUT = 2.0
-"""Seconds a Sentinel or an instance has to connect, and to answer."""
+"""Seconds to connect to a Sentinel or an instance, and again seconds for its replies."""
 WITHIN = 3 * TIMEOUT
-"""Seconds for both, and for its name to be looked up."""
+"""Seconds for name look-up, connecting and replies together."""
 _AT_ONCE = 32
 _QUESTIONS = ("GET-MASTER-ADDR-BY-NAME", "MASTER", "CKQUORUM", "REPLICAS")
 
@@ -37,12 +38,14 @@ T = TypeVar("T")
 def ask_each(
     jobs: Mapping[K, Callable[[], T]], within: float
 ) -> dict[K, T | CacheMeshError | redis.RedisError | OSError]:
-    """Run all jobs, 32 at a time, each in a thread; an error stands in place of its answer.
+    """Run all jobs in threads, 32 at a time.
 
     Args:
-        jobs: what to run, by a key; each should end within ``within`` by itself.
-        within: seconds for each; a job that takes longer is left behind in its thread, which does
-            not keep the process from ending.
+        jobs: functions by key; each should end within ``within`` seconds by itself.
+        within: seconds for each job. A job that takes longer is abandoned in its daemon thread.
+
+    Returns:
+        By key, the job's result, or the error that it raised, or redis.TimeoutError if it was late.
     """
     waiting, done = SimpleQueue[K](), SimpleQueue[tuple[K, Any]]()
     for key in jobs:
@@ -79,8 +82,8 @@ class SentinelReplicaView:
     """A replica as one Sentinel sees it.
 
     Attributes:
-        address: where it listens.
-        flags: as Sentinel words them, such as ``s_down``.
+        address: where the replica listens.
+        flags: in Sentinel's words, such as ``s_down``.
     """
 
     address: Address
@@ -92,12 +95,12 @@ class SentinelShardView:
     """A shard as one Sentinel sees it.
 
     Attributes:
-        master: its address; during a failover that of the promoted replica.
-        flags: as Sentinel words them, in its order.
+        master: address of the master; during a failover, that of the promoted replica.
+        flags: in Sentinel's words and order.
         quorum: how many Sentinels must agree that the master is down.
-        other_sentinels: how many others this Sentinel knows.
-        unusable: why a failover would not be possible; None if it would be.
-        replicas: those that it knows, also dead ones.
+        other_sentinels: how many other Sentinels this one knows.
+        unusable: why a failover would be impossible; None if a failover is possible.
+        replicas: the replicas that this Sentinel knows, dead ones included.
     """
 
     master: Address
@@ -111,9 +114,14 @@ class SentinelShardView:
 def ask_sentinels(
     document: PoolDocument, options: SentinelOptions
 ) -> dict[str, dict[str, SentinelShardView] | CacheMeshError | redis.RedisError | OSError]:
-    """What each Sentinel of a pool, by its "host:port", says about the pool's shards.
+    """Ask each Sentinel of a pool about the pool's shards, all at once.
 
-    All are asked at once, with `TIMEOUT` in place of the options' own.
+    Args:
+        document: names the Sentinels and the shards.
+        options: credentials; `TIMEOUT` replaces the timeout.
+
+    Returns:
+        By the Sentinel's ``host:port``, its view of each shard, or the error in place of an answer.
     """
     options = replace(options, timeout=TIMEOUT)
     names = document.placement.names
@@ -127,12 +135,22 @@ def ask_sentinels(
 def ask_sentinel(
     address: Address, options: SentinelOptions, shards: Sequence[str], seconds: float
 ) -> dict[str, SentinelShardView]:
-    """What one Sentinel says about some shards; one that it does not monitor is missing.
+    """Ask one Sentinel about some shards.
 
     Source: redis.io, "High availability with Redis Sentinel", Sentinel commands.
 
+    Args:
+        address: of the Sentinel.
+        options: credentials and timeout to connect.
+        shards: names of the shards.
+        seconds: timeout for all replies.
+
+    Returns:
+        The view of each shard; a shard that the Sentinel does not monitor is missing.
+
     Raises:
-        redis.RedisError, OSError: it does not answer in time, or refuses, or is no Sentinel.
+        redis.RedisError, OSError: the Sentinel does not answer in time or refuses, or the replies
+            are not those of a Sentinel.
     """
     commands = [("SENTINEL", what, shard) for shard in shards for what in _QUESTIONS]
     replies = ask(address, options, commands or [("PING",)], seconds)
@@ -152,10 +170,19 @@ def ask(
     commands: Sequence[tuple[str, ...]],
     seconds: float,
 ) -> list[Any]:
-    """The replies of any server of Redis's protocol; error replies stand among them.
+    """Connect to any Redis or Sentinel, send some commands and return their replies.
+
+    Args:
+        address: of the server.
+        options: credentials and timeout to connect.
+        commands: each as its words.
+        seconds: timeout for all replies.
+
+    Returns:
+        The replies; error replies stand among them.
 
     Raises:
-        redis.RedisError, OSError: it cannot be connected to, or not all replies came in time.
+        redis.RedisError, OSError: the server is unreachable, or not all replies came in time.
     """
     connection = SentinelConnection(address, options)
     try:
@@ -186,8 +213,16 @@ def _replicas_of(rows: Sequence[Any]) -> Iterator[SentinelReplicaView]:
 
 
 def usable_address(host: str, port: str) -> Address | None:
-    """An address as Sentinels and masters write it.
+    """Return the address that a Sentinel or a master gives for a replica.
 
-    None for a replica that was refused before it could tell its port: they say port 0.
+    Args:
+        host: IP address or host name.
+        port: in decimal. A replica that was refused before it announced its port has port 0.
+
+    Returns:
+        None for port 0.
+
+    Raises:
+        InvalidDocumentError: the two are not an address.
     """
     return None if port == "0" else checked_address(host, port)

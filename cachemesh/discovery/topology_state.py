@@ -1,4 +1,4 @@
-"""The topology of now, and what to believe of all that is said about it."""
+"""The current topology, and which reports about masters are believed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from cachemesh.core.names import Address
 from cachemesh.core.pool.topology import Topology
@@ -15,12 +16,23 @@ from cachemesh.discovery.sentinel import LookupResult
 logger = logging.getLogger("cachemesh.discovery")
 
 
+class TopologySubscriber(Protocol):
+    """A client's membership as the follower sees it: told of each change of the topology."""
+
+    def catch_up(self, wait: bool) -> None:
+        """Take in the current topology. Called from any thread; does not raise.
+
+        Args:
+            wait: return only once the topology is taken in, also if another thread does so.
+        """
+
+
 class TopologyState:
-    """Holds the topology. Any thread.
+    """Holds the current topology. Thread-safe.
 
     Attributes:
-        changed: held while it changes; those who wait on it are woken then.
-        topology: None before it is set for the first time.
+        changed: condition that is held during a change, and notified after it.
+        topology: the current topology; None until the first one is set.
     """
 
     def __init__(self) -> None:
@@ -29,17 +41,30 @@ class TopologyState:
         self._stale = StaleMasters()
 
     def master_of(self, shard: str) -> Address | None:
-        """The master known."""
+        """Return the known master of a shard, or None.
+
+        Args:
+            shard: name of the shard.
+        """
         return None if self.topology is None else self.topology.masters.get(shard)
 
     def failed(self, shard: str, master: Address | None) -> None:
-        """That master does not serve: what Sentinels say counts, whatever was said before."""
+        """Record that a master does not serve: from now on Sentinels are believed about that shard.
+
+        Args:
+            shard: name of the shard.
+            master: the master that does not serve; None if none was known.
+        """
         if master is not None:
             with self.changed:
                 self._stale.failed(shard, master)
 
     def change(self, change: Callable[[Topology], Topology]) -> None:
-        """Make another topology of that of now, unless there is none."""
+        """Replace the topology by ``change(topology)``; do nothing before a first one is set.
+
+        Args:
+            change: returns the new topology, or its argument if nothing changes.
+        """
         with self.changed:
             before = self.topology
             after = None if before is None else change(before)
@@ -48,7 +73,11 @@ class TopologyState:
                 self.changed.notify_all()
 
     def take_in(self, found: LookupResult) -> None:
-        """What Sentinels have answered, except what is known to be out of date."""
+        """Apply the result of a look-up, except for masters that are known to be out of date.
+
+        Args:
+            found: the masters and replicas that Sentinels named.
+        """
 
         def change(topology: Topology) -> Topology:
             now, believed = time.monotonic(), {}
@@ -63,7 +92,13 @@ class TopologyState:
         self.change(change)
 
     def switched(self, shard: str, old: Address, new: Address) -> None:
-        """What a Sentinel has published: the master was ``old`` and is ``new``."""
+        """Apply a ``+switch-master`` event.
+
+        Args:
+            shard: name of the shard.
+            old: the former master.
+            new: the new master.
+        """
 
         def change(topology: Topology) -> Topology:
             now, known = time.monotonic(), topology.masters.get(shard)
@@ -78,7 +113,13 @@ class TopologyState:
         self.change(change)
 
     def selected(self, shard: str, master: Address, candidate: Address) -> None:
-        """What a Sentinel has published: ``candidate`` is going to be master in place of this."""
+        """Apply a ``+selected-slave`` event.
+
+        Args:
+            shard: name of the shard.
+            master: the present master; the event is ignored if another one is known.
+            candidate: the replica that Sentinel is about to promote.
+        """
 
         def change(topology: Topology) -> Topology:
             if topology.masters.get(shard) != master:
@@ -88,7 +129,13 @@ class TopologyState:
         self.change(change)
 
     def report_master(self, shard: str, seen: Address, master: Address) -> None:
-        """What instances say: ``seen``, taken for the master, is a replica of ``master``."""
+        """Apply what instances report: ``seen``, taken for the master, is a replica of ``master``.
+
+        Args:
+            shard: name of the shard.
+            seen: ignored unless it is the known master.
+            master: the instance to route to.
+        """
 
         def change(topology: Topology) -> Topology:
             if topology.masters.get(shard) != seen or master == seen:

@@ -4,14 +4,16 @@
     cachemesh+sentinel://s1:26379,s2:26379/POOL        Sentinels alone
     cachemesh+file:///etc/cachemesh/POOL.json          a file
 
-The query string carries redis-py's options and CacheMesh's own: ``token`` and ``token_file`` (the
-metaserver's bearer token), ``sentinel_username``, ``sentinel_password``, ``sentinel_timeout``
-(seconds for one Sentinel to answer), ``sentinel_ssl`` (TLS to the SentinelClient, with the ``ssl_``
-options given for Redis; ``ssl`` itself is about Redis alone) and, for ``cachemesh+sentinel``,
-``shards`` (NAME,NAME,...: the masters of the pool, where they are not called POOL or POOL-...). The
-pool's settings, but for ``poll_interval``, can be given too, and win over those of the pool:
-``command_timeout``, ``connect_timeout``, ``retry_writes``, ``on_error``, ``read_from`` and
-``max_lag``.
+The query string carries redis-py's options and those of CacheMesh:
+
+- ``token``, ``token_file``: the metaserver's bearer token.
+- ``sentinel_username``, ``sentinel_password``, ``sentinel_timeout`` (seconds): for Sentinels.
+- ``sentinel_ssl``: TLS to Sentinels, with the ``ssl_`` options given for Redis. ``ssl`` itself
+  concerns Redis alone.
+- ``shards`` (NAME,NAME,...), for ``cachemesh+sentinel``: the pool's masters, if their names are not
+  POOL or POOL-....
+- ``command_timeout``, ``connect_timeout``, ``retry_writes``, ``on_error``, ``read_from``,
+  ``max_lag``: win over the pool's settings of these names.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ _NOT_OF_LOGIN = frozenset(
         "health_check_interval",
     }
 )
-"""Options that make no difference to who only measures instances."""
+"""Options that change neither how a connection is made nor how it logs in."""
 
 _CLIENT_SIDE = "replies are not cached in the client; leave it out"
 _REFUSED = {"cache": _CLIENT_SIDE, "cache_config": _CLIENT_SIDE}
@@ -81,18 +83,18 @@ _FORMS = (
 
 @dataclass(frozen=True)
 class MeshUrl:
-    """A parsed URL.
+    """A parsed URL with its options.
 
     Attributes:
         shown: scheme, hosts and pool; never an option, so never a secret.
         scheme: ``cachemesh``, ``cachemesh+sentinel`` or ``cachemesh+file``.
         addresses: ``host:port`` of each metaserver or Sentinel.
         pool: name of the pool, or path of its file.
-        make_source: makes a supplier of pool documents.
+        make_source: makes a source of pool documents.
         sentinel_options: how to connect to Sentinels.
         options: options for `redis.Redis`.
-        identity: the same for URLs that lead to the same pool in the same way.
-        policy: those of `cachemesh.core.policy`.
+        identity: equal for URLs that lead to the same pool in the same way.
+        policy: options of `cachemesh.core.policy`.
     """
 
     shown: str
@@ -107,12 +109,12 @@ class MeshUrl:
 
     @property
     def source(self) -> Source:
-        """A supplier of pool documents, made anew each time."""
+        """A new source of pool documents at each access."""
         return self.make_source()
 
     @property
     def login(self) -> Hashable:
-        """The same for clients of one pool that log in to its instances alike."""
+        """Equal for clients of one pool whose connections log in alike."""
         options = {n: v for n, v in self.options.items() if n not in _NOT_OF_LOGIN}
         return self.identity, _alike(options)
 
@@ -120,7 +122,7 @@ class MeshUrl:
 def parse_url(
     url: str | None, options: Mapping[str, Any], environ: Mapping[str, str] | None = None
 ) -> MeshUrl:
-    """A URL and options checked and taken apart.
+    """Check and parse a URL and options.
 
     Args:
         url: None takes CACHEMESH_URL from ``environ``.
@@ -128,7 +130,8 @@ def parse_url(
         environ: where CACHEMESH_URL, CACHEMESH_TOKEN and CACHEMESH_TOKEN_FILE are looked up.
 
     Raises:
-        ConfigurationError: names what is wrong, never the value of an option.
+        ConfigurationError: the URL or an option is not valid; the message never shows an option's
+            value.
     """
     if url is None:
         url = (environ or {}).get("CACHEMESH_URL")
@@ -207,7 +210,7 @@ def _alike(options: Mapping[str, Any]) -> Hashable:
 
 
 def _same(value: object) -> str:
-    """Alike for two options only if they have the same effect."""
+    """Return a text that is equal for two option values only if they have the same effect."""
     plain = isinstance(value, (str, bytes, int, float, bool, type(None)))
     return repr(value) if plain else f"object {id(value)}"
 
@@ -263,7 +266,7 @@ def _query_options(query: str) -> dict[str, Any]:
 
 
 def _typed(name: str, value: Any) -> Any:
-    """An option that redis-py's URLs leave a string, as the type of its default."""
+    """Convert an option that redis-py's URL parser leaves as text to the type of its default."""
     default = _SIGNATURE[name].default if name in _SIGNATURE else None
     if not isinstance(value, str) or not isinstance(default, (bool, int)):
         return value

@@ -1,4 +1,4 @@
-"""Signs for threads that wait for the network: to end, and to look up."""
+"""Interrupts threads that wait for the network: one class to end them, one to wake them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from contextlib import contextmanager, suppress
 
 
 class StopEvent(threading.Event):
-    """An event; one of the threads that heed it may have a socket shut down when it is set."""
+    """An event that also interrupts one thread's read from a socket."""
 
     def __init__(self) -> None:
         super().__init__()
         self._waited_on: socket.socket | None = None
 
     def set(self) -> None:
-        """Let the threads end. From any thread, and never waits."""
+        """Set the event and shut down the socket that is read. Thread-safe; does not wait."""
         super().set()
         sock = self._waited_on
         if sock is not None:
@@ -24,7 +24,11 @@ class StopEvent(threading.Event):
 
     @contextmanager
     def interrupts(self, sock: socket.socket) -> Iterator[None]:
-        """While inside, `set` makes reads from this socket end as if the peer had closed it."""
+        """Let `set` end reads from ``sock`` during the block, as if the peer had closed it.
+
+        Args:
+            sock: a connected socket.
+        """
         self._waited_on = sock
         if self.is_set():  # before it could see the socket
             _shut_down(sock)
@@ -35,7 +39,7 @@ class StopEvent(threading.Event):
 
 
 class Wakeup:
-    """Wakes the one thread that waits in a selector."""
+    """Wakes one thread that waits in a selector. The object itself is registered there."""
 
     def __init__(self) -> None:
         self._near, self._far = socket.socketpair()
@@ -43,21 +47,21 @@ class Wakeup:
         self._far.setblocking(False)
 
     def wake(self) -> None:
-        """Wake it. From any thread, and never waits."""
+        """Wake the thread. Thread-safe; does not wait."""
         with suppress(OSError):  # it rings already, or nobody is there any more
             self._near.send(b"!")
 
     def clear(self) -> None:
-        """It has woken up."""
+        """Consume all wake-ups so far; called by the woken thread."""
         with suppress(OSError):
             self._far.recv(4096)
 
     def fileno(self) -> int:
-        """For the selector."""
+        """Return the file descriptor to wait for, for the selector."""
         return self._far.fileno()
 
     def close(self) -> None:
-        """It will not wait again."""
+        """Close both ends; called once nothing waits any more."""
         self._near.close()
         self._far.close()
 
