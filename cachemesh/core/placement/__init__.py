@@ -5,6 +5,11 @@ slots     new pools                      CRC16 as Redis Cluster, 16,384 slots, a
 ketama    pools shared with twemproxy    its ring: 160 MD5 points a server, scaled by weight
 modula    pools shared with twemproxy    its hash value modulo the weights
 jedis     pools shared with Jedis 3      ShardedJedis's ring: 160 points a weight
+
+- `base`: the interface. `slots`, `twemproxy`, `jedis`: the strategies.
+- `hash_based`, `ring`, `hash_functions`, `slot_allocation`: what strategies are made of.
+- `keys`: a key's bytes, hash tag and slot. `route_table`: from a key to its shard's target.
+- `diff`: the keys that a change of placement moves.
 """
 
 from cachemesh.core.placement.base import MAX_SHARDS, MAX_WEIGHT, Overlap, Placement, Shard

@@ -1,4 +1,4 @@
-"""What every strategy is: shards with weights, and a pure function from key to shard."""
+"""The interface of all placement strategies: shards with weights, and from a key to its shard."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ Target = TypeVar("Target")
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard as placement sees it: a name and a weight, an integer from 1 to 1000.
+    """A shard in a placement.
+
+    Attributes:
+        name: as in the pool document.
+        weight: the shard's share of the keys, relative to the other shards: 1 to 1000.
 
     Raises:
-        InvalidDocumentError: a name or weight that is not valid.
+        InvalidDocumentError: the name or the weight is not valid.
     """
 
     name: str
@@ -43,11 +47,11 @@ class Shard:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Which hash values change hands between two placements.
+    """The hash values that change their owner between two placements.
 
     Attributes:
-        moved: (source, target) -> how many values go from one to the other.
-        total: how many values there are.
+        moved: (source, target) -> how many hash values move from one shard to the other.
+        total: how many hash values there are.
     """
 
     moved: Mapping[tuple[str, str], int]
@@ -55,17 +59,17 @@ class Overlap:
 
 
 class Placement(ABC):
-    """Which shard owns which key. Immutable; equal documents give equal placements.
+    """Decides which shard owns which key. Immutable; equal documents give equal placements.
 
     Attributes:
-        strategy: its name in a document.
+        strategy: name of the strategy in a document.
         shards: in document order.
-        owner: key as bytes -> name of the shard that owns it. The hot path.
+        owner: returns the name of the shard that owns a key, given as bytes. On the hot path.
     """
 
     strategy: ClassVar[str]
     strategies: ClassVar[dict[str, type[Placement]]] = {}
-    """Strategy name -> class; each class that names its strategy is in it."""
+    """Strategy name -> class. A class with a `strategy` of its own is added when it is defined."""
 
     shards: tuple[Shard, ...]
     owner: Callable[[bytes], str]
@@ -77,11 +81,13 @@ class Placement(ABC):
 
     @staticmethod
     def from_dict(document: object) -> Placement:
-        """A placement from the ``placement`` object of a pool document.
+        """Return the placement that the ``placement`` object of a pool document describes.
+
+        Args:
+            document: decoded JSON.
 
         Raises:
-            InvalidDocumentError: not an object, an unknown strategy, or fields that contradict
-                each other.
+            InvalidDocumentError: not an object, an unknown strategy, or a field that is not valid.
         """
         if not isinstance(document, Mapping):
             raise InvalidDocumentError("placement is not an object")
@@ -97,19 +103,25 @@ class Placement(ABC):
     @classmethod
     @abstractmethod
     def from_document(cls, document: Mapping[str, object]) -> Placement:
-        """Read and check a ``placement`` object of this strategy; unknown fields are kept.
+        """Return a placement of this strategy; unknown fields are kept.
+
+        Args:
+            document: the ``placement`` object of a pool document.
 
         Raises:
-            InvalidDocumentError: a malformed field, named.
+            InvalidDocumentError: a field is not valid; the message names the field.
         """
 
     @abstractmethod
     def to_dict(self) -> dict[str, object]:
-        """The ``placement`` object of a pool document."""
+        """Return the ``placement`` object of a pool document."""
 
     @abstractmethod
     def finder(self, targets: Mapping[str, Target]) -> Callable[[bytes], Target]:
-        """A function from a key as bytes to what ``targets`` holds for its shard's name.
+        """Return a function from a key, as bytes, to the target of the shard that owns the key.
+
+        Args:
+            targets: shard name -> target.
 
         Raises:
             KeyError: ``targets`` lacks a shard.
@@ -117,36 +129,55 @@ class Placement(ABC):
 
     @abstractmethod
     def with_shards(self, shards: Sequence[Shard]) -> Placement:
-        """The same strategy over other shards or weights, moving as few keys as it can.
+        """Return a placement of the same strategy over other shards or weights.
+
+        Moves as few keys as the strategy allows.
+
+        Args:
+            shards: in document order.
 
         Raises:
-            InvalidDocumentError: no shards, or a name twice.
+            InvalidDocumentError: there are no shards, or two with the same name.
         """
 
     @abstractmethod
     def share(self, name: str) -> float:
-        """The part (0 to 1) of all keys that a shard owns.
+        """Return the share (0 to 1) of all keys that a shard owns.
+
+        Args:
+            name: of the shard.
 
         Raises:
-            KeyError: no such shard.
+            KeyError: there is no such shard.
         """
 
     @abstractmethod
     def overlap(self, after: Placement) -> Overlap | None:
-        """What changes hands between this placement and another, exactly.
+        """Return exactly what a change to another placement moves.
 
-        None if that can only be found out by trying keys.
+        Args:
+            after: the placement after the change.
+
+        Returns:
+            None if only trying keys could tell.
         """
 
     def owners(self, keys: Sequence[bytes]) -> list[str]:
-        """The shard of each of many keys."""
+        """Return the name of the owning shard of each key.
+
+        Args:
+            keys: as bytes.
+        """
         return list(map(self.owner, keys))
 
     def shard_for(self, key: str | bytes) -> str:
-        """Name of the shard that owns a key.
+        """Return the name of the shard that owns a key.
+
+        Args:
+            key: as an app passes it.
 
         Raises:
-            InvalidKeyError: a key Redis cannot hold.
+            InvalidKeyError: Redis cannot hold such a key.
         """
         return self.owner(key_bytes(key))
 
@@ -165,10 +196,13 @@ class Placement(ABC):
 
 
 def check_shards(shards: Sequence[Shard]) -> tuple[Shard, ...]:
-    """Shards with distinct names, at least one and at most as many as there are slots.
+    """Return the shards as a tuple, once they are checked.
+
+    Args:
+        shards: at least one and at most 16,384, with distinct names.
 
     Raises:
-        InvalidDocumentError: otherwise.
+        InvalidDocumentError: too few or too many shards, or two with the same name.
     """
     if not shards:
         raise InvalidDocumentError("A pool needs at least one shard")
@@ -185,7 +219,13 @@ def check_shards(shards: Sequence[Shard]) -> tuple[Shard, ...]:
 def read_shards(
     document: Mapping[str, object],
 ) -> tuple[tuple[Shard, ...], dict[str, Mapping[str, object]]]:
-    """The shards of a ``placement`` object, and by name all that it says about each.
+    """Read the ``shards`` of a ``placement`` object.
+
+    Args:
+        document: the ``placement`` object.
+
+    Returns:
+        The shards, and each shard's whole entry by name.
 
     Raises:
         InvalidDocumentError: not a list of objects with a valid name and weight.
@@ -204,5 +244,10 @@ def read_shards(
 
 
 def unknown_fields(entry: Mapping[str, object], *known: str) -> dict[str, object]:
-    """The fields of an object that this release does not know."""
+    """Return the fields of an object that this release does not know.
+
+    Args:
+        entry: the object.
+        known: names of the known fields.
+    """
     return {name: value for name, value in entry.items() if name not in known}

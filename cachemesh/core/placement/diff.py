@@ -1,4 +1,4 @@
-"""What a change of placement moves."""
+"""The keys that a change of placement moves."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ from cachemesh.core.placement.base import Overlap, Placement
 from cachemesh.core.placement.slots import SlotsPlacement
 
 SAMPLE_KEYS = 20_000
-"""Keys tried where nothing exact can be said; a share is then within 0.015 (four sigma)."""
+"""How many keys are tried where no exact result exists; a share is then within 0.015 (four sigma).
+"""
 
 
 @dataclass(frozen=True)
 class Move:
-    """So much goes from one shard to another: slots (0 where there are none), share of all keys."""
+    """What moves from one shard to another.
+
+    Attributes:
+        source, target: shard names.
+        slots: how many slots; 0 unless both placements have slots.
+        share: of all keys, 0 to 1.
+    """
 
     source: str
     target: str
@@ -26,11 +33,14 @@ class Move:
 
 @dataclass(frozen=True)
 class Moves:
-    """What a change of placement moves: per pair, in slots, and as a share (0 to 1) of all keys.
+    """What a change of placement moves.
 
-    `slots` is 0 unless both placements have slots. `sampled`: the shares are estimates, and a
-    pair that exchanges very little may be missing; every shard of the placement before may then
-    hold keys that are no longer its own.
+    Attributes:
+        by_pair: one move for each pair of shards.
+        slots: how many slots move in all; 0 unless both placements have slots.
+        share: of all keys, 0 to 1.
+        sampled: the shares are estimates, and a pair that exchanges very few keys may be missing.
+            Any shard of the placement before may then hold keys of another.
     """
 
     by_pair: tuple[Move, ...]
@@ -40,10 +50,14 @@ class Moves:
 
 
 def moves(before: Placement, after: Placement) -> Moves:
-    """What going from one placement to another moves.
+    """Work out what a change of placement moves.
 
-    Exact between two placements by slots, or of one strategy with the same hash and hash tag;
-    else estimated from 20,000 keys, always the same.
+    The result is exact between two `slots` placements, and within one strategy with the same hash
+    and hash tag. Otherwise it is estimated from 20,000 fixed keys.
+
+    Args:
+        before: the placement before the change.
+        after: the placement after the change.
     """
     exact = before.overlap(after)
     found = exact or _sampled(before, after)
@@ -63,5 +77,5 @@ def _sampled(before: Placement, after: Placement) -> Overlap:
 
 @cache
 def _sample() -> tuple[bytes, ...]:
-    """Keys of 16 hexadecimal digits without pattern."""
+    """Return fixed keys of 16 hexadecimal digits without a pattern."""
     return tuple(md5(b"%d" % i).hexdigest()[:16].encode() for i in range(SAMPLE_KEYS))

@@ -1,4 +1,4 @@
-"""What the strategies of other clients and proxies share: a hash function and a hash tag."""
+"""The base of strategies with a choice of hash function and hash tag, as other clients have."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
 
 MAX_LABEL_BYTES = 79
-"""Longest label whose points twemproxy names without cutting them off."""
+"""The longest label whose ring points twemproxy does not truncate."""
 
 Fields = Mapping[str, object]
 
 
 class HashBasedPlacement(Placement):
-    """Keys find their shard by one of several hash functions.
+    """A placement by one of several hash functions.
 
     Attributes:
         hash: name of the hash function.
-        hash_tag: the two characters between which the part of a key stands that is hashed; None
-            to hash whole keys.
-        labels: per shard what the hash knows it by: its ``label``, or else its name.
-        digest: key as bytes -> hash value of its hash tag.
+        hash_tag: two characters; only the part of a key between them is hashed. None hashes whole
+            keys.
+        labels: what each shard's points are computed from: its ``label``, or else its name.
+        digest: returns the hash value of a key's hash tag, the key given as bytes.
     """
 
     hashes: ClassVar[Mapping[str, HashFunction]]
@@ -66,12 +66,17 @@ class HashBasedPlacement(Placement):
         """Check the fields that only this strategy has.
 
         Raises:
-            InvalidDocumentError: names the field.
+            InvalidDocumentError: a field is not valid; the message names the field.
         """
 
     @abstractmethod
     def hash_of_tag(self, function: Callable[[bytes], int], tag: str) -> Callable[[bytes], int]:
-        """The hash function applied to the part of a key that this strategy's tag rule finds."""
+        """Return a function that hashes the part of a key between the tag characters.
+
+        Args:
+            function: the hash function.
+            tag: the opening and the closing character.
+        """
 
     def to_dict(self) -> dict[str, object]:
         return {
@@ -95,10 +100,13 @@ class HashBasedPlacement(Placement):
         return self.hashes[self.hash].span
 
     def position(self, name: str) -> int:
-        """Where a shard stands in the document.
+        """Return the index of a shard in the document.
+
+        Args:
+            name: of the shard.
 
         Raises:
-            KeyError: no such shard.
+            KeyError: there is no such shard.
         """
         for position, shard in enumerate(self.shards):
             if shard.name == name:
@@ -106,7 +114,11 @@ class HashBasedPlacement(Placement):
         raise KeyError(name)
 
     def hashes_as(self, other: HashBasedPlacement) -> bool:
-        """Whether both give every key the same hash value."""
+        """Whether both placements give every key the same hash value.
+
+        Args:
+            other: the placement to compare with.
+        """
         mine = (self.strategy, self.hash, self.hash_tag)
         return mine == (other.strategy, other.hash, other.hash_tag)
 

@@ -1,12 +1,12 @@
 """The hash functions of twemproxy and of Jedis 3's ShardedJedis, to the bit.
 
-Those that the standard library computes in C cost well under a microsecond; the others are plain
-Python and cost time for every byte of the key (docs/placement.md has the figures). Strategy
-`slots` uses none of them.
+Functions that the standard library computes in C take well under a microsecond. The others are
+plain Python and take time for every byte of the key (figures: docs/placement.md). Strategy `slots`
+uses none of these functions.
 
-twemproxy's are those of its `src/hashkit` (release 0.5.0) on a machine whose `char` is signed, as
-on x86-64: where the C code adds a `char`, a byte of 128 and up counts as that byte less 256. An
-empty key has the hash 0 there, whatever the function.
+Source of twemproxy's: its `src/hashkit`, release 0.5.0, on a machine whose `char` is signed, such
+as x86-64. Where the C code adds a `char`, a byte of 128 and above counts as the byte less 256.
+There an empty key has the hash 0 with every function.
 """
 
 from __future__ import annotations
@@ -32,32 +32,37 @@ _TRIPLES: Callable[[bytes], Iterator[tuple[int, int, int]]] = Struct("<3I").iter
 
 @dataclass(frozen=True)
 class HashFunction:
-    """A hash function and the range of its values, 0 to ``span - 1``."""
+    """A hash function and the range of its values.
+
+    Attributes:
+        function: returns the hash value of a key.
+        span: values are 0 to ``span - 1``.
+    """
 
     function: Callable[[bytes], int]
     span: int = 1 << 32
 
 
 def md5_word(text: bytes) -> int:
-    """The first 32 bits of the MD5 digest (RFC 1321), little-endian."""
+    """Return the first 32 bits of the MD5 digest (RFC 1321), little-endian."""
     return _FIRST_WORD(md5(text, usedforsecurity=False).digest())[0]
 
 
 def md5_words(text: bytes) -> tuple[int, int, int, int]:
-    """The MD5 digest (RFC 1321) as four 32-bit numbers, little-endian."""
+    """Return the MD5 digest (RFC 1321) as four 32-bit numbers, little-endian."""
     return _FOUR_WORDS(md5(text, usedforsecurity=False).digest())
 
 
 def twemproxy_md5(key: bytes) -> int:
-    """`hash_md5`."""
+    """Compute twemproxy's `hash_md5`: the first 32 bits of the MD5 digest."""
     return md5_word(key) if key else 0
 
 
 def twemproxy_crc16(key: bytes) -> int:
-    """`hash_crc16`: CRC16 (XMODEM) in a 32-bit register, so that bits shifted out stay.
+    """Compute twemproxy's `hash_crc16`: CRC16 (XMODEM) that keeps the bits shifted out.
 
-    Above the CRC of the key stand the high byte of the CRC without the last byte, and above that
-    the one of the CRC without the last two.
+    Bits 16 to 23 are the high byte of the CRC without the last byte of the key, bits 24 to 31 that
+    of the CRC without the last two.
     """
     two_less = crc_hqx(key[:-2], 0)
     one_less = crc_hqx(key[-2:-1], two_less)
@@ -65,32 +70,32 @@ def twemproxy_crc16(key: bytes) -> int:
 
 
 def twemproxy_crc32(key: bytes) -> int:
-    """`hash_crc32`: bits 16 to 30 of CRC-32 (as libmemcached has it): 15 bits in all."""
+    """Compute twemproxy's `hash_crc32`: bits 16 to 30 of CRC-32, as libmemcached does."""
     return crc32(key) >> 16 & 0x7FFF
 
 
 def twemproxy_fnv1_64(key: bytes) -> int:
-    """`hash_fnv1_64`: the low 32 bits of FNV-1 64, for which 32-bit arithmetic does."""
+    """Compute twemproxy's `hash_fnv1_64`: the low 32 bits of FNV-1 64."""
     return _fnv1(key, 0x8422_2325, 0x1B3)
 
 
 def twemproxy_fnv1a_64(key: bytes) -> int:
-    """`hash_fnv1a_64`: the low 32 bits of FNV-1a 64."""
+    """Compute twemproxy's `hash_fnv1a_64`: the low 32 bits of FNV-1a 64."""
     return _fnv1a(key, 0x8422_2325, 0x1B3)
 
 
 def twemproxy_fnv1_32(key: bytes) -> int:
-    """`hash_fnv1_32`: FNV-1 32."""
+    """Compute twemproxy's `hash_fnv1_32`: FNV-1 32."""
     return _fnv1(key, 0x811C_9DC5, 0x0100_0193)
 
 
 def twemproxy_fnv1a_32(key: bytes) -> int:
-    """`hash_fnv1a_32`: FNV-1a 32."""
+    """Compute twemproxy's `hash_fnv1a_32`: FNV-1a 32."""
     return _fnv1a(key, 0x811C_9DC5, 0x0100_0193)
 
 
 def _fnv1(key: bytes, basis: int, prime: int) -> int:
-    """FNV-1 (Fowler, Noll, Vo): multiply, then exclusive or with the next byte."""
+    """Compute FNV-1 (Fowler, Noll, Vo): multiply, then exclusive or with the next byte."""
     if not key:
         return 0
     value = basis
@@ -100,7 +105,7 @@ def _fnv1(key: bytes, basis: int, prime: int) -> int:
 
 
 def _fnv1a(key: bytes, basis: int, prime: int) -> int:
-    """FNV-1a: exclusive or with the next byte, then multiply."""
+    """Compute FNV-1a: exclusive or with the next byte, then multiply."""
     if not key:
         return 0
     value = basis
@@ -110,7 +115,10 @@ def _fnv1a(key: bytes, basis: int, prime: int) -> int:
 
 
 def twemproxy_one_at_a_time(key: bytes) -> int:
-    """`hash_one_at_a_time`: Bob Jenkins' one-at-a-time hash (Dr. Dobb's, September 1997)."""
+    """Compute twemproxy's `hash_one_at_a_time`.
+
+    Source: Bob Jenkins, "Hash Functions", Dr. Dobb's, September 1997.
+    """
     value = 0
     for byte in memoryview(key).cast("b"):
         value = (value + byte) * 1025 & _MASK
@@ -121,7 +129,10 @@ def twemproxy_one_at_a_time(key: bytes) -> int:
 
 
 def twemproxy_hsieh(key: bytes) -> int:
-    """`hash_hsieh`: Paul Hsieh's SuperFastHash, from 0 and not from the length."""
+    """Compute twemproxy's `hash_hsieh`: Paul Hsieh's SuperFastHash, seeded with 0.
+
+    The original is seeded with the length.
+    """
     value = 0
     whole = len(key) & ~3
     for low, high in _HALF_WORDS(key[:whole]):
@@ -157,7 +168,10 @@ def _avalanche(value: int) -> int:
 
 
 def twemproxy_murmur(key: bytes) -> int:
-    """`hash_murmur`: Austin Appleby's MurmurHash2, seeded with ``0xdeadbeef`` times the length."""
+    """Compute twemproxy's `hash_murmur`: MurmurHash2, seeded with ``0xdeadbeef`` times the length.
+
+    Source: Austin Appleby's MurmurHash2.
+    """
     multiplier = 0x5BD1_E995
     length = len(key)
     value = (0xDEAD_BEEF * length ^ length) & _MASK
@@ -172,7 +186,10 @@ def twemproxy_murmur(key: bytes) -> int:
 
 
 def twemproxy_jenkins(key: bytes) -> int:
-    """`hash_jenkins`: Bob Jenkins' `hashlittle` (lookup3.c, May 2006), seeded with 13."""
+    """Compute twemproxy's `hash_jenkins`: Bob Jenkins' `hashlittle`, seeded with 13.
+
+    Source: lookup3.c, May 2006.
+    """
     if not key:
         return 0
     a = b = c = (0xDEAD_BEEF + len(key) + 13) & _MASK
@@ -205,9 +222,14 @@ def _rotated(value: int, bits: int) -> int:
 
 
 def murmur64a(key: bytes, seed: int = 0x1234_ABCD) -> int:
-    """Austin Appleby's MurmurHash64A, as an unsigned number; Jedis's seed unless another is given.
+    """Compute Austin Appleby's MurmurHash64A as an unsigned number.
 
-    Jedis sorts it as a signed one: that is the same circle, cut elsewhere, so the same ring.
+    Jedis sorts the value as a signed number: that cuts the same circle elsewhere, so the ring is
+    the same.
+
+    Args:
+        key: as bytes.
+        seed: Jedis's unless given.
     """
     multiplier = 0xC6A4_A793_5BD1_E995
     length = len(key)
@@ -238,7 +260,7 @@ TWEMPROXY: Mapping[str, HashFunction] = MappingProxyType(
         "jenkins": HashFunction(twemproxy_jenkins),
     }
 )
-"""What twemproxy's configuration calls `hash`."""
+"""The values of `hash` in twemproxy's configuration."""
 
 JEDIS: Mapping[str, HashFunction] = MappingProxyType(
     {"murmur64a": HashFunction(murmur64a, 1 << 64), "md5": HashFunction(md5_word)}

@@ -1,7 +1,7 @@
 """Strategy `jedis`: the ring of Jedis 3's `ShardedJedis`, to the bit.
 
-A shard of weight w has 160 * w points, the hashes of ``NAME*n``, or of ``SHARD-i-NODE-n`` where
-shards have no names and i is the place in the list (`Sharded.initialize`).
+A shard of weight w has 160 * w points. The points are the hashes of ``NAME*n``, or, where shards
+have no names, of ``SHARD-i-NODE-n`` with i the index in the list. Source: `Sharded.initialize`.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from cachemesh.core.placement.ring import Ring, RingPlacement
 
 POINTS_PER_WEIGHT = 160
 MAX_WEIGHTS = 10_000
-"""What weights may add up to: 1.6 million points, a ring that takes seconds to build."""
+"""Highest sum of weights: 1.6 million points, a ring that takes seconds to build."""
 
 _NOT_LINE_END = rb"(?:(?!\n|\r|\xc2\x85|\xe2\x80[\xa8\xa9]).)"
-"""Java's ``.`` on UTF-8: any character but a line terminator (`java.util.regex.Pattern`)."""
+"""Java's ``.`` in UTF-8: any character except a line terminator (`java.util.regex.Pattern`)."""
 
 
 class JedisPlacement(RingPlacement):
-    """A ring of 160 points a weight; few keys move on a change.
+    """A ring of 160 points per unit of weight. Few keys move on a change.
 
     Attributes:
-        named: whether shards are hashed by name, or by their place in the list.
+        named: True if shards are hashed by name, False if by their index in the list.
     """
 
     strategy = "jedis"
@@ -51,9 +51,10 @@ class JedisPlacement(RingPlacement):
             )
 
     def hash_of_tag(self, function: Callable[[bytes], int], tag: str) -> Callable[[bytes], int]:
-        r"""The first match of ``\{(.+?)\}``, Jedis's `DEFAULT_KEY_TAG_PATTERN`, else the key.
+        r"""Return a function that hashes the first match of ``\{(.+?)\}``, or else the whole key.
 
-        Not Redis Cluster's rule: in ``x{}y}`` the tag is ``}y``.
+        The pattern is Jedis's `DEFAULT_KEY_TAG_PATTERN`. Its rule differs from Redis Cluster's: in
+        ``x{}y}`` the tag is ``}y``.
         """
         opening, closing = (re.escape(character.encode()) for character in tag)
         search = re.compile(opening + b"(" + _NOT_LINE_END + b"+?)" + closing, re.DOTALL).search
@@ -71,7 +72,13 @@ class JedisPlacement(RingPlacement):
 
 @lru_cache(maxsize=8)
 def ring_of(labels: tuple[str, ...], weights: tuple[int, ...], hash_name: str) -> Ring:
-    """The ring of the labels, or of places without; where points coincide the last shard has it."""
+    """Build the ring. Where two points coincide, the later shard owns the point.
+
+    Args:
+        labels: what each shard is hashed by; empty to hash indexes.
+        weights: of the shards, in the same order.
+        hash_name: a key of `hash_functions.JEDIS`.
+    """
     function, span = hash_functions.JEDIS[hash_name].function, hash_functions.JEDIS[hash_name].span
     owner_of: dict[int, int] = {}
     for position, weight in enumerate(weights):

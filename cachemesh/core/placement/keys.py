@@ -1,4 +1,4 @@
-"""From a key to the bytes and the integer that placement works with."""
+"""From a key to its bytes, its hash tag and its slot."""
 
 from __future__ import annotations
 
@@ -10,22 +10,25 @@ from cachemesh.core.commands.encoding import encode
 from cachemesh.core.errors import InvalidKeyError
 
 SLOT_COUNT = 16_384
-"""Slots of a pool, as many as Redis Cluster has."""
+"""Slots of a pool, as many as in Redis Cluster."""
 
 MAX_KEY_BYTES = 512 * 1024 * 1024
-"""Longest string Redis takes (its default ``proto-max-bulk-len``)."""
+"""Longest string that Redis accepts (default ``proto-max-bulk-len``)."""
 
 SHORT_KEY = 65_536
-"""A str of fewer characters surely is no key that is too long."""
+"""A str with fewer characters is never too long for a key, so its bytes need not be counted."""
 
 
 def key_bytes(key: object) -> bytes:
-    """A key as the bytes that go over the wire, see `cachemesh.core.commands.encoding`.
+    """Return a key as the bytes that are sent; see `cachemesh.core.commands.encoding`.
+
+    Args:
+        key: as an app passes it.
 
     Raises:
-        InvalidKeyError: the key is None, a bool or of another type Redis has no form for, or
+        InvalidKeyError: the key is None, a bool or of another type without a form in Redis, or
             longer than 512 MiB.
-        UnicodeEncodeError: it is text that UTF-8 cannot express.
+        UnicodeEncodeError: the key is text that UTF-8 cannot express.
     """
     try:
         raw = key if type(key) is bytes else encode(key)
@@ -41,10 +44,15 @@ def key_bytes(key: object) -> bytes:
 
 
 def hash_tag_of(key: bytes, opening: bytes = b"{", closing: bytes = b"}") -> bytes:
-    """The part of a key that is hashed, by Redis Cluster's rule, which is twemproxy's too.
+    """Return the part of a key that is hashed, by the rule of Redis Cluster and twemproxy.
 
-    That is what stands between the first ``{`` and the first ``}`` after it, or the whole key if
-    there is no such pair or nothing between them (redis.io, "Redis cluster specification").
+    The hash tag stands between the first opening character and the first closing one after it.
+    Without such a pair, or with nothing between the two, the whole key is hashed. Source: redis.io,
+    "Redis cluster specification".
+
+    Args:
+        key: as bytes.
+        opening, closing: one byte each.
     """
     start = key.find(opening)
     if start >= 0:
@@ -55,7 +63,11 @@ def hash_tag_of(key: bytes, opening: bytes = b"{", closing: bytes = b"}") -> byt
 
 
 def key_slot(key: bytes) -> int:
-    """Slot of a key, 0 to 16383: CRC16 (XMODEM) of its hash tag, as Redis Cluster computes it."""
+    """Return the slot of a key, 0 to 16383: CRC16 (XMODEM) of its hash tag, as in Redis Cluster.
+
+    Args:
+        key: as bytes.
+    """
     if b"{" in key:
         key = hash_tag_of(key)
     return crc_hqx(key, 0) & 16_383

@@ -1,4 +1,4 @@
-"""Rings of points: a hash value belongs to the first point at or after it, the last wraps around.
+"""Rings of points. A hash value belongs to the first point at or after it, or else to the first.
 
 0                            span
 |----a----b--a-------c-----b---|
@@ -21,12 +21,16 @@ Arc = tuple[int, int]
 
 
 class Ring:
-    """Points with owners, which are positions in a list of shards. Immutable.
+    """Points and their owners, given as indexes into a list of shards. Immutable.
+
+    Args:
+        owner_of: point -> index of its shard.
+        span: hash values are 0 to ``span - 1``; points may lie beyond.
 
     Attributes:
-        points: ascending, no point twice.
-        owners: the owner of each point, and once more that of the first.
-        span: hash values are 0 to ``span - 1``; points may lie beyond.
+        points: ascending, without duplicates.
+        owners: the owner of each point, followed once more by the owner of the first.
+        span: as given.
     """
 
     def __init__(self, owner_of: Mapping[int, int], span: int) -> None:
@@ -36,7 +40,7 @@ class Ring:
         self.span = span
 
     def arcs(self) -> Iterator[Arc]:
-        """The arcs, ascending; together they cover the span."""
+        """Yield the arcs in ascending order; together they cover the span."""
         last = self.span - 1
         for point, owner in zip(self.points, self.owners, strict=False):
             if point >= last:
@@ -56,7 +60,14 @@ class Ring:
         return counts
 
     def overlap(self, other: Ring) -> dict[tuple[int, int], int]:
-        """(owner here, owner there) -> how many hash values; both rings have the same span."""
+        """Return how many hash values each pair of owners has in common.
+
+        Args:
+            other: a ring of the same span.
+
+        Returns:
+            (owner in this ring, owner in the other) -> number of hash values.
+        """
         counts: dict[tuple[int, int], int] = {}
         others = other.arcs()
         other_end, other_owner = next(others)
@@ -77,11 +88,11 @@ class RingPlacement(HashBasedPlacement):
 
     @abstractmethod
     def build(self) -> Ring:
-        """The ring of these shards; its owners are positions in `shards`."""
+        """Return the ring of these shards; its owners are indexes into `shards`."""
 
     @cached_property
     def ring(self) -> Ring:
-        """The ring, built once."""
+        """The ring, built at the first access."""
         return self.build()
 
     def finder(self, targets: Mapping[str, Target]) -> Callable[[bytes], Target]:

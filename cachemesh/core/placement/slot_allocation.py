@@ -1,7 +1,8 @@
-"""Dealing slots to shards: exact by weight, moving as few as possible.
+"""Deals slots to shards: exactly by weight, moving as few slots as possible.
 
-A shard's exact share is ``16384 * weight / sum of weights``; it gets that, rounded down or up.
-Owners are positions in the list of shards; -1 is "nobody yet".
+A shard's exact share is ``16384 * weight / sum of weights``; the shard gets that many slots,
+rounded down or up. Owners are indexes into the list of shards; -1 stands for a slot without an
+owner.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ Ranges = tuple[tuple[int, int], ...]
 
 
 def target_counts(weights: Sequence[int], current: Sequence[int]) -> list[int]:
-    """How many slots each shard shall own: its exact share, less than one slot off.
+    """Return how many slots each shard shall own: its exact share, rounded down or up.
 
-    The slots that rounding leaves over go to shards that already own them (so they need not
-    move), then by largest remainder, then in order.
+    Slots that rounding leaves over go first to shards that own more than their count now, so that
+    fewer slots move, then by largest remainder, then in order.
+
+    Args:
+        weights: of the shards.
+        current: how many slots each shard owns now.
     """
     total = sum(weights)
     counts = [SLOT_COUNT * weight // total for weight in weights]
@@ -33,10 +38,14 @@ def target_counts(weights: Sequence[int], current: Sequence[int]) -> list[int]:
 
 
 def rebalance(weights: Sequence[int], owners: Sequence[int]) -> list[int]:
-    """New owners of all slots, with the fewest slots changing hands.
+    """Return the new owner of each slot, with the fewest slots changing owners.
 
-    Each shard keeps the first of its slots up to its count; the rest, and the slots of nobody,
-    fill up the shards that are short, in order.
+    Each shard keeps the first of its slots, up to its new count. The other slots fill the shards
+    that have too few, in order.
+
+    Args:
+        weights: of the shards.
+        owners: the present owner of each slot, -1 for none.
     """
     current = [0] * len(weights)
     for owner in owners:
@@ -57,7 +66,12 @@ def rebalance(weights: Sequence[int], owners: Sequence[int]) -> list[int]:
 
 
 def ranges_from_owners(shards: int, owners: Sequence[int]) -> list[Ranges]:
-    """Per shard its slots as inclusive ranges, ascending."""
+    """Return each shard's slots as ascending, inclusive ranges.
+
+    Args:
+        shards: how many shards there are.
+        owners: the owner of each slot.
+    """
     ranges: list[list[tuple[int, int]]] = [[] for _ in range(shards)]
     start = 0
     for slot in range(1, len(owners) + 1):
@@ -68,10 +82,14 @@ def ranges_from_owners(shards: int, owners: Sequence[int]) -> list[Ranges]:
 
 
 def owners_from_ranges(names: Sequence[str], ranges: Sequence[object]) -> list[int]:
-    """The owner of each slot, from the ranges in a pool document.
+    """Return the owner of each slot, from the ranges in a pool document.
+
+    Args:
+        names: of the shards, for messages.
+        ranges: the ``slots`` of each shard, as decoded.
 
     Raises:
-        InvalidDocumentError: a malformed range, a slot owned twice, or one owned by nobody.
+        InvalidDocumentError: a range is not valid, or a slot has two owners or none.
     """
     owners = [-1] * SLOT_COUNT
     for i, name in enumerate(names):

@@ -29,7 +29,14 @@ _NOTHING: Mapping[str, Mapping[str, object]] = {}
 
 
 class SlotsPlacement(Placement):
-    """16,384 slots; exact balance by weight, and the fewest slots moved by a change."""
+    """A placement of 16,384 slots: balanced exactly by weight, and few slots move on a change.
+
+    Args:
+        shards: in document order.
+        owners: slot -> index of the shard that owns the slot.
+        extra: unknown fields of the ``placement`` object.
+        shard_extra: shard name -> unknown fields of its entry.
+    """
 
     strategy = "slots"
 
@@ -51,10 +58,14 @@ class SlotsPlacement(Placement):
 
     @classmethod
     def even(cls, shards: Sequence[Shard]) -> SlotsPlacement:
-        """Slots dealt by weight in contiguous ranges, in the order of the shards.
+        """Deal the slots by weight in contiguous ranges, in the order of the shards.
+
+        Args:
+            shards: in document order.
 
         Raises:
-            InvalidDocumentError: no shards, more shards than slots, or a name twice.
+            InvalidDocumentError: there are no shards, more shards than slots, or two with the same
+                name.
         """
         shards = check_shards(shards)
         dealt = slot_allocation.rebalance([s.weight for s in shards], [-1] * SLOT_COUNT)
@@ -62,10 +73,13 @@ class SlotsPlacement(Placement):
 
     @classmethod
     def from_document(cls, document: Mapping[str, object]) -> SlotsPlacement:
-        """Read and check a ``placement`` object; fields it does not know are kept.
+        """Return the placement that a ``placement`` object describes; unknown fields are kept.
+
+        Args:
+            document: the ``placement`` object of a pool document.
 
         Raises:
-            InvalidDocumentError: a slot owned twice or by nobody, or a malformed field.
+            InvalidDocumentError: a slot has two owners or none, or a field is not valid.
         """
         for field, known in (("hash", "crc16"), ("hash_tag", "{}")):
             if document.get(field, known) != known:
@@ -127,7 +141,7 @@ class SlotsPlacement(Placement):
         return Overlap(moved, SLOT_COUNT)
 
     def slot_counts(self) -> dict[str, int]:
-        """Shard name -> number of slots it owns."""
+        """Return the number of slots that each shard owns, by shard name."""
         counts = [0] * len(self.shards)
         for owner in self._owners:
             counts[owner] += 1
@@ -138,7 +152,10 @@ class SlotsPlacement(Placement):
 
 
 def _find_in(table: Sequence[Target]) -> Callable[[bytes], Target]:
-    """A look-up of a key in a table by slot: `hashing.key_slot`, but one call less."""
+    """Return a function from a key to its slot's entry in ``table``.
+
+    The function repeats `keys.key_slot`, which saves one call.
+    """
 
     def find(key: bytes) -> Target:
         if b"{" in key:
@@ -149,7 +166,7 @@ def _find_in(table: Sequence[Target]) -> Callable[[bytes], Target]:
 
 
 def _hash_tags(keys: Sequence[bytes]) -> list[bytes]:
-    """`hashing.hash_tag_of` for many keys, three times as fast."""
+    """Return the hash tag of each key, three times as fast as `keys.hash_tag_of`."""
     hashed = []
     for key in keys:
         tag, closing, _ = key.partition(b"{")[2].partition(b"}")

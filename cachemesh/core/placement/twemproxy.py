@@ -1,7 +1,7 @@
 """Strategies `ketama` and `modula`: twemproxy's distributions (release 0.5.0), to the bit.
 
-Servers stand in the order of their labels, shorter ones first, whatever the order in the document:
-twemproxy sorts them so when it reads its configuration.
+Servers are ordered by label, shorter labels first, whatever the order in the document: twemproxy
+sorts them so when it reads its configuration.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from cachemesh.core.placement.ring import Ring, RingPlacement
 POINTS_PER_SERVER = 160
 POINTS_PER_DIGEST = 4
 MAX_RESIDUES = 1 << 16
-"""So many residues are compared one by one; where there are more, keys are tried instead."""
+"""How many residues are compared one by one; with more, keys are tried instead."""
 
 
 class TwemproxyPlacement(HashBasedPlacement):
-    """twemproxy's hash functions, its hash tag and its order of servers."""
+    """A placement with twemproxy's hash functions, hash tag and order of servers."""
 
     hashes = hash_functions.TWEMPROXY
     default_hash = "fnv1a_64"
 
     def hash_of_tag(self, function: Callable[[bytes], int], tag: str) -> Callable[[bytes], int]:
-        """twemproxy's rule is Redis Cluster's with other characters."""
+        """Hash by Redis Cluster's tag rule with the given characters, as twemproxy does."""
         opening, closing = tag[0].encode(), tag[1].encode()
 
         def digest(key: bytes) -> int:
@@ -42,13 +42,13 @@ class TwemproxyPlacement(HashBasedPlacement):
         return digest
 
     def server_order(self) -> list[int]:
-        """Positions of the shards in the order of twemproxy's servers."""
+        """Return the indexes of the shards in the order of twemproxy's servers."""
         labels = [label.encode() for label in self.labels]
         return sorted(range(len(labels)), key=lambda i: (len(labels[i]), labels[i]))
 
 
 class KetamaPlacement(TwemproxyPlacement, RingPlacement):
-    """A ring of about 160 points a server, more or fewer by weight; few keys move on a change."""
+    """A ring of about 160 points per server, scaled by weight. Few keys move on a change."""
 
     strategy = "ketama"
 
@@ -60,7 +60,13 @@ class KetamaPlacement(TwemproxyPlacement, RingPlacement):
 
 @lru_cache(maxsize=8)
 def ring_of(servers: tuple[tuple[str, int], ...], order: tuple[int, ...], span: int) -> Ring:
-    """The continuum of labels and weights; where points coincide the first server has it."""
+    """Build twemproxy's continuum. Where two points coincide, the earlier server owns the point.
+
+    Args:
+        servers: label and weight of each server, in twemproxy's order.
+        order: index of each server's shard.
+        span: how many values the hash function has.
+    """
     owner_of: dict[int, int] = {}
     total = sum(weight for _, weight in servers)
     for position, (label, weight) in zip(order, servers, strict=True):
@@ -71,10 +77,15 @@ def ring_of(servers: tuple[tuple[str, int], ...], order: tuple[int, ...], span: 
 
 
 def digest_count(weight: int, total: int, servers: int) -> int:
-    """How many MD5 digests, of 4 points each, a server of this weight has in the continuum.
+    """Return how many MD5 digests, of 4 points each, a server has in the continuum.
 
-    40 on average, rounded down in twemproxy's single-precision arithmetic: 25 servers of equal
+    The average is 40, rounded down in twemproxy's single-precision arithmetic: 25 servers of equal
     weight have 39 each, 24 have 40.
+
+    Args:
+        weight: of the server.
+        total: sum of all weights.
+        servers: how many servers there are.
     """
     part = _single(weight / total)
     points = _single(part * POINTS_PER_SERVER)
@@ -82,19 +93,19 @@ def digest_count(weight: int, total: int, servers: int) -> int:
 
 
 def _single(value: float) -> float:
-    """A number rounded to single precision, as C rounds after each operation on floats."""
+    """Round a number to single precision, as C does after each operation on floats."""
     rounded: float = unpack("f", pack("f", value))[0]
     return rounded
 
 
 class ModulaPlacement(TwemproxyPlacement):
-    """The hash value modulo the sum of weights; nearly every key moves on a change."""
+    """A placement by the hash value modulo the sum of weights. A change moves nearly every key."""
 
     strategy = "modula"
 
     @cached_property
     def ends(self) -> list[int]:
-        """For each server the first residue that is no longer its own, ascending."""
+        """The first residue above each server's own, ascending."""
         return list(accumulate(self.shards[i].weight for i in self.server_order()))
 
     def finder(self, targets: Mapping[str, Target]) -> Callable[[bytes], Target]:
