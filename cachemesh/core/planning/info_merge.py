@@ -1,9 +1,9 @@
-"""INFO of several shards as one text that redis-py parses. No I/O.
+"""Merges INFO of several shards into one text that redis-py parses. No I/O.
 
-In the sections that count (memory, clients, stats, CPU, commands, keyspace) numbers are added up;
-ratios, percentages and states give the highest. In the others a value on which all agree stands;
-else times give the earliest, other numbers the highest, a status the one that is not ok, and
-Server the first shard's.
+In sections of counts (memory, clients, stats, CPU, commands, keyspace) numbers are added up; of
+ratios, percentages and states the highest is taken. In other sections a value on which all shards
+agree is kept; otherwise times give the earliest, other numbers the highest, a status the one that
+is not ok, and the section Server gives the first shard's value.
 
 Source of the names: redis.io/docs/latest/commands/info.
 """
@@ -51,7 +51,7 @@ def _merged(texts: Sequence[str]) -> str:
 
 
 def _sections(texts: Sequence[str]) -> Sections:
-    """Section -> field -> its values on the shards that have it."""
+    """Return section -> field -> the field's values on the shards that have it."""
     sections: Sections = {}
     for text in texts:
         fields: dict[str, list[str]] = {}
@@ -94,7 +94,7 @@ def _of(function: Any, values: Sequence[str]) -> str:
 
 
 def _composite(section: str, values: Sequence[str]) -> str:
-    """Fields such as ``calls=3,usec=12,usec_per_call=4.00`` and ``keys=5,expires=1,avg_ttl=9``."""
+    """Merge fields such as ``calls=3,usec=12,usec_per_call=4.00`` or ``keys=5,avg_ttl=9``."""
     parts = [dict(item.partition("=")[::2] for item in value.split(",")) for value in values]
     merged: dict[str, str] = {}
     for name in dict.fromkeys(name for part in parts for name in part):
@@ -110,6 +110,6 @@ def _composite(section: str, values: Sequence[str]) -> str:
 
 
 def _human(size: int) -> str:
-    """Bytes as Redis writes them: 512B, 967.09K, 1.10M."""
+    """Return a number of bytes as Redis writes it: 512B, 967.09K, 1.10M."""
     power = min(max(size.bit_length() - 1, 0) // 10, len(_UNITS) - 1)
     return f"{size}B" if power == 0 else f"{size / 1024**power:.2f}{_UNITS[power]}"

@@ -1,6 +1,6 @@
-"""What a command does on a pool of several shards, where its keys alone do not tell.
+"""What a command does on a pool of several shards if its keys alone do not tell.
 
-On a pool of one shard all of them go to that shard, but for those that no shared connection can
+On a pool of one shard all commands go to that shard, except those that no shared connection can
 carry (`ALWAYS_REFUSED`).
 """
 
@@ -20,14 +20,14 @@ To = Literal["all", "one", "channel", "scan", "none"]
 
 @dataclass(frozen=True)
 class KeylessRule:
-    """What becomes of a command without keys.
+    """Where a command without keys goes.
 
     Attributes:
-        to: to all shards, to one, to that which its channel hashes to, to one after the other
-            (scan), or to none.
-        merge: how replies of all become one.
-        why: for none, why, and what to do instead.
-        refuses: the words of a call -> why this call is refused, None if it is not.
+        to: all shards, one shard, the shard that owns the channel's name, one shard after the other
+            (scan), or none.
+        merge: how the replies of all shards become one.
+        why: for none, the reason and what to do instead.
+        refuses: returns why a call is refused, or None; takes the words of the call.
     """
 
     to: To
@@ -154,7 +154,7 @@ _SENTINEL = "is spoken to a Sentinel; use redis.sentinel.Sentinel"
 _none("is no longer in Redis 7; use lcs()", "STRALGO")
 
 ALWAYS_REFUSED: dict[str, str] = {}
-"""Commands that no shared connection can carry, on one shard either -> why."""
+"""Commands that no shared connection can carry, even on one shard -> why."""
 
 
 def _never(why: str, *names: str) -> None:
@@ -183,10 +183,16 @@ _never(
 
 
 def rule_of(command: Command) -> KeylessRule | None:
-    """What a command without keys does on several shards; None if nobody knows.
+    """Return the rule of a command without keys on several shards.
 
-    Beside `RULES` that is what the server tips: its request and response policy
-    (redis.io/docs/latest/develop/reference/command-tips).
+    The rule comes from `RULES`, or else from the server's tips: the request and response policy.
+    Source: redis.io/docs/latest/develop/reference/command-tips.
+
+    Args:
+        command: the command that is called.
+
+    Returns:
+        None if neither has a rule.
     """
     rule = RULES.get(command.name)
     if rule is not None:

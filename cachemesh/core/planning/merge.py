@@ -1,8 +1,8 @@
-"""How the replies of several shards to one command become one reply. No I/O.
+"""Merges the replies of several shards to one command into one reply. No I/O.
 
-Each function takes the shards' replies in placement order and the words of the command, and gives
-a reply of the same form as one server's, so that redis-py's parsers go on working. The first line
-of its docstring is what docs/commands.md says about it.
+Each function takes the shards' replies in placement order and the words of the command. Its result
+has the form of one server's reply, so that redis-py's parsers work on it. The first line of its
+docstring is a phrase that docs/commands.md quotes.
 """
 
 from __future__ import annotations
@@ -127,12 +127,12 @@ def any_success(replies: Sequence[Reply], _: Words) -> Reply:
 def in_key_order(
     shards: Iterable[str], owners: Sequence[str], counts: Sequence[int]
 ) -> Callable[[Sequence[Reply]], list[Reply]]:
-    """Merge of lists that hold one item a key, back into the order of the keys.
+    """Return a merge of lists that have one item per key; the merge restores the order of the keys.
 
     Args:
         shards: in the order of their replies.
-        owners: per key the shard that was asked for it.
-        counts: per shard how many keys it was asked for.
+        owners: the shard that was asked, for each key.
+        counts: how many keys each shard was asked for.
     """
 
     def merge(replies: Sequence[Reply]) -> list[Reply]:
@@ -150,11 +150,11 @@ def in_key_order(
 def checked_merge(
     merge: Callable[[Sequence[Reply]], Reply], name: str
 ) -> Callable[[Sequence[Reply]], Reply]:
-    """A merge that says so when replies are not of the form that Redis gives.
+    """Return a merge that raises redis.InvalidResponse if the replies have an unexpected form.
 
     Args:
         merge: replies -> reply.
-        name: of the command.
+        name: of the command, for the message.
     """
 
     def checked(replies: Sequence[Reply]) -> Reply:
@@ -170,7 +170,7 @@ def checked_merge(
 
 
 def _named(reply: Reply) -> Iterable[tuple[Any, Any]]:
-    """Pairs of a map, or of RESP2's flat list."""
+    """Return the pairs of a map, or of RESP2's flat list."""
     if isinstance(reply, Mapping):
         return reply.items()
     return zip(reply[::2], reply[1::2], strict=True)

@@ -1,10 +1,10 @@
-"""What a command that no server ran is answered with, where a miss is wanted and not an error.
+"""Replies for commands that no server ran, where the app wants a miss instead of an error.
 
-A read is answered as if its key were not there, a write as if nothing was done. The answers have
-the form in which a server sends them, so redis-py's response callbacks go over them as usual.
+A read is answered as if its key did not exist, a write as if nothing was done. The replies have the
+form in which a server sends them, so redis-py's response callbacks apply as usual.
 
-Source of what a server says of a key that does not exist: redis.io/docs/latest/commands; for
-commands of Redis 7.0 a test asks the server itself.
+Source: redis.io/docs/latest/commands, replies for a key that does not exist. For commands of Redis
+7.0 a test compares them with a server's.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from cachemesh.core.commands.registry import TABLE_REGISTRY
 from cachemesh.core.commands.spec import Args, is_word, sort_options
 
 NO_MISS_REPLY: Any = object()
-"""There is no such answer; what went wrong has to be raised."""
+"""Stands for "there is no miss reply": the error has to be raised."""
 
 
 def miss_reply(args: Args, resp3: bool = False, text: bool = False) -> Any:
-    """The reply that stands for "not there" or "nothing was done".
+    """Return the reply that means "the key does not exist" or "nothing was done".
 
-    Most that answer with a value or with OK, and commands unknown here, get None: Redis's nil,
-    which redis-py shows as None or False. INCRBYFLOAT and HINCRBYFLOAT cannot show it, they get 0.
+    Most commands that reply with a value or OK, and unknown commands, get None: Redis's nil, which
+    redis-py turns into None or False. INCRBYFLOAT and HINCRBYFLOAT get 0, because their callbacks
+    do not accept nil.
 
     Args:
-        args: the call, as given to ``execute_command``, or one shard's part of it.
-        resp3: the connection speaks RESP3; there, maps are no lists (sets are, to hiredis).
+        args: the call as given to ``execute_command``, or one shard's sub-request.
+        resp3: the connection uses RESP3, where maps are not lists.
         text: replies are decoded, so they hold str instead of bytes.
 
     Returns:
-        A reply that nobody else holds, or `NO_MISS_REPLY`: for commands without keys, and those
-        whose answers have no form for it.
+        A new reply, or `NO_MISS_REPLY` for commands without keys and for those without a reply of
+        that meaning.
 
     Raises:
         UnsupportedCommandError: the call has no name.
@@ -58,7 +59,7 @@ def _as_text(reply: Any) -> Any:
 
 
 ReplyMaker = Callable[[Sequence[Any], bool], Any]
-"""The words of a call, and whether it is RESP3 -> reply."""
+"""Returns a reply; takes the words of a call, and whether the connection uses RESP3."""
 
 
 def _always(reply: int | bytes) -> ReplyMaker:
@@ -78,12 +79,12 @@ def _end_of_scan(words: Sequence[Any], resp3: bool) -> Any:
 
 
 def _each(item: Any, first: int, step: int = 1) -> ReplyMaker:
-    """An item for each argument, or group of them, from that position on."""
+    """Make a list with one item per argument, or group of ``step`` arguments, from ``first`` on."""
     return lambda words, resp3: [item] * max(0, (len(words) - first) // step)
 
 
 def _announced(item: Any, keyword: str) -> ReplyMaker:
-    """As many items as the number after the keyword says."""
+    """Make a list with as many items as the number after the keyword says."""
 
     def make(words: Sequence[Any], resp3: bool) -> Any:
         at = _position(words, keyword, 2)
@@ -96,7 +97,7 @@ def _announced(item: Any, keyword: str) -> ReplyMaker:
 
 
 def _behind(item: Any, keyword: str) -> ReplyMaker:
-    """An item for each argument after the keyword."""
+    """Make a list with one item for each argument after the keyword."""
 
     def make(words: Sequence[Any], resp3: bool) -> Any:
         at = _position(words, keyword, 2)
@@ -106,12 +107,12 @@ def _behind(item: Any, keyword: str) -> ReplyMaker:
 
 
 def _with_count(several: ReplyMaker) -> ReplyMaker:
-    """Nil, but something empty if a count follows the key."""
+    """Make an empty reply if a count follows the key, otherwise nil."""
     return lambda words, resp3: several(words, resp3) if len(words) > 2 else None
 
 
 def _with_option(option: str, first: int, reply: ReplyMaker, otherwise: ReplyMaker) -> ReplyMaker:
-    """One reply if the option is among the arguments from that position on, else another."""
+    """Make one reply if the option is among the arguments from ``first`` on, otherwise another."""
 
     def make(words: Sequence[Any], resp3: bool) -> Any:
         return (reply if _position(words, option, first) else otherwise)(words, resp3)
@@ -120,7 +121,7 @@ def _with_option(option: str, first: int, reply: ReplyMaker, otherwise: ReplyMak
 
 
 def _position(words: Sequence[Any], keyword: str, first: int) -> int:
-    """Where the keyword stands; 0 if it does not."""
+    """Return the position of a keyword, searched from ``first`` on; 0 if it is missing."""
     return next((at for at in range(first, len(words)) if is_word(words[at], keyword)), 0)
 
 
@@ -138,7 +139,7 @@ def _zadd(words: Sequence[Any], resp3: bool) -> Any:
 
 
 def _bitfield(words: Sequence[Any], resp3: bool) -> Any:
-    """GET finds no bits; SET and INCRBY say nil if they did nothing, as OVERFLOW FAIL has it."""
+    """Reply 0 to GET, and nil to SET and INCRBY, as with OVERFLOW FAIL."""
     reply: list[int | None] = []
     at = 2
     while at < len(words):
@@ -154,7 +155,7 @@ def _bitfield(words: Sequence[Any], resp3: bool) -> Any:
 
 
 def _bitpos(words: Sequence[Any], resp3: bool) -> Any:
-    """A key that does not exist is an endless row of zeros."""
+    """Reply as for a key that does not exist, which counts as an endless row of zeros."""
     return -1 if len(words) > 2 and words[2] in (1, "1", b"1") else 0
 
 
@@ -183,7 +184,8 @@ _WITHOUT_MISS_REPLY = frozenset(
         *("TDIGEST.MIN", "TDIGEST.MAX", "TDIGEST.TRIMMED_MEAN"),
     }
 )
-"""Not about what a key holds, or redis-py's callback wants what only an existing key has."""
+"""Commands that do not ask what a key holds, or whose callbacks need what only an existing key has.
+"""
 
 _ALIKE: tuple[tuple[ReplyMaker, str], ...] = (
     (
@@ -256,4 +258,4 @@ _MAKERS: dict[str, ReplyMaker] = {
     "XPENDING": _xpending,
     "ZADD": _zadd,
 }
-"""Of the commands that are not simply answered with None."""
+"""The makers of all replies that are not simply None."""

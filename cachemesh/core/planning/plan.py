@@ -1,4 +1,4 @@
-"""A command becomes requests to shards, and their replies become one reply. No I/O."""
+"""Plans a command: sub-requests for shards, and how their replies become one reply. No I/O."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from cachemesh.core.planning.split import (
 
 
 class UnknownCommandError(UnsupportedCommandError):
-    """Neither the table nor the registry knows a command, so that a server has to be asked.
+    """Neither the table nor the registry has the command, so a server has to be asked.
 
     See `cachemesh.core.planning.unknown_commands`.
     """
@@ -50,21 +50,25 @@ def plan(
     registry: CommandRegistry = TABLE_REGISTRY,
     master_of: MasterOf = no_master,
 ) -> CommandPlan:
-    """Where a command goes.
+    """Plan a command.
 
     Args:
         args: as given to ``execute_command``.
-        placement: which shard owns which key.
-        encode: a key as bytes.
-        registry: which commands there are.
-        master_of: who is master of a shard now; SCAN's cursors are bound to it.
+        placement: decides which shard owns which key.
+        encode: returns a key as bytes.
+        registry: the commands that are known.
+        master_of: returns the current master of a shard; SCAN's cursors depend on the master.
+
+    Returns:
+        The sub-requests and how their replies are merged.
 
     Raises:
-        CrossShardError: its keys are on several shards and it cannot be split.
-        UnsupportedCommandError: without meaning on several shards, or on a shared connection.
-        InvalidKeyError: a key Redis cannot hold.
-        InvalidCursorError: a SCAN with a cursor from elsewhere.
-        UnknownCommandError: not known, and there are several shards.
+        CrossShardError: the keys are on several shards, and the command cannot be split.
+        UnsupportedCommandError: the command has no meaning on several shards or on a shared
+            connection.
+        InvalidKeyError: Redis cannot hold such a key.
+        InvalidCursorError: a SCAN with a cursor that SCAN of a pool did not return.
+        UnknownCommandError: the command is not known, and the pool has several shards.
     """
     name = args[0] if args else None
     command: Command | None
@@ -93,14 +97,16 @@ def plan_known(
     encode: Encode = key_bytes,
     master_of: MasterOf = no_master,
 ) -> CommandPlan:
-    """Where a command goes of which all is known.
+    """Plan a command whose keys are known.
 
     Args:
-        words: the call with one word each.
-        keys: those of its arguments that are keys.
+        command: the command that is called.
+        words: the call in single words.
+        keys: the arguments that are keys.
+        placement, encode, master_of: as for `plan`.
 
     Raises:
-        As `plan`.
+        CrossShardError, UnsupportedCommandError, InvalidKeyError, InvalidCursorError: as `plan`.
     """
     if command.name in ALWAYS_REFUSED:
         raise _always_refused(command)
@@ -115,7 +121,13 @@ def plan_known(
 
 
 def to_one_shard(command: Command, words: Args, shard: str) -> CommandPlan:
-    """The whole command to one shard."""
+    """Plan the whole command for one shard.
+
+    Args:
+        command: the command that is called.
+        words: the call in single words.
+        shard: name of the shard.
+    """
     return CommandPlan(command, (SubRequest(shard, words),), only_reply)
 
 
@@ -141,10 +153,10 @@ def _keyed(
 def _check_patterns(
     command: Command, words: Args, owner: str, placement: Placement, encode: Encode
 ) -> None:
-    """SORT's BY and GET look up keys made from a pattern; the shard must own them all.
+    """Refuse a SORT whose BY or GET patterns may name keys of other shards.
 
-    As Redis Cluster has it: a pattern without ``*`` names no key, and one with a hash tag before
-    its first ``*`` names keys of one slot (redis.io/docs/latest/commands/sort).
+    The rule is Redis Cluster's: a pattern without ``*`` names no key, and a pattern with a hash tag
+    before its first ``*`` names keys of one slot. Source: redis.io/docs/latest/commands/sort.
     """
     if len(placement.shards) == 1:
         return
@@ -176,7 +188,7 @@ def _scan(command: Command, words: Args, placement: Placement, master_of: Master
 
 
 def _keyless(command: Command, words: Args, placement: Placement) -> CommandPlan:
-    """Commands without keys: to all shards, to one, or refused where several have no meaning."""
+    """Plan a command without keys: for all shards, for one, or refused."""
     names = placement.names
     # No key, because there are too few arguments, or as a script without keys.
     if command.specs or not command.all_keys_known:
@@ -201,14 +213,27 @@ def _keyless(command: Command, words: Args, placement: Placement) -> CommandPlan
 
 
 def keys_of(command: Command, words: Args) -> list[bytes]:
-    """The keys in a call, or in one shard's part of it."""
+    """Return the keys in a call, or in one shard's sub-request, as bytes.
+
+    Args:
+        command: the command that is called.
+        words: the call in single words.
+
+    Raises:
+        InvalidKeyError: Redis cannot hold such a key.
+    """
     return [key_bytes(words[at]) for at in key_positions(command, words)]
 
 
 def shards_in_transaction(
     args: Sequence[Any], placement: Placement, registry: CommandRegistry = TABLE_REGISTRY
 ) -> tuple[str, ...]:
-    """The shards that a command needs if it is to run within WATCH or MULTI; none if any will do.
+    """Return the shards that a command needs within WATCH or MULTI; empty if any shard will do.
+
+    Args:
+        args: as given to ``execute_command``.
+        placement: decides which shard owns which key.
+        registry: the commands that are known.
 
     Raises:
         UnsupportedCommandError, InvalidKeyError, UnknownCommandError: as `plan`.

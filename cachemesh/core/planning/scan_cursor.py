@@ -1,20 +1,20 @@
-"""SCAN over shards with one integer cursor that holds all there is to know. No I/O.
+"""SCAN over shards, with one integer cursor that contains the whole state. No I/O.
 
     bit 126   125..112        111..84          83..64           63..0
     1       | which shard | placement      | its master     | that server's cursor |
 
 Shards are scanned one after the other, in placement order. Any client of the pool, in any process,
-can go on with a cursor; 0 begins and 0 ends, as on one server.
+can continue from a cursor; 0 begins and 0 ends, as on one server.
 
-A cursor is bound to the placement and to the master it was made with, because
+A cursor is bound to the placement and to the master with which it was made:
 
-- where the placement has changed, keys may have moved to a shard that was done already, so the
-  scan begins again: no key that is there all the time is missed, whatever was resized;
-- a server's own cursor is a position in that server's hash tables, worthless to the replica that
-  took its place, so after a failover that one shard is scanned again.
+- After a change of the placement, keys may have moved to a shard that is already done. The scan
+  begins again, so that no key is missed that exists all the time.
+- A server's own cursor is a position in that server's hash tables, and means nothing to the replica
+  that takes its place. After a failover that shard is scanned again.
 
-Keys may come twice, as Redis says of SCAN, and after such a change many do. As on one server, a
-master that is restarted in place may make a scan miss keys.
+Keys may come twice, as Redis says of SCAN; after such a change many do. As on one server, a scan
+may miss keys if a master is restarted in place.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ from cachemesh.core.errors import InvalidCursorError
 from cachemesh.core.placement import Placement
 
 MasterOf = Callable[[str], object]
-"""Shard name -> whatever its master now is called; equal as long as it is the same."""
+"""Takes a shard name and returns its current master in any form; equal values mean the same master.
+"""
 
 
 def no_master(_: str) -> None:
-    """`MasterOf` where nobody knows the masters."""
+    """Return None: the `MasterOf` for callers that do not know the masters."""
 
 
 _MARK = 1 << 126
@@ -43,17 +44,27 @@ _SHARD_BITS, _PLACEMENT_BITS, _MASTER_BITS, _SERVER_BITS = 14, 28, 20, 64
 
 
 class ScanPosition(NamedTuple):
-    """Where a scan stands: which shard, and that server's own cursor."""
+    """How far a scan has come.
+
+    Attributes:
+        shard: name of the shard to ask next.
+        server_cursor: that server's own cursor.
+    """
 
     shard: str
     server_cursor: int
 
 
 def scan_position(cursor: Any, placement: Placement, master_of: MasterOf) -> ScanPosition:
-    """Where to go on with a cursor.
+    """Return the position from which a cursor continues.
+
+    Args:
+        cursor: as given to SCAN.
+        placement: the current placement.
+        master_of: returns the current master of a shard.
 
     Raises:
-        InvalidCursorError: not an integer that a SCAN of a pool gave.
+        InvalidCursorError: the cursor was not returned by SCAN of a pool.
     """
     number = _number(cursor)
     if number == 0:
@@ -75,16 +86,17 @@ def scan_position(cursor: Any, placement: Placement, master_of: MasterOf) -> Sca
 def next_cursor(
     done: ScanPosition, server_cursor: int, placement: Placement, before: object, after: object
 ) -> int:
-    """The cursor to hand out once a shard has answered; 0 if that was the last of all.
+    """Return the cursor to hand out after a shard's reply; 0 if the last shard is done.
 
     Args:
-        done: what was asked.
-        server_cursor: what the server gave.
-        before, after: the shard's master when it was asked, and now that it has answered. If they
-            differ, nobody knows which one it was.
+        done: the position that was asked.
+        server_cursor: the cursor in the server's reply.
+        placement: the current placement.
+        before, after: the shard's master before the request and after the reply. If the two differ,
+            the reply may be from either, so the shard is scanned again.
 
     Raises:
-        redis.InvalidResponse: a server's cursor of more than 64 bits.
+        redis.InvalidResponse: the server's cursor has more than 64 bits.
     """
     if not 0 <= server_cursor < 1 << _SERVER_BITS:
         raise InvalidResponse(f"Shard {done.shard!r} answered SCAN with cursor {server_cursor}")
@@ -111,7 +123,7 @@ def _fingerprint_of(known: _ById) -> int:
 
 
 class _ById:
-    """A placement as a key of a cache; comparing placements would take longer than the hash."""
+    """Makes a placement a cache key by identity, which is faster than comparing placements."""
 
     __slots__ = ("placement",)
 
@@ -126,7 +138,11 @@ class _ById:
 
 
 def placement_fingerprint(placement: Placement) -> int:
-    """28 bits of a hash of all that decides where keys are; the same in every process."""
+    """Return a 28-bit hash of all that decides where keys are; the same in every process.
+
+    Args:
+        placement: the placement.
+    """
     return _fingerprint_of(_ById(placement))
 
 
@@ -157,5 +173,10 @@ def _shown(value: object) -> str:
 
 
 def server_scan(words: Sequence[Any], at: ScanPosition) -> tuple[Any, ...]:
-    """A SCAN as it goes to the server: everything but the cursor as it was."""
+    """Return a SCAN as it is sent to the server: with the server's own cursor.
+
+    Args:
+        words: the call in single words.
+        at: the position to continue from.
+    """
     return (words[0], at.server_cursor, *words[2:])

@@ -1,4 +1,4 @@
-"""Commands on many keys become one request a shard, and the replies one reply. No I/O.
+"""Splits a command over many keys into one sub-request per shard, and merges the replies. No I/O.
 
 MGET a b c   --split-->  cache-0: MGET a c     --merge-->  [va, vb, vc]
                          cache-1: MGET b
@@ -21,20 +21,25 @@ T = TypeVar("T")
 
 
 class SubRequest(NamedTuple):
-    """Arguments to send to one shard."""
+    """A shard's share of a request.
+
+    Attributes:
+        shard: name of the shard.
+        args: the command to send to it, in single words.
+    """
 
     shard: str
     args: Args
 
 
 class CommandPlan(NamedTuple):
-    """Requests that may all be in flight at once, and how their replies become one.
+    """Sub-requests that may all be sent at once, and how their replies become one reply.
 
     Attributes:
-        command: what is called.
-        requests: one per shard, in placement order of first use.
-        merge: replies in the order of ``sub_requests`` -> the reply of the whole command.
-        takes_errors: ``merge`` takes error replies too; else the first of them is the reply.
+        command: the command that is called.
+        sub_requests: one per shard, in the order in which the call first uses the shards.
+        merge: takes the replies in the order of ``sub_requests`` and returns the command's reply.
+        takes_errors: ``merge`` also takes error replies; otherwise the first error is the reply.
     """
 
     command: Command
@@ -44,12 +49,12 @@ class CommandPlan(NamedTuple):
 
 
 class SplitRule(NamedTuple):
-    """How the arguments of a command that can be split are made up.
+    """The form of the arguments of a command that can be split.
 
     Attributes:
-        step: so many arguments belong together, the key first of them.
-        head, tail: so many arguments before and after them go to every shard.
-        merge: replies -> reply; None for one item a key, in the caller's order.
+        step: size of a group of arguments that belong together; the key comes first.
+        merge: replies -> reply; None for lists of one item per key, in the caller's order.
+        head, tail: how many arguments before and after the groups go to every shard.
     """
 
     step: int
@@ -59,12 +64,12 @@ class SplitRule(NamedTuple):
 
 
 def only_reply(replies: Sequence[Reply]) -> Reply:
-    """The one reply there is, or any of several that are all the same."""
+    """Return the first reply: the only one, or one of several equal ones."""
     return replies[0]
 
 
 def all_succeeded(replies: Sequence[Reply]) -> Reply:
-    """The one reply they all give; nil if a part got that, as one that was dropped does."""
+    """Return the reply that all shards give, or nil if a sub-request was dropped and got nil."""
     return None if None in replies else replies[0]
 
 
@@ -80,16 +85,26 @@ SPLIT_RULES: dict[str, SplitRule] = {
     "TS.MADD": SplitRule(3, None),
     "FT.MGET": SplitRule(1, None, head=1),
 }
-"""Commands whose keys may be on any number of shards; MSETEX is another, see `split_msetex`."""
+"""Commands whose keys may be on any number of shards. MSETEX is another; see `split_msetex`."""
 
 
 def split(
     command: Command, shape: SplitRule, words: Args, placement: Placement, encode: Encode
 ) -> CommandPlan | None:
-    """One request for each shard that has keys of a call; None if the call has no whole groups.
+    """Split a call into one sub-request for each shard that owns some of its keys.
+
+    Args:
+        command: the command that is called.
+        shape: the form of its arguments.
+        words: the call in single words.
+        placement: decides which shard owns which key.
+        encode: returns a key as bytes.
+
+    Returns:
+        None if the arguments do not form whole groups.
 
     Raises:
-        InvalidKeyError: a key Redis cannot hold.
+        InvalidKeyError: Redis cannot hold such a key.
     """
     step, merge, head, tail = shape
     if len(words) == 2 and step == 1 and not head + tail:
@@ -119,9 +134,10 @@ def split(
 
 
 def group_by_owner(items: Iterable[T], owners: Sequence[str]) -> dict[str, list[T]]:
-    """To each shard what is its own, in order.
+    """Return shard -> its items, in their order.
 
     Args:
+        items: anything, such as keys.
         owners: the shard of each item.
     """
     parts: dict[str, list[T]] = defaultdict(list)
@@ -138,10 +154,14 @@ def _group_runs_by_owner(args: Args, owners: Sequence[str], step: int) -> dict[s
 
 
 def encode_keys(keys: Sequence[Any], encode: Encode) -> list[bytes]:
-    """Keys as bytes.
+    """Return keys as bytes.
+
+    Args:
+        keys: as an app passes them.
+        encode: returns a key as bytes.
 
     Raises:
-        InvalidKeyError: a key Redis cannot hold.
+        InvalidKeyError: Redis cannot hold such a key.
     """
     if encode is key_bytes:
         try:
@@ -155,9 +175,17 @@ def encode_keys(keys: Sequence[Any], encode: Encode) -> list[bytes]:
 
 
 def split_msetex(command: Command, words: Args, owners: Sequence[str]) -> CommandPlan | None:
-    """MSETEX numkeys key value [key value ...] [options]; None if it cannot be split.
+    """Split MSETEX numkeys key value [key value ...] [options].
 
-    With NX or XX it is all keys or none, which several shards cannot promise.
+    With NX or XX the command sets all keys or none, which several shards cannot guarantee.
+
+    Args:
+        command: the command that is called.
+        words: the call in single words.
+        owners: the shard of each key.
+
+    Returns:
+        None if the call cannot be split.
     """
     end = 2 + 2 * len(owners)
     options = words[end:]

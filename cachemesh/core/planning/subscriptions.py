@@ -1,8 +1,8 @@
-"""What a pub/sub object listens to, and on which shard. No I/O.
+"""What a pub/sub object subscribes to, and on which shard. No I/O.
 
-channels        on the shard that their name hashes to, where PUBLISH sends them
+channels        on the shard that owns the channel's name, where PUBLISH sends messages
 patterns        on every shard
-shard channels  on the shard that their name hashes to (SSUBSCRIBE)
+shard channels  on the shard that owns the channel's name (SSUBSCRIBE)
 """
 
 from __future__ import annotations
@@ -27,27 +27,30 @@ UNSUBSCRIBE = {
     "shard_channels": "sunsubscribe",
 }
 CONFIRMATIONS = frozenset({*SUBSCRIBE.values(), *UNSUBSCRIBE.values()})
-"""Types of messages that only say that a subscription has changed."""
+"""Types of messages that only confirm a change of a subscription."""
 
 _HANDLED = {
     "message": ("channels", "channel"),
     "pmessage": ("patterns", "pattern"),
     "smessage": ("shard_channels", "channel"),
 }
-"""Type of a message -> whose handler it is for, and by which of its parts."""
+"""Type of a message -> kind of its subscription, and the field of the message with its name."""
 
 CONFIRM_SECONDS = 5.0
-"""How long a server may take to confirm a subscription."""
+"""Seconds that a server may take to confirm a subscription."""
 
 TOPOLOGY_CHECK_SECONDS = 1.0
-"""Seconds between looks at the topology while waiting for messages."""
+"""Seconds between checks of the topology while waiting for messages."""
 
 
 def require_message(response: Any) -> Any:
-    """What came over a subscribed connection, if it is of the form Redis gives.
+    """Return a reply on a subscribed connection, if the reply has the form of a message.
+
+    Args:
+        response: as parsed.
 
     Raises:
-        redis.InvalidResponse: it is not.
+        redis.InvalidResponse: the reply has another form.
     """
     if isinstance(response, list):
         fits = len(response) > 1 and (len(response) > 2 or response[0] in (b"pong", "pong"))
@@ -60,7 +63,7 @@ def require_message(response: Any) -> Any:
 
 @dataclass
 class Subscriptions:
-    """Names subscribed to, each with its message handler or None."""
+    """Names that are subscribed to, each with its message handler or None."""
 
     channels: HandlersByName = field(default_factory=dict)
     patterns: HandlersByName = field(default_factory=dict)
@@ -69,14 +72,19 @@ class Subscriptions:
     def add(
         self, kind: str, names: Iterable[Any], handlers: Mapping[str, Handler], encode: Encode
     ) -> HandlersByName:
-        """Remember names given as redis-py takes them: one after the other or as a list, with a
-        handler by keyword or as a ``Subscription``.
+        """Add names, given in one of redis-py's ways.
 
         Args:
-            encode: a name as bytes.
+            kind: one of `KINDS`.
+            names: one after the other, as a list, or as ``Subscription`` objects with a handler.
+            handlers: name -> handler.
+            encode: returns a name as bytes.
+
+        Returns:
+            The names that were added, with their handlers.
 
         Raises:
-            InvalidKeyError: a name that is no string.
+            InvalidKeyError: a name is not a string.
         """
         given: HandlersByName = {}
         for item in _listed(names):
@@ -89,7 +97,19 @@ class Subscriptions:
         return given
 
     def remove(self, kind: str, names: Iterable[Any], encode: Encode) -> list[bytes]:
-        """Forget some names, or all of a kind; those that were there. Else as `add`."""
+        """Remove some names, or all of a kind.
+
+        Args:
+            kind: one of `KINDS`.
+            names: as for `add`; empty removes all.
+            encode: returns a name as bytes.
+
+        Returns:
+            The names that were removed.
+
+        Raises:
+            InvalidKeyError: a name is not a string.
+        """
         known: HandlersByName = getattr(self, kind)
         wanted = [encode(name) for name in _listed(names)] or list(known)
         return [name for name in wanted if known.pop(name, self) is not self]
@@ -97,11 +117,11 @@ class Subscriptions:
     def handler_of(
         self, message: Mapping[str, Any], encode: Callable[[Any], bytes]
     ) -> Handler | None:
-        """The handler that a message is for, None if it is for whoever asks for messages.
+        """Return the handler of a message, or None if the message goes to the caller.
 
         Args:
-            message: as redis-py gives it.
-            encode: a name as bytes, as it went to the server.
+            message: as redis-py returns it.
+            encode: returns a name as bytes, as it was sent to the server.
         """
         kind, part = _HANDLED.get(message["type"], ("", ""))
         return getattr(self, kind).get(encode(message[part])) if kind else None
@@ -113,7 +133,12 @@ class Subscriptions:
         return len(self.channels) + len(self.patterns)
 
     def on_shard(self, shard: str, placement: Placement) -> Subscriptions:
-        """What is listened to on one shard."""
+        """Return the subscriptions that belong on one shard.
+
+        Args:
+            shard: name of the shard.
+            placement: decides which shard owns which channel.
+        """
         return Subscriptions(
             {n: h for n, h in self.channels.items() if placement.owner(n) == shard},
             dict(self.patterns),
@@ -121,7 +146,12 @@ class Subscriptions:
         )
 
     def missing_from(self, other: Subscriptions, kind: str) -> HandlersByName:
-        """Names of a kind that ``other`` does not have."""
+        """Return the names of a kind that ``other`` lacks, with their handlers.
+
+        Args:
+            other: the subscriptions to compare with.
+            kind: one of `KINDS`.
+        """
         theirs = getattr(other, kind)
         return {n: h for n, h in getattr(self, kind).items() if n not in theirs}
 
@@ -132,10 +162,13 @@ def _listed(names: Iterable[Any]) -> list[Any]:
 
 
 def require_handlers(subscriptions: Subscriptions) -> None:
-    """Refuse to go on without a handler for each name.
+    """Refuse subscriptions in which a name has no handler.
+
+    Args:
+        subscriptions: the subscriptions to check.
 
     Raises:
-        redis.PubSubError: a name has none.
+        redis.PubSubError: a name has no handler.
     """
     for kind in KINDS:
         for name, handler in getattr(subscriptions, kind).items():

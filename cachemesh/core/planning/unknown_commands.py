@@ -1,10 +1,10 @@
-"""Planning that may have to ask a server first. No I/O: questions come out, replies go in.
+"""Plans commands for which a server may have to be asked first. No I/O: a generator of questions.
 
-    generator --question--> the client sends it to any one server --reply--> generator ... Plan
+    generator --question--> the client sends it to any server --reply--> generator ... CommandPlan
 
-A command that is not known is asked about once and remembered; one whose keys the server does not
-describe is asked about at each call. A command that no server knows goes to one server as it is,
-for that server's own error.
+An unknown command is asked about once and remembered. A command whose keys the server does not
+describe is asked about at each call. A command that no server knows is sent to one server
+unchanged, which gives that server's own error.
 """
 
 from __future__ import annotations
@@ -28,12 +28,22 @@ Asking: TypeAlias = "Generator[Args, Any, CommandPlan]"
 def resolve(args: Args, placement: Placement, registry: CommandRegistry) -> Asking:
     """Plan a call for which `plan` raised `UnknownCommandError`.
 
+    Args:
+        args: the call.
+        placement: decides which shard owns which key.
+        registry: the commands that are known; learns new ones.
+
     Yields:
-        Commands for any one server; to be sent back its reply, an error reply as an exception.
+        Commands for any one server. The caller sends the reply back, an error reply as an
+        exception.
+
+    Returns:
+        The plan.
 
     Raises:
-        UnsupportedCommandError: no server tells where its keys are, as an ACL may have it.
-        Otherwise as `cachemesh.core.planning.plan.plan`.
+        UnsupportedCommandError: no server tells where the keys are, for instance because of an ACL.
+        CrossShardError, UnsupportedCommandError, InvalidKeyError: as
+            `cachemesh.core.planning.plan.plan`.
     """
     command, words = registry.look_up(args)
     if command is None:
@@ -53,7 +63,21 @@ def resolve(args: Args, placement: Placement, registry: CommandRegistry) -> Aski
 def resolve_all(
     calls: Calls, placement: Placement, registry: CommandRegistry
 ) -> Generator[Args, Any, dict[int, CommandPlan]]:
-    """Plans, by ``id``, of those calls that `plan` cannot do alone; yields as `resolve`."""
+    """Plan those of many calls that `plan` cannot plan alone.
+
+    Args:
+        calls: the calls.
+        placement, registry: as for `resolve`.
+
+    Yields:
+        As `resolve`.
+
+    Returns:
+        ``id`` of the call's arguments -> plan.
+
+    Raises:
+        CacheMeshError: as `resolve`.
+    """
     plans: dict[int, CommandPlan] = {}
     for args in calls:
         if not registry.knows(args):
