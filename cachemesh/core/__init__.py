@@ -1,1 +1,8 @@
-"""Pure decisions: no sockets, threads, clocks or event loops. Imports nothing else of ours."""
+"""Pure decisions: no sockets, threads, clocks or event loops. Imports nothing else of ours.
+
+- `placement`: which shard owns a key. `commands`: what a command touches.
+- `planning`: from a call to sub-requests, and from their replies to one reply.
+- `pool`: what defines a pool: document, settings, topology.
+- `resilience`: what is sent again, when and where. `reads`: which instance answers a read.
+- `errors`, `names`, `policy`, `json_text`, `malformed_replies`, `plurals`: used by all rooms.
+"""

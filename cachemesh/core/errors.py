@@ -1,8 +1,8 @@
-"""Every error CacheMesh raises.
+"""Every error that CacheMesh raises.
 
-One root, `CacheMeshError`; each concrete error also inherits the exception that existing
-``except`` clauses of redis-py users expect. Messages name the pool, shard or address and what to
-do next, and never hold a password or a token.
+`CacheMeshError` is the root of all. Each concrete error also inherits the exception that existing
+``except`` clauses of redis-py users catch. Messages name the pool, shard or address and the next
+step, and never contain a password or a token.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from redis.sentinel import MasterNotFoundError as RedisMasterNotFoundError
 
 
 class CacheMeshError(Exception):
-    """Root of all errors of this package."""
+    """The root of all errors of this package."""
 
 
 class InvalidDocumentError(CacheMeshError, ValueError):
@@ -22,23 +22,23 @@ class InvalidDocumentError(CacheMeshError, ValueError):
 
 
 class ConfigurationError(CacheMeshError, ValueError):
-    """A URL or an option handed to the client is not valid."""
+    """A URL or an option passed to the client is not valid."""
 
 
 class InvalidKeyError(CacheMeshError, redis_exceptions.DataError):
-    """A key of a type or length that Redis cannot hold."""
+    """A key has a type or length that Redis cannot hold."""
 
 
 class CrossShardError(CacheMeshError, redis_exceptions.ResponseError):
-    """The keys of one command live on several shards; nothing was sent."""
+    """The keys of one command are on several shards; nothing was sent."""
 
 
 class UnsupportedCommandError(CacheMeshError, redis_exceptions.ResponseError):
-    """A command that has no meaning on a sharded pool, or is not offered; nothing was sent."""
+    """The command has no meaning on a sharded pool, or is not supported; nothing was sent."""
 
 
 class InvalidCursorError(CacheMeshError, redis_exceptions.ResponseError):
-    """A cursor that no SCAN of a pool gave; nothing was sent."""
+    """The cursor was not returned by SCAN on a pool; nothing was sent."""
 
 
 class ShardUnavailableError(CacheMeshError, redis_exceptions.ConnectionError):
@@ -50,25 +50,25 @@ class ShardTimeoutError(ShardUnavailableError, redis_exceptions.TimeoutError):
 
 
 class MasterNotFoundError(CacheMeshError, RedisMasterNotFoundError):
-    """The Sentinels answer, but none knows a usable master for the shard."""
+    """The Sentinels answer, but none knows a usable master of the shard."""
 
 
 class LoginRefusedError(CacheMeshError, redis_exceptions.AuthenticationError):
-    """A shard's master refuses the username, the password, or that there is none."""
+    """A shard's master refuses the username or password, or requires one."""
 
 
 class SentinelUnavailableError(CacheMeshError, redis_exceptions.ConnectionError):
     """None of the Sentinels answers.
 
     Attributes:
-        timed_out: one of them may only have been slow.
+        timed_out: at least one Sentinel exceeded its timeout, and may only be slow.
     """
 
     timed_out = False
 
 
 class PoolNotFoundError(CacheMeshError, redis_exceptions.ConnectionError):
-    """The metaserver, Sentinels or file know no such pool."""
+    """The metaserver, the Sentinels or the file has no such pool."""
 
 
 class MetaserverUnavailableError(CacheMeshError, redis_exceptions.ConnectionError):
@@ -76,16 +76,20 @@ class MetaserverUnavailableError(CacheMeshError, redis_exceptions.ConnectionErro
 
 
 class LocalStackError(CacheMeshError, RuntimeError):
-    """The local stack could not be started or controlled."""
+    """The local stack cannot be started or controlled."""
 
 
 class MetaserverError(CacheMeshError):
-    """A metaserver refused a request (RFC 9457 problem details).
+    """A metaserver refused a request (RFC 9457, problem details).
+
+    Args:
+        status: HTTP status code.
+        body: the problem document.
 
     Attributes:
         status: HTTP status code.
         code: machine-readable name of the problem, as listed in docs/api.md.
-        detail: what went wrong.
+        detail: the reason, as a sentence.
         next_step: what to do about it, or None.
         body: the whole problem document.
     """

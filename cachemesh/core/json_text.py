@@ -1,4 +1,4 @@
-"""JSON from whoever sends it: what is decoded here is safe to walk, compare and print."""
+"""Decodes JSON from any sender into values that are safe to walk, compare and print."""
 
 from __future__ import annotations
 
@@ -8,28 +8,31 @@ from collections import Counter
 from typing import Any, NoReturn
 
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
-"""A pool document is not larger. One of 16,384 shards takes 1.1 MB."""
+"""Largest pool document that is read. A document of 16,384 shards takes 1.1 MB."""
 
 MAX_DEPTH = 64
-"""So many lists and objects within each other are enough for every answer of a metaserver."""
+"""How deeply lists and objects may be nested: enough for every reply of a metaserver."""
 
 _LARGEST = 2**63
 
 
 class NotJsonError(ValueError):
-    """The text is not JSON, or holds what no answer needs."""
+    """The text is not JSON, or contains values that are refused."""
 
 
 def decode_json(text: str | bytes, *, max_depth: int = MAX_DEPTH) -> Any:
-    """The values of a JSON text (RFC 8259, I-JSON: RFC 7493), a byte order mark before it allowed.
+    """Decode a JSON text; a byte order mark before the text is allowed.
+
+    Source: RFC 8259, and RFC 7493 (I-JSON).
 
     Args:
-        most_nested: so many lists and objects within each other are allowed.
+        text: bytes in UTF-8, or str.
+        max_depth: how deeply lists and objects may be nested.
 
     Raises:
-        NotJsonError: not JSON in UTF-8 (then with line and column); a name twice in one object;
-            numbers that are not finite, and integers of more than 64 bits; half a surrogate pair;
-            more than `max_depth` levels.
+        NotJsonError: the text is not JSON in UTF-8 (the message gives line and column); an object
+            has a name twice; a number is not finite, or an integer has more than 64 bits; a
+            surrogate stands alone; or the nesting exceeds ``max_depth``.
     """
     try:
         plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text
@@ -62,7 +65,7 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _check(value: object, max_depth: int) -> None:
-    """Level by level, so that nesting costs no stack."""
+    """Check numbers and nesting level by level, so that deep nesting needs no recursion."""
     level: list[object] = [value]
     for _ in range(max_depth + 1):
         nests, inner = False, list[object]()
@@ -81,7 +84,7 @@ def _check(value: object, max_depth: int) -> None:
 
 
 def _check_characters(value: object) -> None:
-    """Half a surrogate pair is no character: nothing could store, send or print it."""
+    """Refuse a lone surrogate, which cannot be stored, sent or printed."""
     try:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:

@@ -1,4 +1,4 @@
-"""Replies that no server of the expected kind gives."""
+"""Replies of a form that no server of the expected kind sends."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import redis
 
 @contextmanager
 def reading_reply(speaker: str = "Redis") -> Iterator[None]:
-    """Around the reading of an answer: what has another form is an error like any other.
+    """Turn errors from parsing a reply into redis.InvalidResponse, during the block.
+
+    Args:
+        speaker: the kind of server that was expected, for the message.
 
     Raises:
-        redis.InvalidResponse: in place of what Python raises; it is not how ``speaker`` answers.
+        redis.InvalidResponse: in place of TypeError, AttributeError, LookupError or ValueError.
     """
     try:
         yield

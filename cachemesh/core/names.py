@@ -1,4 +1,4 @@
-"""Names and addresses, checked in one place."""
+"""Checks names of pools and shards, and parses addresses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from cachemesh.core.errors import InvalidDocumentError
 
 NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-"""What a pool or shard may be called: also valid for Sentinel, a ZooKeeper node and a URL path."""
+"""A pool's or shard's name; also valid for Sentinel, a ZooKeeper node and a URL path."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?|[0-9A-Fa-f:.]{2,45}")
@@ -17,11 +17,14 @@ _PORT = re.compile(r"[0-9]{1,5}")
 
 
 def check_name(kind: str, name: object) -> str:
-    """A valid name of a ``kind`` ("pool" or "shard"), unchanged.
+    """Return a name unchanged, once it is checked.
+
+    Args:
+        kind: "pool" or "shard", for the message.
+        name: 1 to 64 characters of A-Z a-z 0-9 . _ - that begin with a letter or digit.
 
     Raises:
-        InvalidDocumentError: not 1 to 64 characters of A-Z a-z 0-9 . _ - with a letter or digit
-            first.
+        InvalidDocumentError: the name is not valid.
     """
     if isinstance(name, str) and _NAME.fullmatch(name):
         return name
@@ -33,14 +36,17 @@ def check_name(kind: str, name: object) -> str:
 
 
 MAX_NEW_POOL_NAME = 59
-"""Characters of a new pool's name, so that shards can be called NAME-0 to NAME-1023."""
+"""Characters of a new pool's name; leaves room for shards called NAME-0 to NAME-1023."""
 
 
 def check_new_pool_name(name: object) -> str:
-    """A valid name of a pool that is to be made, unchanged.
+    """Return the name of a pool to be created unchanged, once it is checked.
+
+    Args:
+        name: as for `check_name`, and at most 59 characters long.
 
     Raises:
-        InvalidDocumentError: it is no name, or leaves no room for the names of shards.
+        InvalidDocumentError: the name is not valid, or leaves no room for the names of shards.
     """
     checked = check_name("pool", name)
     if len(checked) > MAX_NEW_POOL_NAME:
@@ -52,7 +58,7 @@ def check_new_pool_name(name: object) -> str:
 
 
 class Address(NamedTuple):
-    """Where an instance listens. ``str()`` gives ``host:port``, ``[host]:port`` for IPv6."""
+    """Where a server listens. ``str()`` gives ``host:port``, or ``[host]:port`` for IPv6."""
 
     host: str
     port: int
@@ -62,10 +68,14 @@ class Address(NamedTuple):
 
 
 def parse_address(text: object, default_port: int | None = None) -> Address:
-    """An address from ``host:port`` or ``[ipv6]:port``.
+    """Return the address that a text gives.
+
+    Args:
+        text: ``host:port`` or ``[ipv6]:port``.
+        default_port: allows a text without a port.
 
     Raises:
-        InvalidDocumentError: not of that form, or a port outside 1 to 65535.
+        InvalidDocumentError: the text has another form, or the port is outside 1 to 65535.
     """
     host, port = "", ""
     if isinstance(text, str):

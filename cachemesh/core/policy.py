@@ -1,4 +1,4 @@
-"""How a client behaves where that is a matter of taste: what it retries, raises and reads from."""
+"""A client's policy: what it retries, what it raises, where it reads, and how long it waits."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from cachemesh.core.reads.read_preference import Reading
 from cachemesh.core.resilience.retry import Timeouts
 
 OPTIONS = frozenset(SETTINGS) - {"poll_interval"}
-"""Settings of a pool that a client can have of its own."""
+"""The pool's settings that a client may override."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What a client goes by.
+    """A client's policy.
 
     Attributes:
-        timeouts: how long it waits.
-        reading: where it reads from.
-        retry_writes: a write that may have run is sent again.
-        misses: a shard that does not serve is a miss for reads, and writes to it are dropped.
+        timeouts: how long the client waits.
+        reading: where the client reads.
+        retry_writes: send a write again that may have run.
+        misses: answer reads of a shard that does not serve as misses, and drop writes to it.
     """
 
     timeouts: Timeouts
@@ -33,11 +33,12 @@ class Policy:
 
     @classmethod
     def of(cls, options: Mapping[str, Any], settings: Mapping[str, Any]) -> Policy:
-        """From a client's own options and, for the rest, the pool's settings.
+        """Combine a client's own options with the pool's settings; the options win.
 
         Args:
-            options: those of `OPTIONS`, and redis-py's ``socket_timeout`` (seconds, None for ever)
-                and ``socket_connect_timeout``.
+            options: names of `OPTIONS`, and redis-py's ``socket_timeout`` (seconds, None for ever)
+                and ``socket_connect_timeout`` (seconds). Other names are ignored.
+            settings: of the pool.
         """
         defaults = {name: setting.default for name, setting in SETTINGS.items()}
         known: dict[str, Any] = {**defaults, **settings}
@@ -57,13 +58,13 @@ _REDIS_PY = {"command_timeout": "socket_timeout", "connect_timeout": "socket_con
 
 
 def check_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a client with their types and bounds checked; text, as from a URL, is converted.
+    """Return a client's options with types and bounds checked; text, as in a URL, is converted.
 
     Args:
-        options: some of `OPTIONS`.
+        options: names of `OPTIONS`.
 
     Raises:
-        ConfigurationError: names the option and what it takes.
+        ConfigurationError: an option is not valid; the message names the option and its values.
     """
     checked = {}
     for name, value in options.items():

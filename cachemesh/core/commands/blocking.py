@@ -1,4 +1,4 @@
-"""How long a command may make the server wait before it answers."""
+"""How long a command may block on the server."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ BLOCKING = _SECONDS_LAST | _SECONDS_AT.keys() | _MILLISECONDS_LAST | _BLOCK_OPTI
 
 
 def block_seconds(name: str, args: Sequence[object]) -> float | None:
-    """Seconds that a command may block on the server.
+    """Return how many seconds a command may block on the server.
 
     Args:
         name: in capitals.
         args: the whole command, name first.
 
     Returns:
-        None if it does not block, infinity for "until something comes".
+        None if the command does not block; infinity if it blocks without a timeout.
     """
     if name not in BLOCKING:
         return None
@@ -48,11 +48,13 @@ def block_seconds(name: str, args: Sequence[object]) -> float | None:
 
 
 def miss_delay(may_block: float, waited: float) -> float:
-    """Seconds to wait on before a command that may block is answered as a miss.
+    """Return how many seconds to wait before a blocking command is answered as a miss.
+
+    Without the delay, an app's loop around the command would spin.
 
     Args:
-        may_block: seconds that it may block.
-        waited: seconds since it was called.
+        may_block: seconds that the command may block.
+        waited: seconds since the call.
     """
     return max(min(may_block, _MISS_SECONDS) - waited, 0.0)
 

@@ -1,13 +1,13 @@
-"""From what a server says of its commands to rows of the command table.
+"""From a server's description of its commands to rows of the command table.
 
 A row: (flags, key specifications, request policy, response policy, group, first version)
-    flags: w writes, r reads, b may block, p publishes or subscribes, n no key is certain,
-           ? the specifications do not tell all keys
-    key specification: (where it begins, which arguments follow), positions counted from the name
-        begin: an index, or (keyword, position from which it is searched, negative from the end)
+    flags: w writes, r reads, b may block, p publishes or subscribes, n may have no key,
+           ? the specifications do not give all keys
+    key specification: (where the keys begin, which arguments follow); positions count from the name
+        begin: an index, or (keyword, position where its search starts, negative from the end)
         find:  ("range", last, step, limit) or ("keynum", index of the count, first, step)
 
-Sources: redis.io/docs/latest/commands/command and redis.io/docs/latest/develop/reference/key-specs.
+Source: redis.io/docs/latest/commands/command and redis.io/docs/latest/develop/reference/key-specs.
 """
 
 from __future__ import annotations
@@ -35,14 +35,18 @@ _FIELDS = {
 
 
 def command_rows(reply: Any) -> dict[str, CommandFacts]:
-    """The rows of one command and its subcommands, from its part of the reply of COMMAND.
+    """Return the rows of one command and its subcommands.
 
     Args:
-        reply: bytes or str in it; maps as RESP3 sends them or as RESP2's flat lists. Redis before
-            7.0 sends no key specifications; then the positions of the first and last key count.
+        reply: the command's part of the reply to COMMAND, with bytes or str. Maps may be those of
+            RESP3 or RESP2's flat lists. Redis before 7.0 sends no key specifications; then the
+            positions of the first and last key are used.
+
+    Returns:
+        Command name in capitals -> row.
 
     Raises:
-        IndexError, KeyError, TypeError, ValueError: the reply has not this form.
+        IndexError, KeyError, TypeError, ValueError: the reply has another form.
     """
     name, _, raw_flags, first, last, step = reply[:6]
     flags = {as_text(flag) for flag in raw_flags}
@@ -72,14 +76,25 @@ def command_rows(reply: Any) -> dict[str, CommandFacts]:
 
 
 def as_map(reply: Any) -> dict[str, Any]:
-    """A RESP3 map, or RESP2's flat list of names and values, as a dict."""
+    """Return a RESP3 map, or RESP2's flat list of names and values, as a dict.
+
+    Args:
+        reply: as received.
+
+    Raises:
+        ValueError: the list has an odd number of items.
+    """
     if isinstance(reply, Mapping):
         return {as_text(name): value for name, value in reply.items()}
     return {as_text(n): v for n, v in zip(reply[::2], reply[1::2], strict=True)}
 
 
 def as_text(word: Any) -> str:
-    """A word of a reply, decoded or not."""
+    """Return a word of a reply as str.
+
+    Args:
+        word: bytes, or anything with a ``str()``.
+    """
     return word.decode("ascii", "replace") if isinstance(word, bytes) else str(word)
 
 

@@ -1,4 +1,4 @@
-"""Arguments of commands as the bytes that Redis gets: exactly those that `redis.Redis` sends."""
+"""Encodes arguments of commands to exactly the bytes that `redis.Redis` sends."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from cachemesh.core.errors import ConfigurationError
 
 
 def encode(arg: Any, encoding: str = "utf-8", errors: str = "strict") -> bytes:
-    """An argument as bytes, by the rules of redis-py with hiredis.
+    """Return an argument as bytes, by the rules of redis-py with hiredis.
 
-    bytes and str, and what inherits from them, are what they hold: a ``__str__`` or ``encode`` of
-    their own does not count. bytearray and memoryview are ``bytes()`` of them, a float is its
-    ``repr``, and so is an int. Everything else is refused: None, bool, Decimal, and also what
-    inherits from int, as ``enum.IntEnum`` does. redis-py's asyncio client alone would store an
-    IntEnum, as ``<Color.RED: 1>``. What a type is counts, not what it claims by ``__class__``.
+    The type decides, not a ``__class__`` that an object claims. bytes, str and their subclasses
+    give what they hold; a ``__str__`` or ``encode`` of a subclass is ignored. bytearray and
+    memoryview give ``bytes()`` of them; int and float their ``repr``. Everything else is refused:
+    None, bool, Decimal, and subclasses of int such as ``enum.IntEnum`` (redis-py's asyncio client
+    alone would store ``<Color.RED: 1>``).
 
     Args:
+        arg: the argument.
         encoding, errors: for str, as of ``str.encode``.
 
     Raises:
-        redis.DataError: Redis has no form for it.
-        UnicodeEncodeError: it is text that ``encoding`` cannot express.
+        redis.DataError: the type has no form in Redis.
+        UnicodeEncodeError: ``encoding`` cannot express the text.
     """
     kind = type(arg)
     if kind is bytes:
@@ -44,10 +45,13 @@ def encode(arg: Any, encoding: str = "utf-8", errors: str = "strict") -> bytes:
 
 
 def require_encodable(args: Iterable[Any]) -> None:
-    """Refuse arguments that `encode` refuses; copies none of those that are bytes or ASCII.
+    """Refuse arguments that `encode` refuses, without copying bytes or ASCII text.
+
+    Args:
+        args: the arguments of a command.
 
     Raises:
-        As `encode`.
+        redis.DataError, UnicodeEncodeError: as `encode`.
     """
     for arg in args:
         kind = type(arg)
@@ -56,13 +60,13 @@ def require_encodable(args: Iterable[Any]) -> None:
 
 
 def text_encoder(options: Mapping[str, Any]) -> Callable[[Any], Any] | None:
-    """What makes bytes of arguments that are text, and leaves others as they are.
+    """Return a function that encodes text arguments and leaves others unchanged.
 
     Args:
-        options: of a client; ``encoding`` and ``encoding_errors`` count.
+        options: of a client; ``encoding`` and ``encoding_errors`` are used.
 
     Returns:
-        None where text is plain UTF-8, which needs none.
+        None for plain UTF-8, which needs no such function.
 
     Raises:
         ConfigurationError: Python has no such encoding.
@@ -78,7 +82,14 @@ def text_encoder(options: Mapping[str, Any]) -> Callable[[Any], Any] | None:
 
 
 def as_keyword(arg: Any) -> bytes:
-    """An argument as the server compares it with a keyword; empty if it cannot be sent at all."""
+    """Return an argument in the form in which the server compares keywords: bytes, in capitals.
+
+    Args:
+        arg: the argument.
+
+    Returns:
+        Empty bytes for an argument that cannot be sent.
+    """
     try:
         return encode(arg).upper()
     except (DataError, UnicodeEncodeError):

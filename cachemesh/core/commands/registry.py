@@ -1,8 +1,9 @@
-"""The commands a client knows: the generated table, and what servers have told it since.
+"""The commands that a client knows: the generated table, and what servers have told since.
 
-look_up --known--> Command                       (nothing is asked)
+look_up --known--> Command                       (no server is asked)
         --None---> COMMAND INFO name  --learn--> Command, remembered
-                                      --nil----> no server knows it: sent as it is, for its error
+                                      --nil----> unknown to the server: sent unchanged, which
+                                                 gives the server's own error
 """
 
 from __future__ import annotations
@@ -22,18 +23,28 @@ from cachemesh.core.commands.spec import (
 from cachemesh.core.errors import UnsupportedCommandError
 
 _MOST = 10_000
-"""So many learned commands are remembered; names may come from users."""
+"""How many learned commands are remembered: names may come from an app's users."""
 
 
 class CommandRegistry:
-    """One a client, as servers of different pools may have different modules. Any thread."""
+    """The commands that one client knows. Thread-safe.
+
+    Each client has a registry of its own, because servers of different pools may have different
+    modules.
+    """
 
     def __init__(self) -> None:
         self._learned: dict[str, Command] = {}
         self._containers: set[str] = set()
 
     def look_up(self, args: Args) -> tuple[Command | None, Args]:
-        """The command of a call, None if it is not known yet, and the call with one word each.
+        """Look up the command of a call.
+
+        Args:
+            args: the call.
+
+        Returns:
+            The command, or None if it is not known yet; and the call split into single words.
 
         Raises:
             UnsupportedCommandError: the call has no name.
@@ -48,16 +59,26 @@ class CommandRegistry:
         return self._find(name), words
 
     def knows(self, args: Args) -> bool:
-        """Whether a call can be planned without asking a server."""
+        """Whether a call can be planned without asking a server.
+
+        Args:
+            args: the call.
+
+        Raises:
+            UnsupportedCommandError: the call has no name.
+        """
         command = self.look_up(args)[0]
         return command is not None and command.all_keys_known
 
     def learn(self, words: Args, reply: Any) -> Command | None:
-        """Take in the reply to `command_info_request`; None if the server knows no such command.
+        """Remember the reply to `command_info_request`.
 
         Args:
-            words: the call, as `look_up` gave it.
-            reply: a list with one item, nil for an unknown command.
+            words: the call, as `look_up` returned it.
+            reply: a list with one item; the item is nil for an unknown command.
+
+        Returns:
+            The command, or None if the server does not know it.
 
         Raises:
             UnsupportedCommandError: the reply is not one of COMMAND INFO.
@@ -84,9 +105,13 @@ class CommandRegistry:
 
 
 def command_info_request(words: Args) -> Args:
-    """What to ask one server about a command that is not known."""
+    """Return the command that asks a server to describe an unknown command.
+
+    Args:
+        words: the call, as `CommandRegistry.look_up` returned it.
+    """
     return ("COMMAND", "INFO", words[0])
 
 
 TABLE_REGISTRY = CommandRegistry()
-"""What the table alone tells; learns nothing."""
+"""Knows the commands of the table alone; `learn` is never called on it."""

@@ -1,6 +1,6 @@
 """What a command touches: its keys, and whether it writes.
 
-The facts come from Redis itself (`command_table`, generated); this module only reads them.
+The facts come from Redis itself (`table`, generated); this module interprets them.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Command:
 
     Attributes:
         name: in capitals, subcommand included ("OBJECT ENCODING").
-        read_only: surely changes nothing, so it may be sent twice.
-        specs: where its keys are, counted from the name's first word.
-        request_policy, response_policy: Redis's own tips on how to spread it over shards.
-        all_keys_known: the specifications tell every key.
+        read_only: the command changes nothing, so it may be sent twice.
+        specs: where the keys are, counted from the first word of the name.
+        request_policy, response_policy: Redis's own tips on spreading the command over shards.
+        all_keys_known: the specifications give every key.
     """
 
     name: str
@@ -42,7 +42,12 @@ class Command:
 
 
 def command_of(name: str, row: CommandFacts | TableRow) -> Command:
-    """A row of the table, or of a server's reply, as a command."""
+    """Return the command that a row describes.
+
+    Args:
+        name: in capitals.
+        row: of the table, or of a server's reply.
+    """
     flags, specs, request_policy, response_policy = row[:4]
     known = "?" not in flags or name in _KEYS_KNOWN_HERE
     return Command(name, "r" in flags, specs, request_policy, response_policy, known)
@@ -53,7 +58,7 @@ _KEYS_KNOWN_HERE = frozenset({"SORT", "SORT_RO"})
 COMMANDS: dict[str, Command] = {name: command_of(name, row) for name, row in TABLE.items()}
 
 CONTAINERS = frozenset(name.split(" ")[0] for name in COMMANDS if " " in name)
-"""First words of commands whose second word belongs to the name."""
+"""First words of the commands whose names have two words."""
 
 _ONE_KEY_FIRST = ((1, ("range", 0, 1, 0)),)
 FIRST_KEY: dict[str, bool] = {
@@ -64,23 +69,30 @@ FIRST_KEY: dict[str, bool] = {
     and name not in CONTAINERS
     and name not in BLOCKING
 }
-"""Commands whose only key is the first argument -> read only? The fast way for most calls."""
+"""Commands whose only key is the first argument -> whether read-only. Most calls take this path."""
 
 
 @lru_cache(maxsize=4096)
 def name_words(head: str | bytes) -> tuple[str, ...]:
-    """The words of a command's name, in capitals."""
+    """Return the words of a command's name, in capitals.
+
+    Args:
+        head: the first argument of a call.
+    """
     as_text = head.decode("ascii", "replace") if isinstance(head, bytes) else head
     return tuple(as_text.upper().split())
 
 
 def split_words(args: Sequence[Any]) -> Args:
-    """A call's arguments with one word each, the name in capitals.
+    """Return a call's arguments with the name split into single words, in capitals.
 
-    redis-py calls container commands both as ``"CONFIG GET", x`` and ``"CONFIG", "GET", x``.
+    redis-py passes container commands both as ``"CONFIG GET", x`` and as ``"CONFIG", "GET", x``.
+
+    Args:
+        args: the call.
 
     Raises:
-        UnsupportedCommandError: there is no name.
+        UnsupportedCommandError: the call has no name.
     """
     words = name_words(args[0]) if args and isinstance(args[0], (str, bytes)) else ()
     if not words:
@@ -89,10 +101,14 @@ def split_words(args: Sequence[Any]) -> Args:
 
 
 def key_positions(command: Command, words: Sequence[Any]) -> list[int]:
-    """Positions of the keys in a call's words, by Redis's key specifications.
+    """Return the positions of the keys in a call, by Redis's key specifications.
 
-    Source: redis.io/docs/latest/develop/reference/key-specs. Arguments too few for a key give
+    Source: redis.io/docs/latest/develop/reference/key-specs. A call with too few arguments gives
     fewer positions; the server then reports the wrong number of arguments.
+
+    Args:
+        command: the command that is called.
+        words: the call in single words.
     """
     positions: list[int] = []
     for begin, find in command.specs:
@@ -107,9 +123,12 @@ def key_positions(command: Command, words: Sequence[Any]) -> list[int]:
 
 
 def sort_options(words: Sequence[Any]) -> tuple[list[int], list[int]]:
-    """Positions in a SORT: of the key it stores to, and of the patterns it looks up.
+    """Return the positions of the key that a SORT stores to, and of the patterns that it looks up.
 
-    Redis gives no key specification for them.
+    Redis has no key specification for them.
+
+    Args:
+        words: the call in single words.
     """
     store: list[int] = []
     patterns: list[int] = []
@@ -127,7 +146,12 @@ def sort_options(words: Sequence[Any]) -> tuple[list[int], list[int]]:
 
 
 def is_word(arg: Any, word: str) -> bool:
-    """Whether an argument is this keyword, given in capitals."""
+    """Whether an argument is a keyword, in any case.
+
+    Args:
+        arg: the argument.
+        word: the keyword, in capitals.
+    """
     return as_keyword(arg) == word.encode()
 
 

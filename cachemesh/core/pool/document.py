@@ -19,16 +19,16 @@ _FIELDS = ("format", "pool", "version", "placement", "migration", "sentinels", "
 
 @dataclass(frozen=True)
 class PoolDocument:
-    """A pool at one version. Immutable; fields this release does not know live in ``extra``.
+    """A pool at one version. Immutable.
 
     Attributes:
-        pool: the pool's name.
-        version: rises by at least one with every change.
+        pool: name of the pool.
+        version: increases with every change.
         placement: which shard owns which key.
-        migration: None, or the change of placement under way.
+        migration: the change of placement in progress, or None.
         sentinels: ``host:port`` of each Sentinel.
-        settings: live configuration, as `cachemesh.core.pool.settings` describes.
-        extra: unknown fields, kept and passed on.
+        settings: live configuration; see `cachemesh.core.pool.settings`.
+        extra: fields that this release does not know, kept and passed on.
     """
 
     pool: str
@@ -41,10 +41,13 @@ class PoolDocument:
 
     @classmethod
     def from_dict(cls, document: object) -> PoolDocument:
-        """A document from decoded JSON.
+        """Return the document that decoded JSON describes.
+
+        Args:
+            document: decoded JSON.
 
         Raises:
-            InvalidDocumentError: with the field that is wrong and why.
+            InvalidDocumentError: a field is not valid; the message names the field and the reason.
         """
         if not isinstance(document, Mapping):
             raise InvalidDocumentError("The pool document is not a JSON object")
@@ -73,7 +76,7 @@ class PoolDocument:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The document as JSON-ready values, unknown fields included."""
+        """Return the document as JSON-ready values, unknown fields included."""
         return {
             **self.extra,
             "format": FORMAT,
@@ -87,7 +90,10 @@ class PoolDocument:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> PoolDocument:
-        """A document from JSON text.
+        """Return the document that a JSON text describes.
+
+        Args:
+            text: bytes in UTF-8, or str.
 
         Raises:
             InvalidDocumentError: not JSON (with line and column), or not a valid document.
@@ -99,9 +105,13 @@ class PoolDocument:
         return cls.from_dict(decoded)
 
     def to_json(self) -> str:
-        """The document as JSON text, keys in document order."""
+        """Return the document as JSON text, in the order of its fields."""
         return json.dumps(self.to_dict(), separators=(",", ":"))
 
     def replace(self, **changes: Any) -> PoolDocument:
-        """A copy with some fields changed."""
+        """Return a copy with some fields changed.
+
+        Args:
+            changes: attribute name -> new value.
+        """
         return replace(self, **changes)

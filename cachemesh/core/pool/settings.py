@@ -13,14 +13,14 @@ Value = float | bool | str | None
 
 @dataclass(frozen=True)
 class Setting:
-    """What the operator may set on a pool: a number, one of some words, or true or false.
+    """A setting of a pool: a number, a word, or true or false.
 
     Attributes:
         name: as in the pool document.
-        default: what a client uses when the document does not say.
-        doc: what it does, with its unit.
-        minimum, maximum: bounds of a number, inclusive.
-        words: if it is a word, those it may be.
+        default: the value where the document gives none; its type decides which values are allowed.
+        doc: what the setting does, with its unit.
+        minimum, maximum: inclusive bounds of a number.
+        words: the allowed words; empty if the setting is not a word.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Setting:
 
     @property
     def takes(self) -> str:
-        """What values it may have, in words."""
+        """The allowed values, in words."""
         if isinstance(self.default, bool):
             return "true or false"
         if self.words:
@@ -40,7 +40,11 @@ class Setting:
         return f"a number from {self.minimum:g} to {self.maximum:g}"
 
     def allows(self, value: object) -> bool:
-        """Whether it may be that."""
+        """Whether a value is allowed.
+
+        Args:
+            value: of any type.
+        """
         if isinstance(self.default, bool) or isinstance(value, bool):
             return isinstance(self.default, bool) and isinstance(value, bool)
         if self.words:
@@ -83,15 +87,16 @@ SETTINGS: dict[str, Setting] = {setting.name: setting for setting in _ALL}
 
 
 def check_settings(values: object, *, keep_unknown: bool = False) -> dict[str, object]:
-    """Settings with their types and bounds checked.
+    """Return settings with their types and bounds checked.
 
     Args:
         values: name -> value.
-        keep_unknown: pass on settings this release does not know (those of a newer one) instead
-            of refusing them.
+        keep_unknown: keep settings that this release does not know, such as those of a newer one,
+            instead of refusing them.
 
     Raises:
-        InvalidDocumentError: names the setting, what it got and what it takes.
+        InvalidDocumentError: a setting is unknown or not valid; the message names the setting, its
+            value and the allowed values.
     """
     if not isinstance(values, Mapping):
         raise InvalidDocumentError("settings is not an object")
@@ -111,7 +116,15 @@ def check_settings(values: object, *, keep_unknown: bool = False) -> dict[str, o
 
 
 def setting_value(values: Mapping[str, object], name: str) -> float:
-    """The value of a number, its default when it is not set."""
+    """Return the value of a numeric setting, or its default.
+
+    Args:
+        values: the pool's settings.
+        name: of the setting.
+
+    Raises:
+        TypeError: the setting is not a number.
+    """
     value = values.get(name, SETTINGS[name].default)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"setting {name} is no number")

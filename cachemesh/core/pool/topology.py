@@ -1,4 +1,4 @@
-"""What a client routes by: a pool document and who is master of each shard right now."""
+"""What a client routes by: a pool document, and the current masters and replicas of its shards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from cachemesh.core.pool.document import PoolDocument
 
 
 class Candidate(NamedTuple):
-    """The replica that Sentinel is about to promote, in which of the failovers heard of."""
+    """The replica that Sentinel is about to promote.
+
+    Attributes:
+        address: of the replica.
+        failover: counts the failovers of the shard that were announced, from 1.
+    """
 
     address: Address
     failover: int
@@ -19,14 +24,14 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class Topology:
-    """Immutable; a change makes a new one.
+    """A pool document with the addresses of its instances. Immutable.
 
     Attributes:
         document: the pool at one version.
-        masters: shard name -> address of its master; a shard nobody could locate is missing.
-        replicas: shard name -> addresses of its replicas that Sentinel counts as up, sorted;
-            empty as long as no client wants them.
-        candidates: shard name -> the replica that Sentinel last selected, in a failover.
+        masters: shard name -> address of its master; a shard without a known master is missing.
+        replicas: shard name -> sorted addresses of its replicas that Sentinel counts as up; empty
+            as long as no client wants replicas.
+        candidates: shard name -> the replica that Sentinel selected in the shard's last failover.
     """
 
     document: PoolDocument
@@ -35,7 +40,13 @@ class Topology:
     candidates: Mapping[str, Candidate] = field(default_factory=dict)
 
     def with_document(self, document: PoolDocument) -> Topology:
-        """Another version of the pool; masters and replicas of shards that stay are kept."""
+        """Return the topology with another version of the pool.
+
+        The known instances of shards that remain are kept.
+
+        Args:
+            document: the other version.
+        """
         names = document.placement.names
         masters = {name: self.masters[name] for name in names if name in self.masters}
         replicas = {name: self.replicas[name] for name in names if name in self.replicas}
@@ -43,9 +54,12 @@ class Topology:
         return Topology(document, masters, replicas, candidates)
 
     def with_masters(self, found: Mapping[str, Address]) -> Topology:
-        """The same pool with some masters found anew; itself if nothing differs.
+        """Return the topology with some masters replaced; itself if nothing differs.
 
-        A replica that has become a master is no replica any more.
+        A replica that has become master is removed from the replicas.
+
+        Args:
+            found: shard name -> address of its master; unknown shards are ignored.
         """
         names = self.document.placement.names
         merged = {**self.masters, **{n: a for n, a in found.items() if n in names}}
@@ -58,13 +72,22 @@ class Topology:
         return replace(self, masters=merged, replicas=replicas)
 
     def with_candidate(self, shard: str, address: Address) -> Topology:
-        """The same pool, and Sentinel has selected a replica to be master of a shard."""
+        """Return the topology with the replica that Sentinel has selected for promotion.
+
+        Args:
+            shard: name of the shard.
+            address: of the replica.
+        """
         before = self.candidates.get(shard)
         candidate = Candidate(address, 1 if before is None else before.failover + 1)
         return replace(self, candidates={**self.candidates, shard: candidate})
 
     def with_replicas(self, found: Mapping[str, tuple[Address, ...]]) -> Topology:
-        """The same pool with the replicas of some shards found anew; itself if nothing differs."""
+        """Return the topology with the replicas of some shards replaced; itself if nothing differs.
+
+        Args:
+            found: shard name -> addresses of its replicas; unknown shards are ignored.
+        """
         names = self.document.placement.names
         merged = dict(self.replicas)
         for name, addresses in found.items():
