@@ -44,7 +44,7 @@ def decode_json(text: str | bytes, *, max_depth: int = MAX_DEPTH) -> Any:
         raise NotJsonError("not JSON in UTF-8") from error
     except RecursionError as error:
         raise NotJsonError("JSON that is nested too deeply") from error
-    except ValueError as error:  # of the hooks; also numbers of thousands of digits
+    except ValueError as error:  # from the hooks, or a number of thousands of digits
         raise NotJsonError(f"not JSON: {error}") from error
     _check(value, max_depth)
     if "\\u" in plain:

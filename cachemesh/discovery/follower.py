@@ -53,7 +53,7 @@ class Follower:
         self._load_lock = threading.Lock()
         self._failed = _NO_FAILURE
         self._state = TopologyState()
-        self._changed = self._state.changed  # guards all below
+        self._changed = self._state.changed  # its lock guards all attributes below
         self._subscribers: dict[int, Callable[[], TopologySubscriber | None]] = {}
         self._ended = False
         self._throttle = LookupThrottle()
@@ -236,7 +236,7 @@ class Follower:
                 return self._state.topology
             failed_at, failure = self._failed
             if failure is not None and failed_at >= asked_at:
-                raise failure  # of the attempt this thread has waited for
+                raise failure  # from the attempt that this thread waited for
             try:
                 topology = retry_while_slow(self._load, self._options.timeout, retry_seconds)
             except (CacheMeshError, redis.RedisError, OSError) as error:
@@ -306,8 +306,8 @@ class Follower:
                     .with_replicas(found.replicas)
                 )
             )
-            self._tell_all(wait=True)  # the next call to the source says that it is applied
-            self._inbox.put(None)  # poll_interval may be another
+            self._tell_all(wait=True)  # the next watch call acknowledges the version
+            self._inbox.put(None)  # poll_interval may have changed
             logger.info("pool %s: version %d applied", document.pool, document.version)
 
         repeat_until_stopped(step, self._stop)
@@ -331,7 +331,7 @@ class Follower:
             self._tell_all()
 
         wakeup = self._wakeup
-        assert wakeup is not None  # set before this thread was started
+        assert wakeup is not None  # set before this thread starts
         listening = SentinelEvents(self._options, on_switch, on_selected, soon)
         listening.run(addresses, self._stop, wakeup, self._tell_all)
         wakeup.close()
@@ -387,9 +387,9 @@ class Follower:
             self._unavailable = failure
             self._looking = False
             self._looks += 1
-            self._waiting = +self._waiting  # without those that wait no longer
+            self._waiting = +self._waiting  # drops the counts of 0
             self._changed.notify_all()
-        self._tell_soon()  # not from here: the next look-up waits for nobody
+        self._tell_soon()  # in another thread, so that listeners do not delay polls
 
     def _setting(self, name: str) -> float:
         topology = self._state.topology

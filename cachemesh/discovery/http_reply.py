@@ -46,7 +46,7 @@ class _Stream(io.RawIOBase):
 
     def __init__(self, sock: socket.socket, max_bytes: int, deadline: float) -> None:
         self._sock = sock
-        self._raw = sock.makefile("rb", buffering=0)  # which keeps the socket open until closed
+        self._raw = sock.makefile("rb", buffering=0)  # keeps the socket open until closed
         self._max_bytes, self._deadline = max_bytes, deadline
         self._bytes_left = max_bytes
 

@@ -89,7 +89,7 @@ class Membership:
         with self._telling:
             topology = follower.topology()
             listener(topology)
-        self.catch_up()  # with what has come meanwhile
+        self.catch_up()  # changes since may not have been announced
         return topology
 
     def close(self, leave: bool = True) -> None:

@@ -209,7 +209,7 @@ class MetaserverClient:
         kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
         seconds = self._timeout if timeout is None else timeout
         connection: Any = kind(address.host, address.port, timeout=seconds)
-        connection._create_connection = _reached  # made to be replaced, as its source says
+        connection._create_connection = _reached  # http.client has it replaceable
         return cast("http.client.HTTPConnection", connection)
 
     def _send(

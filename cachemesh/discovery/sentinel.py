@@ -34,7 +34,7 @@ _IDLE_SECONDS = 60.0
 _FAILING_SECONDS = 5.0
 _LEARN_SECONDS = 30.0
 _MAX_LEARNED = 16
-_MAX_REPLICAS = 100  # of one shard
+_MAX_REPLICAS = 100  # per shard
 _AT_ONCE = 200
 """How many commands a Sentinel answers within one timeout; more commands get more time."""
 _MAX_NUMBERED = 256
@@ -281,7 +281,7 @@ class SentinelClient:
         """Remember the Sentinels that a Sentinel names."""
         self._learn_at = time.monotonic() + _LEARN_SECONDS
         if isinstance(reply, redis.ResponseError):
-            return  # it does not know that shard, or may not tell
+            return  # unknown shard, or forbidden by an ACL
         named = [a for a in _usable(_rows(reply)) if a not in self._given][:_MAX_LEARNED]
         kept = [a for a in self._order if a in self._given or a in named]
         self._order = [*kept, *(a for a in named if a not in kept)]

@@ -24,16 +24,16 @@ _READ_SIZE = 65_536
 _MAX_BYTES = 4 * 1024 * 1024
 """Most bytes of one exchange; a Sentinel usually sends 1 KB for each master or replica."""
 
-_MAX_BYTES_EACH = 64 * 1024  # more for each of several questions
+_MAX_BYTES_EACH = 64 * 1024  # added for each command of an exchange
 _HUGE_LIST = re.compile(rb"[*~>]\d{6}")
 """Lists of 100,000 elements or more. hiredis allocates memory for all elements that are announced.
 """
 _NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
-# The least that redis.io has a Sentinel's user be allowed does not include CLIENT SETINFO.
+# The permissions that redis.io recommends for a Sentinel's user exclude CLIENT SETINFO.
 _ANONYMOUS: dict[str, Any] = (
     {"driver_info": None}
-    if "driver_info" in inspect.signature(redis.Redis).parameters  # in newer ones
+    if "driver_info" in inspect.signature(redis.Redis).parameters  # in newer releases
     else {"lib_name": None, "lib_version": None}
 )
 
@@ -188,7 +188,7 @@ class SentinelConnection:
         try:
             return self._reader.gets()
         except (TypeError, ValueError, MemoryError) as error:
-            # A map whose key is a list, a number of thousands of digits, an array of 2^32 items.
+            # For instance a map with a list as key, a number of thousands of digits, or 2^32 items.
             raise redis.InvalidResponse("its answer is not that of a Sentinel") from error
 
 

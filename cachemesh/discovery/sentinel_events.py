@@ -131,7 +131,7 @@ class SentinelEvents:
         subscription.connection = connection = SentinelConnection(address, self._options)
         selector.register(connection, selectors.EVENT_READ, address)
         subscription.unconfirmed = [_SWITCH, _SELECTED]
-        for channel in subscription.unconfirmed:  # one by one, as an ACL may allow only one of them
+        for channel in subscription.unconfirmed:  # one by one: an ACL may allow only one
             connection.send(("SUBSCRIBE", channel))
         now = time.monotonic()
         subscription.ping_at, subscription.silent_at = now + _PING_SECONDS, now + _SILENT_SECONDS
@@ -147,7 +147,7 @@ class SentinelEvents:
         except (redis.RedisError, OSError, ValueError) as error:
             self._lost(selector, address, subscription, error)
             return
-        subscription.silent_at = float("inf")  # until the next question
+        subscription.silent_at = float("inf")  # until the next PING
         if subscription.refused:
             self._close(selector, subscription)
 

@@ -105,7 +105,7 @@ class TopologyState:
             if shard not in topology.document.placement.names or known == new:
                 return topology
             if known != old and not self._stale.admits(shard, new, now):
-                return topology  # an old story
+                return topology  # out of date
             self._stale.moved(shard, old, new, now, TOLD_SECONDS)
             logger.info("shard %s: the master is %s, says Sentinel", shard, new)
             return topology.with_masters({shard: new})

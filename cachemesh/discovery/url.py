@@ -226,10 +226,10 @@ def _sentinel_tls(wanted: object, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _split(url: str) -> SplitResult:
-    # By hand: what urlsplit makes of several hosts with IPv6 among them differs by Python.
+    # Not urlsplit: its result for several hosts with IPv6 differs between Python releases.
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in ("cachemesh", "cachemesh+sentinel", "cachemesh+file"):
-        shown = repr(scheme)[:40] if separator else "(none)"  # it could be a secret
+        shown = repr(scheme)[:40] if separator else "(none)"  # the text may be a secret
         raise ConfigurationError(f"URL scheme {shown} is not known; write {_FORMS}")
     rest, _, query = rest.partition("?")
     netloc, slash, path = rest.partition("/")

@@ -30,7 +30,7 @@ class StopEvent(threading.Event):
             sock: a connected socket.
         """
         self._waited_on = sock
-        if self.is_set():  # before it could see the socket
+        if self.is_set():  # `set` came before the socket was known
             _shut_down(sock)
         try:
             yield
@@ -48,7 +48,7 @@ class Wakeup:
 
     def wake(self) -> None:
         """Wake the thread. Thread-safe; does not wait."""
-        with suppress(OSError):  # it rings already, or nobody is there any more
+        with suppress(OSError):  # the buffer is full, or the other end is closed
             self._near.send(b"!")
 
     def clear(self) -> None:
@@ -67,5 +67,5 @@ class Wakeup:
 
 
 def _shut_down(sock: socket.socket) -> None:
-    with suppress(OSError):  # closed meanwhile
+    with suppress(OSError):  # already closed
         sock.shutdown(socket.SHUT_RDWR)

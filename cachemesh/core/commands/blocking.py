@@ -11,12 +11,17 @@ from cachemesh.core.commands.encoding import as_keyword, encode
 
 _SECONDS_LAST = frozenset(
     {"BLPOP", "BRPOP", "BZPOPMIN", "BZPOPMAX", "BRPOPLPUSH"}
-)  # the last argument is a timeout in seconds
-_SECONDS_AT = {"BLMOVE": 5, "BLMOVEM": 5, "BLMPOP": 1, "BZMPOP": 1}  # or that one
+)  # a timeout in seconds is the last argument
+_SECONDS_AT = {
+    "BLMOVE": 5,
+    "BLMOVEM": 5,
+    "BLMPOP": 1,
+    "BZMPOP": 1,
+}  # or the argument at this position
 _MILLISECONDS_LAST = frozenset({"WAIT", "WAITAOF"})
-_BLOCK_OPTION = frozenset({"XREAD", "XREADGROUP", "TS.READ"})  # BLOCK milliseconds
+_BLOCK_OPTION = frozenset({"XREAD", "XREADGROUP", "TS.READ"})  # option BLOCK milliseconds
 
-_MISS_SECONDS = 0.1  # for a command that may block; without, an app's loop around it would spin
+_MISS_SECONDS = 0.1  # enough that an app's loop around the command does not spin
 
 BLOCKING = _SECONDS_LAST | _SECONDS_AT.keys() | _MILLISECONDS_LAST | _BLOCK_OPTION
 
@@ -63,4 +68,4 @@ def _number(arg: object) -> float:
     try:
         return float(encode(arg))
     except (DataError, ValueError):
-        return 0.0  # the server says what is wrong with it
+        return 0.0  # the server reports the error

@@ -30,7 +30,7 @@ def encode(arg: Any, encoding: str = "utf-8", errors: str = "strict") -> bytes:
     """
     kind = type(arg)
     if kind is bytes:
-        return bytes(arg)  # itself
+        return bytes(arg)  # the object itself, not a copy
     if isinstance(arg, (bytearray, memoryview)):
         return bytes(arg)
     if issubclass(kind, str):
@@ -77,7 +77,7 @@ def text_encoder(options: Mapping[str, Any]) -> Callable[[Any], Any] | None:
     except LookupError as error:
         raise ConfigurationError(f"Option encoding: {error}; see the codecs of Python") from error
     if name == "utf-8" and errors == "strict":
-        return None  # what the packer does by itself
+        return None  # the packer's default
     return lambda arg: encode(arg, encoding, errors) if issubclass(type(arg), str) else arg
 
 
@@ -93,4 +93,4 @@ def as_keyword(arg: Any) -> bytes:
     try:
         return encode(arg).upper()
     except (DataError, UnicodeEncodeError):
-        return b""  # whoever packs it says so
+        return b""  # packing reports the error

@@ -135,7 +135,7 @@ def sort_options(words: Sequence[Any]) -> tuple[list[int], list[int]]:
     at = 2
     while at < len(words) - 1:
         if is_word(words[at], "STORE"):
-            store = [at + 1]  # the last one counts
+            store = [at + 1]  # the last STORE wins
             at += 2
         elif is_word(words[at], "BY") or is_word(words[at], "GET"):
             patterns.append(at + 1)
@@ -188,4 +188,4 @@ def _key_count(arg: Any) -> int:
     try:
         return max(0, int(encode(arg)))
     except (DataError, ValueError):
-        return 0  # the server says what is wrong with it
+        return 0  # the server reports the error

@@ -91,7 +91,7 @@ def _announced(item: Any, keyword: str) -> ReplyMaker:
         try:
             return [item] * int(words[at + 1]) if at else []
         except (IndexError, TypeError, ValueError):
-            return []  # the server would have refused it
+            return []  # the server would have refused the call
 
     return make
 

@@ -80,9 +80,9 @@ def plan(
             if len(placement.shards) > 1:
                 raise UnknownCommandError(words[0])
             command = command or Command(words[0])
-    shape = SPLIT_RULES.get(command.name)
-    if shape is not None:
-        planned = split(command, shape, words, placement, encode)
+    rule = SPLIT_RULES.get(command.name)
+    if rule is not None:
+        planned = split(command, rule, words, placement, encode)
         if planned is not None:
             return planned
     keys = [words[at] for at in key_positions(command, words)]
@@ -139,7 +139,7 @@ def _keyed(
     placement: Placement,
     encode: Encode,
 ) -> CommandPlan:
-    # What is in SPLIT and yet comes here is ill-formed: any server says so.
+    # A command of SPLIT_RULES that comes here is malformed; any server reports that.
     if command.name not in SPLIT_RULES and any(owner != owners[0] for owner in owners):
         planned = split_msetex(command, words, owners) if command.name == "MSETEX" else None
         if planned is None:
@@ -190,7 +190,7 @@ def _scan(command: Command, words: Args, placement: Placement, master_of: Master
 def _keyless(command: Command, words: Args, placement: Placement) -> CommandPlan:
     """Plan a command without keys: for all shards, for one, or refused."""
     names = placement.names
-    # No key, because there are too few arguments, or as a script without keys.
+    # A command with key specifications, but a call without keys: too few arguments, or a script.
     if command.specs or not command.all_keys_known:
         return to_one_shard(command, words, names[0])
     rule = rule_of(command)

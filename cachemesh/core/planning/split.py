@@ -89,13 +89,13 @@ SPLIT_RULES: dict[str, SplitRule] = {
 
 
 def split(
-    command: Command, shape: SplitRule, words: Args, placement: Placement, encode: Encode
+    command: Command, rule: SplitRule, words: Args, placement: Placement, encode: Encode
 ) -> CommandPlan | None:
     """Split a call into one sub-request for each shard that owns some of its keys.
 
     Args:
         command: the command that is called.
-        shape: the form of its arguments.
+        rule: the form of its arguments.
         words: the call in single words.
         placement: decides which shard owns which key.
         encode: returns a key as bytes.
@@ -106,7 +106,7 @@ def split(
     Raises:
         InvalidKeyError: Redis cannot hold such a key.
     """
-    step, merge, head, tail = shape
+    step, merge, head, tail = rule
     if len(words) == 2 and step == 1 and not head + tail:
         owner = placement.owner(encode(words[1]))
         return CommandPlan(command, (SubRequest(owner, words),), only_reply)
@@ -167,7 +167,7 @@ def encode_keys(keys: Sequence[Any], encode: Encode) -> list[bytes]:
         try:
             raw = list(map(str.encode, keys))
         except TypeError:
-            pass  # not all of them are str
+            pass  # some key is not a str
         else:
             if len(b"".join(raw)) <= MAX_KEY_BYTES:
                 return raw

@@ -55,7 +55,7 @@ def require_message(response: Any) -> Any:
     if isinstance(response, list):
         fits = len(response) > 1 and (len(response) > 2 or response[0] in (b"pong", "pong"))
     else:
-        fits = response is None or isinstance(response, bytes)  # a pong
+        fits = response is None or isinstance(response, bytes)  # bytes: the reply to PING
     if not fits:
         raise InvalidResponse("What came is no message; is something else than Redis listening?")
     return response

@@ -49,7 +49,7 @@ def resolve(args: Args, placement: Placement, registry: CommandRegistry) -> Aski
     if command is None:
         reply = yield command_info_request(words)
         if isinstance(reply, ResponseError):
-            raise _untold(words, reply) from reply
+            raise _unknown_keys(words, reply) from reply
         command = registry.learn(words, reply)
         if command is None:
             return to_one_shard(Command(words[0]), words, placement.names[0])
@@ -91,10 +91,10 @@ def _ask_for_keys(words: Args) -> Generator[Args, Any, Sequence[Any]]:
         return list(reply)
     if "no key arguments" in str(reply):
         return []
-    raise _untold(words, reply) from reply
+    raise _unknown_keys(words, reply) from reply
 
 
-def _untold(words: Args, error: ResponseError) -> UnsupportedCommandError:
+def _unknown_keys(words: Args, error: ResponseError) -> UnsupportedCommandError:
     return UnsupportedCommandError(
         f"{words[0]} is not known to CacheMesh, and the server does not tell its keys: {error}; "
         "allow the client's user COMMAND, or use redis-py on one instance"
