@@ -1,4 +1,4 @@
-"""Which commands make the server wait, and for how long."""
+"""Which commands block on the server, and for how long."""
 
 from __future__ import annotations
 

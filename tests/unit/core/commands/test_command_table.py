@@ -1,4 +1,4 @@
-"""The table of commands: whole, decided about, and learning what it does not hold."""
+"""The command table is complete, each command has a rule, and the registry learns others."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Emitted(ast.NodeVisitor):
         self.generic_visit(node)
 
     def _names_in(self, arg: ast.expr) -> Iterator[str]:
-        """What an argument says, or the first item of the list it is unpacked from."""
+        """Return the names in an argument, or in the first item of the list that it unpacks."""
         text = self._text(arg)
         if text is not None:
             yield text
@@ -268,7 +268,7 @@ MOVABLE = [b"my.odd", -2, [b"readonly", b"movablekeys"], 0, 0, 0]
 def answered(
     registry: CommandRegistry, args: tuple[Any, ...], *replies: Any
 ) -> tuple[list[Any], CommandPlan]:
-    """The questions that a call leads to, and its plan."""
+    """Plan a call; return the questions asked on the way, and the plan."""
     asking, asked = resolve_all([args], FOUR, registry), []
     waiting = iter((None, *replies))
     while True:

@@ -1,4 +1,4 @@
-"""Arguments are encoded as redis-py with hiredis does it, whatever their type."""
+"""Arguments of every type are encoded as redis-py with hiredis does."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from tests.support.argument_strategies import ARGUMENTS, RAISED, OddText
 
 
 class JobStatus(str, enum.Enum):
-    """As apps have it."""
+    """A str enumeration, as apps define them."""
 
     QUEUED = "queued"
 
 
 class Color(enum.IntEnum):
-    """As apps have it."""
+    """An int enumeration, as apps define them."""
 
     RED = 1
 
 
 def result(call: Callable[[], Any]) -> Any:
-    """What a call gives, or the class of what it raises."""
+    """Return the result of a call, or the class of the exception that it raises."""
     try:
         return call()
     except RAISED as error:
@@ -44,7 +44,7 @@ def result(call: Callable[[], Any]) -> Any:
 
 
 def reference(*command: Any) -> bytes:
-    """What redis-py sends."""
+    """Return what redis-py sends."""
     serializer: Any = HiredisRespSerializer()
     return b"".join(serializer.pack(*command))
 

@@ -1,4 +1,4 @@
-"""Hash functions: published values, plain references, and what twemproxy and Jedis compute."""
+"""Hash functions give published values, plain references', and those of twemproxy and Jedis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slots: Redis Cluster's hash, exact balance, fewest moves."""
+"""Slots: Redis Cluster's hash, exact balance, and the fewest slots moved."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_adding_then_removing_a_shard_keeps_the_others_balanced() -> None:
 
 
 def test_a_topology_of_1000_shards() -> None:
-    """benchmarks/goals.py says how soon it applies."""
+    """The time to apply such a topology is a goal of benchmarks/goals.py."""
     document = SlotsPlacement.even(shards_of([1] * 1000)).to_dict()
     targets = {f"cache-{i}": i for i in range(1000)}
     route_table = RouteTable(Placement.from_dict(document), targets)

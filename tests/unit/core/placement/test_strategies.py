@@ -1,4 +1,4 @@
-"""Strategies ketama, modula and jedis: rings, residues, tags, shares, moves, documents."""
+"""Strategies ketama, modula and jedis: rings, residues, hash tags, shares, moves, documents."""
 
 from __future__ import annotations
 

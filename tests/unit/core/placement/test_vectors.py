@@ -1,4 +1,4 @@
-"""Every key that the real twemproxy and Jedis placed is placed the same."""
+"""Each recorded key goes to the shard where the real twemproxy or Jedis placed it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""INFO of several shards as one that redis-py parses."""
+"""INFO of several shards is merged into one that redis-py parses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in for a reply goes through redis-py's response callbacks and says "nothing"."""
+"""Miss replies pass redis-py's response callbacks and mean "nothing"."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "ZADD": [{"as_score": True}, {}],
     "HSCAN": [{"no_values": True}, {}],
 }
-"""What redis-py's own methods pass to the callbacks of these."""
+"""Options that redis-py's own methods pass to the callbacks of these commands."""
 SCORES = {"withscores": True, "withscore": True, "withvalues": True, "score_cast_func": float}
 PLACES = {"store": None, "store_dist": None}
 WITH = {"withdist": True, "withcoord": True, "withhash": True}
@@ -39,7 +39,7 @@ LEGACY = "legacy_responses" in inspect.signature(redis.Redis).parameters
 
 
 def callbacks() -> Iterator[tuple[bool, Any]]:
-    """Whether it is RESP3, and the callbacks: of every way in which redis-py can be set up."""
+    """Yield, for each way to set up redis-py, whether it uses RESP3 and its callbacks."""
     for protocol, legacy in itertools.product((2, 3, None), (True, False) if LEGACY else (True,)):
         options: dict[str, Any] = {"legacy_responses": legacy} if LEGACY else {}
         if protocol is not None:
@@ -170,7 +170,7 @@ def test_what_depends_on_the_connection() -> None:
 
 
 def test_each_answer_is_a_new_one() -> None:
-    """Callbacks, as XAUTOCLAIM's, write into what they are given."""
+    """Callbacks, such as XAUTOCLAIM's, write into the reply that they get."""
     makers: list[Callable[[], Any]] = [
         lambda: miss_reply(("XAUTOCLAIM", "k", "g", "c", 1, "0-0")),
         lambda: miss_reply(("LRANGE", "k", 0, -1)),

@@ -1,4 +1,4 @@
-"""One cursor over shards: nothing is missed, whatever happens between two pages. No network."""
+"""One SCAN cursor over shards misses nothing, whatever happens between two pages. No network."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ THREE = SlotsPlacement.even([Shard(f"cache-{i}") for i in range(3)])
 
 
 class Pool:
-    """Shards that hold keys and page through them in an order of their own, as real ones do."""
+    """Shards that hold keys and page through them, each in an order of its own, as servers do."""
 
     def __init__(self, keys: list[str], shards: int, seed: int) -> None:
         self.random = random.Random(seed)
@@ -35,7 +35,7 @@ class Pool:
         self.arrange(self.placement.names)
 
     def arrange(self, names: tuple[str, ...]) -> None:
-        """Another instance serves these shards: the same keys in another order."""
+        """Let another instance serve these shards: the same keys in another order."""
         for name in names:
             self.masters[name] = self.random.getrandbits(32)
             owned = [key for key in self.keys if self.placement.shard_for(key) == name]

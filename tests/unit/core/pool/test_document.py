@@ -1,4 +1,4 @@
-"""The pool document: read, checked, kept whole."""
+"""Pool documents are read, checked, and written without loss."""
 
 from __future__ import annotations
 
