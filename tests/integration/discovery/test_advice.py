@@ -1,4 +1,4 @@
-"""What errors advise fits where the pool is from."""
+"""The next step in an error message fits the source of the pool."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client of a metaserver: follows resizes and settings, and says goodbye."""
+"""A client of a metaserver follows resizes and settings, and reports that it leaves."""
 
 from __future__ import annotations
 

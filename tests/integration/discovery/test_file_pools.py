@@ -1,4 +1,4 @@
-"""Pools in a file: whatever is written to it is applied, whenever that is."""
+"""Pools in a file: each written change is applied, whenever the write happens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def text_of(version: int, *shards: str, sentinels: tuple[str, ...] = ()) -> str:
 
 
 def replace(path: Path, text: str) -> None:
-    """In one step, as an editor does."""
+    """Replace a file in one step, as editors do."""
     new = path.with_suffix(".new")
     new.write_text(text)
     new.replace(path)

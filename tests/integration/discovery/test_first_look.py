@@ -1,4 +1,4 @@
-"""The first look at Sentinels: slow ones are asked again, and not all clients poll the same one."""
+"""First look-ups: slow Sentinels are asked again, and clients spread over the Sentinels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MASTERS = {"cache-0": ("127.0.0.1", 1)}
 
 
 def slow(seconds: float) -> rogue_server.Answer:
-    """A Sentinel on a busy machine."""
+    """Return the answers of a Sentinel that takes ``seconds`` for each, as on a busy machine."""
     prompt = rogue_server.sentinel(MASTERS)
 
     def answer(words: rogue_server.Words) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Asking real Sentinels: in order, by the least of rights, past those that are dead or lie."""
+"""Look-ups at real Sentinels: in order, with minimal permissions, past dead or lying ones."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def addresses(stack: LocalStack) -> list[str]:
 
 @pytest.fixture
 def least_rights(addresses: list[str]) -> Iterator[str]:
-    """A query string for a user who may do what is documented, and no more."""
+    """Yield the query string of a user with the documented permissions and no others."""
     for address in addresses:
         with direct(address) as client:
             client.execute_command("ACL", "SETUSER", "app", "ON", ">s3cret", *LEAST_RIGHTS)

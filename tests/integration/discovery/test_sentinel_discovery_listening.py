@@ -1,4 +1,4 @@
-"""Hearing of failovers: from whichever Sentinel still speaks, and what happens where none does."""
+"""Failover events: from whichever Sentinel still sends them, and what happens without any."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.support.sentinels import agreed, fail_over, following, keep_masters, 
 from tests.support.waiting import until
 
 SELDOM = 600.0
-"""A poll_interval, in seconds, with which no poll comes while a test waits."""
+"""A poll_interval, in seconds, that does not pass during a test."""
 
 
 LONER = "sentinel_username=loner&sentinel_password=s3cret"
-"""Who may not ask for other Sentinels, so knows only those that are behind a forwarder."""
+"""A user who may not ask for other Sentinels, so the client knows only those behind a forwarder."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def forwarders(stack: LocalStack) -> Iterator[list[Forwarder]]:
 
 @pytest.fixture(autouse=True)
 def quiet(stack: LocalStack) -> None:
-    """No failover of the test before is still being told of."""
+    """Wait until no event of the previous test's failover is pending."""
     until(lambda: agreed(stack, "cache-0"))
 
 

@@ -1,4 +1,4 @@
-"""One follower for all clients of a pool in a process: shared, paced, left, forked."""
+"""One follower for all clients of a pool in a process: shared, throttled, left, forked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pure parts of discovery: which answers are out of date, how often to ask, what a topology is."""
+"""Pure parts of discovery: stale masters, the throttle of look-ups, changes of a topology."""
 
 from __future__ import annotations
 

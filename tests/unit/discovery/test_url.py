@@ -1,4 +1,4 @@
-"""URLs and options of the client: what is taken, what is refused, and that no secret shows."""
+"""URLs and options of the client: what is accepted and refused, and that no secret is shown."""
 
 from __future__ import annotations
 
