@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,10 +78,20 @@ class SplitNetwork:
         home = self._directory / name
         home.mkdir()
         conf = home / "redis.conf"
-        common = (f"bind {side}", "protected-mode no", 'save ""', f"dir {home}")
-        conf.write_text("\n".join([*(common[:2] if sentinel else common), *lines, ""]))
+        common = (f"bind {side}", "protected-mode no", f"logfile {home / 'log'}")
+        data = () if sentinel else ('save ""', f"dir {home}")
+        conf.write_text("\n".join([*common, *data, *lines, ""]))
         words = [str(find_redis_server().path), str(conf), *(["--sentinel"] if sentinel else [])]
         self._start(side, words, stdout=subprocess.DEVNULL)
+
+    def events(self) -> str:
+        """Return what each Sentinel has logged of failovers, outages and its own slowness."""
+        return "".join(
+            f"\n{log.parent.name}: {line}"
+            for log in sorted(self._directory.glob("*/log"))
+            for line in log.read_text(errors="replace").splitlines()
+            if re.search(r" [#*] [+-]", line)
+        )
 
     def app(self, side: str, url: str, who: str) -> App:
         """Start an app on that side; return once its writers write."""
