@@ -1,4 +1,11 @@
-"""CacheMesh: an elastic Redis cache that apps reach directly, with no proxy in the data path."""
+"""CacheMesh: an elastic Redis cache that apps reach directly, with no proxy in the data path.
+
+- `sync`, `asyncio`: the clients, `CacheMesh` for threads and for tasks. `_client`: their base.
+- `core`: decisions without I/O. `transport`: connections to instances. `discovery`: the topology.
+- `cli`: the `cachemesh` command. `local`: a whole stack on this machine, also for pytest.
+- `demo`: a stack under load, through a failover. `replay`: an app's accesses against a pool.
+- `serving`: the web server of the metaserver and the dashboard.
+"""
 
 import logging
 

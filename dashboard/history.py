@@ -43,7 +43,7 @@ def pool_figures(shards: Mapping[str, Figures]) -> Figures:
 
 
 def figures_of(status: Mapping[str, Any]) -> dict[str, Figures]:
-    """Return each shard's figures, which a pool's status has of the shard's master."""
+    """Return the figures of each shard's master from a pool's status."""
     figures = {}
     for shard in status.get("shards", ()):
         master = shard.get("master") or {}

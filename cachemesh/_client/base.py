@@ -262,9 +262,9 @@ class MeshBase(Generic[S]):
         """Return the miss reply in place of an error, if the policy asks for that.
 
         Raises:
-            The error: the policy does not, another error is it than that the shard does not serve,
-                or the command has no miss reply.
-            redis.DataError: an argument Redis has no form for; without a connection none saw it.
+            The error itself: if the policy asks for no misses, if the error is not that the shard
+                does not serve, or if the command has no miss reply.
+            redis.DataError: an argument cannot be encoded, which no connection has checked.
         """
         if not self._policy.misses or shard.closed or not may_be_missed(error):
             raise error

@@ -36,7 +36,8 @@ class Core(MeshCore[ShardClient]):
         """Return the topology of now, by which this core routes.
 
         Raises:
-            CacheMeshError, redis.ConnectionError: it is not loaded, and cannot be from here.
+            CacheMeshError, redis.ConnectionError: it is not loaded, and cannot be loaded from this
+                event loop or thread.
         """
         # sync: return self.membership.topology()
         if True:  # asyncio: to load it takes an event loop
@@ -48,7 +49,8 @@ class Core(MeshCore[ShardClient]):
         """Return the topology of now, once this core routes by it; the first call loads it.
 
         Raises:
-            CacheMeshError, redis.ConnectionError: it cannot be loaded, or not from here.
+            CacheMeshError, redis.ConnectionError: it cannot be loaded, or not from this event loop
+                or thread.
         """
         # sync: return self.membership.deliver_to(self.apply)
         if True:  # asyncio: tasks that ask meanwhile share one attempt

@@ -89,7 +89,10 @@ class Mailbox(MailboxBase["Listener"]):
             await self._room.wait()
 
     def make_room(self) -> None:
-        """Let listeners read on: a server's confirmation may be behind what is not read yet."""
+        """Make room so that listeners go on reading.
+
+        A confirmation may come after messages still unread.
+        """
         self._room.set()
 
 

@@ -10,7 +10,7 @@ import redis
 
 @contextmanager
 def reading_reply(speaker: str = "Redis") -> Iterator[None]:
-    """Turn errors from parsing a reply into redis.InvalidResponse, during the block.
+    """Turn a reply of unexpected form, parsed in the block, into redis.InvalidResponse.
 
     Args:
         speaker: the kind of server that was expected, for the message.
@@ -23,5 +23,5 @@ def reading_reply(speaker: str = "Redis") -> Iterator[None]:
     except (TypeError, AttributeError, LookupError, ValueError) as error:
         what = type(error).__name__
         raise redis.InvalidResponse(
-            f"what it says is not of {speaker} ({what}); is something else listening"
+            f"the reply is not one of {speaker}'s ({what}); check what listens at this address"
         ) from error

@@ -211,7 +211,7 @@ def _replicas_of(rows: Sequence[Any]) -> Iterator[SentinelReplicaView]:
 def usable_address(host: str, port: str) -> Address | None:
     """Return an address as Sentinels and masters report it, None if the port is 0.
 
-    They report port 0 for a replica that they refused before it could announce its port.
+    Sentinels and masters list a replica with port 0 if it was refused before it announced its port.
 
     Raises:
         InvalidDocumentError: the address is not valid.

@@ -6,7 +6,7 @@ process         one process; reaper (a program) and reaper_client: none outlives
 sentinels       what the Sentinels monitor; probes: whether a process answers
 state           the directory of a stack: lock, stack.json, logs; pids, ports, memory, binaries
 foreground, background, shutdown, stack_status   behind `cachemesh up`, `down` and `status`
-doctor/         behind `cachemesh doctor`; pytest_plugin, leaks: for tests
+doctor/         behind `cachemesh doctor`; pytest_plugin: its fixtures for tests
 """
 
 from .process import Process

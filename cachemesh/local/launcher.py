@@ -84,7 +84,9 @@ class Launcher:
                 ready[ready.index(ended.process)] = fresh
             else:
                 return ready
-        raise LocalStackError(f"no free port stayed free in {_PORT_TRIES} tries; try again")
+        raise LocalStackError(
+            f"every free port was taken before use, {_PORT_TRIES} times; try again"
+        )
 
     def _spawn(self, recipe: Recipe) -> Process:
         port = recipe.port if recipe.port is not None else self._ports.take()

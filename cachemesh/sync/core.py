@@ -24,7 +24,8 @@ class Core(MeshCore[ShardClient]):
         """Return the topology of now, by which this core routes.
 
         Raises:
-            CacheMeshError, redis.ConnectionError: it is not loaded, and cannot be from here.
+            CacheMeshError, redis.ConnectionError: it is not loaded, and cannot be loaded from this
+                event loop or thread.
         """
         return self.membership.topology()
 
@@ -32,7 +33,8 @@ class Core(MeshCore[ShardClient]):
         """Return the topology of now, once this core routes by it; the first call loads it.
 
         Raises:
-            CacheMeshError, redis.ConnectionError: it cannot be loaded, or not from here.
+            CacheMeshError, redis.ConnectionError: it cannot be loaded, or not from this event loop
+                or thread.
         """
         return self.membership.deliver_to(self.apply)
 

@@ -3,7 +3,8 @@
 - `sync`, `aio`: connections for threads, and connections that asyncio tasks share. They are twins:
   the same files, classes and methods. See `cachemesh.transport.aio` for which are generated.
 - `shard_base`, `shard_instances`, `instance_base`, `mesh_pools`: what both are made of.
-- `redis_py`, `name_resolution`, `role_check`: all that is used of redis-py, and its handshake.
-- `replication_probe`, `replication_rounds`, `measured_instance`: measures replicas, by threads.
-- `master_locator`, `unavailable`: who knows the masters; what an app is told of a failure.
+- `redis_py`: use of redis-py's internals. `read_deadline`: bounds on its reads.
+- `name_resolution`: DNS. `role_check`: the role check of the handshake.
+- `replication_probe`, `replication_rounds`, `measured_instance`: threads that measure replicas.
+- `master_locator`: looks up masters. `unavailable`: the errors that tell an app of a failure.
 """

@@ -199,7 +199,9 @@ def unreadable(error: Exception) -> Exception:
     """
     if isinstance(error, (redis.RedisError, UnicodeDecodeError, MemoryError)):
         return error
-    return redis.InvalidResponse("its reply is not of Redis")
+    return redis.InvalidResponse(
+        "the reply is not one of Redis's; check what listens at this address"
+    )
 
 
 def raise_unreadable(error: TypeError | ValueError) -> NoReturn:

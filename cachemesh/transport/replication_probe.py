@@ -78,7 +78,10 @@ class Prober:
         return rounds is not None and rounds.complete.wait(seconds)
 
     def hurry(self) -> None:
-        """Measure now, for a read waits until a replica has caught up. From any thread."""
+        """Measure now, because a read is waiting for a replica to catch up.
+
+        Any thread may call this.
+        """
         rounds = self._rounds
         if rounds is not None:
             rounds.wanted.set()

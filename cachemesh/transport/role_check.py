@@ -51,7 +51,7 @@ def check_role(reply: Any, connection: Any) -> None:
         role = role_of([reply.get(b"role", reply.get("role"))] if hello else reply)
     except ValueError as error:
         raise redis.InvalidResponse(
-            "What it says to ROLE is not of Redis; what listens there?"
+            "The reply to ROLE is not Redis's; check which server listens at this address"
         ) from error
     if role != "master":
         raise WrongRoleError(

@@ -150,7 +150,7 @@ class ShardBase(ShardInstances[I]):
         raise_unserved(self.name, address, error, self.advice)
 
     def raise_unread(self, reading: Reading, error: Exception | None) -> NoReturn:
-        """Raise that no replica answered a read which is not for the master.
+        """Raise that no replica answered a read with ``read_from="replica"``.
 
         Args:
             reading: by which rules.

@@ -40,14 +40,14 @@ def closed_while_listening() -> ShardUnavailableError:
 
 
 def no_replica(shard: str, max_lag: float | None, error: Exception | None) -> ShardUnavailableError:
-    """Return the error when no replica answers a read that is not for the master.
+    """Return the error when no replica answers a read with ``read_from="replica"``.
 
     Args:
         shard: its name.
         max_lag: seconds that replicas may be behind; None for no bound.
         error: of the last replica that was asked; None if none was.
     """
-    bound = "" if max_lag is None else f", is at most {max_lag:g} s behind"
+    bound = "" if max_lag is None else f", at most {max_lag:g} s behind,"
     last = "" if error is None else f"; the last one tried: {error}"
     return ShardUnavailableError(
         f"Shard {shard!r}: no replica is up{bound} and has this client's own writes{last}; "

@@ -45,7 +45,7 @@ def create_pool(call: Call) -> Response:
     shards = body["shards"]
     masters = {shard["name"]: shard["master"] for shard in shards}
     if len(masters) < len(shards):
-        raise InvalidDocumentError("shards: a name is there twice; names differ")
+        raise InvalidDocumentError("shards: a name is given twice; give each shard its own name")
     new = NewPool(
         pool=body["pool"],
         sentinels=body["sentinels"],

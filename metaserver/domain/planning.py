@@ -137,7 +137,9 @@ def new_placement(
     """
     strategy = fields.get("strategy", SlotsPlacement.strategy)
     if "named" in fields and strategy != JedisPlacement.strategy:
-        raise InvalidDocumentError(f"named is of strategy 'jedis' alone, not of {strategy!r}")
+        raise InvalidDocumentError(
+            f"the field named is only for strategy 'jedis', not {strategy!r}; leave it out"
+        )
     if strategy == SlotsPlacement.strategy:
         if labels:
             raise InvalidDocumentError("label has no meaning with strategy 'slots'; leave it out")

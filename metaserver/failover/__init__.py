@@ -1,8 +1,8 @@
 """Planned failover: a master hands over to a replica, and no acknowledged write is lost.
 
     preconditions         everything for which a failover is refused; then which replica takes over
-    sentinel_choice       which Sentinel begins, and when: one that is about to ask the replica for
-                          INFO anyway notices the promotion, and tells clients, at once
+    sentinel_choice       which Sentinel begins, and when: the one due to send INFO next, so that it
+                          notices the promotion at once and tells clients
     handover              pause:    CLIENT PAUSE WRITE on the master, until every replica that
                                     Sentinel could choose has all writes
                           promote:  SENTINEL FAILOVER, and ROLE of the replicas until one is master

@@ -211,7 +211,9 @@ def check_shards(shards: Sequence[Shard]) -> tuple[Shard, ...]:
     names: set[str] = set()
     for shard in shards:
         if shard.name in names:
-            raise InvalidDocumentError(f"Shard name {shard.name!r} is there twice; names differ")
+            raise InvalidDocumentError(
+                f"Shard name {shard.name!r} is given twice; give each shard its own name"
+            )
         names.add(shard.name)
     return tuple(shards)
 

@@ -17,7 +17,7 @@ SAMPLE_KEYS = 20_000
 
 @dataclass(frozen=True)
 class Move:
-    """What moves from one shard to another.
+    """How much of the key space moves from ``source`` to ``target``.
 
     Attributes:
         source, target: shard names.

@@ -37,7 +37,9 @@ class JedisPlacement(RingPlacement):
     def check(self) -> None:
         named = self._extra.get("named", True)
         if not isinstance(named, bool):
-            raise InvalidDocumentError(f"placement.named {named!r} is neither true nor false")
+            raise InvalidDocumentError(
+                f"placement.named is {named!r}, neither true nor false; use one of these"
+            )
         self.named = named
         if not named and self.labels != self.names:
             raise InvalidDocumentError(

@@ -40,7 +40,7 @@ class Setting:
         return f"a number from {self.minimum:g} to {self.maximum:g}"
 
     def allows(self, value: object) -> bool:
-        """Whether a value is allowed.
+        """Whether the setting takes this value.
 
         Args:
             value: of any type.

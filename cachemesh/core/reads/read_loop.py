@@ -53,7 +53,7 @@ class ReadShard(RetriedShard[I], Protocol[I]):
         """Record that an instance did not serve a read."""
 
     def raise_unread(self, reading: Reading, error: Exception | None) -> NoReturn:
-        """Raise that no replica answered a read which is not for the master."""
+        """Raise that no replica answered a read with ``read_from="replica"``."""
 
 
 def read_again(

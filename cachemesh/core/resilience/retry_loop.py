@@ -43,7 +43,7 @@ class RetriedShard(Protocol[I]):
 
 
 class RetryLoop(Generic[I]):
-    """Sends one request to a shard's master until it runs, or must not be sent again.
+    """Sends one request to a shard's master until it has run or may not be retried.
 
     Args:
         shard: whose master to ask.

@@ -143,7 +143,7 @@ class Instance(ProbedInstance):
     def start(self, payload: bytes, deadline: float) -> Connection:
         """Send packed commands, and return the connection that `finish` reads the replies from.
 
-        Connecting takes half of the time that is left, at most: other shards are to be asked too.
+        Connecting takes at most half of the time left, so that other shards can be asked too.
 
         Args:
             payload: the commands.

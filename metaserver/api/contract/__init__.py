@@ -1,12 +1,12 @@
 """The contract of the API.
 
-operations       every operation in one table
-schemas          all schemas by name, of these parts:
-request_schemas  request bodies
-reply_schemas    replies
-schema_parts     their building blocks and common fields
-openapi          the OpenAPI document
-validation       requests checked against the schemas
+operations        every operation in one table
+schemas           all schemas by name, of these parts:
+request_schemas   request bodies
+reply_schemas     replies
+schema_parts      their building blocks and common fields
+openapi_document  the OpenAPI document
+validation        requests checked against the schemas
 """
 
 from metaserver.api.contract.openapi_document import openapi

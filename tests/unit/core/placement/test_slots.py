@@ -137,7 +137,7 @@ def test_a_name_is_64_plain_characters_at_most(name: object) -> None:
             {"shards": [{"name": n, "slots": [[0, 16383]]} for n in ("a", "b")]},
             "overlap",
         ),
-        ({"shards": [{"name": "a", "slots": [[0, 16383]]}] * 2}, "there twice"),
+        ({"shards": [{"name": "a", "slots": [[0, 16383]]}] * 2}, "given twice"),
     ],
 )
 def test_a_broken_placement_says_what_is_wrong(change: dict[str, object], message: str) -> None:

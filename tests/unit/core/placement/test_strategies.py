@@ -307,7 +307,7 @@ def test_hash_tags(key: bytes, twemproxy: bytes, jedis: bytes) -> None:
         ({"shards": []}, "at least one shard"),
         ({"shards": {"a": 1}}, "not a list"),
         ({"shards": [3]}, "not an object"),
-        ({"shards": [{"name": "a"}] * 2}, "there twice"),
+        ({"shards": [{"name": "a"}] * 2}, "given twice"),
         ({"shards": [{"name": "a", "weight": 0}]}, "Weight"),
         ({"shards": [{"name": "a", "label": ""}]}, "label '' of shard 'a'"),
         ({"shards": [{"name": "a", "label": 7}]}, "label 7 of shard 'a'"),
@@ -326,7 +326,7 @@ def test_a_broken_placement_says_what_is_wrong(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"named": "yes"}, "placement.named 'yes'"),
+        ({"named": "yes"}, "placement.named is 'yes'"),
         ({"named": False, "shards": [{"name": "a", "label": "b"}]}, "placement.named is false"),
         ({"shards": [{"name": f"s{i}", "weight": 1000} for i in range(11)]}, "add up to 11,000"),
     ],

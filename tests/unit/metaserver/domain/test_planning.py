@@ -80,8 +80,8 @@ def test_a_new_pool_may_place_keys_as_another_program_does() -> None:
     [
         ({"strategy": "slots", "hash": "md5"}, {}, "placement.hash"),
         ({"strategy": "slots"}, {"a": "x"}, "label has no meaning"),
-        ({"named": False}, {}, "named is of strategy 'jedis'"),
-        ({"strategy": "modula", "named": False}, {}, "named is of strategy 'jedis'"),
+        ({"named": False}, {}, "named is only for strategy 'jedis'"),
+        ({"strategy": "modula", "named": False}, {}, "named is only for strategy 'jedis'"),
         ({"strategy": "jedis", "named": False}, {"a": "x"}, "placement.named is false"),
         ({"strategy": "jedis", "hash": "crc16"}, {}, "placement.hash"),
     ],
