@@ -6,7 +6,7 @@
 
 The query string carries redis-py's options and CacheMesh's own: ``token`` and ``token_file`` (the
 metaserver's bearer token), ``sentinel_username``, ``sentinel_password``, ``sentinel_timeout``
-(seconds for one Sentinel to answer), ``sentinel_ssl`` (TLS to the SentinelClient, with the ``ssl_``
+(seconds for one Sentinel to answer), ``sentinel_ssl`` (TLS to the Sentinels, with the ``ssl_``
 options given for Redis; ``ssl`` itself is about Redis alone) and, for ``cachemesh+sentinel``,
 ``shards`` (NAME,NAME,...: the masters of the pool, where they are not called POOL or POOL-...). The
 pool's settings, but for ``poll_interval``, can be given too, and win over those of the pool:
