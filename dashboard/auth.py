@@ -64,8 +64,8 @@ def sign_in() -> Response:
     if session is None:
         assert problem is not None
         return _form(problem, 503 if problem.status == 0 else problem.status)
+    # The form's cookie stays: boards in other tabs may all come back to the form at once.
     response = redirect(url_for("board.home"), code=303)
-    response.delete_cookie(_login_cookie(), path="/login")
     response.set_cookie(
         state().config.cookie_name,
         session.id,

@@ -52,6 +52,18 @@ def test_the_session_cookie_is_out_of_reach(board: Page, stack: LocalStack) -> N
     assert stack.token not in board.driver.page_source
 
 
+def test_forms_of_two_tabs_sign_in(page: Page, stack: LocalStack) -> None:
+    first = page.driver.current_window_handle
+    page.driver.switch_to.new_window("tab")
+    page.sign_in(stack.token)
+    page.see("live", "#link")
+    page.driver.close()
+    page.driver.switch_to.window(first)
+    page.fill("token", stack.token)
+    page.press("Sign in")
+    page.see("live", "#link")
+
+
 def test_a_phone_needs_no_sideways_scrolling(board: Page) -> None:
     board.resize(390, 844)
     for path in ("/pools/cache", "/pools/cache/shards/new", "/pools/cache/shards/cache-0/remove"):
