@@ -165,6 +165,10 @@ class MeshBase(Generic[S]):
     def connection(self, connection: Any) -> None:
         self._core.connection = connection
 
+    @connection.deleter
+    def connection(self) -> None:  # as `unittest.mock.patch.object` does, before it sets it again
+        del self._core.connection
+
     def shard_for(self, key: str | bytes) -> str:
         """Return the name of the shard that owns a key.
 

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import redis
@@ -64,6 +65,17 @@ def test_client_keeps_to_one_connection(client: CacheMesh) -> None:
         assert single.connection is not None
     assert client.get("k") == b"1"  # closing it leaves this one open
     assert client.client_getname() is None
+
+
+def test_the_connection_can_be_patched_as_redis_pys(client: CacheMesh) -> None:
+    """Tests of apps do so: `patch.object` deletes the attribute, and sets it again if need be."""
+    single = client.client()
+    kept = single.connection
+    for mesh, connection in ((single, kept), (client, None)):
+        with patch.object(mesh, "connection", object()) as other:
+            assert mesh.connection is other
+        assert mesh.connection is connection
+    single.close()
 
 
 def test_single_connection_client_is_an_option(stack: LocalStack) -> None:
