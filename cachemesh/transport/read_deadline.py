@@ -27,18 +27,19 @@ def in_all(connection: Any, seconds: float | None) -> Iterator[None]:
     """Bound all that a connection of `cachemesh.transport.name_resolution` reads meanwhile.
 
     What is read later raises redis.TimeoutError and closes the connection. What was bounded before
-    stays so.
+    stays so. A connection that goes back to its pool meanwhile leaves the bound behind.
 
     Args:
         seconds: from now on; None or infinity: as long as it takes.
     """
     former = getattr(connection, "deadline", math.inf)  # an app's own class knows none
     limit = math.inf if seconds is None else seconds
-    connection.deadline = min(former, time.monotonic() + limit)
+    bound = connection.deadline = min(former, time.monotonic() + limit)
     try:
         yield
     finally:
-        connection.deadline = former
+        if connection.deadline == bound:  # else another task or thread has the connection by now
+            connection.deadline = former
 
 
 class Parser(_HiredisParser):

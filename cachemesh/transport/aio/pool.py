@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -98,6 +99,7 @@ class ShardPool(ConnectionPool):
         if connection not in self._in_use_connections:
             await connection.disconnect()
             return
+        connection.deadline = math.inf  # of `in_all`; the next to take the connection has its own
         take_back: Any = super().release  # untyped in redis-py
         await take_back(connection)
         kwargs = self.connection_kwargs

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -94,6 +95,7 @@ class ShardPool(ConnectionPool):
         if connection not in self._in_use_connections:
             connection.disconnect()
             return
+        connection.deadline = math.inf  # of `in_all`; the next to take the connection has its own
         take_back: Any = super().release  # untyped in redis-py
         take_back(connection)
         kwargs = self.connection_kwargs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -214,6 +215,29 @@ def test_asyncio_client_keeps_to_one_connection(stack: LocalStack) -> None:
         assert await single.client_getname() is None
         await single.aclose()
         assert await mesh.ping()
+
+    run(stack, body)
+
+
+def test_asyncio_no_time_limit_outlives_the_call_it_is_for(stack: LocalStack) -> None:
+    async def watch(mesh: cachemesh.asyncio.CacheMesh) -> None:
+        for _ in range(20):
+            pipe: Any = mesh.pipeline()  # untyped in redis-py
+            async with pipe:
+                await pipe.watch("k")
+                pipe.multi()
+                pipe.get("k")
+                await pipe.execute()
+
+    async def body(mesh: cachemesh.asyncio.CacheMesh) -> None:
+        await asyncio.gather(*(watch(mesh) for _ in range(10)))
+        connections: Any = mesh.connection_pool._available_connections
+        assert {connection.deadline for connection in connections} == {math.inf}
+        single = mesh.client()
+        await single.ping()
+        await asyncio.gather(*(single.ping() for _ in range(10)))
+        assert single.connection.deadline == math.inf
+        await single.aclose()
 
     run(stack, body)
 
