@@ -89,6 +89,14 @@ class InstanceBase:
         """Close the idle connections, so that the next attempt connects and checks ROLE anew."""
         raise NotImplementedError
 
+    def drop(self, grace: float | None = None) -> None:
+        """Close all connections, those in use once their replies have come. From any thread.
+
+        Args:
+            grace: seconds after which those still in use are closed as well.
+        """
+        raise NotImplementedError
+
     def _begin_probe(self) -> None:
         """Have a thread or a task connect until the instance serves."""
         raise NotImplementedError

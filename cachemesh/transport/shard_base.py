@@ -19,7 +19,7 @@ from cachemesh.core.resilience.circuit_breaker import ShardHealth
 from cachemesh.core.resilience.error_classification import BreakerOpenError, Failure, failure_of
 from cachemesh.core.resilience.retry import retry_until
 from cachemesh.transport.master_locator import MasterLocator
-from cachemesh.transport.shard_instances import I, ShardInstances
+from cachemesh.transport.shard_instances import InstanceT, ShardInstances
 from cachemesh.transport.unavailable import (
     closed_meanwhile,
     no_replica,
@@ -32,7 +32,7 @@ _FIND_SECONDS = 2.0  # until the replicas are known, after the first client want
 _LATE_SHARE = 0.4  # of the time limit: after so much of it, what is left is for the master
 
 
-class ShardBase(ShardInstances[I]):
+class ShardBase(ShardInstances[InstanceT]):
     """One shard: its instances, this client's writes to it, and its errors.
 
     Args:
@@ -62,14 +62,14 @@ class ShardBase(ShardInstances[I]):
             if not keys:
                 writes.wrote_anywhere(now)
 
-    def readable(self, reading: Reading, keys: Sequence[bytes], now: float) -> list[I]:
+    def readable(self, reading: Reading, keys: Sequence[bytes], now: float) -> list[InstanceT]:
         """Return the instances that may answer a read of these keys, best first."""
         writes = self._writes
         written = NEVER if writes is None else max(map(writes.written_at, keys), default=NEVER)
         covered, draw = self.meter.covered, random.random()
         return order(reading, self.instance, self.replicas, covered, written, now, draw)
 
-    def for_master(self, reading: Reading, instance: I, began: float, failed: bool) -> bool:
+    def for_master(self, reading: Reading, instance: InstanceT, began: float, failed: bool) -> bool:
         """Return whether to send a read to the master as any command, instead of asking this one.
 
         Args:
@@ -99,7 +99,7 @@ class ShardBase(ShardInstances[I]):
             self._finds_until = now + _FIND_SECONDS
         return not self._knows_replicas and now < self._finds_until
 
-    def lacks_script(self, reading: Reading, instance: I, reply: Exception) -> bool:
+    def lacks_script(self, reading: Reading, instance: InstanceT, reply: Exception) -> bool:
         """Return whether to ask the master because this instance has not loaded the script.
 
         EVALSHA_RO knows only the scripts that an instance has loaded itself.
@@ -110,14 +110,14 @@ class ShardBase(ShardInstances[I]):
             and not reading.only_replicas
         )
 
-    def note_failed(self, instance: I, error: Exception, now: float) -> None:
+    def note_failed(self, instance: InstanceT, error: Exception, now: float) -> None:
         """Record that an instance did not serve a read."""
         instance.window.failed(now)
         failure = failure_of(error)
         if failure in (Failure.NO_REPLY, Failure.NOT_READY):
             instance.failed(failure)
 
-    def _check_breaker(self, instance: I) -> None:
+    def _check_breaker(self, instance: InstanceT) -> None:
         if not instance.breaker.closed:
             self.give_up(instance, BreakerOpenError())
 
@@ -137,7 +137,7 @@ class ShardBase(ShardInstances[I]):
             raise error
         raise told from error
 
-    def give_up(self, instance: I | None, error: Exception) -> NoReturn:
+    def give_up(self, instance: InstanceT | None, error: Exception) -> NoReturn:
         """Raise what the app is to see of the last attempt.
 
         Args:

@@ -7,17 +7,14 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from cachemesh.core.names import Address
 from cachemesh.core.pool.topology import Candidate
-from cachemesh.core.reads.load_weights import LoadWindow
 from cachemesh.core.reads.replication_lag import LagMeter
-from cachemesh.core.resilience.circuit_breaker import Breaker
-from cachemesh.core.resilience.error_classification import Failure
 from cachemesh.core.resilience.retry import Timeouts
 from cachemesh.transport import redis_py
-from cachemesh.transport.instance_base import InstanceSpec
+from cachemesh.transport.instance_base import InstanceBase, InstanceSpec
 from cachemesh.transport.master_locator import MasterLocator
 
 SWITCH_GRACE = 0.5
@@ -33,32 +30,10 @@ PROMOTION_STEP = 0.03
 """Seconds between two such questions."""
 
 
-class PooledInstance(Protocol):
-    """The connections to one instance, as far as choosing and replacing instances goes."""
-
-    address: Address
-    breaker: Breaker
-    window: LoadWindow
-    probes: bool
-
-    def failed(self, failure: Failure) -> None:
-        """Record that the instance did not serve."""
-
-    def close_idle(self) -> None:
-        """Close the idle connections."""
-
-    def drop(self, grace: float | None = None) -> None:
-        """Close all connections, those in use once their replies have come.
-
-        Args:
-            grace: seconds after which those still in use are closed as well.
-        """
+InstanceT = TypeVar("InstanceT", bound=InstanceBase)
 
 
-I = TypeVar("I", bound=PooledInstance)  # noqa: E741
-
-
-class ShardInstances(Generic[I]):
+class ShardInstances(Generic[InstanceT]):
     """The master and the replicas of one shard.
 
     Args:
@@ -84,8 +59,8 @@ class ShardInstances(Generic[I]):
         self._expected: Candidate | None = None
         self._knows_replicas = False
         self.limit = math.inf
-        self.instance: I | None = None
-        self.replicas: tuple[I, ...] = ()
+        self.instance: InstanceT | None = None
+        self.replicas: tuple[InstanceT, ...] = ()
         self.meter = LagMeter()
         self.ended = self.closed = self.forked = False
         self._pool: Any = None
@@ -195,23 +170,25 @@ class ShardInstances(Generic[I]):
         for former in known.values():
             former.drop(SWITCH_GRACE)
 
-    def _newcomer(self, address: Address) -> I:
+    def _newcomer(self, address: Address) -> InstanceT:
         """Return a replica of any role: one that has become a master since has all that it had."""
         replica = self._make(address, None)
         if self._knows_replicas:  # it may have been away: a probe has to succeed first
             replica.window.failed(time.monotonic())
         return replica
 
-    def _make(self, address: Address, role: str | None) -> I:
+    def _make(self, address: Address, role: str | None) -> InstanceT:
         noticed = _ignore if role is None else self._seek
         return self._instance_of(
             InstanceSpec(address, self._template, self.timeouts_for(role), role, noticed)
         )
 
-    def _instance_of(self, spec: InstanceSpec) -> I:
+    def _instance_of(self, spec: InstanceSpec) -> InstanceT:
         raise NotImplementedError
 
-    def _seek(self, instance: I | None, error: Exception, left: float | None = None) -> None:
+    def _seek(
+        self, instance: InstanceT | None, error: Exception, left: float | None = None
+    ) -> None:
         """Find the master, or have it found; a new one arrives by `point_to`.
 
         Args:
@@ -221,7 +198,7 @@ class ShardInstances(Generic[I]):
         """
         raise NotImplementedError
 
-    def instances(self) -> tuple[I | None, tuple[I, ...]]:
+    def instances(self) -> tuple[InstanceT | None, tuple[InstanceT, ...]]:
         """Return the master, if known, and the replicas."""
         return self.instance, self.replicas
 

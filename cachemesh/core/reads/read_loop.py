@@ -13,13 +13,13 @@ import redis
 from cachemesh.core.reads.read_preference import Reading
 from cachemesh.core.resilience.error_classification import NotSentError, is_answer
 from cachemesh.core.resilience.retry_loop import RetriedShard, RetryLoop
-from cachemesh.core.resilience.steps import I, Loop, Read, Send, Sleep
+from cachemesh.core.resilience.steps import InstanceT, Loop, Read, Send, Sleep
 
 CATCH_UP_SECONDS = 0.002
 """Seconds between looks whether a replica has caught up."""
 
 
-class ReadShard(RetriedShard[I], Protocol[I]):
+class ReadShard(RetriedShard[InstanceT], Protocol[InstanceT]):
     """A shard, as far as reading from its replicas goes.
 
     Attributes:
@@ -31,10 +31,10 @@ class ReadShard(RetriedShard[I], Protocol[I]):
     def hurry(self) -> None:
         """Have the replicas measured soon."""
 
-    def readable(self, reading: Reading, keys: Sequence[bytes], now: float) -> list[I]:
+    def readable(self, reading: Reading, keys: Sequence[bytes], now: float) -> list[InstanceT]:
         """Return the instances that may answer a read of these keys, best first."""
 
-    def for_master(self, reading: Reading, instance: I, began: float, failed: bool) -> bool:
+    def for_master(self, reading: Reading, instance: InstanceT, began: float, failed: bool) -> bool:
         """Return whether to send the read to the master as any command, instead of asking this one.
 
         Args:
@@ -46,10 +46,10 @@ class ReadShard(RetriedShard[I], Protocol[I]):
     def may_come(self, began: float, error: Exception | None) -> bool:
         """Return whether a replica may yet answer a read that began then, though now none does."""
 
-    def lacks_script(self, reading: Reading, instance: I, reply: Exception) -> bool:
+    def lacks_script(self, reading: Reading, instance: InstanceT, reply: Exception) -> bool:
         """Return whether to ask the master because this instance has not loaded the script."""
 
-    def note_failed(self, instance: I, error: Exception, now: float) -> None:
+    def note_failed(self, instance: InstanceT, error: Exception, now: float) -> None:
         """Record that an instance did not serve a read."""
 
     def raise_unread(self, reading: Reading, error: Exception | None) -> NoReturn:
@@ -57,12 +57,12 @@ class ReadShard(RetriedShard[I], Protocol[I]):
 
 
 def read_again(
-    shard: ReadShard[I],
+    shard: ReadShard[InstanceT],
     request: Any,
     keys: Sequence[bytes],
     reading: Reading,
     began: float,
-    candidates: Sequence[I],
+    candidates: Sequence[InstanceT],
     outcome: Exception | None,
     now: Callable[[], float],
     jitter: Callable[[], float],
@@ -118,7 +118,7 @@ def read_again(
 
 
 def _from_master(
-    shard: ReadShard[I],
+    shard: ReadShard[InstanceT],
     request: Any,
     deadline: float,
     now: Callable[[], float],

@@ -24,10 +24,10 @@ from cachemesh.core.resilience.error_classification import (
 )
 from cachemesh.core.resilience.pipeline_part import PartOutcome, PartResult, PipelinePart, unserved
 from cachemesh.core.resilience.retry import Attempts, retry_until
-from cachemesh.core.resilience.steps import FindMaster, I, Loop, Send, Step, WaitForMaster
+from cachemesh.core.resilience.steps import FindMaster, InstanceT, Loop, Send, Step, WaitForMaster
 
 
-class RetriedShard(Protocol[I]):
+class RetriedShard(Protocol[InstanceT]):
     """A shard, as far as sending requests again goes.
 
     Attributes:
@@ -35,14 +35,14 @@ class RetriedShard(Protocol[I]):
         ended: the topology of the shard is followed no more, so nothing is sent again.
     """
 
-    instance: I | None
+    instance: InstanceT | None
     ended: bool
 
-    def give_up(self, instance: I | None, error: Exception) -> NoReturn:
+    def give_up(self, instance: InstanceT | None, error: Exception) -> NoReturn:
         """Raise what the app is to see of the last attempt."""
 
 
-class RetryLoop(Generic[I]):
+class RetryLoop(Generic[InstanceT]):
     """Sends one request to a shard's master until it has run or may not be retried.
 
     Args:
@@ -56,7 +56,7 @@ class RetryLoop(Generic[I]):
 
     def __init__(
         self,
-        shard: RetriedShard[I],
+        shard: RetriedShard[InstanceT],
         retriable: bool,
         deadline: float,
         now: Callable[[], float],
@@ -70,7 +70,7 @@ class RetryLoop(Generic[I]):
         self._jitter = jitter
         self._blocks = blocks
 
-    def again(self, request: Any, instance: I | None, outcome: Exception) -> Loop:
+    def again(self, request: Any, instance: InstanceT | None, outcome: Exception) -> Loop:
         """Send a single command again, after an attempt that got no reply or an error reply.
 
         Args:
@@ -96,7 +96,7 @@ class RetryLoop(Generic[I]):
             outcome = reply
 
     def rest_again(
-        self, part: PipelinePart, instance: I | None, outcome: PartOutcome
+        self, part: PipelinePart, instance: InstanceT | None, outcome: PartOutcome
     ) -> Generator[Step, Any, PartResult]:
         """Send the commands of a pipeline's part again that have not run.
 
@@ -127,7 +127,7 @@ class RetryLoop(Generic[I]):
                 return unserved(replies, places, why)
             instance, outcome = yield from self._attempt(part.only(places))
 
-    def _attempt(self, request: Any) -> Generator[Step, Any, tuple[I | None, Any]]:
+    def _attempt(self, request: Any) -> Generator[Step, Any, tuple[InstanceT | None, Any]]:
         """Ask the master of now; return that instance, and the outcome."""
         instance = self._shard.instance
         if instance is None:
@@ -135,7 +135,9 @@ class RetryLoop(Generic[I]):
         seconds = self._deadline + self._blocks - self._now()
         return instance, (yield Send(instance, request, seconds))
 
-    def _before_next(self, instance: I | None, error: Exception) -> Generator[Step, Any, None]:
+    def _before_next(
+        self, instance: InstanceT | None, error: Exception
+    ) -> Generator[Step, Any, None]:
         """Return when it is time for the next attempt.
 
         Raises:

@@ -29,11 +29,11 @@ class AskedInstance(Protocol):
         """Close the idle connections, so that the next attempt connects and checks ROLE anew."""
 
 
-I = TypeVar("I", bound=AskedInstance)  # noqa: E741
+InstanceT = TypeVar("InstanceT", bound=AskedInstance)
 
 
 @dataclass(frozen=True, slots=True)
-class Send(Generic[I]):
+class Send(Generic[InstanceT]):
     """Send a request to an instance.
 
     Attributes:
@@ -42,22 +42,18 @@ class Send(Generic[I]):
         seconds: until the deadline.
     """
 
-    instance: I
+    instance: InstanceT
     request: Any
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Read(Generic[I]):
+class Read(Send[InstanceT]):
     """As `Send`, and count the reply in the instance's load window."""
 
-    instance: I
-    request: Any
-    seconds: float
-
 
 @dataclass(frozen=True, slots=True)
-class FindMaster(Generic[I]):
+class FindMaster(Generic[InstanceT]):
     """Find out where the master is, or have it found out; the shard knows of a new one by itself.
 
     Attributes:
@@ -66,7 +62,7 @@ class FindMaster(Generic[I]):
         seconds: until the deadline.
     """
 
-    instance: I | None
+    instance: InstanceT | None
     error: Exception
     seconds: float
 
@@ -91,6 +87,6 @@ class Sleep:
     seconds: float
 
 
-Step: TypeAlias = "Send[Any] | Read[Any] | FindMaster[Any] | WaitForMaster | Sleep"
+Step: TypeAlias = "Send[Any] | FindMaster[Any] | WaitForMaster | Sleep"
 Loop: TypeAlias = "Generator[Step, Any, Any]"
 """A loop over attempts. It returns the reply, and raises what the app is to see instead."""

@@ -73,7 +73,7 @@ async def read_elsewhere(
         As `ShardClient.execute`.
     """
 
-    async def send(step: Send[Instance] | Read[Instance]) -> Any:
+    async def send(step: Send[Instance]) -> Any:
         if isinstance(step, Read):
             return await step.instance.read(args, decode, step.seconds)
         return await step.instance.ask_within(args, decode, step.seconds)

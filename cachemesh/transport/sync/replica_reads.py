@@ -74,7 +74,7 @@ def read_elsewhere(
         As `ShardClient.execute`.
     """
 
-    def send(step: Send[Instance] | Read[Instance]) -> Any:
+    def send(step: Send[Instance]) -> Any:
         if isinstance(step, Read):
             return step.instance.read(args, decode, step.seconds)
         return step.instance.ask_within(args, decode, step.seconds)

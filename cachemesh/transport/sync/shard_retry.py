@@ -25,7 +25,7 @@ from cachemesh.core.resilience.error_classification import (
 )
 from cachemesh.core.resilience.pipeline_part import PartOutcome, PartResult, PipelinePart
 from cachemesh.core.resilience.retry_loop import RetryLoop
-from cachemesh.core.resilience.steps import FindMaster, Loop, Read, Send, Sleep, WaitForMaster
+from cachemesh.core.resilience.steps import FindMaster, Loop, Send, Sleep, WaitForMaster
 from cachemesh.transport import redis_py
 from cachemesh.transport.shard_base import ShardBase
 from cachemesh.transport.shard_instances import PROMOTION_SECONDS, PROMOTION_STEP
@@ -78,7 +78,7 @@ class RetryingShard(ShardBase[Instance]):
             error: of that attempt.
         """
 
-        def send(step: Send[Instance] | Read[Instance]) -> Any:
+        def send(step: Send[Instance]) -> Any:
             return step.instance.ask_within(args, decode, step.seconds)
 
         deadline = began + self.limit
@@ -104,7 +104,7 @@ class RetryingShard(ShardBase[Instance]):
             The replies, error replies among them, or why the shard gave none.
         """
 
-        def send(step: Send[Instance] | Read[Instance]) -> Any:
+        def send(step: Send[Instance]) -> Any:
             rest: PipelinePart = step.request
             return step.instance.ask_all(rest.payload(), rest.decode, step.seconds)
 
@@ -134,7 +134,7 @@ class RetryingShard(ShardBase[Instance]):
         if not isinstance(outcome, Exception):
             return outcome
 
-        def send(step: Send[Instance] | Read[Instance]) -> Any:
+        def send(step: Send[Instance]) -> Any:
             return self._ask_apart(step.instance, payload, decode, step.seconds)
 
         loop = RetryLoop(self, False, deadline, time.monotonic, random.random, blocks)
@@ -151,12 +151,12 @@ class RetryingShard(ShardBase[Instance]):
         finally:
             self._blocked.discard(connection)
 
-    def drive(self, loop: Loop, send: Callable[[Send[Instance] | Read[Instance]], Any]) -> Any:
+    def drive(self, loop: Loop, send: Callable[[Send[Instance]], Any]) -> Any:
         """Perform the steps of a loop, and return what the loop returns.
 
         Args:
             loop: of `cachemesh.core.resilience` or `cachemesh.core.reads`.
-            send: performs the steps `Send` and `Read`.
+            send: performs the steps `Send`, `Read` among them.
         """
         outcome: Any = None
         while True:
