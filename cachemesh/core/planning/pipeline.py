@@ -33,7 +33,7 @@ class Batch:
 
     Attributes:
         parts: shard name -> what to send to it, in order.
-        homes: per command the shard it goes to; of one in ``plans`` the first of them.
+        homes: for each command the shard that the command goes to; the first of several.
         plans: position of a command whose replies need work -> its plan.
     """
 
@@ -42,7 +42,11 @@ class Batch:
     plans: dict[int, CommandPlan] = field(default_factory=dict)
 
     def spread(self, items: Iterable[Any]) -> dict[str, list[Any]]:
-        """Something said of each command, as said of each of ``parts``."""
+        """Return the items of each shard's commands, in the order of ``parts``, by shard name.
+
+        Args:
+            items: one for each command of the caller.
+        """
         result: dict[str, list[Any]] = {shard: [] for shard in self.parts}
         for at, (item, home) in enumerate(zip(items, self.homes, strict=True)):
             if at in self.plans:
@@ -53,7 +57,7 @@ class Batch:
         return result
 
     def merge(self, replies: Mapping[str, Sequence[Reply]]) -> list[Reply]:
-        """Per command its reply, or the first error among the replies of its shards.
+        """Return for each command its reply, or the first error among the replies of its shards.
 
         Raises:
             redis.InvalidResponse: a shard gave more or fewer replies than it got commands.
@@ -91,7 +95,7 @@ def plan_batch(
     plans: Plans = NO_PLANS,
     master_of: MasterOf = no_master,
 ) -> Batch:
-    """Where the commands of a pipeline go.
+    """Return where the commands of a pipeline go.
 
     Args:
         registry, master_of: as of `cachemesh.core.planning.plan.plan`.

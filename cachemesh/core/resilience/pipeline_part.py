@@ -1,4 +1,4 @@
-"""A pipeline's part for one shard, as far as sending it, and its leftovers again, goes."""
+"""A pipeline's part for one shard, as far as sending its leftovers again goes."""
 
 from __future__ import annotations
 
@@ -15,22 +15,11 @@ PartResult = list[Any] | ShardUnavailableError
 
 
 class PipelinePart(Protocol):
-    """The commands that one shard gets of a pipeline."""
+    """As `cachemesh.core.planning.pipeline_parts.Part`."""
 
     @property
     def commands(self) -> Sequence[Any]:
         """The commands, in order."""
-
-    @property
-    def decode(self) -> Sequence[bool]:
-        """For each command whether to decode its reply."""
-
-    @property
-    def retriable(self) -> bool:
-        """Whether the part may run twice."""
-
-    def payload(self) -> bytes:
-        """Return the commands packed."""
 
     def undone(self, replies: Sequence[Any]) -> Sequence[int]:
         """Return the places of the commands that have not run and are to be sent again."""

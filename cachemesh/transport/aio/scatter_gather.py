@@ -11,12 +11,12 @@ import redis
 
 from cachemesh.core.commands.encoding import require_encodable
 from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.planning.pipeline_parts import Part
 from cachemesh.core.reads.read_preference import Reading
 from cachemesh.core.resilience.error_classification import NOT_SERVED, NotSentError
 from cachemesh.core.resilience.pipeline_part import (
     PartOutcome,
     PartResult,
-    PipelinePart,
     holds_error,
 )
 from cachemesh.transport.aio.replica_reads import read
@@ -54,9 +54,7 @@ async def send_parts(parts: PartRequests, lazily: bool) -> list[PartResult]:
     return await in_order(sent, ShardUnavailableError)
 
 
-async def _send_part(
-    shard: ShardClient, part: PipelinePart, payload: bytes, began: float
-) -> PartResult:
+async def _send_part(shard: ShardClient, part: Part, payload: bytes, began: float) -> PartResult:
     deadline = began + shard.limit
     instance = shard.instance
     outcome: PartOutcome

@@ -15,6 +15,7 @@ import redis
 
 from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.names import Address
+from cachemesh.core.planning.pipeline_parts import Part
 from cachemesh.core.resilience.error_classification import (
     NOT_SERVED,
     Failure,
@@ -23,7 +24,7 @@ from cachemesh.core.resilience.error_classification import (
     failure_of,
     told_master,
 )
-from cachemesh.core.resilience.pipeline_part import PartOutcome, PartResult, PipelinePart
+from cachemesh.core.resilience.pipeline_part import PartOutcome, PartResult
 from cachemesh.core.resilience.retry_loop import RetryLoop
 from cachemesh.core.resilience.steps import FindMaster, Loop, Send, Sleep, WaitForMaster
 from cachemesh.transport import redis_py
@@ -87,7 +88,7 @@ class RetryingShard(ShardBase[Instance]):
 
     async def rest_again(
         self,
-        part: PipelinePart,
+        part: Part,
         deadline: float,
         instance: Instance | None,
         outcome: PartOutcome,
@@ -105,7 +106,7 @@ class RetryingShard(ShardBase[Instance]):
         """
 
         async def send(step: Send[Instance]) -> Any:
-            rest: PipelinePart = step.request
+            rest: Part = step.request
             return await step.instance.ask_all(rest.payload(), rest.decode, step.seconds)
 
         loop = RetryLoop(self, part.retriable, deadline, time.monotonic, random.random)

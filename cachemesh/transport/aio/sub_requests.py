@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cachemesh.core.resilience.pipeline_part import PipelinePart
+from cachemesh.core.planning.pipeline_parts import Part
 from cachemesh.transport.aio.shard import ShardClient
 
 Requests = Sequence[tuple[ShardClient, tuple[Any, ...]]]
@@ -14,5 +14,5 @@ Requests = Sequence[tuple[ShardClient, tuple[Any, ...]]]
 ReadRequests = Sequence[tuple[ShardClient, tuple[Any, ...], Sequence[bytes]]]
 """A shard, a command for it, and the keys that the command reads, each."""
 
-PartRequests = Sequence[tuple[ShardClient, PipelinePart]]
+PartRequests = Sequence[tuple[ShardClient, Part]]
 """A shard and its part of a pipeline, each."""
