@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from cachemesh.core.names import Address
 from cachemesh.core.pool.topology import Topology
-from cachemesh.core.resilience.stale_masters import SUGGESTED_SECONDS, TOLD_SECONDS, StaleMasters
+from cachemesh.core.resilience.stale_masters import REPORTED_SECONDS, TOLD_SECONDS, StaleMasters
 from cachemesh.discovery.sentinel import LookupResult
 
 logger = logging.getLogger("cachemesh.discovery")
@@ -95,7 +95,7 @@ class TopologyState:
         def change(topology: Topology) -> Topology:
             if topology.masters.get(shard) != seen or master == seen:
                 return topology
-            self._stale.moved(shard, seen, master, time.monotonic(), SUGGESTED_SECONDS)
+            self._stale.moved(shard, seen, master, time.monotonic(), REPORTED_SECONDS)
             logger.info("shard %s: %s says that the master is %s", shard, seen, master)
             return topology.with_masters({shard: master})
 

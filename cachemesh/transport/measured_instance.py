@@ -94,7 +94,7 @@ class MeasuredInstance:
             return
         serves = not isinstance(self._reply(), redis.exceptions.ResponseError)
         informs = bool(self.questions)
-        told = self._standing(self._reply()) if informs else None
+        told = self._status(self._reply()) if informs else None
         now = time.monotonic()
         took = now - self.asked
         for view in self.views:
@@ -116,7 +116,7 @@ class MeasuredInstance:
         except redis.exceptions.ResponseError as error:
             return error
 
-    def _standing(self, reply: Any) -> ReplicationStatus | None:
+    def _status(self, reply: Any) -> ReplicationStatus | None:
         if reply is None:
             del self.questions[0]  # the ACL denies this question
             if not self.questions:

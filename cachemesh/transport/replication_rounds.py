@@ -117,8 +117,7 @@ class Rounds:
             with running.lock:
                 self._end()
             for target in self._targets.values():
-                target.gone = True
-                target.close()
+                self._drop(target)
 
     def _pause(self, begun: float) -> None:
         """Wait until the next round is due, or is wanted and not too soon after the last one."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from cachemesh.core.names import Address
 
-SUGGESTED_SECONDS = 10.0
+REPORTED_SECONDS = 10.0
 """How long Sentinels may take to name a master that has said itself that it is one."""
 
 TOLD_SECONDS = 3.0

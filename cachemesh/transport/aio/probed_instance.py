@@ -35,7 +35,7 @@ class ProbedInstance(InstanceBase):
         Raises:
             NotSentError: the instance cannot be connected to, or its breaker is open.
         """
-        if self.breaker.state != "closed":
+        if not self.breaker.closed:
             raise BreakerOpenError
         try:
             connection = await self._open(within)
