@@ -41,7 +41,7 @@ from cachemesh.transport.aio.replica_reads import read
 from cachemesh.transport.aio.scatter_gather import gather, gather_reads
 from cachemesh.transport.aio.shard import ShardClient
 from cachemesh.transport.read_deadline import in_all
-from cachemesh.transport.redis_py import pack
+from cachemesh.transport.redis_py import BROKEN, pack
 
 # sync: if TYPE_CHECKING:
 # sync:     from typing_extensions import Self  # in typing from Python 3.11 on
@@ -335,8 +335,8 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
             if own is not None:
                 await own.disconnect()  # no longer a master; the next command looks for it
             raise
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            if own is None or type(error) not in (redis.ConnectionError, redis.TimeoutError):
+        except BROKEN as error:
+            if own is None or type(error) not in BROKEN:
                 raise  # the server's answer
             raise shard.unavailable(None, error) from error
 

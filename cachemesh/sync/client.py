@@ -34,6 +34,7 @@ from cachemesh.sync.core import Core
 from cachemesh.sync.pipeline import Pipeline
 from cachemesh.sync.pubsub import PubSub
 from cachemesh.transport.read_deadline import in_all
+from cachemesh.transport.redis_py import BROKEN
 from cachemesh.transport.sync.mesh_pool import MeshPool
 from cachemesh.transport.sync.replica_reads import read
 from cachemesh.transport.sync.scatter_gather import gather, gather_reads
@@ -298,8 +299,8 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
             if own is not None:
                 own.disconnect()  # no longer a master; the next command looks for it
             raise
-        except (redis.ConnectionError, redis.TimeoutError) as error:
-            if own is None or type(error) not in (redis.ConnectionError, redis.TimeoutError):
+        except BROKEN as error:
+            if own is None or type(error) not in BROKEN:
                 raise  # the server's answer
             raise shard.unavailable(None, error) from error
 

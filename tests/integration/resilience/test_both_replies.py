@@ -125,6 +125,22 @@ BROKEN = {
 
 
 @both
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_single_connection_that_breaks(how: str, kind: str, tmp_path: Path) -> None:
+    keys = ("a", "b")
+    with (
+        Master() as master,
+        MovablePool({SHARDS[0]: master.address}, tmp_path) as site,
+        calling(kind, site.url, single_connection_client=True) as call,
+    ):
+        assert outcome(USES["a read"], call, call.mesh, keys) == 1
+        master.say(BROKEN[how], times=1)
+        came = outcome(USES["a read"], call, call.mesh, keys)
+        assert isinstance(came, cachemesh.ShardUnavailableError)
+        assert outcome(USES["a read"], call, call.mesh, keys) == 1
+
+
+@both
 @pytest.mark.parametrize("retry_writes", [False, True])
 @pytest.mark.parametrize("how", BROKEN)
 def test_what_may_have_run_is_sent_again_if_it_may(
