@@ -2,63 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
-from typing import Any
 
 import pytest
 
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.pool_state import Failover, PoolState, ShardWork
-from metaserver.domain.sentinel_view import SentinelView
 from metaserver.domain.shard_state import PlannedWork
 from metaserver.loops.planned_work import PlannedWorkTracker
 from metaserver.process.identity import process_identity
 from tests.support.pool_observations import (
     MASTER,
-    MASTER_INFO,
-    OTHER,
-    REPLICA_INFO,
     SENTINELS,
-    VIEW,
 )
-
-FAILING = dataclasses.replace(VIEW, flags=frozenset(("master", "failover_in_progress")))
-ALONE = dataclasses.replace(VIEW, replicas=())
-NO_QUORUM = dataclasses.replace(VIEW, usable=False, detail="NOQUORUM 1 usable Sentinels.")
-SYNCING = {**REPLICA_INFO, "master_link_status": "down"}
-DIFFERENT = {
-    at: SentinelView(at, shards={"cache-0": dataclasses.replace(VIEW, master=master)})
-    for at, master in zip(SENTINELS, (MASTER, MASTER, OTHER), strict=True)
-}
-ONE_IS_SILENT = {
-    at: SentinelView(at, error="refused")
-    if at == SENTINELS[0]
-    else SentinelView(at, shards={"cache-0": VIEW})
-    for at in SENTINELS
-}
-ONE_KNOWS_NOTHING = {
-    at: SentinelView(at, shards={} if at == SENTINELS[0] else {"cache-0": VIEW}) for at in SENTINELS
-}
-
-PLANNED: dict[str, dict[str, Any]] = {
-    "the Sentinel is at it": {"view": FAILING},
-    "the Sentinels hear of it": {"views": DIFFERENT},
-    "the old master obeys": {"master": REPLICA_INFO, "replica": MASTER_INFO},
-    "a replica follows": {"replica": SYNCING},
-}
-NEW: dict[str, dict[str, Any]] = {
-    "the Sentinels meet": {"view": NO_QUORUM},
-    "one Sentinel is told late": {"views": ONE_KNOWS_NOTHING},
-    "a replica follows": {"replica": SYNCING},
-}
-REAL: dict[str, tuple[str, dict[str, Any]]] = {
-    "the master is dead": ("down", {"master": "Connection refused"}),
-    "a replica is dead": ("degraded", {"replica": "Connection refused"}),
-    "a Sentinel is dead": ("degraded", {"views": ONE_IS_SILENT}),
-}
 
 
 def state_with(work: ShardWork, failover: Failover | None = None) -> PoolState:
