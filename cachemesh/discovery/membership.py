@@ -214,7 +214,7 @@ class Membership:
             follower = _followers.running.get(self._url.identity)
             key = None if follower is None else follower.join(self)
             if follower is None or key is None:
-                follower = Follower(self._url.source, self._url.sentinel_options)
+                follower = Follower(self._url.make_source(), self._url.sentinel_options)
                 key = follower.join(self)
                 assert key is not None  # nobody can have left the new one
                 _followers.running[self._url.identity] = follower

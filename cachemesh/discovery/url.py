@@ -106,11 +106,6 @@ class MeshUrl:
     policy: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def source(self) -> Source:
-        """A new source of the pool's documents."""
-        return self.make_source()
-
-    @property
     def login(self) -> Hashable:
         """Equal for clients of one pool that connect and log in to its instances alike."""
         options = {n: v for n, v in self.options.items() if n not in _NOT_OF_LOGIN}
