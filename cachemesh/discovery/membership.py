@@ -59,7 +59,7 @@ class Membership:
         self._listener = listener
         self._with_replicas = False
         limit = Policy.of({**url.options, **url.policy}, {}).timeouts.reply
-        self._retry_seconds = retry_until(math.inf, 0.0) if limit is None else limit
+        self._retry_seconds = retry_until(math.inf if limit is None else limit, 0.0)
         self._start_over()
         _memberships.add(self)
 
