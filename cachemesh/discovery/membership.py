@@ -1,4 +1,4 @@
-"""The membership of a client among those that follow a pool, with one follower in a process."""
+"""The membership of a client among the clients of a pool, which share one follower."""
 
 from __future__ import annotations
 
@@ -165,8 +165,8 @@ class Membership:
         """Deliver the present topology to the listener, unless that is done already.
 
         Args:
-            wait: return only once it is delivered; else another thread that delivers just now
-                may do it.
+            wait: return only once the topology is delivered. If False, a thread that is just
+                delivering another one may deliver this one later.
         """
         if wait:
             self._deliver_now()
