@@ -179,7 +179,7 @@ class CommandContext:
         """
         if self.speaks_to_metaserver:
             return PoolDocument.from_dict(self.get())
-        return parse_url(self.url, {}).source.load()
+        return parse_url(self.url, {}).make_source().load()
 
     @property
     def sentinel_options(self) -> SentinelOptions:

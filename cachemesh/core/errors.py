@@ -1,4 +1,4 @@
-"""Every error that CacheMesh raises.
+"""Every error that CacheMesh raises, and `shown`: a value as messages show it.
 
 `CacheMeshError` is the root of all. Each concrete error also inherits the exception that existing
 ``except`` clauses of redis-py users catch. Messages name the pool, shard or address and the next
@@ -102,3 +102,14 @@ class MetaserverError(CacheMeshError):
         next_step = body.get("next")
         self.next_step = str(next_step) if next_step else None
         super().__init__(f"{self.detail}; {self.next_step}" if self.next_step else self.detail)
+
+
+def shown(value: object, most: int = 60) -> str:
+    """Return the ``repr`` of a value for a message, cut to a number of characters.
+
+    Args:
+        value: of any type; no password or token.
+        most: how many characters.
+    """
+    text = repr(value)
+    return text if len(text) <= most else text[: most - 3] + "..."

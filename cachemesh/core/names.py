@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from cachemesh.core.errors import InvalidDocumentError
+from cachemesh.core.errors import InvalidDocumentError, shown
 
 NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """A pool's or shard's name; also valid for Sentinel, a ZooKeeper node and a URL path."""
@@ -28,9 +28,8 @@ def check_name(kind: str, name: object) -> str:
     """
     if isinstance(name, str) and _NAME.fullmatch(name):
         return name
-    shown = repr(name) if len(repr(name)) <= 80 else repr(name)[:77] + "..."
     raise InvalidDocumentError(
-        f"{kind.capitalize()} name {shown} is not valid: use 1 to 64 characters of "
+        f"{kind.capitalize()} name {shown(name, 80)} is not valid: use 1 to 64 characters of "
         "A-Z a-z 0-9 . _ - with a letter or digit first"
     )
 
@@ -88,5 +87,6 @@ def parse_address(text: object, default_port: int | None = None) -> Address:
             host = ""
     if _HOST.fullmatch(host) and _PORT.fullmatch(port) and 1 <= int(port) <= 65_535:
         return Address(host, int(port))
-    shown = repr(text) if len(repr(text)) <= 80 else repr(text)[:77] + "..."
-    raise InvalidDocumentError(f"Address {shown} is not valid: write host:port, port 1 to 65535")
+    raise InvalidDocumentError(
+        f"Address {shown(text, 80)} is not valid: write host:port, port 1 to 65535"
+    )

@@ -14,6 +14,9 @@ from cachemesh.core.resilience.retry import Timeouts
 OPTIONS = frozenset(SETTINGS) - {"poll_interval"}
 """The pool's settings that a client may override."""
 
+BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+"""Text of an option, in lower case -> the value that the text means."""
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -79,11 +82,8 @@ def check_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _parsed(text: str, boolean: bool) -> object:
     if boolean:
-        return {**dict.fromkeys(_YES, True), **dict.fromkeys(_NO, False)}.get(text.lower(), text)
+        return BOOLEANS.get(text.lower(), text)
     try:
         return float(text)
     except ValueError:
         return text
-
-
-_YES, _NO = ("true", "yes", "1"), ("false", "no", "0")

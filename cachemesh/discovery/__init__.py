@@ -4,17 +4,18 @@
 - `source`, `metaserver_source`, `file_source`, `sentinel_source`: documents of a pool.
 - `metaserver`, `http_reply`: the HTTP client of metaservers.
 - `sentinel`, `sentinel_connection`, `sentinel_events`: masters, replicas and failovers.
-- `membership`, `follower`, `topology_state`, `lookups`: what clients follow; below.
-- `survey`: what every Sentinel and server says, for diagnosis; `backoff`, `wakeup`: for threads.
+- `membership`, `follower`, `topology_state`, `lookups`: what keeps clients current, as drawn below.
+- `survey`: what every Sentinel and server says, for diagnosis.
+- `backoff`, `wakeup`: retries and signals of the threads.
 
 Requests of commands go down, changes come up. Neither waits for the other, except that a command
-which has asked for a master finds the change applied when its call returns::
+that has requested a look-up finds the change applied when its call returns::
 
     ShardClient         a command fails             point_to(master, replicas)
         | look_up_master, wait_for_master,              ^
         v report_master                                 | MeshCore.apply makes a RouteTable
-    Membership          one for each client         catch_up(): at most one call at a time
-        |                                               ^
+    Membership          one for a client and those  catch_up(): one delivery at a time
+        |               made from it                    ^
         v                                               |
     Follower            one for each pool           _notify: by the watch or the hear thread
         |                                               ^

@@ -5,6 +5,8 @@ All clients of a pool in a process share one follower, which has three threads:
 watch   waits for another document from the source
 hear    receives events of failovers from all Sentinels, to lose no time
 poll    looks up all masters every poll_interval, and sooner if a master does not serve
+
+The threads change the topology; the watch and the hear thread deliver each change to clients.
 """
 
 from __future__ import annotations
@@ -71,12 +73,12 @@ class Follower:
         self._inbox: SimpleQueue[int | None] = SimpleQueue()  # keys of those that leave, or None
         self._state = TopologyState()
         self._lookups = MasterLookups(self._state, self._inbox)
-        self._changed = self._state.changed  # guards all below
+        self._changed = self._state.changed  # guards the next three
         self._subscribers: dict[int, weakref.ref[TopologySubscriber]] = {}
         self._keys = itertools.count()
         self._with_replicas = False
-        self._stop = StopEvent()
         self._wakeup: Wakeup | None = None
+        self._stop = StopEvent()
         self._sentinels: SentinelClient | None = None
         self._calls_before = 0
 
@@ -163,6 +165,7 @@ class Follower:
 
         Raises:
             SentinelUnavailableError: no Sentinel answers.
+            CacheMeshError, redis.ConnectionError: the topology cannot be loaded.
         """
         self.topology()
         return self._lookups.look_up(shard, seen, timeout)

@@ -1,4 +1,4 @@
-"""Which masters have to be looked up, when, and who waits for it."""
+"""Which masters have to be looked up and when, and which threads wait for the answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FailedMaster: TypeAlias = "tuple[str, Address | None]"
 
 
 class MasterLookups:
-    """The look-ups that commands ask for and one thread makes, throttled. Threads share it.
+    """Holds the look-ups that commands request and one thread makes. Threads may share one.
 
     Args:
         state: the topology; its lock guards this object too.
@@ -115,7 +115,7 @@ class MasterLookups:
         """Begin a look-up.
 
         Returns:
-            The masters because of which it was requested.
+            The failed masters for which the look-up was requested.
         """
         with self._changed:
             requested = self._requested | {key for key, count in self._waiting.items() if count}

@@ -1,4 +1,4 @@
-"""The membership of a client among those that follow a pool, with one follower in a process."""
+"""The membership of a client among the clients of a pool, which share one follower."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Membership:
         self._listener = listener
         self._with_replicas = False
         limit = Policy.of({**url.options, **url.policy}, {}).timeouts.reply
-        self._retry_seconds = retry_until(math.inf, 0.0) if limit is None else limit
+        self._retry_seconds = retry_until(math.inf if limit is None else limit, 0.0)
         self._start_over()
         _memberships.add(self)
 
@@ -165,8 +165,8 @@ class Membership:
         """Deliver the present topology to the listener, unless that is done already.
 
         Args:
-            wait: return only once it is delivered; else another thread that delivers just now
-                may do it.
+            wait: return only once the topology is delivered. If False, a thread that is just
+                delivering another one may deliver this one later.
         """
         if wait:
             self._deliver_now()
@@ -214,7 +214,7 @@ class Membership:
             follower = _followers.running.get(self._url.identity)
             key = None if follower is None else follower.join(self)
             if follower is None or key is None:
-                follower = Follower(self._url.source, self._url.sentinel_options)
+                follower = Follower(self._url.make_source(), self._url.sentinel_options)
                 key = follower.join(self)
                 assert key is not None  # nobody can have left the new one
                 _followers.running[self._url.identity] = follower

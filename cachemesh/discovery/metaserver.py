@@ -132,11 +132,12 @@ class MetaserverClient:
             MetaserverUnavailableError: no metaserver answered; names each with the reason.
         """
         retriable = method == "GET" or path.endswith("/watch")
+        seconds = self._timeout if timeout is None else timeout
         failures = []
         for server in list(self._servers):
             if stop is not None and stop.is_set():
                 break
-            connection = self._connection(server, timeout)
+            connection = self._connection(server, seconds)
             try:
                 try:
                     connection.connect()
@@ -144,7 +145,6 @@ class MetaserverClient:
                     failures.append(f"{server[1]}: {_reason(error)}")
                     continue
                 sock = connection.sock
-                seconds = self._timeout if timeout is None else timeout
                 connection.sock = bounded_socket(sock, max_bytes, time.monotonic() + seconds)
                 try:
                     with nullcontext() if stop is None else stop.interrupts(sock):
@@ -192,11 +192,10 @@ class MetaserverClient:
         raise self._unavailable(failures, "is it running, and is the address right?")
 
     def _connection(
-        self, server: tuple[str, Address], timeout: float | None
+        self, server: tuple[str, Address], seconds: float
     ) -> http.client.HTTPConnection:
         scheme, address = server
         kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
-        seconds = self._timeout if timeout is None else timeout
         connection: Any = kind(address.host, address.port, timeout=seconds)
         connection._create_connection = _reached  # `http.client` provides it for this
         return cast("http.client.HTTPConnection", connection)

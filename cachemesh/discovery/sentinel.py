@@ -105,7 +105,7 @@ class SentinelClient:
             with_replicas: whether to look up replicas too.
 
         Raises:
-            SentinelUnavailableError: no Sentinel answers; names each with the reason.
+            SentinelUnavailableError: no Sentinel answers; the message names each with the reason.
         """
         found = LookupResult()
 
@@ -240,10 +240,8 @@ class SentinelClient:
     def _ask_one(self, address: Address, ask: Callable[[SentinelConnection], bool]) -> bool:
         self.calls += 1
         kept = self._connections.get(address)
-        if (
-            kept is not None and not kept[0].is_reusable()
-        ):  # such as after a restart of the Sentinel
-            self._hang_up(address)
+        if kept is not None and not kept[0].is_reusable():
+            self._hang_up(address)  # such as after a restart of the Sentinel
             kept = None
         options = replace(self._options, timeout=self.timeout)
         connection = SentinelConnection(address, options) if kept is None else kept[0]

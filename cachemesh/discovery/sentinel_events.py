@@ -52,7 +52,7 @@ class EventsMissed(NamedTuple):
 
 
 class WokenUp(NamedTuple):
-    """The wakeup was called."""
+    """Another thread has called `Wakeup.wake`."""
 
 
 SentinelEvent: TypeAlias = "MasterSwitched | CandidateSelected | EventsMissed | WokenUp"
@@ -88,7 +88,7 @@ class SentinelEvents:
 
     Args:
         options: credentials and timeouts.
-        wakeup: makes `listen` yield `WokenUp` when another thread calls it.
+        wakeup: a call of its `wake` makes `listen` yield `WokenUp`.
     """
 
     def __init__(self, options: SentinelOptions, wakeup: Wakeup) -> None:
@@ -105,7 +105,7 @@ class SentinelEvents:
 
         Args:
             addresses: returns the present Sentinels.
-            stop: checked every half second, and after the wakeup was called.
+            stop: checked every half second, and at each `WokenUp`.
         """
         with self._selector as selector:
             selector.register(self._wakeup, selectors.EVENT_READ)

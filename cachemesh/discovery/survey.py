@@ -153,8 +153,8 @@ def ask_sentinel(
     replies = ask(address, options, commands or [("PING",)], seconds)
     views = {}
     for index, shard in enumerate(shards):
-        address, *rest = replies[4 * index : 4 * index + 4]
-        master = master_address(address)
+        named, *rest = replies[4 * index : 4 * index + 4]
+        master = master_address(named)
         if master is not None:
             with reading_reply("a Sentinel"):
                 views[shard] = _shard_view(master, *rest)

@@ -16,7 +16,7 @@ logger = logging.getLogger("cachemesh.discovery")
 
 
 class TopologyState:
-    """Holds the topology. Threads may share one.
+    """Holds the present topology of a pool. Threads may share one.
 
     Attributes:
         changed: the lock that guards this state; threads that wait on it wake at each change.
@@ -50,7 +50,7 @@ class TopologyState:
                 self.changed.notify_all()
 
     def apply_lookup(self, found: LookupResult) -> None:
-        """Take over what Sentinels have answered, except masters that are known to be stale."""
+        """Apply what Sentinels have answered, except masters that are known to be stale."""
 
         def change(topology: Topology) -> Topology:
             now, believed = time.monotonic(), {}
@@ -65,7 +65,7 @@ class TopologyState:
         self.change(change)
 
     def apply_switch(self, shard: str, old: Address, new: Address) -> None:
-        """Take over that a Sentinel has published ``new`` as the master in place of ``old``."""
+        """Apply an event: a Sentinel has published ``new`` as the master in place of ``old``."""
 
         def change(topology: Topology) -> Topology:
             now, known = time.monotonic(), topology.masters.get(shard)
@@ -80,7 +80,7 @@ class TopologyState:
         self.change(change)
 
     def apply_selection(self, shard: str, master: Address, candidate: Address) -> None:
-        """Take over that a Sentinel is about to promote ``candidate`` in place of ``master``."""
+        """Apply an event: a Sentinel is about to promote ``candidate`` in place of ``master``."""
 
         def change(topology: Topology) -> Topology:
             if topology.masters.get(shard) != master:
@@ -90,7 +90,7 @@ class TopologyState:
         self.change(change)
 
     def report_master(self, shard: str, seen: Address, master: Address) -> None:
-        """Take over what instances say: ``seen``, the known master, is a replica of ``master``."""
+        """Apply what instances say: ``seen``, the known master, is a replica of ``master``."""
 
         def change(topology: Topology) -> Topology:
             if topology.masters.get(shard) != seen or master == seen:

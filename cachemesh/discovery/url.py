@@ -27,7 +27,7 @@ from redis.connection import parse_url as parse_redis_url
 
 from cachemesh.core.errors import ConfigurationError, InvalidDocumentError
 from cachemesh.core.names import check_name, parse_address
-from cachemesh.core.policy import OPTIONS, check_options
+from cachemesh.core.policy import BOOLEANS, OPTIONS, check_options
 from cachemesh.discovery.file_source import FileSource
 from cachemesh.discovery.metaserver import DEFAULT_PORT, MetaserverClient, read_token
 from cachemesh.discovery.metaserver_source import MetaserverSource
@@ -104,11 +104,6 @@ class MeshUrl:
     options: Mapping[str, Any] = field(repr=False)
     identity: Hashable = field(repr=False)
     policy: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def source(self) -> Source:
-        """A new source of the pool's documents."""
-        return self.make_source()
 
     @property
     def login(self) -> Hashable:
@@ -276,8 +271,8 @@ def _typed(name: str, value: Any) -> Any:
 
 
 def _boolean(name: str, value: str) -> bool:
-    if value.lower() in ("true", "yes", "1", "false", "no", "0"):
-        return value.lower() in ("true", "yes", "1")
+    if value.lower() in BOOLEANS:
+        return BOOLEANS[value.lower()]
     raise ConfigurationError(f"Option {name} takes true or false")
 
 

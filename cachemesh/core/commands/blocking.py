@@ -9,17 +9,11 @@ from redis.exceptions import DataError
 
 from cachemesh.core.commands.encoding import as_keyword, encode
 
-_SECONDS_LAST = frozenset(
-    {"BLPOP", "BRPOP", "BZPOPMIN", "BZPOPMAX", "BRPOPLPUSH"}
-)  # a timeout in seconds is the last argument
-_SECONDS_AT = {
-    "BLMOVE": 5,
-    "BLMOVEM": 5,
-    "BLMPOP": 1,
-    "BZMPOP": 1,
-}  # or the argument at this position
+# Where a command has its timeout: at a position, as the last argument, or after the word BLOCK.
+_SECONDS_AT = {"BLMOVE": 5, "BLMOVEM": 5, "BLMPOP": 1, "BZMPOP": 1}
+_SECONDS_LAST = frozenset({"BLPOP", "BRPOP", "BZPOPMIN", "BZPOPMAX", "BRPOPLPUSH"})
 _MILLISECONDS_LAST = frozenset({"WAIT", "WAITAOF"})
-_BLOCK_OPTION = frozenset({"XREAD", "XREADGROUP", "TS.READ"})  # option BLOCK milliseconds
+_BLOCK_OPTION = frozenset({"XREAD", "XREADGROUP", "TS.READ"})  # in milliseconds
 
 _MISS_SECONDS = 0.1  # enough that an app's loop around the command does not spin
 

@@ -168,11 +168,8 @@ def _keyword(words: Sequence[Any], keyword: str, start: int) -> int | None:
 def _found_keys(words: Sequence[Any], first: int, find: FindKeys) -> range:
     kind, a, b, c = find
     if kind == "keynum":
-        count, start, step = (
-            _key_count(words[first + a]) if first + a < len(words) else 0,
-            first + b,
-            c,
-        )
+        at, start, step = first + a, first + b, c
+        count = _key_count(words[at]) if at < len(words) else 0
         return range(start, min(start + count * step, len(words)), step)
     last, step, limit = a, b, c
     if last >= 0:

@@ -62,7 +62,7 @@ ReplyMaker = Callable[[Sequence[Any], bool], Any]
 """Returns a reply; takes the words of a call, and whether the connection uses RESP3."""
 
 
-def _always(reply: int | bytes) -> ReplyMaker:
+def _always(reply: int | bytes | None) -> ReplyMaker:
     return lambda words, resp3: reply
 
 
@@ -171,10 +171,6 @@ def _xautoclaim(words: Sequence[Any], resp3: bool) -> Any:
     return [b"0-0", [], []]
 
 
-def _nil(words: Sequence[Any], resp3: bool) -> Any:
-    return None
-
-
 _ZERO = _always(0)
 
 _WITHOUT_MISS_REPLY = frozenset(
@@ -249,7 +245,7 @@ _MAKERS: dict[str, ReplyMaker] = {
     ),
     "JSON.MGET": _each(None, 2),
     "LCS": _with_option("LEN", 3, _ZERO, _with_option("IDX", 3, _lcs_matches, _always(b""))),
-    "LPOS": _with_option("COUNT", 3, _empty, _nil),
+    "LPOS": _with_option("COUNT", 3, _empty, _always(None)),
     "TS.MADD": _each(None, 1, 3),
     "VSIM": _with_option(
         "WITHSCORES", 3, _empty_map, _with_option("WITHATTRIBS", 3, _empty_map, _empty)

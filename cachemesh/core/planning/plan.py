@@ -7,7 +7,7 @@ from typing import Any
 
 from cachemesh.core.commands.registry import TABLE_REGISTRY, CommandRegistry
 from cachemesh.core.commands.spec import COMMANDS, Args, Command, key_positions, sort_options
-from cachemesh.core.errors import CrossShardError, UnsupportedCommandError
+from cachemesh.core.errors import CrossShardError, UnsupportedCommandError, shown
 from cachemesh.core.placement import Placement
 from cachemesh.core.placement.keys import key_bytes
 from cachemesh.core.planning.keyless import ALWAYS_REFUSED, rule_of
@@ -38,7 +38,7 @@ class UnknownCommandError(UnsupportedCommandError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"Unknown command {_shown(name)}: CacheMesh cannot tell its keys, so not which shard "
+            f"Unknown command {shown(name)}: CacheMesh cannot tell its keys, so not which shard "
             "to ask"
         )
 
@@ -170,7 +170,7 @@ def _check_patterns(
         closing = before.find(tag[1:], opening + 1)
         if opening < 0 or closing <= opening + 1 or placement.owner(pattern) != owner:
             raise CrossShardError(
-                f"{command.name} looks up {_shown(words[at])}, keys that may be on other shards; "
+                f"{command.name} looks up {shown(words[at])}, keys that may be on other shards; "
                 "give the pattern the hash tag of the sorted key, or look the values up in the app"
             )
 
@@ -275,13 +275,8 @@ def _refused(command: Command, why: str, shards: int) -> UnsupportedCommandError
 
 def _cross_shard(command: Command, keys: Sequence[Any], owners: Sequence[str]) -> CrossShardError:
     other = next(i for i, owner in enumerate(owners) if owner != owners[0])
-    first, second = _shown(keys[0]), _shown(keys[other])
+    first, second = shown(keys[0]), shown(keys[other])
     return CrossShardError(
         f"{command.name} needs its keys on one shard, but {first} is on {owners[0]} and {second} "
         f"on {owners[other]}; give them one hash tag, as in {{user:1}}:a and {{user:1}}:b"
     )
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

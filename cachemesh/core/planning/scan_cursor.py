@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import InvalidResponse
 
-from cachemesh.core.errors import InvalidCursorError
+from cachemesh.core.errors import InvalidCursorError, shown
 from cachemesh.core.placement import Placement
 
 MasterOf = Callable[[str], object]
@@ -72,7 +72,7 @@ def scan_position(cursor: Any, placement: Placement, master_of: MasterOf) -> Sca
     number -= _MARK
     if not 0 <= number < _MARK:
         raise InvalidCursorError(
-            f"Cursor {_shown(cursor)} is not one that SCAN of a pool gave; begin with 0"
+            f"Cursor {shown(cursor)} is not one that SCAN of a pool gave; begin with 0"
         )
     number, server_cursor = divmod(number, 1 << _SERVER_BITS)
     number, master = divmod(number, 1 << _MASTER_BITS)
@@ -163,13 +163,8 @@ def _number(cursor: Any) -> int:
         return int(cursor)
     except (TypeError, ValueError) as error:
         raise InvalidCursorError(
-            f"Cursor {_shown(cursor)} is not an integer; begin with 0 and hand back what SCAN gives"
+            f"Cursor {shown(cursor)} is not an integer; begin with 0 and hand back what SCAN gives"
         ) from error
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def server_scan(words: Sequence[Any], at: ScanPosition) -> tuple[Any, ...]:

@@ -125,12 +125,10 @@ def split(
         [SubRequest(shard, (*before, *part, *after)) for shard, part in parts.items()]
     )
     if len(parts) == 1:
-        merge = only_reply
-    elif merge is None:
+        return CommandPlan(command, sub_requests, only_reply)
+    if merge is None:
         merge = in_key_order(parts, owners, [len(part) // step for part in parts.values()])
-    return CommandPlan(
-        command, sub_requests, checked_merge(merge, command.name) if len(parts) > 1 else merge
-    )
+    return CommandPlan(command, sub_requests, checked_merge(merge, command.name))
 
 
 def group_by_owner(items: Iterable[T], owners: Sequence[str]) -> dict[str, list[T]]:

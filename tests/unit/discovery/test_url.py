@@ -82,7 +82,10 @@ def test_no_secret_shows() -> None:
         "cachemesh://m/cache?password=hunter2&token=t0p-secret&sentinel_password=hunter3"
     )
     shown = (
-        repr(mesh) + repr(mesh._core.url) + repr(mesh.connection_pool) + repr(mesh._core.url.source)
+        repr(mesh)
+        + repr(mesh._core.url)
+        + repr(mesh.connection_pool)
+        + repr(mesh._core.url.make_source())
     )
     for secret in ("hunter2", "hunter3", "t0p-secret"):
         assert secret not in shown

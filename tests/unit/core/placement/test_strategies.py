@@ -338,7 +338,7 @@ def test_a_broken_jedis_placement_says_what_is_wrong(
         placement_of("jedis", 1, **change)
 
 
-def test_a_node_for_every_shard_is_needed() -> None:
+def test_a_target_for_every_shard_is_needed() -> None:
     for placement in (
         *(placement_of(strategy, 1, 1) for strategy in HASHES),
         SlotsPlacement.even([Shard("cache-0"), Shard("cache-1")]),

@@ -43,7 +43,7 @@ def test_a_slow_sentinel_gets_more_time(tmp_path: Path) -> None:
                 assert member.topology().masters == MASTERS
 
 
-def test_patience_ends_with_the_time_for_commands(tmp_path: Path) -> None:
+def test_retries_end_with_the_time_for_commands(tmp_path: Path) -> None:
     with silent() as sentinel:
         for url in urls(sentinel, tmp_path):
             with (

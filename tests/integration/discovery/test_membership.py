@@ -188,7 +188,9 @@ def test_a_listener_that_fails_or_dawdles_stops_nobody_else(url: str) -> None:
             go_on.set()
 
 
-def test_a_suggestion_holds_against_sentinels_until_it_fails(stack: LocalStack, url: str) -> None:
+def test_a_reported_master_holds_against_sentinels_until_it_fails(
+    stack: LocalStack, url: str
+) -> None:
     with following(url) as member, following(url) as other:
         old = master_of(stack, "cache-0")
         new = replica_of(member, "cache-0")
