@@ -6,8 +6,10 @@ is slow or replies nonsense costs one line of the report.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import redis
 
@@ -24,6 +26,8 @@ from cachemesh.local.doctor.instance_findings import (
 )
 
 _SKEW = 1.0  # seconds two clocks may differ
+_INTRODUCED_WITHIN = 5.0  # seconds; Sentinels announce themselves every 2 s at each master
+_PAUSE = 0.25  # seconds until a Sentinel is asked again
 _LOST = frozenset(("s_down", "o_down", "disconnected"))
 
 SentinelViews = Mapping[str, "Mapping[str, SentinelShardView] | Exception"]
@@ -40,7 +44,7 @@ def examine_shards(mesh: MeshUrl, document: PoolDocument) -> Iterator[Check]:
     if not document.sentinels:
         yield fail("sentinels", "the pool names none", "see: cachemesh sentinel list")
         return
-    by_sentinel: SentinelViews = ask_sentinels(document, mesh.sentinel_options)
+    by_sentinel = _views_by_sentinel(mesh, document)
     for sentinel, view in by_sentinel.items():
         yield _check_sentinel(sentinel, view, names)
     shards = {name: _views_of(name, by_sentinel) for name in names}
@@ -55,6 +59,33 @@ def examine_shards(mesh: MeshUrl, document: PoolDocument) -> Iterator[Check]:
     findings = {**findings, **ask_instances(mesh, attached - known)}
     for name, views in shards.items():
         yield from _check_shard(name, views, findings)
+
+
+def _views_by_sentinel(mesh: MeshUrl, document: PoolDocument) -> SentinelViews:
+    """Return each Sentinel's view of each shard, or the error that came instead.
+
+    For a shard that was just added, the Sentinels do not know each other yet, and so have no
+    quorum: such a Sentinel is asked again.
+    """
+    views = ask_sentinels(document, mesh.sentinel_options)
+    deadline = time.monotonic() + _INTRODUCED_WITHIN
+    while (alone := _alone(views)) and time.monotonic() < deadline:
+        time.sleep(_PAUSE)
+        views |= ask_sentinels(replace(document, sentinels=alone), mesh.sentinel_options)
+    return views
+
+
+def _alone(views: SentinelViews) -> tuple[str, ...]:
+    """Return the Sentinels without a quorum that know fewer other Sentinels than the pool has."""
+    return tuple(
+        sentinel
+        for sentinel, shards in views.items()
+        if not isinstance(shards, Exception)
+        and any(
+            view.unusable is not None and view.other_sentinels < len(views) - 1
+            for view in shards.values()
+        )
+    )
 
 
 def _views_of(shard: str, by_sentinel: SentinelViews) -> dict[str, SentinelShardView]:

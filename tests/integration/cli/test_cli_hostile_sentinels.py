@@ -1,4 +1,7 @@
-"""`sentinel list` and `doctor` with Sentinels that reply nonsense, slowly, endlessly or never."""
+"""`sentinel list` and `doctor` with Sentinels that reply nonsense, slowly, endlessly or never.
+
+And with one that does not know the other Sentinels of a new shard yet.
+"""
 
 from __future__ import annotations
 
@@ -224,3 +227,28 @@ def test_a_pool_that_only_an_odd_sentinel_knows(
     captured = capsys.readouterr()
     assert "Traceback" not in captured.err
     assert "\x1b" not in captured.out + captured.err
+
+
+@pytest.mark.parametrize("meets", [True, False])
+def test_a_sentinel_that_does_not_know_the_others_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meets: bool
+) -> None:
+    """The others of a shard that was just added become known within seconds."""
+    monkeypatch.setattr("cachemesh.local.doctor.shards._INTRODUCED_WITHIN", 60 if meets else 0.5)
+    alone = sentinel(
+        master=fields(MASTER | {"num-other-sentinels": "0"}),
+        quorum=b"-NOQUORUM 1 usable Sentinels. Not enough available Sentinels\r\n",
+    )
+    with Server(sentinel()) as other, Server(alone) as late:
+
+        def answer(words: Words) -> bytes | None:
+            reply = alone(words)
+            if meets and words[1:2] == [b"REPLICAS"]:  # the last question of the first round
+                late.answer = sentinel()
+            return reply
+
+        late.answer = answer
+        url = pool_file(tmp_path / "pool.json", [str(late), str(other)], ["cache-0"])
+        checks = {check.name: check for check in examine_pool(url, None, {})}
+        assert checks[f"sentinel {other}"].state == "ok"
+        assert checks[f"sentinel {late}"].state == ("ok" if meets else "fail")
