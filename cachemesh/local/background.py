@@ -54,12 +54,14 @@ def start_in_background(options: StackOptions, progress: Progress) -> dict[str, 
             text=True,
         )
         assert child.stdin is not None and child.stdout is not None
+        ready = False
         try:
             json.dump({**settings, "directory": str(directory)}, child.stdin)
             child.stdin.close()
             for line in child.stdout:
                 said = json.loads(line)
                 if "ready" in said:
+                    ready = True
                     info: dict[str, Any] = said["ready"]
                     return info
                 if "error" in said:
@@ -68,11 +70,10 @@ def start_in_background(options: StackOptions, progress: Progress) -> dict[str, 
             child.wait()
             errors.seek(0)
             last = errors.read().strip()[-2000:]
-        except BaseException:
-            child.terminate()
-            child.wait()
-            raise
         finally:
+            if not ready:
+                child.terminate()
+                child.wait()
             child.stdout.close()
     raise LocalStackError(
         f"the stack's background process ended with exit code {child.returncode}: "
