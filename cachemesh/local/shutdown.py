@@ -30,8 +30,7 @@ def shut_down(path: Path) -> bool:
     running = directory.in_use()
     description = directory.description()
     owner = _process_id(description.get("owner"))
-    # Earlier releases called the reaper "keeper".
-    reaper = _process_id(description.get("reaper") or description.get("keeper"))
+    reaper = _process_id(description.get("reaper"))
     for target, number, timeout in (
         (owner, signal.SIGTERM, _STOP_WITHIN),
         (reaper, signal.SIGTERM, _KILL_WITHIN),

@@ -155,8 +155,7 @@ def _examine_process(process: Mapping[str, Any]) -> ProcessStatus:
     if known.alive():
         return _status(process, known.pid, missing)
     if missing is not None:
-        # Earlier releases saved no command.
-        start = shlex.join(process.get("argv", ()))
+        start = shlex.join(process["argv"])
         return _status(process, known.pid, "the process has ended", start=start)
     holder = holder_of(address.port)
     pid = known.pid if holder is None else holder.pid
