@@ -52,7 +52,8 @@ def login() -> Response:
 def sign_in() -> Response:
     """Check the token against the metaserver; start a session if it is good."""
     # Without a session, the form's token is compared with one in a cookie that no other site can
-    # set or send (SameSite=Strict).
+    # send (SameSite=Strict). Another server of this host could set or read that cookie, as cookies
+    # know no ports; a form of its own is refused for its Origin (`refuse_foreign_changes`).
     expected = request.cookies.get(_login_cookie(), "")
     if not expected or not hmac.compare_digest(
         expected.encode(), request.form.get("csrf", "").encode()

@@ -108,6 +108,13 @@ def test_a_login_cookie_that_is_not_of_the_dashboards_making_is_replaced(
     assert len(login_csrf(client)) == 43
 
 
+def test_another_server_of_the_host_cannot_sign_a_browser_in(client: FlaskClient) -> None:
+    """It may know the cookie's value, since browsers send cookies to every port of a host."""
+    data = {"token": "secret-token", "csrf": login_csrf(client)}
+    reply = client.post("/login", data=data, headers={"Origin": "http://localhost:8080"})
+    assert reply.status_code == 403
+
+
 @pytest.mark.parametrize("token", ["", "two words", "Ünicode", "line\r\nX-Header: 1"])
 def test_login_refuses_what_cannot_be_a_token(client: FlaskClient, token: str) -> None:
     reply = client.post("/login", data={"token": token, "csrf": login_csrf(client)})
