@@ -23,7 +23,7 @@ from cachemesh.core.pool.settings import SETTINGS
 def set_settings(
     context: CommandContext, settings: tuple[str, ...], dry_run: bool, yes: bool, wait: float
 ) -> None:
-    """PlannedChange settings; every running client applies them. KEY= resets to the default."""
+    """Change settings; every running client applies them. KEY= resets to the default."""
     values = dict(parse_setting(text) for text in settings)
     unknown = [name for name in values if name not in SETTINGS]
     # A newer metaserver may know further settings, and may have set them in this pool.
