@@ -13,7 +13,7 @@ from cachemesh.local.binaries import find_redis_server
 from cachemesh.local.ports import Ports
 from cachemesh.local.probes import connect
 
-_PATIENCE = 30.0  # seconds until all nodes must agree
+_AGREED_WITHIN = 30.0  # seconds until all nodes must agree
 _ports = Ports()
 
 
@@ -39,10 +39,10 @@ def form(nodes: Sequence[Address]) -> None:
             client.execute_command("CLUSTER ADDSLOTS", *range(first, end))
         for client in clients[1:]:
             client.execute_command("CLUSTER MEET", *nodes[0], *_bus_port(clients[0]))
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _AGREED_WITHIN
         while not all(_agrees(client, len(nodes)) for client in clients):
             if time.monotonic() > deadline:
-                raise LocalStackError(f"the Redis Cluster is not whole after {_PATIENCE:g} s")
+                raise LocalStackError(f"the Redis Cluster is not whole after {_AGREED_WITHIN:g} s")
             time.sleep(0.02)
     finally:
         for client in clients:

@@ -1,8 +1,9 @@
 """Pins the client and the servers to cores.
 
 Without pinning, a client and its server share a core in one run and wake each other across cores
-in the next. On two cores the same GET takes 16 us or 53 us, for a whole run, so that turns within
-a run do not even this out. Therefore the client has a core of its own, and the servers the rest.
+in the next. On two cores the same GET then takes three or four times as long, for a whole run, so
+that turns within a run do not even this out. Therefore the client has a core of its own, and the
+servers the rest.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from cachemesh.local.ports import HOST, Ports
 from cachemesh.local.process import Process, await_ready
 from cachemesh.local.reaper_client import ReaperClient
 
-_PATIENCE = 10.0  # seconds until it must answer
+_READY_WITHIN = 10.0  # seconds until it must answer
 
 
 class ProxyMissingError(Exception):
@@ -41,7 +41,7 @@ def running(servers: Sequence[Address]) -> Iterator[Address]:
     try:
         process = _process(program, servers, directory, reaper)
         process.spawn()
-        await_ready([process], _PATIENCE)
+        await_ready([process], _READY_WITHIN)
         yield process.address
     finally:
         reaper.close()

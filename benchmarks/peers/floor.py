@@ -15,7 +15,7 @@ from cachemesh.core.names import Address
 
 _RECEIVE_BYTES = 1 << 16
 
-Link = tuple[Callable[[bytes], None], Callable[[int], bytes], Any, Callable[[], Any]]
+Connection = tuple[Callable[[bytes], None], Callable[[int], bytes], Any, Callable[[], Any]]
 """A connection as the functions that a call needs: send, receive, feed, next reply."""
 
 
@@ -25,7 +25,7 @@ class Floor:
     def __init__(self, addresses: Sequence[Address]) -> None:
         self._addresses = addresses
         self._sockets = [socket.create_connection(address) for address in addresses]
-        self._links = [_link(sock) for sock in self._sockets]
+        self._connections = [_connected(sock) for sock in self._sockets]
         self._packed = Packed(len(addresses))
         self._more: list[Floor] = []
         self._gets = self._packed.gets
@@ -37,7 +37,7 @@ class Floor:
 
     def get(self, key: str) -> Any:
         at, request = self._gets[key]
-        send, receive, feed, reply_of = self._links[at]
+        send, receive, feed, reply_of = self._connections[at]
         send(request)
         feed(receive(_RECEIVE_BYTES))
         while (reply := reply_of()) is False:
@@ -46,25 +46,25 @@ class Floor:
 
     def set(self, key: str, value: bytes) -> Any:
         at, request = self._packed.set(key, value)
-        self._links[at][0](request)
-        return _read(self._links[at])
+        self._connections[at][0](request)
+        return _read(self._connections[at])
 
     def mget(self, keys: Sequence[str]) -> Any:
         parts = self._packed.mgets[keys]
         for at, request, _ in parts:
-            self._links[at][0](request)
+            self._connections[at][0](request)
         return spread(
-            len(keys), [(positions, _read(self._links[at])) for at, _, positions in parts]
+            len(keys), [(positions, _read(self._connections[at])) for at, _, positions in parts]
         )
 
     def pipeline(self, keys: Sequence[str]) -> Any:
         parts = self._packed.pipelines[keys]
         for at, request, _ in parts:
-            self._links[at][0](request)
+            self._connections[at][0](request)
         return spread(
             len(keys),
             [
-                (positions, [_read(self._links[at]) for _ in positions])
+                (positions, [_read(self._connections[at]) for _ in positions])
                 for at, _, positions in parts
             ],
         )
@@ -81,14 +81,14 @@ class Floor:
         return [floor.client() for floor in self._more[:count]]
 
 
-def _link(sock: socket.socket) -> Link:
+def _connected(sock: socket.socket) -> Connection:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     reader = hiredis.Reader()
     return sock.sendall, sock.recv, reader.feed, reader.gets
 
 
-def _read(link: Link) -> Any:
-    _, receive, feed, reply_of = link
+def _read(connection: Connection) -> Any:
+    _, receive, feed, reply_of = connection
     while (reply := reply_of()) is False:
         feed(receive(_RECEIVE_BYTES))
     return reply

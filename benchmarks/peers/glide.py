@@ -10,7 +10,7 @@ from benchmarks.peers.base import PeerClient, package
 from benchmarks.servers import Servers
 
 _IN_FLIGHT = 4096  # it refuses beyond 1,000, and 1,024 tasks are measured
-_PATIENCE_MS = 10_000  # its 250 ms are too few where a machine is busy
+_TIMEOUT_MS = 10_000  # its 250 ms are too few where a machine is busy
 
 
 def direct(servers: Servers) -> PeerClient:
@@ -43,7 +43,7 @@ async def cluster_asyncio(servers: Servers) -> PeerClient:
 
 def _options(glide: Any, name: str, addresses: Sequence[tuple[str, int]]) -> Any:
     configuration = getattr(glide, name)
-    more = {"request_timeout": _PATIENCE_MS, "inflight_requests_limit": _IN_FLIGHT}
+    more = {"request_timeout": _TIMEOUT_MS, "inflight_requests_limit": _IN_FLIGHT}
     known = inspect.signature(configuration).parameters
     return configuration(
         [glide.NodeAddress(*address) for address in addresses],

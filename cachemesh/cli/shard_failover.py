@@ -13,7 +13,7 @@ from cachemesh.cli.output import duration, emit, printable, say, size
 from cachemesh.cli.param_types import Number
 from cachemesh.core.names import check_name, parse_address
 
-_SETTLING_S = 30.0
+_FINISHED_WITHIN_S = 30.0
 """Seconds beyond the timeout that the metaserver may need to finish or undo the failover."""
 
 
@@ -59,9 +59,9 @@ def failover(
     if dry_run:
         emit(context.output, plan, lambda: _show_plan(plan))
         end_dry_run(True)
-    say(f"failing over {name}, within {timeout + _SETTLING_S:g} s at most")
+    say(f"failing over {name}, within {timeout + _FINISHED_WITHIN_S:g} s at most")
     try:
-        done = context.metaserver.request("POST", path, body, timeout=timeout + _SETTLING_S)
+        done = context.metaserver.request("POST", path, body, timeout=timeout + _FINISHED_WITHIN_S)
     except KeyboardInterrupt:
         say(f"the metaserver goes on with {name} if it has begun; see how: cachemesh event list")
         raise

@@ -16,7 +16,7 @@ from cachemesh.local import LocalStack
 KILL_AT_S = 5.0
 ADD_AT_S = 12.0
 RESTART_AT_S = 15.0
-PATIENCE_S = 20.0
+HAPPENS_WITHIN_S = 20.0
 VICTIM = "cache-1"
 NEWCOMER = "cache-3"
 _POLL_INTERVAL_S = 0.05
@@ -106,7 +106,7 @@ class Story:
             "POST",
             f"/v1/pools/{pool}/shards",
             {"name": NEWCOMER, "master": pair["master"]},
-            timeout=PATIENCE_S,
+            timeout=HAPPENS_WITHIN_S,
         )
         self._timeline.add(
             f"added {NEWCOMER} ({pair['master']}) through the metaserver: "
@@ -141,12 +141,12 @@ class Story:
             raise StoryStoppedError("the demo was stopped")
 
     def _await(self, what: str, happened: Callable[[], bool]) -> None:
-        deadline = monotonic() + PATIENCE_S
+        deadline = monotonic() + HAPPENS_WITHIN_S
         while not happened():
             if self._stopping.wait(_POLL_INTERVAL_S):
                 raise StoryStoppedError("the demo was stopped")
             if monotonic() > deadline:
                 raise LocalStackError(
-                    f"{what} did not come within {PATIENCE_S:g} s; the logs are in "
+                    f"{what} did not come within {HAPPENS_WITHIN_S:g} s; the logs are in "
                     f"{self._stack.directory}; run with KEEP=1 to look at them"
                 )

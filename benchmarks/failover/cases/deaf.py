@@ -12,7 +12,7 @@ from benchmarks.failover.forwarder import forwarded
 from benchmarks.failover.site import site
 from cachemesh.core.names import Address, parse_address
 
-_MOST, _PATIENCE = 5.0, 12.0
+_MOST, _NOTICED_WITHIN = 5.0, 12.0
 _HEARD = (1.5, 2.5, 3.5)
 """Seconds that a client hears the Sentinels before they fall silent."""
 
@@ -30,7 +30,7 @@ class Deaf(Case):
         times = [_noticed_after(contender, heard) for heard in _HEARD]
         late = [time for time in times if time is None]
         if late:
-            return CaseResult(f"not within {_PATIENCE:g} s", False, {"noticed": times})
+            return CaseResult(f"not within {_NOTICED_WITHIN:g} s", False, {"noticed": times})
         longest = max(time for time in times if time is not None)
         return CaseResult(seconds(longest), longest <= _MOST, {"noticed": times})
 
@@ -52,7 +52,7 @@ def _noticed_after(contender: Contender, heard: float) -> float | None:
 def _until_noticed(client: Any, shard: str, wanted: Address) -> float | None:
     """Return the seconds from when Sentinel names the new master until the client knows it."""
     began = time.monotonic()
-    while time.monotonic() < began + _PATIENCE:
+    while time.monotonic() < began + _NOTICED_WITHIN:
         if _known(client, shard) == tuple(wanted):
             return time.monotonic() - began
         time.sleep(0.01)
