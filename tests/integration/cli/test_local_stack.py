@@ -204,6 +204,8 @@ def test_the_fixture_gives_a_pool_on_a_metaserver(cachemesh_stack: LocalStack) -
     assert info["url"] == f"cachemesh://{info['metaservers'][0]}/cache"
     assert info["env"]["CACHEMESH_TOKEN_FILE"] == info["token_file"]
     assert Path(info["token_file"]).stat().st_mode & 0o777 == 0o600
+    # The commands that start its processes again stand there, and `status` shows them.
+    assert cachemesh_stack.token not in (Path(info["dir"]) / "stack.json").read_text()
     client = MetaserverClient(info["metaservers"], cachemesh_stack.token)
     document = client.request("GET", "/v1/pools/cache")
     assert document["sentinels"] == info["sentinels"]
