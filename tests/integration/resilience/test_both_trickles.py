@@ -14,6 +14,7 @@ import pytest
 import cachemesh
 from tests.support.both_clients import CLIENTS, calling
 from tests.support.movable_pool import MovablePool
+from tests.support.rogue_server import Words
 from tests.support.waiting import until
 from tests.support.ways_to_send import SHARDS, USES, Master, Pool, Use, on, outcome
 
@@ -33,11 +34,11 @@ class Trickling(Master):
         self._ended.set()
         super().close()
 
-    def _send(self, sock: socket.socket, data: bytes) -> None:
-        if data is not self.bad:
-            super()._send(sock, data)
+    def write(self, sock: socket.socket, words: Words, reply: bytes) -> None:
+        if reply is not self.bad:
+            super().write(sock, words, reply)
             return
-        for byte in data:
+        for byte in reply:
             sock.sendall(bytes([byte]))
             if self._ended.wait(LIMIT / 8):
                 return
