@@ -108,8 +108,8 @@ def test_decoded_replies_in_either_protocol(site: Replicated, kind: str, protoco
         call(lambda mesh: mesh.hset("h", mapping={"ä": "ö"}))
         assert call(lambda mesh: mesh.hgetall("h")) == {"ä": "ö"}
         assert call(lambda mesh: mesh.mget("none", "no")) == [None, None]
-        node = call.mesh._core.shards()[call.mesh.shard_for("h")]
-        until(lambda: all(node.meter.covered(r.address) > 0 for r in node.replicas))
+        shard = call.mesh._core.shards()[call.mesh.shard_for("h")]
+        until(lambda: all(shard.meter.covered(r.address) > 0 for r in shard.replicas))
 
 
 @both
@@ -237,7 +237,8 @@ def test_clients_of_masters_alone_ask_nobody_else(site: Replicated) -> None:
         assert call.mesh._core.plain
         assert "cachemesh-replication" not in threads()
         assert all(
-            node._writes is None and not node.replicas for node in call.mesh._core.shards().values()
+            shard._writes is None and not shard.replicas
+            for shard in call.mesh._core.shards().values()
         )
     for _, replicas in site.shards.values():
         assert all(calls_of(replica, "get") == 0 for replica in replicas)
