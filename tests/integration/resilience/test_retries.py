@@ -361,15 +361,18 @@ def test_many_threads_when_a_master_dies(site: MovablePool, pair: list[Process])
         for thread in threads:
             thread.start()
         until(lambda: min(done.values()) > 200)
+        waits[other].clear()
+        until(lambda: len(waits[other]) > 1000)
+        usual = median(waits[other])
         calls, began = mesh._core.membership.calls, time.monotonic()
         pair[0].kill()
         waits[other].clear()
         try:
-            # Calls are counted over this time: a rate wants seconds, not a condition.
-            time.sleep(2.0)
-            until(lambda: len(waits[other]) > 1000)
+            # Calls are counted over two seconds or more: a rate needs time.
+            until(lambda: len(waits[other]) > 1000 and time.monotonic() > began + 2.0)
             # Two hundred threads share a core; to wait for a connection or a Sentinel takes longer.
-            assert median(waits[other]) < 0.5, "a hundred others are busy with the dead one"
+            bound = max(0.5, 5 * usual)  # the latter on a machine that is slow with all shards up
+            assert median(waits[other]) < bound, "a hundred others are busy with the dead one"
             seconds = time.monotonic() - began
             assert (mesh._core.membership.calls - calls) / seconds <= 3.5
             with direct(pair[1]) as new:
