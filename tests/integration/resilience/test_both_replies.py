@@ -21,19 +21,15 @@ from cachemesh.core.resilience.error_classification import Failure
 from tests.support.both_clients import CLIENTS, calling
 from tests.support.movable_pool import MovablePool
 from tests.support.rogue_server import HANG_UP, Server, Words, greeting, silent
-from tests.support.ways_to_send import SHARDS, USES, Master, Pool, outcome
+from tests.support.ways_to_send import SHARDS, USES, Master, Pool, outcome, pool_of
 
 both = pytest.mark.parametrize("kind", CLIENTS)
 
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Iterator[Pool]:
-    with Master() as one, Master() as other:
-        masters: list[Any] = [one, other]
-        with MovablePool(
-            dict(zip(SHARDS, (m.address for m in masters), strict=True)), tmp_path
-        ) as site:
-            yield Pool(masters, site)
+    with pool_of(Master(), Master(), tmp_path) as made:
+        yield made
 
 
 @contextmanager
