@@ -114,19 +114,19 @@ def test_faults_at_random() -> None:
 def _one_round(here: Site, shard: str, dice: random.Random, end: float) -> None:
     fails_over_alone(here, shard)
     mischief = Mischief(here, shard, dice)
-    storm = ClientLoad(here)
+    load = ClientLoad(here)
     try:
-        storm.warm()
+        load.warm()
         while time.monotonic() < end:
             mischief.one()
         mischief.thaw_all()
         heal(here)
-        storm.await_recovery()
-        verify(storm.stop(), hit=shard)
+        load.await_recovery()
+        verify(load.stop(), hit=shard)
     except AssertionError as error:
         raise AssertionError(
             f"CHAOS_SEED={SEED}, faults on {shard}: {', '.join(mischief.log)}: {error}"
         ) from error
     finally:
         mischief.thaw_all()
-        storm.end()
+        load.end()

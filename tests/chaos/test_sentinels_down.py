@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 import redis
 
@@ -13,8 +11,8 @@ from benchmarks.failover.contenders.base import Contender
 from benchmarks.failover.site import Site, site
 from tests.support.client_load import under_load
 
-_DEAD_FOR = 1.0
-"""Seconds for which apps write without them; that nothing happens has no moment to wait for."""
+_WITHOUT = 100
+"""How many writes each writer makes without the Sentinels."""
 
 
 def sentinels(here: Site, count: int) -> list[str]:
@@ -23,10 +21,10 @@ def sentinels(here: Site, count: int) -> list[str]:
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_dead_ones_are_not_noticed(here: Site, count: int) -> None:
-    with under_load(here):
+    with under_load(here) as running:
         for address in sentinels(here, count):
             here.stack.process(address).kill()
-        time.sleep(_DEAD_FOR)
+        running.await_writes(each=_WITHOUT)
         for address in sentinels(here, count):
             here.stack.process(address).restart()
 
@@ -48,10 +46,10 @@ def test_a_master_restarts_while_all_are_dead(here: Site) -> None:
 
 def test_frozen_ones_delay_nobody(here: Site) -> None:
     """A stopped Sentinel accepts connections and costs a timeout, but only in the background."""
-    with under_load(here):
+    with under_load(here) as running:
         for address in sentinels(here, 2):
             here.stack.process(address).pause()
-        time.sleep(_DEAD_FOR)
+        running.await_writes(each=_WITHOUT)
         for address in sentinels(here, 2):
             here.stack.process(address).resume()
 

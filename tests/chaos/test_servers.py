@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -22,7 +21,7 @@ def test_client_pause(here: Site) -> None:
     with under_load(here, hit=shard, lossless=True) as running:
         for mode in ("WRITE", "ALL"):
             ask(master, "CLIENT", "PAUSE", 400, mode, timeout=AT_MOST)
-            time.sleep(0.6)  # until the pause is over, and some writes after it
+            running.await_writes(each=20)  # once the pause is over
     assert not [failure for writer in running.writers for failure in writer.failures]
 
 
@@ -30,11 +29,12 @@ def test_client_kill(here: Site) -> None:
     """Connections are closed in the middle of commands, again and again."""
     shard = here.shards[0]
     master = here.stack.master_of(shard)
-    with under_load(here, hit=shard, lossless=True):
-        for _ in range(20):
-            words = ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    words = ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    with under_load(here, hit=shard, lossless=True) as running:
+        for _ in range(10):
             ask(master, *words, timeout=AT_MOST)
-            time.sleep(0.05)  # in which they connect anew, or try to
+            ask(master, *words, timeout=AT_MOST)  # while clients connect anew
+            running.await_writes(shard)
 
 
 def test_debug_sleep() -> None:
@@ -61,8 +61,7 @@ def test_maxclients(here: Site) -> None:
         before = operator.config_get("maxclients")["maxclients"]
         operator.config_set("maxclients", 1)
         operator.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        # Nobody is served until breakers are open; what apps do in that time is the test.
-        time.sleep(0.7)
+        running.await_failures(shard)
         operator.config_set("maxclients", before)
         operator.close()
         running.await_writes()
@@ -72,10 +71,10 @@ def test_a_restart_while_replicas_stand_still(here: Site) -> None:
     """With no replica to promote, the shard is down until its master is back."""
     shard = here.shards[0]
     replica = here.stack.info["shards"][0]["replicas"][0]
-    with under_load(here, hit=shard, failover=False):
+    with under_load(here, hit=shard, failover=False) as running:
         here.stack.process(replica).pause()
         faults.restart_master(here, shard)
-        time.sleep(0.5)  # writes go on meanwhile, to a master without replicas
+        running.await_writes(each=20)  # to a master without replicas
         here.stack.process(replica).resume()
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
-from cachemesh.local import LocalStack
+from cachemesh.local import LocalStack, Process
+from tests.support.movable_pool import MovablePool, movable_pool_of, reset, unwatched_masters
 from tests.support.needs import needs
 
 
@@ -31,3 +33,19 @@ def alone(shards: LocalStack) -> Iterator[Any]:
     address = shards.start_redis().address
     with redis.Redis(host=address.host, port=address.port) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def redises() -> Iterator[list[Process]]:
+    """Three masters that no Sentinel watches."""
+    with unwatched_masters(3) as running:
+        yield running
+
+
+@pytest.fixture
+def site(redises: list[Process], tmp_path: Path) -> Iterator[MovablePool]:
+    """A movable pool of two shards on the first two of `redises`; all of them are reset."""
+    for process in redises:
+        reset(process)
+    with movable_pool_of(redises[:2], tmp_path) as made:
+        yield made

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import redis
 
@@ -18,9 +18,6 @@ from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.resilience.error_classification import BreakerOpenError
 from tests.support.waiting import AT_MOST, until
-
-if TYPE_CHECKING:
-    pass  # in typing from Python 3.11 on
 
 CLIENTS = ("sync", "asyncio")
 

@@ -43,29 +43,45 @@ class ClientLoad:
         """All writers of both clients."""
         return [writer for load in self._loads.values() for writer in load.writers]
 
+    def writers_of(self, *shards: str) -> list[Writer]:
+        """Return the writers of these shards, by default all."""
+        return [writer for writer in self.writers if not shards or writer.shard in shards]
+
     def warm(self) -> None:
         """Start the load, and wait until every writer has written."""
         for load in self._loads.values():
             load.warm(AT_MOST)
 
-    def await_writes(self, *shards: str) -> None:
-        """Wait until each writer of these shards, by default all, has a new write acknowledged."""
+    def await_writes(self, *shards: str, each: int = 1) -> None:
+        """Wait until each writer of these shards, by default all, has new writes acknowledged.
+
+        Args:
+            shards: names.
+            each: how many writes of each writer, all of them begun after this call.
+        """
         since = time.monotonic()
-        wanted = [writer for writer in self.writers if not shards or writer.shard in shards]
+        wanted = self.writers_of(*shards)
 
-        def recovered() -> bool:
-            return all(w.acknowledged and w.acknowledged[-1].started > since for w in wanted)
+        def written() -> bool:
+            return all(
+                len(w.acknowledged) >= each and w.acknowledged[-each].started > since
+                for w in wanted
+            )
 
-        wait_for(recovered, AT_MOST, f"no writes get through on {shards or 'any shard'} again")
+        wait_for(written, AT_MOST, f"no writes get through on {shards or 'any shard'} again")
+
+    def await_failures(self, shard: str) -> None:
+        """Wait until a call of each writer of the shard has failed since the load began."""
+        wanted = self.writers_of(shard)
+        wait_for(lambda: all(w.failures for w in wanted), AT_MOST, f"nobody fails on {shard}")
 
     def await_recovery(self) -> None:
         """Wait until each writer has a new write on the master that Sentinel names."""
         for shard in self.site.shards:
             master = direct(str(self.site.settle(shard)))
             try:
-                for writer in self.writers:
-                    if writer.shard == shard:
-                        _await_arrival(master, writer)
+                for writer in self.writers_of(shard):
+                    _await_arrival(master, writer)
             finally:
                 master.close()
 

@@ -7,6 +7,8 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import trustme
+
 from cachemesh.local.ports import Ports
 from tests.support.waiting import until
 
@@ -56,3 +58,28 @@ def await_port(port: int) -> None:
         return True
 
     until(listens)
+
+
+def issue_certificate(directory: Path) -> tuple[str, list[str]]:
+    """Make an authority and a certificate for the loopback.
+
+    Args:
+        directory: where the files are written.
+
+    Returns:
+        The path of the authority's certificate, and the configuration lines of a server that uses
+        the issued one.
+    """
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1", "localhost")
+    paths = {name: directory / f"{name}.pem" for name in ("ca", "cert", "key")}
+    authority.cert_pem.write_to_path(str(paths["ca"]))
+    certificate.private_key_pem.write_to_path(str(paths["key"]))
+    paths["cert"].write_bytes(b"".join(pem.bytes() for pem in certificate.cert_chain_pems))
+    lines = [
+        f'tls-ca-cert-file "{paths["ca"]}"',
+        f'tls-cert-file "{paths["cert"]}"',
+        f'tls-key-file "{paths["key"]}"',
+        "tls-auth-clients no",
+    ]
+    return str(paths["ca"]), lines

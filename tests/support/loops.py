@@ -17,7 +17,7 @@ from cachemesh.core.resilience.steps import FindMaster, Loop, Sleep, WaitForMast
 HERE, THERE = Address("10.0.0.1", 6379), Address("10.0.0.2", 6379)
 
 
-class Node:
+class Instance:
     """An instance that only keeps count."""
 
     def __init__(self, address: Address = HERE) -> None:
@@ -38,7 +38,7 @@ class Node:
             self.breaker.failed(0.0)
 
 
-class Sound(Node):
+class Sound(Instance):
     """An instance whose breaker no failure opens."""
 
     def failed(self, failure: Failure) -> None:
@@ -53,11 +53,11 @@ class GaveUpError(ShardUnavailableError):
 class Group:
     """A shard whose master can be moved."""
 
-    instance: Node | None
+    instance: Instance | None
     ended: bool = False
-    given_up: list[tuple[Node | None, Exception]] = field(default_factory=list)
+    given_up: list[tuple[Instance | None, Exception]] = field(default_factory=list)
 
-    def give_up(self, instance: Node | None, error: Exception) -> NoReturn:
+    def give_up(self, instance: Instance | None, error: Exception) -> NoReturn:
         self.given_up.append((instance, error))
         raise GaveUpError(str(error)) from error
 

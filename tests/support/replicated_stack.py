@@ -126,11 +126,11 @@ def await_lag_known(call: Caller, replicas: int = 2) -> None:
     def known() -> bool:
         if call.mesh._core._prober is not None:
             call.mesh._core._prober.hurry()
-        nodes = list(call.mesh._core.shards().values())
-        return bool(nodes) and all(
-            len(node.replicas) == replicas
-            and all(node.meter.covered(replica.address) > now for replica in node.replicas)
-            for node in nodes
+        shards = list(call.mesh._core.shards().values())
+        return bool(shards) and all(
+            len(shard.replicas) == replicas
+            and all(shard.meter.covered(replica.address) > now for replica in shard.replicas)
+            for shard in shards
         )
 
     until(known)

@@ -7,22 +7,14 @@ import socket
 import sys
 import termios
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import hiredis
 
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    from typing_extensions import Self  # in typing from Python 3.11 on
-
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
@@ -132,10 +124,7 @@ class Server:
 
     def write(self, sock: socket.socket, words: Words, reply: bytes) -> None:
         """Send the reply to a command."""
-        self._send(sock, reply)
-
-    def _send(self, sock: socket.socket, data: bytes) -> None:
-        sock.sendall(data)
+        sock.sendall(reply)
 
 
 def _unreceived(sock: socket.socket) -> int:

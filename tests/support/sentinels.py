@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import redis
 
@@ -19,9 +19,6 @@ from cachemesh.discovery.url import parse_url
 from cachemesh.local import LocalStack
 from tests.support.plain_redis import direct
 from tests.support.waiting import until
-
-if TYPE_CHECKING:
-    pass  # in typing from Python 3.11 on
 
 
 def sentinel(address: str, *words: str) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -156,6 +158,20 @@ class Pool:
         """Return a key of each shard."""
         first, second = (self.site.keys(shard)[0] for shard in SHARDS)
         return first, second
+
+
+@contextmanager
+def pool_of(one: Master, other: Master, directory: Path) -> Iterator[Pool]:
+    """Serve with these masters for the block.
+
+    Args:
+        one, other: the masters of `SHARDS`, in order; closed at the end.
+        directory: of the pool document.
+    """
+    with one, other:
+        masters = {shard: m.address for shard, m in zip(SHARDS, (one, other), strict=True)}
+        with MovablePool(masters, directory) as site:
+            yield Pool([one, other], site)
 
 
 def outcome(use: Use, call: Caller, mesh: Any, keys: tuple[str, str]) -> Any:

@@ -15,18 +15,12 @@ from redis.credentials import CredentialProvider
 import cachemesh
 from cachemesh.local import Process
 from tests.support.both_clients import CLIENTS, Caller, Driven, calling
-from tests.support.movable_pool import MovablePool, movable_pool_of, reset, unwatched_masters
+from tests.support.movable_pool import MovablePool, movable_pool_of, reset
 from tests.support.plain_redis import direct, target
 from tests.support.waiting import until
 
 both = pytest.mark.parametrize("kind", CLIENTS)
 NAME = "of-this-test"
-
-
-@pytest.fixture(scope="module")
-def redises() -> Iterator[list[Process]]:
-    with unwatched_masters(2) as running:
-        yield running
 
 
 @pytest.fixture

@@ -12,25 +12,11 @@ import redis
 from cachemesh.local import Process
 from tests.support.both_clients import CLIENTS, Caller, Driven, calling
 from tests.support.forked_child import in_child
-from tests.support.movable_pool import MovablePool, movable_pool_of, reset, unwatched_masters
+from tests.support.movable_pool import MovablePool, movable_pool_of
 from tests.support.self_identifying_calls import keys_of, wrong
 from tests.support.waiting import AT_MOST, until
 
 both = pytest.mark.parametrize("kind", CLIENTS)
-
-
-@pytest.fixture(scope="module")
-def redises() -> Iterator[list[Process]]:
-    with unwatched_masters(2) as running:
-        yield running
-
-
-@pytest.fixture
-def site(redises: list[Process], tmp_path: Path) -> Iterator[MovablePool]:
-    for process in redises:
-        reset(process)
-    with movable_pool_of(redises, tmp_path) as made:
-        yield made
 
 
 @pytest.fixture
@@ -86,9 +72,7 @@ def test_a_subscription_of_the_parent_goes_on(call: Caller) -> None:
 
 
 @both
-def test_a_subscription_used_in_the_child_is_one_of_its_own(
-    call: Caller, redises: list[Process]
-) -> None:
+def test_a_subscription_used_in_the_child_is_one_of_its_own(call: Caller) -> None:
     pubsub = subscribed(call)
     assert hears(call, pubsub, "before")
 

@@ -16,17 +16,11 @@ import cachemesh
 from cachemesh.asyncio import listener
 from cachemesh.local import Process
 from tests.support.both_clients import CLIENTS, Caller, Driven, calling
-from tests.support.movable_pool import MovablePool, movable_pool_of, reset, swap, unwatched_masters
+from tests.support.movable_pool import MovablePool, movable_pool_of, reset, swap
 from tests.support.plain_redis import direct, target
 from tests.support.waiting import until
 
 both = pytest.mark.parametrize("kind", CLIENTS)
-
-
-@pytest.fixture(scope="module")
-def redises() -> Iterator[list[Process]]:
-    with unwatched_masters(3) as running:
-        yield running
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ def all_served(call: Caller, use: Callable[[Any], Any], replicas: Any) -> bool:
 
 
 def replicas_are_known(call: Caller) -> bool:
-    return all(len(node.replicas) == 2 for node in call.mesh._core.shards().values())
+    return all(len(shard.replicas) == 2 for shard in call.mesh._core.shards().values())
 
 
 @pytest.mark.parametrize("kind", CLIENTS)

@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 import redis
-import trustme
 
 import cachemesh
 from cachemesh.local.binaries import find_redis_server
 from tests.support.both_clients import CLIENTS, calling
-from tests.support.configured_servers import Servers, await_port
+from tests.support.configured_servers import Servers, await_port, issue_certificate
 from tests.support.forked_child import in_child
 from tests.support.plain_redis import calls_of, direct
 from tests.support.replicated_stack import MODES, Replicated, replicated
@@ -108,22 +107,14 @@ def test_decoded_replies_in_either_protocol(site: Replicated, kind: str, protoco
         call(lambda mesh: mesh.hset("h", mapping={"ä": "ö"}))
         assert call(lambda mesh: mesh.hgetall("h")) == {"ä": "ö"}
         assert call(lambda mesh: mesh.mget("none", "no")) == [None, None]
-        node = call.mesh._core.shards()[call.mesh.shard_for("h")]
-        until(lambda: all(node.meter.covered(r.address) > 0 for r in node.replicas))
+        shard = call.mesh._core.shards()[call.mesh.shard_for("h")]
+        until(lambda: all(shard.meter.covered(r.address) > 0 for r in shard.replicas))
 
 
 @both
 def test_tls_and_a_password(kind: str, tmp_path: Path) -> None:
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1", "localhost")
-    paths = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key")}
-    authority.cert_pem.write_to_path(str(paths["ca"]))
-    certificate.private_key_pem.write_to_path(str(paths["key"]))
-    paths["cert"].write_bytes(b"".join(pem.bytes() for pem in certificate.cert_chain_pems))
-    tls = [
-        *(f'tls-{name}-file "{paths[at]}"' for name, at in _TLS_FILES),
-        *("tls-auth-clients no", "tls-replication yes"),
-    ]
+    ca, secure = issue_certificate(tmp_path)
+    tls = [*secure, "tls-replication yes"]
     guarded = ["port 0", "tls-port PORT", 'save ""', "requirepass pw", "masterauth pw", *tls]
     servers = Servers(str(find_redis_server().path), tmp_path)
     try:
@@ -131,7 +122,7 @@ def test_tls_and_a_password(kind: str, tmp_path: Path) -> None:
         await_port(master)
         replica = servers.start([*guarded, f"replicaof 127.0.0.1 {master}"])
         await_port(replica)
-        options: dict[str, Any] = {"ssl": True, "ssl_ca_certs": str(paths["ca"]), "password": "pw"}
+        options: dict[str, Any] = {"ssl": True, "ssl_ca_certs": ca, "password": "pw"}
         with redis.Redis(port=replica, **options) as client:
             link: Any = client.info
             until(lambda: link("replication")["master_link_status"] == "up")
@@ -151,9 +142,6 @@ def test_tls_and_a_password(kind: str, tmp_path: Path) -> None:
             assert stats["cmdstat_get"]["calls"] > 0
     finally:
         servers.stop()
-
-
-_TLS_FILES = (("ca-cert", "ca"), ("cert", "cert"), ("key", "key"))
 
 
 def _reply(call: Any, mesh: Any) -> Any:
@@ -237,7 +225,8 @@ def test_clients_of_masters_alone_ask_nobody_else(site: Replicated) -> None:
         assert call.mesh._core.plain
         assert "cachemesh-replication" not in threads()
         assert all(
-            node._writes is None and not node.replicas for node in call.mesh._core.shards().values()
+            shard._writes is None and not shard.replicas
+            for shard in call.mesh._core.shards().values()
         )
     for _, replicas in site.shards.values():
         assert all(calls_of(replica, "get") == 0 for replica in replicas)

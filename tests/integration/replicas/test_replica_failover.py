@@ -40,8 +40,8 @@ def sentinel(site: Replicated) -> Any:
 
 
 def addresses(call: Caller, shard: str) -> tuple[Address, set[Address]]:
-    node = call.mesh._core.shards()[shard]
-    return node.instance.address, {replica.address for replica in node.replicas}
+    found = call.mesh._core.shards()[shard]
+    return found.instance.address, {replica.address for replica in found.replicas}
 
 
 @pytest.mark.parametrize(("shard", "how"), [("cache-0", "killed"), ("cache-1", "asked for")])

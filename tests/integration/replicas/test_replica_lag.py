@@ -154,11 +154,11 @@ def test_a_replica_that_dies_is_missed_by_nobody(
     with calling(kind, url, read_from=mode, command_timeout=2.0) as call:
         call(lambda mesh: mesh.set(key, "v"))
         await_lag_known(call)
-        node = call.mesh._core.shards()["cache-0"]
+        shard = call.mesh._core.shards()["cache-0"]
 
         def window() -> Any:
             """Of the instance; Sentinel may drop it meanwhile, and name it anew."""
-            found = [r.window for r in node.replicas if r.address == lost.address]
+            found = [r.window for r in shard.replicas if r.address == lost.address]
             return found[0] if found else None
 
         with Readers(call, call.mesh, key) as readers:

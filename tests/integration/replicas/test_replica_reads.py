@@ -194,5 +194,5 @@ def test_errors_of_a_command_are_its_own(site: Replicated, kind: str) -> None:
         for _ in range(10):
             with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
                 call(lambda mesh: mesh.lrange("k", 0, -1))
-        node = call.mesh._core.shards()[call.mesh.shard_for("k")]
-        assert not any(instance.window.failures for instance in (node.instance, *node.replicas))
+        shard = call.mesh._core.shards()[call.mesh.shard_for("k")]
+        assert not any(instance.window.failures for instance in (shard.instance, *shard.replicas))

@@ -12,10 +12,9 @@ import redis
 import cachemesh
 from cachemesh.core.resilience.error_classification import BreakerOpenError
 from tests.support.both_clients import CLIENTS, Caller, calling
-from tests.support.movable_pool import MovablePool
 from tests.support.rogue_server import HANG_UP, Words
 from tests.support.waiting import AT_MOST, until
-from tests.support.ways_to_send import SHARDS, USES, Master, Pool, outcome
+from tests.support.ways_to_send import USES, Master, Pool, outcome, pool_of
 
 OPEN, SILENT, SHUT = "open", "silent", "shut"
 
@@ -35,12 +34,8 @@ class Door(Master):
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Iterator[Pool]:
-    with Door() as one, Door() as other:
-        masters: list[Any] = [one, other]
-        with MovablePool(
-            dict(zip(SHARDS, (m.address for m in masters), strict=True)), tmp_path
-        ) as site:
-            yield Pool(masters, site)
+    with pool_of(Door(), Door(), tmp_path) as made:
+        yield made
 
 
 def turn(pool: Pool, door: str) -> None:

@@ -17,27 +17,12 @@ from typing import Any
 import pytest
 
 import cachemesh
-from cachemesh.local import Process
 from tests.support.both_clients import Caller
-from tests.support.movable_pool import MovablePool, movable_pool_of, reset, unwatched_masters
+from tests.support.movable_pool import MovablePool
 from tests.support.self_identifying_calls import WAYS, Way, keys_of
 from tests.support.waiting import AT_MOST
 
 HOME = str(Path(cachemesh.__file__).parent)
-
-
-@pytest.fixture(scope="module")
-def redises() -> Iterator[list[Process]]:
-    with unwatched_masters(2) as running:
-        yield running
-
-
-@pytest.fixture
-def site(redises: list[Process], tmp_path: Path) -> Iterator[MovablePool]:
-    for process in redises:
-        reset(process)
-    with movable_pool_of(redises, tmp_path) as made:
-        yield made
 
 
 class InterruptError(BaseException):

@@ -18,24 +18,18 @@ import redis
 import cachemesh
 from cachemesh.core.resilience import retry
 from cachemesh.core.resilience.error_classification import Failure
-from cachemesh.local import Process
 from tests.support.both_clients import CLIENTS, calling
-from tests.support.movable_pool import MovablePool, reset, unwatched_masters
-from tests.support.plain_redis import target
+from tests.support.movable_pool import MovablePool
 from tests.support.rogue_server import HANG_UP, Server, Words, greeting, silent
-from tests.support.ways_to_send import SHARDS, USES, Master, Pool, outcome
+from tests.support.ways_to_send import SHARDS, USES, Master, Pool, outcome, pool_of
 
 both = pytest.mark.parametrize("kind", CLIENTS)
 
 
 @pytest.fixture
 def pool(tmp_path: Path) -> Iterator[Pool]:
-    with Master() as one, Master() as other:
-        masters: list[Any] = [one, other]
-        with MovablePool(
-            dict(zip(SHARDS, (m.address for m in masters), strict=True)), tmp_path
-        ) as site:
-            yield Pool(masters, site)
+    with pool_of(Master(), Master(), tmp_path) as made:
+        yield made
 
 
 @contextmanager
@@ -265,24 +259,12 @@ def test_three_failures_in_a_row_open_the_breaker(name: str, kind: str, tmp_path
         assert states[-1] in {"open", "half-open"}, "a probe may have begun already"
 
 
-@pytest.fixture(scope="module")
-def redises() -> Iterator[list[Process]]:
-    with unwatched_masters(2) as running:
-        yield running
-
-
 @both
 @pytest.mark.parametrize("transaction", [False, None])
 def test_a_value_that_cannot_be_decoded_harms_no_other_reply(
-    redises: list[Process], transaction: bool | None, kind: str, tmp_path: Path
+    site: MovablePool, transaction: bool | None, kind: str
 ) -> None:
-    for process in redises:
-        reset(process)
-    masters = dict(zip(SHARDS, map(target, redises), strict=True))
-    with (
-        MovablePool(masters, tmp_path) as site,
-        calling(kind, site.url, decode_responses=True) as call,
-    ):
+    with calling(kind, site.url, decode_responses=True) as call:
         (binary, text), (other,) = site.keys("cache-0", 2), site.keys("cache-1")
         call.driven.mset({binary: b"\xff\xfe", text: "t", other: "o"})
         pipe = call.mesh.pipeline(transaction=transaction).get(text).get(binary).get(text)

@@ -13,9 +13,9 @@ import pytest
 
 import cachemesh
 from tests.support.both_clients import CLIENTS, calling
-from tests.support.movable_pool import MovablePool
+from tests.support.rogue_server import Words
 from tests.support.waiting import until
-from tests.support.ways_to_send import SHARDS, USES, Master, Pool, Use, on, outcome
+from tests.support.ways_to_send import USES, Master, Use, on, outcome, pool_of
 
 LIMIT = 0.4
 SLOWLY = b"$5000\r\n" + b"7" * 5000
@@ -33,11 +33,11 @@ class Trickling(Master):
         self._ended.set()
         super().close()
 
-    def _send(self, sock: socket.socket, data: bytes) -> None:
-        if data is not self.bad:
-            super()._send(sock, data)
+    def write(self, sock: socket.socket, words: Words, reply: bytes) -> None:
+        if reply is not self.bad:
+            super().write(sock, words, reply)
             return
-        for byte in data:
+        for byte in reply:
             sock.sendall(bytes([byte]))
             if self._ended.wait(LIMIT / 8):
                 return
@@ -45,30 +45,25 @@ class Trickling(Master):
 
 def tried(use: Use, kind: str, directory: Path) -> list[Any]:
     """What comes of a call that is answered so; of one that takes a miss; and of the next ones."""
-    with Trickling() as one, Trickling() as other:
-        masters: list[Any] = [one, other]
-        with (
-            MovablePool(
-                dict(zip(SHARDS, (m.address for m in masters), strict=True)), directory
-            ) as site,
-            calling(kind, site.url, command_timeout=LIMIT) as call,
-        ):
-            pool = Pool(masters, site)
-            misses = call.mesh.with_options(on_error="miss")
+    with (
+        pool_of(Trickling(), Trickling(), directory) as pool,
+        calling(kind, pool.site.url, command_timeout=LIMIT) as call,
+    ):
+        misses = call.mesh.with_options(on_error="miss")
 
-            def good() -> Any:
-                """Once there is a connection within a limit that a slow machine may miss."""
-                pool.say(None, times=0)
-                return until(lambda: not isinstance(it := once(call.mesh), Exception) and [it])
+        def good() -> Any:
+            """Once there is a connection within a limit that a slow machine may miss."""
+            pool.say(None, times=0)
+            return until(lambda: not isinstance(it := once(call.mesh), Exception) and [it])
 
-            def once(mesh: Any) -> Any:
-                return outcome(use, call, mesh, pool.keys())
+        def once(mesh: Any) -> Any:
+            return outcome(use, call, mesh, pool.keys())
 
-            came = [good()]
-            for mesh in (call.mesh, misses):
-                pool.say(SLOWLY)
-                came += [once(mesh), good()]
-            return came
+        came = [good()]
+        for mesh in (call.mesh, misses):
+            pool.say(SLOWLY)
+            came += [once(mesh), good()]
+        return came
 
 
 @pytest.mark.parametrize("kind", CLIENTS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from operator import methodcaller
 from pathlib import Path
@@ -20,27 +20,13 @@ from cachemesh import CacheMesh
 from cachemesh.core.resilience.error_classification import BreakerOpenError
 from cachemesh.local import Process
 from tests.support.both_clients import CLIENTS, Caller, calling
-from tests.support.movable_pool import MovablePool, movable_pool_of, reset, unwatched_masters
+from tests.support.movable_pool import MovablePool
 from tests.support.plain_redis import direct
 from tests.support.rogue_server import HANG_UP, Server, full_backlog, greeting, silent
 from tests.support.waiting import AT_MOST, until
 
 # Seconds: to find that a server says nothing, and for commands of another one meanwhile.
 CONNECT, LIMIT = 0.3, 3.0
-
-
-@pytest.fixture(scope="module")
-def redises() -> Iterator[list[Process]]:
-    with unwatched_masters(2) as running:
-        yield running
-
-
-@pytest.fixture
-def site(redises: list[Process], tmp_path: Path) -> Iterator[MovablePool]:
-    for process in redises:
-        reset(process)
-    with movable_pool_of(redises, tmp_path) as made:
-        yield made
 
 
 def open_breaker(caller: Caller, key: str) -> None:

@@ -18,7 +18,7 @@ import cachemesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.local import Process
 from tests.support.both_clients import CLIENTS, calling
-from tests.support.movable_pool import MovablePool, reset, unwatched_masters
+from tests.support.movable_pool import MovablePool, reset
 from tests.support.plain_redis import Target, target
 from tests.support.rogue_server import Trickler, full_backlog, silent
 from tests.support.waiting import in_time
@@ -51,12 +51,6 @@ USES: dict[str, Use] = {
     "a MULTI for each shard": pipelined(None, 4),
     "a transaction": pipelined(True, 1),
 }
-
-
-@pytest.fixture(scope="module")
-def redises() -> Iterator[list[Process]]:
-    with unwatched_masters(2) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import hiredis
 import pytest
 import redis
 
@@ -138,8 +139,6 @@ class FakeSentinel(rogue_server.Server):
         return rogue_server.sentinel({"cache-0": ("127.0.0.1", self.port)})(words)
 
     def _serve(self, sock: socket.socket) -> None:
-        import hiredis
-
         reader = hiredis.Reader()
         with sock, suppress(OSError):
             while data := sock.recv(65_536):

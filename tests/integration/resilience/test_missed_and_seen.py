@@ -13,6 +13,7 @@ from cachemesh import CacheMesh
 from cachemesh.core.names import parse_address
 from cachemesh.local import LocalStack
 from tests.support.both_clients import CLIENTS, calling
+from tests.support.plain_redis import connect
 from tests.support.waiting import until
 
 
@@ -23,17 +24,13 @@ def stack() -> Iterator[LocalStack]:
         yield running
 
 
-def direct(address: str) -> Any:
-    host, port = parse_address(address)
-    return redis.Redis(host=host, port=port)
-
-
 def test_a_write_before_the_first_read_from_replicas_is_seen(stack: LocalStack) -> None:
     with CacheMesh.from_url(stack.info["url"], command_timeout=2.0) as client:
         mesh: Any = client
         mesh.set("k", "old")
         shard = next(s for s in stack.info["shards"] if s["name"] == mesh.shard_for("k"))
-        master, replica = parse_address(shard["master"]), direct(shard["replicas"][0])
+        master = parse_address(shard["master"])
+        replica: Any = connect(shard["replicas"][0])
         until(lambda: replica.get("k") == b"old")
         replica.execute_command("REPLICAOF", "127.0.0.1", 1)
         try:

@@ -13,7 +13,7 @@ from cachemesh.core.reads.read_loop import CATCH_UP_SECONDS, read_again
 from cachemesh.core.reads.read_preference import Reading
 from cachemesh.core.resilience.error_classification import NotSentError
 from cachemesh.core.resilience.steps import FindMaster, Loop, Read, Send, Sleep
-from tests.support.loops import THERE, Clock, GaveUpError, Group, Node, play
+from tests.support.loops import THERE, Clock, GaveUpError, Group, Instance, play
 
 REQUEST = ("GET", "k")
 PREFER, ONLY, DRAWN = Reading("prefer_replica"), Reading("replica"), Reading("weighted")
@@ -23,29 +23,29 @@ PREFER, ONLY, DRAWN = Reading("prefer_replica"), Reading("replica"), Reading("we
 class Replicated(Group):
     """A master, and instances that are read from in this order."""
 
-    order: Sequence[Node] = ()
+    order: Sequence[Instance] = ()
     limit: float = 1.0
     patience: int = 0
-    failed: list[tuple[Node, Exception]] = field(default_factory=list)
+    failed: list[tuple[Instance, Exception]] = field(default_factory=list)
     hurried: int = 0
 
     def hurry(self) -> None:
         self.hurried += 1
 
-    def readable(self, reading: Reading, keys: Sequence[bytes], now: float) -> list[Node]:
+    def readable(self, reading: Reading, keys: Sequence[bytes], now: float) -> list[Instance]:
         return list(self.order)
 
-    def for_master(self, reading: Reading, instance: Node, began: float, failed: bool) -> bool:
+    def for_master(self, reading: Reading, instance: Instance, began: float, failed: bool) -> bool:
         return instance is self.instance and not reading.draws
 
     def may_come(self, began: float, error: Exception | None) -> bool:
         self.patience -= 1
         return self.patience >= 0
 
-    def lacks_script(self, reading: Reading, instance: Node, reply: Exception) -> bool:
+    def lacks_script(self, reading: Reading, instance: Instance, reply: Exception) -> bool:
         return isinstance(reply, redis.exceptions.NoScriptError) and not reading.only_replicas
 
-    def note_failed(self, instance: Node, error: Exception, now: float) -> None:
+    def note_failed(self, instance: Instance, error: Exception, now: float) -> None:
         self.failed.append((instance, error))
 
     def raise_unread(self, reading: Reading, error: Exception | None) -> NoReturn:
@@ -63,8 +63,8 @@ def looped(
 
 
 def test_the_next_candidate_is_asked_with_half_of_the_time() -> None:
-    clock, first, second = Clock(), Node(), Node(THERE)
-    shard = Replicated(Node(), order=[first, second])
+    clock, first, second = Clock(), Instance(), Instance(THERE)
+    shard = Replicated(Instance(), order=[first, second])
     error = ConnectionResetError("reset")
     played = play(looped(shard, clock, PREFER, error), clock, ["v"])
     assert played.reply == "v"
@@ -73,7 +73,7 @@ def test_the_next_candidate_is_asked_with_half_of_the_time() -> None:
 
 
 def test_after_all_replicas_the_master_is_asked_as_for_any_command() -> None:
-    clock, master, replica = Clock(), Node(), Node(THERE)
+    clock, master, replica = Clock(), Instance(), Instance(THERE)
     shard = Replicated(master, order=[replica, master])
     played = play(looped(shard, clock, PREFER, TimeoutError("late")), clock, ["v"])
     assert played.reply == "v"
@@ -81,7 +81,7 @@ def test_after_all_replicas_the_master_is_asked_as_for_any_command() -> None:
 
 
 def test_a_master_that_fails_is_asked_again() -> None:
-    clock, master, replica = Clock(), Node(), Node(THERE)
+    clock, master, replica = Clock(), Instance(), Instance(THERE)
     shard = Replicated(master, order=[replica, master])
     outcomes = [ConnectionResetError("reset"), "v"]
     played = play(looped(shard, clock, PREFER, TimeoutError("late")), clock, outcomes)
@@ -89,7 +89,7 @@ def test_a_master_that_fails_is_asked_again() -> None:
 
 
 def test_a_master_that_nobody_knows_is_sought() -> None:
-    clock, replica = Clock(), Node(THERE)
+    clock, replica = Clock(), Instance(THERE)
     shard = Replicated(None, order=[replica])
 
     def appear() -> None:
@@ -100,15 +100,15 @@ def test_a_master_that_nobody_knows_is_sought() -> None:
 
 
 def test_a_master_that_was_drawn_is_one_candidate_among_others() -> None:
-    clock, master, replica = Clock(), Node(), Node(THERE)
+    clock, master, replica = Clock(), Instance(), Instance(THERE)
     shard = Replicated(master, order=[replica, master])
     played = play(looped(shard, clock, DRAWN, TimeoutError("late")), clock, ["v"])
     assert played.steps == [Read(master, REQUEST, 0.5)]
 
 
 def test_a_replica_is_waited_for_where_the_master_is_not_read() -> None:
-    clock, replica = Clock(), Node(THERE)
-    shard = Replicated(Node(), patience=3)
+    clock, replica = Clock(), Instance(THERE)
+    shard = Replicated(Instance(), patience=3)
 
     def caught_up() -> None:
         if shard.hurried == 3:
@@ -121,8 +121,8 @@ def test_a_replica_is_waited_for_where_the_master_is_not_read() -> None:
 
 
 def test_no_replica_may_come() -> None:
-    clock, replica = Clock(), Node(THERE)
-    shard = Replicated(Node(), order=[replica])
+    clock, replica = Clock(), Instance(THERE)
+    shard = Replicated(Instance(), order=[replica])
     error = ConnectionResetError("reset")
     played = play(looped(shard, clock, ONLY, error), clock)
     assert isinstance(played.error, GaveUpError)
@@ -131,7 +131,7 @@ def test_no_replica_may_come() -> None:
 
 
 def test_after_the_deadline_no_other_candidate_is_asked() -> None:
-    clock, shard = Clock(), Replicated(Node(), order=[Node(), Node(THERE)])
+    clock, shard = Clock(), Replicated(Instance(), order=[Instance(), Instance(THERE)])
     clock.now = 2.0
     played = play(looped(shard, clock, ONLY, TimeoutError("late")), clock)
     assert isinstance(played.error, GaveUpError)
@@ -139,22 +139,22 @@ def test_after_the_deadline_no_other_candidate_is_asked() -> None:
 
 @pytest.mark.parametrize("reading", [PREFER, ONLY, DRAWN], ids=lambda r: r.read_from)
 def test_an_error_reply_is_the_apps(reading: Reading) -> None:
-    clock, shard = Clock(), Replicated(Node(), order=[Node(THERE)])
+    clock, shard = Clock(), Replicated(Instance(), order=[Instance(THERE)])
     wrong = redis.ResponseError("WRONGTYPE")
     played = play(looped(shard, clock, reading, wrong), clock)
     assert (played.error, played.steps, shard.failed) == (wrong, [], [])
 
 
 def test_an_argument_without_a_form_is_the_apps_business() -> None:
-    clock, shard = Clock(), Replicated(Node(), order=[Node(THERE)])
+    clock, shard = Clock(), Replicated(Instance(), order=[Instance(THERE)])
     wrong = redis.DataError("no form")
     assert play(looped(shard, clock, PREFER, wrong), clock).error is wrong
     assert not shard.failed
 
 
 def test_a_script_that_a_replica_lacks_is_run_by_the_master() -> None:
-    clock, master = Clock(), Node()
-    shard = Replicated(master, order=[Node(THERE), Node(THERE)])
+    clock, master = Clock(), Instance()
+    shard = Replicated(master, order=[Instance(THERE), Instance(THERE)])
     lacking = redis.exceptions.NoScriptError("NOSCRIPT")
     assert play(looped(shard, clock, PREFER, lacking), clock, ["v"]).steps == [
         Send(master, REQUEST, 1.0)
@@ -163,6 +163,6 @@ def test_a_script_that_a_replica_lacks_is_run_by_the_master() -> None:
 
 
 def test_a_reply_that_is_nothing_is_a_reply() -> None:
-    clock, shard = Clock(), Replicated(Node(), order=[Node(), Node(THERE)])
+    clock, shard = Clock(), Replicated(Instance(), order=[Instance(), Instance(THERE)])
     played = play(looped(shard, clock, PREFER, TimeoutError("late")), clock, [None])
     assert (played.reply, played.error, len(played.steps)) == (None, None, 1)

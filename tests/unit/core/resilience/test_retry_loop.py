@@ -20,7 +20,7 @@ from cachemesh.core.resilience.error_classification import (
 )
 from cachemesh.core.resilience.retry_loop import RetryLoop
 from cachemesh.core.resilience.steps import FindMaster, Send, WaitForMaster
-from tests.support.loops import HERE, THERE, Clock, GaveUpError, Group, Node, Sound, play
+from tests.support.loops import HERE, THERE, Clock, GaveUpError, Group, Instance, Sound, play
 
 REQUEST = ("SET", "k", "v")
 DEADLINE = 10.0
@@ -37,14 +37,14 @@ MAY_HAVE_RUN = (Failure.BROKEN, Failure.NO_REPLY)
 
 def looped(
     shard: Group, clock: Clock, retriable: bool, deadline: float = DEADLINE, blocks: float = 0.0
-) -> RetryLoop[Node]:
+) -> RetryLoop[Instance]:
     return RetryLoop(shard, retriable, deadline, clock, lambda: 1.0, blocks)
 
 
 @pytest.mark.parametrize(("failure", "retriable"), list(product(Failure, (False, True))))
 def test_after_one_failure(failure: Failure, retriable: bool) -> None:
     """What has not run is sent again; what may have run only where that does no harm."""
-    node, clock = Node(), Clock()
+    node, clock = Instance(), Clock()
     shard = Group(node)
     error = ERRORS[failure]()
     assert failure_of(error) is failure
@@ -79,7 +79,7 @@ def test_what_never_runs_is_sent_until_the_deadline(failure: Failure) -> None:
 
 @pytest.mark.parametrize("failure", MAY_HAVE_RUN)
 def test_what_may_have_run_is_sent_at_most_three_times(failure: Failure) -> None:
-    node, clock = Node(), Clock()
+    node, clock = Instance(), Clock()
     loop = looped(Group(node), clock, True).again(REQUEST, node, ERRORS[failure]())
     played = play(loop, clock, [ERRORS[failure]()])
     assert isinstance(played.error, GaveUpError)
@@ -88,7 +88,7 @@ def test_what_may_have_run_is_sent_at_most_three_times(failure: Failure) -> None
 
 @pytest.mark.parametrize("failure", [f for f in Failure if f is not Failure.BROKEN])
 def test_another_master_is_asked_at_once(failure: Failure) -> None:
-    former, new, clock = Node(), Node(THERE), Clock()
+    former, new, clock = Instance(), Instance(THERE), Clock()
     shard = Group(former)
 
     def move() -> None:
@@ -103,7 +103,7 @@ def test_another_master_is_asked_at_once(failure: Failure) -> None:
 
 
 def test_a_master_that_moved_meanwhile_is_not_sought() -> None:
-    former, new, clock = Node(), Node(THERE), Clock()
+    former, new, clock = Instance(), Instance(THERE), Clock()
     former.open()
     loop = looped(Group(new), clock, False).again(REQUEST, former, NotSentError())
     played = play(loop, clock, ["OK"])
@@ -113,7 +113,7 @@ def test_a_master_that_moved_meanwhile_is_not_sought() -> None:
 
 @pytest.mark.parametrize("failure", Failure)
 def test_an_open_breaker_ends_it(failure: Failure) -> None:
-    node, clock = Node(), Clock()
+    node, clock = Instance(), Clock()
     node.open()
     shard = Group(node)
     error = ERRORS[failure]()
@@ -124,7 +124,7 @@ def test_an_open_breaker_ends_it(failure: Failure) -> None:
 
 
 def test_a_breaker_that_opens_meanwhile_ends_it() -> None:
-    node, clock = Node(), Clock()
+    node, clock = Instance(), Clock()
     loading = ERRORS[Failure.NOT_READY]
     played = play(
         looped(Group(node), clock, False).again(REQUEST, node, loading()), clock, [loading()]
@@ -146,7 +146,7 @@ def test_nobody_knows_a_master_until_the_deadline() -> None:
 
 
 def test_a_master_that_is_known_at_last_is_asked() -> None:
-    clock, node = Clock(), Node()
+    clock, node = Clock(), Instance()
     shard = Group(None)
 
     def appear() -> None:
@@ -168,7 +168,7 @@ def test_a_master_that_is_known_at_last_is_asked() -> None:
     ids=repr,
 )
 def test_what_is_about_the_command_itself_is_raised(error: Exception) -> None:
-    node, clock = Node(), Clock()
+    node, clock = Instance(), Clock()
     shard = Group(node)
     played = play(looped(shard, clock, True).again(REQUEST, node, error), clock)
     assert played.error is error
@@ -179,7 +179,7 @@ def test_what_is_about_the_command_itself_is_raised(error: Exception) -> None:
 
 @pytest.mark.parametrize("error", [MemoryError(), NotSentError()], ids=repr)
 def test_no_memory_and_a_refused_login_are_not_tried_again(error: Exception) -> None:
-    node, clock = Node(), Clock()
+    node, clock = Instance(), Clock()
     if isinstance(error, NotSentError):
         error.__cause__ = redis.AuthenticationError("WRONGPASS")
     played = play(looped(Group(node), clock, True).again(REQUEST, node, error), clock, ["OK"])
@@ -189,7 +189,7 @@ def test_no_memory_and_a_refused_login_are_not_tried_again(error: Exception) -> 
 
 @pytest.mark.parametrize("failure", Failure)
 def test_nothing_is_sent_again_after_the_client_was_closed(failure: Failure) -> None:
-    node, clock = Node(), Clock()
+    node, clock = Instance(), Clock()
     loop = looped(Group(node, ended=True), clock, True).again(REQUEST, node, ERRORS[failure]())
     played = play(loop, clock, ["OK"])
     assert isinstance(played.error, GaveUpError)
@@ -197,7 +197,7 @@ def test_nothing_is_sent_again_after_the_client_was_closed(failure: Failure) -> 
 
 
 def test_a_reply_that_is_nothing_is_a_reply() -> None:
-    node, clock = Node(), Clock()
+    node, clock = Instance(), Clock()
     played = play(
         looped(Group(node), clock, True).again(REQUEST, node, TimeoutError()), clock, [None]
     )
@@ -205,13 +205,13 @@ def test_a_reply_that_is_nothing_is_a_reply() -> None:
 
 
 def test_a_command_that_blocks_has_its_own_time_on_top() -> None:
-    node, clock = Node(), Clock()
+    node, clock = Instance(), Clock()
     loop = looped(Group(node), clock, False, blocks=30.0).again(REQUEST, node, NotSentError())
     assert play(loop, clock, ["OK"]).of(Send)[0].seconds == DEADLINE + 30.0
 
 
 def test_a_write_that_was_refused_and_then_lost_is_not_sent_a_third_time() -> None:
-    node, clock = Node(), Clock()
+    node, clock = Instance(), Clock()
     loop = looped(Group(node), clock, False).again(REQUEST, node, redis.ReadOnlyError(""))
     played = play(loop, clock, [ConnectionResetError("reset")])
     assert isinstance(played.error, GaveUpError)
@@ -219,7 +219,7 @@ def test_a_write_that_was_refused_and_then_lost_is_not_sent_a_third_time() -> No
 
 
 def test_an_interruption_ends_the_loop() -> None:
-    node, clock = Node(), Clock()
+    node, clock = Instance(), Clock()
     loop = looped(Group(node), clock, True).again(REQUEST, node, TimeoutError())
     assert isinstance(loop.send(None), FindMaster)
     assert isinstance(loop.send(None), Send)
@@ -254,7 +254,7 @@ REFUSED = redis.ReadOnlyError("You can't write")
 
 
 def test_only_the_leftovers_of_a_pipeline_are_sent_again() -> None:
-    node, clock = Node(), Clock()
+    node, clock = Instance(), Clock()
     wrong = redis.ResponseError("WRONGTYPE")
     part = Queued(["a", "b", "c", "d"])
     loop = looped(Group(node), clock, False).rest_again(part, node, [1, REFUSED, wrong, REFUSED])
@@ -265,7 +265,7 @@ def test_only_the_leftovers_of_a_pipeline_are_sent_again() -> None:
 
 
 def test_error_replies_of_a_pipeline_are_left_to_the_app() -> None:
-    node, clock = Node(), Clock()
+    node, clock = Instance(), Clock()
     replies = [1, redis.ResponseError("WRONGTYPE")]
     played = play(
         looped(Group(node), clock, False).rest_again(Queued(["a", "b"]), node, replies), clock
@@ -275,7 +275,7 @@ def test_error_replies_of_a_pipeline_are_left_to_the_app() -> None:
 
 @pytest.mark.parametrize(("failure", "retriable"), list(product(Failure, (False, True))))
 def test_a_part_that_got_no_replies(failure: Failure, retriable: bool) -> None:
-    node, clock = Node(), Clock()
+    node, clock = Instance(), Clock()
     part = Queued(["a", "b"], retriable)
     loop = looped(Group(node), clock, retriable).rest_again(part, node, ERRORS[failure]())
     played = play(loop, clock, [[1, 2]])
@@ -286,7 +286,7 @@ def test_a_part_that_got_no_replies(failure: Failure, retriable: bool) -> None:
 
 
 def test_leftovers_that_cannot_be_sent_have_the_reason_in_their_places() -> None:
-    node, clock = Node(), Clock()
+    node, clock = Instance(), Clock()
     node.open()
     loop = looped(Group(node), clock, False).rest_again(Queued(["a", "b"]), node, [1, REFUSED])
     first, second = play(loop, clock).reply
@@ -295,7 +295,7 @@ def test_leftovers_that_cannot_be_sent_have_the_reason_in_their_places() -> None
 
 
 def test_a_failure_of_the_leftovers_leaves_the_first_replies() -> None:
-    node, clock = Node(), Clock()
+    node, clock = Instance(), Clock()
     loop = looped(Group(node), clock, False).rest_again(Queued(["a", "b"]), node, [1, REFUSED])
     first, second = play(loop, clock, [ConnectionResetError("reset")]).reply
     assert first == 1
