@@ -20,12 +20,11 @@ from dataclasses import dataclass
 import redis
 
 from cachemesh.core.errors import CacheMeshError
+from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.reads.replication_status import RoleReply
 from metaserver.domain.audit_log import NewEvent
-from metaserver.domain.pool_state import (
-    Intent,
-    PoolState,
-)
+from metaserver.domain.planning import quorum_of
+from metaserver.domain.pool_state import Intent, PoolState
 from metaserver.domain.sentinel_view import MonitoredShard, SentinelView, majority
 from metaserver.failover.recovery import Recovery
 from metaserver.process.clock import ElapsedTimes
@@ -151,7 +150,7 @@ class Repair:
         master = self._verified(master, follow=not known)
         if strays:
             sentinels.unregister(name, only=strays)
-        wanted = _Registration(name, master, *_quorum_and_options(known, views, sentinels))
+        wanted = _Registration(name, master, *_quorum_and_options(known, views, state.document))
         outcome = sentinels.register(
             name,
             master,
@@ -253,11 +252,14 @@ def _agreed_master(known: Mapping[str, MonitoredShard], last: str | None) -> str
 def _quorum_and_options(
     known: Mapping[str, MonitoredShard],
     views: Mapping[str, SentinelView],
-    sentinels: SentinelGroup,
+    document: PoolDocument,
 ) -> tuple[int, Mapping[str, str]]:
-    """Return quorum and options as other Sentinels have them for this shard, else for any."""
+    """Return quorum and options as other Sentinels have them for this shard, else for any.
+
+    If all Sentinels forgot every shard, these are the pool's quorum and the default options.
+    """
     others = [view for sentinel in views.values() for view in sentinel.shards.values()]
     like = next(iter(known.values()), None) or next(iter(others), None)
     if like is None:
-        return sentinels.default_quorum, DEFAULT_OPTIONS
+        return quorum_of(document), DEFAULT_OPTIONS
     return like.quorum, like.options

@@ -93,11 +93,6 @@ class SentinelGroup:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def default_quorum(self) -> int:
-        """The quorum of a pool without a configured one: the smallest majority."""
-        return len(self.addresses) // 2 + 1
-
     def close(self) -> None:
         """Close every connection; the next call opens them again."""
         for connection in self._connections.values():

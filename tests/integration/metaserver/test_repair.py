@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cachemesh.local import LocalStack
+from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.pool_state import NewIntent
 from metaserver.loops.repair import Repair
 from metaserver.process.config import RedisAuth
@@ -127,6 +128,27 @@ def test_all_forgot_and_the_last_known_master_is_a_replica_now(
         until(lambda: len(seen_by(sentinels, "cache-0")) == 3)
     assert set(seen_by(sentinels, "cache-0").values()) == {master}
     store.remember_master("cache", "cache-0", master)
+
+
+def test_all_forgot_every_shard_of_a_pool_with_a_quorum_of_its_own(
+    store: SqliteStore, sentinels: SentinelGroup, tmp_path: Path
+) -> None:
+    names = ("cache-0", "cache-1")
+    views = sentinels.views(names)
+    before = {name: next(iter(views.values())).shards[name] for name in names}
+    document = store.document("cache")
+    assert document is not None
+    with_quorum = document.replace(extra={**document.extra, "quorum": 3})
+    masters = {name: shard.master for name, shard in before.items()}
+    assert store.put_document(with_quorum, 1, NewEvent("changed"), masters=masters) is not None
+    for name in names:
+        sentinels.unregister(name)
+    with running(repair(store, tmp_path)):
+        until(lambda: all(len(seen_by(sentinels, name)) == 3 for name in names))
+    found = {view.shards[name].quorum for view in sentinels.views(names).values() for name in names}
+    for name, shard in before.items():  # the other tests rely on the options of the stack
+        sentinels.register(name, shard.master, shard.quorum, NOBODY, shard.options)
+    assert found == {3}
 
 
 def test_no_sentinel_is_pointed_at_a_dead_instance(
