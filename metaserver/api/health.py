@@ -11,7 +11,7 @@ from metaserver.api.contract import openapi
 from metaserver.api.metrics import Measurement, render
 from metaserver.api.request import Call, json_reply, operation, raw_reply
 
-blueprint = Blueprint("probes", __name__)
+blueprint = Blueprint("health", __name__)
 
 
 @operation(blueprint, "livez")

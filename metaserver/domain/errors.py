@@ -49,6 +49,8 @@ ErrorCode: TypeAlias = Literal[
 class RequestRefused(CacheMeshError):
     """A request is refused, or failed and was undone: nothing is changed.
 
+    The one exception is "failover-failed" with `undone=False`: repair goes on to resolve it.
+
     Attributes:
         code: names the reason.
         detail: what is wrong, with the name of the pool, shard or field.

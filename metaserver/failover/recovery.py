@@ -56,7 +56,7 @@ class Recovery:
             self._report(failover, error)
             return
         except (redis.RedisError, CacheMeshError) as error:
-            log.warning("failover of %s: not settled yet: %s", failover.shard, error)
+            log.warning("failover of %s: not resolved yet: %s", failover.shard, error)
             if last:
                 self._end(failover, Resolution(failover.master, False, False, [str(error)]))
             return

@@ -191,17 +191,17 @@ class _FailoverAttempt:
                 resolution = resolve(handover)
             else:
                 resolution = conclude(handover, promoted)
-        except Unresolved as unsettled:
-            why, following = str(unsettled), "it is settled as soon as that is possible"
-            if isinstance(unsettled, StillMaster):
-                following = unsettled.next_step
+        except Unresolved as unresolved:
+            why, following = str(unresolved), "it is resolved as soon as that is possible"
+            if isinstance(unresolved, StillMaster):
+                following = unresolved.next_step
             elif error is not None:
                 why = f"{_why(error)}; {why}"
             raise failover_failed(
                 f"Failover of shard {self.record.shard!r}: {why}",
                 f"{following}; watch: GET /v1/events",
                 undone=False,
-            ) from unsettled
+            ) from unresolved
         self._end(resolution, error)
         if not resolution.promoted:
             raise failover_failed(
@@ -285,7 +285,7 @@ def _refuse_another(context: ServiceContext, pool: str, shard: str) -> None:
 def _in_progress(shard: str) -> RequestRefused:
     return RequestRefused(
         "failover-in-progress",
-        f"Shard {shard!r} is failing over, or an earlier failover is still being settled, or "
+        f"Shard {shard!r} is failing over, or an earlier failover is still being resolved, or "
         "the shard is just being added or removed",
         "wait until it is over; watch: GET /v1/events",
     )

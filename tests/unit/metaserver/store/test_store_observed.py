@@ -17,7 +17,7 @@ def work_of(store: Store) -> dict[str, str]:
     return {shard: work.kind for shard, work in state.work.items()}
 
 
-def settled(store: Store) -> None:
+def pool_without_work(store: Store) -> None:
     """Create a pool without any work on its shards."""
     create(store)
     state = store.state("cache")
@@ -49,7 +49,7 @@ class TestWork:
         assert work_of(store) == {"a": "joining", "b": "joining"}
 
     def test_a_failover_is_work_until_it_is_ended_and_seen(self, store: Store) -> None:
-        settled(store)
+        pool_without_work(store)
         begun = store.begin_failover(failover(), within=12.5)
         assert begun is not None
         state = store.state("cache")
@@ -62,7 +62,7 @@ class TestWork:
         assert work_of(store) == {}
 
     def test_a_failover_that_was_undone_is_no_work_any_more(self, store: Store) -> None:
-        settled(store)
+        pool_without_work(store)
         begun = store.begin_failover(failover())
         assert begun is not None
         assert store.end_failover(begun.id, event(), master=begun.master)
