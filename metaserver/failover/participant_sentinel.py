@@ -25,6 +25,7 @@ from metaserver.redis_io.reply_parsers import (
     parse_pairs,
     parse_rows,
     row_address,
+    row_flags,
     word,
 )
 from metaserver.redis_io.resp import LARGE
@@ -67,7 +68,7 @@ class ReplicaRow:
         """Return the row with these fields of the reply."""
         return cls(
             address=row_address(fields),
-            flags=frozenset(fields.get("flags", "").split(",")),
+            flags=row_flags(fields),
             priority=number(fields, "slave-priority", missing=100),
             offset=number(fields, "slave-repl-offset"),
             run_id=fields.get("runid", ""),
@@ -140,7 +141,7 @@ class ParticipantSentinel:
 
     def in_progress(self) -> bool:
         """Return whether the Sentinel is at a failover of the shard."""
-        return "failover_in_progress" in self.fields().get("flags", "").split(",")
+        return "failover_in_progress" in row_flags(self.fields())
 
     def master(self) -> str | None:
         """Return the master that clients are given; during a failover the promoted one already."""

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import redis
@@ -23,8 +22,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
 
 T = TypeVar("T")
+P = TypeVar("P", ParticipantInstance, ParticipantSentinel)
 
 CALL = 0.5  # seconds that a call may take while writes wait
+_AT_ONCE = 16  # host names that are looked up
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Participants:
             target = networks.check(address, timeout=config.instance_timeout)
             return ParticipantInstance(address, target, networks, config.redis_auth, CALL)
 
-        first, *others = at_once(partial(instance, at) for at in (master, *replicas))
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            first, *others = pool.map(instance, (master, *replicas))
         return cls(
             shard,
             first,
@@ -78,11 +80,7 @@ class Participants:
 
     def ask_roles(self) -> dict[str, RoleReply | redis.RedisError]:
         """Ask every replica at once for its role."""
-        by_connection = {replica.connection: replica for replica in self.replicas.values()}
-        connections = {at: replica.connection for at, replica in self.replicas.items()}
-        return ask_all(
-            connections, lambda connection: by_connection[connection].ask_role(), within=CALL
-        )
+        return _ask_each(self.replicas, ParticipantInstance.ask_role)
 
     def promoted(self) -> str | None:
         """Return the replica that says that it is a master, if any does."""
@@ -93,11 +91,7 @@ class Participants:
 
     def ask(self, question: Callable[[ParticipantSentinel], T]) -> dict[str, T | redis.RedisError]:
         """Ask every Sentinel at once."""
-        by_connection = {sentinel.connection: sentinel for sentinel in self.sentinels.values()}
-        connections = {at: sentinel.connection for at, sentinel in self.sentinels.items()}
-        return ask_all(
-            connections, lambda connection: question(by_connection[connection]), within=CALL
-        )
+        return _ask_each(self.sentinels, question)
 
     def majority_master(self) -> str | None:
         """Return the master that more than half of all Sentinels name, else None."""
@@ -105,10 +99,12 @@ class Participants:
         return majority([None if isinstance(a, redis.RedisError) else a for a in answers])
 
 
-def at_once(jobs: Iterable[Callable[[], T]]) -> list[T]:
-    """Run the jobs at once; once all have ended, return their results or raise the first error."""
-    with ThreadPoolExecutor(16) as pool:
-        return [future.result() for future in [pool.submit(job) for job in jobs]]
+def _ask_each(
+    participants: Mapping[str, P], question: Callable[[P], T]
+) -> dict[str, T | redis.RedisError]:
+    by_connection = {each.connection: each for each in participants.values()}
+    connections = {at: each.connection for at, each in participants.items()}
+    return ask_all(connections, lambda connection: question(by_connection[connection]), within=CALL)
 
 
 def wait_for(condition: Callable[[], T | None], seconds: float, every: float) -> T | None:

@@ -165,12 +165,11 @@ def _role_of_master(participants: Participants) -> RoleReply:
     try:
         _require_rights(participants)
         reply = participants.master.ask_role()
-    except (redis.RedisError, OSError) as error:
-        why = reason_of(error) if isinstance(error, redis.RedisError) else str(error)
+    except redis.RedisError as error:
         raise refused(
             shard,
             "master-down",
-            f"its master {master} does not answer: {why}",
+            f"its master {master} does not answer: {reason_of(error)}",
             "look at the master; if it is down, the Sentinels fail over by themselves",
         ) from error
     if reply.role != "master":

@@ -22,6 +22,7 @@ from metaserver.failover.participants import wait_for
 from metaserver.failover.saved_settings import restore
 from metaserver.failover.unresolved import StillMaster, Unresolved
 from metaserver.redis_io.bounded_connection import reason_of
+from metaserver.redis_io.reply_parsers import row_flags
 
 log = logging.getLogger("metaserver")
 
@@ -242,6 +243,6 @@ def _sentinels_are_calm(handover: Handover) -> bool | None:
     for fields in handover.participants.ask(ParticipantSentinel.fields).values():
         if isinstance(fields, redis.RedisError):
             continue
-        if set(fields.get("flags", "").split(",")) & {"s_down", "o_down", "failover_in_progress"}:
+        if row_flags(fields) & {"s_down", "o_down", "failover_in_progress"}:
             return None
     return True

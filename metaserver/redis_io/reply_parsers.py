@@ -153,6 +153,11 @@ def row_address(row: Mapping[str, str]) -> str:
     return address_of(row.get("ip"), row.get("port"))
 
 
+def row_flags(row: Mapping[str, str]) -> frozenset[str]:
+    """Return the flags in a row of SENTINEL MASTERS or REPLICAS, such as "s_down"."""
+    return frozenset(row.get("flags", "").split(","))
+
+
 def whole(value: object) -> int:
     """Return a reply or field as an integer of at most 64 bits; raises NotRedisError."""
     found = value if isinstance(value, int) else integer(_as_word(value))

@@ -17,6 +17,7 @@ from metaserver.redis_io.reply_parsers import (
     parse_pairs,
     parse_rows,
     row_address,
+    row_flags,
     whole,
     word,
 )
@@ -84,7 +85,7 @@ def _monitored_shard(
         # During a failover this is the promoted replica already, unlike SENTINEL MASTER's ip.
         master=address,
         run_id=master.get("runid", ""),
-        flags=frozenset(master.get("flags", "").split(",")),
+        flags=row_flags(master),
         quorum=whole(master.get("quorum", "0")),
         sentinels=whole(master.get("num-other-sentinels", "0")) + 1,
         usable=not isinstance(quorum, redis.RedisError),
