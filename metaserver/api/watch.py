@@ -12,7 +12,7 @@ from cachemesh.core.errors import PoolNotFoundError
 from metaserver.api.backend import Backend
 from metaserver.api.request import Call, empty_reply, json_reply, operation, raw_reply
 from metaserver.domain.errors import RequestRefused
-from metaserver.watch.change_hub import ChangeHub, StreamItem
+from metaserver.watch.change_hub import StreamItem
 
 IDLE = 15.0  # seconds of silence before a comment keeps a stream alive
 
@@ -73,7 +73,7 @@ def _lines(backend: Backend, pool: str | None, token_id: str) -> Iterator[str]:
     """
     with backend.hub.stream(pool) as items:
         yield ": welcome\n\n"  # the headers go out with the first line
-        for item in _now(backend, backend.hub, pool):
+        for item in _now(backend, pool):
             yield _line(item)
         checked = time.monotonic()
         for news in items.items(IDLE):
@@ -84,11 +84,11 @@ def _lines(backend: Backend, pool: str | None, token_id: str) -> Iterator[str]:
             yield ": still here\n\n" if news is None else _line(news)
 
 
-def _now(backend: Backend, hub: ChangeHub, pool: str | None) -> Iterator[StreamItem]:
+def _now(backend: Backend, pool: str | None) -> Iterator[StreamItem]:
     names = [pool] if pool is not None else list(backend.store.versions())
     for name in names:
         try:
-            document, status = hub.current(name).text, backend.monitor.status(name)
+            document, status = backend.hub.current(name).text, backend.monitor.status(name)
         except (RequestRefused, PoolNotFoundError):
             continue  # the pool was just deleted; the stream will tell
         yield StreamItem("document", name, document)

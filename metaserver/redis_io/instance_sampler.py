@@ -51,12 +51,7 @@ class InstanceSampler:
 
     def earlier(self, samples: Mapping[str, InstanceSample]) -> dict[str, InstanceSample]:
         """Return for each address its oldest sample of the last RATE_WINDOW seconds, if any."""
-        found = {}
-        for address in samples:
-            history = self._history.get(address)
-            if history:
-                found[address] = history[0]
-        return found
+        return {at: history[0] for at in samples if (history := self._history.get(at))}
 
     def keep_only(self, addresses: Collection[str]) -> None:
         """Disconnect from all other instances: a hostile master may name new replicas each time."""

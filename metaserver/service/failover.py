@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import redis
@@ -221,16 +221,7 @@ class _FailoverAttempt:
                 f"Sentinel chose {resolution.master} instead of {report.plan.chosen}; "
                 "it had everything too"
             )
-        return FailoverReport(
-            report.pool,
-            report.shard,
-            False,
-            report.plan,
-            resolution.master,
-            report.steps,
-            warnings,
-            report.timings,
-        )
+        return replace(report, master=resolution.master, warnings=warnings)
 
     def _save(self, saved: SavedSettings) -> None:
         self.saved = saved

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.errors import RequestRefused
@@ -62,9 +62,7 @@ def forget(
     log.info("%s by %s: %s", event.action, event.actor, event.detail)
     context.changed()
     late = registration.unregister(context, [intent])
-    return ForgottenShard(
-        dry_run, pool, shard, result.summary, result.steps, [*result.warnings, *late]
-    )
+    return replace(result, warnings=[*result.warnings, *late])
 
 
 def _given_up(state: PoolState, shard: str) -> Sweep:

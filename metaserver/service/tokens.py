@@ -15,12 +15,7 @@ from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.errors import RequestRefused
 from metaserver.process.clock import rfc3339
 from metaserver.service.context import log
-from metaserver.store import (
-    Role,
-    StorageError,
-    Store,
-    Token,
-)
+from metaserver.store import Role, StorageError, Store, Token
 
 FIRST_ADMIN = "admin"
 

@@ -72,17 +72,7 @@ def insert_intent(db: sqlite3.Connection, intent: NewIntent, *, undoing: bool) -
             created,
         ),
     )
-    return Intent(
-        id=row.lastrowid or 0,
-        pool=intent.pool,
-        shard=intent.shard,
-        master=intent.master,
-        action=intent.action,
-        sentinels=intent.sentinels,
-        owner=intent.owner,
-        undoing=undoing,
-        created=created,
-    )
+    return Intent(id=row.lastrowid or 0, undoing=undoing, created=created, **vars(intent))
 
 
 def keep_masters(db: sqlite3.Connection, pool: str, masters: Mapping[str, str]) -> None:
@@ -143,25 +133,15 @@ def newest_to_prune(db: sqlite3.Connection, keep: int, since: str) -> int | None
 
 def log(db: sqlite3.Connection, event: NewEvent, *, target: str | None = None) -> Event:
     """Append an event to the audit log; `target` replaces that of the event."""
-    at = rfc3339()
-    logged = Event(
-        id=0,
-        at=at,
-        actor=event.actor,
-        action=event.action,
-        pool=event.pool,
-        target=target if target is not None else event.target,
-        detail=event.detail,
-        before=event.before,
-        after=event.after,
-    )
-    values = logged.to_dict() | {"before": _dumped(event.before), "after": _dumped(event.after)}
-    del values["id"]
+    fields = {"at": rfc3339(), **vars(event)}
+    if target is not None:
+        fields["target"] = target
+    values = fields | {"before": _dumped(event.before), "after": _dumped(event.after)}
     row = db.execute(
         f"INSERT INTO events ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
         tuple(values.values()),
     )
-    return Event(**{**vars(logged), "id": row.lastrowid or 0})
+    return Event(id=row.lastrowid or 0, **fields)
 
 
 def _dumped(value: Mapping[str, object] | None) -> str | None:
