@@ -95,6 +95,17 @@ def create_pool(store: SqliteStore, stack: LocalStack, *, version: int = 1) -> P
     return stored
 
 
+@contextmanager
+def store_with_pool(directory: Path, stack: LocalStack) -> Iterator[SqliteStore]:
+    """Open a new store with a pool of the stack's shards, for the block."""
+    store = SqliteStore(directory / "meta.db")
+    try:
+        create_pool(store, stack)
+        yield store
+    finally:
+        store.close()
+
+
 def sentinels(stack: LocalStack) -> SentinelGroup:
     """Return the metaserver's client of the stack's Sentinels."""
     return SentinelGroup(stack.info["sentinels"], NETWORKS, RedisAuth())

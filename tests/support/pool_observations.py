@@ -6,15 +6,20 @@ from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.pool_state import PoolState, Sweep
 from metaserver.domain.sentinel_view import MonitoredShard, SentinelView
-from metaserver.domain.status import (
-    InstanceSample,
-    Observation,
-)
+from metaserver.domain.status import InstanceSample, Observation
 
 MASTER, REPLICA, OTHER = "10.0.0.1:6379", "10.0.0.2:6379", "10.0.0.3:6379"
 
 
 SENTINELS = ("10.0.0.7:26379", "10.0.0.8:26379", "10.0.0.9:26379")
+
+
+DOCUMENT = PoolDocument(
+    pool="cache",
+    version=4,
+    placement=SlotsPlacement.even([Shard("cache-0")]),
+    sentinels=SENTINELS,
+)
 
 
 VIEW = MonitoredShard(
@@ -88,15 +93,9 @@ def observation(
         return InstanceSample(address, 10.0, found)
 
     shards = {} if view is None else {"cache-0": view}
-    document = PoolDocument(
-        pool="cache",
-        version=4,
-        placement=SlotsPlacement.even([Shard("cache-0")]),
-        sentinels=SENTINELS,
-    )
     return Observation(
         at="2026-01-01T00:00:00.000Z",
-        state=PoolState(document, sweeps, masters or {}),
+        state=PoolState(DOCUMENT, sweeps, masters or {}),
         views=views or {at: SentinelView(at, shards=shards) for at in SENTINELS},
         samples={MASTER: sample(MASTER, master), REPLICA: sample(REPLICA, replica)},
         earlier={MASTER: InstanceSample(MASTER, 6.0, earlier)} if earlier else {},

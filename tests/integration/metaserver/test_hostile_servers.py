@@ -13,7 +13,6 @@ from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
 from metaserver.domain.audit_log import NewEvent
-from metaserver.store.sqlite import SqliteStore
 from tests.support import metaserver_loops
 from tests.support.malformed_replies_to_metaserver import (
     CASES,
@@ -83,17 +82,15 @@ def honest_sentinel(instance: LyingServer) -> LyingServer:
 def create_pool(
     directory: Path, stack: LocalStack, sentinel: LyingServer, instance: LyingServer
 ) -> None:
-    store = SqliteStore(directory / "meta.db")
-    metaserver_loops.create_pool(store, stack)
     document = PoolDocument(
         pool="bad",
         version=1,
         placement=SlotsPlacement.even([Shard("bad-0")]),
         sentinels=(str(sentinel),),
     )
-    assert store.create_document(document, NewEvent("pool.create", pool="bad")) is not None
-    store.remember_master("bad", "bad-0", str(instance))
-    store.close()
+    with metaserver_loops.store_with_pool(directory, stack) as store:
+        assert store.create_document(document, NewEvent("pool.create", pool="bad")) is not None
+        store.remember_master("bad", "bad-0", str(instance))
 
 
 @pytest.fixture(scope="module")

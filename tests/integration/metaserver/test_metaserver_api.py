@@ -32,9 +32,7 @@ def admin(stack: LocalStack) -> Api:
 
 @pytest.fixture(scope="module")
 def reader(admin: Api) -> Api:
-    made = admin("POST", "/v1/tokens", {"name": "reader", "role": "read"})
-    assert made.status == 201
-    return Api(admin.address, made.json["token"])
+    return admin.as_reader()
 
 
 @pytest.fixture(autouse=True)

@@ -8,16 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import redis
 
-from cachemesh.core.names import parse_address
 from cachemesh.core.placement import SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
-from metaserver.process.config import RedisAuth
 from metaserver.redis_io.sentinel_group import SentinelGroup
-from tests.support.metaserver_loops import NETWORKS
+from tests.support import metaserver_loops
 from tests.support.metaserver_process import Api, Reply
+from tests.support.plain_redis import direct
 from tests.support.waiting import until
 
 KEYS = [f"key:{number}" for number in range(3000)]
@@ -36,19 +34,14 @@ def admin(stack: LocalStack) -> Api:
 
 @pytest.fixture
 def sentinels(stack: LocalStack) -> Iterator[SentinelGroup]:
-    with SentinelGroup(stack.info["sentinels"], NETWORKS, RedisAuth()) as sentinels:
+    with metaserver_loops.sentinels(stack) as sentinels:
         yield sentinels
-
-
-def connect(address: str) -> redis.Redis:
-    host, port = parse_address(address)
-    return redis.Redis(host, port, decode_responses=True)
 
 
 def fill(admin: Api, stack: LocalStack) -> None:
     """Write keys to the shards that own them, and wait until the metaserver has seen them."""
     for shard in ("cache-0", "cache-1"):
-        with connect(master_of(stack, shard)) as client:
+        with direct(master_of(stack, shard)) as client:
             client.mset(dict.fromkeys(owned(admin, shard), "value"))
 
     def keys() -> int:
@@ -106,14 +99,14 @@ def test_a_shard_comes_and_goes(stack: LocalStack, admin: Api, sentinels: Sentin
 
     until(lambda: not sweeps(admin))
     for shard in ("cache-0", "cache-1"):
-        with connect(master_of(stack, shard)) as client:
+        with direct(master_of(stack, shard)) as client:
             assert set(client.keys()) == owned(admin, shard)
 
     removed = changed(admin("DELETE", "/v1/pools/cache/shards/cache-0?version=2"), 2)
     assert {move["source"] for move in removed["moves"]} == {"cache-0"}
     assert any("unlink everything on cache-0" in step for step in removed["steps"])
     until(lambda: not sweeps(admin))
-    with connect(master_of(stack, "cache-0")) as client:
+    with direct(master_of(stack, "cache-0")) as client:
         assert client.dbsize() == 0
     until(lambda: "cache-0" not in sentinels.monitored())
 

@@ -21,6 +21,7 @@ from metaserver.domain.audit_log import NewEvent
 from metaserver.process.config import RedisAuth
 from metaserver.redis_io.sentinel_group import SentinelGroup
 from metaserver.store.sqlite import SqliteStore
+from tests.support import metaserver_loops
 from tests.support.metaserver_loops import NETWORKS
 from tests.support.metaserver_process import Api, Metaserver, environment
 from tests.support.needs import lacks, needs
@@ -264,7 +265,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
                 assert "free space" in reply.json["next"]
             assert admin("GET", "/v1/pools/cache").json == before
             assert admin("GET", "/v1/events").json == events
-            with SentinelGroup(stack.info["sentinels"], NETWORKS, RedisAuth()) as sentinels:
+            with metaserver_loops.sentinels(stack) as sentinels:
                 until(lambda: set(sentinels.monitored()) == {"cache-0", "c-0"})
 
             ballast.unlink()

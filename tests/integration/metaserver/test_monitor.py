@@ -33,10 +33,8 @@ def stack() -> Iterator[LocalStack]:
 
 @pytest.fixture
 def store(stack: LocalStack, tmp_path: Path) -> Iterator[SqliteStore]:
-    store = SqliteStore(tmp_path / "meta.db")
-    metaserver_loops.create_pool(store, stack)
-    yield store
-    store.close()
+    with metaserver_loops.store_with_pool(tmp_path, stack) as store:
+        yield store
 
 
 def monitor(store: SqliteStore, directory: Path, networks: AllowedNetworks = NETWORKS) -> Monitor:

@@ -46,14 +46,12 @@ def stack() -> Iterator[LocalStack]:
 
 @pytest.fixture
 def store(stack: LocalStack, tmp_path: Path) -> Iterator[SqliteStore]:
-    store = SqliteStore(tmp_path / "meta.db")
-    metaserver_loops.create_pool(store, stack)
     for shard in metaserver_loops.masters(stack):
         with connect(stack.master_of(shard)) as client:
             client.flushall()
             client.mset(dict.fromkeys(KEYS, "value"))
-    yield store
-    store.close()
+    with metaserver_loops.store_with_pool(tmp_path, stack) as store:
+        yield store
 
 
 def sweeper(

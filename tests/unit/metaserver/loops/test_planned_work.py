@@ -7,24 +7,16 @@ import time
 
 import pytest
 
-from cachemesh.core.placement import Shard, SlotsPlacement
-from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.pool_state import Failover, PoolState, ShardWork
 from metaserver.domain.shard_state import PlannedWork
 from metaserver.loops.planned_work import PlannedWorkTracker
 from metaserver.process.identity import process_identity
-from tests.support.pool_observations import (
-    MASTER,
-    SENTINELS,
-)
+from tests.support.pool_observations import DOCUMENT, MASTER, SENTINELS
 
 
 def state_with(work: ShardWork, failover: Failover | None = None) -> PoolState:
-    document = PoolDocument(
-        "cache", 1, SlotsPlacement.even([Shard("cache-0")]), sentinels=SENTINELS
-    )
     return PoolState(
-        document,
+        DOCUMENT,
         work={"cache-0": work},
         failovers={} if failover is None else {"cache-0": failover},
     )
