@@ -86,7 +86,8 @@ def _networks(_context: object, _option: object, given: tuple[str, ...]) -> tupl
     metavar="CIDR",
     multiple=True,
     callback=_networks,
-    help="Where instances and Sentinels may live; repeatable.  [default: private networks]",
+    help="Where instances and Sentinels may live; can be given several times.  "
+    "[default: private networks]",
 )
 @click.option(
     "--max-clients",

@@ -67,8 +67,8 @@ def sweep(address: str) -> None:
             raise redis.RedisError("that is enough")
         return PLACEMENT
 
-    link = BoundedConnection(address, NETWORKS, NOBODY, TIMEOUT, LARGE)
-    InstanceSweep(link, "gone", placement, lambda count: None).run()
+    connection = BoundedConnection(address, NETWORKS, NOBODY, TIMEOUT, LARGE)
+    InstanceSweep(connection, "gone", placement, lambda count: None).run()
 
 
 def instance(address: str) -> ParticipantInstance:
