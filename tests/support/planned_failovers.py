@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import threading
@@ -16,6 +15,7 @@ from tests.support.plain_redis import connect
 from tests.support.waiting import AT_MOST, until
 
 FENCE = "min-replicas-to-write"
+PATH = "/v1/pools/cache/shards/cache-0/failover"
 
 
 def await_health(api: Api) -> None:
@@ -66,6 +66,18 @@ def stopped(stack: LocalStack, *addresses: str) -> Iterator[None]:
 
 
 @contextmanager
+def _listeners_for_begin(stack: LocalStack) -> Iterator[list[Any]]:
+    """Subscribe at every Sentinel to the beginning of failovers, for the block."""
+    with ExitStack() as stacked:
+        clients = [stacked.enter_context(connect(at)) for at in stack.info["sentinels"]]
+        listeners: list[Any] = [stacked.enter_context(client.pubsub()) for client in clients]
+        for listener in listeners:
+            listener.subscribe("+try-failover")
+            assert listener.get_message(timeout=AT_MOST)
+        yield listeners
+
+
+@contextmanager
 def hanging_once_begun(stack: LocalStack, *addresses: str) -> Iterator[None]:
     """Stop processes by SIGSTOP once a Sentinel begins a failover, until the block ends.
 
@@ -81,12 +93,7 @@ def hanging_once_begun(stack: LocalStack, *addresses: str) -> Iterator[None]:
                     os.kill(pid, signal.SIGSTOP)
                 return
 
-    with ExitStack() as stacked:
-        clients = [stacked.enter_context(connect(at)) for at in stack.info["sentinels"]]
-        listeners = [stacked.enter_context(client.pubsub()) for client in clients]
-        for listener in listeners:
-            listener.subscribe("+try-failover")
-            assert listener.get_message(timeout=AT_MOST)
+    with _listeners_for_begin(stack) as listeners:
         threads = [threading.Thread(target=watch, args=(listener,)) for listener in listeners]
         for thread in threads:
             thread.start()
@@ -98,9 +105,6 @@ def hanging_once_begun(stack: LocalStack, *addresses: str) -> Iterator[None]:
                 thread.join(AT_MOST)
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)
-
-
-PATH = "/v1/pools/cache/shards/cache-0/failover"
 
 
 def in_order(stack: LocalStack) -> bool:
@@ -124,12 +128,7 @@ def at_once_when_begun(stack: LocalStack, action: threading.Event) -> threading.
     """
 
     def watch() -> None:
-        with contextlib.ExitStack() as stacked:
-            clients = [stacked.enter_context(connect(at)) for at in stack.info["sentinels"]]
-            listeners = [stacked.enter_context(client.pubsub()) for client in clients]
-            for listener in listeners:
-                listener.subscribe("+try-failover")
-                assert listener.get_message(timeout=AT_MOST)
+        with _listeners_for_begin(stack) as listeners:
             ready.set()
             while not any(
                 listener.get_message(ignore_subscribe_messages=True, timeout=0.002)
