@@ -68,7 +68,7 @@ def test_a_phone_needs_no_sideways_scrolling(board: Page) -> None:
     board.resize(390, 844)
     for path in ("/pools/cache", "/pools/cache/shards/new", "/pools/cache/shards/cache-0/remove"):
         board.open(path)
-        assert board.page_size()[0] == 390, path
+        board.fits(390)
 
 
 def test_key_counts_change_without_a_reload(board: Page, stack: LocalStack) -> None:

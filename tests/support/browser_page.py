@@ -109,6 +109,17 @@ class Page:
         size = self.driver.execute_script(f"return [{root}.scrollWidth, {root}.scrollHeight]")
         return int(size[0]), int(size[1])
 
+    def fits(self, width: int) -> None:
+        """Wait until the page is no wider than this; fail with the elements that stand out."""
+        try:
+            self.until(lambda: self.page_size()[0] <= width)
+        except TimeoutException:
+            script = """return [...document.querySelectorAll("body *")]
+                .filter(e => e.getBoundingClientRect().right > arguments[0])
+                .map(e => e.outerHTML.slice(0, 120))"""
+            wide = self.driver.execute_script(script, width)
+            pytest.fail(f"{self.driver.current_url} is {self.page_size()[0]} px wide: {wide}")
+
     def complaints(self) -> list[str]:
         """Return the warnings and errors that the console has logged since the last call."""
         return [
