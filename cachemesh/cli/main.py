@@ -24,6 +24,7 @@ from cachemesh.cli.sentinel import sentinel
 from cachemesh.cli.shard import shard
 from cachemesh.cli.stack import down, up
 from cachemesh.cli.stack_status import status
+from cachemesh.cli.store import store
 from cachemesh.cli.token import token
 from cachemesh.core.errors import CacheMeshError
 
@@ -69,6 +70,7 @@ for _command in (
     key,
     event,
     token,
+    store,
     client,
     sentinel,
     replay,

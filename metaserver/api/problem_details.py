@@ -51,6 +51,7 @@ PROBLEMS: dict[ErrorCode, tuple[int, str]] = {
     "instance-rejected": (422, "The instance cannot become a shard's master"),
     "too-many-clients": (429, "There are too many clients"),
     "too-many-requests": (429, "Too many requests are under way"),
+    "too-many-changes": (503, "The store changes too fast to be read as a whole"),
     "headers-too-large": (431, "The headers are too large"),
     "internal-error": (500, "The metaserver failed"),
     "not-implemented": (501, "The transfer coding is not known"),

@@ -162,6 +162,7 @@ def _call(described: Operation, path: Mapping[str, str]) -> Call:
 
 
 def _decoded_body(described: Operation) -> object:
+    request.max_content_length = described.max_body
     raw = _body_of(described.max_body)
     try:
         return decode_json(raw.decode("utf-8"), max_depth=_MOST_NESTED)

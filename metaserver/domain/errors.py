@@ -36,6 +36,7 @@ ErrorCode: TypeAlias = Literal[
     "instance-rejected",
     "too-many-clients",
     "too-many-requests",
+    "too-many-changes",
     "headers-too-large",
     "internal-error",
     "not-implemented",

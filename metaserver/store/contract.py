@@ -94,8 +94,9 @@ class DocumentStore(Protocol):
             intents: ids of the intents that this creation completes.
 
         Returns:
-            The document with its version, which is above every version that a pool of this name
-            ever had. None: the pool exists, or an intent is gone or being undone.
+            The document with its version, which is `document.version` or more, and above every
+            version that a pool of this name ever had. None: the pool exists, or an intent is gone
+            or being undone.
         """
 
     def put_document(

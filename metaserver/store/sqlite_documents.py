@@ -95,7 +95,7 @@ class SqliteDocuments:
                 return None
             sqlite_rows.keep_masters(db, pool, masters or {})
             sqlite_rows.begin_joining(db, pool, document.placement.names)
-            return self._save(db, document, version + 1, event, intents)
+            return self._save(db, document, max(version + 1, document.version), event, intents)
 
     def put_document(
         self,

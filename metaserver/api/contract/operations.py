@@ -177,6 +177,19 @@ OPERATIONS: tuple[Operation, ...] = (
         201,
     ),
     Operation("revokeToken", "admin", "DELETE", "/v1/tokens/{token}", "Revoke a token", status=204),
+    Operation(
+        "takeBackup", "admin", "GET", "/v1/backup", "Every pool and token, to be kept", "Backup"
+    ),
+    Operation(
+        "restoreBackup",
+        "admin",
+        "POST",
+        "/v1/restore",
+        "Create the pools and tokens of a backup that are not here",
+        "Restored",
+        "RestoreRequest",
+        max_body=16 * 1024 * 1024,
+    ),
     Operation("livez", "public", "GET", "/livez", "The process answers", "Probe"),
     Operation("readyz", "public", "GET", "/readyz", "The store can be read and written", "Probe"),
     Operation("metrics", "read", "GET", "/metrics", "Prometheus metrics", media="text/plain"),

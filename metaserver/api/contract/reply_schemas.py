@@ -148,6 +148,25 @@ OTHER_REPLIES: dict[str, Schema] = {
         role={"enum": ["read", "admin"]},
         token=text("the bearer token; shown this once"),
     ),
+    "Backup": reply(
+        format={"const": 1},
+        taken=TIME,
+        pools=array(reply(document=ref("Document"), masters={"type": "object"})),
+        tokens=array(reply(name=NAME, role={"enum": ["read", "admin"]}, digest=text("SHA-256"))),
+        sha256=text("of the rest"),
+    ),
+    "Restored": reply(
+        dry_run={"type": "boolean"},
+        items=array(
+            reply(
+                kind={"enum": ["pool", "token"]},
+                name=NAME,
+                version=nullable(COUNT),
+                outcome={"enum": ["restored", "kept"]},
+                detail=text("in words"),
+            )
+        ),
+    ),
     "Probe": reply(status={"const": "ok"}),
     "Problem": reply(
         type=text("urn:cachemesh:problem:CODE"),

@@ -91,6 +91,11 @@ REQUESTS: dict[str, Schema] = {
         stats=nullable(STATS),
         wait=number("seconds to hold the call", "number", minimum=0, maximum=MAX_WAIT, default=25),
     ),
+    "RestoreRequest": request(
+        ("backup",),
+        backup={"type": "object", "description": "as GET /v1/backup gave it"},
+        dry_run=DRY_RUN,
+    ),
     "NewTokenRequest": request(
         ("name", "role"),
         name=NAME,

@@ -30,6 +30,13 @@ class TestDocuments:
             assert each.versions() == {"cache": 1}
         assert actions(store) == ["pool.create"]
 
+    def test_a_creation_may_begin_at_a_higher_version(self, store: Store) -> None:
+        created = store.create_document(document().replace(version=7), event())
+        assert created is not None
+        assert created.version == 7
+        assert store.delete_document("cache", 7, event()) == ()
+        assert create(store).version > 7
+
     def test_every_put_raises_the_version(self, store: Store) -> None:
         before = create(store)
         put = store.put_document(before.replace(settings={"poll_interval": 2}), 1, event("put"))
