@@ -3,23 +3,48 @@
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Collection
 from pathlib import Path
 
 
-def process_identity() -> str:
-    """Return this process's identity, "pid:start time", which no later process shares."""
-    pid = os.getpid()
-    return f"{pid}:{_started(pid) or 0}"
+def process_identity(pid: int | None = None) -> str:
+    """Return the identity of a process, "host:pid:start time", which no later process shares.
+
+    Args:
+        pid: of a process of this machine; None for this process.
+    """
+    pid = os.getpid() if pid is None else pid
+    return f"{_host()}:{pid}:{_started(pid) or 0}"
 
 
-def process_is_alive(identity: str) -> bool:
-    """Return whether the process of a `process_identity` on this machine still runs."""
-    pid, _, started = identity.partition(":")
-    if not pid.isdigit():
-        return False
-    now = _started(int(pid))
+def process_is_alive(identity: str, elsewhere: Collection[str] = ()) -> bool:
+    """Return whether the process of a `process_identity` still runs.
+
+    Args:
+        elsewhere: the identities of live processes, as a store knows them. They tell of processes
+            of other machines, of which nothing is known without.
+    """
+    host, _, process = identity.rpartition(":")[0].rpartition(":")
+    if host != _host():
+        return identity in elsewhere
+    return process.isdigit() and _runs(int(process), identity.rpartition(":")[2])
+
+
+def known_dead(identity: str) -> bool:
+    """Return whether the process was one of this machine, and has ended."""
+    host = identity.rpartition(":")[0].rpartition(":")[0]
+    return host == _host() and not process_is_alive(identity)
+
+
+def _host() -> str:
+    return socket.gethostname()
+
+
+def _runs(pid: int, started: str) -> bool:
+    now = _started(pid)
     if now is None and not Path("/proc/self/stat").exists():
-        return _signalable(int(pid))
+        return _signalable(pid)
     return now is not None and str(now) == started
 
 

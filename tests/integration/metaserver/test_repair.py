@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from tests.support.sentinels import keep_masters
 from tests.support.waiting import until
 
 NOBODY = RedisAuth()
-DEAD_OWNER = f"{os.getpid()}:1"  # a pid that now belongs to another process
+DEAD_OWNER = f"{process_identity().rpartition(':')[0]}:1"  # this pid, but another process
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import pytest
@@ -12,6 +11,8 @@ from metaserver.domain.shard_state import PlannedWork
 from metaserver.loops.planned_work import PlannedWorkTracker
 from metaserver.process.identity import process_identity
 from tests.support.pool_observations import DOCUMENT, MASTER, SENTINELS
+
+DEAD = f"{process_identity().rpartition(':')[0]}:1"  # this pid, but started at another time
 
 
 def state_with(work: ShardWork, failover: Failover | None = None) -> PoolState:
@@ -51,7 +52,7 @@ def test_a_clock_that_jumps_neither_ends_work_nor_prolongs_it(
 
 @pytest.mark.parametrize(
     ("owner", "known"),
-    [(process_identity(), True), ("", False), (f"{os.getpid()}:1", False)],
+    [(process_identity(), True), ("", False), (DEAD, False)],
     ids=["alive", "left to repair", "dead"],
 )
 def test_an_unattended_failover_explains_nothing(owner: str, known: bool) -> None:

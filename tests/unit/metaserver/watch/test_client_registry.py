@@ -19,7 +19,7 @@ from metaserver.store import Store
 from metaserver.store.sqlite import SqliteStore
 from metaserver.watch.client_registry import ClientRegistry
 
-DEAD = f"{os.getpid()}:1"  # this pid, but started at another time
+DEAD = f"{process_identity().rpartition(':')[0]}:1"  # this pid, but started at another time
 
 
 class Clock:
@@ -88,7 +88,7 @@ def test_all_acknowledged(clients: ClientRegistry, clock: Clock) -> None:
 
 
 def test_clients_of_another_process_count(store: Store, clients: ClientRegistry) -> None:
-    store.publish_acks(f"{os.getppid()}:{process_identity_of(os.getppid())}", {"cache": 3})
+    store.publish_acks(process_identity(os.getppid()), {"cache": 3})
     assert not clients.all_acknowledged("cache", 4)
     assert clients.all_acknowledged("cache", 3)
     assert clients.all_acknowledged("other", 4)
@@ -119,11 +119,6 @@ def test_only_news_is_published(store: Store, clients: ClientRegistry) -> None:
     watch(clients, "app-2", 5)
     clients.publish()
     assert store.change_marker() == marker
-
-
-def process_identity_of(pid: int) -> str:
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    return stat.rpartition(")")[2].split()[19]
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])
