@@ -17,7 +17,6 @@ from cachemesh.core.names import parse_address
 from cachemesh.serving import Server, Site, bind
 from metaserver.api.app import create_app
 from metaserver.api.problem_details import unparsed
-from metaserver.loops.leader_election import LeaderElection
 from metaserver.process.config import PRIVATE_NETWORKS, Config, RedisAuth
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.runtime import build
@@ -96,6 +95,15 @@ def _networks(_context: object, _option: object, given: tuple[str, ...]) -> tupl
     show_default=True,
     help="Live clients that one token may have, over all pools.",
 )
+@click.option(
+    "--session-timeout",
+    type=click.FloatRange(1.0, 60.0),
+    default=Config.session_timeout,
+    show_default=True,
+    metavar="SECONDS",
+    help="Without a sign of progress of the leading process for so long, another one leads; the "
+    "same for all processes on one file.",
+)
 @click.option("--redis-username", help="User name for instances.")
 @click.option(
     "--redis-password-file",
@@ -131,6 +139,7 @@ def serve(
     token_file: Path | None,
     networks: tuple[str, ...],
     max_clients: int,
+    session_timeout: float,
     redis_username: str | None,
     redis_password_file: Path | None,
     sentinel_username: str | None,
@@ -150,6 +159,7 @@ def serve(
         token_file=token_file or db.with_name(f"{db.name}.token"),
         allowed_networks=networks,
         max_clients=max_clients,
+        session_timeout=session_timeout,
         redis_auth=_auth(redis_username, redis_password_file),
         sentinel_auth=_auth(sentinel_username, sentinel_password_file),
         events_max=events_max,
@@ -184,7 +194,6 @@ def _prepare(config: Config) -> None:
         except (StorageFullError, StorageDiskError) as error:
             # Reads are served; changes are refused with this reason.
             log.error("%s; until then nothing can be changed", error)
-        LeaderElection(config.db.with_name(f"{config.db.name}.leader")).close()
         if config.token_file is not None and Tokens(store).make_first_admin(config.token_file):
             log.info("wrote the first admin token to %s", config.token_file)
     finally:

@@ -1,7 +1,8 @@
 """The parts of one metaserver process, and its background loops.
 
-every process   publishes changes, tokens' last use, and statuses for streams
-the leader      runs the monitor, sweeps and repair
+every process   publishes changes, tokens' last use, and statuses for streams; takes part in the
+                election of the leader
+the leader      runs the monitor, sweeps, repair and pruning, while it leads
 """
 
 from __future__ import annotations
@@ -9,30 +10,31 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from cachemesh.core.errors import PoolNotFoundError
+from cachemesh.core.names import Address
 from metaserver.api.backend import Backend
 from metaserver.api.call_limits import CallLimits
 from metaserver.api.metrics import Counters
-from metaserver.loops.leader_election import LeaderElection
 from metaserver.loops.monitor import Monitor
 from metaserver.loops.repair import Repair
 from metaserver.loops.sweep import Sweeper
+from metaserver.loops.term import RESTART, Loop, TermLoops
 from metaserver.process.clock import rfc3339
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.service.context import ServiceContext
 from metaserver.service.tokens import Tokens
-from metaserver.store import StorageError
+from metaserver.store import Lead, StorageError, Store
 from metaserver.store.sqlite import SqliteStore
 from metaserver.watch.change_hub import ChangeHub
 from metaserver.watch.client_registry import ClientRegistry
 
 POLL = 0.25  # seconds between two polls for changes of other processes
-RESTART = 2.0  # seconds until a loop that an exception ended starts again
 LAST_STEPS = 1.5  # seconds for a failover to finish when the process is told to stop
 HOUSEKEEPING = 10.0  # seconds between two rounds of `_keep_house`
 
@@ -47,23 +49,29 @@ class Runtime:
     networks: AllowedNetworks
     backend: Backend
     stopping: threading.Event = field(default_factory=threading.Event)
+    _out_of_office: threading.Event = field(default_factory=threading.Event)
 
     def start(self) -> None:
         """Start the loops that every process runs, and take part in the election of the leader."""
         self._spawn("changes", self._publish_changes)
         self._spawn("housekeeping", self._keep_house)
         self._spawn("status", self._publish_statuses)
-        threading.Thread(target=self._take_part, name="leader", daemon=True).start()
+        self._spawn("registration", self._register)
+        self._spawn("election", self._take_part)
 
     def stop(self) -> None:
-        """End the loops, the streams and held watch calls; let failovers in progress finish."""
+        """End the loops, the streams and held watch calls; let failovers in progress finish.
+
+        A leader gives the lead away: another process need not wait until it misses this one.
+        """
         self.stopping.set()
         self.backend.hub.stop()
         end = time.monotonic() + LAST_STEPS
         while self.backend.context.failovers and time.monotonic() < end:
             time.sleep(0.02)
+        self._out_of_office.wait(max(0.0, end - time.monotonic()))
 
-    def _spawn(self, name: str, loop: Callable[[threading.Event], None]) -> None:
+    def _spawn(self, name: str, loop: Loop) -> None:
         """Run a loop on a thread; if an exception ends the loop, it starts again after RESTART."""
 
         def run() -> None:
@@ -76,17 +84,35 @@ class Runtime:
 
         threading.Thread(target=run, name=name, daemon=True).start()
 
-    def _take_part(self) -> None:
-        self.backend.election.lead(self.stopping, self._lead)
+    def _register(self, stop: threading.Event) -> None:
+        """Add this process to those of the store, as soon as the store can be written."""
+        config, owner = self.config, self.backend.context.owner
+        while not stop.is_set():
+            try:
+                self.backend.store.register(owner, str(Address(config.host, config.port)))
+                stop.wait()
+            except StorageError as error:
+                log.error("registering this process: %s", error)
+                stop.wait(HOUSEKEEPING)
 
-    def _lead(self) -> None:
-        log.info("this process leads: it monitors, sweeps and repairs")
-        backend = self.backend
-        sweeper = Sweeper(backend.store, self.config, backend.clients, networks=self.networks)
-        repair = Repair(backend.store, self.config, networks=self.networks)
-        self._spawn("monitor", backend.monitor.run)
-        self._spawn("sweep", sweeper.run)
-        self._spawn("repair", repair.run)
+    def _take_part(self, stop: threading.Event) -> None:
+        terms = TermLoops(self._loops_of, stop)
+        self._out_of_office.clear()
+        try:
+            self.backend.election.run(stop, terms.run)
+        finally:
+            self._out_of_office.set()
+
+    def _loops_of(self, lead: Lead) -> Mapping[str, Loop]:
+        """Return the loops of a term, on the store that refuses their writes once it is over."""
+        log.info("this process leads (term %d): it monitors, sweeps and repairs", lead.epoch)
+        backend, store = self.backend, self.backend.store.fenced(lead.epoch)
+        return {
+            "monitor": partial(backend.monitor.run, store=store),
+            "sweep": Sweeper(store, self.config, backend.clients, networks=self.networks).run,
+            "repair": Repair(store, self.config, networks=self.networks).run,
+            "pruning": partial(self._prune_events, store),
+        }
 
     def _publish_changes(self, stop: threading.Event) -> None:
         """Pass changes of other processes on, and publish the versions that clients act on."""
@@ -102,22 +128,26 @@ class Runtime:
                 failing = True
 
     def _keep_house(self, stop: threading.Event) -> None:
-        """Store when tokens were used, forget dead processes, and bound the audit log."""
+        """Store when tokens were used, and forget dead processes."""
         while not stop.wait(HOUSEKEEPING):
             try:
                 self.backend.tokens.flush()
                 self.backend.clients.forget_dead()
-                if self.backend.election.is_leader:
-                    self._prune_events()
             except StorageError as error:
                 log.error("housekeeping: %s", error)
 
-    def _prune_events(self) -> None:
+    def _prune_events(self, store: Store, stop: threading.Event) -> None:
+        """Bound the audit log."""
         config = self.config
-        since = rfc3339(max(0.0, time.time() - config.events_max_age))
-        gone = self.backend.store.prune_events(keep=config.events_max, since=since)
-        if gone:
-            log.info("removed the %d oldest entries of the audit log", gone)
+        while not stop.wait(HOUSEKEEPING):
+            since = rfc3339(max(0.0, time.time() - config.events_max_age))
+            try:
+                gone = store.prune_events(keep=config.events_max, since=since)
+            except StorageError as error:
+                log.error("bounding the audit log: %s", error)
+                continue
+            if gone:
+                log.info("removed the %d oldest entries of the audit log", gone)
 
     def _publish_statuses(self, stop: threading.Event) -> None:
         """Pass each new status of a pool on to the streams that show it."""
@@ -147,20 +177,20 @@ def build(config: Config) -> Runtime:
         ValueError: an allowed network is not valid.
     """
     networks = AllowedNetworks(config.allowed_networks)
-    store = SqliteStore(config.db)
-    election = LeaderElection(config.db.with_name(f"{config.db.name}.leader"))
+    store = SqliteStore(config.db, config.session_timeout)
     clients = ClientRegistry(store, config.lease, per_token=config.max_clients)
     hub = ChangeHub(store)
     stopping = threading.Event()
     monitor = Monitor(store, config, networks=networks, count_clients=clients.count)
+    context = ServiceContext(store, config, networks, monitor, hub.nudge, stopping=stopping)
     backend = Backend(
         store=store,
-        context=ServiceContext(store, config, networks, monitor, hub.nudge, stopping=stopping),
+        context=context,
         tokens=Tokens(store),
         clients=clients,
         hub=hub,
         monitor=monitor,
-        election=election,
+        election=store.election(context.owner),
         counters=Counters(),
         call_limits=CallLimits(config.max_clients),
     )

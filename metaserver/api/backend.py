@@ -10,11 +10,10 @@ from cachemesh.core.errors import PoolNotFoundError
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.api.call_limits import CallLimits
 from metaserver.api.metrics import Counters
-from metaserver.loops.leader_election import LeaderElection
 from metaserver.loops.monitor import Monitor
 from metaserver.service.context import ServiceContext
 from metaserver.service.tokens import Tokens
-from metaserver.store import Store
+from metaserver.store import Election, Store
 from metaserver.watch.change_hub import ChangeHub
 from metaserver.watch.client_registry import ClientRegistry
 
@@ -29,9 +28,19 @@ class Backend:
     clients: ClientRegistry
     hub: ChangeHub
     monitor: Monitor
-    election: LeaderElection
+    election: Election
     counters: Counters
     call_limits: CallLimits
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process leads.
+
+        Raises:
+            StorageError: the store cannot be read.
+        """
+        leader = self.election.leader()
+        return leader is not None and leader.owner == self.context.owner
 
     def pools(self) -> Iterator[tuple[PoolDocument, dict[str, Any]]]:
         """Yield every pool with its status, without pools that are deleted meanwhile.

@@ -38,7 +38,7 @@ def metrics(call: Call) -> Response:
     """Reply with everything in `metaserver.api.metrics.METRICS`."""
     backend = call.backend
     found = [
-        Measurement("cachemesh_metaserver_leader", backend.election.is_leader, {}),
+        Measurement("cachemesh_metaserver_leader", backend.leads, {}),
         Measurement("cachemesh_metaserver_watches", backend.hub.waiting, {}),
         *backend.counters.measurements(),
         *_pools(backend),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 
 import redis
@@ -36,17 +37,20 @@ class Recovery:
         self._unattended = ElapsedTimes()  # failovers that no process carries out, by id
         self._reported: set[int] = set()  # ids of failovers with an event that asks an operator
 
-    def run(self) -> None:
-        """Try once to resolve every unattended failover.
+    def run(self, stop: threading.Event) -> None:
+        """Try once to resolve every unattended failover, until `stop` is set.
 
         Raises:
             StorageError: the store cannot be read or written.
         """
         failovers = self._store.failovers()
         self._reported &= {failover.id for failover in failovers}
-        unattended = [each for each in failovers if not process_is_alive(each.owner)]
+        live = {each.owner for each in self._store.metaservers()} if failovers else ()
+        unattended = [each for each in failovers if not process_is_alive(each.owner, live)]
         self._unattended.keep({failover.id for failover in unattended})
         for failover in unattended:
+            if stop.is_set():
+                return
             self._resolve(failover, last=self._unattended.since_first(failover.id) >= _GIVE_UP)
 
     def _resolve(self, failover: Failover, *, last: bool) -> None:

@@ -1,6 +1,6 @@
 """The background loops, which only the leading process runs.
 
-    leader_election  decides which of several processes leads
+    term             runs the others for as long as the process leads
     monitor          observes every pool, keeps its status, records changes as events
     planned_work     tells which work on shards goes as planned; that explains their state
     sweep            removes keys from former owners, one instance after the other

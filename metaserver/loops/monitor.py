@@ -70,7 +70,7 @@ class Monitor:
         self._instances: dict[str, InstanceSampler] = {}
         self._sentinels: dict[str, SentinelGroup] = {}
         self._planned_work = PlannedWorkTracker()
-        self._running = False
+        self._reports_to: Store | None = None
         self._lock = threading.Lock()
         self._workers = ThreadPoolExecutor(_POOLS_AT_ONCE, thread_name_prefix="monitor")
         self._under_way: dict[str, Future[dict[str, Any]]] = {}
@@ -99,9 +99,13 @@ class Monitor:
         last = self._last.get(pool)
         return last[1] if last is not None else self._begin(pool).result()
 
-    def run(self, stop: threading.Event) -> None:
-        """Observe every pool each `config.status_interval` seconds until `stop` is set."""
-        self._running = True
+    def run(self, stop: threading.Event, store: Store | None = None) -> None:
+        """Observe every pool each `config.status_interval` seconds until `stop` is set.
+
+        Args:
+            store: where changes are recorded; None for the monitor's own.
+        """
+        self._reports_to = store or self._store
         try:
             while not stop.is_set():
                 began = time.monotonic()
@@ -109,7 +113,7 @@ class Monitor:
                 left = self._config.status_interval - (time.monotonic() - began)
                 stop.wait(max(0.05, left))
         finally:
-            self._running = False
+            self._reports_to = None
             wait(list(self._under_way.values()))
 
     def _is_current(self, pool: str, version: int) -> bool:
@@ -117,7 +121,10 @@ class Monitor:
         last = self._last.get(pool)
         if last is None or last[1]["version"] < version:
             return False
-        return self._running or time.monotonic() - last[0] < self._config.status_interval
+        return (
+            self._reports_to is not None
+            or time.monotonic() - last[0] < self._config.status_interval
+        )
 
     def _begin_all(self) -> None:
         try:
@@ -147,15 +154,15 @@ class Monitor:
         seen = self._observation(state)
         status = pool_status(seen)
         self._last[state.document.pool] = (time.monotonic(), status)
-        if self._running:
-            self._report(seen, status)
+        if (store := self._reports_to) is not None:
+            _report(store, seen, status)
         return status
 
     def _observation(self, state: PoolState) -> Observation:
         """Ask the Sentinels, then the instances they name, then the replicas those name."""
         document = state.document
         names = shard_names(state)
-        work = self._planned_work.of_pool(state)
+        work = self._planned_work.of_pool(state, self._live(state))
         instances = self._instances_of(document.pool)
         views = self._sentinels_of(document.pool, document.sentinels).views(names)
         samples: dict[str, InstanceSample] = {}
@@ -167,7 +174,7 @@ class Monitor:
         instances.keep_only(samples)
         # Work that began or ended during the observation explains its findings too.
         after = self._store.state(document.pool)
-        work |= {} if after is None else self._planned_work.of_pool(after)
+        work |= {} if after is None else self._planned_work.of_pool(after, self._live(after))
         return Observation(
             at=rfc3339(),
             state=state,
@@ -177,6 +184,10 @@ class Monitor:
             clients=self._count_clients(document.pool),
             work=work,
         )
+
+    def _live(self, state: PoolState) -> list[str]:
+        """Return the processes that may carry a failover of the pool out."""
+        return [each.owner for each in self._store.metaservers()] if state.failovers else []
 
     def _sentinels_of(self, pool: str, addresses: tuple[str, ...]) -> SentinelGroup:
         sentinels = self._sentinels.get(pool)
@@ -209,44 +220,46 @@ class Monitor:
             if kept is not None:
                 kept.close()
 
-    def _report(self, seen: Observation, status: Mapping[str, Any]) -> None:
-        """Record the changes since the last report, once, and end work that is over.
 
-        A shard with a planned failover gets the event of that, and no other.
-        """
-        state = seen.state
-        pool = state.document.pool
-        busy = {each.shard for each in self._store.failovers() if each.pool == pool}
-        busy |= {shard for shard, work in seen.work.items() if work.kind == "failing over"}
-        for shard in status["shards"]:
-            if shard["state"] != "draining" and shard["name"] not in busy:
-                self._report_unplanned_failover(state, shard)
-        before = self._store.reported_state(pool)
-        after, events = changes(before, status, busy)
-        if after != before:
-            self._store.report(pool, after, events)
-        well = {shard["name"] for shard in status["shards"] if shard["state"] == "up"}
-        for name, work in state.work.items():
-            if name not in state.failovers and (name in well or name not in seen.work):
-                self._store.end_work(work.id)
+def _report(store: Store, seen: Observation, status: Mapping[str, Any]) -> None:
+    """Record the changes since the last report, once, and end work that is over.
 
-    def _report_unplanned_failover(self, state: PoolState, shard: Mapping[str, Any]) -> None:
-        pool, name, now = state.document.pool, shard["name"], shard["master"]["address"]
-        before = state.masters.get(name)
-        if now is None or now == before or before != self._store.last_master(pool, name):
-            return  # the last: a planned failover has just stored another master
-        if before is not None:
-            self._store.record_event(
-                NewEvent(
-                    "failover",
-                    pool=pool,
-                    target=name,
-                    detail=f"{now} is master of {name} in place of {before}",
-                    before={"master": before},
-                    after={"master": now},
-                )
+    A shard with a planned failover gets the event of that, and no other.
+    """
+    state = seen.state
+    pool = state.document.pool
+    busy = {each.shard for each in store.failovers() if each.pool == pool}
+    busy |= {shard for shard, work in seen.work.items() if work.kind == "failing over"}
+    for shard in status["shards"]:
+        if shard["state"] != "draining" and shard["name"] not in busy:
+            _report_unplanned_failover(store, state, shard)
+    before = store.reported_state(pool)
+    after, events = changes(before, status, busy)
+    if after != before:
+        store.report(pool, after, events)
+    well = {shard["name"] for shard in status["shards"] if shard["state"] == "up"}
+    for name, work in state.work.items():
+        if name not in state.failovers and (name in well or name not in seen.work):
+            store.end_work(work.id)
+
+
+def _report_unplanned_failover(store: Store, state: PoolState, shard: Mapping[str, Any]) -> None:
+    pool, name, now = state.document.pool, shard["name"], shard["master"]["address"]
+    before = state.masters.get(name)
+    if now is None or now == before or before != store.last_master(pool, name):
+        return  # the last: a planned failover has just stored another master
+    if before is not None:
+        store.record_event(
+            NewEvent(
+                "failover",
+                pool=pool,
+                target=name,
+                detail=f"{now} is master of {name} in place of {before}",
+                before={"master": before},
+                after={"master": now},
             )
-        self._store.remember_master(pool, name, now)
+        )
+    store.remember_master(pool, name, now)
 
 
 def _log_failure(pool: str, observation: Future[dict[str, Any]]) -> None:

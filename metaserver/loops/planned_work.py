@@ -10,7 +10,7 @@ time since then is counted by this process's monotonic clock, which is never set
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from metaserver.domain.pool_state import Failover, PoolState, ShardWork
 from metaserver.domain.shard_state import PlannedWork
@@ -29,15 +29,19 @@ class PlannedWorkTracker:
         self._clock = clock
         self._elapsed: dict[str, ElapsedTimes] = {}  # pool -> of its work, by id
 
-    def of_pool(self, state: PoolState) -> dict[str, PlannedWork]:
-        """Return the work of a pool that goes as planned, by shard name."""
+    def of_pool(self, state: PoolState, live: Collection[str] = ()) -> dict[str, PlannedWork]:
+        """Return the work of a pool that goes as planned, by shard name.
+
+        Args:
+            live: the identities of live processes, as in `process_is_alive`.
+        """
         elapsed = self._elapsed.setdefault(state.document.pool, ElapsedTimes(self._clock))
         elapsed.keep({work.id for work in state.work.values()})
         planned = {}
         for shard, work in state.work.items():
             failover = state.failovers.get(shard)
             seconds = elapsed.since_first(work.id, _age(work))
-            if seconds < work.within and _is_attended(failover):
+            if seconds < work.within and _is_attended(failover, live):
                 planned[shard] = PlannedWork(work.kind, busy=failover is not None)
         return planned
 
@@ -51,6 +55,6 @@ def _age(work: ShardWork) -> float:
     return min(max(0.0, time.time() - work.began), work.within)
 
 
-def _is_attended(failover: Failover | None) -> bool:
+def _is_attended(failover: Failover | None, live: Collection[str]) -> bool:
     """Return whether no failover is left to repair: its process lives, or it is over."""
-    return failover is None or process_is_alive(failover.owner)
+    return failover is None or process_is_alive(failover.owner, live)

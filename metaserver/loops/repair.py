@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import redis
@@ -75,7 +75,7 @@ class Repair:
         again = 0.0
         while not stop.is_set():
             try:
-                self._recovery.run()
+                self._recovery.run(stop)
                 if time.monotonic() >= again:
                     self._repair_all(stop)
                     again = time.monotonic() + self._config.repair_interval
@@ -85,24 +85,25 @@ class Repair:
 
     def _repair_all(self, stop: threading.Event) -> None:
         intents = self._store.intents()
+        live = {each.owner for each in self._store.metaservers()}
         self._open_intents.keep({intent.id for intent in intents})
         for intent in intents:
             if stop.is_set():
                 return
-            if self._is_orphan(intent):
+            if self._is_orphan(intent, live):
                 self._undo(intent)
         for pool in self._store.versions():
             state = self._store.state(pool)
             if stop.is_set():
                 return
             if state is not None:
-                self._repair_pool(state)
+                self._repair_pool(state, stop)
 
-    def _is_orphan(self, intent: Intent) -> bool:
-        """Return whether no process carries the intent out."""
+    def _is_orphan(self, intent: Intent, live: Collection[str]) -> bool:
+        """Return whether no process carries the intent out; `live` as in `process_is_alive`."""
         old = self._open_intents.since_first(intent.id) > self._config.intent_age
         undo = intent.undoing or intent.action == "delete"
-        return undo or old or not process_is_alive(intent.owner)
+        return undo or old or not process_is_alive(intent.owner, live)
 
     def _undo(self, intent: Intent) -> None:
         try:
@@ -112,7 +113,7 @@ class Repair:
         except StorageError as error:
             log.error("repair: shard %s: %s", intent.shard, error)
 
-    def _repair_pool(self, state: PoolState) -> None:
+    def _repair_pool(self, state: PoolState, stop: threading.Event) -> None:
         busy = {failover.shard for failover in self._store.failovers()}
         names = [name for name in state.document.placement.names if name not in busy]
         with self._sentinels(state.document.sentinels) as sentinels:
@@ -121,6 +122,8 @@ class Repair:
                 log.warning("repair: pool %s: no Sentinel answers", state.document.pool)
                 return
             for name in names:
+                if stop.is_set():
+                    return
                 try:
                     self._repair_shard(name, state, sentinels, views)
                 except (redis.RedisError, CacheMeshError) as error:

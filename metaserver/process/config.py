@@ -43,4 +43,5 @@ class Config:
     lease: float = 30.0  # for which a client counts as live after its last watch call
     events_max: int = 100_000  # entries that the audit log keeps
     events_max_age: float = 365 * 86_400.0  # after which an entry is deleted
+    session_timeout: float = 6.0  # without progress, after which a leader has lost the lead
     max_clients: int = 10_000  # live clients of one token, and their calls in progress at once

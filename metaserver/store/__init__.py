@@ -1,11 +1,14 @@
 """What the metaserver remembers.
 
     contract            the promises of every store; another store has to keep them all
+    leadership          part of the contract: which process leads, and which there are
+    errors              the errors of every store
     sqlite              SqliteStore: the store in one SQLite file, of these parts:
       sqlite_documents  pool documents and the audit log
       sqlite_progress   sweeps, intents, failovers, masters, acknowledged versions
       sqlite_observed   work on shards, and what was reported
       sqlite_tokens     tokens
+      sqlite_election   which process leads: terms, beats, registered processes
     sqlite_rows         rows of the tables, to and from the values of `metaserver.domain`
     sqlite_schema       the tables, and the upgrades from earlier releases
     sqlite_connection   the file: opening, transactions, errors
@@ -18,16 +21,34 @@ from metaserver.store.contract import (
     ObservedStore,
     ProgressStore,
     Role,
-    StorageDiskError,
-    StorageError,
-    StorageFullError,
     Store,
     Token,
     TokenStore,
 )
+from metaserver.store.errors import (
+    LostLeadError,
+    StorageDiskError,
+    StorageError,
+    StorageFullError,
+)
+from metaserver.store.leadership import (
+    SESSION_TIMEOUT,
+    Election,
+    ElectionStore,
+    Lead,
+    Leader,
+    Metaserver,
+)
 
 __all__ = [
+    "SESSION_TIMEOUT",
     "DocumentStore",
+    "Election",
+    "ElectionStore",
+    "Lead",
+    "Leader",
+    "LostLeadError",
+    "Metaserver",
     "ObservedStore",
     "ProgressStore",
     "Role",

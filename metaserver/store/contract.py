@@ -1,9 +1,9 @@
 """The promises that every store of the metaserver makes.
 
 A store keeps pool documents; the intents, sweeps, failovers and work under way; the last known
-masters; the versions that clients act on; the audit log and what it has reported; and tokens. One
-`Store` object is used by one process, from any thread or greenlet; several processes may each open
-a store on the same data. The values are those of `metaserver.domain`.
+masters; the versions that clients act on; the audit log and what it has reported; tokens; and
+which process leads. One `Store` object is used by one process, from any thread or greenlet; several
+processes may each open a store on the same data. The values are those of `metaserver.domain`.
 
 Promises for every method:
 
@@ -19,7 +19,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
-from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.audit_log import Event, NewEvent
 from metaserver.domain.pool_state import (
@@ -33,20 +32,9 @@ from metaserver.domain.pool_state import (
     Sweep,
     SweepState,
 )
+from metaserver.store.leadership import ElectionStore
 
 Role: TypeAlias = Literal["read", "admin"]
-
-
-class StorageError(CacheMeshError):
-    """The store could not be read or written; nothing was changed."""
-
-
-class StorageFullError(StorageError):
-    """The store has no room left; nothing was changed."""
-
-
-class StorageDiskError(StorageError):
-    """The disk refused: a quota is used up, a file-size limit is reached, or the disk is faulty."""
 
 
 @dataclass(frozen=True)
@@ -308,8 +296,15 @@ class TokenStore(Protocol):
         """Store when tokens were last used: token id -> RFC 3339 in UTC."""
 
 
-class Store(DocumentStore, ProgressStore, ObservedStore, TokenStore, Protocol):
+class Store(DocumentStore, ProgressStore, ObservedStore, TokenStore, ElectionStore, Protocol):
     """A whole store."""
+
+    def fenced(self, epoch: int) -> Store:
+        """Return this store for the term `epoch`: the same data, and one lifetime with this one.
+
+        Every write through it checks, in its own transaction, that no later term has begun, and
+        raises LostLeadError where one has.
+        """
 
     def check_writable(self) -> None:
         """Read and write as a test; raises StorageError where that is not possible."""

@@ -16,16 +16,36 @@ import sqlite3
 import threading
 import time
 from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Protocol
 
-from metaserver.store.contract import StorageDiskError, StorageError, StorageFullError
+from metaserver.store.errors import StorageDiskError, StorageError, StorageFullError
 from metaserver.store.sqlite_schema import SCHEMA_VERSION, UPGRADES
 
 LOCK_WAIT = 5.0  # seconds that a transaction waits for other processes
 _BUSY = 0.1  # seconds that SQLite itself waits: it blocks the whole process meanwhile
 _FULL_BELOW = 64 * 1024  # bytes free under which an I/O error counts as a full disk
 _REOPEN_EVERY = 1.0  # seconds between two attempts to leave the copy for the file
+
+
+class Transactions(Protocol):
+    """What the parts of a store read and write through."""
+
+    def read(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Begin a transaction that reads one consistent view of the data."""
+
+    def write(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Begin a transaction that writes, committed as a whole or not at all."""
+
+    def change_marker(self) -> Hashable:
+        """Return a value that differs after each change."""
+
+    def check_writable(self) -> None:
+        """Raise StorageError unless a row can be written and committed."""
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
 
 
 class Database:

@@ -10,7 +10,7 @@ from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.audit_log import Event, NewEvent
 from metaserver.domain.pool_state import Intent, NewIntent, NewSweep, PoolState
 from metaserver.store import sqlite_rows
-from metaserver.store.sqlite_connection import Database
+from metaserver.store.sqlite_connection import Transactions
 
 
 class DocumentCache:
@@ -40,7 +40,7 @@ class DocumentCache:
 class SqliteDocuments:
     """The `DocumentStore` part of a store in `_database`."""
 
-    _database: Database
+    _database: Transactions
     _documents: DocumentCache
 
     def document(self, pool: str) -> PoolDocument | None:

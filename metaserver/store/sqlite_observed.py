@@ -9,13 +9,13 @@ from dataclasses import asdict
 from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.pool_state import ReportedState
 from metaserver.store import sqlite_rows
-from metaserver.store.sqlite_connection import Database
+from metaserver.store.sqlite_connection import Transactions
 
 
 class SqliteObserved:
     """The `ObservedStore` part of a store in `_database`."""
 
-    _database: Database
+    _database: Transactions
 
     def end_work(self, work_id: int) -> None:
         with self._database.write() as db:

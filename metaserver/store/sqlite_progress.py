@@ -16,14 +16,14 @@ from metaserver.domain.pool_state import (
     SweepState,
 )
 from metaserver.store import sqlite_rows
-from metaserver.store.sqlite_connection import Database
+from metaserver.store.sqlite_connection import Transactions
 from metaserver.store.sqlite_documents import DocumentCache
 
 
 class SqliteProgress:
     """The `ProgressStore` part of a store in `_database`."""
 
-    _database: Database
+    _database: Transactions
     _documents: DocumentCache
 
     def sweeps(self, pool: str | None = None) -> tuple[Sweep, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _SCHEMA = (
     # A deleted pool stays as a row without document, so that its version never goes down.
@@ -38,5 +38,12 @@ _SINCE_3 = (
         UNIQUE (pool, shard))""",
     "CREATE TABLE seen (pool TEXT PRIMARY KEY, seen TEXT NOT NULL)",
 )
-UPGRADES = (_SCHEMA, _SINCE_2, _SINCE_3)
+_SINCE_4 = (
+    # Of the term that began last; the owner is '' once it is over.
+    """CREATE TABLE lead (id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL,
+        owner TEXT NOT NULL, since TEXT NOT NULL)""",
+    "INSERT INTO lead VALUES (1, 0, '', '')",
+    "CREATE TABLE metaservers (owner TEXT PRIMARY KEY, address TEXT NOT NULL, since TEXT NOT NULL)",
+)
+UPGRADES = (_SCHEMA, _SINCE_2, _SINCE_3, _SINCE_4)
 """The statements that lead from each version to the next; version 0 is an empty file."""

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from metaserver.domain.audit_log import NewEvent
 from metaserver.process.clock import rfc3339
 from metaserver.store import Role, Token, sqlite_rows
-from metaserver.store.sqlite_connection import Database
+from metaserver.store.sqlite_connection import Transactions
 
 
 class SqliteTokens:
     """The `TokenStore` part of a store in `_database`."""
 
-    _database: Database
+    _database: Transactions
 
     def add_token(self, name: str, role: Role, digest: str, event: NewEvent) -> Token | None:
         token = Token(secrets.token_hex(6), name, role, rfc3339(), None)

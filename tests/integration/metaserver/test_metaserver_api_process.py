@@ -308,8 +308,8 @@ def test_started_again_on_a_full_disk(tmp_path: Path, left: str) -> None:
             ):
                 assert reply.problem == "storage-full"
                 assert "free space" in reply.json["next"]
-            assert "cachemesh_metaserver_leader 1" in admin("GET", "/metrics").text
             (seen / "ballast").unlink()
+            until(lambda: "cachemesh_metaserver_leader 1" in admin("GET", "/metrics").text)
             assert admin("GET", "/readyz").status == 200
             assert admin("DELETE", f"/v1/tokens/{reader['id']}").status == 204
             assert "Traceback" not in server.log.read_text()

@@ -58,7 +58,7 @@ def test_an_older_schema(tmp_path: Path) -> None:
     created = store.create_document(DOCUMENT, NewEvent("pool.create"))
     store.close()
     with sqlite3.connect(path) as db:
-        for table in ("failovers", "work", "seen"):
+        for table in ("failovers", "work", "seen", "lead", "metaservers"):
             db.execute(f"DROP TABLE {table}")
         db.execute("PRAGMA user_version = 1")
     db.close()
@@ -213,6 +213,6 @@ def test_no_room_for_a_new_database(tmp_path: Path) -> None:
 
 def fill(store: SqliteStore) -> None:
     """Allow the file no further page: SQLite then fails as on a full disk."""
-    with store._database.read() as db:
+    with store._file.read() as db:
         (pages,) = db.execute("PRAGMA page_count").fetchone()
-    store._database._db.execute(f"PRAGMA max_page_count = {pages}")
+    store._file._db.execute(f"PRAGMA max_page_count = {pages}")

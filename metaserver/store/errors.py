@@ -1,0 +1,21 @@
+"""The errors of every store."""
+
+from __future__ import annotations
+
+from cachemesh.core.errors import CacheMeshError
+
+
+class StorageError(CacheMeshError):
+    """The store could not be read or written; nothing was changed."""
+
+
+class StorageFullError(StorageError):
+    """The store has no room left; nothing was changed."""
+
+
+class StorageDiskError(StorageError):
+    """The disk refused: a quota is used up, a file-size limit is reached, or the disk is faulty."""
+
+
+class LostLeadError(StorageError):
+    """A write of a term that is over was refused; nothing was changed."""
