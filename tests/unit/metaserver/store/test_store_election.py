@@ -56,14 +56,11 @@ def test_one_leads_until_it_gives_the_lead_away(store: Store, candidates: list[C
     (first,) = leading
     (second,) = [each for each in candidates if each is not first]
     term = first.terms.get(timeout=AT_MOST)
-    for each in (*candidates, store):
-        election = each.election if isinstance(each, Candidate) else each.election("x:1:1")
+    owner = f"elsewhere:{candidates.index(first)}:1"
+    for election in (first.election, second.election, store.election("elsewhere:9:1")):
         leader = election.leader()
         assert leader is not None
-        assert (leader.owner, leader.epoch) == (
-            f"elsewhere:{candidates.index(first)}:1",
-            term.epoch,
-        )
+        assert (leader.owner, leader.epoch) == (owner, term.epoch)
         assert leader.since.endswith("Z")
     with pytest.raises(Empty):
         second.terms.get(timeout=0.3)
