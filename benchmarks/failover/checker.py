@@ -28,7 +28,7 @@ class Outcome:
         gaps: for each shard the longest time without an acknowledged write.
         longest_wait: the longest time of a write that was acknowledged.
         longest_failure: the longest time of a call that raised.
-        stall: how late the harness itself was, at worst.
+        stall: how late the harness itself was, on the worst of its CPUs.
         examples: descriptions of wrong values.
     """
 

@@ -19,6 +19,7 @@ from tests.support.waiting import AT_MOST
 
 CLIENTS = ("cachemesh", "cachemesh-asyncio")
 _PATIENT, _HASTY = 600_000, 1_000  # down-after-milliseconds
+_STOOD_STILL = 1.0  # seconds; a machine that stood still so long may have failed calls anywhere
 
 
 class ClientLoad:
@@ -46,6 +47,11 @@ class ClientLoad:
     def writers_of(self, *shards: str) -> list[Writer]:
         """Return the writers of these shards, by default all."""
         return [writer for writer in self.writers if not shards or writer.shard in shards]
+
+    @property
+    def stood_still(self) -> bool:
+        """Whether a CPU ran nothing for so long that any call may have failed."""
+        return max(load.stall for load in self._loads.values()) >= _STOOD_STILL
 
     def warm(self) -> None:
         """Start the load, and wait until every writer has written."""
@@ -181,7 +187,9 @@ def verify(
             where = f"{client} on {shard}"
             assert outcome.wrong == 0, (where, outcome.examples)
             if shard != hit:
-                harm = outcome.lost + outcome.missed + outcome.stale + outcome.error_count
+                harm = outcome.lost + outcome.missed + outcome.stale
+                if outcome.stall < _STOOD_STILL:
+                    harm += outcome.error_count
                 assert harm == 0, f"nothing failed there: {where}: {outcome}"
                 continue
             print(  # noqa: T201  # the figures, printed with pytest -s

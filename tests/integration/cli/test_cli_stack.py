@@ -212,10 +212,13 @@ def test_status_of_a_hurt_stack_is_unhealthy(place: Path, run: Run) -> None:
     with log.open("ab") as out:
         again = subprocess.Popen([find_redis_server().path, conf], stdout=out)
     try:
-        until(lambda: run("status", "--dir", place).returncode == 0)
-        shown = run("status", "--dir", place, "-o", "json")
-        named = {each["name"]: each for each in json.loads(shown.stdout)["processes"]}
-        assert named["cache-0.2"] == {
+
+        def healthy() -> dict[str, Any]:
+            shown = run("status", "--dir", place, "-o", "json")
+            named = {each["name"]: each for each in json.loads(shown.stdout)["processes"]}
+            return named if shown.returncode == 0 else {}
+
+        assert until(healthy)["cache-0.2"] == {
             **replica,
             "pid": again.pid,
             "up": True,
