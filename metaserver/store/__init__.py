@@ -2,6 +2,7 @@
 
     contract            the promises of every store; another store has to keep them all
     leadership          part of the contract: which process leads, and which there are
+    calls               part of the contract: calls with an idempotency key
     errors              the errors of every store
     sqlite              SqliteStore: the store in one SQLite file, of these parts:
       sqlite_documents  pool documents and the audit log
@@ -9,6 +10,7 @@
       sqlite_observed   work on shards, and what was reported
       sqlite_tokens     tokens
       sqlite_election   which process leads: terms, beats, registered processes
+      sqlite_calls      calls with an idempotency key
     sqlite_rows         rows of the tables, to and from the values of `metaserver.domain`
     sqlite_schema       the tables, and the upgrades from earlier releases
     sqlite_connection   the file: opening, transactions, errors
@@ -16,6 +18,7 @@
 Imports `metaserver.domain` and `metaserver.process`; never `redis_io` or what serves requests.
 """
 
+from metaserver.store.calls import CALL_AGE, CALLS_KEPT, CallId, CallStore, RecordedCall
 from metaserver.store.contract import (
     DocumentStore,
     ObservedStore,
@@ -26,6 +29,7 @@ from metaserver.store.contract import (
     TokenStore,
 )
 from metaserver.store.errors import (
+    CallTakenOverError,
     LostLeadError,
     StorageDiskError,
     StorageError,
@@ -41,7 +45,12 @@ from metaserver.store.leadership import (
 )
 
 __all__ = [
+    "CALLS_KEPT",
+    "CALL_AGE",
     "SESSION_TIMEOUT",
+    "CallId",
+    "CallStore",
+    "CallTakenOverError",
     "DocumentStore",
     "Election",
     "ElectionStore",
@@ -51,6 +60,7 @@ __all__ = [
     "Metaserver",
     "ObservedStore",
     "ProgressStore",
+    "RecordedCall",
     "Role",
     "StorageDiskError",
     "StorageError",

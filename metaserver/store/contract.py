@@ -32,6 +32,7 @@ from metaserver.domain.pool_state import (
     Sweep,
     SweepState,
 )
+from metaserver.store.calls import CallId, CallStore
 from metaserver.store.leadership import ElectionStore
 
 Role: TypeAlias = Literal["read", "admin"]
@@ -296,7 +297,9 @@ class TokenStore(Protocol):
         """Store when tokens were last used: token id -> RFC 3339 in UTC."""
 
 
-class Store(DocumentStore, ProgressStore, ObservedStore, TokenStore, ElectionStore, Protocol):
+class Store(
+    DocumentStore, ProgressStore, ObservedStore, TokenStore, ElectionStore, CallStore, Protocol
+):
     """A whole store."""
 
     def fenced(self, epoch: int) -> Store:
@@ -304,6 +307,14 @@ class Store(DocumentStore, ProgressStore, ObservedStore, TokenStore, ElectionSto
 
         Every write through it checks, in its own transaction, that no later term has begun, and
         raises LostLeadError where one has.
+        """
+
+    def calling(self, call: CallId, owner: str) -> Store:
+        """Return this store for a call that `owner` carries out: the same data, as `fenced`.
+
+        A transaction that logs an event also stores that the call has made its change, with the
+        event and the version of its pool; with several events, the last one counts. It raises
+        CallTakenOverError if the call is not this owner's any more.
         """
 
     def check_writable(self) -> None:

@@ -19,3 +19,7 @@ class StorageDiskError(StorageError):
 
 class LostLeadError(StorageError):
     """A write of a term that is over was refused; nothing was changed."""
+
+
+class CallTakenOverError(StorageError):
+    """The change of a call was refused: another process carries the call out."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from metaserver.store.calls import CallId
 from metaserver.store.leadership import SESSION_TIMEOUT
+from metaserver.store.sqlite_calls import CallingDatabase, SqliteCalls
 from metaserver.store.sqlite_connection import Database, Transactions
 from metaserver.store.sqlite_documents import DocumentCache, SqliteDocuments
 from metaserver.store.sqlite_election import FencedDatabase, SqliteElection, SqliteMembers
@@ -13,7 +15,9 @@ from metaserver.store.sqlite_progress import SqliteProgress
 from metaserver.store.sqlite_tokens import SqliteTokens
 
 
-class _Parts(SqliteDocuments, SqliteProgress, SqliteObserved, SqliteTokens, SqliteMembers):
+class _Parts(
+    SqliteDocuments, SqliteProgress, SqliteObserved, SqliteTokens, SqliteMembers, SqliteCalls
+):
     """A store that reads and writes through `database`; a `file` is shared with other stores."""
 
     def __init__(
@@ -32,8 +36,13 @@ class _Parts(SqliteDocuments, SqliteProgress, SqliteObserved, SqliteTokens, Sqli
         return SqliteElection(self._file, owner, self._session_timeout)
 
     def fenced(self, epoch: int) -> _Parts:
-        fenced = FencedDatabase(self._file, epoch)
-        return _Parts(self._file, fenced, self._documents, self._session_timeout)
+        return self._through(FencedDatabase(self._database, epoch))
+
+    def calling(self, call: CallId, owner: str) -> _Parts:
+        return self._through(CallingDatabase(self._database, call, owner))
+
+    def _through(self, database: Transactions) -> _Parts:
+        return _Parts(self._file, database, self._documents, self._session_timeout)
 
     def check_writable(self) -> None:
         self._database.check_writable()

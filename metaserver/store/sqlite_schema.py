@@ -44,6 +44,10 @@ _SINCE_4 = (
         owner TEXT NOT NULL, since TEXT NOT NULL)""",
     "INSERT INTO lead VALUES (1, 0, '', '')",
     "CREATE TABLE metaservers (owner TEXT PRIMARY KEY, address TEXT NOT NULL, since TEXT NOT NULL)",
+    """CREATE TABLE calls (id INTEGER PRIMARY KEY AUTOINCREMENT, token TEXT NOT NULL,
+        key TEXT NOT NULL, request TEXT NOT NULL, owner TEXT NOT NULL, event INTEGER,
+        version INTEGER, status INTEGER, answer TEXT, created REAL NOT NULL,
+        UNIQUE (token, key))""",
 )
 UPGRADES = (_SCHEMA, _SINCE_2, _SINCE_3, _SINCE_4)
 """The statements that lead from each version to the next; version 0 is an empty file."""

@@ -13,7 +13,7 @@ import pytest
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.audit_log import NewEvent
-from metaserver.store import StorageError, StorageFullError, sqlite_connection
+from metaserver.store import CallId, StorageError, StorageFullError, sqlite_calls, sqlite_connection
 from metaserver.store.sqlite import SqliteStore
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -58,7 +58,7 @@ def test_an_older_schema(tmp_path: Path) -> None:
     created = store.create_document(DOCUMENT, NewEvent("pool.create"))
     store.close()
     with sqlite3.connect(path) as db:
-        for table in ("failovers", "work", "seen", "lead", "metaservers"):
+        for table in ("failovers", "work", "seen", "lead", "metaservers", "calls"):
             db.execute(f"DROP TABLE {table}")
         db.execute("PRAGMA user_version = 1")
     db.close()
@@ -216,3 +216,15 @@ def fill(store: SqliteStore) -> None:
     with store._file.read() as db:
         (pages,) = db.execute("PRAGMA page_count").fetchone()
     store._file._db.execute(f"PRAGMA max_page_count = {pages}")
+
+
+def test_old_calls_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_calls, "CALLS_KEPT", 3)
+    store = SqliteStore(tmp_path / "meta.db")
+    for number in range(5):
+        call = CallId("token-1", str(number))
+        assert store.begin_call(call, "r", "x:1:1") is None
+        store.calling(call, "x:1:1").record_event(NewEvent("x"))
+    kept = [store.begin_call(CallId("token-1", str(n)), "r", "x:1:1") for n in (2, 3, 4, 1)]
+    assert [each is not None for each in kept] == [True, True, True, False]
+    store.close()
