@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from flask import Blueprint, Response
 
@@ -10,6 +11,7 @@ from metaserver.api.backend import Backend
 from metaserver.api.contract import openapi
 from metaserver.api.metrics import Measurement, render
 from metaserver.api.request import Call, json_reply, operation, raw_reply
+from metaserver.domain.errors import RequestRefused
 
 blueprint = Blueprint("health", __name__)
 
@@ -22,9 +24,43 @@ def livez(_call: Call) -> Response:
 
 @operation(blueprint, "readyz")
 def readyz(call: Call) -> Response:
-    """Reply whether the store can be read and written."""
+    """Reply whether the store can be read and written, and the process does not stop."""
+    if call.backend.context.stopping.is_set():
+        raise RequestRefused("stopping", "This process stops", "use another metaserver")
     call.backend.store.check_writable()
     return json_reply({"status": "ok"})
+
+
+@operation(blueprint, "leader")
+def leader(call: Call) -> Response:
+    """Reply whether this process leads."""
+    backend = call.backend
+    found = backend.election.leader()
+    if found is not None and found.owner == backend.context.owner:
+        return json_reply({"status": "ok", "epoch": found.epoch, "since": found.since})
+    why = "No metaserver leads now"
+    if found is not None:
+        at = [each.address for each in backend.store.metaservers() if each.owner == found.owner]
+        why = f"{at[0] if at else 'Another process'} leads, in term {found.epoch}"
+    raise RequestRefused(
+        "not-leader", why, "any metaserver serves reads and changes; see GET /v1/metaservers"
+    )
+
+
+@operation(blueprint, "listMetaservers")
+def list_metaservers(call: Call) -> Response:
+    """List the processes, and which of them leads."""
+    backend = call.backend
+    leader = backend.election.leader()
+    found = [
+        {
+            **asdict(each),
+            "leads": leader is not None and each.owner == leader.owner,
+            "self": each.owner == backend.context.owner,
+        }
+        for each in backend.store.metaservers()
+    ]
+    return json_reply({"metaservers": found, "leader": None if leader is None else asdict(leader)})
 
 
 @operation(blueprint, "openapi")

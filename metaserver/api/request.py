@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -13,10 +13,18 @@ from flask import Blueprint, Flask, Response, current_app, g, request
 
 from cachemesh.core.json_text import NotJsonError, decode_json
 from metaserver.api.backend import Backend
-from metaserver.api.contract import BY_ID, Operation, check_body, check_query
+from metaserver.api.contract import (
+    BY_ID,
+    KEY_HEADER,
+    Operation,
+    check_body,
+    check_key,
+    check_query,
+)
+from metaserver.api.idempotency import KeyedCall, digest_of
 from metaserver.api.problem_details import MAX_BODY, too_large
 from metaserver.domain.errors import RequestRefused
-from metaserver.store import Token
+from metaserver.store import CallId, Token
 
 _MOST_NESTED = 16  # objects and arrays nested in each other
 _AT_ONCE = 8192  # bytes of a body of unknown length
@@ -68,7 +76,8 @@ def operation(blueprint: Blueprint, operation_id: str) -> Callable[[View], View]
 
     def register(view: View) -> View:
         def serve(**path: str) -> Response:
-            return view(_call(described, path))
+            call = _call(described, path)
+            return _answered_once(described, call, view) if described.once else view(call)
 
         blueprint.add_url_rule(
             described.path.replace("{", "<").replace("}", ">"),
@@ -159,6 +168,16 @@ def _call(described: Operation, path: Mapping[str, str]) -> Call:
     query = check_query(described, request.args.items(multi=True))
     body = check_body(described, _decoded_body(described)) if described.body is not None else {}
     return Call(backend(), g.get("actor", "anybody"), g.get("token_id", ""), path, query, body)
+
+
+def _answered_once(described: Operation, call: Call, view: View) -> Response:
+    """Return a view's answer to a call, which with a key is carried out once."""
+    key = request.headers.get(KEY_HEADER)
+    if key is None or call.body.get("dry_run") or call.query.get("dry_run"):
+        return view(call)
+    digest = digest_of(described.id, dict(call.path), dict(call.query), dict(call.body))
+    keyed = KeyedCall(call.backend, described, CallId(call.token, check_key(key)), digest)
+    return keyed.answer(lambda backend: view(replace(call, backend=backend)))
 
 
 def _decoded_body(described: Operation) -> object:

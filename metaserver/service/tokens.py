@@ -35,6 +35,10 @@ class Tokens:
         self._marker: Hashable = None
         self._digests: Mapping[str, Token] = {}
 
+    def on(self, store: Store) -> Tokens:
+        """Return the same tokens, changed through another view of the store."""
+        return Tokens(store)
+
     def recognise(self, text: str) -> Token | None:
         """Return the token with this text, or None, in a time that does not depend on the text.
 

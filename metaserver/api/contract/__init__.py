@@ -11,6 +11,16 @@ validation        requests checked against the schemas
 
 from metaserver.api.contract.openapi_document import openapi
 from metaserver.api.contract.operations import BY_ID, OPERATIONS, Operation
-from metaserver.api.contract.validation import check_body, check_query
+from metaserver.api.contract.schema_parts import KEY_HEADER
+from metaserver.api.contract.validation import check_body, check_key, check_query
 
-__all__ = ["BY_ID", "OPERATIONS", "Operation", "check_body", "check_query", "openapi"]
+__all__ = [
+    "BY_ID",
+    "KEY_HEADER",
+    "OPERATIONS",
+    "Operation",
+    "check_body",
+    "check_key",
+    "check_query",
+    "openapi",
+]

@@ -10,8 +10,15 @@ from functools import cache
 from typing import Any
 
 from metaserver.api.contract.operations import OPERATIONS, PATH_PARAMETERS, Operation
-from metaserver.api.contract.schema_parts import Schema, ref
+from metaserver.api.contract.schema_parts import IDEMPOTENCY_KEY, KEY_HEADER, Schema, ref
 from metaserver.api.contract.schemas import SCHEMAS
+
+_KEY: dict[str, Any] = {
+    "name": KEY_HEADER,
+    "in": "header",
+    "required": False,
+    "schema": IDEMPOTENCY_KEY,
+}
 
 
 @cache
@@ -53,7 +60,8 @@ def _described(operation: Operation) -> dict[str, Any]:
         + [
             {"name": name, "in": "query", "required": False, "schema": schema}
             for name, schema in operation.query.items()
-        ],
+        ]
+        + ([_KEY] if operation.once else []),
         "responses": {
             str(operation.status): _success(operation),
             "default": {

@@ -46,6 +46,11 @@ class Operation:
     media: str = "application/json"
     max_body: int = 16 * 1024
 
+    @property
+    def once(self) -> bool:
+        """Whether the operation takes an idempotency key. A restore may be repeated as it is."""
+        return self.access == "admin" and self.method != "GET" and self.id != "restoreBackup"
+
 
 _POOL = "/v1/pools/{pool}"
 _SHARD = "/v1/pools/{pool}/shards/{shard}"
@@ -190,8 +195,19 @@ OPERATIONS: tuple[Operation, ...] = (
         "RestoreRequest",
         max_body=16 * 1024 * 1024,
     ),
+    Operation(
+        "listMetaservers",
+        "read",
+        "GET",
+        "/v1/metaservers",
+        "The metaserver processes, and which of them leads",
+        "Metaservers",
+    ),
     Operation("livez", "public", "GET", "/livez", "The process answers", "Probe"),
-    Operation("readyz", "public", "GET", "/readyz", "The store can be read and written", "Probe"),
+    Operation(
+        "readyz", "public", "GET", "/readyz", "This process serves reads and changes", "Probe"
+    ),
+    Operation("leader", "public", "GET", "/leader", "This process leads", "Leader"),
     Operation("metrics", "read", "GET", "/metrics", "Prometheus metrics", media="text/plain"),
     Operation("openapi", "public", "GET", "/openapi.json", "This description"),
 )

@@ -167,7 +167,20 @@ OTHER_REPLIES: dict[str, Schema] = {
             )
         ),
     ),
+    "Metaservers": reply(
+        metaservers=array(
+            reply(
+                address=ADDRESS,
+                owner=text("host:pid:start time of the process"),
+                since=TIME,
+                leads={"type": "boolean"},
+                self={"type": "boolean", "description": "the process that answers"},
+            )
+        ),
+        leader=nullable(reply(owner=text("as above"), epoch=COUNT, since=TIME)),
+    ),
     "Probe": reply(status={"const": "ok"}),
+    "Leader": reply(status={"const": "ok"}, epoch=COUNT, since=TIME),
     "Problem": reply(
         type=text("urn:cachemesh:problem:CODE"),
         title=text("the problem in general"),

@@ -79,6 +79,12 @@ def _setting(setting: Setting) -> Schema:
     return nullable(number(doc, "number", minimum=setting.minimum, maximum=setting.maximum))
 
 
+KEY_HEADER = "Idempotency-Key"
+IDEMPOTENCY_KEY = text(
+    "1 to 64 printable ASCII characters without a space; a call that is sent again with its key "
+    "changes nothing again, and gets the answer of the first",
+    pattern="^[!-~]{1,64}$",
+)
 MAX_WHOLE = 2**53 - 1  # what every JSON parser keeps exactly (RFC 7493)
 VERSION = number(
     "the change is refused unless the pool is at this version", minimum=1, maximum=MAX_WHOLE

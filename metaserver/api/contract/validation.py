@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator, TypeChecker, ValidationError
 from jsonschema.validators import extend
 
 from metaserver.api.contract.operations import BY_ID, Operation
-from metaserver.api.contract.schema_parts import Schema
+from metaserver.api.contract.schema_parts import IDEMPOTENCY_KEY, KEY_HEADER, Schema
 from metaserver.api.contract.schemas import SCHEMAS
 from metaserver.domain.errors import RequestRefused
 
@@ -63,6 +63,16 @@ def check_query(operation: Operation, given: Iterable[tuple[str, str]]) -> dict[
         _raise_first(_Validator(schema).iter_errors(values[name]), name)
     defaults = {n: s["default"] for n, s in operation.query.items() if "default" in s}
     return {**defaults, **values}
+
+
+def check_key(text: str) -> str:
+    """Check an idempotency key, and return it.
+
+    Raises:
+        RequestRefused: bad-request.
+    """
+    _raise_first(_Validator(IDEMPOTENCY_KEY).iter_errors(text), KEY_HEADER)
+    return text
 
 
 @cache

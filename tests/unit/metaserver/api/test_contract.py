@@ -22,7 +22,7 @@ def test_the_document_is_valid_openapi() -> None:
 
 def test_only_probes_need_no_token() -> None:
     public = {each.id for each in OPERATIONS if each.access == "public"}
-    assert public == {"livez", "readyz", "openapi"}
+    assert public == {"livez", "readyz", "leader", "openapi"}
 
 
 def test_changes_take_an_admin() -> None:
