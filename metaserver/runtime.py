@@ -54,6 +54,7 @@ class Runtime:
     def start(self) -> None:
         """Start the loops that every process runs, and take part in the election of the leader."""
         self._spawn("changes", self._publish_changes)
+        self._spawn("clients", partial(self.backend.clients.publish_until, every=POLL))
         self._spawn("housekeeping", self._keep_house)
         self._spawn("status", self._publish_statuses)
         self._spawn("registration", self._register)
@@ -115,12 +116,11 @@ class Runtime:
         }
 
     def _publish_changes(self, stop: threading.Event) -> None:
-        """Pass changes of other processes on, and publish the versions that clients act on."""
+        """Pass changes of other processes on."""
         failing = False
         while not stop.wait(POLL):
             try:
                 self.backend.hub.refresh()
-                self.backend.clients.publish()
                 failing = False
             except StorageError as error:
                 if not failing:
@@ -128,7 +128,7 @@ class Runtime:
                 failing = True
 
     def _keep_house(self, stop: threading.Event) -> None:
-        """Store when tokens were used, and forget dead processes."""
+        """Store when tokens were used, and take over the clients of dead processes."""
         while not stop.wait(HOUSEKEEPING):
             try:
                 self.backend.tokens.flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from flask import Blueprint, Response
 
@@ -11,9 +11,10 @@ from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.placement import Shard
 from metaserver.api.request import Call, json_reply, operation, raw_reply
 from metaserver.api.request_outcome import change_reply
+from metaserver.domain.client_reports import KnownClient
 from metaserver.service import pools
 from metaserver.service.pools import NewPool
-from metaserver.watch.client_registry import WatchingClient
+from metaserver.watch.client_table import shown
 
 blueprint = Blueprint("pools", __name__)
 
@@ -102,15 +103,23 @@ def get_status(call: Call) -> Response:
 
 @operation(blueprint, "listClients")
 def list_clients(call: Call) -> Response:
-    """List the clients that watch the pool through this process."""
+    """List the clients that watch the pool through any metaserver."""
     call.backend.hub.current(call.pool)
-    return raw_reply(_listed(call.backend.clients.live(call.pool)))
+    live, metaservers = call.backend.clients.clients(call.pool)
+    return raw_reply(_listed(live, metaservers))
 
 
-def _listed(clients: list[WatchingClient]) -> Iterator[str]:
+def _listed(clients: list[KnownClient], metaservers: Mapping[str, str]) -> Iterator[str]:
     """Yield the reply piece by piece, as there may be thousands of clients and a slow reader."""
     yield '{"clients": ['
     for first in range(0, len(clients), _AT_ONCE):
         part = clients[first : first + _AT_ONCE]
-        yield ("" if first == 0 else ", ") + json.dumps([c.to_dict() for c in part])[1:-1]
+        yield ("" if first == 0 else ", ") + json.dumps([shown(c, metaservers) for c in part])[1:-1]
     yield "]}"
+
+
+@operation(blueprint, "getConvergence")
+def get_convergence(call: Call) -> Response:
+    """Reply with how many clients of a pool act on which version, and which of them lag."""
+    version = call.backend.hub.current(call.pool).version
+    return json_reply(call.backend.clients.convergence(call.pool, version))

@@ -12,8 +12,11 @@ from cachemesh.core.errors import PoolNotFoundError
 from metaserver.api.backend import Backend
 from metaserver.api.request import Call, empty_reply, json_reply, operation, raw_reply
 from metaserver.domain.errors import RequestRefused
+from metaserver.service.ahead import raise_above
 from metaserver.watch.change_hub import StreamItem
+from metaserver.watch.client_table import ClientProcess
 
+PUBLISHED_WITHIN = 1.0  # seconds; a store that takes longer cannot be changed either
 IDLE = 15.0  # seconds of silence before a comment keeps a stream alive
 
 blueprint = Blueprint("watch", __name__)
@@ -22,13 +25,24 @@ blueprint = Blueprint("watch", __name__)
 @operation(blueprint, "watchPool")
 def watch_pool(call: Call) -> Response:
     """Reply once there is a newer version of the pool, or after the wait of the request."""
-    backend, pool, token = call.backend, call.pool, call.token
-    client, version = call.body["client"], call.body["version"]
-    backend.hub.current(pool)  # an unknown pool gets no table of clients
-    address = request.remote_addr or ""
-    backend.clients.watch_began(pool, client, version, address, call.body.get("stats"), token=token)
+    backend, pool, token, body = call.backend, call.pool, call.token, call.body
+    client, version = body["client"], body["version"]
+    ahead = version > backend.hub.current(pool).version  # an unknown pool gets no clients
+    if ahead:
+        ahead = raise_above(backend.context, pool, version, client) > version
+    new = backend.clients.watch_began(
+        pool,
+        client,
+        0 if ahead else version,
+        request.remote_addr or "",
+        body.get("stats"),
+        token=token,
+        process=ClientProcess(*map(body.get, ("sdk", "host", "process", "app"))),
+    )
     try:
-        newer = backend.hub.wait_newer(pool, version, float(call.body.get("wait", 25)))
+        if new:  # other processes know of the client before it is given a document
+            backend.clients.wait_published(PUBLISHED_WITHIN)
+        newer = backend.hub.wait_newer(pool, version, float(body.get("wait", 25)))
     finally:
         backend.clients.watch_ended(pool, client, token=token)
     changed = "false" if newer is None else "true"

@@ -5,6 +5,7 @@
     pools         create a pool, change its settings, delete it
     shards        add a shard, set its weight, remove it
     registration  bringing instances into use: checked, registered with the Sentinels, or undone
+    ahead         clients that are ahead of a store which was replaced by an older copy
     forgetting    the last steps of a shard that leaves
     failover      a planned failover of a shard
     sweeps        giving up the sweep of a drained shard

@@ -108,8 +108,9 @@ class DocumentStore(Protocol):
             masters, intents: as in `create_document`.
 
         Returns:
-            The document with its new version. None: the pool is gone or at another version, an
-            intent is gone or being undone, or a shard that leaves has a failover under way.
+            The document with its new version, which is above `expected_version`, and
+            `document.version` or more. None: the pool is gone or at another version, an intent is
+            gone or being undone, or a shard that leaves has a failover under way.
         """
 
     def delete_document(
@@ -229,15 +230,17 @@ class ProgressStore(Protocol):
     def last_masters(self) -> Mapping[tuple[str, str], str]:
         """Return the last known master of every (pool, shard)."""
 
-    def publish_acks(self, owner: str, lowest: Mapping[str, int]) -> None:
-        """Replace what a process has published about its live clients.
+    def publish_acks(self, owner: str, acks: Mapping[str, Any]) -> None:
+        """Replace what a process has published about its clients, for the other processes.
 
         Args:
             owner: the `process_identity()` of the process.
-            lowest: pool with live clients -> the lowest version that one of them acts on.
+            acks: an object of JSON. `metaserver.domain.client_reports` bounds it: some 300 KB at
+                most (5,000 clients are named, 500 of them with details; of further ones the
+                number is given), written at each change and every 10 s.
         """
 
-    def acks(self) -> Mapping[str, Mapping[str, int]]:
+    def acks(self) -> Mapping[str, Mapping[str, Any]]:
         """Return what every process last published, by owner; also of processes that have died."""
 
     def forget_acks(self, owner: str) -> None:

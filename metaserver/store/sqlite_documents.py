@@ -118,7 +118,8 @@ class SqliteDocuments:
             before = self._documents.read(db, pool)
             names = document.placement.names
             had = before.placement.names if before is not None else ()
-            saved = self._save(db, document, expected_version + 1, event, intents)
+            version = max(expected_version + 1, document.version)
+            saved = self._save(db, document, version, event, intents)
             sqlite_rows.begin_joining(db, pool, [name for name in names if name not in had])
             sqlite_rows.end_work(db, pool, [name for name in had if name not in names])
             for sweep in sweeps:

@@ -172,14 +172,15 @@ class SqliteProgress:
             found = db.execute("SELECT pool, shard, address FROM masters")
             return {(pool, shard): address for pool, shard, address in found.fetchall()}
 
-    def publish_acks(self, owner: str, lowest: Mapping[str, int]) -> None:
+    def publish_acks(self, owner: str, acks: Mapping[str, Any]) -> None:
+        text = json.dumps(acks, separators=(",", ":"))
         with self._database.write() as db:
-            db.execute("INSERT OR REPLACE INTO acks VALUES (?, ?)", (owner, json.dumps(lowest)))
+            db.execute("INSERT OR REPLACE INTO acks VALUES (?, ?)", (owner, text))
 
-    def acks(self) -> Mapping[str, Mapping[str, int]]:
+    def acks(self) -> Mapping[str, Mapping[str, Any]]:
         with self._database.read() as db:
             found = db.execute("SELECT owner, lowest FROM acks")
-            return {owner: json.loads(lowest) for owner, lowest in found.fetchall()}
+            return {owner: json.loads(text) for owner, text in found.fetchall()}
 
     def forget_acks(self, owner: str) -> None:
         with self._database.write() as db:

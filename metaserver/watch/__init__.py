@@ -1,6 +1,7 @@
 """Clients and browsers that wait for news of a pool.
 
-    client_registry  the clients that watch: the version each acts on, and its lease
+    client_table     the clients that watch this process: the version each acts on, and its lease
+    client_registry  the clients of all processes: which act on which version, and which lag
     change_hub       wakes held watch calls, and feeds event streams, at each change
 
 Imports `metaserver.store` and what is below it; never `api`, `service` or `loops`.

@@ -1,76 +1,54 @@
-"""The registry of clients that watch a pool: the version each acts on, and its lease.
+"""The registry of clients that watch a pool through any process: their versions and leases.
 
-Every process keeps its own table in memory, fed by the watch calls that it answers. For the one
-process that sweeps, each publishes in the store the lowest version that its clients act on.
+Each process has a table of its own clients (`ClientTable`), and publishes it in the store for the
+others: when it changes, and from time to time as a sign of life.
 
-    watch call --> watch_began() ... held ... --> watch_ended()   the lease runs from either
-    sweep      --> all_acknowledged(pool, version)?               own table + what others published
+    watch call --> table --publish()--> store.acks() --> all_acknowledged(), laggards(),
+                                                         convergence(), clients()
+
+A process that publishes no more may be dead, hung or cut off. Its clients count as live for a lease
+after its last sign of life, as they may still act on the version that it gave them. So a process
+that starts anew waits a lease out before it believes that it knows every client, unless the store
+shows that no earlier process had any.
 """
 
 from __future__ import annotations
 
-import json
-import math
+import logging
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from metaserver.domain.errors import RequestRefused
-from metaserver.process.clock import ElapsedTimes, rfc3339
+from metaserver.domain.client_reports import (
+    LISTED,
+    ClientReport,
+    KnownClient,
+    Laggard,
+    convergence,
+    known_clients,
+    laggards,
+)
+from metaserver.process.clock import ElapsedTimes
 from metaserver.process.identity import process_identity, process_is_alive
-from metaserver.store import Store
+from metaserver.store import StorageError, Store
+from metaserver.watch.client_table import ClientTable, shown
 
-PER_POOL = 20_000  # clients of all tokens
-_MOST_RECENTLY_LEFT = 20_000  # clients remembered that have left within the last lease
-_CLEAR_EVERY = 1.0  # seconds between two looks for room in a full table
-
-Key: TypeAlias = "tuple[str, str]"  # id of the token, name of the client
-
-
-@dataclass(frozen=True, slots=True)
-class WatchingClient:
-    """A client of a pool.
-
-    Attributes:
-        client: its name.
-        version: the version that it has acknowledged.
-        address: the IP address of its last watch call.
-        stats: its statistics as JSON text.
-        heard: when its last watch call began or ended, in monotonic seconds.
-        seen: the same in seconds since the epoch.
-        held: its watch calls that are held now; with one or more, the client is live.
-    """
-
-    client: str
-    version: int
-    address: str
-    stats: str | None
-    heard: float
-    seen: float
-    held: int = 0
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the client as docs/api.md shows it."""
-        return {
-            "client": self.client,
-            "version": self.version,
-            "seen": rfc3339(self.seen),
-            "address": self.address,
-            "stats": None if self.stats is None else json.loads(self.stats),
-        }
+_SIGN_OF_LIFE = 10.0  # seconds between two publications without a change
+_MOST_LAGGARDS = 100  # named by `convergence`
+_BUSY_SHARE = 0.1  # of the time that publishing may take at most
 
 
-class ClientRegistry:
-    """The clients of one process; greenlets may share it.
+log = logging.getLogger("metaserver")
+
+
+class ClientRegistry(ClientTable):
+    """The clients of all processes on one store; greenlets may share it.
 
     Args:
-        store: where the lowest version of each pool is published.
+        store: through which processes tell each other of their clients.
         lease: seconds for which a client counts as live after a watch call.
-        per_token: live clients that one token may have, over all pools. The clients of a token are
-            its own: another token's client of the same name is another client.
+        per_token: live clients that one token may have on this process, over all pools.
         owner: the `process_identity()` of this process.
         clock: returns monotonic seconds.
     """
@@ -84,176 +62,168 @@ class ClientRegistry:
         owner: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.lease = lease
-        self._per_token = per_token
+        super().__init__(lease, per_token, owner or process_identity(), clock)
         self._store = store
-        self._owner = owner or process_identity()
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._pools: dict[str, dict[Key, WatchingClient]] = {}
-        self._of_token: Counter[str] = Counter()
-        self._cleared = -math.inf
-        self._published: Mapping[str, int] | None = None
-        self._recently_left: dict[tuple[str, Key], float] = {}
-        self._since_death = ElapsedTimes(clock)  # of other processes
-
-    def watch_began(
-        self,
-        pool: str,
-        client: str,
-        version: int,
-        address: str,
-        stats: Mapping[str, object] | None = None,
-        *,
-        token: str = "",
-    ) -> None:
-        """Record a watch call: the client acknowledges `version`, and its lease is renewed.
-
-        Raises:
-            RequestRefused: too-many-clients: the client is new, and there is no room for it.
-        """
-        key = token, client
-        with self._lock:
-            if self._recently_left.get((pool, key), -math.inf) > self._clock() - self.lease:
-                return
-            old = self._pools.get(pool, {}).get(key)
-            if old is None:
-                self._make_room(pool, token)
-                self._of_token[token] += 1
-            table = self._pools.setdefault(pool, {})
-            table.pop(key, None)  # the table is in the order of `heard`
-            text = old.stats if old else None
-            if stats is not None:
-                text = json.dumps(stats, ensure_ascii=False, separators=(",", ":"))
-            table[key] = WatchingClient(
-                client,
-                version,
-                address,
-                text,
-                self._clock(),
-                time.time(),
-                (old.held if old else 0) + 1,
-            )
-
-    def watch_ended(self, pool: str, client: str, *, token: str = "") -> None:
-        """Record that a watch call was answered or broke off: the lease runs from now."""
-        with self._lock:
-            table = self._pools.get(pool, {})
-            old = table.get((token, client))
-            if old is not None:
-                table[token, client] = replace(
-                    old, held=max(0, old.held - 1), heard=self._clock(), seen=time.time()
-                )
-
-    def leave(self, pool: str, client: str, *, token: str = "") -> None:
-        """Record that a client no longer follows the pool: its lease ends now.
-
-        A watch call of the client that is still in progress does not renew the lease.
-        """
-        key = token, client
-        with self._lock:
-            self._drop(pool, [key] if key in self._pools.get(pool, {}) else [])
-            now = self._clock()
-            self._recently_left.pop((pool, key), None)
-            self._recently_left[pool, key] = now
-            oldest = next(iter(self._recently_left))
-            while (
-                len(self._recently_left) > _MOST_RECENTLY_LEFT
-                or self._recently_left[oldest] <= now - self.lease
-            ):
-                del self._recently_left[oldest]
-                oldest = next(iter(self._recently_left))
-
-    def _make_room(self, pool: str, token: str) -> None:
-        """Make room for a new client, never by dropping a live one. The caller holds the lock."""
-        if self._has_room(pool, token):
-            return
-        if self._clock() - self._cleared >= _CLEAR_EVERY:
-            self._cleared = self._clock()
-            for name in list(self._pools):
-                self._drop_expired(name)
-        if not self._has_room(pool, token):
-            raise RequestRefused(
-                "too-many-clients",
-                f"Of this token there are {self._of_token[token]} live clients (at most "
-                f"{self._per_token}), in pool {pool!r} {len(self._pools.get(pool, {}))} of all "
-                f"tokens (at most {PER_POOL})",
-                "raise --max-clients of the metaserver, or use several tokens",
-            )
-
-    def _has_room(self, pool: str, token: str) -> bool:
-        in_pool = len(self._pools.get(pool, {}))
-        return in_pool < PER_POOL and self._of_token[token] < self._per_token
-
-    def _drop_expired(self, pool: str) -> None:
-        table = self._pools.get(pool, {})
-        horizon = self._clock() - self.lease
-        self._drop(pool, [key for key, c in table.items() if not c.held and c.heard < horizon])
-
-    def _drop(self, pool: str, keys: Iterable[Key]) -> None:
-        for key in keys:
-            del self._pools[pool][key]
-            self._of_token[key[0]] -= 1
-            if not self._of_token[key[0]]:
-                del self._of_token[key[0]]
-        if not self._pools.get(pool):
-            self._pools.pop(pool, None)  # the pool may be deleted
-
-    def live(self, pool: str) -> list[WatchingClient]:
-        """Return the clients of a pool whose lease has not run out, in order of their last call."""
-        with self._lock:
-            self._drop_expired(pool)
-            return list(self._pools.get(pool, {}).values())
-
-    def count(self, pool: str) -> int:
-        """Return how many clients of a pool are live on this process."""
-        return len(self.live(pool))
+        self._changed = threading.Condition()
+        self._wanted = threading.Event()
+        self._published = False  # of any client
+        self._published_at = 0.0
+        self._published_changes = -1
+        self._silence = ElapsedTimes(clock)  # since the last sign of life of other processes
 
     def all_acknowledged(self, pool: str, version: int) -> bool:
         """Return whether every live client of the pool, on any process, acts on `version` or later.
 
-        The clients of a process that died count for one more lease, as they may still act on the
-        version that the process gave them.
+        Raises:
+            StorageError: what other processes have published cannot be read.
+        """
+        return all(each.lease_over for each in self.laggards(pool, version))
+
+    def laggards(self, pool: str, version: int) -> list[Laggard]:
+        """Return the clients of the pool, on any process, that have not acknowledged `version`.
+
+        A client whose lease is over stays among them for a day, until it acknowledges or says that
+        it follows no more: it may be frozen, or cut off from the metaservers but not from the
+        shards. Clients that a process has not named, because it has so many, come last.
 
         Raises:
-            StorageError: the versions of other processes cannot be read.
+            StorageError: what other processes have published cannot be read.
         """
-        if any(client.version < version for client in self.live(pool)):
-            return False
-        published = self._store.acks()
-        for owner, pools in published.items():
-            if owner == self._owner or pools.get(pool, version) >= version:
-                continue
-            if process_is_alive(owner):
-                return False
-            if self._since_death.since_first(owner) < self.lease:
-                return False
-        return True
+        return laggards(self._reports(pool), version)
+
+    def convergence(self, pool: str, version: int) -> dict[str, Any]:
+        """Return how many clients act on which version, and which lag, as docs/api.md shows it.
+
+        Args:
+            version: that of the pool's document.
+
+        Raises:
+            StorageError: what other processes have published cannot be read.
+        """
+        found = convergence(self._reports(pool), version, _MOST_LAGGARDS)
+        addresses = self._addresses()
+        return {
+            "pool": pool,
+            **found,
+            "laggards": [shown(each, addresses) for each in found["laggards"]],
+        }
+
+    def clients(self, pool: str) -> tuple[list[KnownClient], Mapping[str, str]]:
+        """Return the live clients of the pool on any process, those heard last at the end.
+
+        Returns:
+            The clients; and the addresses of the live processes, by `process_identity()`.
+
+        Raises:
+            StorageError: what other processes have published cannot be read.
+        """
+        live = [each for each in known_clients(self._reports(pool)) if each.live]
+        return live, self._addresses()
+
+    def _addresses(self) -> dict[str, str]:
+        return {each.owner: each.address for each in self._store.metaservers()}
+
+    def _own_report(self, pool: str, listed: int) -> ClientReport:
+        return ClientReport.of([*self.live(pool), *self.lapsed(pool)], self.left(pool), listed)
+
+    def _reports(self, pool: str) -> list[ClientReport]:
+        reports = [self._own_report(pool, 2 * LISTED + self._per_token)]
+        for owner, published in self._others().items():
+            if pool in published["pools"]:
+                report = ClientReport.from_json(published["pools"][pool], owner)
+                reports.append(report.without_leases() if published["over"] else report)
+        return reports
+
+    def _others(self) -> dict[str, dict[str, Any]]:
+        """Return what other processes have published, and whether the leases in it are over."""
+        every = {
+            owner: found for owner, found in self._store.acks().items() if owner != self._owner
+        }
+        alive = [each.owner for each in self._store.metaservers()] if every else []
+        others = {}
+        for owner, found in every.items():
+            pools, sign = found.get("pools"), (owner, repr(found.get("at")))
+            lives = process_is_alive(owner, alive)
+            limit = self.lease + (2 * _SIGN_OF_LIFE if lives else 0.0)
+            others[owner] = {
+                "pools": pools if isinstance(pools, dict) else {},
+                "sign": sign,
+                "over": self._silence.since_first(sign) >= limit,
+                "alive": lives,
+            }
+        return others
 
     def publish(self) -> None:
-        """Publish the lowest version of each pool for other processes, if that changed.
+        """Publish what this process knows of its clients, if that changed, or as a sign of life.
 
         Raises:
             StorageError: the store cannot be written; the next call tries again.
         """
-        lowest: dict[str, int] = {}
-        for pool in list(self._pools):
-            versions = [client.version for client in self.live(pool)]
-            if versions:
-                lowest[pool] = min(versions)
-        if lowest != self._published:
-            self._store.publish_acks(self._owner, lowest)
-            self._published = lowest
+        wanted = self.changes
+        due = self._clock() - self._published_at >= _SIGN_OF_LIFE
+        if wanted == self._published_changes and not (due and self._published):
+            return
+        names = sorted(self.pools())
+        wanted, left, pools = self.changes, LISTED, {}
+        for pool in names:
+            report = self._own_report(pool, left)
+            left -= len(report.clients)
+            pools[pool] = report.to_json()
+        self._store.publish_acks(self._owner, {"at": time.time(), "pools": pools})
+        self._published, self._published_at = bool(pools), self._clock()
+        with self._changed:
+            self._published_changes = wanted
+            self._changed.notify_all()
+
+    def publish_until(self, stop: threading.Event, every: float) -> None:
+        """Publish each change soon, until `stop` is set. The body of a thread.
+
+        Args:
+            every: seconds between two looks for changes that nobody waits for.
+        """
+        while not stop.is_set():
+            self._wanted.wait(every)
+            self._wanted.clear()  # before it is looked at what to publish
+            began = time.monotonic()
+            try:
+                self.publish()
+            except StorageError as error:
+                log.warning("publishing the clients of this process: %s", error)
+                stop.wait(every)
+            stop.wait((time.monotonic() - began) / _BUSY_SHARE)
+
+    def wait_published(self, seconds: float) -> bool:
+        """Have the table published, and wait for that. False: not within so many seconds.
+
+        Once a process has published a new client, every process that changes a document later knows
+        of the client: so the client may be given the document.
+        """
+        wanted, deadline = self.changes, time.monotonic() + seconds
+        self._wanted.set()
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self._published_changes >= wanted, deadline - time.monotonic()
+            )
 
     def forget_dead(self) -> None:
-        """Delete what was published by processes that died more than a lease ago.
+        """Take over what remains of processes that died more than a lease ago.
 
         Raises:
             StorageError: the store cannot be read or written; the next call tries again.
         """
-        owners = set(self._store.acks()) - {self._owner}
-        dead = {owner for owner in owners if not process_is_alive(owner)}
-        self._since_death.keep(dead)
-        for owner in dead:
-            if self._since_death.since_first(owner) >= self.lease:
+        others = self._others()
+        self._silence.keep({each["sign"] for each in others.values()})
+        for owner, found in others.items():
+            reports = {
+                pool: ClientReport.from_json(published, owner)
+                for pool, published in found["pools"].items()
+            }
+            if found["over"] and not found["alive"]:
+                for pool, report in reports.items():
+                    self.adopt(pool, report.clients)
+                self.publish()
                 self._store.forget_acks(owner)
+            elif not found["over"]:
+                for pool, report in reports.items():
+                    live = {each.key for each in report.clients if each.live}
+                    self.forget_elsewhere(pool, live, report.left)

@@ -82,6 +82,14 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("getStatus", "read", "GET", f"{_POOL}/status", "The live view of a pool", "Status"),
     Operation("listClients", "read", "GET", f"{_POOL}/clients", "The clients of a pool", "Clients"),
     Operation(
+        "getConvergence",
+        "read",
+        "GET",
+        f"{_POOL}/convergence",
+        "Which clients act on which version, and which lag",
+        "Convergence",
+    ),
+    Operation(
         "watchPool",
         "read",
         "POST",

@@ -103,16 +103,30 @@ POOL_REPLIES: dict[str, Schema] = {
         replicas=array({"type": "object"}),
         sentinel={"type": "object"},
     ),
-    "Clients": reply(
-        clients=array(
-            reply(
-                client=text("its name"),
-                version=COUNT,
-                seen=TIME,
-                address=text("where it called from"),
-                stats={"type": ["object", "null"]},
-            )
-        )
+    "Clients": reply(clients=array(ref("Client"))),
+    "Client": reply(
+        client=text("its id"),
+        version=number("the version that it acts on; 0 for none", minimum=0),
+        lease={"enum": ["running", "over"]},
+        seen=nullable(TIME),
+        address=nullable(text("where it called from")),
+        sdk=nullable(text("name and version of its library")),
+        host=nullable(text("the machine that it says it runs on")),
+        process=nullable(COUNT),
+        app=nullable(text("the app's own name for it: its client_name")),
+        metaserver=text("the metaserver that it watches, host:port"),
+        stats={"type": ["object", "null"]},
+    ),
+    "Convergence": reply(
+        pool=NAME,
+        version=COUNT,
+        converged={"type": "boolean"},
+        clients=COUNT,
+        acknowledged=COUNT,
+        versions=array(reply(version=number("acknowledged", minimum=0), clients=COUNT)),
+        lagging=COUNT,
+        lease_over=COUNT,
+        laggards=array(ref("Client")),
     ),
     "Watch": reply(
         changed={"type": "boolean"},

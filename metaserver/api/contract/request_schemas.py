@@ -84,12 +84,16 @@ REQUESTS: dict[str, Schema] = {
     ),
     "WatchRequest": request(
         ("client", "version"),
-        client=text("any name that tells the client from others", minLength=1, maxLength=200),
+        client=text("an id that tells the client from others", minLength=1, maxLength=200),
         version=number(
             "the version the client acts on; 0 for none yet", minimum=0, maximum=MAX_WHOLE
         ),
         stats=nullable(STATS),
         wait=number("seconds to hold the call", "number", minimum=0, maximum=MAX_WAIT, default=25),
+        sdk=nullable(text("name and version of the client's library", maxLength=100)),
+        host=nullable(text("the machine that the client runs on", maxLength=255)),
+        process=nullable(number("its process id there", minimum=0, maximum=MAX_WHOLE)),
+        app=nullable(text("the app's own name for the client: its client_name", maxLength=200)),
     ),
     "RestoreRequest": request(
         ("backup",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,11 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metaserver.domain.client_reports import LISTED
 from metaserver.domain.errors import RequestRefused
 from metaserver.process.identity import process_identity, process_is_alive
 from metaserver.store import Store
 from metaserver.store.sqlite import SqliteStore
 from metaserver.watch.client_registry import ClientRegistry
+from metaserver.watch.client_table import LAPSED_SECONDS, shown
 
 DEAD = f"{process_identity().rpartition(':')[0]}:1"  # this pid, but started at another time
 
@@ -57,7 +60,7 @@ def test_a_client_counts_until_its_lease_runs_out(clients: ClientRegistry, clock
     watch(clients, "app-1", 3)
     (live,) = clients.live("cache")
     assert (live.client, live.version, live.address) == ("app-1", 3, "10.0.0.7")
-    assert live.to_dict()["stats"] == {"errors": 0}
+    assert shown(live, {})["stats"] == {"errors": 0}
     clock.now += 30
     assert clients.count("cache") == 1
     clock.now += 0.1
@@ -88,17 +91,24 @@ def test_all_acknowledged(clients: ClientRegistry, clock: Clock) -> None:
 
 
 def test_clients_of_another_process_count(store: Store, clients: ClientRegistry) -> None:
-    store.publish_acks(process_identity(os.getppid()), {"cache": 3})
+    other = ClientRegistry(store, 30.0, owner=process_identity(os.getppid()))
+    watch(other, "app-1", 3)
+    other.publish()
     assert not clients.all_acknowledged("cache", 4)
     assert clients.all_acknowledged("cache", 3)
     assert clients.all_acknowledged("other", 4)
+    assert [(each.client, each.version) for each in clients.laggards("cache", 4)] == [("app-1", 3)]
+    watch(clients, "app-1", 4)  # the client has come here
+    assert clients.laggards("cache", 4) == []
 
 
 def test_clients_of_a_dead_process_count_for_one_lease(
     store: Store, clients: ClientRegistry, clock: Clock
 ) -> None:
     assert not process_is_alive(DEAD)
-    store.publish_acks(DEAD, {"cache": 3})
+    dead = ClientRegistry(store, 30.0, owner=DEAD)
+    watch(dead, "app-1", 3)
+    dead.publish()
     assert not clients.all_acknowledged("cache", 4)
     clients.forget_dead()
     clock.now += 29
@@ -106,19 +116,124 @@ def test_clients_of_a_dead_process_count_for_one_lease(
     clock.now += 1
     assert clients.all_acknowledged("cache", 4)
     clients.forget_dead()
-    assert store.acks() == {}
+    assert set(store.acks()) == {process_identity()}
+    (frozen,) = clients.laggards("cache", 4)  # it may come back, or write without
+    assert (frozen.client, frozen.lease_over) == ("app-1", True)
+    watch(clients, "app-1", 4)
+    assert clients.laggards("cache", 4) == []
 
 
-def test_only_news_is_published(store: Store, clients: ClientRegistry) -> None:
-    clients.publish()
+def test_clients_of_a_process_without_a_sign_of_life_are_not_waited_for(
+    store: Store, clients: ClientRegistry, clock: Clock
+) -> None:
+    hung = ClientRegistry(store, 30.0, owner=process_identity(os.getppid()))
+    hung.watch_began("cache", "app-1", 3, "10.0.0.7")
+    hung.publish()
+    assert not clients.all_acknowledged("cache", 4)
+    clock.now += 49
+    assert not clients.all_acknowledged("cache", 4)
+    clock.now += 1
+    assert clients.all_acknowledged("cache", 4)
+    assert store.metaservers() == () and len(clients.laggards("cache", 4)) == 1
+
+
+def test_a_client_whose_lease_is_over_lags_until_it_acknowledges_or_leaves(
+    clients: ClientRegistry, clock: Clock
+) -> None:
+    for client in ("frozen", "gone", "live"):
+        watch(clients, client, 3)
+    clock.now += 31
+    watch(clients, "live", 3)
+    assert {(each.client, each.lease_over) for each in clients.laggards("cache", 4)} == {
+        ("live", False),
+        ("frozen", True),
+        ("gone", True),
+    }
+    clients.leave("cache", "gone")
+    watch(clients, "frozen", 4)
+    assert [each.client for each in clients.laggards("cache", 4)] == ["live"]
+    clock.now += 31
+    clients.laggards("cache", 4)
+    clock.now += LAPSED_SECONDS + 1
+    watch(clients, "new", 4)
+    clock.now += 31
+    assert [each.client for each in clients.laggards("cache", 5)] == ["new"]
+
+
+def test_a_client_that_left_one_process_lags_at_no_other(
+    store: Store, clients: ClientRegistry, clock: Clock
+) -> None:
+    other = ClientRegistry(store, 30.0, owner=process_identity(os.getppid()), clock=clock)
+    watch(clients, "app-1", 3)
+    watch(other, "app-1", 3)
+    other.leave("cache", "app-1")
+    other.publish()
+    assert clients.laggards("cache", 4) == []
+    clients.forget_dead()
+    assert clients.live("cache") == []
+    watch(clients, "app-2", 3)
+    clock.now += 31
+    watch(other, "app-2", 4)
+    other.publish()
+    assert [each.client for each in clients.lapsed("cache")] == ["app-2"]
+    clients.forget_dead()
+    assert clients.lapsed("cache") == []
+
+
+def test_more_clients_than_a_report_names_are_counted(store: Store, clock: Clock) -> None:
+    many = ClientRegistry(store, 30.0, owner=process_identity(os.getppid()), clock=clock)
+    for number in range(LISTED + 30):
+        watch(many, f"app-{number}", 4 if number else 3)
+    many.publish()
+    clients = ClientRegistry(store, 30.0, clock=clock)
+    assert [(each.client, each.count) for each in clients.laggards("cache", 4)] == [("app-0", 1)]
+    last = clients.laggards("cache", 5)[-1]
+    assert (last.client, last.version, last.count, last.lease_over) == (None, 4, 30, False)
+    found = clients.convergence("cache", 4)
+    assert found["versions"] == [
+        {"version": 4, "clients": LISTED + 29},
+        {"version": 3, "clients": 1},
+    ]
+    assert (found["converged"], found["lagging"], found["acknowledged"]) == (
+        False,
+        1,
+        LISTED + 29,
+    )
+    assert [each["client"] for each in found["laggards"]] == ["app-0"]
+
+
+def test_a_report_that_nobody_can_read_is_no_reason_to_go_on(
+    store: Store, clients: ClientRegistry
+) -> None:
+    store.publish_acks(process_identity(os.getppid()), {"at": 1, "pools": {"cache": [3]}})
+    assert not clients.all_acknowledged("cache", 4)
+
+
+def test_only_news_is_published(store: Store, clients: ClientRegistry, clock: Clock) -> None:
     watch(clients, "app-1", 3)
     watch(clients, "app-2", 4)
     clients.publish()
-    assert store.acks() == {process_identity(): {"cache": 3}}
     marker = store.change_marker()
-    watch(clients, "app-2", 5)
+    watch(clients, "app-2", 4)
     clients.publish()
     assert store.change_marker() == marker
+    clock.now += 10
+    clients.publish()  # a sign of life
+    assert store.change_marker() != marker
+
+
+def test_a_new_client_is_published_before_it_is_told(store: Store, clients: ClientRegistry) -> None:
+    assert clients.watch_began("cache", "app-1", 0, "10.0.0.7")
+    assert not clients.wait_published(0.0)
+    stop = threading.Event()
+    publisher = threading.Thread(target=clients.publish_until, args=(stop, 0.1))
+    publisher.start()
+    assert clients.wait_published(60.0)
+    other = ClientRegistry(store, 30.0, owner=DEAD)
+    assert [each.client for each in other.laggards("cache", 1)] == ["app-1"]
+    assert not clients.watch_began("cache", "app-1", 1, "10.0.0.7")
+    stop.set()
+    publisher.join()
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])

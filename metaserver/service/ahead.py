@@ -1,0 +1,57 @@
+"""A client that is ahead of the store: the store was replaced by an older copy of itself.
+
+The client acts on a version that the store does not have, or will give to another document. So the
+version is raised above the client's, and the client is given the document again.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.errors import RequestRefused, pool_not_found
+from metaserver.service.context import ServiceContext
+
+MOST_AHEAD = 1_000_000  # versions; so a wrong number cannot use them up
+
+log = logging.getLogger("metaserver")
+
+
+def raise_above(context: ServiceContext, pool: str, version: int, client: str) -> int:
+    """Raise the pool's version above that of a client, by compare-and-set, and log an event.
+
+    Args:
+        version: the version that the client acts on.
+        client: its id.
+
+    Returns:
+        The pool's version, which may have been high enough already.
+
+    Raises:
+        RequestRefused: pool-not-found; version-conflict: the client is too far ahead.
+        StorageError: the store cannot be read or written.
+    """
+    while True:
+        document = context.store.document(pool)
+        if document is None:
+            raise pool_not_found(pool)
+        if document.version >= version:
+            return document.version
+        if version - document.version > MOST_AHEAD:
+            raise RequestRefused(
+                "version-conflict",
+                f"Client {client} acts on version {version} of pool {pool!r}, which is at "
+                f"{document.version}: more than {MOST_AHEAD} behind",
+                "restart the client; check whether it watched another deployment before",
+            )
+        detail = (
+            f"client {client} acts on version {version}, and the store had {document.version}: it "
+            f"seems to have been replaced by an older copy; the version was raised to {version + 1}"
+        )
+        event = NewEvent("pool.version-raised", pool=pool, detail=detail)
+        raised = document.replace(version=version + 1)
+        saved = context.store.put_document(raised, document.version, event)
+        if saved is not None:
+            log.warning("pool %s: %s", pool, detail)
+            context.changed()
+            return saved.version
