@@ -6,6 +6,7 @@ import errno
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,12 +18,13 @@ from cachemesh.core.names import parse_address
 from cachemesh.serving import Server, Site, bind
 from metaserver.api.app import create_app
 from metaserver.api.problem_details import unparsed
-from metaserver.process.config import PRIVATE_NETWORKS, Config, RedisAuth
+from metaserver.process.config import PRIVATE_NETWORKS, Config, RedisAuth, ZookeeperOptions
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.runtime import build
 from metaserver.service.tokens import Tokens
 from metaserver.store import StorageDiskError, StorageFullError
-from metaserver.store.sqlite import SqliteStore
+from metaserver.store.opening import open_store
+from metaserver.zookeeper_options import zookeeper_options
 
 CONNECTIONS = 20_000  # at once; held watch calls and streams are cheap
 
@@ -71,9 +73,9 @@ def _networks(_context: object, _option: object, given: tuple[str, ...]) -> tupl
 @click.option(
     "--db",
     type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
     help="SQLite file, created if need be; several processes of one machine may share it.",
 )
+@zookeeper_options
 @click.option(
     "--token-file",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -135,7 +137,8 @@ def _networks(_context: object, _option: object, given: tuple[str, ...]) -> tupl
 )
 def serve(
     listen: tuple[str, int],
-    db: Path,
+    db: Path | None,
+    zookeeper: ZookeeperOptions | None,
     token_file: Path | None,
     networks: tuple[str, ...],
     max_clients: int,
@@ -151,12 +154,13 @@ def serve(
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(message)s"
     )
-    db = db.absolute()
+    zookeeper, db, token_file = _where(zookeeper, db, token_file, session_timeout)
     config = Config(
         db=db,
+        zookeeper=zookeeper,
         host=listen[0],
         port=listen[1],
-        token_file=token_file or db.with_name(f"{db.name}.token"),
+        token_file=token_file,
         allowed_networks=networks,
         max_clients=max_clients,
         session_timeout=session_timeout,
@@ -177,9 +181,31 @@ def serve(
             f"{hint} another address with --listen"
         )
     else:
-        log.info("serving on http://%s:%d, database %s", config.host, config.port, config.db)
+        where = config.zookeeper or config.db
+        log.info("serving on http://%s:%d, store %s", config.host, config.port, where)
         site = Site("cachemesh-metaserver", lambda: _make_app(config), unparsed, CONNECTIONS)
         Server(site, listener).serve()
+
+
+def _where(
+    zookeeper: ZookeeperOptions | None,
+    db: Path | None,
+    token_file: Path | None,
+    session_timeout: float,
+) -> tuple[ZookeeperOptions | None, Path, Path]:
+    """Return where the store is, and the file of the first token."""
+    if (zookeeper is None) == (db is None):
+        raise click.UsageError("Give either --db FILE or --zookeeper HOST:PORT,.../CHROOT.")
+    if db is not None:
+        db = db.absolute()
+        return None, db, token_file or db.with_name(f"{db.name}.token")
+    if token_file is None:
+        raise click.UsageError(
+            "With --zookeeper, --token-file FILE is needed: the metaserver that is started first "
+            "writes the first admin token there."
+        )
+    assert zookeeper is not None
+    return replace(zookeeper, session_timeout=session_timeout), Path(), token_file
 
 
 def _prepare(config: Config) -> None:
@@ -187,7 +213,7 @@ def _prepare(config: Config) -> None:
 
     A store that can be read but has no room left does not prevent the start.
     """
-    store = SqliteStore(config.db)
+    store = open_store(config)
     try:
         try:
             store.check_writable()

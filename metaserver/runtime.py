@@ -30,7 +30,7 @@ from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.service.context import ServiceContext
 from metaserver.service.tokens import Tokens
 from metaserver.store import Lead, StorageError, Store
-from metaserver.store.sqlite import SqliteStore
+from metaserver.store.opening import open_store
 from metaserver.watch.change_hub import ChangeHub
 from metaserver.watch.client_registry import ClientRegistry
 
@@ -177,7 +177,7 @@ def build(config: Config) -> Runtime:
         ValueError: an allowed network is not valid.
     """
     networks = AllowedNetworks(config.allowed_networks)
-    store = SqliteStore(config.db, config.session_timeout)
+    store = open_store(config)
     clients = ClientRegistry(store, config.lease, per_token=config.max_clients)
     hub = ChangeHub(store)
     stopping = threading.Event()

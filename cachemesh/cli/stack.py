@@ -46,7 +46,7 @@ from cachemesh.local.state import default_directory
 @click.option(
     "--zookeeper",
     is_flag=True,
-    help="Start a ZooKeeper too and print its address; the metaserver does not use it yet.",
+    help="Start a ZooKeeper too, in which the metaservers keep everything, in place of SQLite.",
 )
 @click.option("--no-dashboard", is_flag=True, help="Start no dashboard.")
 @pool_option

@@ -72,6 +72,7 @@ class StackBuilder:
             raise
         finally:
             self.directory.release()  # from here on the reaper alone holds the lock, until it ends
+        self._zookeeper: Address | None = None
         self.recipes = Recipes(self.directory)
         self.launcher = Launcher(self.directory, self.reaper, ports)
 
@@ -83,8 +84,9 @@ class StackBuilder:
         """
         options, launch, recipes = self._options, self.launcher, self.recipes
         self._describe()
-        first = self._start_metaserver(1) if options.metaservers else []
         zookeeper = [launch.start(recipes.zookeeper())] if options.zookeeper else []
+        # On SQLite the first metaserver needs nothing else, and may begin at once.
+        first = self._start_metaserver(1) if options.metaservers and not zookeeper else []
         names = [f"sentinel-{number}" for number in range(1, options.sentinels + 1)]
         sentinels = [launch.start(recipes.sentinel(self.server, name)) for name in names]
         self._progress(
@@ -96,15 +98,16 @@ class StackBuilder:
         sentinels = launch.await_ready(sentinels, options.step_timeout)
         self.sentinels = StackSentinels([s.address for s in sentinels], options.down_after_ms)
         self.info |= {"shards": pairs[: options.shards], "spares": pairs[options.shards :]}
+        for process in launch.await_ready(zookeeper, options.step_timeout):
+            self._zookeeper = process.address
+        if zookeeper and options.metaservers:
+            first = self._start_metaserver(1)
         metaservers = self._start_metaservers(first)
         dashboard = self._start_dashboard(metaservers)
         self._describe(metaservers)
         self._make_pool()
-        for process in launch.await_ready([*dashboard, *zookeeper], options.step_timeout):
-            address = str(process.address)
-            self.info[process.kind] = (
-                f"http://{address}" if process.kind == "dashboard" else address
-            )
+        for process in launch.await_ready(dashboard, options.step_timeout):
+            self.info["dashboard"] = f"http://{process.address}"
         self.save("up")
 
     def start_shards(self, names: Sequence[str], replicas: int) -> list[dict[str, Any]]:
@@ -157,7 +160,7 @@ class StackBuilder:
 
     def _start_metaserver(self, number: int) -> list[Process]:
         port = self._options.port if number == 1 else None
-        recipe = self.recipes.metaserver(f"metaserver-{number}", port)
+        recipe = self.recipes.metaserver(f"metaserver-{number}", port, self._zookeeper)
         return [self.launcher.start(recipe)]
 
     def _start_metaservers(self, first: list[Process]) -> list[Address]:
@@ -194,7 +197,7 @@ class StackBuilder:
             "token_file": token_file,
             "metaservers": servers,
             "sentinels": sentinels,
-            "zookeeper": None,
+            "zookeeper": None if self._zookeeper is None else str(self._zookeeper),
             "dashboard": None,
             "dir": str(self.directory.path),
             "shards": self.info.get("shards", []),

@@ -70,13 +70,27 @@ def _get(address: Address, path: str, good: tuple[int, ...]) -> str | None:
 def answers_zookeeper(address: Address) -> str | None:
     """Probe a ZooKeeper by the four-letter command `srvr`: the reply must tell its mode."""
     try:
-        with socket.create_connection(address, timeout=_TIMEOUT) as connection:
-            connection.sendall(b"srvr")
-            connection.settimeout(_TIMEOUT)
-            reply = connection.makefile("rb").read()
+        reply = _srvr(address)
     except OSError as error:
         return f"srvr: {error}"
-    return None if b"Mode:" in reply else f"srvr: {reply[:80].decode(errors='replace')}"
+    return None if "Mode:" in reply else f"srvr: {reply[:80]}"
+
+
+def zookeeper_mode(address: Address) -> str | None:
+    """Return "leader", "follower" or "standalone"; None if the ZooKeeper does not tell."""
+    try:
+        reply = _srvr(address)
+    except OSError:
+        return None
+    modes = [line.partition(": ")[2] for line in reply.splitlines() if line.startswith("Mode:")]
+    return modes[0] if modes else None
+
+
+def _srvr(address: Address) -> str:
+    with socket.create_connection(address, timeout=_TIMEOUT) as connection:
+        connection.sendall(b"srvr")
+        connection.settimeout(_TIMEOUT)
+        return connection.makefile("rb").read().decode(errors="replace")
 
 
 def replica_attached(address: Address) -> str | None:

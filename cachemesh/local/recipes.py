@@ -76,14 +76,23 @@ class Recipes:
 
         return Recipe(name, "sentinel", probes.answers_ping, command)
 
-    def metaserver(self, name: str, port: int | None = None) -> Recipe:
-        """Return the recipe of a metaserver on the stack's SQLite file, for loopback addresses."""
+    def metaserver(
+        self, name: str, port: int | None = None, zookeeper: Address | None = None
+    ) -> Recipe:
+        """Return the recipe of a metaserver for loopback addresses.
+
+        Args:
+            zookeeper: where its store is; None for the stack's SQLite file.
+        """
+        store = ("--db", str(self._directory / "meta.db"))
+        if zookeeper is not None:
+            store = ("--zookeeper", f"{zookeeper}/cachemesh")
 
         def command(port: int) -> list[str]:
             return [
                 *(sys.executable, "-m", _installed("metaserver")),
                 *("--listen", f"{HOST}:{port}"),
-                *("--db", str(self._directory / "meta.db")),
+                *store,
                 *("--token-file", str(self._directory.token_file)),
                 *("--allow-network", "127.0.0.0/8", "--allow-network", "::1/128"),
             ]

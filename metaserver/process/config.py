@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 # Loopback only when asked for: there it names this machine, not a cache server.
 PRIVATE_NETWORKS = (
@@ -24,10 +26,39 @@ class RedisAuth:
 
 
 @dataclass(frozen=True)
+class ZookeeperOptions:
+    """How to reach an ensemble.
+
+    Attributes:
+        hosts: "host:port,host:port".
+        chroot: the path below which everything is, such as "/cachemesh".
+        session_timeout: seconds without a sign of a process, after which its session is over.
+        digest: "user:password" of a digest login, which alone may then see or change anything.
+        tls: options of kazoo's TLS: ca, certfile, keyfile, verify_certs; None for plain TCP.
+    """
+
+    hosts: str
+    chroot: str = "/cachemesh"
+    session_timeout: float = 6.0
+    digest: str | None = field(default=None, repr=False)
+    tls: Mapping[str, Any] | None = None
+
+    def __str__(self) -> str:
+        """Return the address without any secret."""
+        return f"{self.hosts}{self.chroot}"
+
+
+@dataclass(frozen=True)
 class Config:
-    """The settings of a metaserver process; every duration is in seconds."""
+    """The settings of a metaserver process; every duration is in seconds.
+
+    Attributes:
+        db: the SQLite file, unless the store is in ZooKeeper.
+        zookeeper: the store's ensemble; None for a store in `db`.
+    """
 
     db: Path
+    zookeeper: ZookeeperOptions | None = None
     host: str = "127.0.0.1"
     port: int = 7700
     token_file: Path | None = None

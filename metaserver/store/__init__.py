@@ -12,6 +12,13 @@
       sqlite_election   which process leads: terms, beats, registered processes
       sqlite_calls      calls with an idempotency key
     sqlite_rows         rows of the tables, to and from the values of `metaserver.domain`
+    zookeeper           ZookeeperStore: the same logic, on tables in memory that ZooKeeper keeps:
+      zookeeper_database  transactions: drafted in memory, committed in ZooKeeper, then applied
+      zookeeper_head      the number of the last change, and what the last changes have written
+      zookeeper_session   the connection; no call waits longer than its bound
+      zookeeper_election  the leader and the live processes
+      replicated_tables   the tables in memory, and which of their parts a write has touched
+    opening             opens the store that the settings name
     sqlite_schema       the tables, and the upgrades from earlier releases
     sqlite_connection   the file: opening, transactions, errors
 

@@ -10,7 +10,9 @@ Promises for every method:
 * Atomic and durable: a method's writes happen together or not at all, and survive kill -9.
 * After `StorageFullError` (no room) or `StorageError` (anything else) nothing is changed.
 * A return of None or False means that nothing is changed either; each docstring says when.
-* No method waits for anything but the store itself.
+* No method waits for anything but the store itself, and for that a few seconds at most.
+* A write decides on the data as of then. A read sees all earlier writes through the same store;
+  those through others it sees soon, and in their order.
 """
 
 from __future__ import annotations

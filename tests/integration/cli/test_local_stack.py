@@ -188,15 +188,23 @@ def test_everything_works_with_the_bundled_redis_6_2(monkeypatch: pytest.MonkeyP
         wait_failed_over(stack, "cache-0", old)
 
 
-def test_zookeeper_beside_the_stack() -> None:
+def test_metaservers_on_zookeeper() -> None:
     for program in ("java", "/usr/share/java/zookeeper.jar"):
         needs(program)
-    with (
-        LocalStack(shards=1, sentinels=1, metaservers=0, zookeeper=True) as stack,
-        socket.create_connection(parse_address(stack.info["zookeeper"]), timeout=AT_MOST) as link,
-    ):
-        link.sendall(b"ruok")
-        assert link.recv(16) == b"imok"
+    with LocalStack(
+        shards=1, replicas=0, sentinels=1, metaservers=2, zookeeper=True, dashboard=False
+    ) as stack:
+        first, second = (MetaserverClient([at], stack.token) for at in stack.info["metaservers"])
+        assert probes.answers_zookeeper(parse_address(stack.info["zookeeper"])) is None
+        for number, metaserver in enumerate((first, second)):
+            settings = {"settings": {"poll_interval": 5 + number}}
+            changed = metaserver.request("PATCH", "/v1/pools/cache/settings", settings)
+            version = changed["version_after"]
+            for other in (first, second):
+                until(lambda: other.request("GET", "/v1/pools/cache")["version"] == version)  # noqa: B023
+        with CacheMesh.from_url(stack.info["url"], token=stack.token) as client:
+            assert client.set("key", "value")
+            assert client.topology.document.version == version
 
 
 def test_the_fixture_gives_a_pool_on_a_metaserver(cachemesh_stack: LocalStack) -> None:

@@ -56,7 +56,14 @@ METASERVER_RULES = (
     Rule("metaserver.domain", ("cachemesh.core",), ()),
     Rule("metaserver.process", ("cachemesh.core",), ()),
     _metaserver("redis_io", "", "redis"),
-    _metaserver("store", ""),
+    Rule(
+        "metaserver.store",
+        (
+            *("cachemesh.core", "cachemesh.discovery.zookeeper_layout"),
+            *("metaserver.domain", "metaserver.process"),
+        ),
+        ("kazoo", "gevent"),
+    ),
     _metaserver("watch", "store", "gevent"),
     _metaserver("failover", "redis_io store", "redis"),
     _metaserver("service", "redis_io store failover", "redis"),
@@ -67,10 +74,12 @@ METASERVER_RULES = (
         "metaserver.cli",
         (
             *("cachemesh.core", "cachemesh.serving", "metaserver.runtime", "metaserver.process"),
+            "metaserver.zookeeper_options",
             *(f"metaserver.{room}" for room in f"{_BELOW_API} api".split()),
         ),
         ("click", "flask"),
     ),
+    _metaserver("zookeeper_options", "", "click"),
     Rule("metaserver.__main__", ("metaserver.cli",), ("gevent",)),
     Rule("metaserver", (), ()),
 )

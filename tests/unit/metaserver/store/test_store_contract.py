@@ -10,6 +10,7 @@ from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.pool_state import NewIntent, NewSweep
 from metaserver.store import Store
 from tests.support.store_records import actions, added, create, document, event, failover, intent
+from tests.support.waiting import until
 from tests.unit.conftest import Opener
 
 
@@ -119,6 +120,7 @@ class TestEvents:
         create(store)
         markers.append(store.change_marker())
         other.record_event(event())
+        until(lambda: store.change_marker() != markers[-1])
         markers.append(store.change_marker())
         assert len(set(markers)) == 3
         store.documents()

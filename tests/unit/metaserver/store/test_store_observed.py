@@ -5,6 +5,7 @@ from __future__ import annotations
 from metaserver.domain.pool_state import JOINING_SECONDS, ReportedState
 from metaserver.store import Store
 from tests.support.store_records import actions, create, document, event, failover
+from tests.support.waiting import until
 from tests.unit.conftest import Opener
 
 FOREVER = "0001-01-01T00:00:00.000Z"
@@ -132,5 +133,6 @@ class TestPruning:
         assert store.events(after=ids[1]) == []
         later = another().record_event(event("later"))
         assert later.id > ids[-1], "no id is given out twice"
+        until(lambda: store.events())
         for place in (0, ids[1], ids[-1]):
             assert [each.action for each in store.events(after=place)] == ["later"]

@@ -1,0 +1,105 @@
+"""`Store` in ZooKeeper: on any number of machines, shared by any number of processes.
+
+The logic is that of `SqliteStore`, on tables in memory; `zookeeper_database` keeps and shares them.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from metaserver.process.config import ZookeeperOptions
+from metaserver.store.calls import CallId, CallStore
+from metaserver.store.contract import DocumentStore, ObservedStore, ProgressStore, TokenStore
+from metaserver.store.leadership import Metaserver
+from metaserver.store.sqlite_calls import CallingDatabase, SqliteCalls
+from metaserver.store.sqlite_connection import Transactions
+from metaserver.store.sqlite_documents import DocumentCache, SqliteDocuments
+from metaserver.store.sqlite_election import FencedDatabase
+from metaserver.store.sqlite_observed import SqliteObserved
+from metaserver.store.sqlite_progress import SqliteProgress
+from metaserver.store.sqlite_tokens import SqliteTokens
+from metaserver.store.zookeeper_database import ConflictError, ZookeeperDatabase
+from metaserver.store.zookeeper_election import ZookeeperElection, ZookeeperMembers
+
+_TRY_FOR = 5.0  # seconds in which a write is made again that others were faster than
+
+
+class _Parts(SqliteDocuments, SqliteProgress, SqliteObserved, SqliteTokens, SqliteCalls):
+    """A store that reads and writes through `database`."""
+
+    def __init__(
+        self,
+        shared: ZookeeperDatabase,
+        database: Transactions,
+        documents: DocumentCache,
+        members: ZookeeperMembers,
+    ) -> None:
+        self._shared = shared
+        self._database = database
+        self._documents = documents
+        self._members = members
+
+    def election(self, owner: str) -> ZookeeperElection:
+        return ZookeeperElection(self._shared, owner)
+
+    def register(self, owner: str, address: str) -> None:
+        self._members.register(owner, address)
+
+    def metaservers(self) -> tuple[Metaserver, ...]:
+        return self._members.all()
+
+    def fenced(self, epoch: int) -> _Parts:
+        return self._through(FencedDatabase(self._database, epoch))
+
+    def calling(self, call: CallId, owner: str) -> _Parts:
+        return self._through(CallingDatabase(self._database, call, owner))
+
+    def _through(self, database: Transactions) -> _Parts:
+        return _Parts(self._shared, database, self._documents, self._members)
+
+    def check_writable(self) -> None:
+        self._database.check_writable()
+
+    def close(self) -> None:
+        self._database.close()
+
+
+class ZookeeperStore(_Parts):
+    """A `Store` in ZooKeeper.
+
+    Raises:
+        StorageError: the ensemble does not answer, or what is there is no deployment.
+    """
+
+    def __init__(self, options: ZookeeperOptions) -> None:
+        shared = ZookeeperDatabase(options)
+        super().__init__(shared, shared, DocumentCache(), ZookeeperMembers(shared))
+
+
+def _made_again(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method that is called again when another process was faster than its write."""
+
+    @wraps(method)
+    def call(*args: Any, **options: Any) -> Any:
+        deadline = time.monotonic() + _TRY_FOR
+        delay = 0.002
+        while True:
+            try:
+                return method(*args, **options)
+            except ConflictError:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(random.uniform(0, delay))
+            delay = min(0.1, delay * 2)
+
+    return call
+
+
+for _protocol in (DocumentStore, ProgressStore, ObservedStore, TokenStore, CallStore):
+    for _name in vars(_protocol):
+        if not _name.startswith("_"):
+            setattr(_Parts, _name, _made_again(getattr(_Parts, _name)))

@@ -1,0 +1,359 @@
+"""The transactions of `ZookeeperStore`: tables in memory, kept and shared by ZooKeeper.
+
+    read    the tables in memory, also while ZooKeeper cannot be reached
+    write   in the tables in memory, rolled back --> one transaction in ZooKeeper, at the version
+            of the head that is in memory --> applied in memory
+    follow  a thread reads the head after each change of any process, and applies what is new
+
+A write that another process was faster than raises ConflictError: it has decided on old rows, and
+is made again. `ZookeeperStore` does that.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import uuid
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from urllib.parse import unquote
+
+from kazoo.exceptions import (
+    BadVersionError,
+    KazooException,
+    NodeExistsError,
+    NoNodeError,
+    RolledBackError,
+)
+
+from cachemesh.discovery import zookeeper_layout as layout
+from metaserver.process.config import ZookeeperOptions
+from metaserver.store.errors import StorageError
+from metaserver.store.replicated_tables import (
+    TABLES,
+    Change,
+    Part,
+    ReplicatedTables,
+    Rows,
+    decode_rows,
+    encode_rows,
+)
+from metaserver.store.sqlite_schema import SCHEMA_VERSION
+from metaserver.store.zookeeper_head import Head, UnreadableHeadError
+from metaserver.store.zookeeper_session import (
+    UnsureError,
+    Wakeable,
+    ZookeeperSession,
+)
+
+MAX_BYTES = 900_000  # of a transaction; ZooKeeper takes up to 1 MiB (jute.maxbuffer)
+_LOOK_EVERY = 5.0  # seconds between two looks at the head, should a watch be lost
+_LOADS = 20  # attempts to read everything while others write
+_UNSURE_FOR = 10.0  # seconds to find out whether a transaction without an answer was made
+
+log = logging.getLogger("metaserver")
+
+
+class ConflictError(StorageError):
+    """Another process has changed the data since this one has read it; nothing was changed."""
+
+
+class ZookeeperDatabase:
+    """The tables of one deployment.
+
+    Raises:
+        StorageError: the ensemble does not answer, or what is there is no deployment.
+    """
+
+    def __init__(self, options: ZookeeperOptions) -> None:
+        self._tables = ReplicatedTables()
+        self._wake = Wakeable()
+        self._stop = threading.Event()
+        self._writing = threading.RLock()  # also held while new changes are applied
+        self._head = Head()
+        self._version = -1  # of the znode that the head was read from
+        self._parts: set[Part] = set()  # that exist in ZooKeeper
+        self._listeners: list[Callable[[], None]] = []
+        self.session = ZookeeperSession(options, self._wake.set)
+        try:
+            self._prepare()
+            with self._writing:
+                self._catch_up()
+        except KazooException as error:
+            self.session.close()
+            raise self.session.unavailable(type(error).__name__) from error
+        except StorageError:
+            self.session.close()
+            raise
+        self._thread = threading.Thread(target=self._follow, name="zookeeper", daemon=True)
+        self._thread.start()
+
+    def on_wake(self, listener: Callable[[], None]) -> None:
+        """Have a function called after each change of the data or of the connection, in one thread.
+
+        A StorageError that it raises is logged.
+        """
+        self._listeners.append(listener)
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Have the listeners called soon."""
+        self._wake.set()
+
+    def _prepare(self) -> None:
+        """Make what a new deployment lacks; refuse a chroot with something else in it."""
+        there = set(self.session.call("get_children", "/"))
+        ours = {path.strip("/") for path in (layout.HEAD, layout.LEADER, layout.METASERVERS)}
+        foreign = there - ours - {layout.STORE.strip("/"), "zookeeper"}
+        if foreign and layout.HEAD.strip("/") not in there:
+            raise StorageError(
+                f"ZooKeeper {self.session.options}: there is something else already "
+                f"({', '.join(sorted(foreign))[:80]}); name another chroot"
+            )
+        for path in (layout.METASERVERS, layout.STORE, *map(layout.table_path, TABLES)):
+            self.session.call("ensure_path", path)
+        try:
+            self.session.call("create", layout.HEAD, Head().encode())
+            log.info("made a new deployment in ZooKeeper %s", self.session.options)
+        except NodeExistsError:
+            return
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """Begin a transaction that reads what is known, also without a connection."""
+        with self._tables.read() as db:
+            yield db
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """Begin a transaction that writes.
+
+        Raises:
+            ConflictError: another process was faster.
+            UnsureError: whether it was committed is not known.
+            StorageError: nothing was changed.
+        """
+        with self._writing:
+            if not self.session.connected:
+                raise self.session.unavailable("it is not connected")
+            with self._tables.draft() as (db, drafted):
+                yield db
+            for change in drafted:
+                self._commit(change)
+
+    def _commit(self, change: Change) -> None:
+        """Commit a change at the head in memory, and apply it. The caller holds the lock."""
+        mark = uuid.uuid4().hex
+        head = self._head.after(mark, change.parts, change.sequences)
+        transaction = self.session.transaction()
+        encoded = head.encode()
+        size = len(encoded)
+        transaction.set_data(layout.HEAD, encoded, version=self._version)
+        for part, rows in change.parts.items():
+            path, data = layout.part_path(*part), encode_rows(rows)
+            size += len(data) + len(path)
+            if not rows and part in self._parts:
+                transaction.delete(path)
+            elif rows and part in self._parts:
+                transaction.set_data(path, data)
+            elif rows:
+                transaction.create(path, data)
+        if size > MAX_BYTES:
+            raise StorageError(
+                f"ZooKeeper {self.session.options}: a change of {size} bytes is more than fits "
+                f"into one transaction ({MAX_BYTES}); make the pool's document smaller"
+            )
+        try:
+            results = self.session.commit(transaction)
+        except UnsureError:
+            if not self._was_made(mark):
+                raise
+            return
+        except KazooException as error:
+            raise self.session.unavailable(type(error).__name__) from error
+        self._refuse_conflict(results)
+        self._version += 1
+        self._accept(head, change.parts)
+
+    def _refuse_conflict(self, results: list[object]) -> None:
+        for result in results:
+            if isinstance(result, RolledBackError) or not isinstance(result, Exception):
+                continue
+            if isinstance(result, (BadVersionError, NoNodeError, NodeExistsError)):
+                if not isinstance(result, BadVersionError):
+                    self._version = -1  # what is there is not what this process believes
+                self._catch_up_now()
+                raise ConflictError(
+                    f"ZooKeeper {self.session.options}: other processes change the data all the "
+                    "time; try again"
+                )
+            if isinstance(result, KazooException) and "Runtime" not in type(result).__name__:
+                raise self.session.unavailable(type(result).__name__) from result
+
+    def _catch_up_now(self) -> None:
+        """Read the head as of now, not as of what this process's server has heard so far."""
+        try:
+            self.session.call("sync", layout.HEAD)
+            self._catch_up()
+        except KazooException as error:
+            raise self.session.unavailable(type(error).__name__) from error
+
+    def _was_made(self, mark: str) -> bool:
+        """Return whether a transaction without an answer was made; False: not known in time."""
+        ended = threading.Event()
+        for _ in range(int(_UNSURE_FOR / 0.25)):
+            if ended.wait(0.25) or self._stop.is_set():
+                break
+            if not self.session.connected:
+                continue
+            try:
+                self._catch_up_now()
+            except StorageError:
+                continue
+            if self._head.has(mark):
+                return True
+            raise ConflictError(
+                f"ZooKeeper {self.session.options}: the connection broke; try again"
+            )
+        return False
+
+    def _catch_up(self) -> None:
+        """Apply what the head tells. The caller holds the lock.
+
+        Raises:
+            StorageError, KazooException: the rest is applied at a later call.
+        """
+        for _ in range(_LOADS):
+            head, version = self._read_head()
+            if version == self._version:
+                return
+            behind = self._version >= 0 and head.id >= self._head.id
+            found = head.since(self._head.id) if behind else None
+            complete = self._all_parts() if found is None else None
+            parts = self._with_rows(found if found is not None else dict.fromkeys(complete or ()))
+            if parts is not None and self._read_head()[1] == version:
+                if complete is not None:  # parts that are gone
+                    parts |= {part: [] for part in self._parts - complete}
+                self._version = version
+                self._accept(head, parts)
+                return
+        raise StorageError(
+            f"ZooKeeper {self.session.options}: other processes change the data all the time; "
+            "try again"
+        )
+
+    def _read_head(self) -> tuple[Head, int]:
+        try:
+            data, stat = self.session.call("get", layout.HEAD, watch=self._seen)
+            head = Head.decode(data)
+        except NoNodeError as error:
+            raise self._broken(layout.HEAD, "it is gone") from error
+        except UnreadableHeadError as error:
+            raise self._broken(layout.HEAD, str(error)) from error
+        if head.schema > SCHEMA_VERSION:
+            raise StorageError(
+                f"ZooKeeper {self.session.options} has schema {head.schema}, this release reads up "
+                f"to {SCHEMA_VERSION}; upgrade cachemesh"
+            )
+        return head, stat.version
+
+    def _seen(self, _event: object) -> None:
+        self._wake.set()
+
+    def _all_parts(self) -> set[Part]:
+        """Return every part that exists."""
+        children = self.session.call_all("get_children", [layout.table_path(t) for t in TABLES])
+        return {
+            (table, unquote(name))
+            for table, names in zip(TABLES, children, strict=True)
+            for name in names or ()
+        }
+
+    def _with_rows(self, parts: Mapping[Part, Rows | None]) -> dict[Part, Rows] | None:
+        """Return parts with their rows, read where they are None; None: one is gone meanwhile."""
+        unread = [part for part, rows in parts.items() if rows is None]
+        found: dict[Part, Rows] = {part: rows for part, rows in parts.items() if rows is not None}
+        read = self.session.call_all("get", [layout.part_path(*part) for part in unread])
+        for part, result in zip(unread, read, strict=True):
+            if result is None:
+                found[part] = []
+                continue
+            try:
+                found[part] = decode_rows(result[0])
+            except ValueError as error:
+                raise self._broken(layout.part_path(*part), "it is no JSON of rows") from error
+        return found
+
+    def _accept(self, head: Head, parts: Mapping[Part, Rows]) -> None:
+        """Take parts over that are in ZooKeeper as of `head`."""
+        try:
+            self._tables.apply(Change(parts, head.sequences or {}))
+        except (sqlite3.Error, TypeError) as error:
+            where = ", ".join(layout.part_path(*part) for part in parts)
+            raise self._broken(where[:200], f"a row does not fit its table ({error})") from error
+        self._head = head
+        for part, rows in parts.items():
+            if rows:
+                self._parts.add(part)
+            else:
+                self._parts.discard(part)
+
+    def _broken(self, path: str, reason: str) -> StorageError:
+        return StorageError(
+            f"ZooKeeper {self.session.options}: {path} cannot be used: {reason}; it was changed by "
+            "hand, or the chroot is that of something else. Put back what was there, or restore a "
+            "backup to another chroot"
+        )
+
+    def _follow(self) -> None:
+        """Apply the changes of all processes, until the store is closed."""
+        failing = False
+        while not self._stop.is_set():
+            self._wake.wait_and_clear(_LOOK_EVERY)
+            if self._stop.is_set() or not self.session.connected:
+                self._call_listeners()
+                continue
+            try:
+                with self._writing:
+                    self._catch_up()
+                failing = False
+            except (StorageError, KazooException) as error:
+                if not failing and self.session.connected:
+                    log.error("following ZooKeeper: %s", error)
+                failing = True
+                self._stop.wait(0.5)
+                self._wake.set()
+            self._call_listeners()
+
+    def _call_listeners(self) -> None:
+        for listener in list(self._listeners):
+            try:
+                listener()
+            except (StorageError, KazooException) as error:
+                if self.session.connected and not self._stop.is_set():
+                    log.warning("ZooKeeper: %s", error)
+
+    def change_marker(self) -> Hashable:
+        """Return a value that differs after each change."""
+        return self._head.id
+
+    def check_writable(self) -> None:
+        """Raise StorageError unless a change could be committed."""
+        with self._writing:
+            transaction = self.session.transaction()
+            transaction.check(layout.HEAD, self._version)
+            try:
+                self._refuse_conflict(self.session.commit(transaction))
+            except ConflictError:
+                return  # others write
+            except KazooException as error:
+                raise self.session.unavailable(type(error).__name__) from error
+
+    def close(self) -> None:
+        """End the session. Idempotent."""
+        self._stop.set()
+        self._wake.set()
+        self._thread.join(5.0)
+        self.session.close()
+        self._tables.close()

@@ -1,0 +1,198 @@
+"""The session with a ZooKeeper ensemble: no call waits longer than its bound.
+
+kazoo queues calls while it is not connected, and would wait for ever. Here a call is refused at
+once then, and after BOUND seconds whatever happens. A session that expired is replaced by kazoo.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import gevent.monkey
+from kazoo.client import KazooClient, KazooState
+from kazoo.exceptions import (
+    AuthFailedError,
+    ConnectionClosedError,
+    ConnectionLoss,
+    KazooException,
+    NoAuthError,
+    NoNodeError,
+    OperationTimeoutError,
+    SessionExpiredError,
+)
+from kazoo.handlers.gevent import SequentialGeventHandler
+from kazoo.handlers.threading import KazooTimeoutError, SequentialThreadingHandler
+from kazoo.retry import KazooRetry
+from kazoo.security import make_digest_acl
+
+from metaserver.process.config import ZookeeperOptions
+from metaserver.store.errors import StorageError
+
+BOUND = 4.0  # seconds that a call may wait
+START = 10.0  # seconds for the first connection
+
+T = TypeVar("T")
+
+_UNSURE = (ConnectionLoss, SessionExpiredError, OperationTimeoutError, ConnectionClosedError)
+"""Whether the server has carried the call out is not known."""
+
+
+class ZookeeperUnavailableError(StorageError):
+    """The ensemble cannot be used now."""
+
+
+class UnsureError(ZookeeperUnavailableError):
+    """A call got no answer: it may have been carried out."""
+
+
+class ZookeeperSession:
+    """A session, which is replaced when it expires. Threads and greenlets may share it.
+
+    Args:
+        on_change: called after each change of `connected`, in a thread of kazoo; must not block.
+
+    Raises:
+        StorageError: the ensemble does not answer, or refuses the login.
+    """
+
+    def __init__(self, options: ZookeeperOptions, on_change: Callable[[], None]) -> None:
+        self.options = options
+        self.connected = False
+        self.sessions = 0  # how many sessions there were so far
+        self._on_change = on_change
+        self._zk = KazooClient(**_arguments(options))
+        self._zk.add_listener(self._changed)
+        try:
+            self._zk.start(START)
+            self._make_chroot()
+        except (KazooTimeoutError, KazooException) as error:
+            self._zk.stop()
+            self._zk.close()
+            raise self._translated(error) from error
+
+    def _changed(self, state: str) -> None:
+        if state == KazooState.CONNECTED:
+            self.connected = True
+        else:
+            self.connected = False
+            if state == KazooState.LOST:
+                self.sessions += 1
+        self._on_change()
+
+    def _make_chroot(self) -> None:
+        path = self.options.chroot
+        if path != "/":
+            self._zk.ensure_path_async(path).get(timeout=START)
+        self._zk.chroot = "" if path == "/" else path
+
+    def call(self, method: str, *args: Any, bound: float = BOUND, **options: Any) -> Any:
+        """Call a method of kazoo's client, such as "get", and return its result.
+
+        Raises:
+            UnsureError: no answer; the call may have been carried out.
+            StorageError: not connected, or not allowed.
+            KazooException: what the server says, such as NoNodeError.
+        """
+        if not self.connected:
+            raise self.unavailable("it is not connected")
+        return self._waited(getattr(self._zk, f"{method}_async")(*args, **options), bound)
+
+    def call_all(self, method: str, arguments: list[str]) -> list[Any]:
+        """Call a method once for each argument, all under way at once.
+
+        Returns:
+            The results, None where there is no such node.
+        """
+        if not self.connected:
+            raise self.unavailable("it is not connected")
+        calls = [getattr(self._zk, f"{method}_async")(argument) for argument in arguments]
+        results = []
+        for each in calls:
+            try:
+                results.append(self._waited(each, BOUND))
+            except NoNodeError:
+                results.append(None)
+        return results
+
+    def transaction(self) -> Any:
+        """Return an empty transaction, for `commit`."""
+        return self._zk.transaction()
+
+    def commit(self, transaction: Any) -> list[Any]:
+        """Commit a transaction, and return a result, or an exception, for each operation.
+
+        Raises:
+            As `call`.
+        """
+        if not self.connected:
+            raise self.unavailable("it is not connected")
+        result: list[Any] = self._waited(transaction.commit_async(), BOUND)
+        return result
+
+    def _waited(self, result: Any, bound: float) -> Any:
+        try:
+            return result.get(timeout=bound)
+        except (*_UNSURE, KazooTimeoutError, self._zk.handler.timeout_exception) as error:
+            raise UnsureError(
+                f"ZooKeeper {self.options}: no answer ({type(error).__name__}); whether it was "
+                "carried out is not known: look, and try again"
+            ) from error
+        except (NoAuthError, AuthFailedError) as error:
+            raise self._translated(error) from error
+
+    @property
+    def id(self) -> int | None:
+        """The number of the session, None without one."""
+        client_id = self._zk.client_id
+        return None if client_id is None else int(client_id[0])
+
+    def close(self) -> None:
+        """End the session. Idempotent."""
+        self._zk.stop()
+        self._zk.close()
+
+    def unavailable(self, reason: str) -> ZookeeperUnavailableError:
+        """Return the error for a call that cannot be made now."""
+        return ZookeeperUnavailableError(
+            f"ZooKeeper {self.options}: {reason}; check that most of its servers run and can be "
+            "reached from here, and try again"
+        )
+
+    def _translated(self, error: Exception) -> StorageError:
+        if isinstance(error, (NoAuthError, AuthFailedError)):
+            return StorageError(
+                f"ZooKeeper {self.options}: access is refused; check the user and password of "
+                "--zookeeper-auth-file, and who has made the chroot"
+            )
+        return self.unavailable(f"no answer within {START:g} s ({type(error).__name__})")
+
+
+def _arguments(options: ZookeeperOptions) -> dict[str, Any]:
+    """Return the arguments of kazoo's client."""
+    green = gevent.monkey.is_module_patched("threading")
+    arguments: dict[str, Any] = {
+        "hosts": options.hosts,
+        "timeout": options.session_timeout,
+        "handler": SequentialGeventHandler() if green else SequentialThreadingHandler(),
+        "connection_retry": KazooRetry(max_tries=-1, delay=0.05, max_delay=1.0),
+        "logger": logging.getLogger("metaserver.zookeeper"),
+    }
+    if options.digest is not None:
+        user, _, password = options.digest.partition(":")
+        arguments["auth_data"] = [("digest", options.digest)]
+        arguments["default_acl"] = [make_digest_acl(user, password, all=True)]
+    if options.tls is not None:
+        arguments |= {"use_ssl": True, **options.tls}
+    return arguments
+
+
+class Wakeable(threading.Event):
+    """An event that is cleared by the one who waits for it."""
+
+    def wait_and_clear(self, timeout: float) -> None:
+        """Wait until the event is set, or `timeout` seconds; clear it."""
+        self.wait(timeout)
+        self.clear()

@@ -1,0 +1,106 @@
+"""The options of the metaserver's command line for a store in ZooKeeper."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from cachemesh.core.errors import InvalidDocumentError
+from cachemesh.core.names import parse_address
+from metaserver.process.config import ZookeeperOptions
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+PORT = 2181
+_CHROOT = re.compile(r"(/[A-Za-z0-9._-]+)+")
+
+
+def zookeeper_options(command: Command) -> Command:
+    """Add --zookeeper and its companions; the command takes them together as ``zookeeper``."""
+
+    @functools.wraps(command)
+    def called(
+        *args: Any,
+        zookeeper: tuple[str, str] | None,
+        zookeeper_auth_file: Path | None,
+        zookeeper_tls_ca_file: Path | None,
+        zookeeper_tls_cert_file: Path | None,
+        zookeeper_tls_key_file: Path | None,
+        **options: Any,
+    ) -> Any:
+        found = None
+        if zookeeper is not None:
+            tls = {
+                "ca": _text(zookeeper_tls_ca_file),
+                "certfile": _text(zookeeper_tls_cert_file),
+                "keyfile": _text(zookeeper_tls_key_file),
+            }
+            found = ZookeeperOptions(
+                *zookeeper,
+                digest=None if zookeeper_auth_file is None else _login(zookeeper_auth_file),
+                tls=tls if any(tls.values()) else None,
+            )
+        return command(*args, zookeeper=found, **options)
+
+    file = click.Path(path_type=Path, dir_okay=False, exists=True)
+    for option in (
+        click.option("--zookeeper-tls-key-file", type=file, help="Key of that certificate."),
+        click.option(
+            "--zookeeper-tls-cert-file", type=file, help="Certificate to show to ZooKeeper."
+        ),
+        click.option(
+            "--zookeeper-tls-ca-file",
+            type=file,
+            help="Speak TLS, and trust servers with a certificate of this authority.",
+        ),
+        click.option(
+            "--zookeeper-auth-file",
+            type=file,
+            help="File with user:password of a digest login; what is made is for that user alone.",
+        ),
+        click.option(
+            "--zookeeper",
+            metavar="HOST:PORT,.../CHROOT",
+            callback=_ensemble,
+            help="Keep everything in ZooKeeper, in place of --db; metaservers of any machines may "
+            "share it.",
+        ),
+    ):
+        called = option(called)
+    return called  # type: ignore[return-value]  # what click makes of it
+
+
+def _ensemble(_context: object, _option: object, text: str | None) -> tuple[str, str] | None:
+    if text is None:
+        return None
+    hosts, slash, rest = text.partition("/")
+    chroot = f"/{rest}" if slash and rest else "/cachemesh"
+    if not _CHROOT.fullmatch(chroot):
+        raise click.BadParameter(f"{chroot!r:.80} is no path of a znode, such as /cachemesh")
+    try:
+        addresses = [str(parse_address(host, PORT)) for host in hosts.split(",")]
+    except InvalidDocumentError as error:
+        raise click.BadParameter(str(error)) from error
+    return ",".join(addresses), chroot
+
+
+def _login(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise click.BadParameter(f"--zookeeper-auth-file {path}: {reason}") from error
+    if not re.fullmatch(r"[^:\s]+:\S+", text):
+        raise click.BadParameter(
+            f"--zookeeper-auth-file {path}: it is not of the form user:password"
+        )
+    return text
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -1,0 +1,122 @@
+"""Stores on an ensemble of three real ZooKeepers, of which some are killed."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from metaserver.process.config import ZookeeperOptions
+from metaserver.store import StorageError
+from metaserver.store.zookeeper import ZookeeperStore
+from tests.support.store_records import create, event
+from tests.support.waiting import AT_MOST, until
+from tests.support.zookeeper import Ensemble
+
+
+@pytest.fixture(scope="module")
+def ensemble(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ensemble]:
+    with Ensemble(tmp_path_factory.mktemp("ensemble"), 3) as running:
+        yield running
+
+
+@pytest.fixture
+def options(ensemble: Ensemble) -> ZookeeperOptions:
+    ensemble.start()
+    return ZookeeperOptions(ensemble.hosts, f"/{uuid.uuid4().hex}", session_timeout=4.0)
+
+
+def written(store: ZookeeperStore, action: str) -> bool:
+    """Try to write; a store without a quorum refuses."""
+    try:
+        store.record_event(event(action))
+    except StorageError as error:
+        assert "ZooKeeper" in str(error)
+        return False
+    return True
+
+
+def test_one_two_and_none_of_three_killed(ensemble: Ensemble, options: ZookeeperOptions) -> None:
+    store, other = ZookeeperStore(options), ZookeeperStore(options)
+    try:
+        created = create(store)
+        ensemble.servers[0].kill()
+        for each in (store, other):
+            until(lambda each=each: written(each, "with two of three"))  # type: ignore[misc]
+        ensemble.servers[1].kill()
+        until(lambda: not written(store, "with one"))
+        for each in (store, other):
+            assert each.document("cache") == created
+            assert each.versions() == {"cache": 1}
+        ensemble.start()
+        for each in (store, other):
+            until(lambda each=each: written(each, "with all again"))  # type: ignore[misc]
+        put = store.put_document(created.replace(settings={"poll_interval": 2}), 1, event("put"))
+        assert put is not None
+        until(lambda: other.document("cache") == put)
+        until(lambda: store.events(limit=1000) == other.events(limit=1000))
+    finally:
+        store.close()
+        other.close()
+
+
+@pytest.mark.parametrize("kills", [2])
+def test_writers_while_the_leader_is_killed(
+    ensemble: Ensemble, options: ZookeeperOptions, kills: int
+) -> None:
+    """Each acknowledged write happened once, on the version that its writer had read."""
+    stores = [ZookeeperStore(options) for _ in range(4)]
+    create(stores[0])
+    acknowledged: list[list[int]] = [[] for _ in stores]
+    stop = threading.Event()
+
+    def write(store: ZookeeperStore, mine: list[int], name: str) -> None:
+        while not stop.is_set():
+            before = store.document("cache")
+            if before is None:
+                continue
+            after = before.replace(extra={"writer": name})
+            try:
+                put = store.put_document(after, before.version, event(name))
+            except StorageError:
+                continue
+            if put is not None:
+                mine.append(put.version)
+
+    threads = [
+        threading.Thread(target=write, args=(store, mine, f"writer-{number}"))
+        for number, (store, mine) in enumerate(zip(stores, acknowledged, strict=True))
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(kills):
+            counts = [len(mine) for mine in acknowledged]
+            until(lambda: all(len(m) > n + 3 for m, n in zip(acknowledged, counts, strict=True)))  # noqa: B023
+            ensemble.leader.kill()
+            counts = [len(mine) for mine in acknowledged]
+            until(lambda: all(len(m) > n + 3 for m, n in zip(acknowledged, counts, strict=True)))  # noqa: B023
+            ensemble.start()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(AT_MOST)
+    versions = sorted(version for mine in acknowledged for version in mine)
+    assert len(versions) == len(set(versions)), "two writes got one version"
+    for mine in acknowledged:
+        assert mine == sorted(mine)
+    fresh = ZookeeperStore(options)
+    logged = fresh.events(limit=100_000)
+    ids = [each.id for each in logged]
+    assert ids == sorted(set(ids), reverse=True)
+    by_writer = {f"writer-{n}": len(mine) for n, mine in enumerate(acknowledged)}
+    for name, count in by_writer.items():
+        done = sum(each.action == name for each in logged)
+        assert count <= done, "an acknowledged write is lost"
+    document = fresh.document("cache")
+    assert document is not None
+    assert document.version == 1 + sum(each.action.startswith("writer") for each in logged)
+    for store in (*stores, fresh):
+        store.close()
