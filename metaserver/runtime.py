@@ -108,9 +108,12 @@ class Runtime:
         """Return the loops of a term, on the store that refuses their writes once it is over."""
         log.info("this process leads (term %d): it monitors, sweeps and repairs", lead.epoch)
         backend, store = self.backend, self.backend.store.fenced(lead.epoch)
+        sweeper = Sweeper(
+            store, self.config, backend.clients, networks=self.networks, epoch=lead.epoch
+        )
         return {
             "monitor": partial(backend.monitor.run, store=store),
-            "sweep": Sweeper(store, self.config, backend.clients, networks=self.networks).run,
+            "sweep": sweeper.run,
             "repair": Repair(store, self.config, networks=self.networks).run,
             "pruning": partial(self._prune_events, store),
         }

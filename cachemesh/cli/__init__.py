@@ -1,7 +1,8 @@
 """The `cachemesh` command.
 
 main                          joins the commands; context: their options, and the pool in question
-pool*, shard*, key*, event, token, client, sentinel   one noun each; `*_tables`: how it is shown
+pool*, shard*, key*, event, token, client, sentinel, metaserver   one noun each
+*_tables                      how a noun is shown
 stack*, doctor, replay        commands without a noun: up, down, status, doctor, replay
 change                        plans a change, asks, and makes it; errors: exit codes and next steps
 output, tables, escapes       what is printed; param_types: kinds of arguments

@@ -17,6 +17,7 @@ from cachemesh.cli.doctor import doctor
 from cachemesh.cli.errors import ExitCode, Explanation, explain
 from cachemesh.cli.event import event
 from cachemesh.cli.key import key
+from cachemesh.cli.metaserver import metaserver
 from cachemesh.cli.output import Output, say
 from cachemesh.cli.pool import pool
 from cachemesh.cli.replay import replay
@@ -70,6 +71,7 @@ for _command in (
     key,
     event,
     token,
+    metaserver,
     store,
     client,
     sentinel,

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import secrets
 import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, urlencode, urlsplit
@@ -33,7 +35,26 @@ _FAILED = (OSError, http.client.HTTPException, ValueError, OverflowError)
 """What a failed exchange raises. `http.client` raises the last two for host names that are not
 valid, and for chunks of negative length."""
 
+_IN_PROGRESS = "call-in-progress"
+_ELSEWHERE = ("stopping", _IN_PROGRESS)  # error codes after which another metaserver is asked
+_ROUND = 0.1  # seconds between two rounds of all metaservers
+
 Query = Mapping[str, "str | int | bool"]
+
+
+class _NotConnectedError(Exception):
+    """No connection was made; the text says why."""
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A request to a metaserver, whichever it is sent to."""
+
+    method: str
+    path: str
+    body: object | None
+    query: Query | None
+    headers: Mapping[str, str]
 
 
 def read_token(
@@ -114,8 +135,10 @@ class MetaserverClient:
     ) -> Any:
         """Send one request and return the decoded JSON reply.
 
-        If a connection cannot be made, the next metaserver is tried. If an exchange fails later,
-        the next one is tried only for a GET or a watch call, which may run twice.
+        If a connection cannot be made, an exchange fails, or the metaserver stops, the next one is
+        tried. A change is sent with an idempotency key, so that it is made once however often it
+        is sent. As long as it may have been made, all metaservers are tried again, until `timeout`
+        has passed twice.
 
         Args:
             method, path, query: of the request; the path begins with ``/v1``.
@@ -131,37 +154,71 @@ class MetaserverClient:
             MetaserverError: the metaserver refused the request, or the reply is not JSON.
             MetaserverUnavailableError: no metaserver answered; names each with the reason.
         """
-        retriable = method == "GET" or path.endswith("/watch")
         seconds = self._timeout if timeout is None else timeout
-        failures = []
-        for server in list(self._servers):
+        deadline = time.monotonic() + 2 * seconds
+        changes = method != "GET" and not path.endswith("/watch")
+        headers = {"Idempotency-Key": secrets.token_hex(16)} if changes else {}
+        sent = _Request(method, path, body, query, headers)
+        in_doubt = False
+        while True:
+            failures = []
+            for server in list(self._servers):
+                if stop is not None and stop.is_set():
+                    break
+                try:
+                    status, raw = self._exchange(server, sent, seconds, max_bytes, stop)
+                    reply = _decode(status, raw, server[1])
+                except _NotConnectedError as error:
+                    failures.append(f"{server[1]}: {error}")
+                except _FAILED as error:
+                    in_doubt = changes
+                    failures.append(f"{server[1]}: {_reason(error)}")
+                except MetaserverError as error:
+                    if error.code not in _ELSEWHERE:
+                        self._prefer(server)
+                        raise
+                    in_doubt = in_doubt or error.code == _IN_PROGRESS
+                    failures.append(f"{server[1]}: {error.detail}")
+                else:
+                    self._prefer(server)
+                    return reply
             if stop is not None and stop.is_set():
+                in_doubt = False
+            if not in_doubt or time.monotonic() >= deadline:
                 break
-            connection = self._connection(server, seconds)
+            time.sleep(_ROUND)
+        hint = "is it running, and is the address right?"
+        if in_doubt:
+            hint = "the change may or may not have been made; look before retry"
+        raise self._unavailable(failures, hint)
+
+    def _exchange(
+        self,
+        server: tuple[str, Address],
+        sent: _Request,
+        seconds: float,
+        max_bytes: int,
+        stop: StopEvent | None,
+    ) -> tuple[int, bytes]:
+        """Send a request to one metaserver, and return status and body of the reply.
+
+        Raises:
+            _NotConnectedError: nothing was sent.
+            OSError, HTTPException, ValueError, OverflowError: the exchange failed.
+        """
+        connection = self._connection(server, seconds)
+        try:
             try:
-                try:
-                    connection.connect()
-                except _FAILED as error:
-                    failures.append(f"{server[1]}: {_reason(error)}")
-                    continue
-                sock = connection.sock
-                connection.sock = bounded_socket(sock, max_bytes, time.monotonic() + seconds)
-                try:
-                    with nullcontext() if stop is None else stop.interrupts(sock):
-                        response = self._send(connection, method, path, body, query)
-                        raw = response.read(max_bytes)
-                except _FAILED as error:
-                    failures.append(f"{server[1]}: {_reason(error)}")
-                    if not retriable:
-                        raise self._unavailable(
-                            failures, "the change may or may not have been made; look before retry"
-                        ) from error
-                    continue
-            finally:
-                connection.close()
-            self._prefer(server)
-            return _decode(response.status, raw, server[1])
-        raise self._unavailable(failures, "is it running, and is the address right?")
+                connection.connect()
+            except _FAILED as error:
+                raise _NotConnectedError(_reason(error)) from error
+            sock = connection.sock
+            connection.sock = bounded_socket(sock, max_bytes, time.monotonic() + seconds)
+            with nullcontext() if stop is None else stop.interrupts(sock):
+                response = self._send(connection, sent)
+                return response.status, response.read(max_bytes)
+        finally:
+            connection.close()
 
     def stream(self, path: str, query: Query | None = None) -> Iterator[tuple[str, Any]]:
         """Yield the server-sent events of one metaserver: name and decoded JSON data.
@@ -179,7 +236,7 @@ class MetaserverClient:
         for server in list(self._servers):
             connection = self._connection(server, max(30.0, self._timeout * 3))
             try:
-                response = self._send(connection, "GET", path, None, query)
+                response = self._send(connection, _Request("GET", path, None, query, {}))
                 if response.status != 200:
                     _decode(response.status, response.read(_MAX_REPLY_BYTES), server[1])
                 self._prefer(server)
@@ -201,24 +258,22 @@ class MetaserverClient:
         return cast("http.client.HTTPConnection", connection)
 
     def _send(
-        self,
-        connection: http.client.HTTPConnection,
-        method: str,
-        path: str,
-        body: object | None,
-        query: Query | None,
+        self, connection: http.client.HTTPConnection, sent: _Request
     ) -> http.client.HTTPResponse:
-        headers = {"Accept": "application/json, text/event-stream"}
+        headers = {"Accept": "application/json, text/event-stream", **sent.headers}
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
-        if query:
-            shown = {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in query.items()}
+        path = sent.path
+        if sent.query:
+            shown = {
+                k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in sent.query.items()
+            }
             path = f"{path}?{urlencode(shown, quote_via=quote)}"
         payload = None
-        if body is not None:
-            payload = json.dumps(body).encode()
+        if sent.body is not None:
+            payload = json.dumps(sent.body).encode()
             headers["Content-Type"] = "application/json"
-        connection.request(method, path, payload, headers)
+        connection.request(sent.method, path, payload, headers)
         return connection.getresponse()
 
     def _prefer(self, server: tuple[str, Address]) -> None:

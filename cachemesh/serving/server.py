@@ -17,7 +17,7 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
-from cachemesh.serving.worker import ErrorReply, Worker
+from cachemesh.serving.worker import FINISH_SECONDS, ErrorReply, Worker
 
 BACKLOG = 2048
 
@@ -68,7 +68,7 @@ class Server(BaseApplication):
             "worker_connections": self.site.connections,
             "backlog": BACKLOG,
             "keepalive": 5,  # seconds for the headers of a request, too
-            "graceful_timeout": 2,
+            "graceful_timeout": int(FINISH_SECONDS) + 2,
             "preload_app": False,
             "errorlog": "-",
             "loglevel": "warning",

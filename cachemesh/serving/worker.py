@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import time
 import weakref
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -20,6 +21,7 @@ from cachemesh.serving.body import Body
 
 BODY_SECONDS = 10.0  # from the end of the headers to the end of the body
 SEND_SECONDS = 30.0  # for the peer to take what is sent to it
+FINISH_SECONDS = 4.0  # for requests in progress to end, when the process shall stop
 _DRAIN_SECONDS = 5.0  # to discard a body that the app did not read
 _DRAIN_BYTES = 8 * 1024 * 1024
 _LINGER_SECONDS = 1.0
@@ -46,6 +48,7 @@ class Worker(GeventWorker):
     """A gevent worker that ends held requests at once when it shall stop."""
 
     app: Any  # the `Server`, whose module imports this one
+    _requests = 0  # that are being handled
 
     def init_process(self) -> None:
         """Run in the new process; return only at its end."""
@@ -63,8 +66,11 @@ class Worker(GeventWorker):
         self.handle_exit(sig, frame)
 
     def _leave(self) -> None:
+        deadline = time.monotonic() + FINISH_SECONDS
         if self.app.stop_app is not None:
             self.app.stop_app()
+        while self._requests and time.monotonic() < deadline:
+            gevent.sleep(0.02)
         gevent.sleep(self.app.site.last_words)
         sys.exit(0)
 
@@ -74,6 +80,7 @@ class Worker(GeventWorker):
         Raises:
             StopIteration: no other request may follow on the connection (gunicorn's protocol).
         """
+        self._requests += 1
         sock.settimeout(SEND_SECONDS)
         # A weak reference, so that the request's memory is freed with its reply.
         req.body = body = Body(req.body, BODY_SECONDS, weakref.proxy(req))
@@ -91,6 +98,8 @@ class Worker(GeventWorker):
             if not body.drained(0.0, 0):
                 _linger(sock)
             raise
+        finally:
+            self._requests -= 1
         return True
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:

@@ -124,6 +124,8 @@ def _authorize() -> None:
     wanted = BY_ID.get(name)
     if wanted is not None and wanted.access == "public":
         return
+    if backend().context.stopping.is_set():
+        raise RequestRefused("stopping", "This metaserver stops", "ask another one")
     token = _token()
     g.actor, g.token_id = f"token:{token.name}", token.id
     backend().call_limits.enter(token.id, name)

@@ -31,6 +31,7 @@ from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import BoundedConnection, reason_of
 from metaserver.redis_io.resp import LARGE
 from metaserver.redis_io.sentinel_group import SentinelGroup
+from metaserver.redis_io.term_fence import LISTED, TermFence
 from metaserver.service.forgetting import end_drained, forget_shard
 from metaserver.store import StorageError, Store
 
@@ -75,6 +76,7 @@ class Sweeper:
         retry_slowly: seconds between two attempts of a failed sweep.
         abandon: seconds after which the sweep of a drained shard is given up.
         clock: returns monotonic seconds.
+        epoch: the number of the term in which it sweeps, on a store fenced by it.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Sweeper:
         clients: Acknowledgements,
         *,
         networks: AllowedNetworks,
+        epoch: int = 0,
         grace: float = 10.0,
         give_up: float = 30.0,
         retry_slowly: float = 30.0,
@@ -94,6 +97,7 @@ class Sweeper:
         self._config = config
         self._clients = clients
         self._networks = networks
+        self._epoch = epoch
         self._grace = grace
         self._give_up = give_up
         self._retry_slowly = retry_slowly
@@ -159,10 +163,11 @@ class Sweeper:
             timeout = self._config.instance_timeout
             # By IP address: a name must not lead to another instance halfway.
             target = self._networks.check(master, timeout=timeout)
-            connection = BoundedConnection(
-                target, self._networks, self._config.redis_auth, timeout, LARGE
-            )
+            fence = TermFence(self._epoch, progress.begin)
+            auth, networks = self._config.redis_auth, self._networks
+            connection = BoundedConnection(target, networks, auth, timeout, LARGE, fence.enter)
             try:
+                self._shut_out(fence, target)
                 InstanceSweep(connection, sweep.shard, progress.placement, progress.removed).run()
             except NotShardMasterError:
                 raise
@@ -174,6 +179,17 @@ class Sweeper:
             if (sentinels.master_of(sweep.shard) or master) != master:
                 raise NotShardMasterError(f"{master} was replaced as master meanwhile")
         self._finish(sweep, state, master, progress.total)
+
+    def _shut_out(self, fence: TermFence, target: str) -> None:
+        """Kill the connections of sweeps of earlier terms, which may be about to remove keys."""
+        auth, timeout = self._config.redis_auth, self._config.instance_timeout
+        connection = BoundedConnection(target, self._networks, auth, timeout, LISTED)
+        try:
+            killed = fence.shut_out(connection)
+        finally:
+            connection.close()
+        if killed:
+            log.warning("sweep at %s: shut out %s", target, counted(killed, "earlier sweep"))
 
     def _finish(self, sweep: Sweep, state: PoolState, master: str, removed: int) -> None:
         """Finish a sweep that has removed every key."""
@@ -259,6 +275,16 @@ class _Progress:
         self._saved_at = time.monotonic()
         self.total = sweep.removed
 
+    def begin(self) -> None:
+        """Store that the sweep runs: the instance has answered.
+
+        Raises:
+            SweepCancelled: this sweep is gone.
+            LostLeadError: the term is over.
+        """
+        if not self._store.update_sweep(self._sweep.id, state="running", detail=""):
+            raise SweepCancelled
+
     def state(self) -> PoolState:
         """Return the pool; raise SweepCancelled if this sweep is not in it any more."""
         state = self._store.state(self._sweep.pool)
@@ -270,8 +296,6 @@ class _Progress:
         """Return the current placement; raise SweepCancelled, also when the process stops."""
         if self._stop.is_set():
             raise SweepCancelled
-        if self._placement is None:  # the instance has answered
-            self._store.update_sweep(self._sweep.id, state="running", detail="")
         marker = self._store.change_marker()
         if self._placement is None or marker != self._marker:
             self._placement = self.state().document.placement

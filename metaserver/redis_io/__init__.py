@@ -4,6 +4,7 @@
     resp                reading RESP2 replies from servers that may be hostile
     reply_parsers       replies to INFO, ROLE and SENTINEL commands as values
     bounded_connection  one connection, and asking many at once
+    term_fence          connections of one term of the leader, which shut out those of earlier terms
     admission           what an instance must be before it becomes a shard's master
     instance_sampler    INFO of a pool's instances
     sentinel_group      the Sentinels of a pool: asking them, registering shards with them

@@ -12,7 +12,8 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 import redis
 
@@ -23,6 +24,8 @@ from metaserver.redis_io.reply_parsers import NotRedisError
 from metaserver.redis_io.resp import SMALL, Limits, Reply, RespSocket
 
 T = TypeVar("T")
+Ask: TypeAlias = "Callable[[Sequence[Sequence[str | bytes | int]]], list[Reply]]"
+"""Sends commands on one open connection, and returns their replies; error replies are values."""
 
 _AT_ONCE = 128
 """Connections that are asked at once: a hostile master may name many replicas, and each reply takes
@@ -40,6 +43,8 @@ class BoundedConnection:
         address: "host:port".
         timeout: seconds to connect, and to wait for each reply.
         limits: of the replies to one call.
+        opened: called with each connection that is opened, once logged in; what it raises is
+            raised by the call that opened it, which then sends nothing.
     """
 
     def __init__(
@@ -49,8 +54,10 @@ class BoundedConnection:
         auth: RedisAuth,
         timeout: float,
         limits: Limits = SMALL,
+        opened: Callable[[Ask], None] | None = None,
     ) -> None:
         self.address = address
+        self._opened = opened
         self._networks = networks
         self._auth = auth
         self._timeout = timeout
@@ -120,6 +127,8 @@ class BoundedConnection:
             raise redis.ConnectionError(str(error)) from error
         self._open = RespSocket(sock)
         self._log_in(self._open)
+        if self._opened is not None:
+            self._opened(partial(self._open.ask, limits=SMALL, timeout=self._timeout))
         return self._open
 
     def _log_in(self, opened: RespSocket) -> None:

@@ -17,6 +17,9 @@ from metaserver.domain.pool_state import NewSweep, Sweep
 from metaserver.loops.repair import Repair
 from metaserver.loops.sweep import Sweeper
 from metaserver.process.config import RedisAuth
+from metaserver.redis_io.bounded_connection import BoundedConnection
+from metaserver.redis_io.term_fence import LISTED, TermFence
+from metaserver.store import LostLeadError
 from metaserver.store.sqlite import SqliteStore
 from tests.support import metaserver_loops
 from tests.support.metaserver_loops import NETWORKS, Clock, actions, running
@@ -326,3 +329,35 @@ def test_a_sentinel_that_was_away_is_told_to_forget_when_it_returns(
         with running(Repair(store, metaserver_loops.config(tmp_path), networks=NETWORKS)):
             until(lambda: not store.intents())
         assert "leaver" not in sentinels.monitored()
+
+
+def test_what_an_earlier_term_sends_late_does_not_arrive(
+    stack: LocalStack, store: SqliteStore
+) -> None:
+    """A process that was paused goes on when another one sweeps, and does so as the leader."""
+    over = False
+
+    def lasts() -> None:
+        if over:
+            raise LostLeadError("another process leads")
+
+    at = stack.master_of("cache-0")
+    paused = BoundedConnection(at, NETWORKS, RedisAuth(), 5.0, opened=TermFence(7, lasts).enter)
+    current = BoundedConnection(at, NETWORKS, RedisAuth(), 5.0, opened=TermFence(8, lasts).enter)
+    looking = BoundedConnection(at, NETWORKS, RedisAuth(), 5.0, LISTED)
+    with connect(at) as app:
+        app.client_setname("cachemesh-term:none")
+        mine = app.client_id()
+        paused.call("PING")
+        current.call("PING")
+        assert TermFence(8, lasts).shut_out(looking) == 1
+        assert paused.call("UNLINK", KEYS[0]) == 1, "its term lasts: it opens another connection"
+        over = True
+        assert TermFence(9, lasts).shut_out(looking) == 2
+        for connection in (paused, current):
+            with pytest.raises(LostLeadError):
+                connection.call("UNLINK", KEYS[1])
+        assert app.exists(KEYS[1])
+        assert app.client_id() == mine, "no other connection is touched"
+    for connection in (paused, current, looking):
+        connection.close()
