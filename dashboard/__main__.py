@@ -49,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     sys.stderr.write(f"dashboard on http://{options.listen}\n")
 
-    def make_app() -> tuple[Flask, Callable[[], None]]:
-        return create_app(config), lambda: None  # streams end with the process
+    def make_app() -> tuple[Flask, Callable[[], None], None]:
+        return create_app(config), lambda: None, None  # streams end with the process
 
     site = Site("cachemesh-dashboard", make_app, unparsed, CONNECTIONS, last_words=1.0)
     Server(site, listener).serve()

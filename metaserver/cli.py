@@ -15,8 +15,9 @@ from flask import Flask
 
 from cachemesh.core.errors import CacheMeshError, InvalidDocumentError
 from cachemesh.core.names import parse_address
-from cachemesh.serving import Server, Site, bind
+from cachemesh.serving import DirectCalls, Server, Site, bind
 from metaserver.api.app import create_app
+from metaserver.api.direct_watch import DirectWatches
 from metaserver.api.problem_details import unparsed
 from metaserver.process.config import PRIVATE_NETWORKS, Config, RedisAuth, ZookeeperOptions
 from metaserver.redis_io.allowed_networks import AllowedNetworks
@@ -226,7 +227,7 @@ def _prepare(config: Config) -> None:
         store.close()
 
 
-def _make_app(config: Config) -> tuple[Flask, Callable[[], None]]:
+def _make_app(config: Config) -> tuple[Flask, Callable[[], None], DirectCalls]:
     runtime = build(config)
     runtime.start()
-    return create_app(runtime.backend), runtime.stop
+    return create_app(runtime.backend), runtime.stop, DirectWatches(runtime.backend)

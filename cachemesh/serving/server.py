@@ -17,12 +17,13 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 
+from cachemesh.serving.direct import DirectCalls
 from cachemesh.serving.worker import FINISH_SECONDS, ErrorReply, Worker
 
 BACKLOG = 2048
 
 App = Any  # a WSGI application
-Factory = Callable[[], tuple[App, Callable[[], None]]]
+Factory = Callable[[], tuple[App, Callable[[], None], DirectCalls | None]]
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,9 @@ class Site:
 
     Attributes:
         name: of the process, for `ps`.
-        make_app: called in the worker, after gevent has patched it; returns the app, and a
-            function that ends the app's held requests and streams when the process shall stop.
+        make_app: called in the worker, after gevent has patched it; returns the app, a function
+            that ends the app's held requests and streams when the process shall stop, and what
+            serves the calls that do without the app, if there are such.
         error: makes the reply to an error that gunicorn finds before it calls the app.
         connections: the most connections at once.
         last_words: seconds that unfinished replies get when the process shall stop.
@@ -56,6 +58,7 @@ class Server(BaseApplication):
     def __init__(self, site: Site, listener: socket.socket) -> None:
         self.site = site
         self.stop_app: Callable[[], None] | None = None
+        self.direct_calls: DirectCalls | None = None
         self._listener = listener
         super().__init__()
 
@@ -84,7 +87,7 @@ class Server(BaseApplication):
 
     def load(self) -> App:
         """Make the app; gunicorn calls this in the worker."""
-        app, self.stop_app = self.site.make_app()
+        app, self.stop_app, self.direct_calls = self.site.make_app()
         return app
 
     def serve(self) -> None:

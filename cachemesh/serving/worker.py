@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import socket
+import ssl
 import sys
 import time
 import weakref
@@ -15,9 +16,12 @@ from types import FrameType
 from typing import Any
 
 import gevent
+import gevent.pool
+import gevent.socket
 from gunicorn.workers.ggevent import GeventWorker
 
 from cachemesh.serving.body import Body
+from cachemesh.serving.direct import DirectConnection, DirectServer
 
 BODY_SECONDS = 10.0  # from the end of the headers to the end of the body
 SEND_SECONDS = 30.0  # for the peer to take what is sent to it
@@ -25,6 +29,7 @@ FINISH_SECONDS = 4.0  # for requests in progress to end, when the process shall 
 _DRAIN_SECONDS = 5.0  # to discard a body that the app did not read
 _DRAIN_BYTES = 8 * 1024 * 1024
 _LINGER_SECONDS = 1.0
+_FIRST_BYTES = 8192
 
 _PR_SET_PDEATHSIG = 1
 
@@ -49,6 +54,7 @@ class Worker(GeventWorker):
 
     app: Any  # the `Server`, whose module imports this one
     _requests = 0  # that are being handled
+    direct: DirectServer | None = None
 
     def init_process(self) -> None:
         """Run in the new process; return only at its end."""
@@ -69,10 +75,51 @@ class Worker(GeventWorker):
         deadline = time.monotonic() + FINISH_SECONDS
         if self.app.stop_app is not None:
             self.app.stop_app()
+        if self.direct is not None:
+            self.direct.flush()
         while self._requests and time.monotonic() < deadline:
             gevent.sleep(0.02)
         gevent.sleep(self.app.site.last_words)
         sys.exit(0)
+
+    def load_wsgi(self) -> None:
+        """Make the app, and begin to serve the calls that do without it."""
+        super().load_wsgi()
+        if self.app.direct_calls is not None and DirectServer.possible():
+            most = self.app.site.connections
+            self._given_away = gevent.pool.Pool(most)
+            self.direct = DirectServer(self.app.direct_calls, self._take_back, most)
+            self.direct.start()
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Handle a connection, unless it is one for the direct server."""
+        if self.direct is not None and not isinstance(client, ssl.SSLSocket):
+            begun = self._first_bytes(client)
+            if not begun:
+                client.close()
+                return
+            if self.direct.takes(begun):
+                self.direct.adopt(client.detach(), begun, addr[0], (listener, addr))
+                return
+            client = _BegunSocket(client.detach(), begun)
+        super().handle(listener, client, addr)
+
+    def _first_bytes(self, client: Any) -> bytes:
+        try:
+            client.settimeout(self.cfg.keepalive)
+            begun: bytes = client.recv(_FIRST_BYTES)
+        except OSError:  # also: nothing came in time
+            return b""
+        return begun
+
+    def _take_back(self, connection: DirectConnection) -> None:
+        """Serve a connection of the direct server by the app from now on."""
+        client = _BegunSocket(connection.sock.detach(), connection.buffer)
+        if self._given_away.full():
+            client.close()
+            return
+        listener, addr = connection.context
+        self._given_away.spawn(super().handle, listener, client, addr)
 
     def handle_request(self, listener_name: Any, req: Any, sock: socket.socket, addr: Any) -> bool:
         """Handle one request and return True.
@@ -120,6 +167,22 @@ class Worker(GeventWorker):
         except OSError:
             return  # the peer is gone
         _linger(client)
+
+
+class _BegunSocket(gevent.socket.socket):
+    """A connected socket, of which some bytes have been received already."""
+
+    def __init__(self, fd: int, begun: bytes) -> None:
+        super().__init__(fileno=fd)
+        self._begun = begun
+
+    def recv(self, *args: Any) -> bytes:
+        """Receive bytes, those first that have been received already."""
+        if self._begun:
+            size = args[0]
+            data, self._begun = self._begun[:size], self._begun[size:]
+            return data
+        return super().recv(*args)
 
 
 def _status_of(error: BaseException) -> HTTPStatus:

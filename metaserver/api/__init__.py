@@ -3,13 +3,15 @@
     app              the Flask application
     backend          what the views work with
     contract         the OpenAPI document, and requests checked against it
-    request          access, decoding, and views bound to operations of the contract
+    access           tokens, and what their roles allow
+    request          decoding, and views bound to operations of the contract
     problem_details  errors as replies: HTTP statuses, problem documents
     idempotency      calls that change something once, however often they are sent
     lost_answers     what such a call is told whose answer is gone
     request_outcome  what a request came to, for the metrics
     call_limits      how many calls of one token may be in progress
     metrics          request counters, and the Prometheus text format
+    direct_watch     watch calls without Flask, for fleets
     pools, shards, sweeps, watch, tokens, health   the views, by resource
 
 Imports all rooms below it; `runtime` and `cli` are on top.

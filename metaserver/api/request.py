@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from flask import Blueprint, Flask, Response, current_app, g, request
 
 from cachemesh.core.json_text import NotJsonError, decode_json
+from metaserver.api.access import check_allowed, recognised
 from metaserver.api.backend import Backend
 from metaserver.api.contract import (
     BY_ID,
@@ -24,7 +25,7 @@ from metaserver.api.contract import (
 from metaserver.api.idempotency import KeyedCall, digest_of
 from metaserver.api.problem_details import MAX_BODY, too_large
 from metaserver.domain.errors import RequestRefused
-from metaserver.store import CallId, Token
+from metaserver.store import CallId
 
 _MOST_NESTED = 16  # objects and arrays nested in each other
 _AT_ONCE = 8192  # bytes of a body of unknown length
@@ -126,44 +127,19 @@ def _authorize() -> None:
         return
     if backend().context.stopping.is_set():
         raise RequestRefused("stopping", "This metaserver stops", "ask another one")
-    token = _token()
+    token = recognised(backend(), request.headers.get("Authorization", ""))
     g.actor, g.token_id = f"token:{token.name}", token.id
     backend().call_limits.enter(token.id, name)
     g.counted = name
     if request.url_rule is None:
         return  # Flask goes on to reply 404 or 405
-    allowed = ("read", "admin") if wanted is not None and wanted.access == "read" else ("admin",)
-    if wanted is None or token.role not in allowed:
-        raise RequestRefused(
-            "forbidden",
-            f"Token {token.name!r} has the role {token.role}, which does not allow "
-            f"{request.method} {request.path:.200}",
-            "use a token of role admin",
-        )
+    check_allowed(token, wanted, f"{request.method} {request.path:.200}")
 
 
 def _count_until_sent(reply: Response) -> Response:
     if "counted" in g:
         reply.call_on_close(partial(backend().call_limits.leave, g.token_id, g.counted))
     return reply
-
-
-def _token() -> Token:
-    kind, _, text = request.headers.get("Authorization", "").partition(" ")
-    if kind.lower() != "bearer" or not text.strip():
-        raise RequestRefused(
-            "unauthorized",
-            "The request carries no bearer token",
-            "send the header 'Authorization: Bearer TOKEN'",
-        )
-    token = backend().tokens.recognise(text.strip())
-    if token is None:
-        raise RequestRefused(
-            "unauthorized",
-            "The bearer token is not known; it may have been revoked",
-            "use another one, or have one created with POST /v1/tokens",
-        )
-    return token
 
 
 def _call(described: Operation, path: Mapping[str, str]) -> Call:

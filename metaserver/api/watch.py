@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from flask import Blueprint, Response, request
 
@@ -13,7 +14,7 @@ from metaserver.api.backend import Backend
 from metaserver.api.request import Call, empty_reply, json_reply, operation, raw_reply
 from metaserver.domain.errors import RequestRefused
 from metaserver.service.ahead import raise_above
-from metaserver.watch.change_hub import StreamItem
+from metaserver.watch.change_hub import PublishedDocument, StreamItem
 from metaserver.watch.client_table import ClientProcess
 
 PUBLISHED_WITHIN = 1.0  # seconds; a store that takes longer cannot be changed either
@@ -24,31 +25,66 @@ blueprint = Blueprint("watch", __name__)
 
 @operation(blueprint, "watchPool")
 def watch_pool(call: Call) -> Response:
-    """Reply once there is a newer version of the pool, or after the wait of the request."""
+    """Reply once there is a newer version of the pool, or after the wait of the request.
+
+    Most watch calls never come here: see `metaserver.api.direct_watch`.
+    """
     backend, pool, token, body = call.backend, call.pool, call.token, call.body
     client, version = body["client"], body["version"]
     ahead = version > backend.hub.current(pool).version  # an unknown pool gets no clients
     if ahead:
         ahead = raise_above(backend.context, pool, version, client) > version
-    new = backend.clients.watch_began(
+    applied = 0 if ahead else version
+    new = watch_began(backend, pool, token, request.remote_addr or "", body, applied)
+    try:
+        if new:  # other processes know of the client before it is given a document
+            backend.clients.wait_published(PUBLISHED_WITHIN)
+        newer = backend.hub.wait_newer(pool, version, watch_seconds(body))
+    finally:
+        backend.clients.watch_ended(pool, client, token=token)
+    return raw_reply(watch_reply(backend, newer))
+
+
+def watch_began(
+    backend: Backend,
+    pool: str,
+    token: str,
+    address: str,
+    body: Mapping[str, Any],
+    applied: int,
+) -> bool:
+    """Record what the body of a watch call tells; return whether the client is new.
+
+    Args:
+        token: its id.
+        address: the client's IP address.
+        applied: the version that the client acknowledges.
+
+    Raises:
+        RequestRefused: there is no room for another client.
+    """
+    return backend.clients.watch_began(
         pool,
-        client,
-        0 if ahead else version,
-        request.remote_addr or "",
+        body["client"],
+        applied,
+        address,
         body.get("stats"),
         token=token,
         process=ClientProcess(*map(body.get, ("sdk", "host", "process", "app"))),
     )
-    try:
-        if new:  # other processes know of the client before it is given a document
-            backend.clients.wait_published(PUBLISHED_WITHIN)
-        newer = backend.hub.wait_newer(pool, version, float(body.get("wait", 25)))
-    finally:
-        backend.clients.watch_ended(pool, client, token=token)
+
+
+def watch_seconds(body: Mapping[str, Any]) -> float:
+    """Return for how many seconds a watch call is to be held."""
+    return float(body.get("wait", 25))
+
+
+def watch_reply(backend: Backend, newer: PublishedDocument | None) -> str:
+    """Return the reply to a watch call, the same for all clients of the pool."""
     changed = "false" if newer is None else "true"
     document = "null" if newer is None else newer.text
     lease = backend.clients.lease
-    return raw_reply(f'{{"changed": {changed}, "document": {document}, "lease": {lease}}}')
+    return f'{{"changed": {changed}, "document": {document}, "lease": {lease}}}'
 
 
 @operation(blueprint, "leavePool")

@@ -14,7 +14,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -102,6 +102,7 @@ class ChangeHub:
         self._last_event = next((event.id for event in store.events(limit=1)), 0)
         self._stopping = False
         self.waiting = 0
+        self.on_change: list[Callable[[str], None]] = []  # called with the pool
 
     def refresh(self) -> None:
         """Look for changes of this and other processes, and pass them on.
@@ -132,10 +133,14 @@ class ChangeHub:
             StorageError: the store cannot be read.
         """
         self.refresh()
-        found = self._documents.get(pool)
+        found = self.known(pool)
         if found is None:
             raise pool_not_found(pool)
         return found
+
+    def known(self, pool: str) -> PublishedDocument | None:
+        """Return the pool's document as of the last refresh; None if there was no such pool."""
+        return self._documents.get(pool)
 
     def wait_newer(self, pool: str, version: int, seconds: float) -> PublishedDocument | None:
         """Wait until the pool's version is above `version`, and return its document.
@@ -163,6 +168,11 @@ class ChangeHub:
         finally:
             self.waiting -= 1
 
+    @property
+    def stopping(self) -> bool:
+        """Whether held calls are to be answered at once."""
+        return self._stopping
+
     @contextmanager
     def stream(self, pool: str | None) -> Iterator[EventStream]:
         """Open a stream of everything that happens to a pool (None: to all) from now on."""
@@ -188,8 +198,8 @@ class ChangeHub:
     def stop(self) -> None:
         """End every stream and answer every held watch call, now and from now on."""
         self._stopping = True
-        for changed in list(self._changed.values()):
-            changed.set()
+        for pool in list(self._documents):
+            self._wake(pool)
         for stream in list(self._streams):
             stream.end()
 
@@ -219,6 +229,8 @@ class ChangeHub:
         changed = self._changed.pop(pool, None)
         if changed is not None:
             changed.set()
+        for tell in self.on_change:
+            tell(pool)
 
     def _send(self, item: StreamItem) -> None:
         for stream in list(self._streams):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import http.client
+import json
 import resource
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -191,3 +193,70 @@ def test_a_fleet_of_one_token(admin: Api) -> None:
     finally:
         for connection in connections:
             connection.close()
+
+
+def request_bytes(api: Api, body: dict[str, Any], path: str = "/v1/pools/cache/watch") -> bytes:
+    payload = json.dumps(body).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {api.address}\r\nAuthorization: Bearer {api.token}\r\n"
+        f"Content-Length: {len(payload)}\r\n\r\n"
+    )
+    return head.encode() + payload
+
+
+def reply_on(sock: socket.socket) -> tuple[int, Any]:
+    reply = http.client.HTTPResponse(sock)
+    reply.begin()
+    return reply.status, json.loads(reply.read())
+
+
+def connected(api: Api) -> socket.socket:
+    host, _, port = api.address.rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=AT_MOST)
+
+
+def test_a_connection_is_kept_for_further_calls_of_any_kind(admin: Api) -> None:
+    now = version(admin)
+    with connected(admin) as sock:
+        for number in range(2):
+            sock.sendall(request_bytes(admin, watch("kept", now - 1)))
+            status, reply = reply_on(sock)
+            assert (status, reply["changed"]) == (200, True), number
+        call = request_bytes(admin, watch("kept", now))
+        sock.sendall(call[:40])
+        until(lambda: held(admin) == 0)
+        sock.sendall(call[40:-5])
+        sock.sendall(call[-5:])
+        until(lambda: held(admin) == 1)
+        after = set_timeout(admin, 11)
+        assert reply_on(sock)[1]["document"]["version"] == after
+        bad = watch("kept", after) | {"wait": -1}
+        for _ in range(2):
+            sock.sendall(request_bytes(admin, bad))
+            status, reply = reply_on(sock)
+            assert (status, reply["code"]) == (400, "bad-request")
+        two = request_bytes(admin, watch("kept", 0)) + request_bytes(admin, watch("kept", after, 0))
+        sock.sendall(two)
+        replies = b""
+        while replies.count(b'"lease"') < 2:
+            replies += sock.recv(4096)
+        assert replies.index(b'"changed": true') < replies.index(b'"changed": false')
+
+
+def test_who_hangs_up_is_held_no_longer(admin: Api) -> None:
+    with connected(admin) as sock:
+        sock.sendall(request_bytes(admin, watch("gone", version(admin))))
+        until(lambda: held(admin) == 1)
+    until(lambda: held(admin) == 0)
+
+
+def test_a_token_is_asked_for_at_each_call(admin: Api) -> None:
+    made = admin("POST", "/v1/tokens", {"name": "brief", "role": "read"}).json
+    brief = Api(admin.address, made["token"])
+    with connected(brief) as sock:
+        sock.sendall(request_bytes(brief, watch("brief", version(admin), 0)))
+        assert reply_on(sock)[0] == 200
+        assert admin("DELETE", f"/v1/tokens/{made['id']}").status == 204
+        sock.sendall(request_bytes(brief, watch("brief", version(admin), 0)))
+        status, reply = reply_on(sock)
+    assert (status, reply["code"]) == (401, "unauthorized")

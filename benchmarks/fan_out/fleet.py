@@ -1,0 +1,158 @@
+"""A fleet of watching clients on raw sockets, in a process of its own, cheap beside the metaserver.
+
+    python -m benchmarks.fan_out.fleet HOST:PORT POOL VERSION CLIENTS [--reconnect]
+
+The token is in CACHEMESH_TOKEN. A line of JSON is written once all clients watch, and one for each
+change that all of them were told of: {"version", "first", "last"}, in seconds of CLOCK_MONOTONIC.
+A client that is told watches again at once. The process ends with its standard input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import resource
+import select
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+
+_AT_ONCE = 100  # connections that are made before their first replies are awaited
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_VERSION = re.compile(rb'"version": *(\d+)')
+
+
+@dataclass
+class Change:
+    """What the clients were told of one version."""
+
+    told: int = 0
+    first: float = 0.0
+    last: float = 0.0
+
+
+@dataclass
+class Fleet:
+    """The clients of one process.
+
+    Args:
+        host, port: of the metaserver.
+        pool: the pool's name.
+        token: the bearer token.
+        reconnect: whether each call is made on a connection of its own.
+    """
+
+    host: str
+    port: int
+    pool: str
+    token: str
+    reconnect: bool
+    version: int
+    changes: dict[int, Change] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._poll = select.epoll()
+        self._sockets: dict[int, tuple[socket.socket, int]] = {}
+        self._begun: dict[int, bytes] = {}
+
+    def watch(self, number: int, version: int, sock: socket.socket | None = None) -> None:
+        """Send the watch call of a client, on its connection or on a new one."""
+        if sock is None:
+            sock = socket.create_connection((self.host, self.port))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._sockets[sock.fileno()] = sock, number
+            self._poll.register(sock.fileno(), select.EPOLLIN)
+        body = b'{"client": "%012x", "version": %d, "wait": 60}' % (number, version)
+        sock.sendall(
+            b"POST /v1/pools/%s/watch HTTP/1.1\r\nHost: %s:%d\r\nAccept-Encoding: identity\r\n"
+            b"Accept: application/json\r\nAuthorization: Bearer %s\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+            % (
+                self.pool.encode(),
+                self.host.encode(),
+                self.port,
+                self.token.encode(),
+                len(body),
+                body,
+            )
+        )
+
+    def pump(self, timeout: float) -> None:
+        """Take what has come within `timeout` seconds, and watch again where a client was told."""
+        for fd, _events in self._poll.poll(timeout, 256):
+            sock, number = self._sockets[fd]
+            try:
+                data = self._begun.pop(fd, b"") + sock.recv(65536)
+            except ConnectionResetError:
+                data = b""
+            head, end, body = data.partition(b"\r\n\r\n")
+            length = _LENGTH.search(head)
+            if not data:  # this process was so slow that the connection counted as idle
+                self._drop(sock)
+                self.watch(number, self.version)
+                continue
+            if not end or length is None or len(body) < int(length[1]):
+                self._begun[fd] = data
+                continue
+            if not head.startswith(b"HTTP/1.1 200"):
+                raise SystemExit(f"client {number} was answered: {data[:500]!r}")
+            self._told(sock, number, body)
+
+    def _told(self, sock: socket.socket, number: int, body: bytes) -> None:
+        found = _VERSION.search(body)
+        if found is None:
+            raise SystemExit(f"client {number}: held for a minute without a change")
+        version, now = int(found[1]), time.monotonic()
+        self.version = max(self.version, version)
+        change = self.changes.setdefault(version, Change(first=now))
+        change.told, change.last = change.told + 1, now
+        if self.reconnect:
+            self._drop(sock)
+            self.watch(number, version)
+        else:
+            self.watch(number, version, sock)
+
+    def _drop(self, sock: socket.socket) -> None:
+        self._poll.unregister(sock.fileno())
+        del self._sockets[sock.fileno()]
+        sock.close()
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("address")
+    parser.add_argument("pool")
+    parser.add_argument("version", type=int)
+    parser.add_argument("clients", type=int)
+    parser.add_argument("--reconnect", action="store_true")
+    options = parser.parse_args()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    host, _, port = options.address.rpartition(":")
+    token = os.environ["CACHEMESH_TOKEN"]
+    fleet = Fleet(host, int(port), options.pool, token, options.reconnect, options.version)
+    for number in range(options.clients):
+        fleet.watch(number, options.version)
+        if number % _AT_ONCE == 0:
+            fleet.pump(0.05)
+    _write({"ready": options.clients})
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        fleet.pump(0.1)
+        for version, change in list(fleet.changes.items()):
+            if change.told == options.clients:
+                del fleet.changes[version]
+                figures = {"version": version, "first": change.first, "last": change.last}
+                _write(figures)
+
+
+def _write(figures: object) -> None:
+    sys.stdout.write(json.dumps(figures) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
