@@ -25,6 +25,7 @@ from cachemesh.core.errors import (
     SentinelUnavailableError,
     ShardTimeoutError,
     ShardUnavailableError,
+    SnapshotError,
     UnsupportedCommandError,
 )
 from cachemesh.sync.client import CacheMesh
@@ -46,6 +47,7 @@ __all__ = [
     "SentinelUnavailableError",
     "ShardTimeoutError",
     "ShardUnavailableError",
+    "SnapshotError",
     "UnsupportedCommandError",
     "__version__",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from importlib.metadata import entry_points
@@ -36,6 +37,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+# Nor may a test start from what another one has left, or litter a home. Tests of snapshots name a
+# directory of their own.
+os.environ["CACHEMESH_SNAPSHOT_DIR"] = "off"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,6 +12,7 @@ import redis
 
 from cachemesh._client.core import MeshCore, S
 from cachemesh._client.options import changed_policy, check_call_options
+from cachemesh._client.pool_health import PoolHealth
 from cachemesh.core.commands.spec import Args
 from cachemesh.core.errors import ConfigurationError, ShardUnavailableError, UnsupportedCommandError
 from cachemesh.core.names import Address
@@ -20,7 +21,6 @@ from cachemesh.core.planning.miss_replies import NO_MISS_REPLY, miss_reply
 from cachemesh.core.planning.pipeline_parts import Part, discarded
 from cachemesh.core.policy import Policy
 from cachemesh.core.pool.topology import Topology
-from cachemesh.core.resilience.circuit_breaker import ShardHealth
 from cachemesh.core.resilience.error_classification import lacks_replicas
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.transport.redis_py import pack, speaks_resp3
@@ -154,7 +154,12 @@ class MeshBase(Generic[S]):
         return derived[1]
 
     def __repr__(self) -> str:
-        return f"<{type(self).__module__}.{type(self).__name__}({self._core.url.shown})>"
+        health = self._core.membership.health()
+        shown = self._core.url.shown
+        if health is not None:
+            shown += f", version {health.version}"
+            shown += " of a snapshot" if health.source == "snapshot" else ""
+        return f"<{type(self).__module__}.{type(self).__name__}({shown})>"
 
     @property
     def connection(self) -> Any:
@@ -192,9 +197,13 @@ class MeshBase(Generic[S]):
         """Return the address of a shard's master, as last heard of; None if nobody knows it."""
         return self._core.master_of(shard)
 
-    def health(self) -> dict[str, ShardHealth]:
-        """Return how each shard does, by name, as far as this client has seen; asks nobody."""
-        return {name: shard.health() for name, shard in self._core.shards().items()}
+    def health(self) -> PoolHealth:
+        """Return how each shard does, by name, as far as this client has seen; asks nobody.
+
+        Its ``topology`` tells what this client routes by, and whether the control plane answers.
+        """
+        shards = {name: shard.health() for name, shard in self._core.shards().items()}
+        return PoolHealth(shards, self._core.membership.health())
 
     @property
     def retry_writes(self) -> bool:

@@ -194,7 +194,8 @@ class CommandContext:
         """
         token = self.token if self.speaks_to_metaserver else None
         options = {} if token is None else {"token": token}
-        return CacheMesh.from_url(self._client_url, **options)
+        # Without a snapshot: an operator has to see it if nobody answers.
+        return CacheMesh.from_url(self._client_url, **options, snapshot_dir="off")
 
     @property
     def _client_url(self) -> str:

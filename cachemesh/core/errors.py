@@ -18,7 +18,30 @@ class CacheMeshError(Exception):
 
 
 class InvalidDocumentError(CacheMeshError, ValueError):
-    """A pool document, placement, name, address or setting is not valid."""
+    """A pool document, placement, name, address or setting is not valid.
+
+    Attributes:
+        kind: ``no-shards`` of a pool without shards, ``older`` of a document older than the one
+            that a client routes by, else ``invalid``.
+    """
+
+    kind = "invalid"
+
+    @classmethod
+    def of_kind(cls, kind: str, message: str) -> InvalidDocumentError:
+        """Return an error of a kind.
+
+        Args:
+            kind: as in the attribute.
+            message: names the reason.
+        """
+        error = cls(message)
+        error.kind = kind
+        return error
+
+
+class SnapshotError(CacheMeshError, ValueError):
+    """A snapshot of a topology cannot be read, or is of no use here."""
 
 
 class ConfigurationError(CacheMeshError, ValueError):

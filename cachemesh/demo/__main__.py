@@ -88,7 +88,7 @@ class Demo:
         timeline = Timeline(self._screen.happening)
         metaserver = MetaserverClient(info["metaservers"], stack.token)
         story = Story(stack, metaserver, timeline)
-        client = CacheMesh.from_url(info["url"], token_file=info["token_file"])
+        client = CacheMesh.from_url(info["url"], token_file=info["token_file"], snapshot_dir="off")
         try:
             client.ping()
             with self._screen.running():

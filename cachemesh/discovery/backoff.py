@@ -54,18 +54,20 @@ def repeat_until_stopped(step: Callable[[], None], stop: StopEvent) -> None:
     """Call ``step`` again and again, after a failure with a growing delay. The body of a thread.
 
     Args:
-        step: its errors are logged.
+        step: its errors are logged, each once in a row as a warning.
         stop: ends the loop once it is set.
     """
-    delay = _FIRST_DELAY
+    delay, before = _FIRST_DELAY, ""
     while not stop.is_set():
         try:
             step()
         except (CacheMeshError, redis.RedisError, OSError) as error:
             if stop.is_set():
                 return
-            logger.warning("%s: %.500s", threading.current_thread().name, error)
+            level = logging.DEBUG if str(error) == before else logging.WARNING
+            before = str(error)
+            logger.log(level, "%s: %.500s", threading.current_thread().name, error)
             stop.wait(delay * random.uniform(0.5, 1.0))
             delay = min(delay * 2, _MAX_DELAY)
         else:
-            delay = _FIRST_DELAY
+            delay, before = _FIRST_DELAY, ""

@@ -34,6 +34,7 @@ class FileSource:
         path: the file's path.
     """
 
+    kind = "file"
     sentinels: SentinelClient | None = None
 
     def __init__(self, path: str) -> None:
@@ -90,6 +91,9 @@ class FileSource:
                 return document
             if stop.wait(_CHECK_SECONDS) or time.monotonic() > deadline:
                 return None
+
+    def resume(self, document: PoolDocument) -> None:
+        return
 
     def leave(self) -> None:
         return

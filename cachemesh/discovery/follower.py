@@ -1,12 +1,13 @@
 """The follower keeps the topology of a pool current while the app runs.
 
-All clients of a pool in a process share one follower, which has three threads:
+All clients of a pool in a process share one follower, which has these threads:
 
 watch   waits for another document from the source
 hear    receives events of failovers from all Sentinels, to lose no time
 poll    looks up all masters every poll_interval, and sooner if a master does not serve
+keep    stores the topology, for processes that start while nobody answers
 
-The threads change the topology; the watch and the hear thread deliver each change to clients.
+The first three change the topology; the watch and the hear thread deliver each change to clients.
 """
 
 from __future__ import annotations
@@ -16,18 +17,23 @@ import logging
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Protocol
+from typing import Any, Protocol
 
 import redis
 
-from cachemesh.core.errors import CacheMeshError, SentinelUnavailableError
+from cachemesh.core.errors import CacheMeshError, InvalidDocumentError, SentinelUnavailableError
 from cachemesh.core.names import Address
+from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.pool.settings import setting_value
 from cachemesh.core.pool.topology import Topology
-from cachemesh.discovery.backoff import repeat_until_stopped, retry_while_slow
+from cachemesh.core.pool.topology_health import TopologyHealth
+from cachemesh.discovery.backoff import repeat_until_stopped
+from cachemesh.discovery.control_plane import ControlPlane
+from cachemesh.discovery.first_load import TopologyLoader
 from cachemesh.discovery.lookups import MasterLookups
-from cachemesh.discovery.sentinel import LookupResult, SentinelClient
+from cachemesh.discovery.sentinel import LookupResult
 from cachemesh.discovery.sentinel_connection import SentinelOptions
 from cachemesh.discovery.sentinel_events import (
     CandidateSelected,
@@ -35,11 +41,16 @@ from cachemesh.discovery.sentinel_events import (
     MasterSwitched,
     SentinelEvents,
 )
-from cachemesh.discovery.source import Source
+from cachemesh.discovery.snapshot import SnapshotFile
+from cachemesh.discovery.snapshot_keeper import SnapshotKeeper
+from cachemesh.discovery.source import Source, older
 from cachemesh.discovery.topology_state import TopologyState
 from cachemesh.discovery.wakeup import StopEvent, Wakeup
 
 logger = logging.getLogger("cachemesh.discovery")
+
+_REFUSED_SECONDS = 2.0
+"""Seconds from a refused document until the source is asked again."""
 
 _NO_FAILURE: tuple[float, Exception | None] = float("-inf"), None
 
@@ -63,9 +74,15 @@ class Follower:
     Args:
         source: supplies the pool's documents; used by this follower alone.
         sentinel_options: how to connect to the Sentinels that the document names.
+        snapshot: where the topology is stored for later processes; None for nowhere.
     """
 
-    def __init__(self, source: Source, sentinel_options: SentinelOptions) -> None:
+    def __init__(
+        self,
+        source: Source,
+        sentinel_options: SentinelOptions,
+        snapshot: SnapshotFile | None = None,
+    ) -> None:
         self._source = source
         self._options = sentinel_options
         self._load_lock = threading.Lock()
@@ -79,8 +96,11 @@ class Follower:
         self._with_replicas = False
         self._wakeup: Wakeup | None = None
         self._stop = StopEvent()
-        self._sentinels: SentinelClient | None = None
-        self._calls_before = 0
+        self._plane = ControlPlane(source.kind)
+        self._keeper = SnapshotKeeper(snapshot, self._state, self._plane)
+        self._loader = TopologyLoader(
+            source, sentinel_options, self._plane, self._lookups, self._keeper
+        )
 
     def join(self, subscriber: TopologySubscriber) -> int | None:
         """Tell ``subscriber`` of changes from now on. Only a weak reference to it is kept.
@@ -144,8 +164,12 @@ class Follower:
     @property
     def calls(self) -> int:
         """The number of exchanges with Sentinels so far, failed ones included."""
-        sentinels = self._sentinels
-        return self._calls_before + (0 if sentinels is None else sentinels.calls)
+        return self._loader.calls
+
+    def health(self) -> TopologyHealth | None:
+        """Return how current the topology is; None if none is loaded."""
+        topology = self._state.topology
+        return None if topology is None else self._plane.health(topology.document)
 
     def look_up_master(
         self, shard: str, seen: Address | None, timeout: float | None = None
@@ -219,7 +243,7 @@ class Follower:
             if failure is not None and failed_at >= asked_at:
                 raise failure  # of the attempt that this thread has waited for
             try:
-                topology = retry_while_slow(self._load, self._options.timeout, retry_seconds)
+                topology = self._loader.load(retry_seconds, self._with_replicas)
             except (CacheMeshError, redis.RedisError, OSError) as error:
                 self._failed = time.monotonic(), error
                 raise
@@ -229,37 +253,18 @@ class Follower:
                 if self._state.ended:
                     return topology
                 self._wakeup = wakeup = Wakeup()
-            for name, body, args in (
+            threads: list[tuple[str, Callable[..., None], tuple[Any, ...]]] = [
                 ("watch", self._watch, ()),
                 ("poll", self._poll, ()),
                 ("hear", self._hear, (wakeup,)),
-            ):
+            ]
+            if self._keeper.keeps:
+                threads.append(("keep", self._keeper.run, (self._stop,)))
+            for name, body, args in threads:
                 threading.Thread(
                     target=body, args=args, name=f"cachemesh-{name}", daemon=True
                 ).start()
             return topology
-
-    def _load(self, timeout: float) -> Topology:
-        if self._source.sentinels is not None:
-            self._source.sentinels.timeout = timeout
-        document = self._source.load()
-        sentinels = self._use_sentinels(document.sentinels)
-        started, calls = time.monotonic(), sentinels.calls
-        sentinels.timeout = timeout
-        found = sentinels.look_up(document.placement.names, self._with_replicas)
-        sentinels.timeout = self._options.timeout
-        sentinels.shuffle()
-        self._lookups.end(started, sentinels.calls - calls)
-        return Topology(document, found.masters).with_replicas(found.replicas)
-
-    def _use_sentinels(self, addresses: tuple[str, ...]) -> SentinelClient:
-        before = self._sentinels
-        after = self._source.sentinels or SentinelClient(addresses, self._options)
-        if before is not None and before is not after:
-            self._calls_before += before.calls
-            before.close()
-        self._sentinels = after
-        return after
 
     def _notify(self, wait: bool = False) -> None:
         with self._changed:
@@ -279,12 +284,12 @@ class Follower:
             topology = self._state.topology
             if topology is None:
                 return
-            document = self._source.wait(topology.document.version, self._stop)
+            document = self._news(topology.document)
             if document is None or self._stop.is_set():
                 return
-            sentinels = self._sentinels
+            sentinels = self._loader.sentinels
             if sentinels is None or document.sentinels != topology.document.sentinels:
-                sentinels = self._use_sentinels(document.sentinels)
+                sentinels = self._loader.use_sentinels(document)
             new = set(document.placement.names) - set(topology.masters)
             found = sentinels.look_up(sorted(new), self._with_replicas)
             self._state.change(
@@ -300,6 +305,38 @@ class Follower:
 
         repeat_until_stopped(step, self._stop)
 
+    def _news(self, held: PoolDocument) -> PoolDocument | None:
+        """Return a document to apply in place of ``held``, None if there is none for now.
+
+        Raises:
+            As `Source.load`, but for documents that are refused.
+        """
+        try:
+            document = self._next(held) if self._loader.confirmed else self._first(held)
+        except InvalidDocumentError as error:
+            self._plane.refuse(error, held)
+            self._stop.wait(_REFUSED_SECONDS)
+            return None
+        except (CacheMeshError, redis.RedisError, OSError):
+            self._plane.source_failed()
+            raise
+        return document
+
+    def _next(self, held: PoolDocument) -> PoolDocument | None:
+        document = self._source.wait(held.version, self._stop)
+        self._plane.source_confirmed()
+        return document
+
+    def _first(self, held: PoolDocument) -> PoolDocument | None:
+        """Return what the source has in place of the document of a snapshot."""
+        document = self._loader.confirm(held)
+        self._loader.confirmed = True
+        if document.version < held.version:
+            raise older(document, held.version)
+        self._plane.source_confirmed()
+        logger.info("pool %s: the %s answers again", held.pool, self._source.kind)
+        return None if document.to_json() == held.to_json() else document
+
     def _hear(self, wakeup: Wakeup) -> None:
         for event in SentinelEvents(self._options, wakeup).listen(self._addresses, self._stop):
             if isinstance(event, EventsMissed):
@@ -313,7 +350,7 @@ class Follower:
         wakeup.close()
 
     def _addresses(self) -> tuple[Address, ...]:
-        sentinels = self._sentinels
+        sentinels = self._loader.sentinels
         return () if sentinels is None else sentinels.addresses
 
     def _poll(self) -> None:
@@ -323,7 +360,7 @@ class Follower:
                 self._look_up()
             else:
                 self._read_inbox(delay)
-        sentinels = self._sentinels
+        sentinels = self._loader.sentinels
         if sentinels is not None:
             sentinels.close()
 
@@ -337,7 +374,7 @@ class Follower:
             return
 
     def _look_up(self) -> None:
-        sentinels, topology = self._sentinels, self._state.topology
+        sentinels, topology = self._loader.sentinels, self._state.topology
         if sentinels is None or topology is None:
             return
         requested = self._lookups.begin()
@@ -347,8 +384,11 @@ class Follower:
             found = sentinels.look_up(topology.document.placement.names, self._with_replicas)
         except SentinelUnavailableError as error:
             failure = error
+            self._plane.sentinels_failed()
             if self._lookups.unavailable is None:
                 logger.warning("%s", error)
+        else:
+            self._plane.sentinels_answered()
         for shard, seen in requested:
             if seen is not None and found.masters.get(shard) == seen:
                 sentinels.demote(found.told_by[shard])

@@ -15,6 +15,7 @@ from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.names import Address
 from cachemesh.core.policy import Policy
 from cachemesh.core.pool.topology import Topology
+from cachemesh.core.pool.topology_health import TopologyHealth
 from cachemesh.core.resilience.retry import retry_until
 from cachemesh.discovery.follower import Follower
 from cachemesh.discovery.url import MeshUrl
@@ -161,6 +162,11 @@ class Membership:
         follower = self._follower
         return 0 if follower is None else follower.calls
 
+    def health(self) -> TopologyHealth | None:
+        """Return how current the topology is; None while nothing is followed."""
+        follower = self._follower
+        return None if follower is None else follower.health()
+
     def catch_up(self, wait: bool = False) -> None:
         """Deliver the present topology to the listener, unless that is done already.
 
@@ -214,7 +220,9 @@ class Membership:
             follower = _followers.running.get(self._url.identity)
             key = None if follower is None else follower.join(self)
             if follower is None or key is None:
-                follower = Follower(self._url.make_source(), self._url.sentinel_options)
+                follower = Follower(
+                    self._url.make_source(), self._url.sentinel_options, self._url.snapshot
+                )
                 key = follower.join(self)
                 assert key is not None  # nobody can have left the new one
                 _followers.running[self._url.identity] = follower

@@ -19,7 +19,7 @@ from cachemesh.core.json_text import MAX_DOCUMENT_BYTES
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.discovery.sentinel import SentinelClient
-from cachemesh.discovery.source import WATCH_SECONDS
+from cachemesh.discovery.source import WATCH_SECONDS, older
 from cachemesh.discovery.wakeup import StopEvent
 
 logger = logging.getLogger("cachemesh.discovery")
@@ -40,6 +40,7 @@ class MetaserverSource:
         pool: the pool's name.
     """
 
+    kind = "metaserver"
     sentinels: SentinelClient | None = None
 
     def __init__(self, client: MetaserverClient, pool: str) -> None:
@@ -78,6 +79,8 @@ class MetaserverSource:
         document = None if news is None else self._document(news)
         if document is not None and document.version > version:
             return document
+        if document is not None and document.version < version:
+            raise older(document, version)
         stop.wait(began + _MIN_WATCH_SECONDS - time.monotonic())
         return None
 
@@ -89,6 +92,9 @@ class MetaserverSource:
                 f"{document.pool!r}"
             )
         return document
+
+    def resume(self, document: PoolDocument) -> None:
+        return
 
     def leave(self) -> None:
         path = f"/v1/pools/{self._pool}/clients/{quote(self._name, safe='')}"

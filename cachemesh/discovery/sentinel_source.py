@@ -25,6 +25,8 @@ class SentinelSource:
         shards: names of all masters; if given, Sentinels are not asked for the names.
     """
 
+    kind = "sentinel"
+
     def __init__(
         self,
         sentinels: SentinelClient,
@@ -79,6 +81,9 @@ class SentinelSource:
             return None
         document = self._document(names)
         return document if document.version > version else None
+
+    def resume(self, document: PoolDocument) -> None:
+        self._last = document
 
     def leave(self) -> None:
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery.sentinel import SentinelClient
 from cachemesh.discovery.wakeup import StopEvent
@@ -16,10 +17,19 @@ class Source(Protocol):
     """A supplier of the documents of one pool. One follower uses a source.
 
     Attributes:
+        kind: of the source, in a word: ``metaserver``, ``sentinel``, ``file`` or ``zookeeper``.
         sentinels: the client with which the source asks Sentinels; None if it asks none.
     """
 
+    kind: str
     sentinels: SentinelClient | None
+
+    def resume(self, document: PoolDocument) -> None:
+        """Go on from a document of an earlier process, where the source counts versions itself.
+
+        Args:
+            document: by which clients route until `load` succeeds.
+        """
 
     def load(self) -> PoolDocument:
         """Return the present document of the pool.
@@ -44,8 +54,20 @@ class Source(Protocol):
             None if there was no such document within a while (`WATCH_SECONDS`).
 
         Raises:
-            As `load`.
+            As `load`; InvalidDocumentError, also of kind ``older``, for a document that is refused.
         """
 
     def leave(self) -> None:
         """Tell the source that this process no longer follows the pool. Never fails."""
+
+
+def older(document: PoolDocument, version: int) -> InvalidDocumentError:
+    """Return the error about a document that is older than the one that clients route by.
+
+    Args:
+        document: as the source has sent it.
+        version: that clients route by.
+    """
+    return InvalidDocumentError.of_kind(
+        "older", f"its version {document.version} is below that, as if from an older backup"
+    )

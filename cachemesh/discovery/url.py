@@ -7,18 +7,21 @@
 The query string carries redis-py's options and CacheMesh's own: ``token`` and ``token_file`` (the
 metaserver's bearer token), ``sentinel_username``, ``sentinel_password``, ``sentinel_timeout``
 (seconds for one Sentinel to answer), ``sentinel_ssl`` (TLS to the Sentinels, with the ``ssl_``
-options given for Redis; ``ssl`` itself is about Redis alone) and, for ``cachemesh+sentinel``,
-``shards`` (NAME,NAME,...: the masters of the pool, where they are not called POOL or POOL-...). The
-pool's settings, but for ``poll_interval``, can be given too, and win over those of the pool:
-``command_timeout``, ``connect_timeout``, ``retry_writes``, ``on_error``, ``read_from`` and
-``max_lag``.
+options given for Redis; ``ssl`` itself is about Redis alone), ``snapshot_dir`` (the directory in
+which the topology is stored for a start without control plane, or ``off``) and, for
+``cachemesh+sentinel``, ``shards`` (NAME,NAME,...: the masters of the pool, where they are not
+called POOL or POOL-...). The pool's settings, but for ``poll_interval``, can be given too, and win
+over those of the pool: ``command_timeout``, ``connect_timeout``, ``retry_writes``, ``on_error``,
+``read_from`` and ``max_lag``.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote
 
@@ -34,6 +37,7 @@ from cachemesh.discovery.metaserver_source import MetaserverSource
 from cachemesh.discovery.sentinel import SentinelClient
 from cachemesh.discovery.sentinel_connection import DEFAULT_TIMEOUT, SentinelOptions
 from cachemesh.discovery.sentinel_source import SentinelSource
+from cachemesh.discovery.snapshot import SnapshotFile, snapshot_directory
 from cachemesh.discovery.source import Source
 
 _SIGNATURE = inspect.signature(redis.Redis.__init__).parameters
@@ -53,6 +57,7 @@ _OWN_OPTIONS = frozenset(
         "sentinel_ssl",
         "sentinel_timeout",
         "shards",
+        "snapshot_dir",
     }
 )
 _NOT_OF_LOGIN = frozenset(
@@ -93,6 +98,7 @@ class MeshUrl:
         options: the options of `redis.Redis`.
         identity: equal for URLs that lead to the same pool in the same way.
         policy: the options of `cachemesh.core.policy`.
+        snapshot: where the topology is stored, for a start without control plane; None for nowhere.
     """
 
     shown: str
@@ -104,6 +110,7 @@ class MeshUrl:
     options: Mapping[str, Any] = field(repr=False)
     identity: Hashable = field(repr=False)
     policy: Mapping[str, Any] = field(default_factory=dict)
+    snapshot: SnapshotFile | None = None
 
     @property
     def login(self) -> Hashable:
@@ -120,7 +127,8 @@ def parse_url(
     Args:
         url: the URL; None takes CACHEMESH_URL from ``environ``.
         options: keyword options, which override those of the query string.
-        environ: holds CACHEMESH_URL, CACHEMESH_TOKEN and CACHEMESH_TOKEN_FILE.
+        environ: holds CACHEMESH_URL, CACHEMESH_TOKEN and CACHEMESH_TOKEN_FILE. Where snapshots
+            are, also the process's own environment says, if this does not.
 
     Raises:
         ConfigurationError: the URL or an option is not valid. The message names the option, but
@@ -137,9 +145,11 @@ def parse_url(
     policy = check_options({name: merged.pop(name) for name in OPTIONS & merged.keys()})
     _check_timeouts(merged)
     sentinel_options = _sentinel_options(own, merged)
+    directory = snapshot_directory(own.get("snapshot_dir"), {**os.environ, **(environ or {})})
     if parts.scheme == "cachemesh+file":
         _shards(own.get("shards"), parts.scheme)
-        return replace(_file_url(parts.path, sentinel_options, merged), policy=policy)
+        mesh = _file_url(parts.path, sentinel_options, merged)
+        return _with_snapshot(replace(mesh, policy=policy), directory, mesh.shown, None)
     default_port = DEFAULT_PORT if parts.scheme == "cachemesh" else 26_379
     try:
         addresses = tuple(str(parse_address(a, default_port)) for a in parts.netloc.split(","))
@@ -158,7 +168,7 @@ def parse_url(
         return SentinelSource(SentinelClient(addresses, sentinel_options), pool, addresses, shards)
 
     identity = (shown, token, shards, _identity(sentinel_options))
-    return MeshUrl(
+    mesh = MeshUrl(
         shown,
         parts.scheme,
         addresses,
@@ -169,6 +179,17 @@ def parse_url(
         identity,
         policy,
     )
+    # Not in the order in which the URL has them: it names the same deployment in any.
+    origin = f"{parts.scheme}://{','.join(sorted(addresses))}/{'+'.join((pool, *shards))}"
+    return _with_snapshot(mesh, directory, origin, pool)
+
+
+def _with_snapshot(mesh: MeshUrl, directory: Path | None, origin: str, pool: str | None) -> MeshUrl:
+    """Return the URL with the place of its snapshot; clients of two places share no follower."""
+    if directory is None:
+        return mesh
+    identity = (mesh.identity, str(directory))
+    return replace(mesh, snapshot=SnapshotFile(directory, origin, pool), identity=identity)
 
 
 def _sentinel_options(own: Mapping[str, Any], redis_options: Mapping[str, Any]) -> SentinelOptions:

@@ -6,6 +6,7 @@ def test_my_cache(cachemesh_client):
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,14 @@ def cachemesh_stack() -> Iterator[LocalStack]:
     """A running stack: 3 shards with a replica each, 3 Sentinels, a metaserver, no dashboard.
 
     The whole test session shares the stack. A test that stops one of its processes restarts it,
-    or uses a `cachemesh.local.LocalStack` of its own.
+    or uses a `cachemesh.local.LocalStack` of its own. Clients store no snapshots meanwhile, unless
+    CACHEMESH_SNAPSHOT_DIR is set: the next stack is another one.
     """
     from cachemesh.local import LocalStack
 
-    with LocalStack(dashboard=False) as stack:
+    with pytest.MonkeyPatch.context() as patch, LocalStack(dashboard=False) as stack:
+        if "CACHEMESH_SNAPSHOT_DIR" not in os.environ:
+            patch.setenv("CACHEMESH_SNAPSHOT_DIR", "off")
         yield stack
 
 

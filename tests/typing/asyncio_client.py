@@ -12,6 +12,7 @@ from cachemesh.asyncio import CacheMesh
 from cachemesh.asyncio.pipeline import Pipeline
 from cachemesh.core.names import Address
 from cachemesh.core.pool.topology import Topology
+from cachemesh.core.pool.topology_health import TopologyHealth
 from cachemesh.core.resilience.circuit_breaker import ShardHealth
 
 
@@ -60,4 +61,5 @@ async def about_the_pool(mesh: CacheMesh) -> None:
     assert_type(mesh.shard_for("k"), str)
     assert_type(mesh.master_of("cache-0"), Address | None)
     assert_type(await mesh.dbsize_per_shard(), dict[str, int])
-    assert_type(mesh.health(), dict[str, ShardHealth])
+    assert_type(mesh.health()["cache-0"], ShardHealth)
+    assert_type(mesh.health().topology, TopologyHealth | None)

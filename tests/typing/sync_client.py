@@ -13,6 +13,7 @@ from cachemesh import CacheMesh
 from cachemesh.core.names import Address
 from cachemesh.core.placement import Placement
 from cachemesh.core.pool.topology import Topology
+from cachemesh.core.pool.topology_health import TopologyHealth
 from cachemesh.core.resilience.circuit_breaker import ShardHealth
 from cachemesh.sync.pipeline import Pipeline
 
@@ -68,7 +69,8 @@ def about_the_pool(mesh: CacheMesh) -> None:
     assert_type(mesh.shard_for(b"k"), str)
     assert_type(mesh.master_of("cache-0"), Address | None)
     assert_type(mesh.dbsize_per_shard(), dict[str, int])
-    assert_type(mesh.health(), dict[str, ShardHealth])
+    assert_type(mesh.health()["cache-0"], ShardHealth)
+    assert_type(mesh.health().topology, TopologyHealth | None)
     assert_type(mesh.health()["cache-0"].breaker, str)
     assert_type(mesh.health()["cache-0"].master, Address | None)
 

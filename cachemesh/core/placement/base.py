@@ -205,7 +205,7 @@ def check_shards(shards: Sequence[Shard]) -> tuple[Shard, ...]:
         InvalidDocumentError: too few or too many shards, or two with the same name.
     """
     if not shards:
-        raise InvalidDocumentError("A pool needs at least one shard")
+        raise InvalidDocumentError.of_kind("no-shards", "A pool needs at least one shard")
     if len(shards) > MAX_SHARDS:
         raise InvalidDocumentError(f"{len(shards)} shards: a pool takes at most {MAX_SHARDS}")
     names: set[str] = set()
