@@ -107,6 +107,15 @@ def _networks(_context: object, _option: object, given: tuple[str, ...]) -> tupl
     help="Without a sign of progress of the leading process for so long, another one leads; the "
     "same for all processes on one file.",
 )
+@click.option(
+    "--lease",
+    type=click.FloatRange(1.0, 3600.0),
+    default=Config.lease,
+    show_default=True,
+    metavar="SECONDS",
+    help="For how long a client counts as live, and may route, after its last watch call; the same "
+    "for all processes on one store.",
+)
 @click.option("--redis-username", help="User name for instances.")
 @click.option(
     "--redis-password-file",
@@ -144,6 +153,7 @@ def serve(
     networks: tuple[str, ...],
     max_clients: int,
     session_timeout: float,
+    lease: float,
     redis_username: str | None,
     redis_password_file: Path | None,
     sentinel_username: str | None,
@@ -165,6 +175,7 @@ def serve(
         allowed_networks=networks,
         max_clients=max_clients,
         session_timeout=session_timeout,
+        lease=lease,
         redis_auth=_auth(redis_username, redis_password_file),
         sentinel_auth=_auth(sentinel_username, sentinel_password_file),
         events_max=events_max,

@@ -14,6 +14,7 @@ from cachemesh._client.core import MeshCore, S
 from cachemesh._client.options import changed_policy, check_call_options
 from cachemesh._client.pool_health import PoolHealth
 from cachemesh.core.commands.spec import Args
+from cachemesh.core.connection_names import NAMED_BY, full_name, showing_own_names
 from cachemesh.core.errors import ConfigurationError, ShardUnavailableError, UnsupportedCommandError
 from cachemesh.core.names import Address
 from cachemesh.core.placement.keys import key_bytes
@@ -44,6 +45,7 @@ class MeshBase(Generic[S]):
     _origin: MeshBase[S] | None = None  # the client that `with_options` was called on
     _derived: tuple[Policy, Policy] | None = None  # the core's policy, and this client's from it
     response_callbacks: Any  # redis-py's, which folds case at every look-up
+    execute_command: Any
 
     def __init__(
         self, source: str | MeshUrl, *, parent: Self | None = None, **options: Any
@@ -135,6 +137,28 @@ class MeshBase(Generic[S]):
         view._owns_core, view._origin, view._derived = False, self, None
         view._measure()
         return view
+
+    def client_setname(self, name: Any, **options: Any) -> Any:
+        """Set the app's own name of a connection to each shard, as redis-py's."""
+        return self.execute_command(*self._named(("CLIENT SETNAME", name)), **options)
+
+    def _named(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return a command; if it names connections, so that metaservers still know whose."""
+        if len(args) < 2 or type(args[0]) is not str or args[0][:6].upper() != "CLIENT":
+            return args
+        words = (*args[0].split(), *args[1:])
+        client_id = self._core.client_id()
+        if client_id is None or len(words) != 3 or _upper(words[1]) != "SETNAME":
+            return args
+        return ("CLIENT SETNAME", full_name(client_id, words[2]))
+
+    def _show_own_names(self) -> None:
+        """Have replies show names of connections as the app has given them."""
+        for command in NAMED_BY:
+            callback = self.response_callbacks.get(command)
+            if callback is not None:
+                showing = showing_own_names(command, callback, self._core.client_id)
+                self.response_callbacks[command] = showing
 
     def _measure(self) -> None:
         """Have replicas measured before the first read, if this client reads from them."""
@@ -292,6 +316,10 @@ class MeshBase(Generic[S]):
         else:
             shard.dropped += 1
         return reply
+
+
+def _upper(word: object) -> str:
+    return (word.decode("ascii", "replace") if isinstance(word, bytes) else str(word)).upper()
 
 
 def may_be_missed(reply: object) -> bool:

@@ -10,17 +10,20 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import redis
 
 from cachemesh.core.commands.encoding import text_encoder
 from cachemesh.core.commands.registry import CommandRegistry
+from cachemesh.core.errors import LeaseLostError
 from cachemesh.core.names import Address
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.policy import Policy
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.reads.read_preference import Reading
+from cachemesh.discovery.lease import NEVER_OVER, LeaseEnd
 from cachemesh.discovery.membership import Membership
 from cachemesh.discovery.url import MeshUrl
 from cachemesh.transport.replication_probe import Prober
@@ -29,6 +32,7 @@ from cachemesh.transport.sync.handshake import connect
 
 S = TypeVar("S", bound=ShardBase[Any])
 
+_ASK_SECONDS = 3.0
 _NOT_FOR_PROBES = ("redis_connect_func", "retry", "single_connection_client")
 
 
@@ -52,6 +56,8 @@ class MeshCore(Generic[S]):
         connection: the connection of a single-connection client, else None.
         own_connection: ``connection``, unless the app has set that.
         closings: how often this core was closed.
+        client_id: returns the id of now by which metaservers know this process; None without one.
+        lease: when to ask a metaserver before the next command, see `loaded`.
     """
 
     policy: Policy
@@ -67,6 +73,7 @@ class MeshCore(Generic[S]):
         self.own_connection: Any = None
         self.reads_replicas = False
         self.closings = 0
+        self.lease: LeaseEnd = NEVER_OVER
         self._topology: Topology | None = None
         self._prober: Prober | None = None
         self._parent = parent
@@ -76,6 +83,7 @@ class MeshCore(Generic[S]):
         else:
             self._mates = parent._mates
             self.membership = parent.membership
+        self.client_id = partial(getattr, self.membership, "client_id")
         self._set_policy({})
         mates, key = self._mates, id(self)
         mates[key] = weakref.ref(self, lambda _: mates.pop(key, None))
@@ -120,9 +128,28 @@ class MeshCore(Generic[S]):
             shard.expect(topology.candidates.get(name))
             shards[name] = shard
         self._topology = topology
+        self.lease = self.membership.lease_end(strict=self.policy.refuses_unleased)
         self.route_table = RouteTable(document.placement, shards)
         for name in before.keys() - shards.keys():
             before[name].end()
+
+    @property
+    def _ask_seconds(self) -> float:
+        """For how long a command waits for a metaserver once the lease is over."""
+        limit = self.policy.timeouts.reply
+        return _ASK_SECONDS if limit is None else min(limit, _ASK_SECONDS)
+
+    def _asked(self, holds: bool) -> None:
+        """Go on after metaservers were asked because the lease was over.
+
+        Raises:
+            LeaseLostError: none has answered, and the policy is not to serve then.
+        """
+        if not holds and self.policy.refuses_unleased:
+            raise LeaseLostError(
+                f"No metaserver of {self.url.shown} answers, and the lease of this client is over: "
+                "it may act on former shards; check the metaservers, or set on_lease_lost=serve"
+            )
 
     def _set_policy(self, settings: Mapping[str, Any]) -> None:
         self.policy = Policy.of({**self.url.options, **self.url.policy}, settings)
@@ -159,7 +186,8 @@ class MeshCore(Generic[S]):
     def _connector(self) -> Callable[[Address], Any]:
         """Return what connects to an instance of any role; does not hold this core."""
         options = {n: v for n, v in self.url.options.items() if n not in _NOT_FOR_PROBES}
-        template = redis.Redis(**{**options, "decode_responses": False}).connection_pool
+        template: Any = redis.Redis(**{**options, "decode_responses": False}).connection_pool
+        template.client_id = self.client_id
         limit = self.policy.timeouts.connecting(None)
         bounds = {"socket_timeout": limit, "socket_connect_timeout": limit}
         return lambda address: connect(template, address, bounds, None)

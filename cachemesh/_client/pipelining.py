@@ -45,6 +45,10 @@ class PipelineBase:
         """As the client's method."""
         return self._mesh.client()
 
+    def client_setname(self, name: str, **options: Any) -> Any:
+        """As the client's method."""
+        return self.execute_command(*self._mesh._named(("CLIENT SETNAME", name)), **options)
+
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Queue a command, or send it now while watching."""
         if self._encodes:

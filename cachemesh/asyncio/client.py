@@ -35,6 +35,7 @@ from cachemesh.core.planning.unknown_commands import Calls, resolve_all
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.reads.read_preference import CURSORS
 from cachemesh.core.resilience.error_classification import NOT_SERVED
+from cachemesh.discovery.lease import clock
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.transport.aio.mesh_pool import MeshPool
 from cachemesh.transport.aio.replica_reads import read
@@ -82,7 +83,9 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
         redis.asyncio.Redis.__init__(self, **url.options)  # asyncio
         # sync: redis.Redis.__init__(self, **{**url.options, "single_connection_client": False})
         made = self.connection_pool
-        core.pool = self.connection_pool = MeshPool(made, core.shards, core.loaded_shards)
+        known, load = core.shards, core.loaded_shards
+        core.pool = self.connection_pool = MeshPool(made, known, load, core.client_id)
+        self._show_own_names()
         # sync: made.close()
         # sync: single = url.options.get("single_connection_client")
         # sync: if single and len(self.route_table().shards) == 1:
@@ -121,12 +124,12 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
         """
         core = self._core
         route_table = core.route_table
-        # sync: if route_table is None:
+        # sync: if route_table is None or clock() > core.lease.until:
         if route_table is None or core.loop is not asyncio.get_running_loop():  # asyncio
             route_table = await core.loaded()
             await self.initialize()  # asyncio
         if core.connection is not None and len(route_table.shards) == 1:
-            return await self._execute_on_connection(self.encoded(args), options)
+            return await self._execute_on_connection(self._named(self.encoded(args)), options)
         if core.encode is not None:
             args = self.encoded(args)
         name = args[0] if args else ""
@@ -138,6 +141,7 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
                 encoded = key.encode() if short else key_bytes(key)
                 shard = route_table.find(encoded)
                 if not core.plain or self._call_options:
+                    shard = (await core.loaded()).find(encoded)  # asyncio: it asks for the lease
                     reply = await self._one(shard, args, (encoded,), FIRST_KEY[name], decode)
                 else:
                     if True:  # asyncio: as `ShardClient.execute` does, with a coroutine less
@@ -147,7 +151,9 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
                             or instance.doubted
                             or (connection := instance.connection) is None
                             or not connection.ready
+                            or (not connection.out and clock() > core.lease.until)
                         ):
+                            shard = (await core.loaded()).find(encoded)
                             reply = await shard.execute(args, FIRST_KEY[name], decode)
                         else:
                             began = time.monotonic()
@@ -175,6 +181,9 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
         self, args: tuple[Any, ...], route_table: RouteTable[ShardClient], decode: bool
     ) -> Any:
         core = self._core
+        if clock() > core.lease.until:  # asyncio
+            route_table = await core.loaded()  # asyncio
+        args = self._named(args)
         try:
             planned = plan(args, route_table.placement, key_bytes, core.registry, core.master_of)
         except UnknownCommandError:

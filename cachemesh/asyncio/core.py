@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial  # asyncio
 from typing import Any
 
 from cachemesh._client.core import MeshCore
 from cachemesh.core.errors import ConfigurationError
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.topology import Topology
+from cachemesh.discovery.lease import clock
 from cachemesh.discovery.url import MeshUrl
 from cachemesh.transport import redis_py
 from cachemesh.transport.aio import handshake
@@ -25,6 +27,7 @@ class Core(MeshCore[ShardClient]):
         def __init__(self, url: MeshUrl, parent: Core | None) -> None:
             self.loop: asyncio.AbstractEventLoop | None = None  # in which all connections live
             self._loading: asyncio.Task[Topology] | None = None
+            self._renewing: asyncio.Future[bool] | None = None
             super().__init__(url, parent)
 
     def _make_shard(self, name: str) -> ShardClient:
@@ -79,14 +82,33 @@ class Core(MeshCore[ShardClient]):
             return await loop.run_in_executor(None, self.membership.deliver_to, begin)
 
     async def loaded(self) -> RouteTable[ShardClient]:
-        """Return the route table; the first use loads the topology. Raises as `load`."""
+        """Return the route table; the first use loads the topology, and a metaserver is asked
+        before if the lease is over.
+
+        Raises:
+            LeaseLostError: no metaserver answers, and the policy is not to serve then.
+            CacheMeshError, redis.ConnectionError: as `load`.
+        """
         while True:
+            if self.route_table is not None and clock() > self.lease.until:
+                await self._renew_lease()
             route_table = self.route_table
             # In this order, as the route table is set after the loop.  # asyncio
             # sync: if route_table is not None:
             if route_table is not None and self.loop is asyncio.get_running_loop():  # asyncio
                 return route_table
             await self.load()
+
+    async def _renew_lease(self) -> None:
+        # sync: self._asked(self.membership.renew_lease(self._ask_seconds))
+        if True:  # asyncio: tasks that ask meanwhile share one attempt
+            loop = asyncio.get_running_loop()
+            renewing = self._renewing
+            if renewing is None or renewing.done() or renewing.get_loop() is not loop:
+                ask = partial(self.membership.renew_lease, self._ask_seconds)
+                renewing = asyncio.ensure_future(loop.run_in_executor(None, ask))
+                self._renewing = renewing
+            self._asked(await asyncio.shield(renewing))
 
     async def loaded_shards(self) -> Mapping[str, ShardClient]:
         """Return the shards of `loaded`, by name."""

@@ -11,7 +11,7 @@ from cachemesh.cli.context import CommandContext, about_pool, with_context
 from cachemesh.cli.errors import ExitCode
 from cachemesh.cli.output import emit, say
 from cachemesh.cli.pool_settings import set_settings
-from cachemesh.cli.pool_tables import next_step, show_document, show_status
+from cachemesh.cli.pool_tables import next_step, show_convergence, show_document, show_status
 from cachemesh.cli.tables import Column, show, state, table
 from cachemesh.core.names import check_name, check_new_pool_name, parse_address
 
@@ -56,6 +56,18 @@ def status(context: CommandContext, name: str | None) -> None:
     if data["health"] != "ok":
         say(f"error: pool {context.pool}: its health is {data['health']}")
         say(f"next: {next_step(data)}")
+        raise click.exceptions.Exit(ExitCode.UNHEALTHY)
+
+
+@pool.command()
+@pool_name
+@with_context
+def convergence(context: CommandContext, name: str | None) -> None:
+    """Show which clients act on which version; exit 5 while a live one lags behind."""
+    context = about_pool(context, name)
+    data = context.get("convergence")
+    emit(context.output, data, lambda: show_convergence(data, context.wide))
+    if not data["converged"]:
         raise click.exceptions.Exit(ExitCode.UNHEALTHY)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from cachemesh.cli.client import show_clients
 from cachemesh.cli.output import printable, show_fields
 from cachemesh.cli.shard_tables import shard_table
 from cachemesh.cli.tables import Column, show, state, table
@@ -64,6 +65,23 @@ def show_status(data: Mapping[str, Any], wide: bool) -> None:
     for shard in data["shards"]:
         if shard.get("reason"):
             click.echo(printable(f"{shard['name']}: {shard['reason']}"))
+
+
+def show_convergence(data: Mapping[str, Any], wide: bool) -> None:
+    """Print how many clients act on which version, and those that lag behind."""
+    reached = f"{data['acknowledged']} of {counted(data['clients'], 'live client')}"
+    told = f"pool {data['pool']}, version {data['version']}: {reached} act on it"
+    if data["lease_over"]:
+        told += f"; {counted(data['lease_over'], 'client')} whose lease is over may lag behind"
+    click.echo(printable(told))
+    older = [each for each in data["versions"] if each["version"] < data["version"]]
+    if older:
+        click.echo()
+        rows = [[each["version"], each["clients"]] for each in older]
+        show(table(("version>", "live clients>"), rows), wide=wide)
+    if data["laggards"]:
+        click.echo()
+        show_clients(data["laggards"], wide)
 
 
 def next_step(data: Mapping[str, Any]) -> str:

@@ -98,6 +98,10 @@ class MetaserverUnavailableError(CacheMeshError, redis_exceptions.ConnectionErro
     """None of the metaservers answers."""
 
 
+class LeaseLostError(CacheMeshError, redis_exceptions.ConnectionError):
+    """No metaserver answers, and the client was told not to serve by what it knew last."""
+
+
 class LocalStackError(CacheMeshError, RuntimeError):
     """The local stack cannot be started or controlled."""
 

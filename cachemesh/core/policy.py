@@ -27,12 +27,14 @@ class Policy:
         reading: where the client reads.
         retry_writes: send a write again that may have run.
         misses: answer reads of a shard that does not serve as misses, and drop writes to it.
+        refuses_unleased: raise an error in place of serving without a lease.
     """
 
     timeouts: Timeouts
     reading: Reading
     retry_writes: bool
     misses: bool
+    refuses_unleased: bool = False
 
     @classmethod
     def of(cls, options: Mapping[str, Any], settings: Mapping[str, Any]) -> Policy:
@@ -54,6 +56,7 @@ class Policy:
             Reading(known["read_from"], known["max_lag"]),
             known["retry_writes"],
             known["on_error"] == "miss",
+            known["on_lease_lost"] == "refuse",
         )
 
 

@@ -12,7 +12,7 @@ from cachemesh.core.errors import InvalidDocumentError, PoolNotFoundError
 from cachemesh.core.json_text import MAX_DOCUMENT_BYTES
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery.sentinel import SentinelClient
-from cachemesh.discovery.source import WATCH_SECONDS
+from cachemesh.discovery.source import WATCH_SECONDS, LeasedSource
 from cachemesh.discovery.wakeup import StopEvent
 
 logger = logging.getLogger("cachemesh.discovery")
@@ -36,6 +36,7 @@ class FileSource:
 
     kind = "file"
     sentinels: SentinelClient | None = None
+    leased: LeasedSource | None = None
 
     def __init__(self, path: str) -> None:
         self._path = Path(path)

@@ -179,6 +179,8 @@ class TopologyLoader:
         started, calls = time.monotonic(), sentinels.calls
         sentinels.timeout = timeout
         found = sentinels.look_up(document.placement.names, with_replicas)
+        if self._source.leased is not None:
+            self._source.leased.lease.renew()  # of the call of this thread
         return _Loaded(document, sentinels, found, started, sentinels.calls - calls)
 
     def _sentinels_of(self, document: PoolDocument) -> SentinelClient:

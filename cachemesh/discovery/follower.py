@@ -1,6 +1,7 @@
 """The follower keeps the topology of a pool current while the app runs.
 
-All clients of a pool in a process share one follower, which has these threads:
+All clients of a pool in a process share one follower, which has these threads, and for as long as a
+lease is over another that asks for it:
 
 watch   waits for another document from the source
 hear    receives events of failovers from all Sentinels, to lose no time
@@ -32,6 +33,7 @@ from cachemesh.core.pool.topology_health import TopologyHealth
 from cachemesh.discovery.backoff import repeat_until_stopped
 from cachemesh.discovery.control_plane import ControlPlane
 from cachemesh.discovery.first_load import TopologyLoader
+from cachemesh.discovery.lease import LeaseRenewal, clock
 from cachemesh.discovery.lookups import MasterLookups
 from cachemesh.discovery.sentinel import LookupResult
 from cachemesh.discovery.sentinel_connection import SentinelOptions
@@ -101,6 +103,12 @@ class Follower:
         self._loader = TopologyLoader(
             source, sentinel_options, self._plane, self._lookups, self._keeper
         )
+        self._applying = threading.Lock()
+        leased = source.leased
+        self.lease = None if leased is None else leased.lease
+        self._renewal = (
+            None if leased is None else LeaseRenewal(leased.lease, self._ask, self._stop)
+        )
 
     def join(self, subscriber: TopologySubscriber) -> int | None:
         """Tell ``subscriber`` of changes from now on. Only a weak reference to it is kept.
@@ -128,12 +136,10 @@ class Follower:
                 return
             self._state.ended = True
             self._changed.notify_all()
-            started = self._state.topology is not None
         self._stop.set()
         self._inbox.put(None)
         self._notify_soon()
-        if started:
-            self._source.leave()
+        self._source.leave()
 
     def leave_soon(self, key: int) -> None:
         """Have a thread call `leave`. Never blocks; safe within a garbage collection."""
@@ -160,6 +166,16 @@ class Follower:
     def latest(self) -> Topology | None:
         """The present topology, None if none is loaded."""
         return self._state.topology
+
+    @property
+    def client_id(self) -> str | None:
+        """The id by which metaservers know this follower; None if it asks none."""
+        leased = self._source.leased
+        return None if leased is None else leased.client_id
+
+    def renew_lease(self, seconds: float) -> bool:
+        """Ask metaservers, as the lease is over; see `LeaseRenewal.wait`."""
+        return self._renewal is None or self._renewal.wait(seconds)
 
     @property
     def calls(self) -> int:
@@ -284,29 +300,56 @@ class Follower:
             topology = self._state.topology
             if topology is None:
                 return
-            document = self._news(topology.document)
-            if document is None or self._stop.is_set():
-                return
-            sentinels = self._loader.sentinels
-            if sentinels is None or document.sentinels != topology.document.sentinels:
-                sentinels = self._loader.use_sentinels(document)
-            new = set(document.placement.names) - set(topology.masters)
-            found = sentinels.look_up(sorted(new), self._with_replicas)
-            self._state.change(
-                lambda before: (
-                    before.with_document(document)
-                    .with_masters(found.masters)
-                    .with_replicas(found.replicas)
-                )
-            )
-            self._notify(wait=True)  # the next call to the source says that it is applied
-            self._inbox.put(None)  # poll_interval may be another
-            logger.info("pool %s: version %d applied", document.pool, document.version)
+            asked = clock()
+            document = self._news(topology.document, asked)
+            if not self._stop.is_set():
+                self._apply(document)
 
         repeat_until_stopped(step, self._stop)
 
-    def _news(self, held: PoolDocument) -> PoolDocument | None:
+    def _ask(self) -> None:
+        """Ask for a newer document at once, and apply it."""
+        leased, topology = self._source.leased, self._state.topology
+        if leased is not None and topology is not None:
+            document = leased.ask(topology.document.version)
+            self._plane.source_confirmed()
+            self._apply(document)
+
+    def _apply(self, document: PoolDocument | None) -> None:
+        """Apply a document that the source has given to this thread, and then renew the lease."""
+        with self._applying:
+            topology = self._state.topology
+            if document is not None and topology is not None:
+                held = topology.document
+                if document.version > held.version or (
+                    document.version == held.version and document.to_json() != held.to_json()
+                ):
+                    self._apply_newer(document, topology)
+        if self.lease is not None:
+            self.lease.renew()
+
+    def _apply_newer(self, document: PoolDocument, topology: Topology) -> None:
+        sentinels = self._loader.sentinels
+        if sentinels is None or document.sentinels != topology.document.sentinels:
+            sentinels = self._loader.use_sentinels(document)
+        new = set(document.placement.names) - set(topology.masters)
+        found = sentinels.look_up(sorted(new), self._with_replicas)
+        self._state.change(
+            lambda before: (
+                before.with_document(document)
+                .with_masters(found.masters)
+                .with_replicas(found.replicas)
+            )
+        )
+        self._notify(wait=True)  # the next call to the source says that it is applied
+        self._inbox.put(None)  # poll_interval may be another
+        logger.info("pool %s: version %d applied", document.pool, document.version)
+
+    def _news(self, held: PoolDocument, asked: float) -> PoolDocument | None:
         """Return a document to apply in place of ``held``, None if there is none for now.
+
+        Args:
+            asked: the time of now, by the clock of leases.
 
         Raises:
             As `Source.load`, but for documents that are refused.
@@ -314,13 +357,19 @@ class Follower:
         try:
             document = self._next(held) if self._loader.confirmed else self._first(held)
         except InvalidDocumentError as error:
+            self._unleased(asked)
             self._plane.refuse(error, held)
             self._stop.wait(_REFUSED_SECONDS)
             return None
         except (CacheMeshError, redis.RedisError, OSError):
+            self._unleased(asked)
             self._plane.source_failed()
             raise
         return document
+
+    def _unleased(self, asked: float) -> None:
+        if self.lease is not None:
+            self.lease.failed(asked)
 
     def _next(self, held: PoolDocument) -> PoolDocument | None:
         document = self._source.wait(held.version, self._stop)

@@ -18,6 +18,7 @@ from cachemesh.core.pool.topology import Topology
 from cachemesh.core.pool.topology_health import TopologyHealth
 from cachemesh.core.resilience.retry import retry_until
 from cachemesh.discovery.follower import Follower
+from cachemesh.discovery.lease import NEVER_OVER, LeaseEnd
 from cachemesh.discovery.url import MeshUrl
 
 logger = logging.getLogger("cachemesh.discovery")
@@ -155,6 +156,38 @@ class Membership:
         follower = self._follower
         if follower is not None:
             follower.want_replicas()
+
+    def lease_end(self, strict: bool) -> LeaseEnd:
+        """Return when to ask a metaserver before the next command; it moves as it is renewed.
+
+        Args:
+            strict: False allows for some time after nobody has answered a question.
+        """
+        follower = self._follower
+        lease = None if follower is None else follower.lease
+        if lease is None:
+            return NEVER_OVER
+        return lease.strict if strict else lease.lenient
+
+    def renew_lease(self, seconds: float) -> bool:
+        """Ask metaservers as `Follower.renew_lease` does, and deliver the change, if any.
+
+        Returns:
+            Whether the lease holds; True too if nothing is followed.
+        """
+        follower = self._follower
+        if follower is None:
+            return True
+        try:
+            return follower.renew_lease(seconds)
+        finally:
+            self._deliver_now()
+
+    @property
+    def client_id(self) -> str | None:
+        """The id by which metaservers know this process now; None if they do not."""
+        follower = self._follower
+        return None if follower is None else follower.client_id
 
     @property
     def calls(self) -> int:

@@ -7,7 +7,7 @@ from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.pool.settings import setting_value
 from cachemesh.discovery.sentinel import SentinelClient
-from cachemesh.discovery.source import WATCH_SECONDS
+from cachemesh.discovery.source import WATCH_SECONDS, LeasedSource
 from cachemesh.discovery.wakeup import StopEvent
 
 
@@ -26,6 +26,7 @@ class SentinelSource:
     """
 
     kind = "sentinel"
+    leased: LeasedSource | None = None
 
     def __init__(
         self,

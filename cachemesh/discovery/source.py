@@ -6,11 +6,31 @@ from typing import Protocol
 
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.pool.document import PoolDocument
+from cachemesh.discovery.lease import Lease
 from cachemesh.discovery.sentinel import SentinelClient
 from cachemesh.discovery.wakeup import StopEvent
 
 WATCH_SECONDS = 25.0
 """Seconds that one call of `Source.wait` waits at most."""
+
+
+class LeasedSource(Protocol):
+    """What a source offers besides that knows each client and grants it a lease.
+
+    Attributes:
+        lease: renewed by the follower after each call, once the document that came is applied.
+        client_id: the id by which the source knows this follower of the pool.
+    """
+
+    lease: Lease
+    client_id: str
+
+    def ask(self, version: int) -> PoolDocument | None:
+        """Return a document whose version is above ``version``; None at once if there is none.
+
+        Raises:
+            As `Source.load`.
+        """
 
 
 class Source(Protocol):
@@ -19,10 +39,12 @@ class Source(Protocol):
     Attributes:
         kind: of the source, in a word: ``metaserver``, ``sentinel``, ``file`` or ``zookeeper``.
         sentinels: the client with which the source asks Sentinels; None if it asks none.
+        leased: the source itself, if it knows each client and grants it a lease.
     """
 
     kind: str
     sentinels: SentinelClient | None
+    leased: LeasedSource | None
 
     def resume(self, document: PoolDocument) -> None:
         """Go on from a document of an earlier process, where the source counts versions itself.

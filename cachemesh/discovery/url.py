@@ -12,7 +12,7 @@ which the topology is stored for a start without control plane, or ``off``) and,
 ``cachemesh+sentinel``, ``shards`` (NAME,NAME,...: the masters of the pool, where they are not
 called POOL or POOL-...). The pool's settings, but for ``poll_interval``, can be given too, and win
 over those of the pool: ``command_timeout``, ``connect_timeout``, ``retry_writes``, ``on_error``,
-``read_from`` and ``max_lag``.
+``read_from``, ``max_lag`` and ``on_lease_lost``.
 """
 
 from __future__ import annotations
@@ -164,7 +164,8 @@ def parse_url(
 
     def make_source() -> Source:
         if parts.scheme == "cachemesh":
-            return MetaserverSource(MetaserverClient(addresses, token), pool)
+            app = merged.get("client_name")
+            return MetaserverSource(MetaserverClient(addresses, token), pool, app)
         return SentinelSource(SentinelClient(addresses, sentinel_options), pool, addresses, shards)
 
     identity = (shown, token, shards, _identity(sentinel_options))

@@ -29,6 +29,7 @@ from cachemesh.core.planning.split import CommandPlan
 from cachemesh.core.planning.unknown_commands import Calls, resolve_all
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.reads.read_preference import CURSORS
+from cachemesh.discovery.lease import clock
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.sync.core import Core
 from cachemesh.sync.pipeline import Pipeline
@@ -78,7 +79,9 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
         core = self._core = Core(url, None if parent is None else parent._core)
         redis.Redis.__init__(self, **{**url.options, "single_connection_client": False})
         made = self.connection_pool
-        core.pool = self.connection_pool = MeshPool(made, core.shards, core.loaded_shards)
+        known, load = core.shards, core.loaded_shards
+        core.pool = self.connection_pool = MeshPool(made, known, load, core.client_id)
+        self._show_own_names()
         made.close()
         single = url.options.get("single_connection_client")
         if single and len(self.route_table().shards) == 1:
@@ -117,10 +120,10 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
         """
         core = self._core
         route_table = core.route_table
-        if route_table is None:
+        if route_table is None or clock() > core.lease.until:
             route_table = core.loaded()
         if core.connection is not None and len(route_table.shards) == 1:
-            return self._execute_on_connection(self.encoded(args), options)
+            return self._execute_on_connection(self._named(self.encoded(args)), options)
         if core.encode is not None:
             args = self.encoded(args)
         name = args[0] if args else ""
@@ -132,6 +135,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
                 encoded = key.encode() if short else key_bytes(key)
                 shard = route_table.find(encoded)
                 if not core.plain or self._call_options:
+                    shard = core.loaded().find(encoded)  # sync: it asks for the lease
                     reply = self._one(shard, args, (encoded,), FIRST_KEY[name], decode)
                 else:
                     reply = shard.execute(args, FIRST_KEY[name], decode)
@@ -151,6 +155,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
         self, args: tuple[Any, ...], route_table: RouteTable[ShardClient], decode: bool
     ) -> Any:
         core = self._core
+        args = self._named(args)
         try:
             planned = plan(args, route_table.placement, key_bytes, core.registry, core.master_of)
         except UnknownCommandError:

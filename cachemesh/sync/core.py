@@ -9,6 +9,7 @@ from typing import Any
 from cachemesh._client.core import MeshCore
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.topology import Topology
+from cachemesh.discovery.lease import clock
 from cachemesh.transport import redis_py
 from cachemesh.transport.sync import handshake
 from cachemesh.transport.sync.shard import ShardClient
@@ -39,12 +40,23 @@ class Core(MeshCore[ShardClient]):
         return self.membership.deliver_to(self.apply)
 
     def loaded(self) -> RouteTable[ShardClient]:
-        """Return the route table; the first use loads the topology. Raises as `load`."""
+        """Return the route table; the first use loads the topology, and a metaserver is asked
+        before if the lease is over.
+
+        Raises:
+            LeaseLostError: no metaserver answers, and the policy is not to serve then.
+            CacheMeshError, redis.ConnectionError: as `load`.
+        """
         while True:
+            if self.route_table is not None and clock() > self.lease.until:
+                self._renew_lease()
             route_table = self.route_table
             if route_table is not None:
                 return route_table
             self.load()
+
+    def _renew_lease(self) -> None:
+        self._asked(self.membership.renew_lease(self._ask_seconds))
 
     def loaded_shards(self) -> Mapping[str, ShardClient]:
         """Return the shards of `loaded`, by name."""

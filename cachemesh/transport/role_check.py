@@ -66,3 +66,7 @@ def _master_of(reply: Any) -> Address | None:
         return parse_role(reply).master
     except ValueError:
         return None
+
+
+def no_client_id() -> None:
+    """Return no id: metaservers do not know the client of a connection."""

@@ -82,6 +82,13 @@ _ALL = (
     Setting(
         "max_lag", None, "Seconds that a replica which is read from may be behind", minimum=0.001
     ),
+    Setting(
+        "on_lease_lost",
+        "serve",
+        "What an app gets once no metaserver has answered for the time of a lease: service by the "
+        "last known shards, or an error",
+        words=("serve", "refuse"),
+    ),
 )
 SETTINGS: dict[str, Setting] = {setting.name: setting for setting in _ALL}
 

@@ -58,6 +58,7 @@ class Connection(asyncio.Protocol):
     Attributes:
         ready: whether `send` may be called: the connection is open, and the socket takes more.
             If not, `wait_writable` comes first.
+        out: commands that leave at the end of this turn of the event loop.
         closed: whether the connection was closed.
         why_closed: the error that closed the connection.
     """
@@ -78,7 +79,7 @@ class Connection(asyncio.Protocol):
         self._make_future = loop.create_future
         self._transport: asyncio.Transport | None = None
         self._keep: object = None
-        self._out: list[bytes] = []
+        self.out: list[bytes] = []
         self._out_size = 0
         self._waiting: deque[asyncio.Future[Any] | Collector] = deque()
         self._undecoded: set[asyncio.Future[Any]] = set()
@@ -111,7 +112,7 @@ class Connection(asyncio.Protocol):
         if self.closed:
             raise NotSentError("the connection was closed")
         future = self._make_future()
-        out = self._out
+        out = self.out
         if not out:
             self._loop.call_soon(self._flush)
         out.append(payload)
@@ -132,9 +133,9 @@ class Connection(asyncio.Protocol):
         if self.closed:
             raise NotSentError("the connection was closed")
         collector = Collector(self._make_future(), decode)
-        if not self._out:
+        if not self.out:
             self._loop.call_soon(self._flush)
-        self._out.append(payload)
+        self.out.append(payload)
         self._waiting.append(collector)
         self._out_size += len(payload)
         if self._out_size > _HIGH_WATER:
@@ -190,7 +191,7 @@ class Connection(asyncio.Protocol):
             self._keep = self._transport = None  # closes the socket
 
     def _flush(self) -> None:
-        out = self._out
+        out = self.out
         if self.closed or self._transport is None or not out:
             return
         self._transport.write(out[0] if len(out) == 1 else b"".join(out))

@@ -1,9 +1,9 @@
-"""Opens redis-py connections: redis-py's own handshake, then ``ROLE``."""
+"""Opens redis-py connections: redis-py's own handshake, then a name and ``ROLE``."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import redis
@@ -11,11 +11,17 @@ from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from cachemesh.core.connection_names import full_name
 from cachemesh.core.malformed_replies import reading_reply
 from cachemesh.core.names import Address
 from cachemesh.transport import redis_py
 from cachemesh.transport.name_resolution import resolving
-from cachemesh.transport.role_check import ROLE_QUESTIONS, check_role, hooks_may_fail
+from cachemesh.transport.role_check import (
+    ROLE_QUESTIONS,
+    check_role,
+    hooks_may_fail,
+    no_client_id,
+)
 
 
 def pool_options(template: ConnectionPool, role: str | None = "master") -> dict[str, Any]:
@@ -26,11 +32,12 @@ def pool_options(template: ConnectionPool, role: str | None = "master") -> dict[
         role: what the instance has to be; None takes any role.
     """
     custom = template.connection_kwargs.get("redis_connect_func")
+    client_id = getattr(template, "client_id", no_client_id)
     return {
         **template.connection_kwargs,
         **redis_py.ASYNC_OPTIONS,
         "retry": Retry(NoBackoff(), 0),
-        "redis_connect_func": Handshake(custom, role).run,
+        "redis_connect_func": Handshake(custom, role, client_id).run,
     }
 
 
@@ -78,14 +85,22 @@ class Handshake:
     Args:
         custom: the app's own ``redis_connect_func``, which then takes the place of redis-py's part.
         role: what the instance has to be; None asks nothing.
+        client_id: returns the id by which metaservers know the client, for the connection's name;
+            None for a client that they do not know.
     """
 
-    def __init__(self, custom: Callable[[Any], Any] | None, role: str | None) -> None:
+    def __init__(
+        self,
+        custom: Callable[[Any], Any] | None,
+        role: str | None,
+        client_id: Callable[[], str | None],
+    ) -> None:
         self._custom = custom
         self._role = role
+        self._client_id = client_id
 
     async def run(self, connection: Any) -> None:
-        """Log in, then check the role.
+        """Log in, name the connection, then check the role.
 
         Raises:
             WrongRoleError: the instance is no master and should be one.
@@ -100,22 +115,54 @@ class Handshake:
                     if inspect.isawaitable(done):
                         await done
                 # sync: self._custom(connection)
+        client_id, name = self._client_id(), None
+        if client_id is not None:
+            own = connection.client_name
+            if self._custom is not None:  # which may have set any name
+                await _send(connection, [("CLIENT", "GETNAME")])
+                own = await _reply_or_none(connection) or own
+            name = full_name(client_id, own)
         if self._role is not None:
-            await require_master(connection)
+            await require_master(connection, name)
+        elif name is not None:
+            await _send(connection, [("CLIENT", "SETNAME", name)])
+            await _reply_or_none(connection)
 
 
-async def require_master(connection: Any) -> None:
+async def require_master(connection: Any, name: str | None = None) -> None:
     """Ask an instance for its role, over a redis-py connection.
+
+    Args:
+        name: for the connection, set in the same write; an ACL may deny that, and nothing else
+            depends on it. None sets none.
 
     Raises:
         WrongRoleError: the instance is no master.
         redis.ConnectionError, redis.TimeoutError, redis.InvalidResponse: no role was told.
     """
     for question in ROLE_QUESTIONS:
-        await connection.send_command(question, check_health=False)
+        naming = [] if name is None else [("CLIENT", "SETNAME", name)]
+        await _send(connection, [*naming, (question,)])
+        if naming:
+            name = None
+            await _reply_or_none(connection)
         try:
             with reading_reply():
                 check_role(await connection.read_response(), connection)
         except redis.exceptions.NoPermissionError:
             continue
         return
+
+
+async def _send(connection: Any, commands: Sequence[tuple[str, ...]]) -> None:
+    packed = connection.pack_commands(commands)
+    await connection.send_packed_command(packed, check_health=False)
+
+
+async def _reply_or_none(connection: Any) -> Any:
+    """Return the next reply; None for an error reply."""
+    try:
+        with reading_reply():
+            return await connection.read_response()
+    except redis.ResponseError:
+        return None

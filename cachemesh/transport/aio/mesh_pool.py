@@ -21,6 +21,7 @@ class MeshPool(ConnectionPool):
         made: the pool that ``redis.Redis.__init__`` made.
         known: method of the client: shard name -> `ShardClient`, as far as loaded.
         load: as ``known``; loads the topology if this is the first use.
+        client_id: returns the id of now for the names of connections; must not hold the client.
     """
 
     def __init__(
@@ -28,7 +29,9 @@ class MeshPool(ConnectionPool):
         made: ConnectionPool,
         known: Callable[[], Mapping[str, ShardClient]],
         load: Callable[[], Awaitable[Mapping[str, ShardClient]]],
+        client_id: Callable[[], str | None],
     ) -> None:
+        self.client_id = client_id
         self._known, self._load = held_weakly(known), held_weakly(load)
         super().__init__(
             connection_class=made.connection_class,

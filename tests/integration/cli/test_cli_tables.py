@@ -27,6 +27,7 @@ _COMMANDS = (
     "event list",
     "token list",
     "client list",
+    "pool convergence",
     "shard show cache-0",
 )
 _ALL = """
