@@ -83,7 +83,7 @@ class MeshCore(Generic[S]):
         else:
             self._mates = parent._mates
             self.membership = parent.membership
-        self.client_id = partial(getattr, self.membership, "client_id")
+        self.client_id: Callable[[], str | None] = partial(getattr, self.membership, "client_id")
         self._set_policy({})
         mates, key = self._mates, id(self)
         mates[key] = weakref.ref(self, lambda _: mates.pop(key, None))

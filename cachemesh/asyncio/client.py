@@ -83,8 +83,7 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
         redis.asyncio.Redis.__init__(self, **url.options)  # asyncio
         # sync: redis.Redis.__init__(self, **{**url.options, "single_connection_client": False})
         made = self.connection_pool
-        known, load = core.shards, core.loaded_shards
-        core.pool = self.connection_pool = MeshPool(made, known, load, core.client_id)
+        core.pool = self.connection_pool = MeshPool(made, core)
         self._show_own_names()
         # sync: made.close()
         # sync: single = url.options.get("single_connection_client")
@@ -165,6 +164,7 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
                     # sync: reply = shard.execute(args, FIRST_KEY[name], decode)
                 callback = dict.get(self.response_callbacks, name)  # in capitals, as the keys are
             else:
+                route_table = await core.loaded()  # asyncio: it asks for the lease
                 reply = await self._execute_planned(args, route_table, decode)
                 callback = self.response_callbacks.get(name)
         except redis.ResponseError:
@@ -181,8 +181,6 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
         self, args: tuple[Any, ...], route_table: RouteTable[ShardClient], decode: bool
     ) -> Any:
         core = self._core
-        if clock() > core.lease.until:  # asyncio
-            route_table = await core.loaded()  # asyncio
         args = self._named(args)
         try:
             planned = plan(args, route_table.placement, key_bytes, core.registry, core.master_of)

@@ -5,6 +5,7 @@
 - `metaserver`, `http_reply`: the HTTP client of metaservers.
 - `sentinel`, `sentinel_connection`, `sentinel_events`: masters, replicas and failovers.
 - `membership`, `follower`, `topology_state`, `lookups`: what keeps clients current, as drawn below.
+- `document_watch`, `lease`: new documents, and until when a client may go on without asking.
 - `survey`: what every Sentinel and server says, for diagnosis.
 - `backoff`, `wakeup`: retries and signals of the threads.
 

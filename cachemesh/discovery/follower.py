@@ -24,16 +24,14 @@ from typing import Any, Protocol
 
 import redis
 
-from cachemesh.core.errors import CacheMeshError, InvalidDocumentError, SentinelUnavailableError
+from cachemesh.core.errors import CacheMeshError, SentinelUnavailableError
 from cachemesh.core.names import Address
-from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.pool.settings import setting_value
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.pool.topology_health import TopologyHealth
-from cachemesh.discovery.backoff import repeat_until_stopped
 from cachemesh.discovery.control_plane import ControlPlane
+from cachemesh.discovery.document_watch import DocumentWatch
 from cachemesh.discovery.first_load import TopologyLoader
-from cachemesh.discovery.lease import LeaseRenewal, clock
 from cachemesh.discovery.lookups import MasterLookups
 from cachemesh.discovery.sentinel import LookupResult
 from cachemesh.discovery.sentinel_connection import SentinelOptions
@@ -45,14 +43,11 @@ from cachemesh.discovery.sentinel_events import (
 )
 from cachemesh.discovery.snapshot import SnapshotFile
 from cachemesh.discovery.snapshot_keeper import SnapshotKeeper
-from cachemesh.discovery.source import Source, older
+from cachemesh.discovery.source import LeasedSource, Source
 from cachemesh.discovery.topology_state import TopologyState
 from cachemesh.discovery.wakeup import StopEvent, Wakeup
 
 logger = logging.getLogger("cachemesh.discovery")
-
-_REFUSED_SECONDS = 2.0
-"""Seconds from a refused document until the source is asked again."""
 
 _NO_FAILURE: tuple[float, Exception | None] = float("-inf"), None
 
@@ -103,11 +98,8 @@ class Follower:
         self._loader = TopologyLoader(
             source, sentinel_options, self._plane, self._lookups, self._keeper
         )
-        self._applying = threading.Lock()
-        leased = source.leased
-        self.lease = None if leased is None else leased.lease
-        self._renewal = (
-            None if leased is None else LeaseRenewal(leased.lease, self._ask, self._stop)
+        self._watch = DocumentWatch(
+            source, self._state, self._loader, self._plane, self._stop, self._document_applied
         )
 
     def join(self, subscriber: TopologySubscriber) -> int | None:
@@ -168,14 +160,13 @@ class Follower:
         return self._state.topology
 
     @property
-    def client_id(self) -> str | None:
-        """The id by which metaservers know this follower; None if it asks none."""
-        leased = self._source.leased
-        return None if leased is None else leased.client_id
+    def leased(self) -> LeasedSource | None:
+        """The source, if it grants leases."""
+        return self._source.leased
 
     def renew_lease(self, seconds: float) -> bool:
-        """Ask metaservers, as the lease is over; see `LeaseRenewal.wait`."""
-        return self._renewal is None or self._renewal.wait(seconds)
+        """Ask the source, as the lease is over; see `LeaseRenewal.wait`."""
+        return self._watch.renew_lease(seconds)
 
     @property
     def calls(self) -> int:
@@ -247,7 +238,7 @@ class Follower:
         with self._changed:
             if self._with_replicas:
                 return
-            self._with_replicas = True
+            self._with_replicas = self._watch.with_replicas = True
         self._lookups.request()
 
     def _start(self, retry_seconds: float) -> Topology:
@@ -270,7 +261,7 @@ class Follower:
                     return topology
                 self._wakeup = wakeup = Wakeup()
             threads: list[tuple[str, Callable[..., None], tuple[Any, ...]]] = [
-                ("watch", self._watch, ()),
+                ("watch", self._watch.run, ()),
                 ("poll", self._poll, ()),
                 ("hear", self._hear, (wakeup,)),
             ]
@@ -290,101 +281,14 @@ class Follower:
             if subscriber is not None:
                 subscriber.catch_up(wait)
 
+    def _document_applied(self) -> None:
+        self._notify(wait=True)  # the next call to the source says that it is applied
+        self._inbox.put(None)  # poll_interval may be another
+
     def _notify_soon(self) -> None:
         """Have the hear thread call `_notify`, so that the calling thread waits for no client."""
         if self._wakeup is not None:
             self._wakeup.wake()
-
-    def _watch(self) -> None:
-        def step() -> None:
-            topology = self._state.topology
-            if topology is None:
-                return
-            asked = clock()
-            document = self._news(topology.document, asked)
-            if not self._stop.is_set():
-                self._apply(document)
-
-        repeat_until_stopped(step, self._stop)
-
-    def _ask(self) -> None:
-        """Ask for a newer document at once, and apply it."""
-        leased, topology = self._source.leased, self._state.topology
-        if leased is not None and topology is not None:
-            document = leased.ask(topology.document.version)
-            self._plane.source_confirmed()
-            self._apply(document)
-
-    def _apply(self, document: PoolDocument | None) -> None:
-        """Apply a document that the source has given to this thread, and then renew the lease."""
-        with self._applying:
-            topology = self._state.topology
-            if document is not None and topology is not None:
-                held = topology.document
-                if document.version > held.version or (
-                    document.version == held.version and document.to_json() != held.to_json()
-                ):
-                    self._apply_newer(document, topology)
-        if self.lease is not None:
-            self.lease.renew()
-
-    def _apply_newer(self, document: PoolDocument, topology: Topology) -> None:
-        sentinels = self._loader.sentinels
-        if sentinels is None or document.sentinels != topology.document.sentinels:
-            sentinels = self._loader.use_sentinels(document)
-        new = set(document.placement.names) - set(topology.masters)
-        found = sentinels.look_up(sorted(new), self._with_replicas)
-        self._state.change(
-            lambda before: (
-                before.with_document(document)
-                .with_masters(found.masters)
-                .with_replicas(found.replicas)
-            )
-        )
-        self._notify(wait=True)  # the next call to the source says that it is applied
-        self._inbox.put(None)  # poll_interval may be another
-        logger.info("pool %s: version %d applied", document.pool, document.version)
-
-    def _news(self, held: PoolDocument, asked: float) -> PoolDocument | None:
-        """Return a document to apply in place of ``held``, None if there is none for now.
-
-        Args:
-            asked: the time of now, by the clock of leases.
-
-        Raises:
-            As `Source.load`, but for documents that are refused.
-        """
-        try:
-            document = self._next(held) if self._loader.confirmed else self._first(held)
-        except InvalidDocumentError as error:
-            self._unleased(asked)
-            self._plane.refuse(error, held)
-            self._stop.wait(_REFUSED_SECONDS)
-            return None
-        except (CacheMeshError, redis.RedisError, OSError):
-            self._unleased(asked)
-            self._plane.source_failed()
-            raise
-        return document
-
-    def _unleased(self, asked: float) -> None:
-        if self.lease is not None:
-            self.lease.failed(asked)
-
-    def _next(self, held: PoolDocument) -> PoolDocument | None:
-        document = self._source.wait(held.version, self._stop)
-        self._plane.source_confirmed()
-        return document
-
-    def _first(self, held: PoolDocument) -> PoolDocument | None:
-        """Return what the source has in place of the document of a snapshot."""
-        document = self._loader.confirm(held)
-        self._loader.confirmed = True
-        if document.version < held.version:
-            raise older(document, held.version)
-        self._plane.source_confirmed()
-        logger.info("pool %s: the %s answers again", held.pool, self._source.kind)
-        return None if document.to_json() == held.to_json() else document
 
     def _hear(self, wakeup: Wakeup) -> None:
         for event in SentinelEvents(self._options, wakeup).listen(self._addresses, self._stop):

@@ -19,6 +19,7 @@ from cachemesh.core.pool.topology_health import TopologyHealth
 from cachemesh.core.resilience.retry import retry_until
 from cachemesh.discovery.follower import Follower
 from cachemesh.discovery.lease import NEVER_OVER, LeaseEnd
+from cachemesh.discovery.source import LeasedSource
 from cachemesh.discovery.url import MeshUrl
 
 logger = logging.getLogger("cachemesh.discovery")
@@ -163,11 +164,10 @@ class Membership:
         Args:
             strict: False allows for some time after nobody has answered a question.
         """
-        follower = self._follower
-        lease = None if follower is None else follower.lease
-        if lease is None:
+        leased = self._leased
+        if leased is None:
             return NEVER_OVER
-        return lease.strict if strict else lease.lenient
+        return leased.lease.strict if strict else leased.lease.lenient
 
     def renew_lease(self, seconds: float) -> bool:
         """Ask metaservers as `Follower.renew_lease` does, and deliver the change, if any.
@@ -186,8 +186,13 @@ class Membership:
     @property
     def client_id(self) -> str | None:
         """The id by which metaservers know this process now; None if they do not."""
+        leased = self._leased
+        return None if leased is None else leased.client_id
+
+    @property
+    def _leased(self) -> LeasedSource | None:
         follower = self._follower
-        return None if follower is None else follower.client_id
+        return None if follower is None else follower.leased
 
     @property
     def calls(self) -> int:

@@ -79,8 +79,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
         core = self._core = Core(url, None if parent is None else parent._core)
         redis.Redis.__init__(self, **{**url.options, "single_connection_client": False})
         made = self.connection_pool
-        known, load = core.shards, core.loaded_shards
-        core.pool = self.connection_pool = MeshPool(made, known, load, core.client_id)
+        core.pool = self.connection_pool = MeshPool(made, core)
         self._show_own_names()
         made.close()
         single = url.options.get("single_connection_client")
@@ -141,6 +140,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
                     reply = shard.execute(args, FIRST_KEY[name], decode)
                 callback = dict.get(self.response_callbacks, name)  # in capitals, as the keys are
             else:
+                route_table = core.loaded()  # sync: it asks for the lease
                 reply = self._execute_planned(args, route_table, decode)
                 callback = self.response_callbacks.get(name)
         except redis.ResponseError:

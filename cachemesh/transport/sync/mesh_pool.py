@@ -4,12 +4,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from redis.connection import ConnectionPool
 
 from cachemesh.transport.mesh_pools import held_weakly, only_shard, owner_of
 from cachemesh.transport.sync.shard import ShardClient
+
+
+class PoolSource(Protocol):
+    """What a pool needs of a client's core.
+
+    Attributes:
+        client_id: returns the id of now for the names of connections; does not hold the core.
+    """
+
+    client_id: Callable[[], str | None]
+
+    def shards(self) -> Mapping[str, ShardClient]:
+        """Return the shards by name, as far as loaded."""
+
+    def loaded_shards(self) -> Mapping[str, ShardClient]:
+        """Return the shards by name; load the topology if this is the first use."""
 
 
 class MeshPool(ConnectionPool):
@@ -20,20 +36,12 @@ class MeshPool(ConnectionPool):
 
     Args:
         made: the pool that ``redis.Redis.__init__`` made.
-        known: method of the client: shard name -> `ShardClient`, as far as loaded.
-        load: as ``known``; loads the topology if this is the first use.
-        client_id: returns the id of now for the names of connections; must not hold the client.
+        core: of the client, which holds this pool, and is held weakly.
     """
 
-    def __init__(
-        self,
-        made: ConnectionPool,
-        known: Callable[[], Mapping[str, ShardClient]],
-        load: Callable[[], Mapping[str, ShardClient]],
-        client_id: Callable[[], str | None],
-    ) -> None:
-        self.client_id = client_id
-        self._known, self._load = held_weakly(known), held_weakly(load)
+    def __init__(self, made: ConnectionPool, core: PoolSource) -> None:
+        self.client_id = core.client_id
+        self._known, self._load = held_weakly(core.shards), held_weakly(core.loaded_shards)
         super().__init__(
             connection_class=made.connection_class,
             max_connections=made.max_connections,

@@ -1,0 +1,147 @@
+"""The watch of a source: each document that it gives is applied, and then the lease renewed.
+
+    watch thread, in turn ------------\\
+                                       +--> apply --> tell the clients --> renew the lease
+    a question, as the lease is over --/
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+import redis
+
+from cachemesh.core.errors import CacheMeshError, InvalidDocumentError
+from cachemesh.core.pool.document import PoolDocument
+from cachemesh.core.pool.topology import Topology
+from cachemesh.discovery.backoff import repeat_until_stopped
+from cachemesh.discovery.control_plane import ControlPlane
+from cachemesh.discovery.first_load import TopologyLoader
+from cachemesh.discovery.lease import LeaseRenewal, clock
+from cachemesh.discovery.source import Source, older
+from cachemesh.discovery.topology_state import TopologyState
+from cachemesh.discovery.wakeup import StopEvent
+
+logger = logging.getLogger("cachemesh.discovery")
+
+_REFUSED_SECONDS = 2.0
+"""Seconds from a refused document until the source is asked again."""
+
+
+class DocumentWatch:
+    """Keeps the document of a topology current.
+
+    Args:
+        source, state, loader, plane, stop: of the follower.
+        applied: called after each new document; tells the clients, and waits for them.
+
+    Attributes:
+        with_replicas: whether to look up the replicas of new shards too.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        state: TopologyState,
+        loader: TopologyLoader,
+        plane: ControlPlane,
+        stop: StopEvent,
+        applied: Callable[[], None],
+    ) -> None:
+        self.with_replicas = False
+        self._source = source
+        self._state = state
+        self._loader = loader
+        self._plane = plane
+        self._stop = stop
+        self._applied = applied
+        self._applying = threading.Lock()
+        leased = source.leased
+        self._lease = None if leased is None else leased.lease
+        self._renewal = (
+            None if leased is None else LeaseRenewal(leased.lease, self._ask, self._stop)
+        )
+
+    def run(self) -> None:
+        """Wait for one document after the other. The body of a thread."""
+        repeat_until_stopped(self._step, self._stop)
+
+    def renew_lease(self, seconds: float) -> bool:
+        """Ask the source, as the lease is over; see `LeaseRenewal.wait`."""
+        return self._renewal is None or self._renewal.wait(seconds)
+
+    def _step(self) -> None:
+        topology = self._state.topology
+        if topology is None:
+            return
+        asked, held = clock(), topology.document
+        try:
+            document = self._next(held) if self._loader.confirmed else self._first(held)
+        except InvalidDocumentError as error:
+            self._failed(asked)
+            self._plane.refuse(error, held)
+            self._stop.wait(_REFUSED_SECONDS)
+            return
+        except (CacheMeshError, redis.RedisError, OSError):
+            self._failed(asked)
+            self._plane.source_failed()
+            raise
+        if not self._stop.is_set():
+            self._apply(document)
+
+    def _failed(self, asked: float) -> None:
+        if self._lease is not None:
+            self._lease.failed(asked)
+
+    def _next(self, held: PoolDocument) -> PoolDocument | None:
+        document = self._source.wait(held.version, self._stop)
+        self._plane.source_confirmed()
+        return document
+
+    def _first(self, held: PoolDocument) -> PoolDocument | None:
+        """Return what the source has in place of the document of a snapshot."""
+        document = self._loader.confirm(held)
+        self._loader.confirmed = True
+        if document.version < held.version:
+            raise older(document, held.version)
+        self._plane.source_confirmed()
+        logger.info("pool %s: the %s answers again", held.pool, self._source.kind)
+        return document
+
+    def _ask(self) -> None:
+        """Ask for a newer document at once, and apply it."""
+        leased, topology = self._source.leased, self._state.topology
+        if leased is not None and topology is not None:
+            document = leased.ask(topology.document.version)
+            self._plane.source_confirmed()
+            self._apply(document)
+
+    def _apply(self, document: PoolDocument | None) -> None:
+        """Apply a document that the source has given to this thread, and then renew the lease."""
+        with self._applying:
+            topology = self._state.topology
+            if document is not None and topology is not None:
+                held = topology.document
+                changed = document.version == held.version and document.to_json() != held.to_json()
+                if document.version > held.version or changed:
+                    self._apply_newer(document, topology)
+        if self._lease is not None:
+            self._lease.renew()
+
+    def _apply_newer(self, document: PoolDocument, topology: Topology) -> None:
+        sentinels = self._loader.sentinels
+        if sentinels is None or document.sentinels != topology.document.sentinels:
+            sentinels = self._loader.use_sentinels(document)
+        new = set(document.placement.names) - set(topology.masters)
+        found = sentinels.look_up(sorted(new), self.with_replicas)
+        self._state.change(
+            lambda before: (
+                before.with_document(document)
+                .with_masters(found.masters)
+                .with_replicas(found.replicas)
+            )
+        )
+        self._applied()
+        logger.info("pool %s: version %d applied", document.pool, document.version)
