@@ -26,9 +26,10 @@ def test_options_win_over_settings() -> None:
         "on_error": "miss",
         "read_from": "weighted",
         "max_lag": 3.0,
+        "on_lease_lost": "refuse",
     }
     assert Policy.of({}, settings) == Policy(
-        Timeouts(2.0, 0.5), Reading("weighted", 3.0), True, True
+        Timeouts(2.0, 0.5), Reading("weighted", 3.0), True, True, True
     )
     own = {
         "command_timeout": 1.0,
@@ -37,6 +38,7 @@ def test_options_win_over_settings() -> None:
         "on_error": "raise",
         "read_from": "master",
         "max_lag": None,
+        "on_lease_lost": "serve",
     }
     assert Policy.of(own, settings) == Policy(
         Timeouts(1.0, 0.2), Reading("master", None), False, False
