@@ -33,6 +33,7 @@ from metaserver.store import Lead, StorageError, Store
 from metaserver.store.opening import open_store
 from metaserver.watch.change_hub import ChangeHub
 from metaserver.watch.client_registry import ClientRegistry
+from metaserver.watch.quality_board import QualityBoard
 
 POLL = 0.25  # seconds between two polls for changes of other processes
 LAST_STEPS = 1.5  # seconds for a failover to finish when the process is told to stop
@@ -136,6 +137,7 @@ class Runtime:
             try:
                 self.backend.tokens.flush()
                 self.backend.clients.forget_dead()
+                self.backend.quality.forget_all_but(self.backend.store.versions())
             except StorageError as error:
                 log.error("housekeeping: %s", error)
 
@@ -192,6 +194,7 @@ def build(config: Config) -> Runtime:
         tokens=Tokens(store),
         clients=clients,
         hub=hub,
+        quality=QualityBoard(),
         monitor=monitor,
         election=store.election(context.owner),
         counters=Counters(),

@@ -124,7 +124,7 @@ def measure(clients: int, rounds: int, reconnect: bool) -> Iterator[Round]:
             while _held(api) < clients:
                 time.sleep(0.1)
             time.sleep(_SETTLE)
-            with Prober(address, stack.token, "/v1/pools/cache") as prober:
+            with Prober(address, stack.token, "/v1/pools") as prober:
                 for number in range(rounds):
                     time.sleep(_SETTLE)
                     spent, began = _cpu(pid), time.monotonic()

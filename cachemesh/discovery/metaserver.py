@@ -26,6 +26,7 @@ from cachemesh.core.errors import (
 from cachemesh.core.json_text import NotJsonError, decode_json
 from cachemesh.core.names import Address, parse_address
 from cachemesh.discovery.http_reply import bounded_socket
+from cachemesh.discovery.kept_connection import STALE, KeptConnection
 from cachemesh.discovery.wakeup import StopEvent
 from cachemesh.transport.name_resolution import connected
 
@@ -55,6 +56,7 @@ class _Request:
     body: object | None
     query: Query | None
     headers: Mapping[str, str]
+    watches: bool = False
 
 
 def read_token(
@@ -114,6 +116,7 @@ class MetaserverClient:
         self._token = token
         self._timeout = timeout
         self._lock = threading.Lock()
+        self._kept = KeptConnection()
 
     def __repr__(self) -> str:
         return f"MetaserverClient({', '.join(self.addresses)})"
@@ -156,9 +159,10 @@ class MetaserverClient:
         """
         seconds = self._timeout if timeout is None else timeout
         deadline = time.monotonic() + 2 * seconds
-        changes = method != "GET" and not path.endswith("/watch")
+        watches = method == "POST" and path.endswith("/watch")
+        changes = method != "GET" and not watches
         headers = {"Idempotency-Key": secrets.token_hex(16)} if changes else {}
-        sent = _Request(method, path, body, query, headers)
+        sent = _Request(method, path, body, query, headers, watches)
         in_doubt = False
         while True:
             failures = []
@@ -206,19 +210,48 @@ class MetaserverClient:
             _NotConnectedError: nothing was sent.
             OSError, HTTPException, ValueError, OverflowError: the exchange failed.
         """
+        kept = self._kept.take(server) if sent.watches else None
+        if kept is not None:
+            try:
+                return self._converse(kept, server, sent, seconds, max_bytes, stop)
+            except STALE:  # the metaserver has not kept the connection
+                if stop is not None and stop.is_set():
+                    raise
         connection = self._connection(server, seconds)
         try:
-            try:
-                connection.connect()
-            except _FAILED as error:
-                raise _NotConnectedError(_reason(error)) from error
-            sock = connection.sock
+            connection.connect()
+        except _FAILED as error:
+            connection.close()
+            raise _NotConnectedError(_reason(error)) from error
+        return self._converse(connection, server, sent, seconds, max_bytes, stop)
+
+    def _converse(
+        self,
+        connection: http.client.HTTPConnection,
+        server: tuple[str, Address],
+        sent: _Request,
+        seconds: float,
+        max_bytes: int,
+        stop: StopEvent | None,
+    ) -> tuple[int, bytes]:
+        """As `_exchange`, on a connection, which is closed unless it is kept."""
+        sock, keeps = connection.sock, False
+        try:
             connection.sock = bounded_socket(sock, max_bytes, time.monotonic() + seconds)
             with nullcontext() if stop is None else stop.interrupts(sock):
                 response = self._send(connection, sent)
-                return response.status, response.read(max_bytes)
+                status, raw = response.status, response.read(max_bytes)
+            if sent.watches and response.isclosed() and not response.will_close:
+                connection.sock = sock
+                keeps = self._kept.keep(server, connection, stop)
+            return status, raw
         finally:
-            connection.close()
+            if not keeps:
+                connection.close()
+
+    def forget_connection(self) -> None:
+        """Close the connection that is kept for the next watch call, if any."""
+        self._kept.close()
 
     def stream(self, path: str, query: Query | None = None) -> Iterator[tuple[str, Any]]:
         """Yield the server-sent events of one metaserver: name and decoded JSON data.

@@ -139,6 +139,7 @@ class MetaserverSource:
         return
 
     def leave(self) -> None:
+        self._client.forget_connection()
         if not self._known:
             return
         path = f"/v1/pools/{self._pool}/clients/{self.client_id}"

@@ -30,7 +30,7 @@ SEND_SECONDS = 30.0  # for the peer to take a reply
 _WHOLE_SECONDS = 1.0  # for the rest of a request, before the WSGI app waits for it in its own way
 _SLICE = 0.002  # seconds of work before other greenlets run
 _READ = 64 * 1024
-_MOST_BUFFERED = 64 * 1024  # bytes of one connection
+_MOST_BUFFERED = 128 * 1024  # bytes of one connection
 _EVENTS = 16
 _IN, _OUT = 0x001, 0x004  # EPOLLIN and EPOLLOUT of epoll_ctl(2), which gevent removes from `select`
 

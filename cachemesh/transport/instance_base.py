@@ -11,6 +11,7 @@ from typing import Any
 import redis
 
 from cachemesh.core.names import Address
+from cachemesh.core.quality.meter import QualityMeter
 from cachemesh.core.reads.load_weights import LoadWindow
 from cachemesh.core.resilience.circuit_breaker import Breaker
 from cachemesh.core.resilience.error_classification import Failure, refused
@@ -32,6 +33,7 @@ class InstanceSpec:
         timeouts: of commands and of connecting.
         role: what the instance has to be; None takes any role.
         noticed: called with the instance and the error when a probe finds that it does not serve.
+        meter: counts what the app feels of the shard.
     """
 
     address: Address
@@ -39,6 +41,7 @@ class InstanceSpec:
     timeouts: Timeouts
     role: str | None
     noticed: Callable[[Any, Exception], None]
+    meter: QualityMeter
 
 
 class InstanceBase:
@@ -61,6 +64,7 @@ class InstanceBase:
         self.timeouts = spec.timeouts
         self.role = spec.role
         self.noticed = spec.noticed
+        self.meter = spec.meter
         self.breaker = Breaker()
         self.window = LoadWindow()
         self.dropped = False

@@ -16,7 +16,12 @@ from cachemesh.core.reads.read_preference import Reading, order
 from cachemesh.core.reads.recent_writes import RecentWrites
 from cachemesh.core.reads.replication_lag import NEVER
 from cachemesh.core.resilience.circuit_breaker import ShardHealth
-from cachemesh.core.resilience.error_classification import BreakerOpenError, Failure, failure_of
+from cachemesh.core.resilience.error_classification import (
+    BreakerOpenError,
+    Failure,
+    NotSentError,
+    failure_of,
+)
 from cachemesh.core.resilience.retry import retry_until
 from cachemesh.transport.master_locator import MasterLocator
 from cachemesh.transport.shard_instances import InstanceT, ShardInstances
@@ -128,6 +133,8 @@ class ShardBase(ShardInstances[InstanceT]):
 
     def unavailable(self, address: Address | None, error: Exception) -> ShardUnavailableError:
         """Return the error that tells an app why this shard did not answer."""
+        if not isinstance(error, ShardUnavailableError):  # else it is counted already
+            self.quality.failed(error)
         return not_serving(self.name, address or self.master, error, self.advice)
 
     def raise_unavailable(self, error: Exception) -> NoReturn:
@@ -146,6 +153,7 @@ class ShardBase(ShardInstances[InstanceT]):
         """
         if self.closed or (self.ended and instance is None):
             raise closed_meanwhile(self.name) from error
+        self.quality.failed(error)
         address = None if instance is None else instance.address
         raise_unserved(self.name, address, error, self.advice)
 
@@ -156,6 +164,7 @@ class ShardBase(ShardInstances[InstanceT]):
             reading: by which rules.
             error: of the last replica that was asked; None if none was.
         """
+        self.quality.failed(error or NotSentError())
         raise no_replica(self.name, reading.max_lag, error) from error
 
 

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from cachemesh.core.names import Address
 from cachemesh.core.pool.topology import Candidate
+from cachemesh.core.quality.meter import QualityMeter
 from cachemesh.core.reads.replication_lag import LagMeter
 from cachemesh.core.resilience.retry import Timeouts
 from cachemesh.transport import redis_py
@@ -46,6 +47,7 @@ class ShardInstances(Generic[InstanceT]):
         instance: the master; None if no master is known.
         replicas: as far as known.
         meter: up to when the replicas have all writes.
+        quality: what the app feels of the shard.
         forked: the shard's connections are a parent's, and this is a child of that process.
         ended: the shard is followed no more: the client was closed, or the shard has left the pool.
         closed: the client was closed.
@@ -62,6 +64,7 @@ class ShardInstances(Generic[InstanceT]):
         self.instance: InstanceT | None = None
         self.replicas: tuple[InstanceT, ...] = ()
         self.meter = LagMeter()
+        self.quality = QualityMeter()
         self.ended = self.closed = self.forked = False
         self._pool: Any = None
         self._blocked: set[Any] = set()  # connections on which commands wait that block
@@ -180,7 +183,9 @@ class ShardInstances(Generic[InstanceT]):
     def _make(self, address: Address, role: str | None) -> InstanceT:
         noticed = _ignore if role is None else self._seek
         return self._instance_of(
-            InstanceSpec(address, self._template, self.timeouts_for(role), role, noticed)
+            InstanceSpec(
+                address, self._template, self.timeouts_for(role), role, noticed, self.quality
+            )
         )
 
     def _instance_of(self, spec: InstanceSpec) -> InstanceT:

@@ -16,6 +16,7 @@ from metaserver.service.tokens import Tokens
 from metaserver.store import Election, Store
 from metaserver.watch.change_hub import ChangeHub
 from metaserver.watch.client_registry import ClientRegistry
+from metaserver.watch.quality_board import QualityBoard
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Backend:
     tokens: Tokens
     clients: ClientRegistry
     hub: ChangeHub
+    quality: QualityBoard
     monitor: Monitor
     election: Election
     counters: Counters

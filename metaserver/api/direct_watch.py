@@ -229,11 +229,12 @@ class DirectWatches:
                         self._reply_or_hold(connection, document, seconds)
 
     def _checked(self, connection: Connection, raw: bytes) -> dict[str, Any]:
-        """Return the body, checked against the contract unless only its version is new."""
+        """Return the body, checked against the contract unless only version and quality are new."""
         body = decode_json(raw, max_depth=_NESTED)
         if isinstance(body, dict):
             rest = dict(body)
             version = rest.pop("version", None)
+            rest.pop("quality", None)  # always new, and checked with what is recorded
             mark = hash(str(rest))
             plain = type(version) is int and 0 <= version <= MAX_WHOLE
             if plain and mark == connection.mark:

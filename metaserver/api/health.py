@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
 
 from flask import Blueprint, Response
 
 from metaserver.api.backend import Backend
 from metaserver.api.contract import openapi
-from metaserver.api.metrics import Measurement, render
+from metaserver.api.metrics import Measurement, histogram, render
 from metaserver.api.request import Call, json_reply, operation, raw_reply
 from metaserver.domain.errors import RequestRefused
 
@@ -82,6 +82,15 @@ def metrics(call: Call) -> Response:
     return raw_reply(render(found), media="text/plain; version=0.0.4; charset=utf-8")
 
 
+def _felt(backend: Backend, pool: str, shards: Collection[str]) -> Iterator[Measurement]:
+    for shard, felt in sorted(backend.quality.totals(pool, shards).items()):
+        labels = {"pool": pool, "shard": shard}
+        yield Measurement("cachemesh_apps_calls_total", felt.calls, labels)
+        for kind, count in sorted(felt.errors.items()):
+            yield Measurement("cachemesh_apps_errors_total", count, {**labels, "class": kind})
+        yield from histogram("cachemesh_apps_latency_seconds", felt.latency, labels)
+
+
 def _pools(backend: Backend) -> Iterator[Measurement]:
     for document, status in backend.pools():
         pool = document.pool
@@ -90,6 +99,7 @@ def _pools(backend: Backend) -> Iterator[Measurement]:
         yield Measurement("cachemesh_pool_shards", len(document.placement.shards), labels)
         yield Measurement("cachemesh_pool_clients", backend.clients.count(pool), labels)
         yield Measurement("cachemesh_pool_sweeps", len(backend.store.sweeps(pool)), labels)
+        yield from _felt(backend, pool, document.placement.names)
         for shard in status["shards"]:
             labels = {"pool": pool, "shard": shard["name"]}
             yield Measurement("cachemesh_shard_up", shard["state"] != "down", labels)

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from cachemesh.core.quality.histogram import LatencyHistogram, upper_bound
+
+_BOUNDS = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 RequestOutcome: TypeAlias = Literal["read", "changed", "unchanged", "planned", "refused", "failed"]
 """The outcome of a request: `planned` is a dry run, `unchanged` a change that had nothing to do,
@@ -29,16 +33,43 @@ METRICS: dict[str, tuple[str, str]] = {
     "cachemesh_pool_sweeps": ("gauge", "Unfinished sweeps of the pool"),
     "cachemesh_shard_up": ("gauge", "1 if the shard's master answers"),
     "cachemesh_shard_keys": ("gauge", "Keys on the shard's master"),
+    "cachemesh_apps_calls_total": (
+        "counter",
+        "Calls of the shard that were answered, as this process's clients report",
+    ),
+    "cachemesh_apps_errors_total": (
+        "counter",
+        "Calls of the shard that failed for apps, by class, as this process's clients report",
+    ),
+    "cachemesh_apps_latency_seconds": (
+        "histogram",
+        "Latency of the shard's calls, as this process's clients report",
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One sample of a metric in METRICS."""
+    """One sample of a metric in METRICS; `suffix` tells the samples of a histogram apart."""
 
     name: str
     value: float
     labels: Mapping[str, str]
+    suffix: str = ""
+
+
+def histogram(
+    name: str, latency: LatencyHistogram, labels: Mapping[str, str]
+) -> Iterator[Measurement]:
+    """Yield the samples of a histogram in seconds; the sum is at most an eighth too high."""
+    ordered = sorted(latency.counts.items())
+    for bound in _BOUNDS:
+        below = sum(count for bucket, count in ordered if upper_bound(bucket) <= bound * 1.0001)
+        yield Measurement(name, below, {**labels, "le": f"{bound:g}"}, "_bucket")
+    yield Measurement(name, latency.calls, {**labels, "le": "+Inf"}, "_bucket")
+    total = sum(upper_bound(bucket) * count for bucket, count in ordered)
+    yield Measurement(name, total, labels, "_sum")
+    yield Measurement(name, latency.calls, labels, "_count")
 
 
 class Counters:
@@ -74,7 +105,8 @@ def render(measurements: Iterable[Measurement]) -> str:
     lines: dict[str, list[str]] = {}
     for each in measurements:
         labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in each.labels.items())
-        sample = f"{each.name}{{{labels}}}" if labels else each.name
+        name = each.name + each.suffix
+        sample = f"{name}{{{labels}}}" if labels else name
         lines.setdefault(each.name, []).append(f"{sample} {each.value:g}")
     text: list[str] = []
     for name, (kind, description) in METRICS.items():

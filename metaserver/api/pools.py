@@ -12,6 +12,7 @@ from cachemesh.core.placement import Shard
 from metaserver.api.request import Call, json_reply, operation, raw_reply
 from metaserver.api.request_outcome import change_reply
 from metaserver.domain.client_reports import KnownClient
+from metaserver.process.clock import rfc3339
 from metaserver.service import pools
 from metaserver.service.pools import NewPool
 from metaserver.watch.client_table import shown
@@ -116,6 +117,16 @@ def _listed(clients: list[KnownClient], metaservers: Mapping[str, str]) -> Itera
         part = clients[first : first + _AT_ONCE]
         yield ("" if first == 0 else ", ") + json.dumps([shown(c, metaservers) for c in part])[1:-1]
     yield "]}"
+
+
+@operation(blueprint, "getQuality")
+def get_quality(call: Call) -> Response:
+    """Reply with what the pool's apps feel, as clients of this process report it."""
+    call.backend.hub.current(call.pool)
+    shown = call.backend.quality.shown(call.pool, call.query["seconds"])
+    for minute in shown["minutes"]:
+        minute["at"] = rfc3339(minute["at"])
+    return json_reply(shown)
 
 
 @operation(blueprint, "getConvergence")

@@ -10,6 +10,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from cachemesh.core.errors import PoolNotFoundError
+from cachemesh.core.quality.report import ShardQuality, checked_report
 from metaserver.api.backend import Backend
 from metaserver.api.request import Call, empty_reply, json_reply, operation, raw_reply
 from metaserver.domain.errors import RequestRefused
@@ -61,9 +62,10 @@ def watch_began(
         applied: the version that the client acknowledges.
 
     Raises:
-        RequestRefused: there is no room for another client.
+        RequestRefused: there is no room for another client, or its report of quality is none.
     """
-    return backend.clients.watch_began(
+    report = _checked_report(body.get("quality"))
+    new = backend.clients.watch_began(
         pool,
         body["client"],
         applied,
@@ -72,6 +74,22 @@ def watch_began(
         token=token,
         process=ClientProcess(*map(body.get, ("sdk", "host", "process", "app"))),
     )
+    document = backend.hub.known(pool)
+    if report and document is not None:
+        backend.quality.add(pool, body["client"], report, document.shards)
+    return new
+
+
+def _checked_report(found: object) -> Mapping[str, ShardQuality]:
+    try:
+        return {} if found is None else checked_report(found)
+    except ValueError as error:
+        raise RequestRefused(
+            "bad-request",
+            f"quality: {error}",
+            "correct the request; /openapi.json describes it",
+            field="quality",
+        ) from error
 
 
 def watch_seconds(body: Mapping[str, Any]) -> float:

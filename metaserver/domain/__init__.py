@@ -9,6 +9,7 @@
     shard_state     the state of a shard: up, joining, failing over, degraded or down
     status          the status document of a pool, from what instances and Sentinels say
     client_reports  what each metaserver publishes about its clients, and what all of it says
+    quality         what apps feel of the shards: sums of reports, in bounded rings
     reports         changes between two observations, as entries of the audit log
 
 Imports only `cachemesh.core`.

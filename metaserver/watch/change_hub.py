@@ -37,6 +37,7 @@ class PublishedDocument:
 
     version: int
     text: str
+    shards: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,9 @@ class ChangeHub:
             document = self._store.document(pool)
             if document is not None:
                 text = document.to_json()
-                self._documents[pool] = PublishedDocument(document.version, text)
+                self._documents[pool] = PublishedDocument(
+                    document.version, text, frozenset(document.placement.names)
+                )
                 self._send(StreamItem("document", pool, text))
                 self._wake(pool)
 

@@ -23,11 +23,14 @@ import hiredis
 import redis
 
 from cachemesh.core.names import Address
+from cachemesh.core.quality.meter import QualityMeter
 from cachemesh.core.resilience.error_classification import NotSentError
 from cachemesh.transport import redis_py
 from cachemesh.transport.redis_py import MORE, PUSH
 
 _HIGH_WATER = 1_048_576
+_UNTIMED = 7
+"""A mask: a write is timed if the number of commands sent has none of these bits."""
 
 
 class ConnectionClosedError(ConnectionError):
@@ -61,6 +64,7 @@ class Connection(asyncio.Protocol):
         out: commands that leave at the end of this turn of the event loop.
         closed: whether the connection was closed.
         why_closed: the error that closed the connection.
+        meter: counts the replies and times some writes, on the connection that tasks share.
     """
 
     def __init__(
@@ -88,6 +92,9 @@ class Connection(asyncio.Protocol):
         self._watchdog: asyncio.TimerHandle | None = None
         self._writable: asyncio.Future[None] | None = None
         self._retired = False
+        self.meter: QualityMeter | None = None
+        self._counted = 0  # of those answered
+        self._timed: tuple[int, float] | None = None  # a write: commands sent by then, and when
         self.closed = False
         self.ready = True
         self.why_closed: Exception = ConnectionClosedError("Connection closed")
@@ -198,6 +205,8 @@ class Connection(asyncio.Protocol):
         self._sent += len(out)
         self._out_size = 0
         out.clear()
+        if not self._sent & _UNTIMED and self._timed is None:
+            self._timed = self._sent, self._loop.time()
         if self._timeout is not None:
             self._flushes.append((self._loop.time() + self._timeout, self._sent))
             if self._watchdog is None:
@@ -215,7 +224,7 @@ class Connection(asyncio.Protocol):
         else:
             self.fail(TimeoutError(f"no reply within {self._timeout:g} s"))
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes) -> None:  # noqa: C901  # calls would cost time
         """Give each reply to the oldest waiting future. Called by the loop."""
         gets, waiting, undecoded = self._gets, self._waiting, self._undecoded
         try:
@@ -249,8 +258,18 @@ class Connection(asyncio.Protocol):
             self._check_unasked()
         except (redis.RedisError, TypeError, ValueError, MemoryError) as error:
             self.fail(redis_py.unreadable(error))
+        if self._timed is not None and self._answered >= self._timed[0]:
+            self._measure(self._timed[1])
         if self._retired and not waiting:
             self.fail(ConnectionClosedError("Connection retired"))
+
+    def _measure(self, began: float) -> None:
+        """Count what was answered since the last time; a write's time counts for all of it."""
+        answered, self._counted = self._answered - self._counted, self._answered
+        self._timed = None
+        if self.meter is not None:
+            self.meter.calls += answered
+            self.meter.timed(self._loop.time() - began, answered)
 
     def _collect(self, collector: Collector) -> bool:
         """Take replies for several commands, and return whether all of them have come."""

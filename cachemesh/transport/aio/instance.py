@@ -152,6 +152,7 @@ class Instance(ProbedInstance):
         connection = await self.connect()
         if self.dropped:
             connection.retire()
+        connection.meter = self.meter
         self.connection = connection
         return connection
 
@@ -219,6 +220,7 @@ class Instance(ProbedInstance):
         if self.dropped or (self.connection is not None and not self.connection.closed):
             self.give_back(connection)
         else:
+            connection.meter = self.meter
             self.connection = connection
         return answer
 

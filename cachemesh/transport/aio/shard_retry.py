@@ -84,7 +84,9 @@ class RetryingShard(ShardBase[Instance]):
 
         deadline = began + self.limit
         loop = RetryLoop(self, retriable, deadline, time.monotonic, random.random)
-        return await self.drive(loop.again(args, instance, error), send)
+        reply = await self.drive(loop.again(args, instance, error), send)
+        self.quality.answered(time.monotonic() - began)
+        return reply
 
     async def rest_again(
         self,

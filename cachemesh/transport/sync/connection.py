@@ -26,6 +26,7 @@ class Connection:
 
     Attributes:
         address: of the instance.
+        began: when `Instance.start` sent what it waits for now, by `time.monotonic`.
         send, recv, feed, gets: the calls of an exchange.
         has_input, has_reply: true between two exchanges: the server has closed the connection, or
             has sent something that nobody asked for.
@@ -37,6 +38,7 @@ class Connection:
         "_reader",
         "_redis_connection",
         "address",
+        "began",
         "feed",
         "gets",
         "has_input",
@@ -54,6 +56,7 @@ class Connection:
         self.feed, self.gets = reader.feed, reader.gets
         self.has_input, self.has_reply = redis_py.input_probe(sock), reader.has_data
         self.address = address
+        self.began = 0.0
         self._bound = -1.0  # not set yet
 
     def wait_at_most(self, seconds: float | None) -> None:

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+from cachemesh.core.quality.meter import SKIPPED
 from cachemesh.core.resilience.error_classification import (
     NOT_SERVED,
     Failure,
@@ -125,7 +126,9 @@ class Instance(ProbedInstance):
         else:
             reply = self._ask_packed(payload, decode, until - asked)
         if not isinstance(reply, Exception) or is_answer(reply):
-            self.window.succeeded(asked, time.monotonic() - asked)
+            took = time.monotonic() - asked
+            self.window.succeeded(asked, took)
+            self.meter.answered(took)
         return reply
 
     def ask_all(self, payload: bytes, decode: Sequence[bool], seconds: float) -> PartOutcome:
@@ -153,7 +156,9 @@ class Instance(ProbedInstance):
             NotSentError: there is no connection.
             OSError: the connection broke.
         """
-        connection = self.take((deadline - time.monotonic()) / 2)
+        began = time.monotonic()
+        connection = self.take((deadline - began) / 2)
+        connection.began = began
         try:
             connection.send_within(payload, deadline)
         except BaseException:
@@ -179,6 +184,9 @@ class Instance(ProbedInstance):
         except BaseException:
             self.close(connection)
             raise
+        self.meter.calls = calls = self.meter.calls + 1
+        if not calls & SKIPPED:
+            self.meter.timed(time.monotonic() - connection.began)
         self.give_back(connection)
         if self.doubted and not holds_error(replies):
             self.served()

@@ -13,6 +13,7 @@ from typing import Any
 from redis.connection import ConnectionPool
 
 from cachemesh.core.names import Address
+from cachemesh.core.quality.meter import SKIPPED
 from cachemesh.core.resilience.error_classification import (
     NOT_SERVED,
     Failure,
@@ -63,6 +64,10 @@ class ShardClient(RetryingShard):
             reply = instance.ask(payload, decode, began + self.limit)
         except NOT_SERVED as error:
             return self.again(args, retriable, decode, began, instance, error)
+        quality = self.quality
+        quality.calls = calls = quality.calls + 1
+        if not calls & SKIPPED:
+            quality.timed(time.monotonic() - began)
         if isinstance(reply, Exception):
             if is_answer(reply):
                 raise reply

@@ -84,7 +84,9 @@ class RetryingShard(ShardBase[Instance]):
 
         deadline = began + self.limit
         loop = RetryLoop(self, retriable, deadline, time.monotonic, random.random)
-        return self.drive(loop.again(args, instance, error), send)
+        reply = self.drive(loop.again(args, instance, error), send)
+        self.quality.answered(time.monotonic() - began)
+        return reply
 
     def rest_again(
         self,

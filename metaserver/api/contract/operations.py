@@ -90,6 +90,19 @@ OPERATIONS: tuple[Operation, ...] = (
         "Convergence",
     ),
     Operation(
+        "getQuality",
+        "read",
+        "GET",
+        f"{_POOL}/quality",
+        "What the pool's apps feel of each shard",
+        "Quality",
+        query={
+            "seconds": number(
+                "of the sums by shard, up to now", minimum=1, maximum=3600, default=60
+            )
+        },
+    ),
+    Operation(
         "watchPool",
         "read",
         "POST",
@@ -97,6 +110,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Wait for a newer version, and acknowledge the one in use",
         "Watch",
         "WatchRequest",
+        max_body=64 * 1024,
     ),
     Operation(
         "leavePool",

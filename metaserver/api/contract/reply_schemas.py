@@ -17,6 +17,23 @@ from metaserver.api.contract.schema_parts import (
     text,
 )
 
+_FELT: dict[str, Schema] = {
+    "calls": number("calls that were answered", minimum=0),
+    "calls_per_second": number("answered", "number", minimum=0),
+    "errors": {"type": "object", "additionalProperties": number("failed calls, by class")},
+    "errors_per_second": number("failed", "number", minimum=0),
+    **{
+        name: nullable(number(f"seconds within which {share} of the calls were done", "number"))
+        for name, share in (("p50", "50 %"), ("p99", "99 %"), ("max", "all"))
+    },
+    "breakers": {
+        "type": "object",
+        "additionalProperties": number(
+            "reports that found the breaker so; closed ones are not counted"
+        ),
+    },
+}
+
 POOL_REPLIES: dict[str, Schema] = {
     "Pools": reply(
         pools=array(
@@ -127,6 +144,13 @@ POOL_REPLIES: dict[str, Schema] = {
         lagging=COUNT,
         lease_over=COUNT,
         laggards=array(ref("Client")),
+    ),
+    "Quality": reply(
+        pool=NAME,
+        seconds=COUNT,
+        shards=array(reply(shard=NAME, **_FELT)),
+        minutes=array(reply(at=TIME, shard=NAME, **_FELT)),
+        clients=array(reply(client=text("its id"), **_FELT)),
     ),
     "Watch": reply(
         changed={"type": "boolean"},

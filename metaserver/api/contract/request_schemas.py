@@ -12,6 +12,7 @@ from metaserver.api.contract.schema_parts import (
     MAX_WAIT,
     MAX_WHOLE,
     NAME,
+    QUALITY,
     SETTING_VALUES,
     STATS,
     VERSION,
@@ -94,6 +95,7 @@ REQUESTS: dict[str, Schema] = {
         host=nullable(text("the machine that the client runs on", maxLength=255)),
         process=nullable(number("its process id there", minimum=0, maximum=MAX_WHOLE)),
         app=nullable(text("the app's own name for the client: its client_name", maxLength=200)),
+        quality=nullable(QUALITY),
     ),
     "RestoreRequest": request(
         ("backup",),

@@ -11,6 +11,7 @@ from typing import Any
 from cachemesh.core.names import NAME_PATTERN
 from cachemesh.core.placement import MAX_WEIGHT
 from cachemesh.core.pool.settings import SETTINGS, Setting
+from cachemesh.core.quality.report import BREAKERS, ERRORS, MOST_SHARDS
 
 Schema = dict[str, Any]
 
@@ -96,6 +97,33 @@ COUNT = number("how many", minimum=0)
 RATIO = number("0 to 1", "number", minimum=0, maximum=1)
 SETTING_VALUES = {setting.name: _setting(setting) for setting in SETTINGS.values()}
 
+_FELT: Schema = number("a number of calls", minimum=1, maximum=MAX_WHOLE)
+QUALITY: Schema = {
+    "type": "object",
+    "description": "what the client felt of each shard since its last report",
+    "maxProperties": MOST_SHARDS,
+    "additionalProperties": {
+        "type": "object",
+        "required": ["calls"],
+        "additionalProperties": False,
+        "properties": {
+            "calls": number("calls that were answered", minimum=0, maximum=MAX_WHOLE),
+            "errors": {
+                "type": "object",
+                "description": "calls that failed, by class",
+                "additionalProperties": False,
+                "properties": dict.fromkeys(sorted(ERRORS), _FELT),
+            },
+            "latency": {
+                "type": "object",
+                "description": "calls by bucket; docs/api.md says which latencies a bucket has",
+                "propertyNames": {"pattern": "^(0|[1-9][0-9]?|1[0-9]{2})$"},
+                "additionalProperties": _FELT,
+            },
+            "breaker": {"enum": list(BREAKERS), "description": "of the shard's master"},
+        },
+    },
+}
 STATS: Schema = {
     "type": "object",
     "description": "what the client felt since the last: up to 16 numbers, words or flags by name",

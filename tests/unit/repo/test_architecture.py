@@ -94,6 +94,7 @@ ROOMS = {  # of the core, and which others each of them may use
     "pool": ("placement",),
     "resilience": (),
     "reads": ("commands", "resilience"),
+    "quality": ("resilience",),
 }
 RULES = (
     *(Rule(part, WORDS, ("redis",)) for part in WORDS),
