@@ -63,7 +63,7 @@ def watch_began(
     Raises:
         RequestRefused: there is no room for another client.
     """
-    return backend.clients.watch_began(
+    new = backend.clients.watch_began(
         pool,
         body["client"],
         applied,
@@ -72,6 +72,8 @@ def watch_began(
         token=token,
         process=ClientProcess(*map(body.get, ("sdk", "host", "process", "app"))),
     )
+    backend.resize_bells.acknowledged.ring()
+    return new
 
 
 def watch_seconds(body: Mapping[str, Any]) -> float:

@@ -39,7 +39,7 @@ class Resize:
         summary, actor, target: of the change that an operator asked for.
         masters: shard -> its master, as known when the resize began.
         intents: ids of the intents that the resize completes.
-        reason: why the last attempt was stepped back, or "".
+        reason: what it waits for, or why the last attempt was stepped back; "" at first.
     """
 
     id: int
@@ -73,8 +73,9 @@ class Resize:
             raise InvalidDocumentError("resize is not an object")
         state, masters, intents = kept.get("state"), kept.get("masters"), kept.get("intents")
         numbers = (kept.get("id"), kept.get("attempt"))
+        states: dict[object, ResizeState] = {each: each for each in get_args(ResizeState)}
         if (
-            state not in get_args(ResizeState)
+            state not in states
             or not all(isinstance(number, int) for number in numbers)
             or not isinstance(masters, Mapping)
             or not isinstance(intents, (list, tuple))
@@ -83,7 +84,7 @@ class Resize:
         target = kept.get("target")
         return cls(
             id=kept["id"],
-            state=state,
+            state=states[state],
             placement=Placement.from_dict(kept.get("placement")),
             summary=str(kept.get("summary", "")),
             actor=str(kept.get("actor", "system")),
@@ -122,6 +123,28 @@ def plan_of(document: PoolDocument, resize: Resize) -> ChangePlan:
         stable(document).replace(placement=resize.placement),
         moves(document.placement, resize.placement),
     )
+
+
+def shown(resize: Resize) -> str:
+    """Return in words how far the resize is, and what it waits for."""
+    attempt = f", attempt {resize.attempt}" if resize.attempt > 1 else ""
+    return f"{resize.state}{attempt}{f', {resize.reason}' if resize.reason else ''}"
+
+
+def status_of(document: PoolDocument) -> dict[str, Any] | None:
+    """Return the resize under way as docs/api.md shows it, or None."""
+    try:
+        resize = resize_of(document)
+    except InvalidDocumentError as error:
+        return {"state": "invalid", "attempt": 0, "summary": "", "detail": str(error)}
+    if resize is None:
+        return None
+    return {
+        "state": resize.state,
+        "attempt": resize.attempt,
+        "summary": resize.summary,
+        "detail": resize.reason,
+    }
 
 
 def begun(
@@ -164,7 +187,7 @@ def to_clear(plan: ChangePlan) -> tuple[str, ...]:
 def prepared(document: PoolDocument, resize: Resize) -> PoolDocument:
     """Return the document of the next attempt, which has clients hold commands on moving keys."""
     attempt = resize.attempt + 1
-    ready = _with(document, replace(resize, state="preparing", attempt=attempt, reason=""))
+    ready = _with(document, replace(resize, state="preparing", attempt=attempt))
     return ready.replace(
         migration={
             "phase": "prepare",
