@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from cachemesh.core.placement import Shard
 from metaserver.domain.fence_record import fence_of
@@ -16,10 +19,19 @@ from metaserver.loops.resize import Resizer
 from metaserver.loops.resize_shards import MasterAnswers
 from metaserver.redis_io.fence import Seen
 from metaserver.store import Store
+from metaserver.store.sqlite import SqliteStore
 from tests.support.store_records import actions, added, create, event, failover, intent
 
 MASTERS = {"a": "10.0.0.1:6379", "b": "10.0.0.2:6379"}
 NEVER = threading.Event()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """The decisions do not depend on which store it is."""
+    store = SqliteStore(tmp_path / "meta.db")
+    yield store
+    store.close()
 
 
 @dataclass
