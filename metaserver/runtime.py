@@ -20,19 +20,24 @@ from cachemesh.core.names import Address
 from metaserver.api.backend import Backend
 from metaserver.api.call_limits import CallLimits
 from metaserver.api.metrics import Counters
+from metaserver.loops.fence_keeper import FenceKeeper
 from metaserver.loops.monitor import Monitor
 from metaserver.loops.repair import Repair
+from metaserver.loops.resize import ResizeBells, Resizer
+from metaserver.loops.resize_shards import ResizeShards
 from metaserver.loops.sweep import Sweeper
 from metaserver.loops.term import RESTART, Loop, TermLoops
 from metaserver.process.clock import rfc3339
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
+from metaserver.redis_io.term_fence import TermFence
 from metaserver.service.context import ServiceContext
 from metaserver.service.tokens import Tokens
 from metaserver.store import Lead, StorageError, Store
 from metaserver.store.opening import open_store
 from metaserver.watch.change_hub import ChangeHub
 from metaserver.watch.client_registry import ClientRegistry
+from metaserver.watch.participants import RegisteredClients
 from metaserver.watch.quality_board import QualityBoard
 
 POLL = 0.25  # seconds between two polls for changes of other processes
@@ -107,12 +112,25 @@ class Runtime:
 
     def _loops_of(self, lead: Lead) -> Mapping[str, Loop]:
         """Return the loops of a term, on the store that refuses their writes once it is over."""
-        log.info("this process leads (term %d): it monitors, sweeps and repairs", lead.epoch)
+        log.info("this process leads (term %d): it monitors, resizes and repairs", lead.epoch)
         backend, store = self.backend, self.backend.store.fenced(lead.epoch)
         sweeper = Sweeper(
             store, self.config, backend.clients, networks=self.networks, epoch=lead.epoch
         )
+        clients = RegisteredClients(backend.clients)
+        term = TermFence(lead.epoch, store.check_writable)
+        shards = ResizeShards(self.config, self.networks, term)
+        resizer = Resizer(
+            store,
+            clients,
+            shards,
+            changed=backend.context.changed,
+            bells=backend.resize_bells,
+        )
+        keeper = FenceKeeper(store, clients, shards, changed=backend.context.changed)
         return {
+            "resize": resizer.run,
+            "fences": keeper.run,
             "monitor": partial(backend.monitor.run, store=store),
             "sweep": sweeper.run,
             "repair": Repair(store, self.config, networks=self.networks).run,
@@ -186,8 +204,14 @@ def build(config: Config) -> Runtime:
     clients = ClientRegistry(store, config.lease, per_token=config.max_clients)
     hub = ChangeHub(store)
     stopping = threading.Event()
+    bells = ResizeBells()
+
+    def changed() -> None:
+        hub.nudge()
+        bells.changed.ring()
+
     monitor = Monitor(store, config, networks=networks, count_clients=clients.count)
-    context = ServiceContext(store, config, networks, monitor, hub.nudge, stopping=stopping)
+    context = ServiceContext(store, config, networks, monitor, changed, stopping=stopping)
     backend = Backend(
         store=store,
         context=context,
@@ -199,5 +223,6 @@ def build(config: Config) -> Runtime:
         election=store.election(context.owner),
         counters=Counters(),
         call_limits=CallLimits(config.max_clients),
+        resize_bells=bells,
     )
     return Runtime(config, networks, backend, stopping)

@@ -105,6 +105,9 @@ def carry_out(context: CommandContext, change: PlannedChange, flags: ChangeFlags
     confirm(change.what, plan["destroys"], flags.yes, lambda: show_plan(plan, err=True))
     guard = {"version": plan["version_before"]} if change.versioned else {}
     done = _send(context, change, guard, flags.wait_s)
+    if done.get("resize"):
+        _report_under_way(context, done)
+        return
     report(context, done, lambda: _show_outcome(done))
     if done["moves"] and done["document"] is not None:
         say("keys left on their former shards are removed now; watch: cachemesh pool status")
@@ -207,6 +210,14 @@ def report(
 
     emit(context.output, done, show_done)
     show_warnings(done, err=True)
+
+
+def _report_under_way(context: CommandContext, begun: Mapping[str, Any]) -> None:
+    resize = begun["resize"]
+    text = f"under way: {begun['summary']}: {resize['state']}, {resize['detail']}"
+    emit(context.output, begun, lambda: click.echo(printable(text)))
+    show_warnings(begun, err=True)
+    say("watch: cachemesh pool status; give it up: cachemesh pool give-up-resize")
 
 
 def _has_changes(plan: Mapping[str, Any]) -> bool:

@@ -6,7 +6,18 @@ from typing import Any
 
 import click
 
-from cachemesh.cli.change import ChangeFlags, PlannedChange, carry_out, change_options
+from cachemesh.cli.change import (
+    ChangeFlags,
+    PlannedChange,
+    carry_out,
+    change_options,
+    confirm,
+    dry_run_option,
+    end_dry_run,
+    report,
+    show_steps,
+    yes_option,
+)
 from cachemesh.cli.context import CommandContext, about_pool, with_context
 from cachemesh.cli.errors import ExitCode
 from cachemesh.cli.output import emit, say
@@ -131,6 +142,24 @@ def delete(context: CommandContext, name: str, dry_run: bool, yes: bool, wait: f
     context = about_pool(context, name)
     change = PlannedChange(f"delete pool {context.pool}", "DELETE", context.path())
     carry_out(context, change, ChangeFlags(dry_run, yes, wait))
+
+
+@pool.command("give-up-resize")
+@pool_name
+@yes_option
+@dry_run_option
+@with_context
+def give_up_resize(context: CommandContext, name: str | None, yes: bool, dry_run: bool) -> None:
+    """Give up a resize that does not end: the placement stays as it was."""
+    context = about_pool(context, name)
+    path = context.path("resize")
+    plan = context.metaserver.request("DELETE", path, query={"dry_run": True})
+    if dry_run:
+        emit(context.output, plan, lambda: show_steps(plan))
+        end_dry_run(True)
+    confirm(f"give up the resize of pool {context.pool}", plan["warnings"], yes)
+    done = context.metaserver.request("DELETE", path)
+    report(context, done)
 
 
 def parse_shard(text: str) -> dict[str, Any]:

@@ -52,6 +52,14 @@ def show_status(data: Mapping[str, Any], wide: bool) -> None:
     ]
     click.echo()
     show(table(["sentinel", "state", Column("reason", fit="end")], sentinels), wide=wide)
+    resize = data.get("resize")
+    if resize:
+        attempt = f" (attempt {resize['attempt']})" if resize["attempt"] > 1 else ""
+        click.echo()
+        said = f"resize: {resize['state']}{attempt}, {resize['detail'] or resize['summary']}"
+        click.echo(printable(said))
+    if data.get("fenced"):
+        click.echo(printable(f"fenced until they acknowledge: {', '.join(data['fenced'])}"))
     if data["sweeps"]:
         click.echo()
         rows = [[s["shard"], s["state"], s["removed"], s["detail"]] for s in data["sweeps"]]

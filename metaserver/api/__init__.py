@@ -12,7 +12,7 @@
     call_limits      how many calls of one token may be in progress
     metrics          request counters, and the Prometheus text format
     direct_watch     watch calls without Flask, for fleets
-    pools, shards, sweeps, watch, tokens, health   the views, by resource
+    pools, shards, resizes, sweeps, watch, tokens, health   the views, by resource
 
 Imports all rooms below it; `runtime` and `cli` are on top.
 """

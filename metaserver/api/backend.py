@@ -11,6 +11,7 @@ from cachemesh.core.pool.document import PoolDocument
 from metaserver.api.call_limits import CallLimits
 from metaserver.api.metrics import Counters
 from metaserver.loops.monitor import Monitor
+from metaserver.loops.resize import ResizeBells
 from metaserver.service.context import ServiceContext
 from metaserver.service.tokens import Tokens
 from metaserver.store import Election, Store
@@ -33,6 +34,7 @@ class Backend:
     election: Election
     counters: Counters
     call_limits: CallLimits
+    resize_bells: ResizeBells
 
     @property
     def leads(self) -> bool:

@@ -16,9 +16,10 @@ def note_outcome(*, dry_run: bool, changed: bool = True) -> None:
 
 
 def change_reply(change: PoolChange, done: int = 200) -> Response:
-    """Return the reply to a change, with status `done` unless the change was a dry run."""
+    """Return the reply to a change: status `done`; 202 for a resize that goes on; 200 if dry."""
     note_outcome(dry_run=change.dry_run, changed=change.version_after != change.version_before)
-    return json_reply(change.to_dict(), 200 if change.dry_run else done)
+    status = 202 if change.resize is not None else done
+    return json_reply(change.to_dict(), 200 if change.dry_run else status)
 
 
 def outcome_of(operation: str) -> RequestOutcome:

@@ -77,6 +77,7 @@ def watch_began(
     document = backend.hub.known(pool)
     if report and document is not None:
         backend.quality.add(pool, body["client"], report, document.shards)
+    backend.resize_bells.acknowledged.ring()
     return new
 
 

@@ -4,6 +4,9 @@
     pool_state      what is known of a pool: its document, sweeps, intents, failovers, work
     audit_log       the entries of the audit log
     planning        a change of a pool, worked out: the document after, the keys that move
+    fence_record    which clients are fenced, as the pool document holds it
+    resize          a resize under way, as the pool document holds it, and its transitions
+    resize_steps    what the leader does next about a resize: one decision from what it knows
     sentinel_view   what one Sentinel says about the shards that it monitors
     info_fields     reading the fields of INFO
     shard_state     the state of a shard: up, joining, failing over, degraded or down

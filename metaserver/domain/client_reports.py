@@ -226,3 +226,30 @@ def convergence(reports: Sequence[ClientReport], version: int, most: int) -> dic
         "lease_over": sum(each.count for each in behind if each.lease_over),
         "laggards": sorted(named, key=lambda client: not client.live)[:most],
     }
+
+
+@dataclass(frozen=True)
+class AcknowledgedIds:
+    """The ids of the clients that have acknowledged a version; `in` tells of one.
+
+    Attributes:
+        named: those that reports name.
+        late: those that reports name, and that have not acknowledged.
+        unnamed: there are more clients than are named, all of which may be live.
+    """
+
+    named: frozenset[str] = frozenset()
+    late: frozenset[str] = frozenset()
+    unnamed: bool = False
+
+    def __contains__(self, client: object) -> bool:
+        """Return whether the client has acknowledged; one that nobody knows has not."""
+        return client in self.named or (self.unnamed and client not in self.late)
+
+
+def acknowledged_ids(reports: Sequence[ClientReport], version: int) -> AcknowledgedIds:
+    """Return the ids of the clients that have acknowledged a version or a later one."""
+    known = known_clients(reports)
+    late = frozenset(each.client for each in known if each.version < version)
+    named = frozenset(each.client for each in known if each.version >= version)
+    return AcknowledgedIds(named - late, late, any(report.others for report in reports))

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cachemesh.core.placement import SlotsPlacement
+from metaserver.domain.fence_record import fenced_of
 from metaserver.domain.info_fields import MAX_REPLICAS, keys_in, number, replicas_in
 from metaserver.domain.planning import quorum_of
 from metaserver.domain.pool_state import PoolState, Sweep
+from metaserver.domain.resize import status_of
 from metaserver.domain.sentinel_view import SentinelView, majority
 from metaserver.domain.shard_state import (
     PlannedWork,
@@ -108,6 +110,8 @@ def pool_status(seen: Observation) -> dict[str, Any]:
         "health": _health(shards, sentinels),
         "shards": shards,
         "sentinels": sentinels,
+        "resize": status_of(document),
+        "fenced": fenced_of(document),
         "sweeps": [_sweep(sweep) for sweep in seen.state.sweeps],
         "clients": seen.clients,
     }

@@ -2,6 +2,9 @@
 
     term             runs the others for as long as the process leads
     monitor          observes every pool, keeps its status, records changes as events
+    resize           takes each resize from phase to phase
+    resize_shards    what a resize does at shards: clears, looks, fences
+    fence_keeper     keeps fences up until the last fenced client has acknowledged
     planned_work     tells which work on shards goes as planned; that explains their state
     sweep            removes keys from former owners, one instance after the other
     instance_sweep   removes such keys from one instance

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import redis
 
+from cachemesh.core.fencing import MARKER
 from cachemesh.core.placement import Placement
 from metaserver.domain.info_fields import databases_in
 from metaserver.redis_io.bounded_connection import BoundedConnection
 from metaserver.redis_io.reply_parsers import NotRedisError, parse_fields, parse_role
 from metaserver.redis_io.resp import ReplyTooLargeError
 
+_MARKER = MARKER.encode()  # of a fence, which ends when the last client has acknowledged
 BATCH = 1000  # keys that SCAN is asked for at once; fewer where they are too long for one reply
 
 
@@ -95,9 +97,12 @@ class InstanceSweep:
 
     def _foreign(self, keys: Sequence[bytes]) -> list[bytes]:
         placement = self.placement()
-        if self.shard not in placement.names:
-            return list(keys)
-        return [key for key in keys if placement.owner(key) != self.shard]
+        everything = self.shard not in placement.names
+        return [
+            key
+            for key in keys
+            if (everything or placement.owner(key) != self.shard) and key != _MARKER
+        ]
 
 
 def _scanned(reply: object) -> tuple[bytes, list[bytes]]:

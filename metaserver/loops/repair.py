@@ -25,6 +25,7 @@ from cachemesh.core.reads.replication_status import RoleReply
 from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.planning import quorum_of
 from metaserver.domain.pool_state import Intent, PoolState
+from metaserver.domain.resize import intents_of
 from metaserver.domain.sentinel_view import MonitoredShard, SentinelView, majority
 from metaserver.failover.recovery import Recovery
 from metaserver.process.clock import ElapsedTimes
@@ -87,7 +88,11 @@ class Repair:
         intents = self._store.intents()
         live = {each.owner for each in self._store.metaservers()}
         self._open_intents.keep({intent.id for intent in intents})
+        # Read after the intents: one whose resize has ended since is done, and gone.
+        resized = {each for document in self._store.documents() for each in intents_of(document)}
         for intent in intents:
+            if intent.id in resized and not intent.undoing:
+                continue  # it is completed, or given up, together with the resize
             if stop.is_set():
                 return
             if self._is_orphan(intent, live):

@@ -6,6 +6,7 @@
     bounded_connection  one connection, and asking many at once
     term_fence          connections of one term of the leader, which shut out those of earlier terms
     admission           what an instance must be before it becomes a shard's master
+    fence               fencing off clients: the marker, and the killing of connections
     instance_sampler    INFO of a pool's instances
     sentinel_group      the Sentinels of a pool: asking them, registering shards with them
     sentinel_replies    what one Sentinel says about shards, as a `SentinelView` has it

@@ -14,6 +14,7 @@ from metaserver.domain.info_fields import keys_in, replicas_in
 from metaserver.process.config import RedisAuth
 from metaserver.redis_io.allowed_networks import AllowedNetworks, InstanceRejected
 from metaserver.redis_io.bounded_connection import BoundedConnection, ask_all, reason_of
+from metaserver.redis_io.fence import marker_of
 from metaserver.redis_io.reply_parsers import parse_info, parse_role
 
 
@@ -53,13 +54,13 @@ def check_new_master(
         connection.close()
     if isinstance(answer, redis.RedisError):
         raise _failed(address, answer, timeout) from answer
-    role, info = answer
+    role, info, markers = answer
     _require_master(address, role, info)
     return InstanceReport(
         address=target,
         run_id=info.get("run_id", ""),
         redis_version=info["redis_version"],
-        keys=keys_in(info),
+        keys=max(0, keys_in(info) - markers),
         replicas=tuple(replicas_in(info)),
     )
 
@@ -131,9 +132,11 @@ def _require_listener(address: str, target: str, allowed: AllowedNetworks, timeo
         ) from error
 
 
-def _examine(connection: BoundedConnection) -> tuple[RoleReply, dict[str, str]]:
+def _examine(connection: BoundedConnection) -> tuple[RoleReply, dict[str, str], int]:
+    """Return role and INFO, and how many keys are a fence's marker."""
     role = parse_role(connection.call("ROLE"))
-    return role, parse_info(connection.call("INFO"))
+    info = parse_info(connection.call("INFO"))
+    return role, info, int(keys_in(info) > 0 and marker_of(connection) is not None)
 
 
 def _run_id(connection: BoundedConnection) -> str:

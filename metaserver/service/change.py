@@ -19,6 +19,7 @@ class PoolChange:
         after: the document after the change; None after a deletion.
         steps: what was done, or would be, in words.
         keys: shard -> its number of keys before, None where that is not known.
+        resize: how far the resize is, as in the status, if it was not over in time.
     """
 
     plan: ChangePlan
@@ -30,6 +31,7 @@ class PoolChange:
     steps: Sequence[str]
     keys: Mapping[str, int | None]
     warnings: Sequence[str] = ()
+    resize: Mapping[str, Any] | None = None
 
     def replace(self, **changes: Any) -> PoolChange:
         """Return a copy with some fields changed."""
@@ -50,6 +52,7 @@ class PoolChange:
             "keys_moved": keys_moved(self.plan, self.keys),
             "destroys": what_is_lost(self.plan, self.keys),
             "warnings": list(self.warnings),
+            "resize": self.resize,
             "document": None if self.after is None else self.after.to_dict(),
         }
 

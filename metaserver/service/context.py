@@ -12,7 +12,8 @@ from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.errors import RequestRefused, pool_not_found, version_conflict
 from metaserver.domain.planning import ChangePlan
-from metaserver.domain.pool_state import NewSweep, PoolState
+from metaserver.domain.pool_state import PoolState
+from metaserver.domain.resize import begun, resize_of, shown
 from metaserver.process.config import Config
 from metaserver.process.identity import process_identity
 from metaserver.redis_io.allowed_networks import AllowedNetworks
@@ -81,7 +82,7 @@ class ServiceContext:
         masters: Mapping[str, str],
         intents: Sequence[int] = (),
     ) -> PoolDocument:
-        """Store the document after the plan, with a sweep for each shard that loses keys.
+        """Store the document after a plan that moves no key.
 
         Raises:
             RequestRefused: version-conflict or pool-not-found: another change was faster.
@@ -91,20 +92,39 @@ class ServiceContext:
         if before is None or after is None:
             raise ValueError(f"{plan.summary}: not a change of an existing pool")
         kept = after.placement.names
-        sweeps = [
-            NewSweep(shard, masters.get(shard), drained=shard not in kept) for shard in plan.losers
-        ]
         stored = self.store.put_document(
             after,
             before.version,
             event,
-            sweeps=sweeps,
             masters={shard: at for shard, at in masters.items() if shard in kept},
             intents=intents,
         )
         if stored is None:
             self.state(before.pool, before.version)
             self.refuse_during_failover(before.pool)
+            raise too_slow(before.pool)
+        self.announce(event, before.version, stored.version)
+        return stored
+
+    def begin_resize(
+        self,
+        plan: ChangePlan,
+        event: NewEvent,
+        masters: Mapping[str, str],
+        intents: Sequence[int] = (),
+    ) -> PoolDocument:
+        """Store that the resize of a plan begins; the process that leads carries it out.
+
+        Raises:
+            RequestRefused, StorageError: as `replace`.
+        """
+        before = plan.before
+        begins = begun(plan, event.actor, event.target, masters, tuple(intents))
+        if before is None:
+            raise ValueError(f"{plan.summary}: not a change of an existing pool")
+        stored = self.store.put_document(begins, before.version, event)
+        if stored is None:
+            self.state(before.pool, before.version)
             raise too_slow(before.pool)
         self.announce(event, before.version, stored.version)
         return stored
@@ -144,12 +164,32 @@ def too_slow(pool: str) -> RequestRefused:
     )
 
 
+def refuse_during_resize(document: PoolDocument) -> None:
+    """Refuse a change of a pool while a resize of it is under way.
+
+    Raises:
+        RequestRefused: resize-in-progress, with what it waits for.
+    """
+    resize = resize_of(document)
+    if resize is not None:
+        raise RequestRefused(
+            "resize-in-progress",
+            f"Pool {document.pool!r} is being resized: {resize.summary} ({shown(resize)})",
+            f"wait until it is over, see GET /v1/pools/{document.pool}/status; or give it up with "
+            f"DELETE /v1/pools/{document.pool}/resize",
+            resize=resize.summary,
+        )
+
+
 def refuse_during_sweep(plan: ChangePlan, state: PoolState) -> None:
     """Refuse to give slots to a shard while keys from before are still swept off it.
+
+    Refuse everything while another resize is under way.
 
     Raises:
         RequestRefused: resize-in-progress, naming the shards.
     """
+    refuse_during_resize(state.document)
     swept = {sweep.shard for sweep in state.sweeps}
     busy = [shard for shard in plan.gainers if shard in swept]
     if busy:

@@ -22,9 +22,9 @@ from metaserver.domain.planning import (
 from metaserver.domain.pool_state import NewIntent
 from metaserver.domain.shard_state import NO_REPLICA
 from metaserver.redis_io.admission import InstanceReport
-from metaserver.service import registration
+from metaserver.service import registration, resizing
 from metaserver.service.change import PoolChange, outline
-from metaserver.service.context import ServiceContext, too_slow
+from metaserver.service.context import ServiceContext, refuse_during_resize, too_slow
 from metaserver.service.registration import MasterCandidate
 
 
@@ -124,6 +124,7 @@ def change_settings(
         RequestRefused, InvalidDocumentError, StorageError: nothing was changed.
     """
     before = context.state(pool, version).document
+    refuse_during_resize(before)
     plan = plan_settings(before, changes)
     event = NewEvent(
         "pool.settings",
@@ -152,6 +153,7 @@ def delete(
     """
     state = context.state(pool, version)
     before = state.document
+    refuse_during_resize(before)
     plan = plan_delete(before)
     drained = [sweep.shard for sweep in state.sweeps if sweep.drained]
     names = list(dict.fromkeys([*before.placement.names, *drained]))
@@ -196,7 +198,7 @@ def apply(
     intents: Sequence[int] = (),
     dry_run: bool,
 ) -> PoolChange:
-    """Store a change that needs nothing but the document, if it changes the document.
+    """Store a change that needs nothing but the document, or begin it as a resize if keys move.
 
     Args:
         masters: shard -> address of its master.
@@ -217,12 +219,16 @@ def apply(
         return PoolChange(
             plan, dry_run, pool, version, version, before, ["nothing to do"], keys or {}
         )
+    steps.insert(0, f"store pool {pool} at version {version + 1}")
+    if plan.moves.by_pair:
+        steps[:1] = resizing.steps(plan)
     if dry_run:
         after = after.replace(version=version + 1)
+    elif plan.moves.by_pair:
+        after = context.begin_resize(plan, event, masters, intents)
     else:
         after = context.replace(plan, event, masters, intents)
-    steps.insert(0, f"store pool {pool} at version {version + 1}")
-    return PoolChange(plan, dry_run, pool, version, version + 1, after, steps, keys or {})
+    return PoolChange(plan, dry_run, pool, version, after.version, after, steps, keys or {})
 
 
 def reservations(reports: Mapping[str, InstanceReport]) -> list[str]:

@@ -9,7 +9,7 @@ from cachemesh.core.plurals import counted
 from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.planning import ChangePlan, plan_add, plan_remove, plan_weight, quorum_of
 from metaserver.domain.pool_state import PoolState
-from metaserver.service import registration
+from metaserver.service import registration, resizing
 from metaserver.service.change import PoolChange, outline
 from metaserver.service.context import ServiceContext, refuse_during_sweep
 from metaserver.service.pools import apply, reservations
@@ -69,6 +69,7 @@ def add(
         change = apply(
             context, plan, event, masters, keys=keys, intents=result.intents, dry_run=False
         )
+    change = resizing.carried_out(context, change)
     return change.replace(
         steps=[first, *result.steps, *change.steps], warnings=[*warnings, *result.warnings]
     )
@@ -94,7 +95,8 @@ def set_weight(
     refuse_during_sweep(plan, state)
     event = _event("shard.set-weight", actor, plan, name)
     keys = context.key_counts(pool)
-    return apply(context, plan, event, _masters(context, state), keys=keys, dry_run=dry_run)
+    change = apply(context, plan, event, _masters(context, state), keys=keys, dry_run=dry_run)
+    return resizing.carried_out(context, change)
 
 
 def remove(
@@ -119,6 +121,7 @@ def remove(
     keys = context.key_counts(pool)
     event = _event("shard.remove", actor, plan, name, {"master": masters.get(name)})
     change = apply(context, plan, event, masters, keys=keys, dry_run=dry_run)
+    change = resizing.carried_out(context, change)
     count = len(state.document.sentinels)
     last = f"SENTINEL REMOVE {name} on {counted(count, 'Sentinel')}, once it is empty"
     return change.replace(steps=[*change.steps, last])

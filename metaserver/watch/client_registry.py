@@ -22,9 +22,11 @@ from typing import Any
 
 from metaserver.domain.client_reports import (
     LISTED,
+    AcknowledgedIds,
     ClientReport,
     KnownClient,
     Laggard,
+    acknowledged_ids,
     convergence,
     known_clients,
     laggards,
@@ -90,6 +92,14 @@ class ClientRegistry(ClientTable):
             StorageError: what other processes have published cannot be read.
         """
         return laggards(self._reports(pool), version)
+
+    def acknowledged(self, pool: str, version: int) -> AcknowledgedIds:
+        """Return the ids of the clients of the pool, on any process, that acknowledged `version`.
+
+        Raises:
+            StorageError: what other processes have published cannot be read.
+        """
+        return acknowledged_ids(self._reports(pool), version)
 
     def convergence(self, pool: str, version: int) -> dict[str, Any]:
         """Return how many clients act on which version, and which lag, as docs/api.md shows it.

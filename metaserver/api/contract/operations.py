@@ -162,6 +162,15 @@ OPERATIONS: tuple[Operation, ...] = (
         "FailoverRequest",
     ),
     Operation(
+        "giveUpResize",
+        "admin",
+        "DELETE",
+        f"{_POOL}/resize",
+        "Give up the resize under way: the placement stays as it was",
+        "Abandoned",
+        query={"dry_run": DRY_RUN},
+    ),
+    Operation(
         "forgetSweep",
         "admin",
         "DELETE",

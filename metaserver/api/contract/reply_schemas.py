@@ -68,7 +68,21 @@ POOL_REPLIES: dict[str, Schema] = {
         keys_moved={"type": ["integer", "null"], "description": "an estimate"},
         destroys=array(text("what is lost")),
         warnings=array(text("what to look at")),
+        resize=nullable(ref("Resize")),
         document=nullable(ref("Document")),
+    ),
+    "Resize": reply(
+        state={"enum": ["clearing", "preparing", "paused", "invalid"]},
+        attempt=number("how often clients were asked to hold so far", minimum=0),
+        summary=text("the change in one line"),
+        detail=text("what it waits for"),
+    ),
+    "Abandoned": reply(
+        dry_run={"type": "boolean"},
+        pool=NAME,
+        summary=text("in one line"),
+        steps=array(text("what was done, or would be")),
+        warnings=array(text("what to look at")),
     ),
     "Failover": reply(
         dry_run={"type": "boolean"},
@@ -98,6 +112,8 @@ POOL_REPLIES: dict[str, Schema] = {
         health={"enum": ["ok", "degraded", "down"]},
         shards=array(ref("Shard")),
         sentinels=array(reply(address=ADDRESS, up={"type": "boolean"})),
+        resize=nullable(ref("Resize")),
+        fenced=array(text("a client that has not acknowledged a resize")),
         sweeps=array(
             reply(
                 shard=NAME,

@@ -139,7 +139,7 @@ def test_a_shard_comes_and_goes(run: Run, spare: dict[str, Any], client: CacheMe
 
     code, done, err = run("shard", "add", "spare-1", address, "--yes")
     assert code == 0
-    assert done["version_after"] == before["version"] + 1
+    assert done["version_after"] > before["version"]
     assert "cachemesh pool status" in err
     code, _, err = run("shard", "add", "spare-1", address, "--yes")
     assert code == 4

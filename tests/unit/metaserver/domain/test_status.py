@@ -96,6 +96,8 @@ def test_the_whole_document() -> None:
             }
         ],
         "sentinels": [{"address": at, "up": True, "error": None} for at in SENTINELS],
+        "resize": None,
+        "fenced": [],
         "sweeps": [],
         "clients": 3,
     }

@@ -1,0 +1,173 @@
+"""What the leader does next about a resize: one decision, from what it knows.
+
+    clearing    clear the shards that gain keys, then have clients hold
+    paused      wait out a delay, then have clients hold once more
+    preparing   wait for the clients within the hold; look who is connected to the shards that lose
+                keys; fence who has not acknowledged; then finish
+
+A client that lags has the resize step back, which costs it nothing. It is fenced when its lease is
+over, or at the last attempt. Nothing here waits, asks or stores: `metaserver.loops.resize` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from cachemesh.core.plurals import counted
+from metaserver.domain.resize import Resize
+
+ATTEMPTS = 10  # after which a client that lags is fenced
+HOLD = 0.1  # seconds for which clients hold commands in the first attempt
+LONGEST_HOLD = 1.0
+_DELAY = 0.05  # seconds before the second attempt, without jitter
+_LONGEST_DELAY = 2.0
+_NAMED = 3  # clients that a reason names
+
+
+@dataclass(frozen=True)
+class Laggards:
+    """The clients that have not acknowledged a version.
+
+    Attributes:
+        live: ids of those whose lease runs.
+        expired: ids of those whose lease is over, and that have not left.
+        uncertain: there may be clients that no metaserver has heard of since it started.
+    """
+
+    live: tuple[str, ...] = ()
+    expired: tuple[str, ...] = ()
+    uncertain: bool = False
+
+
+@dataclass(frozen=True)
+class FenceOutcome:
+    """What became of the attempt to fence.
+
+    Attributes:
+        failed: shard -> why nothing could be fenced there.
+    """
+
+    failed: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What the leader knows of a resize at this version of the document.
+
+    Attributes:
+        elapsed: seconds since this leader first saw the version.
+        laggards: of this version.
+        cleared: whether the shards that gain keys hold none that are not theirs.
+        strangers: ids of the clients with a connection to a shard that loses keys which have not
+            acknowledged; None as long as nobody has looked.
+        marked: whether a marker is on one of these shards: a leader that died was about to fence,
+            or clients of an earlier resize are still fenced.
+        fence: None as long as nobody has fenced.
+        jitter: drawn from 0 to 1, once for each version.
+    """
+
+    elapsed: float
+    laggards: Laggards = Laggards()
+    cleared: bool = False
+    strangers: tuple[str, ...] | None = None
+    marked: bool = False
+    fence: FenceOutcome | None = None
+    jitter: float = 0.5
+
+
+@dataclass(frozen=True)
+class Clear:
+    """Sweep the shards that gain keys."""
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Store the next attempt."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Look again after so many seconds, or once a client has acknowledged."""
+
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """List the connections to the shards that lose keys."""
+
+
+@dataclass(frozen=True)
+class FenceOff:
+    """Fence these clients, and whoever else has not acknowledged."""
+
+    clients: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StepBack:
+    """Have clients act on the old placement again."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Store the new placement."""
+
+
+Step: TypeAlias = "Clear | Prepare | Wait | Look | FenceOff | StepBack | Finish"
+
+
+def next_step(resize: Resize, known: Knowledge) -> Step:
+    """Return what to do next."""
+    if resize.state == "clearing":
+        return Prepare() if known.cleared else Clear()
+    if resize.state == "paused":
+        left = delay(resize.attempt, known.jitter) - known.elapsed
+        return Wait(left, resize.reason) if left > 0 else Prepare()
+    return _of_prepare(resize, known)
+
+
+def hold(attempt: int) -> float:
+    """Return the seconds for which an attempt waits for clients that lag."""
+    return float(min(LONGEST_HOLD, HOLD * 2.0 ** min(attempt - 1, 10)))
+
+
+def delay(attempt: int, jitter: float) -> float:
+    """Return the seconds from an attempt that was stepped back to the next; jitter from 0 to 1."""
+    return float(min(_LONGEST_DELAY, _DELAY * 2.0 ** min(attempt, 10)) * (0.5 + jitter))
+
+
+def _of_prepare(resize: Resize, known: Knowledge) -> Step:
+    lag = known.laggards
+    last = resize.attempt >= ATTEMPTS
+    if lag.live:
+        waits_for = f"waits for {named(lag.live)}"
+        left = hold(resize.attempt) - known.elapsed
+        if left > 0:
+            return Wait(left, waits_for)
+        if not last:
+            return StepBack(waits_for)
+    if known.strangers is None:
+        return Look()
+    if lag.uncertain and known.strangers and not last:
+        return StepBack(f"waits for {named(known.strangers)}, not heard of since the start")
+    fenced = tuple(dict.fromkeys([*lag.live, *lag.expired, *known.strangers]))
+    if (fenced or lag.uncertain or known.marked) and known.fence is None:
+        return FenceOff(fenced)
+    if known.fence is not None and known.fence.failed and fenced and not last:
+        shard, why = known.fence.failed[0]
+        return StepBack(f"{named(fenced)} cannot be fenced off shard {shard}: {why}")
+    return Finish()
+
+
+def named(clients: tuple[str, ...]) -> str:
+    """Return clients in words, the first few by their ids."""
+    some = ", ".join(clients[:_NAMED])
+    if len(clients) == 1:
+        return f"client {some}"
+    more = f" and {len(clients) - _NAMED} more" if len(clients) > _NAMED else ""
+    return f"{counted(len(clients), 'client')}: {some}{more}"

@@ -1,0 +1,321 @@
+"""Resizes: the leader takes each from phase to phase, as `metaserver.domain.resize_steps` decides.
+
+    document with a resize --> next_step --> clear | look | fence | store the next phase --> ...
+
+Every phase is in the document, so that a later leader goes on. The loop is woken by changes of this
+process and by watch calls that acknowledge, and looks by itself for those of other processes.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Container
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import redis
+
+from cachemesh.core.errors import CacheMeshError
+from cachemesh.core.plurals import counted
+from cachemesh.core.pool.document import PoolDocument
+from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.fence_record import FenceRecord, with_fence
+from metaserver.domain.pool_state import NewSweep, PoolState
+from metaserver.domain.resize import (
+    Resize,
+    finished,
+    plan_of,
+    prepared,
+    resize_of,
+    stepped_back,
+)
+from metaserver.domain.resize_steps import (
+    Clear,
+    FenceOff,
+    FenceOutcome,
+    Finish,
+    Knowledge,
+    Laggards,
+    Look,
+    Prepare,
+    StepBack,
+    Wait,
+    named,
+    next_step,
+)
+from metaserver.loops.resize_shards import ResizeShards
+from metaserver.process.bell import Bell
+from metaserver.store import StorageError, Store
+
+log = logging.getLogger("metaserver")
+
+_IDLE = 0.1  # seconds between two looks for resizes of other processes
+_AT_ONCE = 8  # resizes, one for each pool
+_LOOK_AGAIN = 0.02  # seconds between two looks at the clients of other processes
+_RETRY = 1.0  # seconds after a failure, such as of a shard that cannot be cleared
+
+
+class ResizedClients(Protocol):
+    """Tells which version the clients act on, those of all metaservers together."""
+
+    def laggards(self, pool: str, version: int) -> Laggards:
+        """Return the clients that have not acknowledged `version` or a later one."""
+
+    def acknowledged(self, pool: str, version: int) -> Container[str]:
+        """Return the ids of the clients that have."""
+
+
+@dataclass(frozen=True)
+class ResizeBells:
+    """What wakes the loop.
+
+    Attributes:
+        changed: rung after a change of a document by this process.
+        acknowledged: rung by each watch call.
+    """
+
+    changed: Bell = field(default_factory=Bell)
+    acknowledged: Bell = field(default_factory=Bell)
+
+
+@dataclass
+class _AtVersion:
+    """What the leader has seen and done at one version of a document; fields as in `Knowledge`."""
+
+    version: int
+    since: float
+    jitter: float = field(default_factory=random.random)
+    cleared: bool = False
+    strangers: tuple[str, ...] | None = None
+    marked: bool = False
+    fence: FenceOutcome | None = None
+    fenced: FenceRecord | None = None
+
+
+class Resizer:
+    """Carries out every resize.
+
+    Args:
+        shards: clears, looks at and fences shards.
+        changed: called after each change of a document; must not raise.
+        bells: wake the loop.
+        clock: returns monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clients: ResizedClients,
+        shards: ResizeShards,
+        *,
+        changed: Callable[[], None],
+        bells: ResizeBells | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._clients = clients
+        self._shards = shards
+        self._changed = changed
+        self._clock = clock
+        self._seen: dict[str, _AtVersion] = {}
+        self._bells = bells or ResizeBells()
+
+    def run(self, stop: threading.Event) -> None:
+        """Carry out resizes until `stop` is set."""
+        working: dict[str, Future[None]] = {}
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="resize") as workers:
+            while not stop.is_set():
+                rung = self._bells.changed.rung
+                for pool in self._pools():
+                    if pool not in working:
+                        working[pool] = workers.submit(self._work, pool, stop)
+                for pool in [pool for pool, work in working.items() if work.done()]:
+                    _log_failure(pool, working.pop(pool))
+                self._bells.changed.wait(rung, _IDLE)
+
+    def _pools(self) -> list[str]:
+        try:
+            documents = self._store.documents()
+        except StorageError as error:
+            log.error("resize: %s", error)
+            return []
+        return [each.pool for each in documents if _is_resized(each)]
+
+    def _work(self, pool: str, stop: threading.Event) -> None:
+        """Go on with the resize of a pool until it is over."""
+        while not stop.is_set():
+            rung, began = self._bells.acknowledged.rung, self._clock()
+            try:
+                wait = self.step(pool, stop)
+            except (redis.RedisError, CacheMeshError) as error:
+                log.warning("resize of pool %s: %s", pool, error)
+                wait = _RETRY
+            if wait is None:
+                self._seen.pop(pool, None)
+                return
+            if wait > 0:
+                # Not all clients are read again for each one of thousands that acknowledges.
+                stop.wait(min(wait, 2 * (self._clock() - began)))
+                self._bells.acknowledged.wait(rung, min(wait, _LOOK_AGAIN))
+
+    def step(self, pool: str, stop: threading.Event) -> float | None:
+        """Take one step; return the seconds until the next, or None if there is none."""
+        state = self._store.state(pool)
+        resize = None if state is None else resize_of(state.document)
+        if state is None or resize is None:
+            return None
+        version = state.document.version
+        seen = self._seen.get(pool)
+        if seen is None or seen.version != version:
+            seen = self._seen[pool] = _AtVersion(version, self._clock())
+        step = next_step(resize, self._known(pool, resize, seen))
+        if isinstance(step, Wait):
+            return step.seconds
+        if isinstance(step, Clear):
+            return self._clear(state, resize, seen, stop)
+        if isinstance(step, Look):
+            self._look(state, resize, seen)
+        elif isinstance(step, FenceOff):
+            self._fence(state, resize, seen, step.clients)
+        elif isinstance(step, Prepare):
+            self._prepare(state, resize)
+        elif isinstance(step, StepBack):
+            self._step_back(state, resize, step.reason)
+        else:
+            self._finish(state, resize, seen, step)
+        return 0.0
+
+    def _known(self, pool: str, resize: Resize, seen: _AtVersion) -> Knowledge:
+        lagging = (
+            self._clients.laggards(pool, seen.version)
+            if resize.state == "preparing"
+            else Laggards()
+        )
+        return Knowledge(
+            self._clock() - seen.since,
+            lagging,
+            cleared=seen.cleared,
+            strangers=seen.strangers,
+            marked=seen.marked,
+            fence=seen.fence,
+            jitter=seen.jitter,
+        )
+
+    def _clear(
+        self, state: PoolState, resize: Resize, seen: _AtVersion, stop: threading.Event
+    ) -> float:
+        pool, version = state.document.pool, seen.version
+
+        def cancelled() -> bool:
+            return stop.is_set() or self._store.versions().get(pool) != version
+
+        failed = self._shards.clear(state, resize, cancelled)
+        if not failed:
+            seen.cleared = True
+            return 0.0
+        shard, why = next(iter(failed.items()))
+        reason = f"shard {shard} cannot be cleared of keys that are not its own: {why}"
+        if reason != resize.reason and not cancelled():
+            extra = {**state.document.extra, "resize": replace(resize, reason=reason).to_dict()}
+            self._store_phase(state, state.document.replace(extra=extra), "resize.waits", reason)
+        return _RETRY
+
+    def _look(self, state: PoolState, resize: Resize, seen: _AtVersion) -> None:
+        acknowledged = self._clients.acknowledged(state.document.pool, seen.version)
+        looked = self._shards.look(state, resize)
+        found = looked.given.values()
+        clients = {client for each in found for client in each.clients}
+        seen.strangers = tuple(sorted(each for each in clients if each not in acknowledged))
+        seen.marked = any(each.marker is not None for each in found)
+        missed = {s: at for s, at in looked.masters.items() if s in looked.failed}
+        if missed:  # who is connected there is seen once it answers
+            seen.fenced = FenceRecord(seen.version, (), missed)
+
+    def _fence(
+        self, state: PoolState, resize: Resize, seen: _AtVersion, clients: tuple[str, ...]
+    ) -> None:
+        acknowledged = self._clients.acknowledged(state.document.pool, seen.version)
+        outcome = self._shards.fence(state, resize, seen.version, acknowledged)
+        seen.fenced = FenceRecord(seen.version, clients, outcome.masters)
+        seen.fence = FenceOutcome(tuple(outcome.failed.items()))
+        if clients:
+            detail = f"{named(clients)} fenced off {', '.join(sorted(outcome.given)) or 'nothing'}"
+            detail += "".join(f"; not off {shard}: {why}" for shard, why in outcome.failed.items())
+            log.warning("resize of pool %s: %s", state.document.pool, detail)
+            self._store.record_event(
+                NewEvent("resize.fenced", pool=state.document.pool, detail=detail)
+            )
+
+    def _prepare(self, state: PoolState, resize: Resize) -> None:
+        document = prepared(state.document, resize)
+        detail = f"{resize.summary}: attempt {resize.attempt + 1}"
+        self._store_phase(state, document, "resize.prepare", detail)
+
+    def _step_back(self, state: PoolState, resize: Resize, reason: str) -> None:
+        log.info("resize of pool %s: stepped back: %s", state.document.pool, reason)
+        detail = f"{resize.summary}: attempt {resize.attempt}: {reason}"
+        document = stepped_back(state.document, resize, reason)
+        self._store_phase(state, document, "resize.step-back", detail)
+
+    def _store_phase(
+        self, state: PoolState, document: PoolDocument, action: str, detail: str
+    ) -> None:
+        event = NewEvent(action, pool=document.pool, detail=detail)
+        if self._store.put_document(document, state.document.version, event) is not None:
+            self._changed()
+
+    def _finish(self, state: PoolState, resize: Resize, seen: _AtVersion, _: Finish) -> None:
+        """Store Q, with a sweep for each shard that loses keys."""
+        document, before = finished(state.document, resize), state.document
+        if seen.fenced is not None:
+            document = with_fence(document, seen.fenced)
+        kept = document.placement.names
+        masters = {**resize.masters, **state.masters}
+        sweeps = [
+            NewSweep(shard, masters.get(shard), drained=shard not in kept)
+            for shard in plan_of(before, resize).losers
+        ]
+        tried = counted(resize.attempt, "attempt")
+        stored = self._store.put_document(
+            document,
+            before.version,
+            NewEvent(
+                "resize.done",
+                pool=before.pool,
+                target=resize.target,
+                detail=f"{resize.summary}: done after {tried}",
+                after={"resize": resize.id, "version": before.version + 1},
+            ),
+            sweeps=sweeps,
+            masters={shard: address for shard, address in masters.items() if shard in kept},
+            intents=resize.intents,
+        )
+        if stored is not None:
+            log.info("resize of pool %s: %s: done after %s", before.pool, resize.summary, tried)
+            self._changed()
+        elif self._store.versions().get(before.pool) == before.version:
+            self._step_back(state, resize, self._why_refused(state, resize))
+
+    def _why_refused(self, state: PoolState, resize: Resize) -> str:
+        leaving = [each for each in state.failovers if each not in resize.placement.names]
+        if leaving:
+            return f"waits for the failover of {', '.join(leaving)}"
+        return "the registration of its new shard with the Sentinels is gone; give the resize up"
+
+
+def _is_resized(document: PoolDocument) -> bool:
+    try:
+        return resize_of(document) is not None
+    except CacheMeshError as error:
+        log.error("resize of pool %s: %s", document.pool, error)
+        return False
+
+
+def _log_failure(pool: str, work: Future[None]) -> None:
+    error = work.exception()
+    if error is not None:
+        log.error("resize of pool %s: failed and will be tried again", pool, exc_info=error)

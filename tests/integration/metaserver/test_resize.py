@@ -1,0 +1,118 @@
+"""Resizes: nobody is left behind, and what cannot be finished is told, fenced or given up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis
+
+from cachemesh.core.fencing import MARKER
+from cachemesh.core.pool.document import PoolDocument
+from cachemesh.local import LocalStack
+from tests.support.metaserver_process import Api
+from tests.support.waiting import until
+
+WATCH = "/v1/pools/cache/watch"
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[LocalStack]:
+    with LocalStack(shards=2, replicas=0, dashboard=False) as stack:
+        yield stack
+
+
+@pytest.fixture
+def admin(stack: LocalStack) -> Api:
+    return Api(stack.info["metaservers"][0], stack.token)
+
+
+def connect(stack: LocalStack, shard: str) -> redis.Redis:
+    host, _, port = stack.master_of(shard).rpartition(":")
+    return redis.Redis(host=host, port=int(port))
+
+
+def document(admin: Api) -> dict[str, Any]:
+    found: dict[str, Any] = admin("GET", "/v1/pools/cache").json
+    return found
+
+
+def actions(admin: Api) -> list[str]:
+    return [event["action"] for event in admin("GET", "/v1/events?pool=cache").json["events"]]
+
+
+def resize(admin: Api) -> dict[str, Any]:
+    found: dict[str, Any] = admin("GET", "/v1/pools/cache/status").json["resize"]
+    return found
+
+
+@contextmanager
+def lagging(admin: Api, client: str = "frozen") -> Iterator[None]:
+    """Have a client watch that acknowledges no version."""
+    body = {"client": client, "version": document(admin)["version"], "wait": 0}
+    admin("POST", WATCH, body)
+    yield
+    admin("DELETE", f"/v1/pools/cache/clients/{client}")
+
+
+def test_what_a_shard_is_about_to_own_is_removed_there_first(stack: LocalStack, admin: Api) -> None:
+    placement = PoolDocument.from_dict(document(admin)).placement
+    keys = [f"key:{number}" for number in range(300)]
+    left = [key for key in keys if placement.shard_for(key) == "cache-1"]
+    with connect(stack, "cache-0") as client:
+        client.mset(dict.fromkeys(keys, "left there by somebody"))
+    done = admin("PATCH", "/v1/pools/cache/shards/cache-0", {"weight": 3})
+    assert done.status == 200, done.text
+    with connect(stack, "cache-0") as client:
+        assert client.exists(*left) == 0
+        assert client.exists(*set(keys) - set(left)) == len(keys) - len(left)
+    assert actions(admin)[:3] == ["resize.done", "resize.prepare", "shard.set-weight"]
+
+
+def test_a_resize_that_waits_is_told_and_can_be_given_up(stack: LocalStack, admin: Api) -> None:
+    before = document(admin)
+    with lagging(admin):
+        spare = str(stack.start_redis().address)
+        begun = admin("POST", "/v1/pools/cache/shards", {"name": "cache-2", "master": spare})
+        assert begun.status == 202
+        assert begun.json["resize"]["detail"] == "waits for client frozen"
+        assert begun.json["document"]["placement"] == before["placement"]
+        assert resize(admin)["summary"].startswith("add shard cache-2")
+        for method, path, body in (
+            ("PATCH", "/settings", {"settings": {"poll_interval": 2}}),
+            ("PATCH", "/shards/cache-0", {"weight": 2}),
+            ("DELETE", "", None),
+        ):
+            refused = admin(method, f"/v1/pools/cache{path}", body)
+            assert refused.problem == "resize-in-progress", refused.text
+        assert admin("DELETE", "/v1/pools/cache/resize?dry_run=true").status == 200
+        assert admin("DELETE", "/v1/pools/cache/resize").status == 200
+        assert admin("DELETE", "/v1/pools/cache/resize").problem == "resize-not-found"
+        after = document(admin)
+        assert after["placement"] == before["placement"]
+        assert after["migration"] is None
+        assert {"resize.step-back", "resize.given-up"} <= set(actions(admin))
+        # The Sentinels have forgotten it: it may be added to another pool, or again.
+        again = {"name": "cache-2", "master": spare}
+        reply = admin.in_background("POST", "/v1/pools/cache/shards", again)
+        until(lambda: resize(admin) is not None)
+    assert reply().status == 201  # nobody is left to wait for
+    assert "cache-2" in str(document(admin)["placement"])
+    until(lambda: "fence" not in document(admin))
+
+
+def test_a_marker_that_nobody_needs_is_no_key_and_is_lifted(stack: LocalStack, admin: Api) -> None:
+    spare = stack.start_redis()
+    with redis.Redis(host="127.0.0.1", port=spare.address.port) as client:
+        client.set(MARKER, 1)
+        added = admin(
+            "POST", "/v1/pools/cache/shards", {"name": "cache-3", "master": str(spare.address)}
+        )
+        assert added.status == 201, added.text
+        until(lambda: not admin("GET", "/v1/pools/cache/status").json["sweeps"])
+        removed = admin("DELETE", "/v1/pools/cache/shards/cache-3")
+        assert removed.status == 200, removed.text
+        until(lambda: not admin("GET", "/v1/pools/cache/status").json["sweeps"])
+        until(lambda: client.keys() == [])

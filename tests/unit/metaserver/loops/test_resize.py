@@ -1,0 +1,234 @@
+"""Resizes step by step, on a store, with clients and shards that a test scripts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cachemesh.core.placement import Shard
+from metaserver.domain.fence_record import fence_of
+from metaserver.domain.planning import plan_add, plan_remove, plan_weight
+from metaserver.domain.resize import begun, resize_of
+from metaserver.domain.resize_steps import ATTEMPTS, Laggards, hold
+from metaserver.loops.resize import Resizer
+from metaserver.loops.resize_shards import MasterAnswers
+from metaserver.redis_io.fence import Seen
+from metaserver.store import Store
+from metaserver.store.sqlite import SqliteStore
+from tests.support.store_records import actions, added, create, event, failover, intent
+
+MASTERS = {"a": "10.0.0.1:6379", "b": "10.0.0.2:6379"}
+NEVER = threading.Event()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """The decisions do not depend on which store it is."""
+    store = SqliteStore(tmp_path / "meta.db")
+    yield store
+    store.close()
+
+
+@dataclass
+class Clients:
+    """Clients by id: the version that each has acknowledged."""
+
+    versions: dict[str, int] = field(default_factory=dict)
+    expired: set[str] = field(default_factory=set)
+
+    def laggards(self, _pool: str, version: int) -> Laggards:
+        late = [each for each, acknowledged in self.versions.items() if acknowledged < version]
+        return Laggards(
+            tuple(each for each in late if each not in self.expired),
+            tuple(each for each in late if each in self.expired),
+        )
+
+    def acknowledged(self, _pool: str, version: int) -> frozenset[str]:
+        return frozenset(each for each, known in self.versions.items() if known >= version)
+
+
+@dataclass
+class Shards:
+    """Shards that do what they are told, and note it."""
+
+    connected: set[str] = field(default_factory=set)
+    unclear: dict[str, str] = field(default_factory=dict)
+    unfenced: dict[str, str] = field(default_factory=dict)
+    done: list[str] = field(default_factory=list)
+
+    def clear(self, *_: object) -> dict[str, str]:
+        self.done.append("clear")
+        return self.unclear
+
+    def look(self, *_: object) -> MasterAnswers[Seen]:
+        self.done.append("look")
+        seen = Seen(frozenset(self.connected), None, {})
+        return MasterAnswers(dict.fromkeys(MASTERS, seen), {}, MASTERS)
+
+    def fence(self, _state: object, _resize: object, version: int, _: object) -> Any:
+        self.done.append(f"fence {version}")
+        given = {shard: 1 for shard in MASTERS if shard not in self.unfenced}
+        return MasterAnswers(given, self.unfenced, MASTERS)
+
+
+class Run:
+    """A resize of the pool "cache" on a store, by one leader after the other."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.clients, self.shards = Clients(), Shards()
+        self.now = 0.0
+        self.another_leader()
+
+    def another_leader(self) -> None:
+        """Go on with a leader that knows nothing of what the last one saw and did."""
+        self._resizer = Resizer(
+            self.store,
+            self.clients,
+            self.shards,  # type: ignore[arg-type]  # it speaks to no instance
+            changed=lambda: None,
+            clock=lambda: self.now,
+        )
+
+    def begin(self, plan: Any, *intents: int) -> None:
+        before = self.store.document("cache")
+        assert before is not None
+        document = begun(plan, "token:me", "c", {**MASTERS, "c": "10.0.0.3:6379"}, intents)
+        assert self.store.put_document(document, before.version, event("begun")) is not None
+
+    def go(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Take steps until the resize is over, or the condition true; waits take no time."""
+        for _ in range(500):
+            wait = self._resizer.step("cache", NEVER)
+            if wait is None or until():
+                return
+            self.now += wait and wait + 0.001
+        raise AssertionError("no end")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        document = self.store.document("cache")
+        assert document is not None
+        return document.placement.names
+
+    @property
+    def state(self) -> str:
+        document = self.store.document("cache")
+        resize = None if document is None else resize_of(document)
+        return "stable" if resize is None else f"{resize.state} {resize.attempt}"
+
+
+def test_without_laggards_it_is_over_at_once(store: Store) -> None:
+    run = Run(store)
+    run.begin(plan_add(create(store), Shard("c"), "10.0.0.3:6379"), added(store, intent()).id)
+    assert run.state == "preparing 1"
+    document = store.document("cache")
+    assert document is not None and document.migration is not None
+    run.go()
+    assert (run.state, run.names, run.now) == ("stable", ("a", "b", "c"), 0.0)
+    assert run.shards.done == ["look"]
+    assert [sweep.shard for sweep in store.sweeps()] == ["a", "b"]
+    assert store.intents() == ()
+    assert store.last_master("cache", "c") == "10.0.0.3:6379"
+    after = store.document("cache")
+    assert after is not None and after.migration is None and fence_of(after) is None
+
+
+def test_shards_that_gain_are_cleared_before(store: Store) -> None:
+    run = Run(store)
+    run.begin(plan_weight(create(store), "a", 3))
+    assert run.state == "clearing 0"
+    run.shards.unclear = {"a": "it does not answer"}
+    run.go(lambda: len(run.shards.done) > 3)
+    document = store.document("cache")
+    assert run.state == "clearing 0" and document is not None
+    assert "a cannot be cleared" in str(document.extra["resize"])
+    assert actions(store).count("resize.waits") == 1
+    run.shards.unclear = {}
+    run.go()
+    assert run.state == "stable"
+
+
+def test_a_client_that_lags_is_waited_for_then_stepped_back_for_then_fenced(store: Store) -> None:
+    run = Run(store)
+    run.clients.versions = {"quick": 99, "frozen": 1}
+    run.begin(plan_remove(create(store), "b"))
+    run.go(lambda: run.state == "paused 1")
+    assert run.now >= hold(1)
+    assert run.names == ("a", "b")
+    run.go()
+    assert run.state == "stable"
+    assert actions(store).count("resize.step-back") == ATTEMPTS - 1
+    assert [each for each in run.shards.done if each.startswith("fence")] != []
+    after = store.document("cache")
+    record = None if after is None else fence_of(after)
+    assert record is not None and record.clients == ("frozen",)
+    assert set(record.masters) == set(MASTERS)
+
+
+def test_a_client_whose_lease_is_over_is_fenced_at_once(store: Store) -> None:
+    run = Run(store)
+    run.clients.versions, run.clients.expired = {"cut off": 1}, {"cut off"}
+    run.shards.connected = {"cut off", "never heard of"}
+    run.begin(plan_remove(create(store), "b"))
+    run.go()
+    assert (run.state, run.now) == ("stable", 0.0)
+    after = store.document("cache")
+    record = None if after is None else fence_of(after)
+    assert record is not None and record.clients == ("cut off", "never heard of")
+
+
+def test_what_cannot_be_fenced_is_tried_again(store: Store) -> None:
+    run = Run(store)
+    run.clients.versions, run.clients.expired = {"cut off": 1}, {"cut off"}
+    run.shards.unfenced = {"b": "Connection refused"}
+    run.begin(plan_remove(create(store), "b"))
+    run.go(lambda: run.state == "paused 2")
+    run.shards.unfenced = {}
+    run.go()
+    assert run.state == "stable"
+
+
+def test_another_leader_goes_on(store: Store) -> None:
+    """At every step one dies, and the next one knows nothing but the document."""
+    run = Run(store)
+    run.clients.versions = {"slow": 1}
+    run.begin(plan_weight(create(store), "a", 3))
+    states = []
+    for _ in range(200):
+        states.append(run.state)
+        if run.state == "stable":
+            break
+        if run.state == "paused 2":
+            run.clients.versions["slow"] = 99
+        before = run.state
+        run.go(lambda before=before: run.state != before)  # type: ignore[misc]
+        run.another_leader()
+    order = list(dict.fromkeys(states))
+    assert order == [
+        "clearing 0",
+        "preparing 1",
+        "paused 1",
+        "preparing 2",
+        "paused 2",
+        "preparing 3",
+        "stable",
+    ]
+
+
+def test_a_failover_of_a_shard_that_leaves_is_waited_for(store: Store) -> None:
+    run = Run(store)
+    run.begin(plan_remove(create(store), "b"))
+    under_way = store.begin_failover(failover("b"))
+    assert under_way is not None
+    run.go(lambda: run.state.startswith("paused"))
+    document = store.document("cache")
+    assert document is not None and "failover of b" in str(document.extra["resize"])
+    assert store.end_failover(under_way.id, event(), master=MASTERS["b"])
+    run.go()
+    assert run.names == ("a",)
