@@ -29,6 +29,7 @@ from dashboard.upstream import (
 IDLE_SECONDS = 120.0
 POOLS_EVERY_SECONDS = 5.0
 BACKOFF_SECONDS = (0.3, 4.0)  # first and longest delay between attempts
+_NEXT_SECONDS = 0.05  # until the next metaserver is asked, when a stream has ended in order
 FATAL_CODES = frozenset({"unauthorized", "pool-not-found"})
 
 Rendered = dict[str, str]
@@ -134,7 +135,8 @@ class PoolFeed:
             try:
                 self._load()
                 delay = BACKOFF_SECONDS[0]
-                self._follow()
+                if self._follow() and not self._stop.wait(_NEXT_SECONDS):
+                    continue  # a metaserver that stops ends its streams; another one may answer
                 error: OperatorProblem = problem_of(MetaserverUnavailableError("the stream ended"))
             except UPSTREAM_ERRORS as failure:
                 error = problem_of(failure)
@@ -159,16 +161,20 @@ class PoolFeed:
             replace(self._snapshot, status=status, document=document, events=events, pools=pools)
         )
 
-    def _follow(self) -> None:
+    def _follow(self) -> bool:
+        """Take what the stream brings until it ends; return whether it brought anything."""
+        heard = False
         for name, data in self._upstream.stream(self._pool):
             if self._ended():
-                return
+                break
+            heard = True
             if name == "status":
                 self._take_status(data)
             elif name == "document":
                 self._heard(replace(self._snapshot, document=data))
             elif name == "event":
                 self._take_event(data)
+        return heard
 
     def _take_status(self, status: Json) -> None:
         now = time.monotonic()

@@ -14,7 +14,7 @@ import click
 from flask import Flask
 
 from cachemesh.core.errors import CacheMeshError, InvalidDocumentError
-from cachemesh.core.names import parse_address
+from cachemesh.core.names import Address, parse_address
 from cachemesh.serving import DirectCalls, Server, Site, bind
 from metaserver.api.app import create_app
 from metaserver.api.direct_watch import DirectWatches
@@ -54,6 +54,10 @@ def _listen_address(_context: object, _option: object, text: str) -> tuple[str, 
         raise click.BadParameter(str(error)) from error
 
 
+def _advertised(context: object, option: object, text: str | None) -> str | None:
+    return None if text is None else str(Address(*_listen_address(context, option, text)))
+
+
 def _networks(_context: object, _option: object, given: tuple[str, ...]) -> tuple[str, ...]:
     try:
         AllowedNetworks(given)
@@ -70,6 +74,13 @@ def _networks(_context: object, _option: object, given: tuple[str, ...]) -> tupl
     show_default=True,
     callback=_listen_address,
     help="Where to serve the API.",
+)
+@click.option(
+    "--advertise",
+    metavar="HOST:PORT",
+    callback=_advertised,
+    help="Where others reach this process.  [default: as --listen; this host's name for all "
+    "addresses]",
 )
 @click.option(
     "--db",
@@ -147,6 +158,7 @@ def _networks(_context: object, _option: object, given: tuple[str, ...]) -> tupl
 )
 def serve(
     listen: tuple[str, int],
+    advertise: str | None,
     db: Path | None,
     zookeeper: ZookeeperOptions | None,
     token_file: Path | None,
@@ -171,6 +183,7 @@ def serve(
         zookeeper=zookeeper,
         host=listen[0],
         port=listen[1],
+        advertise=advertise,
         token_file=token_file,
         allowed_networks=networks,
         max_clients=max_clients,

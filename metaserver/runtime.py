@@ -8,6 +8,7 @@ the leader      runs the monitor, sweeps, repair and pruning, while it leads
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -94,9 +95,11 @@ class Runtime:
     def _register(self, stop: threading.Event) -> None:
         """Add this process to those of the store, as soon as the store can be written."""
         config, owner = self.config, self.backend.context.owner
+        host = socket.gethostname() if config.host in ("0.0.0.0", "::", "") else config.host
+        address = config.advertise or str(Address(host, config.port))
         while not stop.is_set():
             try:
-                self.backend.store.register(owner, str(Address(config.host, config.port)))
+                self.backend.store.register(owner, address)
                 stop.wait()
             except StorageError as error:
                 log.error("registering this process: %s", error)

@@ -277,6 +277,10 @@ class MetaserverClient:
                 return
             except _FAILED as error:
                 failures.append(f"{server[1]}: {_reason(error)}")
+            except MetaserverError as error:
+                if error.code not in _ELSEWHERE:
+                    raise
+                failures.append(f"{server[1]}: {error.detail}")
             finally:
                 connection.close()
         raise self._unavailable(failures, "is it running, and is the address right?")

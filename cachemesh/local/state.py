@@ -24,7 +24,7 @@ _LOCK = "stack.lock"
 _STACK = "stack.json"
 _DESCRIBED_WITHIN = 2.0  # seconds that a starting stack takes, once it has the lock, to write it
 _TREES = ("conf", "data", "logs")
-_FILES = (_STACK, "token", "meta.db", "meta.db-wal", "meta.db-shm", "secret-key")
+_FILES = (_STACK, "token", "meta.db", "meta.db-wal", "meta.db-shm", "meta.db.beat", "secret-key")
 
 
 class NoStackError(LocalStackError):

@@ -61,6 +61,7 @@ class Config:
     zookeeper: ZookeeperOptions | None = None
     host: str = "127.0.0.1"
     port: int = 7700
+    advertise: str | None = None  # where others reach this process, "host:port"
     token_file: Path | None = None
     allowed_networks: tuple[str, ...] = PRIVATE_NETWORKS
     redis_auth: RedisAuth = field(default_factory=RedisAuth)

@@ -218,8 +218,9 @@ class SqliteMembers:
 
     def register(self, owner: str, address: str) -> None:
         with self._database.write() as db:
-            known = db.execute("SELECT owner FROM metaservers").fetchall()
-            gone = [(other,) for (other,) in known if known_dead(other)]
+            known = db.execute("SELECT owner, address FROM metaservers").fetchall()
+            # Of two processes of one address, the earlier one has ended, on whatever host.
+            gone = [(other,) for other, at in known if at == address or known_dead(other)]
             db.executemany("DELETE FROM metaservers WHERE owner = ?", gone)
             db.execute(
                 "INSERT INTO metaservers VALUES (?, ?, ?) ON CONFLICT (owner)"

@@ -1,0 +1,116 @@
+"""A stream of changes to one pool, and a check of each against the audit log."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from typing_extensions import Self
+
+from cachemesh.core.errors import MetaserverError, MetaserverUnavailableError
+from cachemesh.discovery.metaserver import MetaserverClient
+from tests.support.waiting import AT_MOST, until
+
+_PATH = "/v1/pools/cache/settings"
+_PACE = 0.2  # seconds between two changes of a writer: one page of the audit log has to hold all
+
+
+@dataclass
+class Told:
+    """What one writer was told of its changes, by the value that each sets.
+
+    Attributes:
+        made: value -> the version that the change made.
+        refused: of changes that were not made, as another one was faster.
+        failed: value -> why it is not known what became of the change.
+    """
+
+    made: dict[float, int] = field(default_factory=dict)
+    refused: set[float] = field(default_factory=set)
+    failed: dict[float, str] = field(default_factory=dict)
+
+
+class ChangeStream:
+    """Writers that change a setting of the pool "cache", each to values of its own.
+
+    Args:
+        metaservers: addresses, in another order for each writer.
+    """
+
+    def __init__(self, metaservers: Sequence[str], token: str, writers: int = 2) -> None:
+        self._token = token
+        self._metaservers = list(metaservers)
+        self._stop = threading.Event()
+        self.told = [Told() for _ in range(writers)]
+        self._threads = ThreadPoolExecutor(writers)
+        self._running = [self._threads.submit(self._write, number) for number in range(writers)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._threads.shutdown()
+        for running in self._running:
+            running.result()
+
+    @property
+    def made(self) -> int:
+        """How many changes were told as made."""
+        return sum(len(told.made) for told in self.told)
+
+    def go_on(self, changes: int = 3) -> None:
+        """Wait until so many changes more of each writer are made."""
+        wanted = [len(told.made) + changes for told in self.told]
+
+        def there() -> bool:
+            if any(running.done() for running in self._running):
+                return True  # with an exception, which the end of the block raises
+            return all(len(t.made) >= want for t, want in zip(self.told, wanted, strict=True))
+
+        until(there)
+
+    def _write(self, number: int) -> None:
+        order = self._metaservers[number:] + self._metaservers[:number]
+        client = MetaserverClient(order, self._token, timeout=AT_MOST / 4)
+        told = self.told[number]
+        step = 0
+        while not self._stop.wait(_PACE):
+            step += 1
+            value = float(step * len(self.told) + number)
+            body = {"settings": {"poll_interval": value}}
+            try:
+                told.made[value] = client.request("PATCH", _PATH, body)["version_after"]
+            except MetaserverError as error:
+                if error.code != "version-conflict":
+                    told.failed[value] = str(error)
+                told.refused.add(value)
+            except MetaserverUnavailableError as error:
+                told.failed[value] = str(error)
+
+    def check(self) -> None:
+        """Assert that everything was told truly, and made once. For after the block."""
+        client = MetaserverClient(self._metaservers, self._token, timeout=AT_MOST / 4)
+        events = client.request("GET", "/v1/events", query={"limit": 1000})["events"]
+        assert events[-1]["id"] == 1, "all are there"
+        changes = [event for event in events if event["action"] == "pool.settings"]
+        logged = [change["after"]["poll_interval"] for change in changes]
+        counts = Counter(logged)
+        made = {value: version for told in self.told for value, version in told.made.items()}
+        assert {value for value, count in counts.items() if count > 1} == set(), "made twice"
+        assert set(made) - set(counts) == set(), "told as made, and lost"
+        refused = {value for told in self.told for value in told.refused}
+        assert refused & set(counts) == set(), "told as not made, and made"
+        assert len(set(made.values())) == len(made), "two changes of one version"
+        in_order = [made[value] for value in reversed(logged) if value in made]
+        assert in_order == sorted(in_order), "a version fell"
+        assert {value: why for told in self.told for value, why in told.failed.items()} == {}
