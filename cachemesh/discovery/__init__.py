@@ -5,6 +5,8 @@
 - `metaserver`, `http_reply`: the HTTP client of metaservers.
 - `sentinel`, `sentinel_connection`, `sentinel_events`: masters, replicas and failovers.
 - `membership`, `follower`, `topology_state`, `lookups`: what keeps clients current, as drawn below.
+- `first_load`, `control_plane`: a start from whoever answers, and what was heard from them.
+- `snapshot`, `snapshot_keeper`: the file that a start is made from while nobody does.
 - `survey`: what every Sentinel and server says, for diagnosis.
 - `backoff`, `wakeup`: retries and signals of the threads.
 
