@@ -65,6 +65,7 @@ class MeshBase(Generic[S]):
 
         ``cachemesh://meta1:7700,meta2:7700/POOL`` asks metaservers,
         ``cachemesh+sentinel://s1:26379,s2:26379/POOL`` asks Sentinels alone,
+        ``cachemesh+zk://zk1:2181,zk2:2181/CHROOT/POOL`` finds metaservers in ZooKeeper,
         ``cachemesh+file:///path/pool.json`` reads a file. Options may stand in the query string.
 
         Raises:

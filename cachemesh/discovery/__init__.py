@@ -2,10 +2,13 @@
 
 - `url`: a URL and options say which pool, which source and which Sentinels.
 - `source`, `metaserver_source`, `file_source`, `sentinel_source`: documents of a pool.
+- `zookeeper_source`, `zookeeper_reader`, `zookeeper_layout`: metaservers found in ZooKeeper.
 - `metaserver`, `http_reply`: the HTTP client of metaservers.
 - `sentinel`, `sentinel_connection`, `sentinel_events`: masters, replicas and failovers.
 - `membership`, `follower`, `topology_state`, `lookups`: what keeps clients current, as drawn below.
 - `document_watch`, `lease`: new documents, and until when a client may go on without asking.
+- `first_load`, `control_plane`: a start from whoever answers, and what was heard from them.
+- `snapshot`, `snapshot_keeper`: the file that a start is made from while nobody does.
 - `survey`: what every Sentinel and server says, for diagnosis.
 - `backoff`, `wakeup`: retries and signals of the threads.
 

@@ -218,11 +218,11 @@ class TopologyLoader:
             topology = topology.with_document(sent)
             what = f"for the masters alone; version {sent.version} is from the {self._source.kind}"
         logger.warning(
-            "pool %s: %.500s. Starting from the snapshot %s: %s. Whoever answers is followed",
+            "pool %s starts from the snapshot %s: %s; whoever answers will be followed. %.500s",
             topology.document.pool,
-            reason,
             recalled.path,
             what,
+            reason,
         )
         self.use_sentinels(topology.document)
         self._lookups.request()

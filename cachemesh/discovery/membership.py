@@ -137,7 +137,7 @@ class Membership:
 
     def advice(self, shard: str) -> str:
         """Return what a reader of an error about a shard can do, as the end of a sentence."""
-        if self._url.scheme == "cachemesh":
+        if self._url.scheme in ("cachemesh", "cachemesh+zk"):
             return f"see: cachemesh shard show {shard}"
         return f"ask a Sentinel: SENTINEL MASTER {shard}"
 

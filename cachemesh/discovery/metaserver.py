@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 from cachemesh.core.errors import (
@@ -29,6 +29,9 @@ from cachemesh.discovery.http_reply import bounded_socket
 from cachemesh.discovery.kept_connection import STALE, KeptConnection
 from cachemesh.discovery.wakeup import StopEvent
 from cachemesh.transport.name_resolution import connected
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
 
 DEFAULT_PORT = 7700
 _MAX_REPLY_BYTES = 64 * 1024 * 1024
@@ -112,6 +115,16 @@ class MetaserverClient:
     ) -> None:
         if not addresses:
             raise ConfigurationError("No metaserver address given; write host:port")
+        self._set_up(addresses, token, timeout)
+
+    @classmethod
+    def without_addresses(cls, token: str | None = None, timeout: float = 5.0) -> Self:
+        """Return a client that has to be told by `use` which metaservers there are."""
+        client = cls.__new__(cls)
+        client._set_up((), token, timeout)
+        return client
+
+    def _set_up(self, addresses: Sequence[str], token: str | None, timeout: float) -> None:
         self._servers = [_parse_server(address) for address in addresses]
         self._token = token
         self._timeout = timeout
@@ -125,6 +138,17 @@ class MetaserverClient:
     def addresses(self) -> tuple[str, ...]:
         """The metaservers as ``host:port``; the last one that answered comes first."""
         return tuple(str(address) for _, address in self._servers)
+
+    def use(self, addresses: Sequence[str]) -> None:
+        """Ask these metaservers from now on; the ones known already keep their order, and go first.
+
+        Raises:
+            ConfigurationError: an address is not valid.
+        """
+        servers = [_parse_server(address) for address in addresses]
+        with self._lock:
+            kept = [server for server in self._servers if server in servers]
+            self._servers = [*kept, *(server for server in servers if server not in kept)]
 
     def request(
         self,
@@ -315,11 +339,13 @@ class MetaserverClient:
 
     def _prefer(self, server: tuple[str, Address]) -> None:
         with self._lock:
-            if self._servers[0] is not server:
+            if server in self._servers and self._servers[0] is not server:
                 self._servers = [server, *(s for s in self._servers if s is not server)]
 
     def _unavailable(self, failures: Sequence[str], hint: str) -> MetaserverUnavailableError:
-        return MetaserverUnavailableError(f"No metaserver answers ({'; '.join(failures)}); {hint}")
+        return MetaserverUnavailableError(
+            f"No metaserver answers ({'; '.join(failures) or 'none is known'}); {hint}"
+        )
 
 
 def _reached(where: tuple[str, int], seconds: float, source: Any = None) -> socket.socket:

@@ -2,13 +2,17 @@
 
     cachemesh://meta1:7700,meta2:7700/POOL             metaservers
     cachemesh+sentinel://s1:26379,s2:26379/POOL        Sentinels alone
+    cachemesh+zk://zk1:2181,zk2:2181/CHROOT/POOL       ZooKeeper; CHROOT is cachemesh if left out
     cachemesh+file:///etc/cachemesh/POOL.json          a file
 
 The query string carries redis-py's options and CacheMesh's own: ``token`` and ``token_file`` (the
 metaserver's bearer token), ``sentinel_username``, ``sentinel_password``, ``sentinel_timeout``
 (seconds for one Sentinel to answer), ``sentinel_ssl`` (TLS to the Sentinels, with the ``ssl_``
 options given for Redis; ``ssl`` itself is about Redis alone), ``snapshot_dir`` (the directory in
-which the topology is stored for a start without control plane, or ``off``) and, for
+which the topology is stored for a start without control plane, or ``off``), for ``cachemesh+zk``
+``zookeeper_auth`` or ``zookeeper_auth_file`` (user:password of a digest login, or a file that holds
+it) and ``zookeeper_ssl`` (TLS to ZooKeeper, with ``ssl_ca_certs``, ``ssl_certfile`` and
+``ssl_keyfile`` as given for Redis) and, for
 ``cachemesh+sentinel``, ``shards`` (NAME,NAME,...: the masters of the pool, where they are not
 called POOL or POOL-...). The pool's settings, but for ``poll_interval``, can be given too, and win
 over those of the pool: ``command_timeout``, ``connect_timeout``, ``retry_writes``, ``on_error``,
@@ -39,6 +43,8 @@ from cachemesh.discovery.sentinel_connection import DEFAULT_TIMEOUT, SentinelOpt
 from cachemesh.discovery.sentinel_source import SentinelSource
 from cachemesh.discovery.snapshot import SnapshotFile, snapshot_directory
 from cachemesh.discovery.source import Source
+from cachemesh.discovery.zookeeper_options import zookeeper_access
+from cachemesh.discovery.zookeeper_source import ZookeeperSource
 
 _SIGNATURE = inspect.signature(redis.Redis.__init__).parameters
 _REDIS_OPTIONS = frozenset(_SIGNATURE) - {
@@ -58,6 +64,9 @@ _OWN_OPTIONS = frozenset(
         "sentinel_timeout",
         "shards",
         "snapshot_dir",
+        "zookeeper_auth",
+        "zookeeper_auth_file",
+        "zookeeper_ssl",
     }
 )
 _NOT_OF_LOGIN = frozenset(
@@ -76,11 +85,13 @@ _NOT_OF_LOGIN = frozenset(
 )
 """Options that do not matter to the thread that measures the replication of instances."""
 
+_ZK = "cachemesh+zk"
+_DEFAULT_PORTS = {"cachemesh": DEFAULT_PORT, "cachemesh+sentinel": 26_379, _ZK: 2181}
 _CLIENT_SIDE = "replies are not cached in the client; leave it out"
 _REFUSED = {"cache": _CLIENT_SIDE, "cache_config": _CLIENT_SIDE}
 _FORMS = (
-    "cachemesh://host:port/POOL, cachemesh+sentinel://host:port/POOL or "
-    "cachemesh+file:///path/pool.json"
+    "cachemesh://host:port/POOL, cachemesh+sentinel://host:port/POOL, "
+    "cachemesh+zk://host:port/CHROOT/POOL or cachemesh+file:///path/pool.json"
 )
 
 
@@ -90,8 +101,8 @@ class MeshUrl:
 
     Attributes:
         shown: scheme, hosts and pool, for messages; no options, so no secrets.
-        scheme: ``cachemesh``, ``cachemesh+sentinel`` or ``cachemesh+file``.
-        addresses: ``host:port`` of each metaserver or Sentinel.
+        scheme: ``cachemesh``, ``cachemesh+sentinel``, ``cachemesh+zk`` or ``cachemesh+file``.
+        addresses: ``host:port`` of each metaserver, Sentinel or ZooKeeper.
         pool: name of the pool, or path of its file.
         make_source: makes a source of the pool's documents.
         sentinel_options: how to connect to Sentinels.
@@ -150,25 +161,32 @@ def parse_url(
         _shards(own.get("shards"), parts.scheme)
         mesh = _file_url(parts.path, sentinel_options, merged)
         return _with_snapshot(replace(mesh, policy=policy), directory, mesh.shown, None)
-    default_port = DEFAULT_PORT if parts.scheme == "cachemesh" else 26_379
+    default_port = _DEFAULT_PORTS[parts.scheme]
+    chroot, _, name = parts.path.strip("/").rpartition("/" if parts.scheme == _ZK else "\0")
     try:
         addresses = tuple(str(parse_address(a, default_port)) for a in parts.netloc.split(","))
-        pool = check_name("pool", unquote(parts.path.strip("/")))
+        pool = check_name("pool", unquote(name))
     except InvalidDocumentError as error:
         raise ConfigurationError(f"{error}; the URL is of the form {_FORMS}") from error
-    shown = f"{parts.scheme}://{','.join(addresses)}/{pool}"
+    access = None
+    if parts.scheme == _ZK:
+        access = zookeeper_access(",".join(addresses), chroot, own, merged)
+    place = f"{access.chroot}/{pool}" if access is not None else f"/{pool}"
+    shown = f"{parts.scheme}://{','.join(addresses)}{place}"
     shards = _shards(own.get("shards"), parts.scheme)
     token = None
-    if parts.scheme == "cachemesh":
+    if parts.scheme in ("cachemesh", _ZK):
         token = read_token(own.get("token"), own.get("token_file"), environ)
 
     def make_source() -> Source:
+        app = merged.get("client_name")
         if parts.scheme == "cachemesh":
-            app = merged.get("client_name")
             return MetaserverSource(MetaserverClient(addresses, token), pool, app)
+        if access is not None:
+            return ZookeeperSource(access, MetaserverClient.without_addresses(token), pool, app)
         return SentinelSource(SentinelClient(addresses, sentinel_options), pool, addresses, shards)
 
-    identity = (shown, token, shards, _identity(sentinel_options))
+    identity = (shown, token, shards, _identity(sentinel_options), access)
     mesh = MeshUrl(
         shown,
         parts.scheme,
@@ -181,7 +199,7 @@ def parse_url(
         policy,
     )
     # Not in the order in which the URL has them: it names the same deployment in any.
-    origin = f"{parts.scheme}://{','.join(sorted(addresses))}/{'+'.join((pool, *shards))}"
+    origin = f"{parts.scheme}://{','.join(sorted(addresses))}{'+'.join((place, *shards))}"
     return _with_snapshot(mesh, directory, origin, pool)
 
 
@@ -243,7 +261,7 @@ def _sentinel_tls(wanted: object, options: Mapping[str, Any]) -> dict[str, Any]:
 def _split(url: str) -> SplitResult:
     # Not by urlsplit: Python's releases differ in how they parse several hosts with IPv6 addresses.
     scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in ("cachemesh", "cachemesh+sentinel", "cachemesh+file"):
+    if not separator or scheme not in (*_DEFAULT_PORTS, "cachemesh+file"):
         shown = repr(scheme)[:40] if separator else "(none)"  # a longer one could be a secret
         raise ConfigurationError(f"URL scheme {shown} is not known; write {_FORMS}")
     rest, _, query = rest.partition("?")

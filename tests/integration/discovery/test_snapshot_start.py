@@ -14,6 +14,7 @@ from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.discovery.snapshot import SnapshotFile, read_snapshot
 from cachemesh.local import LocalStack
 from tests.support.both_clients import CLIENTS, calling
+from tests.support.plain_redis import direct
 from tests.support.sentinels import fail_over, keep_masters, master_of
 from tests.support.waiting import AT_MOST, in_time, until
 
@@ -31,6 +32,17 @@ def stored(directory: Path, version: int = 1) -> bool:
     """Return whether a snapshot of that version, or of a later one, is in the directory."""
     found = list(directory.glob("*.json"))
     return bool(found) and read_snapshot(found[0]).version >= version
+
+
+@pytest.fixture(autouse=True)
+def resumed(stack: LocalStack) -> Iterator[None]:
+    """Let Sentinels go on, and the metaserver be there, after each test."""
+    yield
+    for address in stack.info["sentinels"]:
+        stack.process(address).resume()
+    metaserver = stack.process(stack.info["metaservers"][0])
+    if metaserver.poll() is not None:
+        metaserver.restart(AT_MOST)
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
@@ -62,6 +74,8 @@ def test_an_app_starts_from_the_snapshot_and_follows_whoever_answers(
         (path,) = tmp_path.glob("*.json")
         until(lambda: read_snapshot(path).topology.masters["cache-0"] == new)
         make_stale(path, old)
+        with direct(str(old)) as former:
+            until(lambda: former.role()[0] == "slave")
         for sentinel in sentinels:
             sentinel.pause()
         began = time.monotonic()
@@ -81,7 +95,7 @@ def test_an_app_starts_from_the_snapshot_and_follows_whoever_answers(
                 "PATCH", "/v1/pools/cache/settings", {"settings": {"poll_interval": 2}}
             )
             until(lambda: app.mesh.health().topology.version == changed["version_after"])
-    starts = [each for each in caplog.messages if "Starting from the snapshot" in each]
+    starts = [each for each in caplog.messages if "starts from the snapshot" in each]
     assert len(starts) == 2, "each app says so once"
     assert stack.token is not None
     assert stack.token not in path.read_text() + caplog.text
@@ -99,14 +113,11 @@ def make_stale(path: Path, master: Any) -> None:
 def test_without_a_snapshot_the_error_is_as_ever(stack: LocalStack, tmp_path: Path) -> None:
     metaserver = stack.process(stack.info["metaservers"][0])
     metaserver.kill()
-    try:
-        with (
-            calling("sync", stack.info["url"], snapshot_dir=str(tmp_path)) as app,
-            pytest.raises(MetaserverUnavailableError),
-        ):
-            app.driven.get("k1")
-    finally:
-        metaserver.restart(AT_MOST)
+    with (
+        calling("sync", stack.info["url"], snapshot_dir=str(tmp_path)) as app,
+        pytest.raises(MetaserverUnavailableError),
+    ):
+        app.driven.get("k1")
 
 
 def test_sentinels_alone(stack: LocalStack, tmp_path: Path) -> None:
@@ -117,14 +128,10 @@ def test_sentinels_alone(stack: LocalStack, tmp_path: Path) -> None:
         until(lambda: stored(tmp_path))
     for sentinel in sentinels:
         sentinel.pause()
-    try:
-        with calling("sync", url, snapshot_dir=str(tmp_path)) as app:
-            assert app.driven.mget(list(KEYS)) == list(KEYS.values())
-            assert app.mesh.health().topology.source == "snapshot"
-            for sentinel in sentinels:
-                sentinel.resume()
-            until(lambda: app.mesh.health().topology.source == "sentinel")
-            assert app.mesh.master_of("cache-1") == master_of(stack, "cache-1")
-    finally:
+    with calling("sync", url, snapshot_dir=str(tmp_path)) as app:
+        assert app.driven.mget(list(KEYS)) == list(KEYS.values())
+        assert app.mesh.health().topology.source == "snapshot"
         for sentinel in sentinels:
             sentinel.resume()
+        until(lambda: app.mesh.health().topology.source == "sentinel")
+        assert app.mesh.master_of("cache-1") == master_of(stack, "cache-1")

@@ -122,3 +122,20 @@ def test_a_time_limit_may_stand_in_the_url_or_be_none() -> None:
     assert parse_url("cachemesh://meta/cache", {"socket_timeout": None}).options == {
         "socket_timeout": None
     }
+
+
+def test_zookeeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    login = tmp_path / "login"
+    login.write_text("app:hunter2\n")
+    url = parse_url(f"cachemesh+zk://z1,z2:2182/a/b/cache?zookeeper_auth_file={login}", {})
+    assert url.shown == "cachemesh+zk://z1:2181,z2:2182/a/b/cache"
+    assert url.pool == "cache"
+    assert "hunter2" not in repr(url) + repr(url.make_source())
+    assert parse_url("cachemesh+zk://z/cache", {}).shown == "cachemesh+zk://z:2181/cachemesh/cache"
+    for options in ({"zookeeper_auth": "hunter2"}, {"zookeeper_ssl": "perhaps"}):
+        with pytest.raises(ConfigurationError, match="zookeeper_") as caught:
+            parse_url("cachemesh+zk://z/cache", options)
+        assert "hunter2" not in str(caught.value)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'cachemesh\[zookeeper\]'"):
+        parse_url("cachemesh+zk://z/cache", {})

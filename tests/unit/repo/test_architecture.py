@@ -115,6 +115,7 @@ RULES = (
         ("cachemesh.core", "cachemesh.transport.redis_py", "cachemesh.transport.name_resolution"),
         ("redis", "hiredis"),
     ),
+    Rule("cachemesh.discovery.zookeeper_reader", CLIENT[:2], ("kazoo",)),  # imported when used
     *(Rule(part, (*CLIENT, *SHARED), ("redis",), (AIO_BYTES,)) for part in SHARED),
     *(Rule(part, (*CLIENT, *SHARED, *SYNC), ("redis",), (AIO_BYTES,)) for part in SYNC),
     Rule("cachemesh.asyncio", (*CLIENT, *SHARED), ("redis",), (SYNC_BYTES,)),

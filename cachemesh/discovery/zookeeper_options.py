@@ -1,0 +1,67 @@
+"""The options of a URL that are about ZooKeeper."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from cachemesh.core.errors import ConfigurationError
+from cachemesh.core.policy import BOOLEANS
+from cachemesh.discovery.zookeeper_reader import ZookeeperAccess, check_kazoo
+
+_CHROOT = re.compile(r"(/[A-Za-z0-9._-]+)+")
+_TLS = {"ssl_ca_certs": "ca", "ssl_certfile": "certfile", "ssl_keyfile": "keyfile"}
+"""redis-py's options -> kazoo's."""
+
+
+def zookeeper_access(
+    hosts: str, chroot: str, own: Mapping[str, Any], redis_options: Mapping[str, Any]
+) -> ZookeeperAccess:
+    """Return where a deployment is in ZooKeeper, and how to log in there.
+
+    Args:
+        hosts: ``host:port,...``.
+        chroot: as in the URL, without the slashes around it; empty for that of metaservers.
+        own: the options ``zookeeper_auth``, ``zookeeper_auth_file`` and ``zookeeper_ssl``.
+        redis_options: whose ``ssl_`` options count for ZooKeeper too.
+
+    Raises:
+        ConfigurationError: an option is not valid, or kazoo is not installed. The message never
+            holds the password.
+    """
+    check_kazoo()
+    path = f"/{unquote(chroot)}" if chroot else "/cachemesh"
+    if not _CHROOT.fullmatch(path):
+        raise ConfigurationError(
+            "The URL's path is not that of a znode and a pool, such as /cachemesh/POOL"
+        )
+    tls: dict[str, Any] = {}
+    if _wanted(own.get("zookeeper_ssl", False)):
+        tls = {theirs: redis_options.get(ours) for ours, theirs in _TLS.items()}
+        tls["use_ssl"] = True
+    return ZookeeperAccess(hosts, path, _auth(own), tuple(sorted(tls.items())))
+
+
+def _wanted(value: object) -> bool:
+    wanted = BOOLEANS.get(value.lower()) if isinstance(value, str) else value
+    if not isinstance(wanted, bool):
+        raise ConfigurationError("Option zookeeper_ssl takes true or false")
+    return wanted
+
+
+def _auth(own: Mapping[str, Any]) -> str | None:
+    text, file = own.get("zookeeper_auth"), own.get("zookeeper_auth_file")
+    where = "Option zookeeper_auth"
+    if text is None and file is not None:
+        where = f"Option zookeeper_auth_file: {file}"
+        try:
+            text = Path(file).expanduser().read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise ConfigurationError(f"{where}: {reason}") from error
+    if text is not None and not re.fullmatch(r"[^:\s]+:\S+", str(text)):
+        raise ConfigurationError(f"{where} is not of the form user:password")
+    return None if text is None else str(text)
