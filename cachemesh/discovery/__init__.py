@@ -2,7 +2,7 @@
 
 - `url`: a URL and options say which pool, which source and which Sentinels.
 - `source`, `metaserver_source`, `file_source`, `sentinel_source`: documents of a pool.
-- `metaserver`, `http_reply`: the HTTP client of metaservers.
+- `metaserver`, `bearer_token`, `http_reply`: the HTTP client of metaservers.
 - `sentinel`, `sentinel_connection`, `sentinel_events`: masters, replicas and failovers.
 - `membership`, `follower`, `topology_state`, `lookups`: what keeps clients current, as drawn below.
 - `survey`: what every Sentinel and server says, for diagnosis.

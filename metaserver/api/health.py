@@ -7,7 +7,6 @@ from dataclasses import asdict
 
 from flask import Blueprint, Response
 
-from metaserver.api.backend import Backend
 from metaserver.api.contract import openapi
 from metaserver.api.metrics import Measurement, render
 from metaserver.api.request import Call, json_reply, operation, raw_reply
@@ -77,14 +76,17 @@ def metrics(call: Call) -> Response:
         Measurement("cachemesh_metaserver_leader", backend.leads, {}),
         Measurement("cachemesh_metaserver_watches", backend.hub.waiting, {}),
         *backend.counters.measurements(),
-        *_pools(backend),
+        *_pools(call),
     ]
     return raw_reply(render(found), media="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _pools(backend: Backend) -> Iterator[Measurement]:
+def _pools(call: Call) -> Iterator[Measurement]:
+    backend = call.backend
     for document, status in backend.pools():
         pool = document.pool
+        if not call.covers(pool):
+            continue
         labels = {"pool": pool}
         yield Measurement("cachemesh_pool_version", document.version, labels)
         yield Measurement("cachemesh_pool_shards", len(document.placement.shards), labels)
