@@ -10,7 +10,7 @@ from flask import Blueprint, abort, g, make_response, redirect, render_template,
 from werkzeug.wrappers import Response
 
 from cachemesh.core.errors import ConfigurationError
-from cachemesh.discovery.metaserver import read_token
+from cachemesh.discovery.bearer_token import read_token
 from dashboard.security import check_csrf
 from dashboard.sessions import Session
 from dashboard.state import current_session, find_session, state

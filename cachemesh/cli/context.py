@@ -15,7 +15,8 @@ from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.output import OUTPUT_HELP, OUTPUTS, Output
 from cachemesh.core.names import check_name
 from cachemesh.core.pool.document import PoolDocument
-from cachemesh.discovery.metaserver import MetaserverClient, read_token
+from cachemesh.discovery.bearer_token import BearerToken, find_token
+from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.discovery.sentinel_connection import SentinelOptions
 from cachemesh.discovery.url import parse_url
 from cachemesh.sync.client import CacheMesh
@@ -118,19 +119,28 @@ class CommandContext:
                 f"give a URL of the form {_FORM}",
                 ExitCode.USAGE,
             )
-        return MetaserverClient(parts.netloc.split(","), token=self.token, timeout=_TIMEOUT_S)
+        return MetaserverClient(parts.netloc.split(","), token=self._token, timeout=_TIMEOUT_S)
 
     @property
     def token(self) -> str | None:
+        """The text of the token for the metaserver.
+
+        Raises:
+            ConfigurationError: the token file cannot be read, or holds no token.
+        """
+        return None if self._token is None else self._token.text
+
+    @functools.cached_property
+    def _token(self) -> BearerToken | None:
         """The token for the metaserver: from --token-file, else the URL's, else the environment's.
 
         Raises:
             ConfigurationError: the token file cannot be read, or holds no token.
         """
         if self.options.token_file is not None:
-            return read_token(None, self.options.token_file)
+            return find_token(None, self.options.token_file)
         query = dict(parse_qsl(self._parts.query))
-        return read_token(query.get("token"), query.get("token_file"), os.environ)
+        return find_token(query.get("token"), query.get("token_file"), os.environ)
 
     @property
     def pool_or_none(self) -> str | None:
@@ -210,11 +220,18 @@ def about_pool(context: CommandContext, name: str | None) -> CommandContext:
     return context if name is None else CommandContext(replace(context.options, pool=name))
 
 
-def add_common_options(command: Command) -> Command:
-    """Add the options of `CommonOptions` to a command or group."""
+_ONE_POOL = click.option("--pool", metavar="NAME", help="The pool, instead of the URL's.")
+
+
+def add_common_options(command: Command, pool_option: Callable[..., Any] = _ONE_POOL) -> Command:
+    """Add the options of `CommonOptions` to a command or group.
+
+    Args:
+        pool_option: the decorator that adds --pool, for a command to which it means more.
+    """
     for option in (
         click.option("-o", "--output", type=click.Choice(OUTPUTS), help=OUTPUT_HELP),
-        click.option("--pool", metavar="NAME", help="The pool, instead of the URL's."),
+        pool_option,
         click.option(
             "--token-file",
             metavar="FILE",
@@ -230,17 +247,22 @@ def add_common_options(command: Command) -> Command:
     return command
 
 
-def with_context(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the common options to a command and call it with a `CommandContext` made of them."""
+def with_context(
+    command: Callable[..., Any], pool_option: Callable[..., Any] = _ONE_POOL
+) -> Callable[..., Any]:
+    """Add the common options to a command and call it with a `CommandContext` made of them.
 
-    @add_common_options
+    Args:
+        pool_option: as for `add_common_options`.
+    """
+
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        given = CommonOptions(**{f.name: kwargs.pop(f.name) for f in fields(CommonOptions)})
+        given = CommonOptions(**{f.name: kwargs.pop(f.name, None) for f in fields(CommonOptions)})
         outer = click.get_current_context().obj
         context = CommandContext(
             given.over(cast(CommonOptions, outer) if outer else CommonOptions())
         )
         return command(context, *args, **kwargs)
 
-    return wrapper
+    return add_common_options(wrapper, pool_option)

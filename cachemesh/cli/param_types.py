@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import click
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class Number(click.FloatRange):
@@ -19,3 +22,17 @@ class Number(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{number} is not a number.", param, ctx)
         return number
+
+
+def duration(_context: click.Context, _param: click.Parameter, given: str | None) -> int | None:
+    """Return an option such as 45s, 30m, 12h or 90d in seconds; the callback of the option.
+
+    Raises:
+        click.BadParameter: the option is no duration.
+    """
+    if given is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,9})([smhd])", given, re.ASCII)
+    if found is None:
+        raise click.BadParameter(f"{given!r} is no duration; write it like 45s, 30m, 12h or 90d")
+    return int(found[1]) * _SECONDS[found[2]]

@@ -18,7 +18,8 @@ from cachemesh.cli.output import emit, say
 from cachemesh.cli.tables import Column, show, table
 from cachemesh.core.json_text import NotJsonError, decode_json
 from cachemesh.core.plurals import counted
-from cachemesh.discovery.metaserver import MetaserverClient, read_token
+from cachemesh.discovery.bearer_token import find_token
+from cachemesh.discovery.metaserver import MetaserverClient
 
 _COLUMNS = (
     "kind",
@@ -132,7 +133,7 @@ def _metaservers(url: str, token_file: str) -> MetaserverClient:
             "write cachemesh://HOST:PORT[,HOST:PORT]",
             ExitCode.USAGE,
         )
-    token = read_token(None, token_file)
+    token = find_token(None, token_file)
     return MetaserverClient(parts.netloc.split(","), token=token, timeout=_TIMEOUT_S)
 
 

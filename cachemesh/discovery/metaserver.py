@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -25,6 +24,7 @@ from cachemesh.core.errors import (
 )
 from cachemesh.core.json_text import NotJsonError, decode_json
 from cachemesh.core.names import Address, parse_address
+from cachemesh.discovery.bearer_token import BearerToken
 from cachemesh.discovery.http_reply import bounded_socket
 from cachemesh.discovery.kept_connection import STALE, KeptConnection
 from cachemesh.discovery.wakeup import StopEvent
@@ -62,48 +62,13 @@ class _Request:
     watches: bool = False
 
 
-def read_token(
-    token: str | None, token_file: str | None, environ: Mapping[str, str] | None = None
-) -> str | None:
-    """Return the bearer token to use, None if none is configured.
-
-    Args:
-        token: the token itself.
-        token_file: path of a file that holds the token.
-        environ: holds CACHEMESH_TOKEN or CACHEMESH_TOKEN_FILE, which count if neither is given.
-
-    Raises:
-        ConfigurationError: the file cannot be read, or the token is not one word of ASCII. The
-            message names the file, never the token.
-    """
-    environ = environ or {}
-    if token is None and token_file is None:
-        token, token_file = environ.get("CACHEMESH_TOKEN"), environ.get("CACHEMESH_TOKEN_FILE")
-    if token:
-        return _checked_token(token.strip(), "The token")
-    if not token_file:
-        return None
-    try:
-        text = Path(token_file).expanduser().read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not plain ASCII"
-        raise ConfigurationError(f"Token file {token_file}: {reason}") from error
-    return _checked_token(text, f"The token in {token_file}")
-
-
-def _checked_token(token: str, what: str) -> str:
-    # The message must not contain the token.
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise ConfigurationError(f"{what} is empty or not one word of printable ASCII")
-    return token
-
-
 class MetaserverClient:
     """Sends each request to the first of several metaservers that answers. Threads may share one.
 
     Args:
         addresses: ``host:port`` or ``http(s)://host:port`` of each metaserver.
-        token: bearer token, never shown by ``repr``.
+        token: bearer token, never shown by ``repr``. One from a file is read again when it is
+            refused, before a request fails.
         timeout: seconds to connect to one metaserver, and again to receive the whole reply.
 
     Raises:
@@ -111,22 +76,29 @@ class MetaserverClient:
     """
 
     def __init__(
-        self, addresses: Sequence[str], token: str | None = None, timeout: float = 5.0
+        self,
+        addresses: Sequence[str],
+        token: str | BearerToken | None = None,
+        timeout: float = 5.0,
     ) -> None:
         if not addresses:
             raise ConfigurationError("No metaserver address given; write host:port")
         self._set_up(addresses, token, timeout)
 
     @classmethod
-    def without_addresses(cls, token: str | None = None, timeout: float = 5.0) -> Self:
+    def without_addresses(
+        cls, token: str | BearerToken | None = None, timeout: float = 5.0
+    ) -> Self:
         """Return a client that has to be told by `use` which metaservers there are."""
         client = cls.__new__(cls)
         client._set_up((), token, timeout)
         return client
 
-    def _set_up(self, addresses: Sequence[str], token: str | None, timeout: float) -> None:
+    def _set_up(
+        self, addresses: Sequence[str], token: str | BearerToken | None, timeout: float
+    ) -> None:
         self._servers = [_parse_server(address) for address in addresses]
-        self._token = token
+        self._token = BearerToken(token) if isinstance(token, str) else token
         self._timeout = timeout
         self._lock = threading.Lock()
         self._kept = KeptConnection()
@@ -234,6 +206,21 @@ class MetaserverClient:
             _NotConnectedError: nothing was sent.
             OSError, HTTPException, ValueError, OverflowError: the exchange failed.
         """
+        token = self._token
+        before = None if token is None else token.text
+        status, raw = self._exchange_once(server, sent, seconds, max_bytes, stop)
+        if status == 401 and token is not None and before and token.replaced(before):
+            return self._exchange_once(server, sent, seconds, max_bytes, stop)
+        return status, raw
+
+    def _exchange_once(
+        self,
+        server: tuple[str, Address],
+        sent: _Request,
+        seconds: float,
+        max_bytes: int,
+        stop: StopEvent | None,
+    ) -> tuple[int, bytes]:
         kept = self._kept.take(server) if sent.watches else None
         if kept is not None:
             try:
@@ -290,10 +277,15 @@ class MetaserverClient:
             MetaserverError, MetaserverUnavailableError: as `request`; also if the stream breaks.
         """
         failures = []
+        sent, token = _Request("GET", path, None, query, {}), self._token
+        before = None if token is None else token.text
         for server in list(self._servers):
             connection = self._connection(server, max(30.0, self._timeout * 3))
             try:
-                response = self._send(connection, _Request("GET", path, None, query, {}))
+                response = self._send(connection, sent)
+                if response.status == 401 and token and before and token.replaced(before):
+                    connection.close()
+                    response = self._send(connection, sent)
                 if response.status != 200:
                     _decode(response.status, response.read(_MAX_REPLY_BYTES), server[1])
                 self._prefer(server)
@@ -323,7 +315,7 @@ class MetaserverClient:
     ) -> http.client.HTTPResponse:
         headers = {"Accept": "application/json, text/event-stream", **sent.headers}
         if self._token is not None:
-            headers["Authorization"] = f"Bearer {self._token}"
+            headers["Authorization"] = f"Bearer {self._token.text}"
         path = sent.path
         if sent.query:
             shown = {

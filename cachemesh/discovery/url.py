@@ -35,8 +35,9 @@ from redis.connection import parse_url as parse_redis_url
 from cachemesh.core.errors import ConfigurationError, InvalidDocumentError
 from cachemesh.core.names import check_name, parse_address
 from cachemesh.core.policy import BOOLEANS, OPTIONS, check_options
+from cachemesh.discovery.bearer_token import find_token
 from cachemesh.discovery.file_source import FileSource
-from cachemesh.discovery.metaserver import DEFAULT_PORT, MetaserverClient, read_token
+from cachemesh.discovery.metaserver import DEFAULT_PORT, MetaserverClient
 from cachemesh.discovery.metaserver_source import MetaserverSource
 from cachemesh.discovery.sentinel import SentinelClient
 from cachemesh.discovery.sentinel_connection import DEFAULT_TIMEOUT, SentinelOptions
@@ -176,7 +177,7 @@ def parse_url(
     shards = _shards(own.get("shards"), parts.scheme)
     token = None
     if parts.scheme in ("cachemesh", _ZK):
-        token = read_token(own.get("token"), own.get("token_file"), environ)
+        token = find_token(own.get("token"), own.get("token_file"), environ)
 
     def make_source() -> Source:
         app = merged.get("client_name")

@@ -16,7 +16,8 @@ from typing import Any
 from cachemesh.core.errors import LocalStackError, MetaserverError, MetaserverUnavailableError
 from cachemesh.core.names import Address, parse_address
 from cachemesh.core.plurals import counted
-from cachemesh.discovery.metaserver import MetaserverClient, read_token
+from cachemesh.discovery.bearer_token import read_token
+from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local.binaries import RedisServer, find_redis_server
 from cachemesh.local.launcher import Launcher
 from cachemesh.local.memory import check_enough

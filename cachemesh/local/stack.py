@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cachemesh.core.errors import LocalStackError
 from cachemesh.core.names import check_name
-from cachemesh.discovery.metaserver import read_token
+from cachemesh.discovery.bearer_token import read_token
 from cachemesh.local.builder import Progress, StackBuilder
 
 from .options import StackOptions

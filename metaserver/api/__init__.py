@@ -3,7 +3,7 @@
     app              the Flask application
     backend          what the views work with
     contract         the OpenAPI document, and requests checked against it
-    access           tokens, and what their roles allow
+    access           tokens, and what their roles and pools allow
     request          decoding, and views bound to operations of the contract
     problem_details  errors as replies: HTTP statuses, problem documents
     idempotency      calls that change something once, however often they are sent

@@ -1,11 +1,35 @@
-"""Who may do what: the bearer token of a request, and what its role allows."""
+"""Who may make a call: its bearer token, and what the token's role and pools allow."""
 
 from __future__ import annotations
 
+from functools import partial
+
+from flask import Flask, Response, g, request
+
 from metaserver.api.backend import Backend
-from metaserver.api.contract import Operation
+from metaserver.api.contract import BY_ID, Operation
 from metaserver.domain.errors import RequestRefused
 from metaserver.store import Token
+
+ANYBODY = "anybody"
+"""The actor of a call without a token that is known."""
+
+
+def check_access(app: Flask, backend: Backend) -> None:
+    """Have the app check the access of every request before its view is called."""
+    app.before_request(partial(_authorize, backend))
+    app.after_request(partial(_count_until_sent, backend))
+
+
+def bearer() -> Token | None:
+    """Return the token of this request, or None if the operation needs none."""
+    found: Token | None = g.get("bearer")
+    return found
+
+
+def actor_name(token: Token | None) -> str:
+    """Return a caller's name for the audit log: "token:NAME", or ANYBODY without a token."""
+    return ANYBODY if token is None else f"token:{token.name}"
 
 
 def recognised(backend: Backend, authorization: str) -> Token:
@@ -29,18 +53,21 @@ def recognised(backend: Backend, authorization: str) -> Token:
     if token is None:
         raise RequestRefused(
             "unauthorized",
-            "The bearer token is not known; it may have been revoked",
+            "The bearer token is not known; it may have been revoked or replaced, or have expired",
             "use another one, or have one created with POST /v1/tokens",
         )
     return token
 
 
-def check_allowed(token: Token, wanted: Operation | None, request: str) -> None:
-    """Refuse an operation that the token's role does not allow.
+def check_allowed(token: Token, wanted: Operation | None, request: str, pool: str | None) -> None:
+    """Refuse an operation that the token's role or pools do not allow.
+
+    What is said does not tell whether the pool exists.
 
     Args:
         wanted: the operation; None for an endpoint that is none.
         request: its method and path, for the error.
+        pool: the pool that the path or the query names; None: none.
 
     Raises:
         RequestRefused: forbidden.
@@ -52,3 +79,36 @@ def check_allowed(token: Token, wanted: Operation | None, request: str) -> None:
             f"Token {token.name!r} has the role {token.role}, which does not allow {request}",
             "use a token of role admin",
         )
+    if pool is None and wanted.listing:
+        return  # the view leaves out what the token does not cover
+    if not token.covers(pool):
+        raise RequestRefused(
+            "forbidden",
+            f"Token {token.name!r} is limited to {', '.join(token.pools or ()):.200}, which does "
+            f"not allow {request}",
+            "use a token of all pools" if pool is None else "use a token for this pool",
+        )
+
+
+def _authorize(backend: Backend) -> None:
+    """Refuse a request whose token does not allow it, unless the operation is public."""
+    name = (request.endpoint or "").rpartition(".")[2]
+    wanted = BY_ID.get(name)
+    if wanted is not None and wanted.access == "public":
+        return
+    if backend.context.stopping.is_set():
+        raise RequestRefused("stopping", "This metaserver stops", "ask another one")
+    g.bearer = token = recognised(backend, request.headers.get("Authorization", ""))
+    backend.call_limits.enter(token.id, name)
+    g.counted = name
+    if request.url_rule is None:
+        return  # Flask goes on to reply 404 or 405
+    named = request.args if wanted is not None and wanted.listing else request.view_args
+    pool = (named or {}).get("pool")
+    check_allowed(token, wanted, f"{request.method} {request.path:.200}", pool)
+
+
+def _count_until_sent(backend: Backend, reply: Response) -> Response:
+    if "counted" in g and g.bearer is not None:
+        reply.call_on_close(partial(backend.call_limits.leave, g.bearer.id, g.counted))
+    return reply

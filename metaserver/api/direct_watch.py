@@ -171,7 +171,7 @@ class DirectWatches:
         if int(length) > _OPERATION.max_body:
             return None
         token = recognised(self._backend, headers.get("authorization", ""))
-        check_allowed(token, _OPERATION, f"POST {path}")
+        check_allowed(token, _OPERATION, f"POST {path}", pool)
         return _Head(pool, token.id, int(length))
 
     def _take(self, connection: Connection, head: _Head, raw: bytes) -> Literal["other", "taken"]:

@@ -77,7 +77,7 @@ def metrics(call: Call) -> Response:
         Measurement("cachemesh_metaserver_leader", backend.leads, {}),
         Measurement("cachemesh_metaserver_watches", backend.hub.waiting, {}),
         *backend.counters.measurements(),
-        *_pools(backend),
+        *_pools(call),
     ]
     return raw_reply(render(found), media="text/plain; version=0.0.4; charset=utf-8")
 
@@ -91,9 +91,12 @@ def _felt(backend: Backend, pool: str, shards: Collection[str]) -> Iterator[Meas
         yield from histogram("cachemesh_apps_latency_seconds", felt.latency, labels)
 
 
-def _pools(backend: Backend) -> Iterator[Measurement]:
+def _pools(call: Call) -> Iterator[Measurement]:
+    backend = call.backend
     for document, status in backend.pools():
         pool = document.pool
+        if not call.covers(pool):
+            continue
         labels = {"pool": pool}
         yield Measurement("cachemesh_pool_version", document.version, labels)
         yield Measurement("cachemesh_pool_shards", len(document.placement.shards), labels)

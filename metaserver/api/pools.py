@@ -36,6 +36,7 @@ def list_pools(call: Call) -> Response:
             "health": status["health"],
         }
         for document, status in call.backend.pools()
+        if call.covers(document.pool)
     ]
     return json_reply({"pools": found})
 

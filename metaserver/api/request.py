@@ -6,13 +6,12 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, TypeAlias
 
-from flask import Blueprint, Flask, Response, current_app, g, request
+from flask import Blueprint, Flask, Response, current_app, request
 
 from cachemesh.core.json_text import NotJsonError, decode_json
-from metaserver.api.access import check_allowed, recognised
+from metaserver.api.access import actor_name, bearer, check_access
 from metaserver.api.backend import Backend
 from metaserver.api.contract import (
     BY_ID,
@@ -25,7 +24,7 @@ from metaserver.api.contract import (
 from metaserver.api.idempotency import KeyedCall, digest_of
 from metaserver.api.problem_details import MAX_BODY, too_large
 from metaserver.domain.errors import RequestRefused
-from metaserver.store import CallId
+from metaserver.store import CallId, Token
 
 _MOST_NESTED = 16  # objects and arrays nested in each other
 _AT_ONCE = 8192  # bytes of a body of unknown length
@@ -39,17 +38,29 @@ class Call:
     """A request that was authorized and checked against the contract.
 
     Attributes:
-        actor: "token:NAME", for the audit log.
-        token: the token's id.
+        bearer: the caller's token; None for an operation that needs none.
         path, query, body: the parameters, with their types, and the decoded body.
     """
 
     backend: Backend
-    actor: str
-    token: str
+    bearer: Token | None
     path: Mapping[str, str]
     query: Mapping[str, Any]
     body: Mapping[str, Any]
+
+    @property
+    def actor(self) -> str:
+        """The caller, for the audit log."""
+        return actor_name(self.bearer)
+
+    @property
+    def token(self) -> str:
+        """The id of the caller's token."""
+        return "" if self.bearer is None else self.bearer.id
+
+    def covers(self, pool: str | None) -> bool:
+        """Return whether the caller may see what belongs to this pool; None: to no pool."""
+        return self.bearer is None or self.bearer.covers(pool)
 
     @property
     def pool(self) -> str:
@@ -115,37 +126,13 @@ def check_requests(app: Flask, backend: Backend) -> None:
     """Have the app check the access of every request."""
     app.extensions[_EXTENSION] = backend
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
-    app.before_request(_authorize)
-    app.after_request(_count_until_sent)
-
-
-def _authorize() -> None:
-    """Refuse a request without a token of the operation's role, unless the operation is public."""
-    name = (request.endpoint or "").rpartition(".")[2]
-    wanted = BY_ID.get(name)
-    if wanted is not None and wanted.access == "public":
-        return
-    if backend().context.stopping.is_set():
-        raise RequestRefused("stopping", "This metaserver stops", "ask another one")
-    token = recognised(backend(), request.headers.get("Authorization", ""))
-    g.actor, g.token_id = f"token:{token.name}", token.id
-    backend().call_limits.enter(token.id, name)
-    g.counted = name
-    if request.url_rule is None:
-        return  # Flask goes on to reply 404 or 405
-    check_allowed(token, wanted, f"{request.method} {request.path:.200}")
-
-
-def _count_until_sent(reply: Response) -> Response:
-    if "counted" in g:
-        reply.call_on_close(partial(backend().call_limits.leave, g.token_id, g.counted))
-    return reply
+    check_access(app, backend)
 
 
 def _call(described: Operation, path: Mapping[str, str]) -> Call:
     query = check_query(described, request.args.items(multi=True))
     body = check_body(described, _decoded_body(described)) if described.body is not None else {}
-    return Call(backend(), g.get("actor", "anybody"), g.get("token_id", ""), path, query, body)
+    return Call(backend(), bearer(), path, query, body)
 
 
 def _answered_once(described: Operation, call: Call, view: View) -> Response:

@@ -117,10 +117,15 @@ def leave_pool(call: Call) -> Response:
 @operation(blueprint, "listEvents")
 def list_events(call: Call) -> Response:
     """List entries of the audit log."""
-    events = call.backend.store.events(
-        call.query.get("pool"), after=call.query["after"], limit=call.query["limit"]
-    )
-    return json_reply({"events": [event.to_dict() for event in events]})
+    pool, after, limit = call.query.get("pool"), call.query["after"], call.query["limit"]
+    only = call.bearer.pools if call.bearer is not None and pool is None else None
+    events = [
+        event
+        for name in ([pool] if only is None else only)
+        for event in call.backend.store.events(name, after=after, limit=limit)
+    ]
+    events.sort(key=lambda event: event.id, reverse=True)
+    return json_reply({"events": [event.to_dict() for event in events[:limit]]})
 
 
 @operation(blueprint, "stream")
@@ -129,28 +134,34 @@ def stream(call: Call) -> Response:
     pool = call.query.get("pool")
     if pool is not None:
         call.backend.hub.current(pool)
-    reply = Response(_lines(call.backend, pool, call.token), content_type="text/event-stream")
+    reply = Response(_lines(call, pool), content_type="text/event-stream")
     reply.headers.update({"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
     return reply
 
 
-def _lines(backend: Backend, pool: str | None, token_id: str) -> Iterator[str]:
-    """Yield the lines of an event stream.
+def _lines(call: Call, pool: str | None) -> Iterator[str]:
+    """Yield the lines of an event stream, of those pools that the token covers.
 
     The stream ends when the process stops, when the reader lags too far, or soon after the token
-    was revoked.
+    was revoked or has ended.
     """
+    backend, token = call.backend, call.bearer
     with backend.hub.stream(pool) as items:
         yield ": welcome\n\n"  # the headers go out with the first line
         for item in _now(backend, pool):
-            yield _line(item)
+            if call.covers(item.pool):
+                yield _line(item)
         checked = time.monotonic()
         for news in items.items(IDLE):
+            seen = news is not None and call.covers(news.pool)
             if time.monotonic() - checked >= IDLE:
-                if all(token.id != token_id for token in backend.store.tokens()):
+                if token is None or not backend.tokens.still_good(token):
                     return
                 checked = time.monotonic()
-            yield ": still here\n\n" if news is None else _line(news)
+                if not seen:
+                    yield ": still here\n\n"
+            if news is not None and seen:
+                yield _line(news)
 
 
 def _now(backend: Backend, pool: str | None) -> Iterator[StreamItem]:

@@ -19,6 +19,7 @@ from cachemesh.core.pool.document import PoolDocument
 
 FORMAT = 1
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")  # as `rfc3339` writes times
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,24 @@ class TokenBackup:
 
     Attributes:
         digest: SHA-256 of the text, in hex.
+        pools: the only pools that the token is good for; None: all.
+        expires: RFC 3339 in UTC; None: never.
     """
 
     name: str
     role: Literal["read", "admin"]
     digest: str = field(repr=False)
+    pools: tuple[str, ...] | None = None
+    expires: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the token as docs/api.md shows it; limits that it does not have are left out."""
+        found: dict[str, Any] = {"name": self.name, "role": self.role, "digest": self.digest}
+        if self.pools is not None:
+            found["pools"] = list(self.pools)
+        if self.expires is not None:
+            found["expires"] = self.expires
+        return found
 
 
 @dataclass(frozen=True)
@@ -67,10 +81,7 @@ class Backup:
                 {"document": pool.document.to_dict(), "masters": dict(pool.masters)}
                 for pool in self.pools
             ],
-            "tokens": [
-                {"name": token.name, "role": token.role, "digest": token.digest}
-                for token in self.tokens
-            ],
+            "tokens": [token.to_dict() for token in self.tokens],
         }
         return {**content, "sha256": _checksum(content)}
 
@@ -131,4 +142,15 @@ def _token(given: Mapping[str, Any]) -> TokenBackup:
         raise InvalidDocumentError(f"role of token {name!r} is neither read nor admin")
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise InvalidDocumentError(f"digest of token {name!r} is not a SHA-256 in hex")
-    return TokenBackup(name, cast("Literal['read', 'admin']", role), digest)
+    pools, expires = given.get("pools"), given.get("expires")
+    if pools is not None and not isinstance(pools, list):
+        raise InvalidDocumentError(f"pools of token {name!r} is not a list of names")
+    if expires is not None and not (isinstance(expires, str) and _TIME.fullmatch(expires)):
+        raise InvalidDocumentError(f"expires of token {name!r} is not RFC 3339 in UTC")
+    return TokenBackup(
+        name,
+        cast("Literal['read', 'admin']", role),
+        digest,
+        None if pools is None else tuple(check_name("pool", pool) for pool in pools),
+        expires,
+    )

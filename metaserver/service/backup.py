@@ -64,7 +64,7 @@ def take(context: ServiceContext) -> Backup:
             PoolBackup(document, _of_pool(masters, document)) for document in store.documents()
         )
         tokens = tuple(
-            TokenBackup(token.name, token.role, digest)
+            TokenBackup(token.name, token.role, digest, token.pools, token.expires)
             for digest, token in store.token_digests().items()
         )
         if store.change_marker() == marker:
@@ -95,7 +95,17 @@ def restore(
             event = NewEvent(
                 "token.restore", actor, detail=f"restore {token.role} token {token.name}"
             )
-            there = context.store.add_token(token.name, token.role, token.digest, event) is None
+            there = (
+                context.store.add_token(
+                    token.name,
+                    token.role,
+                    token.digest,
+                    event,
+                    pools=token.pools,
+                    expires=token.expires,
+                )
+                is None
+            )
         detail = "a token of this name exists" if there else f"role {token.role}"
         items.append(
             RestoredItem("token", token.name, None, "kept" if there else "restored", detail)

@@ -7,7 +7,8 @@ import hmac
 import os
 import secrets
 import threading
-from collections.abc import Hashable, Mapping
+import time
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 from cachemesh.core.names import check_name
@@ -42,6 +43,8 @@ class Tokens:
     def recognise(self, text: str) -> Token | None:
         """Return the token with this text, or None, in a time that does not depend on the text.
 
+        A text that was replaced is recognised until its end, which is the token's `expires` then.
+
         Raises:
             StorageError: the tokens cannot be read.
         """
@@ -50,48 +53,105 @@ class Tokens:
         for digest, token in self._known().items():
             if hmac.compare_digest(digest, given):
                 found = token
+        if found is not None and _has_ended(found):
+            return None
         if found is not None:
             with self._lock:
                 self._used[found.id] = rfc3339()
         return found
 
     def _known(self) -> Mapping[str, Token]:
-        """Return all tokens; they are read again only after a change of the store."""
+        """Return the tokens by digest; they are read again only after a change of the store."""
         marker = self._store.change_marker()
         if marker != self._marker:
-            self._digests = self._store.token_digests()
+            self._digests = {**self._store.former_digests(), **self._store.token_digests()}
             self._marker = marker
         return self._digests
 
-    def create(self, actor: str, name: str, role: Role) -> tuple[Token, str]:
+    def still_good(self, token: Token) -> bool:
+        """Return whether a token that was recognised has neither ended nor been revoked.
+
+        Raises:
+            StorageError: the tokens cannot be read.
+        """
+        return not _has_ended(token) and any(each.id == token.id for each in self._known().values())
+
+    def create(
+        self,
+        actor: str,
+        name: str,
+        role: Role,
+        *,
+        pools: Sequence[str] | None = None,
+        expires_in: float | None = None,
+    ) -> tuple[Token, str]:
         """Create a token, and return it with its text, which is nowhere else.
+
+        Args:
+            pools: the only pools that the token is good for; None: all.
+            expires_in: seconds for which the token is good; None: for ever.
 
         Raises:
             RequestRefused: token-exists.
-            InvalidDocumentError: the name is not valid.
+            InvalidDocumentError: a name is not valid.
             StorageError: there is no new token.
         """
         check_name("token", name)
+        only = None if pools is None else tuple(check_name("pool", pool) for pool in pools)
+        expires = None if expires_in is None else rfc3339(time.time() + expires_in)
         text = secrets.token_urlsafe(32)
-        event = NewEvent("token.create", actor, detail=f"create {role} token {name}")
-        token = self._store.add_token(name, role, digest_of(text), event)
+        what = f"{role} token {name}{_limits_in_words(only, expires)}"
+        event = NewEvent("token.create", actor, detail=f"create {what}")
+        token = self._store.add_token(
+            name, role, digest_of(text), event, pools=only, expires=expires
+        )
         if token is None:
             raise RequestRefused(
                 "token-exists", f"There is a token named {name!r} already", "choose another name"
             )
-        log.info("token.create %s by %s: role %s", name, actor, role)
+        log.info("token.create by %s: %s", actor, what)
         return token, text
+
+    def rotate(self, actor: str, token_id: str, overlap: float) -> tuple[Token, str, str]:
+        """Give a token another text.
+
+        Args:
+            overlap: seconds for which the text from before is good too.
+
+        Returns:
+            The token, its text, which is nowhere else, and when the text from before ends.
+
+        Raises:
+            RequestRefused: token-not-found.
+            StorageError: nothing was changed.
+        """
+        text, until = secrets.token_urlsafe(32), rfc3339(time.time() + overlap)
+        name = next((each.name for each in self._store.tokens() if each.id == token_id), "")
+        detail = f"replace the text of token {name}; the one from before is good until {until}"
+        event = NewEvent("token.rotate", actor, detail=detail)
+        token = self._store.rotate_token(token_id, digest_of(text), until, event)
+        if token is None:
+            raise self._not_found(token_id)
+        log.info("token.rotate by %s: %s", actor, detail)
+        return token, text, until
 
     def listed(self) -> list[dict[str, object]]:
         """Return every token as docs/api.md shows it, oldest first."""
         with self._lock:
             used = dict(self._used)
+        former: dict[str, str] = {}
+        for token in self._store.former_digests().values():
+            if not _has_ended(token):
+                former[token.id] = max(former.get(token.id, ""), token.expires or "")
         return [
             {
                 "id": token.id,
                 "name": token.name,
                 "role": token.role,
+                "pools": token.pools,
                 "created": token.created,
+                "expires": token.expires,
+                "former_until": former.get(token.id),
                 "last_used": used.get(token.id, token.last_used),
             }
             for token in self._store.tokens()
@@ -115,8 +175,8 @@ class Tokens:
                 raise self._not_found(token_id)
             raise RequestRefused(
                 "last-admin",
-                f"Token {token.name!r} is the last one with the role admin",
-                "create another admin token first",
+                f"Token {token.name!r} is the last admin token of all pools that does not expire",
+                "create another such token first",
             )
         log.info("token.revoke %s by %s", token.name, actor)
 
@@ -128,7 +188,7 @@ class Tokens:
             self._store.touch_tokens(used)
 
     def make_first_admin(self, path: Path) -> bool:
-        """If the store has no admin token, create one and write its text to `path` (mode 0600).
+        """If the store has no `lasting_admin`, create one and write its text to `path` (mode 0600).
 
         Of several processes starting at once just one does.
 
@@ -138,7 +198,7 @@ class Tokens:
         Raises:
             StorageError: the store or the file cannot be written; there is no new token.
         """
-        if any(token.role == "admin" for token in self._store.tokens()):
+        if any(token.lasting_admin for token in self._store.tokens()):
             return False
         text = secrets.token_urlsafe(32)
         draft = path.with_name(f"{path.name}.{os.getpid()}")
@@ -165,3 +225,12 @@ class Tokens:
             f"There is no token {token_id!r:.80}",
             "list the tokens with GET /v1/tokens",
         )
+
+
+def _has_ended(token: Token) -> bool:
+    return token.expires is not None and token.expires <= rfc3339()
+
+
+def _limits_in_words(pools: Sequence[str] | None, expires: str | None) -> str:
+    only = "" if pools is None else f" for {', '.join(pools)}"
+    return only if expires is None else f"{only} until {expires}"

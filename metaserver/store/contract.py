@@ -42,13 +42,29 @@ Role: TypeAlias = Literal["read", "admin"]
 
 @dataclass(frozen=True)
 class Token:
-    """A bearer token without its text, which no store keeps. Times are RFC 3339 in UTC."""
+    """A bearer token without its text, which no store keeps. Times are RFC 3339 in UTC.
+
+    Attributes:
+        pools: the only pools that the token is good for; None: all, and the metaserver itself.
+        expires: from when on the token is good for nothing; None: never.
+    """
 
     id: str
     name: str
     role: Role
     created: str
     last_used: str | None
+    pools: tuple[str, ...] | None = None
+    expires: str | None = None
+
+    def covers(self, pool: str | None) -> bool:
+        """Return whether the token is good for this pool; None: for what belongs to no pool."""
+        return self.pools is None or pool in self.pools
+
+    @property
+    def lasting_admin(self) -> bool:
+        """Whether the token may do everything, for ever; one such token always stays."""
+        return self.role == "admin" and self.pools is None and self.expires is None
 
 
 class DocumentStore(Protocol):
@@ -276,11 +292,21 @@ class ObservedStore(Protocol):
 class TokenStore(Protocol):
     """Bearer tokens."""
 
-    def add_token(self, name: str, role: Role, digest: str, event: NewEvent) -> Token | None:
+    def add_token(
+        self,
+        name: str,
+        role: Role,
+        digest: str,
+        event: NewEvent,
+        *,
+        pools: tuple[str, ...] | None = None,
+        expires: str | None = None,
+    ) -> Token | None:
         """Store a token, and log the event with the token's id as target.
 
         Args:
             digest: SHA-256 of the token's text, in hex.
+            pools, expires: as in `Token`.
 
         Returns:
             The token. None: a token of this name exists.
@@ -292,10 +318,27 @@ class TokenStore(Protocol):
     def token_digests(self) -> Mapping[str, Token]:
         """Return the tokens by the SHA-256 (hex) of their text."""
 
-    def revoke_token(self, token_id: str, event: NewEvent) -> bool:
-        """Delete a token and log the event.
+    def former_digests(self) -> Mapping[str, Token]:
+        """Return the tokens by the SHA-256 of texts that `rotate_token` has replaced.
 
-        False: there is no such token, or the token is the only one with the role `admin`.
+        Here a token's `expires` is the end of that text. A text that has ended may be missing.
+        """
+
+    def rotate_token(self, token_id: str, digest: str, until: str, event: NewEvent) -> Token | None:
+        """Give a token another text, and log the event with the token's id as target.
+
+        Args:
+            digest: SHA-256 of the new text, in hex.
+            until: RFC 3339 in UTC; up to then `former_digests` has the text from before too.
+
+        Returns:
+            The token, in which nothing else changed. None: there is no such token.
+        """
+
+    def revoke_token(self, token_id: str, event: NewEvent) -> bool:
+        """Delete a token with all its texts, and log the event.
+
+        False: there is no such token, or the token is the only `lasting_admin`.
         """
 
     def touch_tokens(self, used: Mapping[str, str]) -> None:

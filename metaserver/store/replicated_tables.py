@@ -33,6 +33,7 @@ _PARTS = {
     "masters": "{row}pool",
     "acks": "{row}owner",
     "tokens": "{row}id",
+    "former_digests": "{row}token",
     "failovers": "{row}id",
     "work": "{row}pool",
     "seen": "{row}pool",

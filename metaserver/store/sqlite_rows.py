@@ -28,7 +28,7 @@ INTENT = "id, pool, shard, master, action, sentinels, owner, undoing, created"
 FAILOVER = "id, pool, shard, master, sentinels, owner, notes"
 EVENT = "id, at, actor, action, pool, target, detail, before, after"
 WORK = "id, shard, kind, began, within"
-TOKEN = "id, name, role, created, last_used"
+TOKEN = "id, name, role, created, last_used, pools, expires"
 
 
 def is_at(db: sqlite3.Connection, pool: str, version: int) -> bool:

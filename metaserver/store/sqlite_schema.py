@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 _SCHEMA = (
     # A deleted pool stays as a row without document, so that its version never goes down.
@@ -49,5 +49,11 @@ _SINCE_4 = (
         version INTEGER, status INTEGER, answer TEXT, created REAL NOT NULL,
         UNIQUE (token, key))""",
 )
-UPGRADES = (_SCHEMA, _SINCE_2, _SINCE_3, _SINCE_4)
+_SINCE_5 = (
+    "ALTER TABLE tokens ADD COLUMN pools TEXT",
+    "ALTER TABLE tokens ADD COLUMN expires TEXT",
+    """CREATE TABLE former_digests (digest TEXT PRIMARY KEY, token TEXT NOT NULL,
+        until TEXT NOT NULL)""",
+)
+UPGRADES = (_SCHEMA, _SINCE_2, _SINCE_3, _SINCE_4, _SINCE_5)
 """The statements that lead from each version to the next; version 0 is an empty file."""

@@ -48,11 +48,7 @@ def _described(operation: Operation) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": operation.id,
         "summary": operation.summary,
-        "description": {
-            "public": "Needs no token.",
-            "read": "Needs a token of role read or admin.",
-            "admin": "Needs a token of role admin.",
-        }[operation.access],
+        "description": _access_in_words(operation),
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": PATH_PARAMETERS[name]}
             for name in re.findall(r"{(\w+)}", operation.path)
@@ -78,6 +74,19 @@ def _described(operation: Operation) -> dict[str, Any]:
             "content": {"application/json": {"schema": ref(operation.body)}},
         }
     return described
+
+
+def _access_in_words(operation: Operation) -> str:
+    if operation.access == "public":
+        return "Needs no token."
+    role = "admin" if operation.access == "admin" else "read or admin"
+    if operation.listing:
+        limited = "One that is limited to pools gets what belongs to these."
+    elif "{pool}" in operation.path:
+        limited = "One that is limited to pools has to be for this one."
+    else:
+        limited = "One that is limited to pools does not do."
+    return f"Needs a token of role {role}. {limited}"
 
 
 def _success(operation: Operation) -> dict[str, Any]:

@@ -31,6 +31,8 @@ class Operation:
         status: the HTTP status of success.
         query: schemas of the query parameters.
         media: the media type of the reply.
+        listing: a token that is limited to pools gets what belongs to these. Without it, an
+            operation that names no pool in its path is not for such a token.
         max_body: bytes that the request's body may have.
     """
 
@@ -45,6 +47,7 @@ class Operation:
     query: dict[str, Schema] = field(default_factory=dict)
     media: str = "application/json"
     max_body: int = 16 * 1024
+    listing: bool = False
 
     @property
     def once(self) -> bool:
@@ -56,7 +59,7 @@ _POOL = "/v1/pools/{pool}"
 _SHARD = "/v1/pools/{pool}/shards/{shard}"
 
 OPERATIONS: tuple[Operation, ...] = (
-    Operation("listPools", "read", "GET", "/v1/pools", "Every pool", "Pools"),
+    Operation("listPools", "read", "GET", "/v1/pools", "Every pool", "Pools", listing=True),
     Operation(
         "createPool",
         "admin",
@@ -191,6 +194,7 @@ OPERATIONS: tuple[Operation, ...] = (
             "after": number("only with an id above this", minimum=0, maximum=MAX_WHOLE, default=0),
             "limit": number("at most so many", minimum=1, maximum=1000, default=100),
         },
+        listing=True,
     ),
     Operation(
         "stream",
@@ -200,6 +204,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Documents, statuses and events as they come, as server-sent events",
         query={"pool": NAME},
         media="text/event-stream",
+        listing=True,
     ),
     Operation("listTokens", "admin", "GET", "/v1/tokens", "Every token, without text", "Tokens"),
     Operation(
@@ -211,6 +216,15 @@ OPERATIONS: tuple[Operation, ...] = (
         "NewToken",
         "NewTokenRequest",
         201,
+    ),
+    Operation(
+        "rotateToken",
+        "admin",
+        "POST",
+        "/v1/tokens/{token}/rotate",
+        "Give a token another text, beside which the one from before is good for a while",
+        "RotatedToken",
+        "RotateTokenRequest",
     ),
     Operation("revokeToken", "admin", "DELETE", "/v1/tokens/{token}", "Revoke a token", status=204),
     Operation(
@@ -233,13 +247,22 @@ OPERATIONS: tuple[Operation, ...] = (
         "/v1/metaservers",
         "The metaserver processes, and which of them leads",
         "Metaservers",
+        listing=True,
     ),
     Operation("livez", "public", "GET", "/livez", "The process answers", "Probe"),
     Operation(
         "readyz", "public", "GET", "/readyz", "This process serves reads and changes", "Probe"
     ),
     Operation("leader", "public", "GET", "/leader", "This process leads", "Leader"),
-    Operation("metrics", "read", "GET", "/metrics", "Prometheus metrics", media="text/plain"),
+    Operation(
+        "metrics",
+        "read",
+        "GET",
+        "/metrics",
+        "Prometheus metrics",
+        media="text/plain",
+        listing=True,
+    ),
     Operation("openapi", "public", "GET", "/openapi.json", "This description"),
 )
 

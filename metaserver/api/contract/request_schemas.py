@@ -11,6 +11,7 @@ from metaserver.api.contract.schema_parts import (
     LABEL,
     MAX_WAIT,
     MAX_WHOLE,
+    MOST_SECONDS,
     NAME,
     QUALITY,
     SETTING_VALUES,
@@ -106,5 +107,21 @@ REQUESTS: dict[str, Schema] = {
         ("name", "role"),
         name=NAME,
         role={"type": "string", "enum": ["read", "admin"], "description": "what it may do"},
+        pools=array(
+            NAME,
+            description="the only pools it is good for",
+            minItems=1,
+            maxItems=64,
+            uniqueItems=True,
+        ),
+        expires_in=number("seconds for which it is good", minimum=1, maximum=MOST_SECONDS),
+    ),
+    "RotateTokenRequest": request(
+        overlap=number(
+            "seconds for which the text from before is good too",
+            minimum=0,
+            maximum=MOST_SECONDS,
+            default=3600,
+        ),
     ),
 }

@@ -17,6 +17,7 @@ Schema = dict[str, Any]
 
 NAME_IN_WORDS = "1 to 64 characters of A-Z a-z 0-9 . _ - with a letter or digit first"
 MAX_WAIT = 60.0
+MOST_SECONDS = 10 * 366 * 86_400  # that a token may be good for
 
 
 def ref(name: str) -> Schema:

@@ -293,6 +293,25 @@ def test_tokens(
     assert run("token", "revoke", identity)[0] == 2
     assert run("token", "revoke", identity, "--yes")[0] == 0
     assert run("pool", "list", "--token-file", str(file))[0] == 1
+
+    only = ("token", "create", "only", "--role", "read", "--pool", "cache", "--expires-in", "90d")
+    limited = run(*only, "--output-file", str(tmp_path / "only"))[1]
+    assert limited["pools"] == ["cache"]
+    assert limited["expires"] is not None
+    before = (tmp_path / "only").read_text()
+    (tmp_path / "only").chmod(0o640)
+    rotate = ("token", "rotate", "only", "--output-file", str(tmp_path / "only"))
+    assert run(*rotate, "--dry-run")[0] == 6
+    assert run(*rotate, "--overlap", "soon")[0] == 2
+    assert run(*rotate, "--overlap", "0s")[0] == 2  # it asks
+    code, rotated, err = run(*rotate)
+    assert code == 0
+    assert (tmp_path / "only").read_text() not in (before, json.dumps(rotated) + err)
+    assert (tmp_path / "only").stat().st_mode & 0o777 == 0o640
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["only", "token"]
+    assert run("pool", "list", "--token-file", str(tmp_path / "only"))[0] == 0
+    assert run("token", "revoke", "only", "--yes")[0] == 0
+
     shown = run("token", "create", "shown", "--role", "admin")[1]
     monkeypatch.setenv("CACHEMESH_TOKEN", shown["token"])
     assert run("token", "revoke", str(shown["id"]), "--yes")[0] == 0

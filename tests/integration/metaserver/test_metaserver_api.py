@@ -82,7 +82,7 @@ class TestAccess:
 
     def test_tokens_come_and_go(self, admin: Api) -> None:
         made = admin("POST", "/v1/tokens", {"name": "short", "role": "admin"}).json
-        assert set(made) == {"id", "name", "role", "token"}
+        assert set(made) == {"id", "name", "role", "pools", "expires", "token"}
         mine = Api(admin.address, made["token"])
         listed = mine("GET", "/v1/tokens").json["tokens"]
         assert made["token"] not in json.dumps(listed)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from cachemesh import CacheMesh, ConfigurationError
-from cachemesh.discovery.metaserver import MetaserverClient, read_token
+from cachemesh.discovery.bearer_token import read_token
+from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.discovery.url import parse_url
 
 

@@ -56,15 +56,20 @@ def test_an_older_schema(tmp_path: Path) -> None:
     path = tmp_path / "meta.db"
     store = SqliteStore(path)
     created = store.create_document(DOCUMENT, NewEvent("pool.create"))
+    token = store.add_token("ops", "admin", "d1", NewEvent("token.create"))
     store.close()
     with sqlite3.connect(path) as db:
-        for table in ("failovers", "work", "seen", "lead", "metaservers", "calls"):
+        tables = ("failovers", "work", "seen", "lead", "metaservers", "calls", "former_digests")
+        for table in tables:
             db.execute(f"DROP TABLE {table}")
+        for column in ("pools", "expires"):
+            db.execute(f"ALTER TABLE tokens DROP COLUMN {column}")
         db.execute("PRAGMA user_version = 1")
     db.close()
     store = SqliteStore(path)
     assert store.document("cache") == created
     assert store.failovers() == ()
+    assert store.tokens() == (token,)
     store.close()
 
 
