@@ -52,11 +52,19 @@ logger = logging.getLogger("cachemesh.discovery")
 _REFUSED_SECONDS = 2.0
 """Seconds from a refused document until the source is asked again."""
 
+_DRAIN_STEP = 0.002  # seconds between two looks whether earlier commands are over
+_DRAIN_ASK = 0.2  # seconds after which the source is asked how the resize goes on
+
 _NO_FAILURE: tuple[float, Exception | None] = float("-inf"), None
 
 
 class TopologySubscriber(Protocol):
     """An object that the follower tells of changes: `cachemesh.discovery.membership.Membership`."""
+
+    def drained(self) -> bool:
+        """Return whether nothing is under way that was routed by an earlier topology and holds up
+        the present one. Any thread may call this; never raises.
+        """
 
     def catch_up(self, wait: bool) -> None:
         """Take over the present topology. Any thread may call this; never raises.
@@ -300,6 +308,7 @@ class Follower:
                 )
             )
             self._notify(wait=True)  # the next call to the source says that it is applied
+            self._await_drained(document, topology.document.version)
             self._inbox.put(None)  # poll_interval may be another
             logger.info("pool %s: version %d applied", document.pool, document.version)
 
@@ -336,6 +345,28 @@ class Follower:
         self._plane.source_confirmed()
         logger.info("pool %s: the %s answers again", held.pool, self._source.kind)
         return None if document.to_json() == held.to_json() else document
+
+    def _await_drained(self, document: PoolDocument, before: int) -> None:
+        """In the preparation of a resize, wait until what was routed before it is over.
+
+        Only then may the source hear that the document is applied. A later document ends the wait.
+
+        Args:
+            document: that was applied.
+            before: the version that was applied before it.
+        """
+        asked = time.monotonic()
+        while document.target is not None and not self._stop.is_set():
+            with self._changed:
+                subscribers = [reference() for reference in self._subscribers.values()]
+            if all(each.drained() for each in subscribers if each is not None):
+                return
+            if self._stop.wait(_DRAIN_STEP) or time.monotonic() - asked < _DRAIN_ASK:
+                continue
+            later = self._source.wait(before, self._stop)
+            if later is not None and later.version > document.version:
+                return
+            asked = time.monotonic()
 
     def _hear(self, wakeup: Wakeup) -> None:
         for event in SentinelEvents(self._options, wakeup).listen(self._addresses, self._stop):
