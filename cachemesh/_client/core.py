@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -17,10 +18,12 @@ import redis
 
 from cachemesh.core.commands.encoding import text_encoder
 from cachemesh.core.commands.registry import CommandRegistry
-from cachemesh.core.errors import LeaseLostError
+from cachemesh.core.errors import LeaseLostError, ShardTimeoutError
 from cachemesh.core.names import Address
+from cachemesh.core.placement.held import HeldPlacement, sources
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.policy import Policy
+from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.reads.read_preference import Reading
 from cachemesh.discovery.lease import NEVER_OVER, LeaseEnd
@@ -33,6 +36,25 @@ from cachemesh.transport.sync.handshake import connect
 S = TypeVar("S", bound=ShardBase[Any])
 
 _ASK_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Hold:
+    """The preparation of a resize: commands on keys that move are not sent.
+
+    Attributes:
+        version: of the document that began it.
+        placement: what is routed by meanwhile.
+        sources: the shards that keys move from.
+        gate: where commands wait for the next document.
+    """
+
+    version: int
+    placement: HeldPlacement
+    sources: frozenset[str]
+    gate: Any
+
+
 _NOT_FOR_PROBES = ("redis_connect_func", "retry", "single_connection_client")
 
 
@@ -75,11 +97,13 @@ class MeshCore(Generic[S]):
         self.closings = 0
         self.lease: LeaseEnd = NEVER_OVER
         self._topology: Topology | None = None
+        self._hold: Hold | None = None
+        self._retired: tuple[S, ...] = ()
         self._prober: Prober | None = None
         self._parent = parent
         if parent is None:
             self._mates: dict[int, weakref.ref[MeshCore[S]]] = {}
-            self.membership = Membership(url, _apply_to(self._mates))
+            self.membership = Membership(url, _apply_to(self._mates), _drained_of(self._mates))
         else:
             self._mates = parent._mates
             self.membership = parent.membership
@@ -114,9 +138,15 @@ class MeshCore(Generic[S]):
         document = topology.document
         before = self.shards()
         self._set_policy(document.settings)
-        shards = {}
+        hold = self._hold_of(document)
+        begins = hold is not None and hold is not self._hold
+        shards, former = {}, {}
         for name in document.placement.names:
             shard = before.get(name)
+            if shard is not None and begins and hold is not None and name in hold.sources:
+                former[name], shard = shard, shard.successor()
+                if self.reads_replicas:
+                    shard.wrote((), time.monotonic())  # what is under way is noted elsewhere
             if shard is None:
                 shard = self._make_shard(name)
                 if self._prober is not None:
@@ -129,9 +159,68 @@ class MeshCore(Generic[S]):
             shards[name] = shard
         self._topology = topology
         self.lease = self.membership.lease_end(strict=self.policy.refuses_unleased)
-        self.route_table = RouteTable(document.placement, shards)
+        ended, self._hold = self._hold, hold
+        placement = document.placement if hold is None else hold.placement
+        # First: whoever finds a retired shard looks here for the one in its place.
+        self.route_table = RouteTable(placement, shards)
+        if begins:
+            self._retire([(shard, shards[name]) for name, shard in former.items()])
+        if ended is not None and ended is not hold:
+            self._end_hold(ended, document, before)
         for name in before.keys() - shards.keys():
             before[name].end()
+
+    def _hold_of(self, document: PoolDocument) -> Hold | None:
+        """Return the hold of a document: that of now, if the document is the same version."""
+        hold, target = self._hold, document.target
+        if target is None:
+            return None
+        if hold is not None and hold.version == document.version:
+            return hold
+        placement = HeldPlacement(document.placement, target)
+        return Hold(document.version, placement, sources(document.placement, target), self._gate())
+
+    def _end_hold(self, hold: Hold, document: PoolDocument, shards: Mapping[str, S]) -> None:
+        """Let the commands on that were held; end those that block where their keys were."""
+        if document.placement != hold.placement.stable:
+            for name in hold.sources & shards.keys():
+                shards[name].unblock()
+        self._open(hold.gate)
+
+    @property
+    def holds(self) -> bool:
+        """Whether commands on keys that are about to move are held."""
+        return self._hold is not None
+
+    def drained(self) -> bool:
+        """Return whether no command is under way any more that was routed before a hold."""
+        return all(shard.drained() for shard in self._retired)
+
+    def _retire(self, shards: Sequence[tuple[S, S]]) -> None:
+        """Retire shards, each in favour of the second; remember them until they are drained."""
+        self._remember_retired(shards)
+        for former, successor in shards:
+            former.retire(successor)
+
+    def _remember_retired(self, shards: Sequence[tuple[S, S]]) -> None:
+        undone = [shard for shard in self._retired if not shard.drained()]
+        self._retired = (*undone, *(former for former, _ in shards))
+
+    def _gate(self) -> Any:
+        """Return a gate, at which held commands wait."""
+        raise NotImplementedError
+
+    def _open(self, gate: Any) -> None:
+        """Let all commands go that wait at a gate, and those that come to it later."""
+        raise NotImplementedError
+
+    def still_held(self) -> ShardTimeoutError:
+        """Return the error for a command that was held for all of its time."""
+        return ShardTimeoutError(
+            f"Pool {self._topology.document.pool if self._topology else ''!r} is being resized, "
+            f"and the metaserver has not said in time how that goes on; the command was not sent. "
+            f"See: cachemesh pool status"
+        )
 
     @property
     def _ask_seconds(self) -> float:
@@ -210,6 +299,9 @@ class MeshCore(Generic[S]):
     def drop_route_table(self) -> Mapping[str, S]:
         """Take the shards away: the next command loads the topology anew."""
         shards, self.route_table = self.shards(), None
+        hold, self._hold, self._retired = self._hold, None, ()
+        if hold is not None:
+            self._open(hold.gate)
         return shards
 
     def after_fork(self) -> None:
@@ -234,6 +326,15 @@ def _apply_to(mates: Mapping[int, weakref.ref[MeshCore[S]]]) -> Callable[[Topolo
                 core.apply(topology)
 
     return on_change
+
+
+def _drained_of(mates: Mapping[int, weakref.ref[MeshCore[S]]]) -> Callable[[], bool]:
+    """Return what tells whether all cores are drained; they are not kept alive by that."""
+
+    def drained() -> bool:
+        return all(core.drained() for core in [mate() for mate in list(mates.values())] if core)
+
+    return drained
 
 
 _cores: weakref.WeakSet[MeshCore[Any]] = weakref.WeakSet()

@@ -9,6 +9,7 @@ import redis
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from redis.exceptions import ExecAbortError
 
+from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.planning.pipeline_parts import Stack
 from cachemesh.core.resilience.pipeline_part import holds_error
 from cachemesh.transport.redis_py import is_open
@@ -119,6 +120,14 @@ def raise_first(results: Sequence[Any], stack: Stack, annotate: Any) -> None:
             if isinstance(result, redis.ResponseError):
                 annotate(result, number, stack[number - 1][0])
             raise result
+
+
+def unrouted(shard: str) -> ShardUnavailableError:
+    """Return the error for a part of a pipeline that has not run, as a resize began."""
+    return ShardUnavailableError(
+        f"Shard {shard!r}: a resize began before the pipeline was sent, and commands without keys "
+        "are among those for the shard; none of them has run: send the pipeline again"
+    )
 
 
 def for_callback(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,12 @@ from cachemesh.asyncio.pipeline import Pipeline
 from cachemesh.asyncio.pubsub import PubSub
 from cachemesh.core.commands.blocking import block_seconds, miss_delay
 from cachemesh.core.commands.spec import FIRST_KEY, Command
-from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.errors import (
+    KeyHeldError,
+    PartlyRetiredError,
+    RerouteError,
+    ShardUnavailableError,
+)
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.planning.pipeline import Plans
@@ -34,7 +39,7 @@ from cachemesh.core.planning.split import CommandPlan
 from cachemesh.core.planning.unknown_commands import Calls, resolve_all
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.reads.read_preference import CURSORS
-from cachemesh.core.resilience.error_classification import NOT_SERVED
+from cachemesh.core.resilience.error_classification import NOT_SERVED, NotSentError
 from cachemesh.discovery.lease import clock
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.transport.aio.mesh_pool import MeshPool
@@ -167,15 +172,25 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
                 route_table = await core.loaded()  # asyncio: it asks for the lease
                 reply = await self._execute_planned(args, route_table, decode)
                 callback = self.response_callbacks.get(name)
-        except redis.ResponseError:
-            if EMPTY_RESPONSE in options:
-                return options[EMPTY_RESPONSE]
-            raise
+        except (RerouteError, redis.ResponseError) as error:
+            return await self._instead(error, args, options)
         if callback is None:
             return reply
         # sync: return callback(reply, **for_callback(options))
         result = callback(reply, **for_callback(options))  # asyncio
         return await result if asyncio.iscoroutine(result) else result  # asyncio
+
+    async def _instead(
+        self, error: Exception, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        """Return what an app gets in place of an error, if it gets anything but the error."""
+        if isinstance(error, RerouteError):
+            if isinstance(error, KeyHeldError):
+                await self._core.hold_over()
+            return await self.execute_command(*args, **options)
+        if EMPTY_RESPONSE in options:
+            return options[EMPTY_RESPONSE]
+        raise error
 
     async def _execute_planned(
         self, args: tuple[Any, ...], route_table: RouteTable[ShardClient], decode: bool
@@ -199,11 +214,38 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
                 if command.name in ENDS_CONNECTION:
                     shard.drop_connections()
             return planned.merge([reply])
-        if core.plain and not self._call_options:
-            replies = await gather(requests, command.read_only, decode, planned.takes_errors)
-        else:
-            replies = await self._several(planned, requests, decode)
+        try:
+            if core.plain and not self._call_options:
+                replies = await gather(requests, command.read_only, decode, planned.takes_errors)
+            else:
+                replies = await self._several(planned, requests, decode)
+        except PartlyRetiredError as error:
+            replies = [
+                await self._sent_anew(command, shard, words, decode)
+                if isinstance(reply, RerouteError)
+                else reply
+                for reply, (shard, words) in zip(error.replies, requests, strict=True)
+            ]
         return planned.merge(replies)
+
+    async def _sent_anew(
+        self, command: Command, retired: ShardClient, words: tuple[Any, ...], decode: bool
+    ) -> Any:
+        """Send a sub-request whose shard was retired to where its keys are by now.
+
+        Without keys the sub-request is for that shard, and goes to its successor.
+        """
+        while True:
+            route_table = await self._core.loaded()
+            try:
+                if command.specs:
+                    return await self._execute_planned(words, route_table, decode)
+                if retired.name not in route_table.shards:
+                    retired.raise_unavailable(NotSentError("the shard has left the pool"))
+                shard = route_table.shards[retired.name]
+                return await shard.execute(words, command.read_only, decode)
+            except RerouteError:
+                await self._core.hold_over()
 
     async def _one_planned(
         self,
@@ -323,6 +365,8 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
 
     async def _execute_on_connection(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Execute as redis-py does, over the connection that `client` took, or that the app set."""
+        if self._core.holds:  # whatever the key: what is sent here cannot be routed anew
+            await self._core.hold_over()
         (shard,) = (await self.route_table()).shards.values()
         async with self._single_conn_lock:
             own = await self._core.take_connection(shard)

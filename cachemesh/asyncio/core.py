@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import math
+
+# sync: import threading
+from collections.abc import Mapping, Sequence
 from functools import partial  # asyncio
 from typing import Any
 
@@ -15,7 +18,7 @@ from cachemesh.discovery.lease import clock
 from cachemesh.discovery.url import MeshUrl
 from cachemesh.transport import redis_py
 from cachemesh.transport.aio import handshake
-from cachemesh.transport.aio.instance import seen
+from cachemesh.transport.aio.instance import in_time, seen
 from cachemesh.transport.aio.shard import ShardClient
 
 
@@ -110,6 +113,40 @@ class Core(MeshCore[ShardClient]):
                 self._renewing = renewing
             self._asked(await asyncio.shield(renewing))
 
+    async def hold_over(self) -> None:
+        """Wait until commands on keys that are about to move may be sent.
+
+        Raises:
+            ShardTimeoutError: that takes longer than a command may.
+        """
+        hold, limit = self._hold, self.policy.timeouts.reply
+        # sync: if hold is not None and not hold.gate.wait(limit):
+        if hold is not None and not await _passed(hold.gate, limit):  # asyncio
+            raise self.still_held()
+
+    def _gate(self) -> Any:
+        # sync: return threading.Event()
+        return asyncio.Event()  # asyncio
+
+    def _open(self, gate: Any) -> None:
+        # sync: gate.set()
+        if True:  # asyncio
+            if self.loop is not None and not self.loop.is_closed():
+                self.loop.call_soon_threadsafe(gate.set)
+
+    if True:  # asyncio
+
+        def _retire(self, shards: Sequence[tuple[ShardClient, ShardClient]]) -> None:
+            """Retire shards between two turns of the event loop, where all commands begin."""
+            self._remember_retired(shards)
+
+            def retire() -> None:
+                for former, successor in shards:
+                    former.retire(successor)
+
+            if self.loop is not None and not self.loop.is_closed():
+                self.loop.call_soon_threadsafe(retire)
+
     async def loaded_shards(self) -> Mapping[str, ShardClient]:
         """Return the shards of `loaded`, by name."""
         return (await self.loaded()).shards
@@ -169,3 +206,14 @@ class Core(MeshCore[ShardClient]):
             # sync: self._close(at_once=False)
             self.leave_pool(at_once=False)  # asyncio
             self._abandon()  # asyncio
+
+
+if True:  # asyncio
+
+    async def _passed(gate: asyncio.Event, seconds: float | None) -> bool:
+        """Wait at a gate; return whether it opened within so many seconds."""
+        try:
+            await in_time(gate.wait(), math.inf if seconds is None else seconds)
+        except TimeoutError:
+            return False
+        return True

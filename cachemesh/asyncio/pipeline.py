@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.asyncio.client import Pipeline as RedisPipeline
+from redis.client import NEVER_DECODE
 from redis.client import Pipeline as SyncPipeline
 
-from cachemesh._client.pipelining import PipelineBase, finished, raise_first, require_watching
-from cachemesh.core.planning.pipeline_parts import Stack, one_shard, spread
+from cachemesh._client.pipelining import (
+    PipelineBase,
+    finished,
+    raise_first,
+    require_watching,
+    unrouted,
+)
+from cachemesh.core.errors import KeyHeldError, ShardRetiredError, ShardUnavailableError
+from cachemesh.core.planning.pipeline_parts import Part, Stack, one_shard, spread
 from cachemesh.core.planning.plan import UnknownCommandError
 from cachemesh.transport import redis_py
 from cachemesh.transport.aio.scatter_gather import send_parts
@@ -56,11 +64,19 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
             except redis.TimeoutError:  # the connection is closed, so it watches nothing any more
                 self.watching = False
         await reset()
+        if self._home is not None:
+            self._home.watching.discard(self)
         self._home = None
 
     @asynccontextmanager
     async def _in_time(self, home: ShardClient) -> AsyncIterator[None]:
         deadline = time.monotonic() + home.limit
+        if self not in home.watching:
+            # In this order: a resize waits for this pipeline, or this pipeline sees the resize.
+            home.watching.add(self)
+            if home.retired:
+                home.watching.discard(self)
+                raise ShardRetiredError
         if self.connection is None:
             self.connection = await home.pool.get_connection()
         with in_all(self.connection, deadline - time.monotonic()):
@@ -69,7 +85,7 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
     async def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command now, on the shard that is being watched."""
         require_watching(self)
-        home = await self._bind([args])
+        home = await self._bound([args])
         immediate: Any = super().immediate_execute_command  # untyped in redis-py
         try:
             async with self._in_time(home):
@@ -119,12 +135,33 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
                 self.scripts = set()
             require_watching(self)
             if self.watching or self.explicit_transaction or self._one_shard_only:
-                await self._bind([args for args, _ in stack])
+                await self._bound([args for args, _ in stack])
             if self.watching or self.explicit_transaction:
                 return await self._in_one_shard(raise_on_error)
             return await self._over_shards(raise_on_error)
         finally:
             await self.reset()
+
+    async def _bound(self, commands: Sequence[tuple[Any, ...]]) -> ShardClient:
+        """As `_bind`, once no key of the commands is about to move.
+
+        Raises:
+            redis.WatchError: watched keys, or those of the commands, move in a resize.
+            cachemesh.ShardTimeoutError: a resize does not go on.
+        """
+        while True:
+            try:
+                home = await self._bind(commands)
+            except KeyHeldError as error:
+                if self.watching:
+                    raise redis.WatchError(
+                        "A resize of the pool moves the keys; watch them anew"
+                    ) from error
+                await self._core.hold_over()
+                continue
+            if home in (await self._core.loaded()).shards.values() or self.watching:
+                return home
+            self._home = None  # bound before a resize
 
     async def _bind(self, commands: Sequence[tuple[Any, ...]]) -> ShardClient:
         """Settle on the one shard that all keys are on."""
@@ -152,6 +189,32 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
 
     async def _over_shards(self, raise_on_error: bool) -> list[Any]:
         stack: Stack = self.command_stack
+        replies = await self._routed(stack)
+        if replies is None:  # some commands run on any shard
+            return await self._in_one_shard(raise_on_error)
+        finals = finished(replies, stack, self.response_callbacks, self.annotate_exception)
+        if True:  # asyncio
+            for at, final in enumerate(finals):
+                if inspect.isawaitable(final):
+                    finals[at] = await final
+        if raise_on_error:
+            raise_first(finals, stack, self.annotate_exception)
+        return finals
+
+    async def _routed(self, stack: Stack) -> list[Any] | None:
+        """As `_spread`, once no key of the commands is about to move."""
+        while True:
+            try:
+                return await self._spread(stack)
+            except KeyHeldError:
+                await self._core.hold_over()
+
+    async def _spread(self, stack: Stack) -> list[Any] | None:
+        """Send commands to the shards of their keys, and return the reply of each.
+
+        Returns:
+            None if the commands must stay on one shard, and several are concerned.
+        """
         mesh, core, policy = self._mesh, self._core, self._mesh._policy
         route_table = await core.loaded()
         placement, pack = route_table.placement, redis_py.pack_all
@@ -162,10 +225,14 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
             plans = await mesh.plans_of([args for args, _ in stack], route_table)
             spread_out = spread(*how, plans, policy.retry_writes)
         if self._one_shard_only and len(spread_out.parts) > 1:
-            return await self._in_one_shard(raise_on_error)  # some commands run on any shard
+            return None
         parts = [(route_table.shards[part.shard], part) for part in spread_out.parts]
         try:
-            results = await send_parts(parts, lazily=spread_out.only_reads())
+            sent = await send_parts(parts, lazily=spread_out.only_reads())
+            results = [
+                await self._sent_anew(part) if isinstance(result, ShardRetiredError) else result
+                for result, (_, part) in zip(sent, parts, strict=True)
+            ]
             if policy.misses:
                 results = [
                     mesh.missed_part(result, shard, part)
@@ -175,12 +242,17 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
             if core.reads_replicas:
                 for shard, part in parts:  # also if one shard raised, or the wait was interrupted
                     mesh.wrote_part(shard, part)
-        replies = spread_out.replies(results)
-        finals = finished(replies, stack, self.response_callbacks, self.annotate_exception)
-        if True:  # asyncio
-            for at, final in enumerate(finals):
-                if inspect.isawaitable(final):
-                    finals[at] = await final
-        if raise_on_error:
-            raise_first(finals, stack, self.annotate_exception)
-        return finals
+        return spread_out.replies(results)
+
+    async def _sent_anew(self, part: Part) -> list[Any] | ShardUnavailableError:
+        """Send a part whose shard was retired in a resize to where its keys are by now."""
+        if not part.keyed(self._core.registry):  # for this shard, of which nobody knows the place
+            return unrouted(part.shard)
+        commands = part.commands[1:-1] if part.atomic else part.commands
+        decode = [part.decode[-1]] * len(commands) if part.atomic else part.decode
+        stack: Stack = [
+            (args, {} if decoded else {NEVER_DECODE: True})
+            for args, decoded in zip(commands, decode, strict=True)
+        ]
+        replies = await self._routed(stack) or []
+        return [*[None] * (len(commands) + 1), replies] if part.atomic else replies

@@ -26,6 +26,9 @@ from cachemesh.discovery.wakeup import StopEvent
 
 logger = logging.getLogger("cachemesh.discovery")
 
+_DRAIN_STEP = 0.002  # seconds between two looks whether earlier commands are over
+_DRAIN_SECONDS = 0.2  # seconds after which the source is asked how the resize goes on
+
 _REFUSED_SECONDS = 2.0
 """Seconds from a refused document until the source is asked again."""
 
@@ -36,6 +39,8 @@ class DocumentWatch:
     Args:
         source, state, loader, plane, stop: of the follower.
         applied: called after each new document; tells the clients, and waits for them.
+        drained: tells whether no command of the clients is under way any more that was routed
+            before the preparation of a resize.
 
     Attributes:
         with_replicas: whether to look up the replicas of new shards too.
@@ -49,6 +54,7 @@ class DocumentWatch:
         plane: ControlPlane,
         stop: StopEvent,
         applied: Callable[[], None],
+        drained: Callable[[], bool],
     ) -> None:
         self.with_replicas = False
         self._source = source
@@ -57,6 +63,8 @@ class DocumentWatch:
         self._plane = plane
         self._stop = stop
         self._applied = applied
+        self._drained = drained
+        self._undrained: int | None = None  # the version before a resize that is being prepared
         self._applying = threading.Lock()
         leased = source.leased
         self._lease = None if leased is None else leased.lease
@@ -76,6 +84,7 @@ class DocumentWatch:
         topology = self._state.topology
         if topology is None:
             return
+        self._await_drained()
         asked, held = clock(), topology.document
         try:
             document = self._next(held) if self._loader.confirmed else self._first(held)
@@ -96,9 +105,29 @@ class DocumentWatch:
             self._lease.failed(asked)
 
     def _next(self, held: PoolDocument) -> PoolDocument | None:
-        document = self._source.wait(held.version, self._stop)
+        document = self._source.wait(self._acknowledged(held), self._stop)
         self._plane.source_confirmed()
         return document
+
+    def _acknowledged(self, held: PoolDocument) -> int:
+        """Return the version that the source may take for applied.
+
+        The preparation of a resize is that only once nothing is under way any more that was routed
+        before it: other clients may then write the keys where they move to.
+        """
+        with self._applying:  # before the clients have applied a document, all looks drained
+            before = self._undrained
+            if before is None or self._drained():
+                self._undrained = None
+                return held.version
+            return before
+
+    def _await_drained(self) -> None:
+        """Wait a little while, if commands are under way that were routed before a resize."""
+        deadline = clock() + _DRAIN_SECONDS
+        while self._undrained is not None and not self._drained() and clock() < deadline:
+            if self._stop.wait(_DRAIN_STEP):
+                return
 
     def _first(self, held: PoolDocument) -> PoolDocument | None:
         """Return what the source has in place of the document of a snapshot."""
@@ -114,7 +143,7 @@ class DocumentWatch:
         """Ask for a newer document at once, and apply it."""
         leased, topology = self._source.leased, self._state.topology
         if leased is not None and topology is not None:
-            document = leased.ask(topology.document.version)
+            document = leased.ask(self._acknowledged(topology.document))
             self._plane.source_confirmed()
             self._apply(document)
 
@@ -134,6 +163,8 @@ class DocumentWatch:
         sentinels = self._loader.sentinels
         if sentinels is None or document.sentinels != topology.document.sentinels:
             sentinels = self._loader.use_sentinels(document)
+        if document.target is not None and self._undrained is None:
+            self._undrained = topology.document.version
         new = set(document.placement.names) - set(topology.masters)
         found = sentinels.look_up(sorted(new), self.with_replicas)
         self._state.change(

@@ -55,6 +55,11 @@ _NO_FAILURE: tuple[float, Exception | None] = float("-inf"), None
 class TopologySubscriber(Protocol):
     """An object that the follower tells of changes: `cachemesh.discovery.membership.Membership`."""
 
+    def drained(self) -> bool:
+        """Return whether nothing is under way that was routed by an earlier topology and holds up
+        the present one. Any thread may call this; never raises.
+        """
+
     def catch_up(self, wait: bool) -> None:
         """Take over the present topology. Any thread may call this; never raises.
 
@@ -99,7 +104,13 @@ class Follower:
             source, sentinel_options, self._plane, self._lookups, self._keeper
         )
         self._watch = DocumentWatch(
-            source, self._state, self._loader, self._plane, self._stop, self._document_applied
+            source,
+            self._state,
+            self._loader,
+            self._plane,
+            self._stop,
+            self._document_applied,
+            self._drained,
         )
 
     def join(self, subscriber: TopologySubscriber) -> int | None:
@@ -284,6 +295,11 @@ class Follower:
     def _document_applied(self) -> None:
         self._notify(wait=True)  # the next call to the source says that it is applied
         self._inbox.put(None)  # poll_interval may be another
+
+    def _drained(self) -> bool:
+        with self._changed:
+            subscribers = [reference() for reference in self._subscribers.values()]
+        return all(each.drained() for each in subscribers if each is not None)
 
     def _notify_soon(self) -> None:
         """Have the hear thread call `_notify`, so that the calling thread waits for no client."""

@@ -55,11 +55,16 @@ class Membership:
         url: which pool to follow, and how.
         listener: called with each new topology, from any thread, one call at a time. A topology
             that another one follows soon may be skipped.
+        drained: tells whether no command of the client is under way any more that was routed
+            before a resize.
     """
 
-    def __init__(self, url: MeshUrl, listener: Listener) -> None:
+    def __init__(
+        self, url: MeshUrl, listener: Listener, drained: Callable[[], bool] = lambda: True
+    ) -> None:
         self._url = url
         self._listener = listener
+        self._drained = drained
         self._with_replicas = False
         limit = Policy.of({**url.options, **url.policy}, {}).timeouts.reply
         self._retry_seconds = retry_until(math.inf if limit is None else limit, 0.0)
@@ -204,6 +209,10 @@ class Membership:
         """Return how current the topology is; None while nothing is followed."""
         follower = self._follower
         return None if follower is None else follower.health()
+
+    def drained(self) -> bool:
+        """Return whether nothing is under way that was routed before a resize."""
+        return self._drained()
 
     def catch_up(self, wait: bool = False) -> None:
         """Deliver the present topology to the listener, unless that is done already.

@@ -20,7 +20,12 @@ from cachemesh._client.base import (
 from cachemesh._client.pipelining import for_callback
 from cachemesh.core.commands.blocking import block_seconds, miss_delay
 from cachemesh.core.commands.spec import FIRST_KEY, Command
-from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.errors import (
+    KeyHeldError,
+    PartlyRetiredError,
+    RerouteError,
+    ShardUnavailableError,
+)
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.planning.pipeline import Plans
@@ -29,6 +34,7 @@ from cachemesh.core.planning.split import CommandPlan
 from cachemesh.core.planning.unknown_commands import Calls, resolve_all
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.reads.read_preference import CURSORS
+from cachemesh.core.resilience.error_classification import NotSentError
 from cachemesh.discovery.lease import clock
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.sync.core import Core
@@ -143,13 +149,21 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
                 route_table = core.loaded()  # sync: it asks for the lease
                 reply = self._execute_planned(args, route_table, decode)
                 callback = self.response_callbacks.get(name)
-        except redis.ResponseError:
-            if EMPTY_RESPONSE in options:
-                return options[EMPTY_RESPONSE]
-            raise
+        except (RerouteError, redis.ResponseError) as error:
+            return self._instead(error, args, options)
         if callback is None:
             return reply
         return callback(reply, **for_callback(options))
+
+    def _instead(self, error: Exception, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Return what an app gets in place of an error, if it gets anything but the error."""
+        if isinstance(error, RerouteError):
+            if isinstance(error, KeyHeldError):
+                self._core.hold_over()
+            return self.execute_command(*args, **options)
+        if EMPTY_RESPONSE in options:
+            return options[EMPTY_RESPONSE]
+        raise error
 
     def _execute_planned(
         self, args: tuple[Any, ...], route_table: RouteTable[ShardClient], decode: bool
@@ -171,11 +185,38 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
                 if command.name in ENDS_CONNECTION:
                     shard.drop_connections()
             return planned.merge([reply])
-        if core.plain and not self._call_options:
-            replies = gather(requests, command.read_only, decode, planned.takes_errors)
-        else:
-            replies = self._several(planned, requests, decode)
+        try:
+            if core.plain and not self._call_options:
+                replies = gather(requests, command.read_only, decode, planned.takes_errors)
+            else:
+                replies = self._several(planned, requests, decode)
+        except PartlyRetiredError as error:
+            replies = [
+                self._sent_anew(command, shard, words, decode)
+                if isinstance(reply, RerouteError)
+                else reply
+                for reply, (shard, words) in zip(error.replies, requests, strict=True)
+            ]
         return planned.merge(replies)
+
+    def _sent_anew(
+        self, command: Command, retired: ShardClient, words: tuple[Any, ...], decode: bool
+    ) -> Any:
+        """Send a sub-request whose shard was retired to where its keys are by now.
+
+        Without keys the sub-request is for that shard, and goes to its successor.
+        """
+        while True:
+            route_table = self._core.loaded()
+            try:
+                if command.specs:
+                    return self._execute_planned(words, route_table, decode)
+                if retired.name not in route_table.shards:
+                    retired.raise_unavailable(NotSentError("the shard has left the pool"))
+                shard = route_table.shards[retired.name]
+                return shard.execute(words, command.read_only, decode)
+            except RerouteError:
+                self._core.hold_over()
 
     def _one_planned(
         self,
@@ -286,6 +327,8 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
 
     def _execute_on_connection(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Execute as redis-py does, over the connection that `client` took, or that the app set."""
+        if self._core.holds:  # whatever the key: what is sent here cannot be routed anew
+            self._core.hold_over()
         (shard,) = self.route_table().shards.values()
         with self.single_connection_lock:
             own = self._core.take_connection(shard)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,6 +58,22 @@ class Core(MeshCore[ShardClient]):
 
     def _renew_lease(self) -> None:
         self._asked(self.membership.renew_lease(self._ask_seconds))
+
+    def hold_over(self) -> None:
+        """Wait until commands on keys that are about to move may be sent.
+
+        Raises:
+            ShardTimeoutError: that takes longer than a command may.
+        """
+        hold, limit = self._hold, self.policy.timeouts.reply
+        if hold is not None and not hold.gate.wait(limit):
+            raise self.still_held()
+
+    def _gate(self) -> Any:
+        return threading.Event()
+
+    def _open(self, gate: Any) -> None:
+        gate.set()
 
     def loaded_shards(self) -> Mapping[str, ShardClient]:
         """Return the shards of `loaded`, by name."""

@@ -240,10 +240,13 @@ class PubSub(HandlerLoop):
         with self._settling:
             route_table = self._core.loaded()
             for name, listener in list(self._listeners.items()):
-                if route_table.shards.get(name) is not listener.shard:
+                shard = route_table.shards.get(name)
+                if shard is not None and shard.identity is listener.shard.identity:
+                    listener.shard = shard
+                else:
                     self._leave(name)
             for name, shard in route_table.shards.items():
-                wanted = self._wanted.on_shard(name, route_table.placement)
+                wanted = self._wanted.on_shard(name, route_table.placement.stable)
                 if not wanted:
                     if name in self._listeners:
                         self._leave(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,7 @@ class InstanceBase:
         breaker: whether commands are sent to the instance.
         window: how the instance answered reads lately.
         dropped: the instance is used no more.
+        retired: the same, and no new connection may be used either.
         doubted: the last attempt failed, or the breaker is not closed.
         probes: whether a breaker that opens starts a probe.
     """
@@ -67,7 +68,7 @@ class InstanceBase:
         self.meter = spec.meter
         self.breaker = Breaker()
         self.window = LoadWindow()
-        self.dropped = False
+        self.dropped = self.retired = False
         self.doubted = False
         self.probes = True
         self._lock = threading.Lock()
@@ -98,6 +99,17 @@ class InstanceBase:
 
         Args:
             grace: seconds after which those still in use are closed as well.
+        """
+        raise NotImplementedError
+
+    def retire(self, successor: Any) -> None:
+        """Drop all connections, but for idle ones, which may pass to the successor."""
+        raise NotImplementedError
+
+    def drained(self, but: Collection[Any]) -> bool:
+        """Return whether no command is under way any more, nor can be, `but` on these connections.
+
+        Called after `retire`.
         """
         raise NotImplementedError
 

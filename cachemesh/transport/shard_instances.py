@@ -6,8 +6,9 @@ import math
 import threading
 import time
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from cachemesh.core.names import Address
 from cachemesh.core.pool.topology import Candidate
@@ -17,6 +18,9 @@ from cachemesh.core.resilience.retry import Timeouts
 from cachemesh.transport import redis_py
 from cachemesh.transport.instance_base import InstanceBase, InstanceSpec
 from cachemesh.transport.master_locator import MasterLocator
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
 
 SWITCH_GRACE = 0.5
 """Seconds that a former master has for the replies it still owes.
@@ -50,6 +54,9 @@ class ShardInstances(Generic[InstanceT]):
         quality: what the app feels of the shard.
         forked: the shard's connections are a parent's, and this is a child of that process.
         ended: the shard is followed no more: the client was closed, or the shard has left the pool.
+        identity: the same for a shard and its successors, and no other.
+        retired: a resize has begun since: nothing is sent any more, and commands are routed anew.
+        watching: the pipelines that hold a connection of `pool`.
         closed: the client was closed.
     """
 
@@ -66,7 +73,12 @@ class ShardInstances(Generic[InstanceT]):
         self.meter = LagMeter()
         self.quality = QualityMeter()
         self.ended = self.closed = self.forked = False
+        self.identity = object()
+        self.retired = False
+        self.watching: set[object] = set()
+        self._retiring: tuple[InstanceT, ...] = ()  # of a retired shard
         self._pool: Any = None
+        self._unblocked: set[Any] = set()  # connections that were ended because keys have moved
         self._blocked: set[Any] = set()  # connections on which commands wait that block
         self._switching = threading.RLock()  # else a former master could be brought back
 
@@ -132,6 +144,62 @@ class ShardInstances(Generic[InstanceT]):
         for instance in (self.instance, *self.replicas):
             if instance is not None:
                 instance.probes = False
+
+    def successor(self) -> Self:
+        """Return what takes this shard's place when a resize begins, before `retire`.
+
+        Both have the same instances until then, and the same pool.
+        """
+        other = copy(self)
+        other.watching = set()
+        return other
+
+    def retire(self, successor: Self) -> None:
+        """Send nothing any more: whoever still has this shard finds no instance, and sees why.
+
+        Idle connections pass to the successor. Commands under way end where they are.
+        As with RCU, a command pays nothing for that: one that took this shard from an earlier route
+        table finds either a connection, which `drained` waits for, or none.
+        """
+        with self._switching:
+            self.retired = True
+            master, replicas = self.instance, self.replicas
+            self.instance, self.replicas = None, ()
+            self._retiring = (*(() if master is None else (master,)), *replicas)
+            if master is not None and successor.instance is master:
+                successor.instance = successor._succeed(master)
+            kept = {replica: successor._succeed(replica) for replica in replicas}
+            successor.replicas = tuple(kept.get(each, each) for each in successor.replicas)
+            if self._pool is not None:
+                self._pool.serve(successor)
+
+    def _succeed(self, former: InstanceT) -> InstanceT:
+        """Return an instance in place of one that is used no more."""
+        instance = self._make(former.address, former.role)
+        instance.breaker, instance.doubted = former.breaker, former.doubted
+        instance.window = former.window
+        former.retire(instance)
+        return instance
+
+    def drained(self) -> bool:
+        """Return whether all that was sent before `retire` is over; what blocks does not count.
+
+        A command that blocks gets nothing any more: nobody writes to its keys here.
+        """
+        return (
+            self.retired
+            and not self.watching
+            and all(instance.drained(self._blocked) for instance in self._retiring)
+        )
+
+    def unblock(self) -> None:
+        """End commands that block on the server, which are then routed anew; from any thread.
+
+        What the server has sent before still arrives.
+        """
+        for connection in list(self._blocked):
+            self._unblocked.add(connection)
+            connection.send_no_more()
 
     def leave_to_parent(self) -> None:
         """Let go of all connections in a forked child, without an effect on the parent's."""

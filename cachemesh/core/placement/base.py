@@ -182,6 +182,11 @@ class Placement(ABC):
         return self.owner(key_bytes(key))
 
     @property
+    def stable(self) -> Placement:
+        """This placement, without the hold on keys that a resize in preparation adds to one."""
+        return self
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Shard names, in document order."""
         return tuple(shard.name for shard in self.shards)

@@ -60,6 +60,16 @@ class Part:
         """Whether the part may run twice."""
         return self.retry_writes or self.only_reads
 
+    def keyed(self, registry: CommandRegistry) -> bool:
+        """Return whether every command has keys, which say where the command goes."""
+        commands = self.commands[1:-1] if self.atomic else self.commands
+        for args in commands:
+            if args[0] not in FIRST_KEY:
+                command, _ = registry.look_up(args)
+                if command is None or not command.specs:
+                    return False
+        return True
+
     def payload(self) -> bytes:
         """Return the commands packed.
 

@@ -25,7 +25,8 @@ class PoolDocument:
         pool: name of the pool.
         version: increases with every change.
         placement: which shard owns which key.
-        migration: the change of placement in progress, or None.
+        migration: the change of placement in progress, or None. It has a `placement`, and a
+            `phase`; fields and phases of later releases are kept.
         sentinels: ``host:port`` of each Sentinel.
         settings: live configuration; see `cachemesh.core.pool.settings`.
         extra: fields that this release does not know, kept and passed on.
@@ -60,8 +61,10 @@ class PoolDocument:
         if not isinstance(version, int) or isinstance(version, bool) or version < 1:
             raise InvalidDocumentError(f"version {version!r} is not a positive integer")
         migration = document.get("migration")
-        if migration is not None and not isinstance(migration, Mapping):
-            raise InvalidDocumentError("migration is neither null nor an object")
+        if migration is not None:
+            if not isinstance(migration, Mapping):
+                raise InvalidDocumentError("migration is neither null nor an object")
+            Placement.from_dict(migration.get("placement"))
         sentinels = document.get("sentinels", [])
         if not isinstance(sentinels, (list, tuple)):
             raise InvalidDocumentError("sentinels is not a list of host:port")
@@ -74,6 +77,16 @@ class PoolDocument:
             settings=check_settings(document.get("settings", {}), keep_unknown=True),
             extra={name: value for name, value in document.items() if name not in _FIELDS},
         )
+
+    @property
+    def target(self) -> Placement | None:
+        """The placement that a migration in progress leads to, or None.
+
+        Whatever the phase, commands on keys that move are held: a phase that this release does not
+        know may have any rule.
+        """
+        migration = self.migration
+        return None if migration is None else Placement.from_dict(migration.get("placement"))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document as JSON-ready values, unknown fields included."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.errors import ShardRetiredError, ShardUnavailableError
 
 PartOutcome = list[Any] | Exception
 """The replies of a part, error replies among them; or one of `NOT_SERVED` if none came."""
 
 PartResult = list[Any] | ShardUnavailableError
 """The replies of a part in the end, error replies among them; or why the shard gave none."""
+
+RoutedPartResult = PartResult | ShardRetiredError
+"""The same, or that nothing has run and the part has to be routed anew."""
 
 
 class PipelinePart(Protocol):

@@ -160,6 +160,18 @@ class Connection(asyncio.Protocol):
         if not self._waiting:
             self.fail(ConnectionClosedError("Connection retired"))
 
+    def send_no_more(self) -> None:
+        """Tell the server that nothing more comes: it closes; what it has sent still arrives."""
+        self._loop.call_soon_threadsafe(self._write_eof)
+
+    def _write_eof(self) -> None:
+        if self._transport is None or self.closed:
+            return
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:  # TLS
+            self.shut()
+
     def shut(self) -> None:
         """Close now, under a task that waits for a reply: that one gets an error."""
         self.fail(ConnectionClosedError("Connection closed"))

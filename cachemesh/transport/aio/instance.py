@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from copy import copy
 from typing import Any
 
@@ -162,7 +162,11 @@ class Instance(ProbedInstance):
             connection = self._idle.pop()
             if not connection.closed:
                 return connection
-        return await self.connect(within)
+        connection = await self.connect(within)
+        if self.retired:
+            connection.retire()
+            raise NotSentError("a resize has begun")
+        return connection
 
     def give_back(self, connection: Connection) -> None:
         """Take back a connection that `take` gave."""
@@ -229,6 +233,14 @@ class Instance(ProbedInstance):
         for connection in connections:
             if connection is not None:
                 connection.retire()
+
+    def retire(self, successor: Instance) -> None:
+        # The shared connection stays: tasks may be about to send on it. The successor opens one.
+        self.retired = self.dropped = True
+        self._end(None)
+
+    def drained(self, but: Collection[Any]) -> bool:
+        return self._connecting is None and not self._connections.difference(but)
 
     def drop(self, grace: float | None = None) -> None:
         """Close connections once the replies under way have come. From any thread.

@@ -47,6 +47,10 @@ class ShardPool(ConnectionPool):
             **handshake.pool_options(template),
         )
 
+    def serve(self, shard: Any) -> None:
+        """Go on for a shard that has taken the place of the former one."""
+        self._timeouts, self._locate = shard.timeouts_now, shard.where
+
     def __repr__(self) -> str:
         return f"<ShardPool {self._shard}>"
 

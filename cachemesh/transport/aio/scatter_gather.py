@@ -10,18 +10,21 @@ from typing import Any
 import redis
 
 from cachemesh.core.commands.encoding import require_encodable
-from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.errors import PartlyRetiredError, ShardRetiredError, ShardUnavailableError
 from cachemesh.core.planning.pipeline_parts import Part
 from cachemesh.core.reads.read_preference import Reading
 from cachemesh.core.resilience.error_classification import NOT_SERVED, NotSentError
 from cachemesh.core.resilience.pipeline_part import (
     PartOutcome,
-    PartResult,
+    RoutedPartResult,
     holds_error,
 )
 from cachemesh.transport.aio.replica_reads import read
 from cachemesh.transport.aio.shard import ShardClient
 from cachemesh.transport.aio.sub_requests import PartRequests, ReadRequests, Requests
+
+_NO_REPLIES = (ShardUnavailableError, ShardRetiredError)
+"""The exceptions that may stand in place of a part's replies."""
 
 KEPT = (redis.RedisError, UnicodeDecodeError, MemoryError)
 """The exceptions that may stand among replies: those of a command or a shard, no others."""
@@ -43,7 +46,7 @@ async def gather(
     return await in_order(sent, KEPT if keep_errors else ())
 
 
-async def send_parts(parts: PartRequests, lazily: bool) -> list[PartResult]:
+async def send_parts(parts: PartRequests, lazily: bool) -> list[RoutedPartResult]:
     """As `cachemesh.transport.sync.scatter_gather.send_parts`.
 
     All parts are packed before any is sent, whatever ``lazily`` says.
@@ -51,10 +54,16 @@ async def send_parts(parts: PartRequests, lazily: bool) -> list[PartResult]:
     began = time.monotonic()
     packed = [(shard, part, part.payload()) for shard, part in parts]
     sent = [_send_part(shard, part, payload, began) for shard, part, payload in packed]
-    return await in_order(sent, ShardUnavailableError)
+    results: list[Any] = await asyncio.gather(*sent, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, _NO_REPLIES):
+            raise result
+    return results
 
 
-async def _send_part(shard: ShardClient, part: Part, payload: bytes, began: float) -> PartResult:
+async def _send_part(
+    shard: ShardClient, part: Part, payload: bytes, began: float
+) -> RoutedPartResult:
     deadline = began + shard.limit
     instance = shard.instance
     outcome: PartOutcome
@@ -88,7 +97,12 @@ async def in_order(
         The first other exception in order of ``sent``, after all replies have been taken in.
     """
     replies: list[Any] = await asyncio.gather(*sent, return_exceptions=True)
+    retired = False
     for reply in replies:
-        if isinstance(reply, BaseException) and not isinstance(reply, kept):
+        if isinstance(reply, ShardRetiredError):
+            retired = True
+        elif isinstance(reply, BaseException) and not isinstance(reply, kept):
             raise reply
+    if retired:
+        raise PartlyRetiredError(replies)
     return replies

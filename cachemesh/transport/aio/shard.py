@@ -44,6 +44,11 @@ class ShardClient(RetryingShard):
         self._tidying: asyncio.Task[None] | None = None
         self._moved: asyncio.Future[None] | None = None
 
+    def successor(self) -> ShardClient:
+        other = super().successor()
+        other._seeking = other._awaiting_promotion = other._tidying = other._moved = None
+        return other
+
     async def execute(self, args: tuple[Any, ...], retriable: bool, decode: bool = True) -> Any:
         """As `cachemesh.transport.sync.shard.ShardClient.execute`."""
         began = time.monotonic()

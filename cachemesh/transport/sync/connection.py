@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
+import ssl
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -151,6 +152,15 @@ class Connection:
     def close(self) -> None:
         """Close the connection."""
         self._redis_connection.disconnect()
+
+    def send_no_more(self) -> None:
+        """Tell the server that nothing more comes: it closes; what it has sent still arrives."""
+        try:
+            sock = redis_py.socket_of(self._redis_connection)
+            # Shutting down one direction of a TLS connection would end both anyhow.
+            sock.shutdown(socket.SHUT_RDWR if isinstance(sock, ssl.SSLSocket) else socket.SHUT_WR)
+        except (OSError, AttributeError):
+            return  # it is closed already
 
     def shut(self) -> None:
         """End the connection under another thread: a wait of that thread gets an error."""

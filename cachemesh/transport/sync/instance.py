@@ -13,13 +13,14 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from cachemesh.core.quality.meter import SKIPPED
 from cachemesh.core.resilience.error_classification import (
     NOT_SERVED,
     Failure,
+    NotSentError,
     is_answer,
     refused,
 )
@@ -205,10 +206,17 @@ class Instance(ProbedInstance):
             try:
                 connection = self.idle.pop()
             except IndexError:
-                return self.connect(within)
+                return self._unless_retired(self.connect(within))
             if not connection.has_input():
                 return connection
             self.close(connection)  # stale
+
+    def _unless_retired(self, connection: Connection) -> Connection:
+        """Return a new connection; raise NotSentError if none may be used any more."""
+        if self.retired:
+            self.close(connection)
+            raise NotSentError("a resize has begun")
+        return connection
 
     def give_back(self, connection: Connection) -> None:
         """Take back a connection after an exchange that is done."""
@@ -262,6 +270,26 @@ class Instance(ProbedInstance):
             timer = threading.Timer(grace, self._shut)
             timer.daemon = True
             timer.start()
+
+    def retire(self, successor: Instance) -> None:
+        # In this order: a thread that connects sees the flag, or `drained` sees its connection.
+        self.retired = self.dropped = True
+        self._gone.set()
+        while self.idle:
+            try:
+                connection = self.idle.pop()
+            except IndexError:
+                break  # another thread was faster
+            with self._lock:
+                self._connections.discard(connection)
+            with successor._lock:
+                successor._connections.add(connection)
+            successor.idle.append(connection)
+
+    def drained(self, but: Collection[Any]) -> bool:
+        self.close_idle()  # a thread may have given one back just then
+        with self._lock:
+            return all(connection in but for connection in self._connections)
 
     def close_idle(self) -> None:
         while self.idle:

@@ -13,9 +13,10 @@ from typing import Any, Protocol
 
 import redis
 
+from cachemesh.core.errors import PartlyRetiredError, ShardRetiredError
 from cachemesh.core.reads.read_preference import Reading
 from cachemesh.core.resilience.error_classification import NOT_SERVED, NotSentError, is_answer
-from cachemesh.core.resilience.pipeline_part import PartOutcome, PartResult, holds_error
+from cachemesh.core.resilience.pipeline_part import PartOutcome, RoutedPartResult, holds_error
 from cachemesh.transport import redis_py
 from cachemesh.transport.sync.connection import Connection
 from cachemesh.transport.sync.instance import Instance
@@ -96,22 +97,27 @@ def gather(
     # What writes is packed whole before any of it is sent: an argument may prove bad.
     outcomes = exchange(packed if read_only else list(packed), deadline)
     retriable = read_only or retry_writes
-    replies = []
+    replies: list[Any] = []
+    retired = False
     for (shard, args), (instance, outcome) in zip(requests, outcomes, strict=True):
         reply = outcome[0] if isinstance(outcome, list) else outcome
         if isinstance(reply, Exception):
             if isinstance(reply, NOT_SERVED) and (reply is outcome or not is_answer(reply)):
                 try:
                     reply = shard.again(args, retriable, decode, began, instance, reply)
-                except (redis.RedisError, MemoryError) as final:
+                except (redis.RedisError, MemoryError, ShardRetiredError) as final:
                     reply = final
-            if isinstance(reply, Exception) and not keep_errors:
+            if isinstance(reply, ShardRetiredError):
+                retired = True
+            elif isinstance(reply, Exception) and not keep_errors:
                 raise reply
         replies.append(reply)
+    if retired:
+        raise PartlyRetiredError(replies)
     return replies
 
 
-def send_parts(parts: PartRequests, lazily: bool) -> list[PartResult]:
+def send_parts(parts: PartRequests, lazily: bool) -> list[RoutedPartResult]:
     """Send a pipeline's parts to their shards, all in flight at once; then send leftovers again.
 
     Args:
@@ -125,7 +131,7 @@ def send_parts(parts: PartRequests, lazily: bool) -> list[PartResult]:
     deadline = time.monotonic() + max((shard.limit for shard, _ in parts), default=0.0)
     packed = ((shard, part.payload(), part.decode) for shard, part in parts)
     outcomes = exchange(packed if lazily else list(packed), deadline)
-    results: list[PartResult] = []
+    results: list[RoutedPartResult] = []
     for (shard, part), (instance, outcome) in zip(parts, outcomes, strict=True):
         if isinstance(outcome, list) and not holds_error(outcome):
             results.append(outcome)  # nearly always
@@ -164,6 +170,7 @@ def gather_reads(requests: ReadRequests, reading: Reading, decode: bool) -> list
     deadline = began + max(shard.limit for shard, _, _ in requests) / 2
     outcomes = exchange(sub_requests, deadline)
     replies: list[Any] = []
+    retired = False
     for request, candidates, (instance, outcome) in zip(requests, choices, outcomes, strict=True):
         reply = outcome[0] if isinstance(outcome, list) else outcome
         if isinstance(reply, NOT_SERVED) and (reply is outcome or not is_answer(reply)):
@@ -173,9 +180,12 @@ def gather_reads(requests: ReadRequests, reading: Reading, decode: bool) -> list
                 reply = read_elsewhere(
                     shard, args, keys, reading, decode, began, candidates, failed
                 )
-            except (redis.RedisError, MemoryError) as error:
+            except (redis.RedisError, MemoryError, ShardRetiredError) as error:
                 reply = error
+                retired = retired or isinstance(error, ShardRetiredError)
         elif instance is not None:
             instance.window.succeeded(began, time.monotonic() - began)
         replies.append(reply)
+    if retired:
+        raise PartlyRetiredError(replies)
     return replies

@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-from cachemesh.core.errors import CacheMeshError
+from cachemesh.core.errors import CacheMeshError, ShardRetiredError
 from cachemesh.core.names import Address
 from cachemesh.core.planning.pipeline_parts import Part
 from cachemesh.core.resilience.error_classification import (
@@ -22,9 +22,11 @@ from cachemesh.core.resilience.error_classification import (
     NotSentError,
     WrongRoleError,
     failure_of,
+    is_answer,
     told_master,
 )
-from cachemesh.core.resilience.pipeline_part import PartOutcome, PartResult
+from cachemesh.core.resilience.pipeline_part import PartOutcome, RoutedPartResult
+from cachemesh.core.resilience.retry import Timeouts
 from cachemesh.core.resilience.retry_loop import RetryLoop
 from cachemesh.core.resilience.steps import FindMaster, Loop, Send, Sleep, WaitForMaster
 from cachemesh.transport import redis_py
@@ -48,11 +50,15 @@ class RetryingShard(ShardBase[Instance]):
         """A redis-py connection pool to this shard's master."""
         if self._pool is None:
             self._pool = ShardPool(
-                self.name, self._template, lambda: self._timeouts, self._where, self.advice
+                self.name, self._template, self.timeouts_now, self.where, self.advice
             )
         return self._pool
 
-    def _where(self, error: Exception | None) -> Address | None:
+    def timeouts_now(self) -> Timeouts:
+        """Return the timeouts of now."""
+        return self._timeouts
+
+    def where(self, error: Exception | None) -> Address | None:
         """Return where the pool is to connect to; see `ShardPool`."""
         instance = self.instance
         if error is None and instance is not None:
@@ -94,7 +100,7 @@ class RetryingShard(ShardBase[Instance]):
         deadline: float,
         instance: Instance | None,
         outcome: PartOutcome,
-    ) -> PartResult:
+    ) -> RoutedPartResult:
         """Send a pipeline's leftovers again, after a first attempt with the whole part.
 
         Args:
@@ -104,7 +110,8 @@ class RetryingShard(ShardBase[Instance]):
             outcome: of that attempt.
 
         Returns:
-            The replies, error replies among them, or why the shard gave none.
+            The replies, error replies among them, or why the shard gave none; `ShardRetiredError`
+            if nothing has run and the whole part has to be routed anew.
         """
 
         def send(step: Send[Instance]) -> Any:
@@ -112,7 +119,12 @@ class RetryingShard(ShardBase[Instance]):
             return step.instance.ask_all(rest.payload(), rest.decode, step.seconds)
 
         loop = RetryLoop(self, part.retriable, deadline, time.monotonic, random.random)
-        result: PartResult = self.drive(loop.rest_again(part, instance, outcome), send)
+        try:
+            result: RoutedPartResult = self.drive(loop.rest_again(part, instance, outcome), send)
+        except ShardRetiredError as error:
+            if isinstance(outcome, NotSentError):  # nothing of the part has run
+                return error
+            return self.unavailable(None, NotSentError(str(error)))
         return result
 
     def execute_blocking(self, args: tuple[Any, ...], decode: bool, blocks: float) -> Any:
@@ -151,8 +163,13 @@ class RetryingShard(ShardBase[Instance]):
             if self.closed:  # before `close` could see the connection
                 connection.shut()
             return instance.ask_on(connection, payload, decode, seconds)
+        except NOT_SERVED as error:
+            if connection in self._unblocked and not is_answer(error):
+                raise ShardRetiredError from error
+            raise
         finally:
             self._blocked.discard(connection)
+            self._unblocked.discard(connection)
 
     def drive(self, loop: Loop, send: Callable[[Send[Instance]], Any]) -> Any:
         """Perform the steps of a loop, and return what the loop returns.
@@ -167,6 +184,8 @@ class RetryingShard(ShardBase[Instance]):
                 step = loop.send(outcome)
             except StopIteration as done:
                 return done.value
+            if self.retired:  # what has not run, or may run again, has another place now
+                raise ShardRetiredError
             outcome = None
             if isinstance(step, FindMaster):
                 self._seek(step.instance, step.error, step.seconds)
