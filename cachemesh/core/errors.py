@@ -8,7 +8,6 @@ step, and never contain a password or a token.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from redis import exceptions as redis_exceptions
 from redis.sentinel import MasterNotFoundError as RedisMasterNotFoundError
@@ -141,33 +140,3 @@ def shown(value: object, most: int = 60) -> str:
     """
     text = repr(value)
     return text if len(text) <= most else text[: most - 3] + "..."
-
-
-class RerouteError(Exception):
-    """A command was not sent where it would have gone, and is to be routed anew. No app sees it."""
-
-
-class KeyHeldError(RerouteError):
-    """The key is about to move: no command on it is sent before the next pool document."""
-
-    def __init__(self) -> None:
-        super().__init__("the key is about to move to another shard")
-
-
-class ShardRetiredError(RerouteError):
-    """The command was routed before a resize began; it has not run, or may run again."""
-
-    def __init__(self) -> None:
-        super().__init__("the command was routed by a placement from before a resize")
-
-
-class PartlyRetiredError(RerouteError):
-    """Of a command's sub-requests some were routed before a resize began.
-
-    Attributes:
-        replies: one for each sub-request; `ShardRetiredError` for each of those.
-    """
-
-    def __init__(self, replies: list[Any]) -> None:
-        super().__init__("sub-requests were routed by a placement from before a resize")
-        self.replies = replies

@@ -20,12 +20,7 @@ from cachemesh._client.base import (
 from cachemesh._client.pipelining import for_callback
 from cachemesh.core.commands.blocking import block_seconds, miss_delay
 from cachemesh.core.commands.spec import FIRST_KEY, Command
-from cachemesh.core.errors import (
-    KeyHeldError,
-    PartlyRetiredError,
-    RerouteError,
-    ShardUnavailableError,
-)
+from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.planning.pipeline import Plans
@@ -34,6 +29,7 @@ from cachemesh.core.planning.split import CommandPlan
 from cachemesh.core.planning.unknown_commands import Calls, resolve_all
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.reads.read_preference import CURSORS
+from cachemesh.core.rerouting import KeyHeldError, PartlyRetiredError, RerouteError
 from cachemesh.core.resilience.error_classification import NotSentError
 from cachemesh.discovery.lease import clock
 from cachemesh.discovery.url import MeshUrl, parse_url

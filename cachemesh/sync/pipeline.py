@@ -19,9 +19,10 @@ from cachemesh._client.pipelining import (
     require_watching,
     unrouted,
 )
-from cachemesh.core.errors import KeyHeldError, ShardRetiredError, ShardUnavailableError
+from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.planning.pipeline_parts import Part, Stack, one_shard, spread
 from cachemesh.core.planning.plan import UnknownCommandError
+from cachemesh.core.rerouting import KeyHeldError, ShardRetiredError
 from cachemesh.transport import redis_py
 from cachemesh.transport.read_deadline import in_all
 from cachemesh.transport.sync.scatter_gather import send_parts

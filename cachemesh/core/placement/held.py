@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from cachemesh.core.errors import KeyHeldError
 from cachemesh.core.placement.base import Overlap, Placement, Shard, Target
 from cachemesh.core.placement.diff import moves
+from cachemesh.core.rerouting import KeyHeldError
 
 
 class HeldPlacement(Placement):

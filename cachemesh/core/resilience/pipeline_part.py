@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from cachemesh.core.errors import ShardRetiredError, ShardUnavailableError
+from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.rerouting import ShardRetiredError
 
 PartOutcome = list[Any] | Exception
 """The replies of a part, error replies among them; or one of `NOT_SERVED` if none came."""

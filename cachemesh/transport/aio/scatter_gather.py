@@ -10,9 +10,10 @@ from typing import Any
 import redis
 
 from cachemesh.core.commands.encoding import require_encodable
-from cachemesh.core.errors import PartlyRetiredError, ShardRetiredError, ShardUnavailableError
+from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.planning.pipeline_parts import Part
 from cachemesh.core.reads.read_preference import Reading
+from cachemesh.core.rerouting import PartlyRetiredError, ShardRetiredError
 from cachemesh.core.resilience.error_classification import NOT_SERVED, NotSentError
 from cachemesh.core.resilience.pipeline_part import (
     PartOutcome,

@@ -13,9 +13,10 @@ from typing import Any
 
 import redis
 
-from cachemesh.core.errors import CacheMeshError, ShardRetiredError
+from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.names import Address
 from cachemesh.core.planning.pipeline_parts import Part
+from cachemesh.core.rerouting import ShardRetiredError
 from cachemesh.core.resilience.error_classification import (
     NOT_SERVED,
     Failure,

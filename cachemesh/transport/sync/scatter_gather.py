@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 import redis
 
-from cachemesh.core.errors import PartlyRetiredError, ShardRetiredError
 from cachemesh.core.reads.read_preference import Reading
+from cachemesh.core.rerouting import PartlyRetiredError, ShardRetiredError
 from cachemesh.core.resilience.error_classification import NOT_SERVED, NotSentError, is_answer
 from cachemesh.core.resilience.pipeline_part import PartOutcome, RoutedPartResult, holds_error
 from cachemesh.transport import redis_py

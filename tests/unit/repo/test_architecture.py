@@ -85,7 +85,8 @@ METASERVER_RULES = (
 )
 SYNC_BYTES, AIO_BYTES = "cachemesh.transport.sync", "cachemesh.transport.aio"
 WORDS = tuple(  # of the core, which all of its rooms may use
-    f"cachemesh.core.{name}" for name in ("errors", "names", "json_text", "malformed_replies")
+    f"cachemesh.core.{name}"
+    for name in ("errors", "rerouting", "names", "json_text", "malformed_replies")
 )
 ROOMS = {  # of the core, and which others each of them may use
     "commands": (),

@@ -1,0 +1,35 @@
+"""Why a command is routed anew around a resize. No app sees any of these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class RerouteError(Exception):
+    """A command was not sent where it would have gone, and is to be routed anew. No app sees it."""
+
+
+class KeyHeldError(RerouteError):
+    """The key is about to move: no command on it is sent before the next pool document."""
+
+    def __init__(self) -> None:
+        super().__init__("the key is about to move to another shard")
+
+
+class ShardRetiredError(RerouteError):
+    """The command was routed before a resize began; it has not run, or may run again."""
+
+    def __init__(self) -> None:
+        super().__init__("the command was routed by a placement from before a resize")
+
+
+class PartlyRetiredError(RerouteError):
+    """Of a command's sub-requests some were routed before a resize began.
+
+    Attributes:
+        replies: one for each sub-request; `ShardRetiredError` for each of those.
+    """
+
+    def __init__(self, replies: list[Any]) -> None:
+        super().__init__("sub-requests were routed by a placement from before a resize")
+        self.replies = replies
