@@ -21,7 +21,7 @@ import redis
 from cachemesh.core.errors import CacheMeshError
 from cachemesh.discovery.wakeup import StopEvent
 
-ASK_SECONDS = 1.0
+ASK_SECONDS = 2.0
 """Seconds for which one metaserver is waited for when the lease is over."""
 
 _EXCUSED = 5.0  # seconds for which no command waits after a metaserver was asked in vain

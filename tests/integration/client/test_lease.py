@@ -6,11 +6,13 @@ import asyncio
 import itertools
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +27,7 @@ from cachemesh.local import LocalStack
 from tests.support.metaserver_process import ROOT, Api, Metaserver, environment
 from tests.support.waiting import AT_MOST, until
 
-LEASE = 1.0
+LEASE = 3.0
 
 
 @dataclass
@@ -85,7 +87,7 @@ def leased(stack: LocalStack, metaserver: Metaserver) -> Iterator[Leased]:
     made = metaserver.api()("POST", "/v1/pools", body)
     assert made.status == 201, made.text
     yield Leased(metaserver, metaserver.api(), pool, masters)
-    metaserver.signal(signal.SIGCONT)
+    signal_all(metaserver, signal.SIGCONT)
 
 
 def moving_key(before: Any, after: Any) -> str:
@@ -189,7 +191,8 @@ def test_without_any_metaserver_a_client_serves_or_refuses(leased: Leased, answe
     refusing_tasks = AsyncCacheMesh.from_url(leased.url, token=token, on_lease_lost="refuse")
 
     async def tasks() -> None:
-        await refusing_tasks.set("k", "v")
+        while await refusal() is not None:
+            await asyncio.sleep(0.01)
         end(leased, answer)
         while not isinstance(await refusal(), LeaseLostError):
             await asyncio.sleep(0.01)
@@ -215,7 +218,8 @@ def test_without_any_metaserver_a_client_serves_or_refuses(leased: Leased, answe
         return False
 
     with serving, refusing:
-        assert serving.set("k", "v") and refusing.get("k")
+        assert serving.set("k", "v")
+        until(lambda: not refused())
         asyncio.run(asyncio.wait_for(tasks(), AT_MOST))
         end(leased, answer)
         until(refused)
@@ -231,14 +235,23 @@ def end(leased: Leased, answer: str) -> None:
     if answer == "none":
         leased.metaserver.stop()
     else:
-        leased.metaserver.signal(signal.SIGSTOP)
+        signal_all(leased.metaserver, signal.SIGSTOP)
 
 
 def begin(leased: Leased, answer: str) -> None:
     if answer == "none":
         leased.metaserver.start()
     else:
-        leased.metaserver.signal(signal.SIGCONT)
+        signal_all(leased.metaserver, signal.SIGCONT)
+
+
+def signal_all(metaserver: Metaserver, number: int) -> None:
+    """Send a signal to a metaserver and the process that serves for it."""
+    assert metaserver.process is not None
+    pid = metaserver.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    for each in (pid, *map(int, children.split())):
+        os.kill(each, number)
 
 
 def test_a_store_that_was_replaced_by_an_older_copy_is_raised_above_its_clients(
@@ -247,15 +260,18 @@ def test_a_store_that_was_replaced_by_an_older_copy_is_raised_above_its_clients(
     with CacheMesh.from_url(leased.url, token=leased.api.token) as mesh:
         assert mesh.set("k", "v")
         leased.metaserver.stop()
-        older = leased.metaserver.db.read_bytes()
+        db = leased.metaserver.db
+        older = db.with_name("older.db")
+        with closing(sqlite3.connect(db)) as present, closing(sqlite3.connect(older)) as copy:
+            present.backup(copy)
         leased.metaserver.start()
         for seconds in (1.5, 2.5, 3.5):
             version = leased.set(command_timeout=seconds)
         until(lambda: mesh.topology.document.version == version)
         leased.metaserver.stop()
-        for path in leased.metaserver.db.parent.glob("meta.db*-*"):
+        for path in db.parent.glob(f"{db.name}-*"):
             path.unlink()  # the write-ahead log
-        leased.metaserver.db.write_bytes(older)
+        older.replace(db)
         leased.metaserver.start()
         until(lambda: mesh.topology.document.version > version)
         after = leased.document()
