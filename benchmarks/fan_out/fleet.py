@@ -103,12 +103,12 @@ class Fleet:
 
     def _told(self, sock: socket.socket, number: int, body: bytes) -> None:
         found = _VERSION.search(body)
-        if found is None:
-            raise SystemExit(f"client {number}: held for a minute without a change")
-        version, now = int(found[1]), time.monotonic()
-        self.version = max(self.version, version)
-        change = self.changes.setdefault(version, Change(first=now))
-        change.told, change.last = change.told + 1, now
+        version, now = self.version, time.monotonic()
+        if found is not None:  # else it was held for a minute without a change
+            version = int(found[1])
+            self.version = max(self.version, version)
+            change = self.changes.setdefault(version, Change(first=now))
+            change.told, change.last = change.told + 1, now
         if self.reconnect:
             self._drop(sock)
             self.watch(number, version)

@@ -25,6 +25,7 @@ from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.policy import Policy
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.pool.topology import Topology
+from cachemesh.core.quality.report import ShardQuality, merged
 from cachemesh.core.reads.read_preference import Reading
 from cachemesh.discovery.lease import NEVER_OVER, LeaseEnd
 from cachemesh.discovery.membership import Membership
@@ -104,6 +105,7 @@ class MeshCore(Generic[S]):
         if parent is None:
             self._mates: dict[int, weakref.ref[MeshCore[S]]] = {}
             self.membership = Membership(url, _apply_to(self._mates), _drained_of(self._mates))
+            self.membership.reporter = _felt_by(self._mates)
         else:
             self._mates = parent._mates
             self.membership = parent.membership
@@ -335,6 +337,24 @@ def _drained_of(mates: Mapping[int, weakref.ref[MeshCore[S]]]) -> Callable[[], b
         return all(core.drained() for core in [mate() for mate in list(mates.values())] if core)
 
     return drained
+
+
+def _felt_by(
+    mates: Mapping[int, weakref.ref[MeshCore[S]]],
+) -> Callable[[], Mapping[str, ShardQuality]]:
+    """Return what tells the quality that the cores have felt since its last call."""
+
+    def felt() -> Mapping[str, ShardQuality]:
+        cores = [core for mate in list(mates.values()) if (core := mate()) is not None]
+        return merged(
+            {
+                name: shard.quality.since_last(shard.health().breaker)
+                for name, shard in core.shards().items()
+            }
+            for core in cores
+        )
+
+    return felt
 
 
 _cores: weakref.WeakSet[MeshCore[Any]] = weakref.WeakSet()

@@ -20,6 +20,7 @@ from cachemesh.cli.key import key
 from cachemesh.cli.metaserver import metaserver
 from cachemesh.cli.output import Output, say
 from cachemesh.cli.pool import pool
+from cachemesh.cli.quality import quality
 from cachemesh.cli.replay import replay
 from cachemesh.cli.sentinel import sentinel
 from cachemesh.cli.shard import shard
@@ -74,6 +75,7 @@ for _command in (
     metaserver,
     store,
     client,
+    quality,
     sentinel,
     replay,
     up,

@@ -18,7 +18,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
@@ -29,6 +29,7 @@ from cachemesh.core.names import Address
 from cachemesh.core.pool.settings import setting_value
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.pool.topology_health import TopologyHealth
+from cachemesh.core.quality.report import ShardQuality, merged
 from cachemesh.discovery.control_plane import ControlPlane
 from cachemesh.discovery.document_watch import DocumentWatch
 from cachemesh.discovery.first_load import TopologyLoader
@@ -66,6 +67,9 @@ class TopologySubscriber(Protocol):
         Args:
             wait: return only once the topology is taken over, also if another thread does it.
         """
+
+    def felt(self) -> Mapping[str, ShardQuality]:
+        """Return what clients felt of each shard since the last call. Any thread may call this."""
 
 
 class Follower:
@@ -112,6 +116,13 @@ class Follower:
             self._document_applied,
             self._drained,
         )
+        if source.leased is not None:
+            source.leased.outbox.felt = self._felt
+
+    def _felt(self) -> Mapping[str, ShardQuality]:
+        with self._changed:
+            known = [reference() for reference in self._subscribers.values()]
+        return merged(subscriber.felt() for subscriber in known if subscriber is not None)
 
     def join(self, subscriber: TopologySubscriber) -> int | None:
         """Tell ``subscriber`` of changes from now on. Only a weak reference to it is kept.

@@ -7,7 +7,7 @@ import math
 import os
 import threading
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 
 import redis
 
@@ -16,6 +16,7 @@ from cachemesh.core.names import Address
 from cachemesh.core.policy import Policy
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.pool.topology_health import TopologyHealth
+from cachemesh.core.quality.report import ShardQuality
 from cachemesh.core.resilience.retry import retry_until
 from cachemesh.discovery.follower import Follower
 from cachemesh.discovery.lease import NEVER_OVER, LeaseEnd
@@ -57,6 +58,9 @@ class Membership:
             that another one follows soon may be skipped.
         drained: tells whether no command of the client is under way any more that was routed
             before a resize.
+
+    Attributes:
+        reporter: returns what clients felt of each shard since its last call.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class Membership:
         self._listener = listener
         self._drained = drained
         self._with_replicas = False
+        self.reporter: Callable[[], Mapping[str, ShardQuality]] = dict
         limit = Policy.of({**url.options, **url.policy}, {}).timeouts.reply
         self._retry_seconds = retry_until(math.inf if limit is None else limit, 0.0)
         self._start_over()
@@ -213,6 +218,10 @@ class Membership:
     def drained(self) -> bool:
         """Return whether nothing is under way that was routed before a resize."""
         return self._drained()
+
+    def felt(self) -> Mapping[str, ShardQuality]:
+        """Return what clients felt of each shard since the last call."""
+        return self.reporter()
 
     def catch_up(self, wait: bool = False) -> None:
         """Deliver the present topology to the listener, unless that is done already.

@@ -8,7 +8,9 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 from cachemesh.core.errors import (
     CacheMeshError,
@@ -20,6 +22,7 @@ from cachemesh.core.json_text import MAX_DOCUMENT_BYTES
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery.lease import ASK_SECONDS, Lease, clock
 from cachemesh.discovery.metaserver import MetaserverClient
+from cachemesh.discovery.quality_outbox import QualityOutbox
 from cachemesh.discovery.sentinel import SentinelClient
 from cachemesh.discovery.source import LeasedSource, older
 from cachemesh.discovery.wakeup import StopEvent
@@ -55,6 +58,7 @@ class MetaserverSource:
         self._pool = pool
         self.client_id = secrets.token_hex(6)
         self.lease = Lease()
+        self.outbox = QualityOutbox()
         self.leased: LeasedSource | None = self
         self._hold = _FIRST_HOLD
         self._known = False
@@ -74,7 +78,10 @@ class MetaserverSource:
 
     def wait(self, version: int, stop: StopEvent) -> PoolDocument | None:
         began = time.monotonic()
-        document = self._newer(version, self._watch(version, self._hold, stop))
+        quality = self.outbox.report()
+        found = self._watch(version, self._hold, stop, quality=quality)
+        self.outbox.sent()
+        document = self._newer(version, found)
         if document is None:
             stop.wait(began + _MIN_WATCH_SECONDS - time.monotonic())
         return document
@@ -93,6 +100,7 @@ class MetaserverSource:
         hold: float,
         stop: StopEvent | None = None,
         seconds: float | None = None,
+        quality: Mapping[str, Any] | None = None,
     ) -> PoolDocument | None:
         """Send one watch call, and note how long the lease is that its answer grants.
 
@@ -101,13 +109,17 @@ class MetaserverSource:
             hold: seconds for which the metaserver may hold the call.
             stop: interrupts the call when it is set.
             seconds: for the whole call, with one metaserver.
+            quality: what was felt of the shards since the last report.
         """
+        body = {**self._about, "version": version, "wait": hold}
+        if quality is not None:
+            body["quality"] = quality
         sent = clock()
         try:
             reply = self._client.request(
                 "POST",
                 f"/v1/pools/{self._pool}/watch",
-                {**self._about, "version": version, "wait": hold},
+                body,
                 timeout=hold + _SLACK if seconds is None else seconds,
                 stop=stop,
                 max_bytes=MAX_DOCUMENT_BYTES,

@@ -7,6 +7,7 @@ from typing import Protocol
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery.lease import Lease
+from cachemesh.discovery.quality_outbox import QualityOutbox
 from cachemesh.discovery.sentinel import SentinelClient
 from cachemesh.discovery.wakeup import StopEvent
 
@@ -20,10 +21,12 @@ class LeasedSource(Protocol):
     Attributes:
         lease: renewed by the follower after each call, once the document that came is applied.
         client_id: the id by which the source knows this follower of the pool.
+        outbox: what the source is told of the shards' quality.
     """
 
     lease: Lease
     client_id: str
+    outbox: QualityOutbox
 
     def ask(self, version: int) -> PoolDocument | None:
         """Return a document whose version is above ``version``; None at once if there is none.

@@ -46,7 +46,7 @@ _MOST_HEAD = 4096
 _NESTED = 16
 
 
-class Connection(Protocol):
+class WatchConnection(Protocol):
     """What is used of `cachemesh.serving.direct.DirectConnection`."""
 
     address: str
@@ -54,7 +54,7 @@ class Connection(Protocol):
     mark: int
 
 
-class DirectServer(Protocol):
+class WatchHolder(Protocol):
     """What is used of `cachemesh.serving.direct.DirectServer`."""
 
     def reply(self, connection: Any, data: bytes) -> None:
@@ -90,7 +90,7 @@ class DirectWatches:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._server: DirectServer | None = None
+        self._server: WatchHolder | None = None
         self._held: dict[str, dict[Any, None]] = {}  # connections by pool, in order of their calls
         self._new: dict[Any, float] = {}  # connections of clients that are unknown elsewhere
         self._new_ones = threading.Event()
@@ -100,7 +100,7 @@ class DirectWatches:
         backend.hub.on_change.append(self._tell)
         threading.Thread(target=self._publish_new, name="new clients", daemon=True).start()
 
-    def serve_on(self, server: DirectServer) -> None:
+    def serve_on(self, server: WatchHolder) -> None:
         """Remember the server that holds the calls."""
         self._server = server
 
@@ -113,7 +113,7 @@ class DirectWatches:
         """Return whether these may be the first bytes of a watch call."""
         return begun.startswith(_BEGINS) and b"/watch HTTP/1.1\r\n" in begun[:400]
 
-    def begin(self, connection: Connection, data: bytes) -> Literal["more", "other", "taken"]:
+    def begin(self, connection: WatchConnection, data: bytes) -> Literal["more", "other", "taken"]:
         """Take a watch call, unless Flask must answer it."""
         if not data.startswith(_BEGINS[: len(data)]) or self._backend.context.stopping.is_set():
             return "other"
@@ -133,12 +133,12 @@ class DirectWatches:
         except (RequestRefused, StorageError, NotJsonError):
             return "other"
 
-    def expired(self, connection: Connection) -> None:
+    def expired(self, connection: WatchConnection) -> None:
         """Reply that there is nothing new."""
         self._forget(connection)
         self._reply(connection, None)
 
-    def ended(self, connection: Connection, sent: bool) -> None:
+    def ended(self, connection: WatchConnection, sent: bool) -> None:
         """Note that a call is answered, or that its client is gone."""
         backend, watch = self._backend, connection.call
         if not sent:
@@ -174,7 +174,9 @@ class DirectWatches:
         check_allowed(token, _OPERATION, f"POST {path}", pool)
         return _Head(pool, token.id, int(length))
 
-    def _take(self, connection: Connection, head: _Head, raw: bytes) -> Literal["other", "taken"]:
+    def _take(
+        self, connection: WatchConnection, head: _Head, raw: bytes
+    ) -> Literal["other", "taken"]:
         backend, server = self._backend, self._server
         assert server is not None
         body = self._checked(connection, raw)
@@ -203,7 +205,7 @@ class DirectWatches:
         return "taken"
 
     def _reply_or_hold(
-        self, connection: Connection, document: PublishedDocument, seconds: float
+        self, connection: WatchConnection, document: PublishedDocument, seconds: float
     ) -> None:
         if document.version > connection.call.version:
             self._reply(connection, document)
@@ -228,7 +230,7 @@ class DirectWatches:
                     else:
                         self._reply_or_hold(connection, document, seconds)
 
-    def _checked(self, connection: Connection, raw: bytes) -> dict[str, Any]:
+    def _checked(self, connection: WatchConnection, raw: bytes) -> dict[str, Any]:
         """Return the body, checked against the contract unless only version and quality are new."""
         body = decode_json(raw, max_depth=_NESTED)
         if isinstance(body, dict):
@@ -244,7 +246,7 @@ class DirectWatches:
             return body
         return check_body(_OPERATION, body)
 
-    def _forget(self, connection: Connection) -> None:
+    def _forget(self, connection: WatchConnection) -> None:
         self._new.pop(connection, None)
         self._held.get(connection.call.pool, {}).pop(connection, None)
 
@@ -266,7 +268,7 @@ class DirectWatches:
             else:
                 self._held.setdefault(pool, {})[connection] = None
 
-    def _reply(self, connection: Connection, document: PublishedDocument | None) -> None:
+    def _reply(self, connection: WatchConnection, document: PublishedDocument | None) -> None:
         assert self._server is not None
         key = ("", 0) if document is None else (connection.call.pool, document.version)
         now = int(time.time())
@@ -278,7 +280,7 @@ class DirectWatches:
             self._encoded[key] = now, data
         self._server.reply(connection, data)
 
-    def _reply_gone(self, connection: Connection) -> None:
+    def _reply_gone(self, connection: WatchConnection) -> None:
         assert self._server is not None
         pool = connection.call.pool
         error = pool_not_found(pool)

@@ -1,0 +1,86 @@
+"""`cachemesh quality`: what apps feel of each shard, live as `top` shows processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+from rich.console import Group
+from rich.live import Live
+
+from cachemesh.cli.context import CommandContext, with_context
+from cachemesh.cli.output import console, emit
+from cachemesh.cli.tables import Column, Table, fitted, show, table
+
+_EVERY = 1.0  # seconds between two looks
+_CLIENTS_SHOWN = 10
+
+
+@click.command("quality")
+@click.option(
+    "--seconds",
+    type=click.IntRange(1, 3600),
+    default=60,
+    show_default=True,
+    help="The time, up to now, that the figures are of.",
+)
+@click.option("--once", is_flag=True, help="Print the figures once, also on a terminal.")
+@with_context
+def quality(context: CommandContext, seconds: int, once: bool) -> None:
+    """Show what apps feel of each shard: calls, errors, latencies; live on a terminal."""
+    screen = console()
+    if once or not screen.is_terminal or context.output not in ("table", "wide"):
+        data = _felt(context, seconds)
+        emit(context.output, data, lambda: _print(data, wide=context.wide))
+        return
+    with Live(console=screen, screen=True, auto_refresh=False) as live:
+        while True:
+            data = _felt(context, seconds)
+            tables = [_shards(data["shards"]), _clients(data["clients"])]
+            live.update(Group(*(fitted(each, screen.width, "…") for each in tables)), refresh=True)
+            time.sleep(_EVERY)
+
+
+def _felt(context: CommandContext, seconds: int) -> Any:
+    return context.metaserver.request("GET", context.path("quality"), query={"seconds": seconds})
+
+
+def _print(data: Mapping[str, Any], *, wide: bool) -> None:
+    show(_shards(data["shards"]), wide=wide)
+    if data["clients"]:
+        click.echo()
+        show(_clients(data["clients"]), wide=wide)
+
+
+def _shards(shards: Iterable[Mapping[str, Any]]) -> Table:
+    return _table(Column("shard", fit="middle"), ((each["shard"], each) for each in shards))
+
+
+def _clients(clients: Iterable[Mapping[str, Any]]) -> Table:
+    worst = [(each["client"], each) for each in clients][:_CLIENTS_SHOWN]
+    return _table(Column("client", fit="middle"), worst)
+
+
+def _table(first: Column, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> Table:
+    columns = (first, "calls/s>", "errors/s>", "p50>", "p99>", "max>", Column("errors", fit="end"))
+    return table(
+        columns,
+        [
+            (
+                name,
+                f"{felt['calls_per_second']:.1f}",
+                f"{felt['errors_per_second']:.2f}",
+                *(_latency(felt[share]) for share in ("p50", "p99", "max")),
+                ", ".join(f"{kind}: {count}" for kind, count in felt["errors"].items()) or "-",
+            )
+            for name, felt in rows
+        ],
+    )
+
+
+def _latency(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
