@@ -224,6 +224,11 @@ class MeshCore(Generic[S]):
             f"See: cachemesh pool status"
         )
 
+    def acts_on(self, version: int) -> bool:
+        """Return whether this client acts on this version of the pool, or on a later one."""
+        topology = self._topology
+        return topology is not None and topology.document.version >= version
+
     @property
     def _ask_seconds(self) -> float:
         """For how long a command waits for a metaserver once the lease is over."""
@@ -279,6 +284,7 @@ class MeshCore(Generic[S]):
         options = {n: v for n, v in self.url.options.items() if n not in _NOT_FOR_PROBES}
         template: Any = redis.Redis(**{**options, "decode_responses": False}).connection_pool
         template.client_id = self.client_id
+        template.versioned = self.membership
         limit = self.policy.timeouts.connecting(None)
         bounds = {"socket_timeout": limit, "socket_connect_timeout": limit}
         return lambda address: connect(template, address, bounds, None)

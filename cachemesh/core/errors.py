@@ -68,6 +68,18 @@ class ShardUnavailableError(CacheMeshError, redis_exceptions.ConnectionError):
     """The shard that owns the key does not answer."""
 
 
+class FencedError(ShardUnavailableError):
+    """The shard refuses this client, which acts on too old a version of the pool; nothing was sent.
+
+    Attributes:
+        acts_on: the version that the client acted on.
+        wanted: the lowest version that the shard lets clients act on.
+    """
+
+    acts_on = 0
+    wanted = 0
+
+
 class ShardTimeoutError(ShardUnavailableError, redis_exceptions.TimeoutError):
     """The shard did not answer in time; a write may or may not have run."""
 

@@ -8,19 +8,17 @@ one write: so a connection that has not seen the marker is on the list that the 
 
 from __future__ import annotations
 
+from cachemesh.core.connection_names import PREFIX
+
 MARKER = "cachemesh:fence"
 """The key of the marker. Apps must not use it."""
-
-NAME_PREFIX = "cachemesh:"
-"""What names of clients' connections begin with; the client's id follows, and the app's own name
-after another colon."""
 
 
 def client_of(name: str) -> str | None:
     """Return the id of the client that a connection's name tells; None if it is no client's."""
-    if not name.startswith(NAME_PREFIX):
+    if not name.startswith(PREFIX):
         return None
-    return name[len(NAME_PREFIX) :].partition(":")[0] or None
+    return name[len(PREFIX) :].partition(":")[0] or None
 
 
 def parse_marker(value: object) -> int | None:

@@ -66,6 +66,7 @@ class DocumentWatch:
         self._drained = drained
         self._undrained: int | None = None  # the version before a resize that is being prepared
         self._applying = threading.Lock()
+        self._fetching = threading.Lock()
         leased = source.leased
         self._lease = None if leased is None else leased.lease
         self._renewal = (
@@ -79,6 +80,20 @@ class DocumentWatch:
     def renew_lease(self, seconds: float) -> bool:
         """Ask the source, as the lease is over; see `LeaseRenewal.wait`."""
         return self._renewal is None or self._renewal.wait(seconds)
+
+    def fetch(self, version: int) -> None:
+        """Ask for a document of this version or a later one, unless there is one by now.
+
+        Threads that want one meanwhile wait for the same answer. A failure is the watch's to tell.
+        """
+        with self._fetching:
+            topology = self._state.topology
+            if self._state.ended or topology is None or topology.document.version >= version:
+                return
+            try:
+                self._ask()
+            except (CacheMeshError, redis.RedisError, OSError) as error:
+                logger.debug("version %d cannot be fetched: %s", version, error)
 
     def _step(self) -> None:
         topology = self._state.topology

@@ -190,6 +190,10 @@ class Follower:
         """Ask the source, as the lease is over; see `LeaseRenewal.wait`."""
         return self._watch.renew_lease(seconds)
 
+    def fetch(self, version: int) -> None:
+        """Have a newer document asked for at once; see `DocumentWatch.fetch`."""
+        self._watch.fetch(version)
+
     @property
     def calls(self) -> int:
         """The number of exchanges with Sentinels so far, failed ones included."""

@@ -194,6 +194,19 @@ class Membership:
             self._deliver_now()
 
     @property
+    def acting_version(self) -> int | None:
+        """The version that the clients act on; None if no metaserver knows them."""
+        topology = self._delivered
+        return None if topology is None or self._leased is None else topology.document.version
+
+    def fetch(self, version: int) -> None:
+        """Have a document fetched as `Follower.fetch` does, and deliver it."""
+        follower = self._follower
+        if follower is not None:
+            follower.fetch(version)
+            self._deliver_now()
+
+    @property
     def client_id(self) -> str | None:
         """The id by which metaservers know this process now; None if they do not."""
         leased = self._leased

@@ -20,7 +20,7 @@ from cachemesh._client.base import (
 from cachemesh._client.pipelining import for_callback
 from cachemesh.core.commands.blocking import block_seconds, miss_delay
 from cachemesh.core.commands.spec import FIRST_KEY, Command
-from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.errors import FencedError, ShardUnavailableError
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.planning.pipeline import Plans
@@ -145,19 +145,27 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
                 route_table = core.loaded()  # sync: it asks for the lease
                 reply = self._execute_planned(args, route_table, decode)
                 callback = self.response_callbacks.get(name)
-        except (RerouteError, redis.ResponseError) as error:
-            return self._instead(error, args, options)
+        except (RerouteError, redis.ResponseError, FencedError) as error:
+            return self._outcome_of(error, args, options)
         if callback is None:
             return reply
         return callback(reply, **for_callback(options))
 
-    def _instead(self, error: Exception, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """Return what an app gets in place of an error, if it gets anything but the error."""
+    def _outcome_of(self, error: Exception, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Return what a command that ended with an error returns; raise the error otherwise.
+
+        A command that was routed by a document before a resize was sent nowhere, and goes to where
+        its key is by now. So does one that a shard has refused because of the version which this
+        client acted on, once a later one has come.
+        """
         if isinstance(error, RerouteError):
             if isinstance(error, KeyHeldError):
                 self._core.hold_over()
             return self.execute_command(*args, **options)
-        if EMPTY_RESPONSE in options:
+        if isinstance(error, FencedError):
+            if args[0] in FIRST_KEY and self._core.acts_on(error.wanted):
+                return self.execute_command(*args, **options)
+        elif EMPTY_RESPONSE in options:
             return options[EMPTY_RESPONSE]
         raise error
 

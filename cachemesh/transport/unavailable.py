@@ -8,12 +8,17 @@ from typing import NoReturn
 import redis
 
 from cachemesh.core.errors import (
+    FencedError,
     LoginRefusedError,
     ShardTimeoutError,
     ShardUnavailableError,
 )
 from cachemesh.core.names import Address
-from cachemesh.core.resilience.error_classification import NotSentError, refused
+from cachemesh.core.resilience.error_classification import (
+    FencedOffError,
+    NotSentError,
+    refused,
+)
 
 TIMEOUTS = (TimeoutError, asyncio.TimeoutError, redis.TimeoutError)
 """Every class of timeout. Before Python 3.11 the second is not the first."""
@@ -90,6 +95,16 @@ def not_serving(
     )
 
 
+def fenced(shard: str, error: FencedOffError) -> FencedError:
+    """Return the error when a shard refuses a client that acts on too old a version."""
+    told = FencedError(
+        f"Shard {shard!r}: {error}; send the command again, and if that lasts, check why this "
+        "process cannot reach the metaservers: cachemesh client list"
+    )
+    told.acts_on, told.wanted = error.acts_on, error.wanted
+    return told
+
+
 def raise_unserved(shard: str, address: Address | None, error: Exception, look: str) -> NoReturn:
     """Raise what the app is to see of an attempt that failed.
 
@@ -102,6 +117,7 @@ def raise_unserved(shard: str, address: Address | None, error: Exception, look: 
     Raises:
         redis.ResponseError: the reply to the handshake, such as of SELECT.
         LoginRefusedError: the master refuses the login.
+        FencedError: the client acts on too old a version of the pool.
         ShardUnavailableError, ShardTimeoutError: the shard does not serve.
     """
     if address is None:
@@ -109,6 +125,8 @@ def raise_unserved(shard: str, address: Address | None, error: Exception, look: 
     cause = error.__cause__ if isinstance(error, NotSentError) else error
     if isinstance(cause, redis.ResponseError) and refused(cause) is None:
         raise cause  # of the handshake, such as SELECT of a database that is not there
+    if isinstance(cause, FencedOffError):
+        raise fenced(shard, cause) from cause
     if isinstance(cause, redis.AuthenticationError):
         raise login_refused(shard, address, cause) from cause
     reason = cause if isinstance(cause, Exception) else error

@@ -49,10 +49,27 @@ class WrongRoleError(redis.ReadOnlyError):
         self.master = master
 
 
+class FencedOffError(redis.ConnectionError):
+    """An instance is not to be used by a client that acts on too old a version of the pool.
+
+    Args:
+        acts_on: the version that the client acts on.
+        wanted: the lowest version that may be acted on.
+    """
+
+    def __init__(self, where: str, acts_on: int, wanted: int) -> None:
+        super().__init__(
+            f"{where} is fenced: this client acts on version {acts_on} of the pool, and has to act "
+            f"on {wanted} or later; it has asked the metaservers for that"
+        )
+        self.acts_on = acts_on
+        self.wanted = wanted
+
+
 NOT_SERVED = (NotSentError, OSError, redis.RedisError, MemoryError)
 """The exceptions of an attempt that failed. An interruption is none of them."""
 
-CONNECT_REPLIES = (redis.AuthenticationError, redis.ReadOnlyError)
+CONNECT_REPLIES = (redis.AuthenticationError, redis.ReadOnlyError, FencedOffError)
 """The errors of connecting that are replies of an instance which serves."""
 
 _REFUSALS: dict[type[Exception], Failure] = {
@@ -115,8 +132,8 @@ def failure_of(error: Exception) -> Failure | None:
     """Return how an attempt failed; None if the request is not to be sent again at all."""
     if isinstance(error, NotSentError):
         cause = error.__cause__
-        if isinstance(cause, redis.AuthenticationError):
-            return None
+        if isinstance(cause, (redis.AuthenticationError, FencedOffError)):
+            return None  # the command may belong to another shard by now
         return Failure.NOT_MASTER if isinstance(cause, redis.ReadOnlyError) else Failure.NOT_SENT
     if isinstance(error, (MemoryError, redis.DataError)):
         return None

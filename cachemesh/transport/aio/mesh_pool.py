@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from redis.asyncio.connection import ConnectionPool
 
 from cachemesh.transport.aio.shard import ShardClient
+from cachemesh.transport.fence_check import VersionedClient
 from cachemesh.transport.mesh_pools import held_weakly, only_shard, owner_of
 
 
@@ -19,6 +20,10 @@ class PoolSource(Protocol):
     """
 
     client_id: Callable[[], str | None]
+
+    @property
+    def membership(self) -> VersionedClient:
+        """What tells the version that the client acts on; does not hold the core."""
 
     def shards(self) -> Mapping[str, ShardClient]:
         """Return the shards by name, as far as loaded."""
@@ -40,6 +45,7 @@ class MeshPool(ConnectionPool):
 
     def __init__(self, made: ConnectionPool, core: PoolSource) -> None:
         self.client_id = core.client_id
+        self.versioned = core.membership
         self._known, self._load = held_weakly(core.shards), held_weakly(core.loaded_shards)
         super().__init__(
             connection_class=made.connection_class,

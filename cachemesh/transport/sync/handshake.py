@@ -12,9 +12,12 @@ from redis.connection import ConnectionPool
 from redis.retry import Retry
 
 from cachemesh.core.connection_names import full_name
+from cachemesh.core.fencing import parse_marker
 from cachemesh.core.malformed_replies import reading_reply
 from cachemesh.core.names import Address
+from cachemesh.core.resilience.error_classification import FencedOffError
 from cachemesh.transport import redis_py
+from cachemesh.transport.fence_check import VersionedClient, marker_question
 from cachemesh.transport.name_resolution import resolving
 from cachemesh.transport.role_check import (
     ROLE_QUESTIONS,
@@ -33,11 +36,12 @@ def pool_options(template: ConnectionPool, role: str | None = "master") -> dict[
     """
     custom = template.connection_kwargs.get("redis_connect_func")
     client_id = getattr(template, "client_id", no_client_id)
+    versioned = getattr(template, "versioned", None)
     return {
         **template.connection_kwargs,
         **redis_py.OPTIONS,
         "retry": Retry(NoBackoff(), 0),
-        "redis_connect_func": Handshake(custom, role, client_id).run,
+        "redis_connect_func": Handshake(custom, role, client_id, versioned).run,
     }
 
 
@@ -87,6 +91,7 @@ class Handshake:
         role: what the instance has to be; None asks nothing.
         client_id: returns the id by which metaservers know the client, for the connection's name;
             None for a client that they do not know.
+        versioned: tells the version of the pool that the client acts on; None for no check.
     """
 
     def __init__(
@@ -94,17 +99,22 @@ class Handshake:
         custom: Callable[[Any], Any] | None,
         role: str | None,
         client_id: Callable[[], str | None],
+        versioned: VersionedClient | None = None,
     ) -> None:
+        self._versioned = versioned
         self._custom = custom
         self._role = role
         self._client_id = client_id
 
     def run(self, connection: Any) -> None:
-        """Log in, name the connection, then check the role.
+        """Log in, name the connection, then check fence and role.
 
         Raises:
+            FencedOffError: the client acts on too old a version of the pool.
             WrongRoleError: the instance is no master and should be one.
         """
+        # That of the command which needs the connection, or a later one.
+        acts_on = None if self._versioned is None else self._versioned.acting_version
         with hooks_may_fail():
             if self._custom is None:
                 with reading_reply():
@@ -118,36 +128,54 @@ class Handshake:
                 _send(connection, [("CLIENT", "GETNAME")])
                 own = _reply_or_none(connection) or own
             name = full_name(client_id, own)
+        first: list[tuple[str, ...]] = []
+        if name is not None:
+            first.append(("CLIENT", "SETNAME", name))  # before the marker is read
+        if acts_on is not None:
+            first += marker_question(connection, self._custom is not None)
         if self._role is not None:
-            require_master(connection, name)
-        elif name is not None:
-            _send(connection, [("CLIENT", "SETNAME", name)])
-            _reply_or_none(connection)
+            replies = require_master(connection, first)
+        else:
+            replies = _ask_first(connection, first)
+        marker = max((parse_marker(reply) or 0 for reply in replies), default=0)
+        if acts_on is not None and self._versioned is not None and marker > acts_on:
+            self._versioned.fetch(marker)
+            raise FencedOffError(f"{connection.host}:{connection.port}", acts_on, marker)
 
 
-def require_master(connection: Any, name: str | None = None) -> None:
+def require_master(connection: Any, first: Sequence[tuple[str, ...]] = ()) -> list[Any]:
     """Ask an instance for its role, over a redis-py connection.
 
     Args:
-        name: for the connection, set in the same write; an ACL may deny that, and nothing else
-            depends on it. None sets none.
+        first: commands sent in the same write, before; an ACL may deny them.
+
+    Returns:
+        The replies to `first`, None for error replies.
 
     Raises:
         WrongRoleError: the instance is no master.
         redis.ConnectionError, redis.TimeoutError, redis.InvalidResponse: no role was told.
     """
+    replies: list[Any] = []
     for question in ROLE_QUESTIONS:
-        naming = [] if name is None else [("CLIENT", "SETNAME", name)]
-        _send(connection, [*naming, (question,)])
-        if naming:
-            name = None
-            _reply_or_none(connection)
+        _send(connection, [*first, (question,)])
+        replies += [_reply_or_none(connection) for _ in first]
+        first = ()
         try:
             with reading_reply():
                 check_role(connection.read_response(), connection)
         except redis.exceptions.NoPermissionError:
             continue
-        return
+        break
+    return replies
+
+
+def _ask_first(connection: Any, first: Sequence[tuple[str, ...]]) -> list[Any]:
+    """Return the replies to commands sent in one write, None for error replies."""
+    if not first:
+        return []
+    _send(connection, first)
+    return [_reply_or_none(connection) for _ in first]
 
 
 def _send(connection: Any, commands: Sequence[tuple[str, ...]]) -> None:
@@ -160,5 +188,5 @@ def _reply_or_none(connection: Any) -> Any:
     try:
         with reading_reply():
             return connection.read_response()
-    except redis.ResponseError:
+    except (redis.ResponseError, redis.BusyLoadingError):
         return None
