@@ -6,6 +6,7 @@ import errno
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -19,6 +20,7 @@ from cachemesh.serving import DirectCalls, Server, Site, bind
 from metaserver.api.app import create_app
 from metaserver.api.direct_watch import DirectWatches
 from metaserver.api.problem_details import unparsed
+from metaserver.observing import observed_url, passing_store
 from metaserver.process.config import PRIVATE_NETWORKS, Config, RedisAuth, ZookeeperOptions
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.runtime import build
@@ -89,6 +91,13 @@ def _networks(_context: object, _option: object, given: tuple[str, ...]) -> tupl
 )
 @zookeeper_options
 @click.option(
+    "--observe",
+    metavar="URL",
+    callback=observed_url,
+    help="Show the pool of cachemesh+sentinel://HOST:PORT[,...]/POOL, without a store, and change "
+    "nothing.",
+)
+@click.option(
     "--token-file",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where to write the first admin token.  [default: the SQLite file's name + .token]",
@@ -108,6 +117,14 @@ def _networks(_context: object, _option: object, given: tuple[str, ...]) -> tupl
     default=Config.max_clients,
     show_default=True,
     help="Live clients that one token may have, over all pools.",
+)
+@click.option(
+    "--max-rate",
+    type=click.IntRange(1, 1_000_000),
+    default=Config.max_rate,
+    show_default=True,
+    metavar="N",
+    help="Calls per second of one token, but for those of clients; up to twice as many at once.",
 )
 @click.option(
     "--session-timeout",
@@ -161,9 +178,11 @@ def serve(
     advertise: str | None,
     db: Path | None,
     zookeeper: ZookeeperOptions | None,
+    observe: str | None,
     token_file: Path | None,
     networks: tuple[str, ...],
     max_clients: int,
+    max_rate: int,
     session_timeout: float,
     lease: float,
     redis_username: str | None,
@@ -177,8 +196,9 @@ def serve(
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(message)s"
     )
-    zookeeper, db, token_file = _where(zookeeper, db, token_file, session_timeout)
+    zookeeper, db, token_file = _where(zookeeper, db, observe, token_file, session_timeout)
     config = Config(
+        observe=observe,
         db=db,
         zookeeper=zookeeper,
         host=listen[0],
@@ -187,6 +207,7 @@ def serve(
         token_file=token_file,
         allowed_networks=networks,
         max_clients=max_clients,
+        max_rate=max_rate,
         session_timeout=session_timeout,
         lease=lease,
         redis_auth=_auth(redis_username, redis_password_file),
@@ -194,6 +215,13 @@ def serve(
         events_max=events_max,
         events_max_age=events_max_days * 86_400.0,
     )
+    with ExitStack() as at_end:
+        if observe is not None:
+            config = replace(config, db=at_end.enter_context(passing_store()))
+        _serve(config)
+
+
+def _serve(config: Config) -> None:
     try:
         listener = bind(config.host, config.port)
         _prepare(config)
@@ -206,8 +234,10 @@ def serve(
             f"{hint} another address with --listen"
         )
     else:
-        where = config.zookeeper or config.db
-        log.info("serving on http://%s:%d, store %s", config.host, config.port, where)
+        where = f"store {config.zookeeper or config.db}"
+        if config.observe is not None:
+            where = f"observing {config.observe.partition('?')[0]}"
+        log.info("serving on http://%s:%d, %s", config.host, config.port, where)
         site = Site("cachemesh-metaserver", lambda: _make_app(config), unparsed, CONNECTIONS)
         Server(site, listener).serve()
 
@@ -215,15 +245,25 @@ def serve(
 def _where(
     zookeeper: ZookeeperOptions | None,
     db: Path | None,
+    observe: str | None,
     token_file: Path | None,
     session_timeout: float,
 ) -> tuple[ZookeeperOptions | None, Path, Path]:
     """Return where the store is, and the file of the first token."""
-    if (zookeeper is None) == (db is None):
-        raise click.UsageError("Give either --db FILE or --zookeeper HOST:PORT,.../CHROOT.")
+    if sum(given is not None for given in (zookeeper, db, observe)) != 1:
+        raise click.UsageError(
+            "Give one of --db FILE, --zookeeper HOST:PORT,.../CHROOT and --observe URL."
+        )
     if db is not None:
         db = db.absolute()
         return None, db, token_file or db.with_name(f"{db.name}.token")
+    if token_file is None and observe is not None:
+        raise click.UsageError(
+            "With --observe, --token-file FILE is needed: it has the token to speak to the "
+            "metaserver with, and is made if it is not there."
+        )
+    if observe is not None:
+        return None, Path(), token_file or Path()
     if token_file is None:
         raise click.UsageError(
             "With --zookeeper, --token-file FILE is needed: the metaserver that is started first "
@@ -245,7 +285,9 @@ def _prepare(config: Config) -> None:
         except (StorageFullError, StorageDiskError) as error:
             # Reads are served; changes are refused with this reason.
             log.error("%s; until then nothing can be changed", error)
-        if config.token_file is not None and Tokens(store).make_first_admin(config.token_file):
+        if config.token_file is not None and config.observe is not None:
+            Tokens(store).keep_first_admin(config.token_file)
+        elif config.token_file is not None and Tokens(store).make_first_admin(config.token_file):
             log.info("wrote the first admin token to %s", config.token_file)
     finally:
         store.close()
