@@ -16,7 +16,7 @@ from flask import Flask
 
 from cachemesh.core.errors import CacheMeshError, InvalidDocumentError
 from cachemesh.core.names import Address, parse_address
-from cachemesh.serving import DirectCalls, Server, Site, bind
+from cachemesh.serving import DirectCalls, Server, Site, TlsFileError, TlsFiles, bind
 from metaserver.api.app import create_app
 from metaserver.api.direct_watch import DirectWatches
 from metaserver.api.problem_details import unparsed
@@ -30,6 +30,8 @@ from metaserver.store.opening import open_store
 from metaserver.zookeeper_options import zookeeper_options
 
 CONNECTIONS = 20_000  # at once; held watch calls and streams are cheap
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 log = logging.getLogger("metaserver")
 
@@ -47,6 +49,19 @@ def _auth(username: str | None, password_file: Path | None) -> RedisAuth:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise click.BadParameter(f"password file {password_file}: {reason}") from error
+
+
+def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> TlsFiles | None:
+    if certificate is None and key is None and client_ca is None:
+        return None
+    if certificate is None or key is None:
+        raise click.UsageError("TLS takes both --tls-cert-file and --tls-key-file.")
+    files = TlsFiles(certificate.absolute(), key.absolute(), client_ca and client_ca.absolute())
+    try:
+        files.context()
+    except TlsFileError as error:
+        _fail(str(error))
+    return files
 
 
 def _listen_address(_context: object, _option: object, text: str) -> tuple[str, int]:
@@ -144,6 +159,15 @@ def _networks(_context: object, _option: object, given: tuple[str, ...]) -> tupl
     help="For how long a client counts as live, and may route, after its last watch call; the same "
     "for all processes on one store.",
 )
+@click.option(
+    "--tls-cert-file", type=_FILE, help="Serve over TLS, with the certificate in this PEM file."
+)
+@click.option("--tls-key-file", type=_FILE, help="PEM file with the certificate's key.")
+@click.option(
+    "--tls-client-ca-file",
+    type=_FILE,
+    help="Let in only clients with a certificate of a CA in this PEM file, beside their token.",
+)
 @click.option("--redis-username", help="User name for instances.")
 @click.option(
     "--redis-password-file",
@@ -185,6 +209,9 @@ def serve(
     max_rate: int,
     session_timeout: float,
     lease: float,
+    tls_cert_file: Path | None,
+    tls_key_file: Path | None,
+    tls_client_ca_file: Path | None,
     redis_username: str | None,
     redis_password_file: Path | None,
     sentinel_username: str | None,
@@ -196,6 +223,7 @@ def serve(
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(message)s"
     )
+    tls = _tls(tls_cert_file, tls_key_file, tls_client_ca_file)
     zookeeper, db, token_file = _where(zookeeper, db, observe, token_file, session_timeout)
     config = Config(
         observe=observe,
@@ -218,10 +246,10 @@ def serve(
     with ExitStack() as at_end:
         if observe is not None:
             config = replace(config, db=at_end.enter_context(passing_store()))
-        _serve(config)
+        _serve(config, tls)
 
 
-def _serve(config: Config) -> None:
+def _serve(config: Config, tls: TlsFiles | None) -> None:
     try:
         listener = bind(config.host, config.port)
         _prepare(config)
@@ -237,8 +265,10 @@ def _serve(config: Config) -> None:
         where = f"store {config.zookeeper or config.db}"
         if config.observe is not None:
             where = f"observing {config.observe.partition('?')[0]}"
-        log.info("serving on http://%s:%d, %s", config.host, config.port, where)
-        site = Site("cachemesh-metaserver", lambda: _make_app(config), unparsed, CONNECTIONS)
+        scheme = "http" if tls is None else "https"
+        log.info("serving on %s://%s:%d, %s", scheme, config.host, config.port, where)
+        name = "cachemesh-metaserver"
+        site = Site(name, lambda: _make_app(config), unparsed, CONNECTIONS, tls=tls)
         Server(site, listener).serve()
 
 
