@@ -16,6 +16,7 @@ from flask import Flask
 from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.names import parse_address
 from cachemesh.discovery.metaserver import MetaserverClient
+from cachemesh.discovery.metaserver_tls import MetaserverTls
 from cachemesh.serving import Server, Site, bind
 from dashboard.app import create_app, unparsed
 from dashboard.config import DashboardConfig
@@ -36,7 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     metaservers = tuple(part.strip() for part in options.metaserver.split(",") if part.strip())
     try:
         address = parse_address(options.listen)
-        MetaserverClient(metaservers)  # raises for a bad address now, not at the first sign-in
+        files = (options.metaserver_ca_file, *options.metaserver_cert_files)
+        tls = MetaserverTls(*files) if any(files) else None
+        # Raises for a bad address or file now, not at the first sign-in.
+        MetaserverClient(metaservers, tls=tls)
         listener = bind(address.host, address.port)
     except CacheMeshError as error:
         return _refuse(str(error))
@@ -44,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(f"cannot listen on {options.listen}: {error.strerror}; choose another")
     config = DashboardConfig(
         metaservers,
+        tls=tls,
         cookie_name=f"cachemesh_dashboard_{listener.getsockname()[1]}",
         idle_seconds=options.idle_minutes * 60,
     )
@@ -67,6 +72,18 @@ def _parser() -> argparse.ArgumentParser:
         default="http://127.0.0.1:7700",
         metavar="URL[,URL...]",
         help="metaservers, tried in order",
+    )
+    parser.add_argument(
+        "--metaserver-ca-file",
+        metavar="FILE",
+        help="PEM file with the CAs to trust for https:// (default: those of the system)",
+    )
+    parser.add_argument(
+        "--metaserver-cert-files",
+        nargs=2,
+        default=(None, None),
+        metavar=("CERT", "KEY"),
+        help="PEM files with a certificate to show to metaservers, and its key",
     )
     parser.add_argument(
         "--idle-minutes",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cachemesh.discovery.metaserver_tls import MetaserverTls
+
 
 @dataclass(frozen=True)
 class DashboardConfig:
@@ -13,6 +15,7 @@ class DashboardConfig:
         metaservers: `http://host:port` addresses, tried in order.
         cookie_name: of the session cookie. The name differs per port, because browsers send a
             host's cookies to all its ports: dashboards on one host would sign each other out.
+        tls: for metaservers at `https://`.
         idle_seconds: after which an unused session ends.
         read_timeout: seconds for a request that reads.
         change_timeout: seconds for a change; a failover takes up to 25, and more to be undone.
@@ -20,6 +23,7 @@ class DashboardConfig:
 
     metaservers: tuple[str, ...]
     cookie_name: str = "cachemesh_dashboard"
+    tls: MetaserverTls | None = None
     idle_seconds: float = 3600.0
     read_timeout: float = 5.0
     change_timeout: float = 60.0

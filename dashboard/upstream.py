@@ -58,7 +58,7 @@ class Upstream:
 
     def __init__(self, config: DashboardConfig, token: str) -> None:
         self._client = MetaserverClient(
-            config.metaservers, token=token, timeout=config.read_timeout
+            config.metaservers, token=token, timeout=config.read_timeout, tls=config.tls
         )
         self._change_timeout = config.change_timeout
 

@@ -2,6 +2,7 @@
 
     cli, __main__   the command `cachemesh-metaserver`
     runtime         the parts of one process, and its background loops
+    observing       a metaserver that shows what Sentinels monitor, without a store
     api             the HTTP API
     loops           what the leading process does in the background: monitor, sweep, repair
     service         the use cases

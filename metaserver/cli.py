@@ -6,6 +6,7 @@ import errno
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -15,10 +16,11 @@ from flask import Flask
 
 from cachemesh.core.errors import CacheMeshError, InvalidDocumentError
 from cachemesh.core.names import Address, parse_address
-from cachemesh.serving import DirectCalls, Server, Site, bind
+from cachemesh.serving import DirectCalls, Server, Site, TlsFileError, TlsFiles, bind
 from metaserver.api.app import create_app
 from metaserver.api.direct_watch import DirectWatches
 from metaserver.api.problem_details import unparsed
+from metaserver.observing import observed_url, passing_store
 from metaserver.process.config import PRIVATE_NETWORKS, Config, RedisAuth, ZookeeperOptions
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.runtime import build
@@ -28,6 +30,8 @@ from metaserver.store.opening import open_store
 from metaserver.zookeeper_options import zookeeper_options
 
 CONNECTIONS = 20_000  # at once; held watch calls and streams are cheap
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 log = logging.getLogger("metaserver")
 
@@ -45,6 +49,19 @@ def _auth(username: str | None, password_file: Path | None) -> RedisAuth:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise click.BadParameter(f"password file {password_file}: {reason}") from error
+
+
+def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> TlsFiles | None:
+    if certificate is None and key is None and client_ca is None:
+        return None
+    if certificate is None or key is None:
+        raise click.UsageError("TLS takes both --tls-cert-file and --tls-key-file.")
+    files = TlsFiles(certificate.absolute(), key.absolute(), client_ca and client_ca.absolute())
+    try:
+        files.context()
+    except TlsFileError as error:
+        _fail(str(error))
+    return files
 
 
 def _listen_address(_context: object, _option: object, text: str) -> tuple[str, int]:
@@ -89,6 +106,13 @@ def _networks(_context: object, _option: object, given: tuple[str, ...]) -> tupl
 )
 @zookeeper_options
 @click.option(
+    "--observe",
+    metavar="URL",
+    callback=observed_url,
+    help="Show the pool of cachemesh+sentinel://HOST:PORT[,...]/POOL, without a store, and change "
+    "nothing.",
+)
+@click.option(
     "--token-file",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where to write the first admin token.  [default: the SQLite file's name + .token]",
@@ -110,6 +134,14 @@ def _networks(_context: object, _option: object, given: tuple[str, ...]) -> tupl
     help="Live clients that one token may have, over all pools.",
 )
 @click.option(
+    "--max-rate",
+    type=click.IntRange(1, 1_000_000),
+    default=Config.max_rate,
+    show_default=True,
+    metavar="N",
+    help="Calls per second of one token, but for those of clients; up to twice as many at once.",
+)
+@click.option(
     "--session-timeout",
     type=click.FloatRange(1.0, 60.0),
     default=Config.session_timeout,
@@ -126,6 +158,15 @@ def _networks(_context: object, _option: object, given: tuple[str, ...]) -> tupl
     metavar="SECONDS",
     help="For how long a client counts as live, and may route, after its last watch call; the same "
     "for all processes on one store.",
+)
+@click.option(
+    "--tls-cert-file", type=_FILE, help="Serve over TLS, with the certificate in this PEM file."
+)
+@click.option("--tls-key-file", type=_FILE, help="PEM file with the certificate's key.")
+@click.option(
+    "--tls-client-ca-file",
+    type=_FILE,
+    help="Let in only clients with a certificate of a CA in this PEM file, beside their token.",
 )
 @click.option("--redis-username", help="User name for instances.")
 @click.option(
@@ -161,11 +202,16 @@ def serve(
     advertise: str | None,
     db: Path | None,
     zookeeper: ZookeeperOptions | None,
+    observe: str | None,
     token_file: Path | None,
     networks: tuple[str, ...],
     max_clients: int,
+    max_rate: int,
     session_timeout: float,
     lease: float,
+    tls_cert_file: Path | None,
+    tls_key_file: Path | None,
+    tls_client_ca_file: Path | None,
     redis_username: str | None,
     redis_password_file: Path | None,
     sentinel_username: str | None,
@@ -177,8 +223,10 @@ def serve(
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(name)s %(message)s"
     )
-    zookeeper, db, token_file = _where(zookeeper, db, token_file, session_timeout)
+    tls = _tls(tls_cert_file, tls_key_file, tls_client_ca_file)
+    zookeeper, db, token_file = _where(zookeeper, db, observe, token_file, session_timeout)
     config = Config(
+        observe=observe,
         db=db,
         zookeeper=zookeeper,
         host=listen[0],
@@ -187,6 +235,7 @@ def serve(
         token_file=token_file,
         allowed_networks=networks,
         max_clients=max_clients,
+        max_rate=max_rate,
         session_timeout=session_timeout,
         lease=lease,
         redis_auth=_auth(redis_username, redis_password_file),
@@ -194,6 +243,13 @@ def serve(
         events_max=events_max,
         events_max_age=events_max_days * 86_400.0,
     )
+    with ExitStack() as at_end:
+        if observe is not None:
+            config = replace(config, db=at_end.enter_context(passing_store()))
+        _serve(config, tls)
+
+
+def _serve(config: Config, tls: TlsFiles | None) -> None:
     try:
         listener = bind(config.host, config.port)
         _prepare(config)
@@ -206,24 +262,38 @@ def serve(
             f"{hint} another address with --listen"
         )
     else:
-        where = config.zookeeper or config.db
-        log.info("serving on http://%s:%d, store %s", config.host, config.port, where)
-        site = Site("cachemesh-metaserver", lambda: _make_app(config), unparsed, CONNECTIONS)
+        where = f"store {config.zookeeper or config.db}"
+        if config.observe is not None:
+            where = f"observing {config.observe.partition('?')[0]}"
+        scheme = "http" if tls is None else "https"
+        log.info("serving on %s://%s:%d, %s", scheme, config.host, config.port, where)
+        name = "cachemesh-metaserver"
+        site = Site(name, lambda: _make_app(config), unparsed, CONNECTIONS, tls=tls)
         Server(site, listener).serve()
 
 
 def _where(
     zookeeper: ZookeeperOptions | None,
     db: Path | None,
+    observe: str | None,
     token_file: Path | None,
     session_timeout: float,
 ) -> tuple[ZookeeperOptions | None, Path, Path]:
     """Return where the store is, and the file of the first token."""
-    if (zookeeper is None) == (db is None):
-        raise click.UsageError("Give either --db FILE or --zookeeper HOST:PORT,.../CHROOT.")
+    if sum(given is not None for given in (zookeeper, db, observe)) != 1:
+        raise click.UsageError(
+            "Give one of --db FILE, --zookeeper HOST:PORT,.../CHROOT and --observe URL."
+        )
     if db is not None:
         db = db.absolute()
         return None, db, token_file or db.with_name(f"{db.name}.token")
+    if token_file is None and observe is not None:
+        raise click.UsageError(
+            "With --observe, --token-file FILE is needed: it has the token to speak to the "
+            "metaserver with, and is made if it is not there."
+        )
+    if observe is not None:
+        return None, Path(), token_file or Path()
     if token_file is None:
         raise click.UsageError(
             "With --zookeeper, --token-file FILE is needed: the metaserver that is started first "
@@ -245,7 +315,9 @@ def _prepare(config: Config) -> None:
         except (StorageFullError, StorageDiskError) as error:
             # Reads are served; changes are refused with this reason.
             log.error("%s; until then nothing can be changed", error)
-        if config.token_file is not None and Tokens(store).make_first_admin(config.token_file):
+        if config.token_file is not None and config.observe is not None:
+            Tokens(store).keep_first_admin(config.token_file)
+        elif config.token_file is not None and Tokens(store).make_first_admin(config.token_file):
             log.info("wrote the first admin token to %s", config.token_file)
     finally:
         store.close()

@@ -21,6 +21,7 @@ from cachemesh.core.names import Address
 from metaserver.api.backend import Backend
 from metaserver.api.call_limits import CallLimits
 from metaserver.api.metrics import Counters
+from metaserver.api.refusals import RefusalLog
 from metaserver.loops.fence_keeper import FenceKeeper
 from metaserver.loops.monitor import Monitor
 from metaserver.loops.repair import Repair
@@ -28,6 +29,7 @@ from metaserver.loops.resize import ResizeBells, Resizer
 from metaserver.loops.resize_shards import ResizeShards
 from metaserver.loops.sweep import Sweeper
 from metaserver.loops.term import RESTART, Loop, TermLoops
+from metaserver.observing import Observer, source_of
 from metaserver.process.clock import rfc3339
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
@@ -117,6 +119,12 @@ class Runtime:
         """Return the loops of a term, on the store that refuses their writes once it is over."""
         log.info("this process leads (term %d): it monitors, resizes and repairs", lead.epoch)
         backend, store = self.backend, self.backend.store.fenced(lead.epoch)
+        if self.config.observe is not None:
+            return {
+                "monitor": partial(backend.monitor.run, store=store),
+                "observe": Observer(store, source_of(self.config)).run,
+                "pruning": partial(self._prune_events, store),
+            }
         sweeper = Sweeper(
             store, self.config, backend.clients, networks=self.networks, epoch=lead.epoch
         )
@@ -156,6 +164,7 @@ class Runtime:
         """Store when tokens were used, and take over the clients of dead processes."""
         while not stop.wait(HOUSEKEEPING):
             try:
+                self.backend.refusals.flush()
                 self.backend.tokens.flush()
                 self.backend.clients.forget_dead()
                 self.backend.quality.forget_all_but(self.backend.store.versions())
@@ -225,7 +234,8 @@ def build(config: Config) -> Runtime:
         monitor=monitor,
         election=store.election(context.owner),
         counters=Counters(),
-        call_limits=CallLimits(config.max_clients),
         resize_bells=bells,
+        call_limits=CallLimits(config.max_clients, config.max_rate),
+        refusals=RefusalLog(),
     )
     return Runtime(config, networks, backend, stopping)

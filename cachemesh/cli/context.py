@@ -17,6 +17,7 @@ from cachemesh.core.names import check_name
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery.bearer_token import BearerToken, find_token
 from cachemesh.discovery.metaserver import MetaserverClient
+from cachemesh.discovery.metaserver_tls import MetaserverTls
 from cachemesh.discovery.sentinel_connection import SentinelOptions
 from cachemesh.discovery.url import parse_url
 from cachemesh.sync.client import CacheMesh
@@ -101,7 +102,7 @@ class CommandContext:
     @property
     def speaks_to_metaserver(self) -> bool:
         """Whether the URL names metaservers, not Sentinels or a file."""
-        return self._parts.scheme == "cachemesh"
+        return self._parts.scheme in ("cachemesh", "cachemeshs")
 
     @functools.cached_property
     def metaserver(self) -> MetaserverClient:
@@ -119,7 +120,11 @@ class CommandContext:
                 f"give a URL of the form {_FORM}",
                 ExitCode.USAGE,
             )
-        return MetaserverClient(parts.netloc.split(","), token=self._token, timeout=_TIMEOUT_S)
+        addresses, tls = parts.netloc.split(","), None
+        if parts.scheme == "cachemeshs":
+            addresses = [f"https://{address}" for address in addresses]
+            tls = MetaserverTls.from_options(dict(parse_qsl(parts.query)))
+        return MetaserverClient(addresses, token=self._token, timeout=_TIMEOUT_S, tls=tls)
 
     @property
     def token(self) -> str | None:

@@ -147,7 +147,7 @@ class Membership:
 
     def advice(self, shard: str) -> str:
         """Return what a reader of an error about a shard can do, as the end of a sentence."""
-        if self._url.scheme in ("cachemesh", "cachemesh+zk"):
+        if self._url.scheme in ("cachemesh", "cachemeshs", "cachemesh+zk"):
             return f"see: cachemesh shard show {shard}"
         return f"ask a Sentinel: SENTINEL MASTER {shard}"
 

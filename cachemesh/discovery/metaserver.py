@@ -9,6 +9,7 @@ import http.client
 import json
 import secrets
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from cachemesh.core.names import Address, parse_address
 from cachemesh.discovery.bearer_token import BearerToken
 from cachemesh.discovery.http_reply import bounded_socket
 from cachemesh.discovery.kept_connection import STALE, KeptConnection
+from cachemesh.discovery.metaserver_tls import MetaserverTls
 from cachemesh.discovery.wakeup import StopEvent
 from cachemesh.transport.name_resolution import connected
 
@@ -70,20 +72,25 @@ class MetaserverClient:
         token: bearer token, never shown by ``repr``. One from a file is read again when it is
             refused, before a request fails.
         timeout: seconds to connect to one metaserver, and again to receive the whole reply.
+        tls: for https; None: what the system trusts, and no certificate of its own.
 
     Raises:
-        ConfigurationError: no address, or one that is not valid.
+        ConfigurationError: no address, or one that is not valid, or a TLS file.
     """
+
+    _tls: ssl.SSLContext | None = None
 
     def __init__(
         self,
         addresses: Sequence[str],
         token: str | BearerToken | None = None,
         timeout: float = 5.0,
+        tls: MetaserverTls | None = None,
     ) -> None:
         if not addresses:
             raise ConfigurationError("No metaserver address given; write host:port")
         self._set_up(addresses, token, timeout)
+        self._tls = None if tls is None else tls.context()
 
     @classmethod
     def without_addresses(
@@ -305,8 +312,13 @@ class MetaserverClient:
         self, server: tuple[str, Address], seconds: float
     ) -> http.client.HTTPConnection:
         scheme, address = server
-        kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
-        connection: Any = kind(address.host, address.port, timeout=seconds)
+        connection: Any
+        if scheme == "https":
+            connection = http.client.HTTPSConnection(
+                address.host, address.port, timeout=seconds, context=self._tls
+            )
+        else:
+            connection = http.client.HTTPConnection(address.host, address.port, timeout=seconds)
         connection._create_connection = _reached  # `http.client` provides it for this
         return cast("http.client.HTTPConnection", connection)
 
@@ -368,6 +380,8 @@ def _reason(error: Exception) -> str:
         return "no answer in time"
     if isinstance(error, socket.gaierror):
         return "host name not known"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {getattr(error, 'verify_message', None) or error.reason or 'failed'}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

@@ -1,12 +1,15 @@
 """URLs that name a pool, and the options of a client.
 
     cachemesh://meta1:7700,meta2:7700/POOL             metaservers
+    cachemeshs://meta1:7700,meta2:7700/POOL            metaservers, over TLS
     cachemesh+sentinel://s1:26379,s2:26379/POOL        Sentinels alone
     cachemesh+zk://zk1:2181,zk2:2181/CHROOT/POOL       ZooKeeper; CHROOT is cachemesh if left out
     cachemesh+file:///etc/cachemesh/POOL.json          a file
 
 The query string carries redis-py's options and CacheMesh's own: ``token`` and ``token_file`` (the
-metaserver's bearer token), ``sentinel_username``, ``sentinel_password``, ``sentinel_timeout``
+metaserver's bearer token), ``metaserver_ca_file``, ``metaserver_cert_file`` and
+``metaserver_key_file`` (for ``cachemeshs``: whom to trust if not whom the system trusts, and the
+certificate to show), ``sentinel_username``, ``sentinel_password``, ``sentinel_timeout``
 (seconds for one Sentinel to answer), ``sentinel_ssl`` (TLS to the Sentinels, with the ``ssl_``
 options given for Redis; ``ssl`` itself is about Redis alone), ``snapshot_dir`` (the directory in
 which the topology is stored for a start without control plane, or ``off``), for ``cachemesh+zk``
@@ -39,6 +42,7 @@ from cachemesh.discovery.bearer_token import find_token
 from cachemesh.discovery.file_source import FileSource
 from cachemesh.discovery.metaserver import DEFAULT_PORT, MetaserverClient
 from cachemesh.discovery.metaserver_source import MetaserverSource
+from cachemesh.discovery.metaserver_tls import TLS_OPTIONS, MetaserverTls
 from cachemesh.discovery.sentinel import SentinelClient
 from cachemesh.discovery.sentinel_connection import DEFAULT_TIMEOUT, SentinelOptions
 from cachemesh.discovery.sentinel_source import SentinelSource
@@ -59,6 +63,7 @@ _OWN_OPTIONS = frozenset(
     {
         "token",
         "token_file",
+        *TLS_OPTIONS,
         "sentinel_username",
         "sentinel_password",
         "sentinel_ssl",
@@ -87,11 +92,17 @@ _NOT_OF_LOGIN = frozenset(
 """Options that do not matter to the thread that measures the replication of instances."""
 
 _ZK = "cachemesh+zk"
-_DEFAULT_PORTS = {"cachemesh": DEFAULT_PORT, "cachemesh+sentinel": 26_379, _ZK: 2181}
+_METASERVERS = ("cachemesh", "cachemeshs")
+_DEFAULT_PORTS = {
+    "cachemesh": DEFAULT_PORT,
+    "cachemeshs": DEFAULT_PORT,
+    "cachemesh+sentinel": 26_379,
+    _ZK: 2181,
+}
 _CLIENT_SIDE = "replies are not cached in the client; leave it out"
 _REFUSED = {"cache": _CLIENT_SIDE, "cache_config": _CLIENT_SIDE}
 _FORMS = (
-    "cachemesh://host:port/POOL, cachemesh+sentinel://host:port/POOL, "
+    "cachemesh[s]://host:port/POOL, cachemesh+sentinel://host:port/POOL, "
     "cachemesh+zk://host:port/CHROOT/POOL or cachemesh+file:///path/pool.json"
 )
 
@@ -102,7 +113,8 @@ class MeshUrl:
 
     Attributes:
         shown: scheme, hosts and pool, for messages; no options, so no secrets.
-        scheme: ``cachemesh``, ``cachemesh+sentinel``, ``cachemesh+zk`` or ``cachemesh+file``.
+        scheme: ``cachemesh``, ``cachemeshs``, ``cachemesh+sentinel``, ``cachemesh+zk`` or
+            ``cachemesh+file``.
         addresses: ``host:port`` of each metaserver, Sentinel or ZooKeeper.
         pool: name of the pool, or path of its file.
         make_source: makes a source of the pool's documents.
@@ -176,18 +188,23 @@ def parse_url(
     shown = f"{parts.scheme}://{','.join(addresses)}{place}"
     shards = _shards(own.get("shards"), parts.scheme)
     token = None
-    if parts.scheme in ("cachemesh", _ZK):
+    if parts.scheme in (*_METASERVERS, _ZK):
         token = find_token(own.get("token"), own.get("token_file"), environ)
+
+    tls = _metaserver_tls(own, parts.scheme)
 
     def make_source() -> Source:
         app = merged.get("client_name")
+        if tls is not None:
+            secure = MetaserverClient([f"https://{a}" for a in addresses], token, tls=tls)
+            return MetaserverSource(secure, pool, app)
         if parts.scheme == "cachemesh":
             return MetaserverSource(MetaserverClient(addresses, token), pool, app)
         if access is not None:
             return ZookeeperSource(access, MetaserverClient.without_addresses(token), pool, app)
         return SentinelSource(SentinelClient(addresses, sentinel_options), pool, addresses, shards)
 
-    identity = (shown, token, shards, _identity(sentinel_options), access)
+    identity = (shown, token, shards, _identity(sentinel_options), access, tls)
     mesh = MeshUrl(
         shown,
         parts.scheme,
@@ -219,6 +236,17 @@ def _sentinel_options(own: Mapping[str, Any], redis_options: Mapping[str, Any]) 
         timeout=_seconds("sentinel_timeout", own.get("sentinel_timeout", DEFAULT_TIMEOUT)),
         connection=_sentinel_tls(own.get("sentinel_ssl", False), redis_options),
     )
+
+
+def _metaserver_tls(own: Mapping[str, Any], scheme: str) -> MetaserverTls | None:
+    if scheme == "cachemeshs":
+        tls = MetaserverTls.from_options(own)
+        tls.context()  # a file that cannot be used is an error now
+        return tls
+    for name in TLS_OPTIONS:
+        if own.get(name) is not None:
+            raise ConfigurationError(f"Option {name} is for cachemeshs:// alone")
+    return None
 
 
 def _shards(given: Any, scheme: str) -> tuple[str, ...]:

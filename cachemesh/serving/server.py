@@ -18,6 +18,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 
 from cachemesh.serving.direct import DirectCalls
+from cachemesh.serving.tls import TlsFiles
 from cachemesh.serving.worker import FINISH_SECONDS, ErrorReply, Worker
 
 BACKLOG = 2048
@@ -38,6 +39,7 @@ class Site:
         error: makes the reply to an error that gunicorn finds before it calls the app.
         connections: the most connections at once.
         last_words: seconds that unfinished replies get when the process shall stop.
+        tls: the server's certificate; None: connections are not encrypted.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Site:
     error: ErrorReply
     connections: int
     last_words: float = 0.1
+    tls: TlsFiles | None = None
 
 
 class Server(BaseApplication):

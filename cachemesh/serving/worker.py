@@ -55,6 +55,7 @@ class Worker(GeventWorker):
     app: Any  # the `Server`, whose module imports this one
     _requests = 0  # that are being handled
     direct: DirectServer | None = None
+    _tls: ssl.SSLContext | None = None
 
     def init_process(self) -> None:
         """Run in the new process; return only at its end."""
@@ -85,6 +86,8 @@ class Worker(GeventWorker):
     def load_wsgi(self) -> None:
         """Make the app, and begin to serve the calls that do without it."""
         super().load_wsgi()
+        if self.app.site.tls is not None:
+            self._tls = self.app.site.tls.context()
         if self.app.direct_calls is not None and DirectServer.possible():
             most = self.app.site.connections
             self._given_away = gevent.pool.Pool(most)
@@ -93,6 +96,10 @@ class Worker(GeventWorker):
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Handle a connection, unless it is one for the direct server."""
+        if self._tls is not None:
+            client = self._encrypted(client, self._tls)
+            if client is None:
+                return
         if self.direct is not None and not isinstance(client, ssl.SSLSocket):
             begun = self._first_bytes(client)
             if not begun:
@@ -103,6 +110,18 @@ class Worker(GeventWorker):
                 return
             client = _BegunSocket(client.detach(), begun)
         super().handle(listener, client, addr)
+
+    def _encrypted(self, client: Any, tls: ssl.SSLContext) -> ssl.SSLSocket | None:
+        """Return the connection after its TLS handshake; None: there was none, and it is closed.
+
+        gevent does that too, but waits for ever, and prints a traceback for each failure.
+        """
+        try:
+            client.settimeout(self.cfg.keepalive)
+            return tls.wrap_socket(client, server_side=True)
+        except OSError:  # also: no handshake in time, or no certificate that the server takes
+            client.close()
+            return None
 
     def _first_bytes(self, client: Any) -> bytes:
         try:

@@ -9,7 +9,8 @@
     idempotency      calls that change something once, however often they are sent
     lost_answers     what such a call is told whose answer is gone
     request_outcome  what a request came to, for the metrics
-    call_limits      how many calls of one token may be in progress
+    call_limits      how many calls of one token may be in progress, and come in a second
+    refusals         the log of refused calls
     metrics          request counters, and the Prometheus text format
     direct_watch     watch calls without Flask, for fleets
     pools, shards, resizes, sweeps, watch, tokens, health   the views, by resource

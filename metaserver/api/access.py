@@ -8,9 +8,11 @@ from flask import Flask, Response, g, request
 
 from metaserver.api.backend import Backend
 from metaserver.api.contract import BY_ID, Operation
+from metaserver.api.refusals import Refusal
 from metaserver.domain.errors import RequestRefused
 from metaserver.store import Token
 
+_REFUSED = (401, 403, 413, 429)
 ANYBODY = "anybody"
 """The actor of a call without a token that is known."""
 
@@ -19,6 +21,7 @@ def check_access(app: Flask, backend: Backend) -> None:
     """Have the app check the access of every request before its view is called."""
     app.before_request(partial(_authorize, backend))
     app.after_request(partial(_count_until_sent, backend))
+    app.after_request(partial(_note_refusal, backend))
 
 
 def bearer() -> Token | None:
@@ -106,9 +109,37 @@ def _authorize(backend: Backend) -> None:
     named = request.args if wanted is not None and wanted.listing else request.view_args
     pool = (named or {}).get("pool")
     check_allowed(token, wanted, f"{request.method} {request.path:.200}", pool)
+    if backend.context.config.observe is not None and wanted is not None:
+        _refuse_to_change(wanted)
+
+
+def _refuse_to_change(wanted: Operation) -> None:
+    """Refuse what only a full metaserver can do: it would be undone by the next look."""
+    if wanted.access == "admin" and wanted.method != "GET":
+        raise RequestRefused(
+            "observer",
+            f"This metaserver only observes Sentinels, so that it does not do {wanted.id}",
+            "start one with --db or --zookeeper, and create the pool there: cachemesh pool create",
+        )
 
 
 def _count_until_sent(backend: Backend, reply: Response) -> Response:
     if "counted" in g and g.bearer is not None:
         reply.call_on_close(partial(backend.call_limits.leave, g.bearer.id, g.counted))
+    return reply
+
+
+def _note_refusal(backend: Backend, reply: Response) -> Response:
+    """Log a call that was refused for who makes it, or for how many or how large they are.
+
+    The path may hold anything, so that of it only a pool that exists is logged.
+    """
+    if reply.status_code in _REFUSED:
+        operation = (request.endpoint or "none").rpartition(".")[2]
+        pool = (request.view_args or {}).get("pool")
+        known = pool if pool is not None and backend.hub.known(pool) is not None else None
+        code = g.get("problem", str(reply.status_code))
+        backend.refusals.note(
+            Refusal(actor_name(bearer()), request.remote_addr or "", operation, known, code)
+        )
     return reply

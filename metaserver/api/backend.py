@@ -10,6 +10,7 @@ from cachemesh.core.errors import PoolNotFoundError
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.api.call_limits import CallLimits
 from metaserver.api.metrics import Counters
+from metaserver.api.refusals import RefusalLog
 from metaserver.loops.monitor import Monitor
 from metaserver.loops.resize import ResizeBells
 from metaserver.service.context import ServiceContext
@@ -35,6 +36,7 @@ class Backend:
     counters: Counters
     call_limits: CallLimits
     resize_bells: ResizeBells
+    refusals: RefusalLog
 
     @property
     def leads(self) -> bool:

@@ -6,7 +6,7 @@ import json
 import logging
 from http import HTTPStatus
 
-from flask import Flask, Response, request
+from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from cachemesh.core.errors import (
@@ -45,6 +45,7 @@ PROBLEMS: dict[ErrorCode, tuple[int, str]] = {
     "sweep-needed": (409, "The sweep cannot be given up"),
     "failover-in-progress": (409, "The shard is failing over"),
     "failover-refused": (409, "The shard cannot fail over now; nothing was touched"),
+    "observer": (409, "This metaserver only observes"),
     "last-shard": (409, "A pool keeps at least one shard"),
     "last-admin": (409, "One admin token has to stay"),
     "call-in-progress": (409, "The first call with this key has no answer yet"),
@@ -103,6 +104,7 @@ def too_large(most: int) -> RequestRefused:
 
 def _reply_problem(error: RequestRefused) -> Response:
     status, _title = PROBLEMS[error.code]
+    g.problem = error.code
     reply = Response(
         json.dumps(problem_document(error, request.path[:500])),
         status,

@@ -45,6 +45,7 @@ ErrorCode: TypeAlias = Literal[
     "headers-too-large",
     "internal-error",
     "not-implemented",
+    "observer",
     "sentinel-failed",
     "failover-failed",
     "not-leader",

@@ -55,10 +55,13 @@ class Config:
     Attributes:
         db: the SQLite file, unless the store is in ZooKeeper.
         zookeeper: the store's ensemble; None for a store in `db`.
+        observe: URL of the Sentinels and the pool of an observer, which changes nothing; None for
+            a full metaserver.
     """
 
     db: Path
     zookeeper: ZookeeperOptions | None = None
+    observe: str | None = None
     host: str = "127.0.0.1"
     port: int = 7700
     advertise: str | None = None  # where others reach this process, "host:port"
@@ -77,3 +80,4 @@ class Config:
     events_max_age: float = 365 * 86_400.0  # after which an entry is deleted
     session_timeout: float = 6.0  # without progress, after which a leader has lost the lead
     max_clients: int = 10_000  # live clients of one token, and their calls in progress at once
+    max_rate: int = 500  # calls per second of one token, but for those of clients

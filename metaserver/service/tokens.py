@@ -19,6 +19,7 @@ from metaserver.service.context import log
 from metaserver.store import Role, StorageError, Store, Token
 
 FIRST_ADMIN = "admin"
+_SHORTEST = 20  # characters of a token that was made elsewhere
 
 
 def digest_of(text: str) -> str:
@@ -186,6 +187,28 @@ class Tokens:
             used, self._used = self._used, {}
         if used:
             self._store.touch_tokens(used)
+
+    def keep_first_admin(self, path: Path) -> None:
+        """Take the admin token that the file has; without the file, create it with one.
+
+        Raises:
+            StorageError: the file cannot be read or written; there is no new token.
+        """
+        try:
+            text = path.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            self.make_first_admin(path)
+            return
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not plain ASCII"
+            raise StorageError(f"Token file {path}: {reason}; name another one") from error
+        if len(text) < _SHORTEST:
+            raise StorageError(
+                f"Token file {path}: its text is shorter than {_SHORTEST} characters; remove it, "
+                "and it is made again"
+            )
+        event = NewEvent("token.create", detail="take the admin token of the token file")
+        self._store.add_token(FIRST_ADMIN, "admin", digest_of(text), event)
 
     def make_first_admin(self, path: Path) -> bool:
         """If the store has no `lasting_admin`, create one and write its text to `path` (mode 0600).

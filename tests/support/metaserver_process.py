@@ -119,6 +119,7 @@ class Metaserver:
         token_file: where its admin token goes; a file in the directory if None.
         module: the module to run.
         network: the allowed network.
+        store: the options that say where its store is; None: its database.
     """
 
     def __init__(
@@ -129,6 +130,7 @@ class Metaserver:
         token_file: Path | None = None,
         module: str = "metaserver",
         network: str = "127.0.0.0/8",
+        store: Sequence[str] | None = None,
     ) -> None:
         self.port = Ports().take()
         self.db = directory / "meta.db"
@@ -139,7 +141,7 @@ class Metaserver:
             sys.executable,
             *("-m", module),
             *("--listen", f"127.0.0.1:{self.port}"),
-            *("--db", str(self.db)),
+            *(("--db", str(self.db)) if store is None else store),
             *("--token-file", str(self.token_file)),
             *("--allow-network", network),
             *options,

@@ -39,6 +39,10 @@ def admin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     store.close()
     with server as api:
         yield api
+        log = server.log.read_text()
+    assert "refused getStatus of pool green by token:blue from 127.0.0.1: forbidden" in log
+    assert "refused listPools by anybody from 127.0.0.1: unauthorized" in log
+    assert "no-such" not in log
 
 
 def limited(admin: Api, name: str, role: str = "read", **limits: object) -> Api:

@@ -69,12 +69,20 @@ METASERVER_RULES = (
     _metaserver("service", "redis_io store failover", "redis"),
     _metaserver("loops", "redis_io store failover service", "redis"),
     _metaserver("api", _BELOW_API, "flask", "werkzeug", "jsonschema"),
-    _metaserver("runtime", f"{_BELOW_API} api"),
+    Rule(
+        "metaserver.observing",
+        (
+            *("cachemesh.core", "cachemesh.discovery"),
+            *("metaserver.domain", "metaserver.process", "metaserver.store"),
+        ),
+        ("click",),
+    ),
+    _metaserver("runtime", f"{_BELOW_API} api observing"),
     Rule(
         "metaserver.cli",
         (
             *("cachemesh.core", "cachemesh.serving", "metaserver.runtime", "metaserver.process"),
-            "metaserver.zookeeper_options",
+            *("metaserver.zookeeper_options", "metaserver.observing"),
             *(f"metaserver.{room}" for room in f"{_BELOW_API} api".split()),
         ),
         ("click", "flask"),
