@@ -25,6 +25,7 @@ from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.pool.topology import Topology
 from cachemesh.discovery.backoff import retry_while_slow
 from cachemesh.discovery.control_plane import ControlPlane, is_gone
+from cachemesh.discovery.lease import clock
 from cachemesh.discovery.lookups import MasterLookups
 from cachemesh.discovery.sentinel import LookupResult, SentinelClient
 from cachemesh.discovery.sentinel_connection import SentinelOptions
@@ -226,6 +227,8 @@ class TopologyLoader:
         )
         self.use_sentinels(topology.document)
         self._lookups.request()
+        if self._source.leased is not None and sent is None:
+            self._source.leased.lease.failed(clock())  # the first command need not find that out
         return topology
 
     def _with_masters_of_now(

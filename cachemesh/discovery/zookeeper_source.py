@@ -12,6 +12,7 @@ import logging
 from cachemesh.core.errors import CacheMeshError, MetaserverError, MetaserverUnavailableError
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery.control_plane import is_gone
+from cachemesh.discovery.lease import clock
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.discovery.metaserver_source import MetaserverSource
 from cachemesh.discovery.sentinel import SentinelClient
@@ -56,22 +57,28 @@ class ZookeeperSource:
 
     def load(self) -> PoolDocument:
         self._client.use(self._reader.metaservers())
+        asked = clock()
         try:
             return self._metaservers.load()
         except (MetaserverUnavailableError, MetaserverError) as error:
             if not is_gone(error):
                 raise
             document = self._reader.document(self._pool)
-            logger.warning("pool %s: version from ZooKeeper, as %s", self._pool, error)
+            self._metaservers.lease.failed(asked)  # the first command need not find that out
+            logger.warning(
+                "pool %s: version %d is from ZooKeeper: %s", self._pool, document.version, error
+            )
             return document
 
     def wait(self, version: int, stop: StopEvent) -> PoolDocument | None:
         self._find_metaservers()
+        asked = clock()
         try:
             return self._metaservers.wait(version, stop)
         except (MetaserverUnavailableError, MetaserverError) as error:
             if not is_gone(error) or stop.is_set():
                 raise
+            self._metaservers.lease.failed(asked)
             document = self._reader.document(self._pool)
         if document.version < version:
             raise older(document, version)

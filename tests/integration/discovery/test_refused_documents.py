@@ -21,7 +21,7 @@ HELD = PoolDocument("cache", 5, SlotsPlacement.even([Shard("cache-0")]))
 
 
 class Scripted(ThreadingHTTPServer):
-    """A metaserver that answers a load with `HELD`, and watch calls with what a test puts."""
+    """A metaserver that answers the first watch call with `HELD`, later ones as a test says."""
 
     daemon_threads = True
 
@@ -44,19 +44,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    def do_GET(self) -> None:
-        self._answer(self.server.held.to_dict())
-
     def do_DELETE(self) -> None:
         self._answer({})
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        try:
-            news = self.server.news.get(timeout=AT_MOST)
-        except queue.Empty:
-            news = None
-        self._answer({"changed": True, "document": news})
+        call = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if call["version"] == 0:
+            news: object = self.server.held.to_dict()
+        else:
+            try:
+                news = self.server.news.get(timeout=AT_MOST)
+            except queue.Empty:
+                return  # the test is over
+        self._answer({"changed": True, "document": news, "lease": 30})
 
 
 @pytest.fixture
