@@ -153,7 +153,7 @@ class DirectWatches:
     def _allowed(self, text: bytes) -> _Head | None:
         """Return the head of a plain request whose sender may watch the pool; else None."""
         found = _HEAD.fullmatch(text.decode("latin-1"))
-        if found is None:
+        if found is None or self._backend.context.stopping.is_set():
             return None
         path, pool, lines = found.groups()
         headers: dict[str, str] = {}
