@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+import time
 import uuid
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ from metaserver.store.replicated_tables import (
 from metaserver.store.sqlite_schema import SCHEMA_VERSION
 from metaserver.store.zookeeper_head import Head, UnreadableHeadError
 from metaserver.store.zookeeper_session import (
+    BOUND,
     UnsureError,
     Wakeable,
     ZookeeperSession,
@@ -50,7 +52,7 @@ from metaserver.store.zookeeper_session import (
 MAX_BYTES = 900_000  # of a transaction; ZooKeeper takes up to 1 MiB (jute.maxbuffer)
 _LOOK_EVERY = 5.0  # seconds between two looks at the head, should a watch be lost
 _LOADS = 20  # attempts to read everything while others write
-_UNSURE_FOR = 10.0  # seconds to find out whether a transaction without an answer was made
+_UNSURE_FOR = 5.0  # seconds to find out whether a transaction without an answer was made
 
 log = logging.getLogger("metaserver")
 
@@ -134,13 +136,28 @@ class ZookeeperDatabase:
             UnsureError: whether it was committed is not known.
             StorageError: nothing was changed.
         """
-        with self._writing:
-            if not self.session.connected:
-                raise self.session.unavailable("it is not connected")
+        with self._turn():
             with self._tables.draft() as (db, drafted):
                 yield db
             for change in drafted:
                 self._commit(change)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Hold the lock of writers; a write whose turn does not come soon is refused.
+
+        Otherwise each of those that wait would wait for all before it, while ZooKeeper hangs.
+        """
+        if not self.session.connected:
+            raise self.session.unavailable("it is not connected")
+        if not self._writing.acquire(timeout=BOUND):
+            raise self.session.unavailable("earlier changes have got no answer yet")
+        try:
+            if not self.session.connected:
+                raise self.session.unavailable("it is not connected")
+            yield
+        finally:
+            self._writing.release()
 
     def _commit(self, change: Change) -> None:
         """Commit a change at the head in memory, and apply it. The caller holds the lock."""
@@ -201,10 +218,8 @@ class ZookeeperDatabase:
 
     def _was_made(self, mark: str) -> bool:
         """Return whether a transaction without an answer was made; False: not known in time."""
-        ended = threading.Event()
-        for _ in range(int(_UNSURE_FOR / 0.25)):
-            if ended.wait(0.25) or self._stop.is_set():
-                break
+        deadline = time.monotonic() + _UNSURE_FOR
+        while time.monotonic() < deadline and not self._stop.wait(0.25):
             if not self.session.connected:
                 continue
             try:
@@ -340,7 +355,7 @@ class ZookeeperDatabase:
 
     def check_writable(self) -> None:
         """Raise StorageError unless a change could be committed."""
-        with self._writing:
+        with self._turn():
             transaction = self.session.transaction()
             transaction.check(layout.HEAD, self._version)
             try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +19,7 @@ from metaserver.store import StorageError
 from metaserver.store.zookeeper import ZookeeperStore
 from metaserver.store.zookeeper_head import Head, UnreadableHeadError
 from tests.support.store_records import actions, create, event
-from tests.support.waiting import until
+from tests.support.waiting import AT_MOST, until
 from tests.support.zookeeper import Ensemble
 
 
@@ -138,4 +140,35 @@ def test_a_change_too_large_for_zookeeper_changes_nothing(options: ZookeeperOpti
         store.put_document(created.replace(extra={"much": "x" * 1_000_000}), 1, event())
     assert store.document("cache") == created
     assert actions(store) == ["pool.create"]
+    store.close()
+
+
+def test_writes_that_wait_for_a_hung_one_are_refused(
+    zookeeper: Ensemble, options: ZookeeperOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would wait for all before it otherwise; reads go on, and writes once it answers."""
+    store = ZookeeperStore(options)
+    created = create(store)
+    monkeypatch.setattr("metaserver.store.zookeeper_session.BOUND", 2.0)
+    monkeypatch.setattr("metaserver.store.zookeeper_database.BOUND", 0.2)
+    refusals: list[str] = []
+
+    def write() -> None:
+        try:
+            store.record_event(event("hung"))
+        except StorageError as error:
+            refusals.append(str(error))
+
+    threads = [threading.Thread(target=write) for _ in range(6)]
+    zookeeper.servers[0].kill(signal.SIGSTOP)
+    try:
+        for thread in threads:
+            thread.start()
+        until(lambda: sum("earlier changes have got no answer" in each for each in refusals) >= 5)
+        assert store.document("cache") == created
+    finally:
+        zookeeper.servers[0].kill(signal.SIGCONT)
+    for thread in threads:
+        thread.join(AT_MOST)
+    assert store.record_event(event("after")).action == "after"
     store.close()
