@@ -371,6 +371,7 @@ class CacheMesh(MeshBase[ShardClient], redis.asyncio.Redis):  # type: ignore[mis
         """Execute as redis-py does, over the connection that `client` took, or that the app set."""
         if self._core.holds:  # whatever the key: what is sent here cannot be routed anew
             await self._core.hold_over()
+            return await self.execute_command(*args, **options)  # there may be more shards now
         (shard,) = (await self.route_table()).shards.values()
         async with self._single_conn_lock:
             own = await self._core.take_connection(shard)

@@ -333,6 +333,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
         """Execute as redis-py does, over the connection that `client` took, or that the app set."""
         if self._core.holds:  # whatever the key: what is sent here cannot be routed anew
             self._core.hold_over()
+            return self.execute_command(*args, **options)  # there may be more shards now
         (shard,) = self.route_table().shards.values()
         with self.single_connection_lock:
             own = self._core.take_connection(shard)

@@ -114,7 +114,7 @@ def split(
     if end <= begin or (end - begin) % step:
         return None
     keys = encode_keys(words[begin:end:step], encode)
-    if len(placement.shards) == 1:
+    if len(placement.shards) == 1 and placement.stable is placement:
         return CommandPlan(command, (SubRequest(placement.shards[0].name, words),), only_reply)
     owners = placement.owners(keys)
     before, groups, after = words[:begin], words[begin:end], words[end:]

@@ -1,0 +1,43 @@
+"""A pool of one shard becomes one of two under clients of either kind, single connections too."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from cachemesh.local import Process
+from tests.support.both_clients import CLIENTS, calling
+from tests.support.movable_pool import reset
+from tests.support.plain_redis import direct
+from tests.support.resizable_pool import ResizablePool
+from tests.support.waiting import AT_MOST, until
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+@pytest.mark.parametrize("single", [False, True])
+def test_commands_with_several_keys_are_held_on_a_pool_of_one_shard(
+    kind: str, single: bool, redises: list[Process], tmp_path: Path
+) -> None:
+    source, target = redises[:2]
+    reset(source)
+    reset(target)
+    options = {"socket_timeout": AT_MOST, "single_connection_client": single}
+    with (
+        ResizablePool([source, target], tmp_path) as pool,
+        calling(kind, pool.url, **options) as call,
+        ThreadPoolExecutor(1) as threads,
+        direct(source) as at_source,
+        direct(target) as at_target,
+    ):
+        call(lambda mesh: mesh.ping())
+        keys = [key for key in map(str, range(40)) if pool.large.shard_for(key) == "cache-1"][:3]
+        pool.write(pool.small, pool.large)
+        until(lambda: call.mesh._core.holds)
+        held = threads.submit(call, lambda mesh: mesh.mset(dict.fromkeys(keys, "x")))
+        assert at_source.exists(*keys) == 0 and not held.done()
+        pool.write(pool.large)
+        assert held.result(AT_MOST)
+        assert at_source.exists(*keys) == 0
+        assert at_target.exists(*keys) == 3
