@@ -1,6 +1,7 @@
 """The control plane of CacheMesh: pools, shards, tokens, and the watch that clients follow.
 
     cli, __main__   the command `cachemesh-metaserver`
+    password_options   where passwords are
     runtime         the parts of one process, and its background loops
     observing       a metaserver that shows what Sentinels monitor, without a store
     api             the HTTP API

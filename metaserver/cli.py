@@ -21,7 +21,8 @@ from metaserver.api.app import create_app
 from metaserver.api.direct_watch import DirectWatches
 from metaserver.api.problem_details import unparsed
 from metaserver.observing import observed_url, passing_store
-from metaserver.process.config import PRIVATE_NETWORKS, Config, RedisAuth, ZookeeperOptions
+from metaserver.password_options import auth_of, auth_options
+from metaserver.process.config import PRIVATE_NETWORKS, Config, ZookeeperOptions
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.runtime import build
 from metaserver.service.tokens import Tokens
@@ -39,16 +40,6 @@ log = logging.getLogger("metaserver")
 def _fail(message: str) -> NoReturn:
     click.echo(f"metaserver: {message}", err=True)
     sys.exit(1)
-
-
-def _auth(username: str | None, password_file: Path | None) -> RedisAuth:
-    if password_file is None:
-        return RedisAuth(username, None)
-    try:
-        return RedisAuth(username, password_file.read_text().rstrip("\r\n"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise click.BadParameter(f"password file {password_file}: {reason}") from error
 
 
 def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> TlsFiles | None:
@@ -168,18 +159,8 @@ def _networks(_context: object, _option: object, given: tuple[str, ...]) -> tupl
     type=_FILE,
     help="Let in only clients with a certificate of a CA in this PEM file, beside their token.",
 )
-@click.option("--redis-username", help="User name for instances.")
-@click.option(
-    "--redis-password-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="File with the password for instances.",
-)
-@click.option("--sentinel-username", help="User name for Sentinels.")
-@click.option(
-    "--sentinel-password-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="File with the password for Sentinels.",
-)
+@auth_options("redis", "instances")
+@auth_options("sentinel", "Sentinels")
 @click.option(
     "--events-max",
     type=click.IntRange(min=100),
@@ -212,12 +193,9 @@ def serve(
     tls_cert_file: Path | None,
     tls_key_file: Path | None,
     tls_client_ca_file: Path | None,
-    redis_username: str | None,
-    redis_password_file: Path | None,
-    sentinel_username: str | None,
-    sentinel_password_file: Path | None,
     events_max: int,
     events_max_days: int,
+    **logins: str | None,
 ) -> None:
     """Serve the control plane of CacheMesh until SIGTERM or Ctrl-C."""
     logging.basicConfig(
@@ -238,8 +216,8 @@ def serve(
         max_rate=max_rate,
         session_timeout=session_timeout,
         lease=lease,
-        redis_auth=_auth(redis_username, redis_password_file),
-        sentinel_auth=_auth(sentinel_username, sentinel_password_file),
+        redis_auth=auth_of("redis", logins),
+        sentinel_auth=auth_of("sentinel", logins),
         events_max=events_max,
         events_max_age=events_max_days * 86_400.0,
     )

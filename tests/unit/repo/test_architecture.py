@@ -83,11 +83,13 @@ METASERVER_RULES = (
         (
             *("cachemesh.core", "cachemesh.serving", "metaserver.runtime", "metaserver.process"),
             *("metaserver.zookeeper_options", "metaserver.observing"),
+            "metaserver.password_options",
             *(f"metaserver.{room}" for room in f"{_BELOW_API} api".split()),
         ),
         ("click", "flask"),
     ),
     _metaserver("zookeeper_options", "", "click"),
+    _metaserver("password_options", "", "click"),
     Rule("metaserver.__main__", ("metaserver.cli",), ("gevent",)),
     Rule("metaserver", (), ()),
 )
