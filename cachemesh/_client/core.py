@@ -141,14 +141,13 @@ class MeshCore(Generic[S]):
         before = self.shards()
         self._set_policy(document.settings)
         hold = self._hold_of(document)
-        begins = hold is not None and hold is not self._hold
-        shards, former = {}, {}
+        losers = self._losers(document, hold) & before.keys()
+        successors = {name: before[name].successor() for name in losers}
+        shards = {}
         for name in document.placement.names:
-            shard = before.get(name)
-            if shard is not None and begins and hold is not None and name in hold.sources:
-                former[name], shard = shard, shard.successor()
-                if self.reads_replicas:
-                    shard.wrote((), time.monotonic())  # what is under way is noted elsewhere
+            shard = successors.get(name, before.get(name))
+            if self.reads_replicas and name in losers and shard is not None:
+                shard.wrote((), time.monotonic())  # what is under way is noted elsewhere
             if shard is None:
                 shard = self._make_shard(name)
                 if self._prober is not None:
@@ -165,12 +164,28 @@ class MeshCore(Generic[S]):
         placement = document.placement if hold is None else hold.placement
         # First: whoever finds a retired shard looks here for the one in its place.
         self.route_table = RouteTable(placement, shards)
-        if begins:
-            self._retire([(shard, shards[name]) for name, shard in former.items()])
+        if losers:
+            self._retire([(before[name], successors[name]) for name in losers])
+        if hold is None and (ended is None or document.placement != ended.placement.stable):
+            for name in losers if ended is None else ended.sources & before.keys():
+                before[name].unblock()
         if ended is not None and ended is not hold:
-            self._end_hold(ended, document, before)
+            self._open(ended.gate)
         for name in before.keys() - shards.keys():
-            before[name].end()
+            successors.get(name, before[name]).end()
+
+    def _losers(self, document: PoolDocument, hold: Hold | None) -> frozenset[str]:
+        """Return the shards that are about to lose keys, or have just lost some unprepared.
+
+        Commands that were routed to them before must not be sent there any more. After a
+        preparation, none of those is left.
+        """
+        if hold is not None:
+            return frozenset() if hold is self._hold else hold.sources
+        known = None if self._topology is None else self._topology.document
+        if known is None or document.placement in (known.placement, known.target):
+            return frozenset()
+        return sources(known.placement, document.placement)
 
     def _hold_of(self, document: PoolDocument) -> Hold | None:
         """Return the hold of a document: that of now, if the document is the same version."""
@@ -181,13 +196,6 @@ class MeshCore(Generic[S]):
             return hold
         placement = HeldPlacement(document.placement, target)
         return Hold(document.version, placement, sources(document.placement, target), self._gate())
-
-    def _end_hold(self, hold: Hold, document: PoolDocument, shards: Mapping[str, S]) -> None:
-        """Let the commands on that were held; end those that block where their keys were."""
-        if document.placement != hold.placement.stable:
-            for name in hold.sources & shards.keys():
-                shards[name].unblock()
-        self._open(hold.gate)
 
     @property
     def holds(self) -> bool:
