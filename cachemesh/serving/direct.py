@@ -78,12 +78,14 @@ class DirectConnection:
         mark: the site's memory of the last call.
         buffer: what was received and is not taken yet.
         unsent: what is left of the reply.
+        begun: when the first bytes of a call came that is not whole yet, in monotonic seconds; else
+            0.
         due: when the call expires, or the connection is closed, in monotonic seconds.
         planned: when `due` is looked at next.
     """
 
     __slots__ = (
-        *("address", "buffer", "call", "closed", "context", "due", "mark", "planned"),
+        *("address", "begun", "buffer", "call", "closed", "context", "due", "mark", "planned"),
         *("sock", "unsent"),
     )
 
@@ -94,6 +96,7 @@ class DirectConnection:
         self.buffer = begun
         self.call: Any = None
         self.mark = 0
+        self.begun = 0.0
         self.unsent: memoryview | None = None
         self.due = self.planned = float("inf")
         self.closed = False
@@ -242,10 +245,12 @@ class DirectServer:
         verdict = self._calls.begin(connection, connection.buffer)
         if verdict == "taken":
             connection.buffer = b""
+            connection.begun = 0.0
         elif verdict == "other" or len(connection.buffer) > _MOST_BUFFERED:
             self._give_away(connection)
-        else:
-            self.expire(connection, time.monotonic() + _WHOLE_SECONDS)
+        elif not connection.begun:  # not with each of its bytes: they may drip
+            connection.begun = time.monotonic()
+            self.expire(connection, connection.begun + _WHOLE_SECONDS)
 
     def _send(self, connection: DirectConnection, data: bytes) -> None:
         if connection.closed:

@@ -232,7 +232,7 @@ class DirectWatches:
 
     def _checked(self, connection: WatchConnection, raw: bytes) -> dict[str, Any]:
         """Return the body, checked against the contract unless only version and quality are new."""
-        body = decode_json(raw, max_depth=_NESTED)
+        body = decode_json(_text(raw), max_depth=_NESTED)
         if isinstance(body, dict):
             rest = dict(body)
             version = rest.pop("version", None)
@@ -297,3 +297,11 @@ def _http(status: int, media: str, text: str) -> bytes:
         f"Content-Type: {media}\r\nCache-Control: no-store\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode("latin-1") + body
+
+
+def _text(raw: bytes) -> str:
+    """Return a body as text; a byte order mark is no part of JSON here (RFC 8259, 8.1)."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise NotJsonError("not JSON in UTF-8") from error

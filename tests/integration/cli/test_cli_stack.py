@@ -374,7 +374,7 @@ def test_the_whole_stack_as_table_and_yaml(place: Path, run: Run) -> None:
     table = run("status", "--dir", place).stdout.splitlines()
     assert any(line.split()[:2] == ["late", spare["master"]] for line in table)
     assert run("shard", "remove", "cache-0", "--yes", **env).returncode == 0
-    assert [s["name"] for s in stack_status(run, place)["shards"]] == ["cache-1", "late"]
+    until(lambda: [s["name"] for s in stack_status(run, place)["shards"]] == ["cache-1", "late"])
     assert run("down", "--dir", place).returncode == 0
 
 

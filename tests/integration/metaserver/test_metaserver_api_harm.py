@@ -92,7 +92,7 @@ class TestMemory:
             reply = reader("POST", WATCH, body)
             assert reply.problem == "bad-request", stats
             assert reply.json["field"].startswith("stats")
-        large = {"client": "c", "version": 0, "stats": {"much": "x" * 60_000}}
+        large = {"client": "c", "version": 0, "stats": {"much": "x" * 70_000}}
         assert reader("POST", WATCH, large).problem == "too-large"
         names = {
             client["client"] for client in admin("GET", "/v1/pools/cache/clients").json["clients"]
