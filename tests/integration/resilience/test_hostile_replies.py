@@ -96,7 +96,7 @@ class FakeMetaserver(rogue_server.Server):
                     reply = self._bad.pop()
                     self._changed.notify_all()
                 else:
-                    reply = http(json.dumps({"document": self.document()}))
+                    reply = http(json.dumps({"document": self.document(), "lease": 30}))
             speak(sock, reply)
         else:
             speak(sock, http("", "204 No Content"))
