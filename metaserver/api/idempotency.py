@@ -29,7 +29,7 @@ from metaserver.store import CallId, RecordedCall, StorageError
 _WAIT = 30.0  # seconds that a call waits for an earlier one with its key
 _LOOK_EVERY = 0.05  # seconds
 _MOST_KEPT = 64 * 1024  # characters of an answer; what a larger one said is made up anew
-_SECRET = ("NewToken", "RotatedToken")  # the schemas of answers that are not kept
+SECRET = ("NewToken", "RotatedToken")  # the schemas of answers that are not kept
 
 log = logging.getLogger("metaserver")
 
@@ -115,7 +115,7 @@ class KeyedCall:
 
     def _end(self, reply: Response | None) -> None:
         status, text = (500, None) if reply is None else (reply.status_code, reply.get_data(True))
-        if self.operation.reply in _SECRET or len(text or "") > _MOST_KEPT:
+        if self.operation.reply in SECRET or len(text or "") > _MOST_KEPT:
             text = None
         try:
             self.backend.store.end_call(self.id, self.backend.context.owner, status, text)

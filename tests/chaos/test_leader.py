@@ -20,7 +20,8 @@ from tests.support.change_stream import ChangeStream
 from tests.support.leading import leading, process_of
 from tests.support.waiting import AT_MOST, until
 
-ROUNDS = int(float(os.environ.get("CHAOS_SECONDS", "8")) / 15)
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "8"))
+ROUNDS = int(SECONDS / 15)
 
 
 def kill(_stack: LocalStack, process: Process) -> None:
@@ -45,6 +46,7 @@ def freeze(stack: LocalStack, process: Process) -> None:
     until(frozen)
 
 
+@pytest.mark.timeout(SECONDS * 4 + 600)
 @pytest.mark.parametrize(("harm", "at_least"), [(kill, 2), (freeze, 1)])
 def test_the_leader_is_lost(harm: Callable[[LocalStack, Process], None], at_least: int) -> None:
     with LocalStack(

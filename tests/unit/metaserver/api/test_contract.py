@@ -8,6 +8,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from metaserver.api.contract import BY_ID, OPERATIONS, check_body, check_query, openapi
+from metaserver.api.idempotency import SECRET
 from metaserver.api.problem_details import PROBLEMS, problem_document
 from metaserver.domain.errors import ErrorCode, RequestRefused
 
@@ -29,6 +30,13 @@ def test_changes_take_an_admin() -> None:
     for operation in OPERATIONS:
         if operation.method != "GET" and operation.id not in ("watchPool", "leavePool"):
             assert operation.access == "admin", operation.id
+
+
+def test_no_answer_with_the_text_of_a_token_is_kept() -> None:
+    schemas = openapi()["components"]["schemas"]
+    replies = {operation.reply for operation in OPERATIONS} & set(schemas)
+    told = {name for name in replies if "token" in schemas[name]["properties"]}
+    assert told == set(SECRET)
 
 
 @pytest.mark.parametrize(
