@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from cachemesh.core.errors import MetaserverError
 from cachemesh.core.plurals import counted
 
 _RETRY_S = 0.5
+_LOOK_S = 0.2
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -147,6 +149,8 @@ def confirm(
             ExitCode.USAGE,
         )
     click.echo("Go on? [y/N] ", err=True, nl=False)
+    while not select.select([sys.stdin], [], [], _LOOK_S)[0]:
+        pass  # a Ctrl-C in the moment before a read would be seen only after the read
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise CommandError(what, "not confirmed, nothing was changed", "answer y to go on")
 
