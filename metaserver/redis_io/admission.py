@@ -135,8 +135,10 @@ def _require_listener(address: str, target: str, allowed: AllowedNetworks, timeo
 def _examine(connection: BoundedConnection) -> tuple[RoleReply, dict[str, str], int]:
     """Return role and INFO, and how many keys are a fence's marker."""
     role = parse_role(connection.call("ROLE"))
+    # Before the keys are counted: it may just be lifted, and would then count as an app's key.
+    marked = marker_of(connection) is not None
     info = parse_info(connection.call("INFO"))
-    return role, info, int(keys_in(info) > 0 and marker_of(connection) is not None)
+    return role, info, int(marked)
 
 
 def _run_id(connection: BoundedConnection) -> str:
