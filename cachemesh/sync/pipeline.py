@@ -134,17 +134,15 @@ class Pipeline(PipelineBase, RedisPipeline):
         """As `_bind`, once no key of the commands is about to move.
 
         Raises:
-            redis.WatchError: watched keys, or those of the commands, move in a resize.
+            redis.WatchError: keys are watched on a shard that loses some in a resize.
             cachemesh.ShardTimeoutError: a resize does not go on.
         """
         while True:
+            if self.watching and self._home is not None and self._home.retired:
+                raise redis.WatchError("A resize of the pool has begun; watch the keys anew")
             try:
                 home = self._bind(commands)
-            except KeyHeldError as error:
-                if self.watching:
-                    raise redis.WatchError(
-                        "A resize of the pool moves the keys; watch them anew"
-                    ) from error
+            except KeyHeldError:
                 self._core.hold_over()
                 continue
             if home in self._core.loaded().shards.values() or self.watching:

@@ -265,6 +265,24 @@ def test_a_watched_key_that_moves_fails_the_transaction(pool: ResizablePool) -> 
         assert client.get(key) is None
 
 
+def test_a_watched_key_that_moves_guards_keys_that_stay(pool: ResizablePool) -> None:
+    key = moving(pool.small, pool.large)[0]
+    home = pool.small.shard_for(key)
+    staying = next(k for k in KEYS if pool.large.shard_for(k) == pool.small.shard_for(k) == home)
+    with CacheMesh.from_url(pool.url, command_timeout=AT_MOST) as client:
+        pipe: Any = client.pipeline()
+        pipe.watch(key)
+        pool.write(pool.small, pool.large)
+        until(lambda: client._core.holds)
+        pipe.multi()
+        pipe.set(staying, "x")
+        with pytest.raises(redis.WatchError, match="watch the keys anew"):
+            pipe.execute()
+        until(client._core.drained)
+        pool.write(pool.large)
+        assert client.get(staying) is None
+
+
 @pytest.mark.parametrize("kind", ["threads", "tasks"])
 def test_a_command_that_blocks_goes_to_the_new_owner(pool: ResizablePool, kind: str) -> None:
     key = moving(pool.small, pool.large)[0]
