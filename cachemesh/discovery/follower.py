@@ -120,9 +120,7 @@ class Follower:
             source.leased.outbox.felt = self._felt
 
     def _felt(self) -> Mapping[str, ShardQuality]:
-        with self._changed:
-            known = [reference() for reference in self._subscribers.values()]
-        return merged(subscriber.felt() for subscriber in known if subscriber is not None)
+        return merged(subscriber.felt() for subscriber in self._present())
 
     def join(self, subscriber: TopologySubscriber) -> int | None:
         """Tell ``subscriber`` of changes from now on. Only a weak reference to it is kept.
@@ -299,22 +297,22 @@ class Follower:
                 ).start()
             return topology
 
-    def _notify(self, wait: bool = False) -> None:
+    def _present(self) -> list[TopologySubscriber]:
+        """Return the subscribers that are alive."""
         with self._changed:
-            subscribers = list(self._subscribers.values())
-        for reference in subscribers:
-            subscriber = reference()
-            if subscriber is not None:
-                subscriber.catch_up(wait)
+            references = list(self._subscribers.values())
+        return [each for reference in references if (each := reference()) is not None]
+
+    def _notify(self, wait: bool = False) -> None:
+        for subscriber in self._present():
+            subscriber.catch_up(wait)
 
     def _document_applied(self) -> None:
         self._notify(wait=True)  # the next call to the source says that it is applied
         self._inbox.put(None)  # poll_interval may be another
 
     def _drained(self) -> bool:
-        with self._changed:
-            subscribers = [reference() for reference in self._subscribers.values()]
-        return all(each.drained() for each in subscribers if each is not None)
+        return all(subscriber.drained() for subscriber in self._present())
 
     def _notify_soon(self) -> None:
         """Have the hear thread call `_notify`, so that the calling thread waits for no client."""

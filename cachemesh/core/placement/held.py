@@ -26,7 +26,7 @@ class HeldPlacement(Placement):
         self._before = before
         self._after = after
         self.shards = before.shards
-        self.owner = _guarded(before.owner, before, after)
+        self.owner = _guarded(before, after)
 
     @property
     def stable(self) -> Placement:
@@ -41,7 +41,8 @@ class HeldPlacement(Placement):
         return self._before.to_dict()
 
     def finder(self, targets: Mapping[str, Target]) -> Callable[[bytes], Target]:
-        return _guarded(self._before.finder(targets), self._before, self._after)
+        owner, own = self.owner, {name: targets[name] for name in self.names}
+        return lambda key: own[owner(key)]
 
     def with_shards(self, shards: Sequence[Shard]) -> Placement:
         return self._before.with_shards(shards)
@@ -58,17 +59,16 @@ class HeldPlacement(Placement):
     __eq__ = Placement.__eq__
 
 
-def _guarded(
-    find: Callable[[bytes], Target], before: Placement, after: Placement
-) -> Callable[[bytes], Target]:
+def _guarded(before: Placement, after: Placement) -> Callable[[bytes], str]:
     owner_before, owner_after = before.owner, after.owner
 
-    def guarded(key: bytes) -> Target:
-        if owner_before(key) != owner_after(key):
+    def owner(key: bytes) -> str:
+        name = owner_before(key)
+        if owner_after(key) != name:
             raise KeyHeldError
-        return find(key)
+        return name
 
-    return guarded
+    return owner
 
 
 def sources(before: Placement, after: Placement) -> frozenset[str]:
