@@ -5,6 +5,10 @@ from __future__ import annotations
 import http.client
 import threading
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing from Python 3.11 on
 
 
 class Prober:
@@ -24,7 +28,7 @@ class Prober:
         self._times: list[tuple[float, float]] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Prober:  # noqa: PYI034  # Self is in typing from Python 3.11 on
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

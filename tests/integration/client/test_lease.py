@@ -25,7 +25,7 @@ from cachemesh.core.placement import Placement
 from cachemesh.discovery.lease import clock
 from cachemesh.local import LocalStack
 from tests.support.metaserver_process import ROOT, Api, Metaserver, environment
-from tests.support.waiting import AT_MOST, until
+from tests.support.waiting import AT_MOST, until, until_async
 
 LEASE = 3.0
 
@@ -191,16 +191,19 @@ def test_without_any_metaserver_a_client_serves_or_refuses(leased: Leased, answe
     refusing_tasks = AsyncCacheMesh.from_url(leased.url, token=token, on_lease_lost="refuse")
 
     async def tasks() -> None:
-        while await refusal() is not None:
-            await asyncio.sleep(0.01)
+        await until_async(served)
         end(leased, answer)
-        while not isinstance(await refusal(), LeaseLostError):
-            await asyncio.sleep(0.01)
+        await until_async(unserved)
         assert serving.get("k") == b"v"
         begin(leased, answer)
-        while await refusal() is not None:
-            await asyncio.sleep(0.01)
+        await until_async(served)
         await refusing_tasks.aclose()
+
+    async def served() -> bool:
+        return await refusal() is None
+
+    async def unserved() -> bool:
+        return isinstance(await refusal(), LeaseLostError)
 
     async def refusal() -> Exception | None:
         try:

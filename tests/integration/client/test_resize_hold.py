@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -72,8 +72,8 @@ def resize(pool: ResizablePool, core: Any, before: Placement, after: Placement) 
     until(lambda: core.membership.topology().document.version == version and core.drained())
     held = Held(pool, before)
     first = held.at_owner(keys)
-    time.sleep(0.03)  # in which those who could still write would
-    assert held.at_owner(keys) == first, "a command ran at the former owner"
+    for _ in range(3):  # those who could still write go on meanwhile
+        assert held.at_owner(keys) == first, "a command ran at the former owner"
     held.drop(keys)
     version = pool.write(after)
     until(lambda: core.membership.topology().document.version == version)
@@ -202,6 +202,14 @@ def test_tasks_never_run_at_a_former_owner(pool: ResizablePool) -> None:
     asyncio.run(main())
 
 
+def is_held(thread: threading.Thread) -> bool:
+    """Return whether a thread waits for the end of a hold."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None and frame.f_code.co_name != "hold_over":
+        frame = frame.f_back
+    return frame is not None
+
+
 def test_only_keys_that_move_are_held(pool: ResizablePool) -> None:
     keys = moving(pool.small, pool.large)
     staying = next(key for key in KEYS if key not in keys)
@@ -227,7 +235,7 @@ def test_only_keys_that_move_are_held(pool: ResizablePool) -> None:
         threads = [threading.Thread(target=note, args=(call,)) for call in calls]
         for thread in threads:
             thread.start()
-        time.sleep(0.05)
+        until(lambda: all(is_held(thread) for thread in threads))
         assert found == []
         pool.write(pool.small)  # stepped back
         for thread in threads:
