@@ -54,7 +54,14 @@ class _NotConnectedError(Exception):
 
 @dataclass(frozen=True)
 class _Request:
-    """A request to a metaserver, whichever it is sent to."""
+    """A request to a metaserver, whichever it is sent to.
+
+    Attributes:
+        method, path, body, query, stop, max_bytes: as of `MetaserverClient.request`.
+        headers: besides those of every request.
+        watches: it is a watch call, for which a connection is kept.
+        seconds: for the whole reply.
+    """
 
     method: str
     path: str
@@ -62,6 +69,14 @@ class _Request:
     query: Query | None
     headers: Mapping[str, str]
     watches: bool = False
+    seconds: float = 0.0
+    max_bytes: int = _MAX_REPLY_BYTES
+    stop: StopEvent | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the request is to be interrupted."""
+        return self.stop is not None and self.stop.is_set()
 
 
 class MetaserverClient:
@@ -165,15 +180,15 @@ class MetaserverClient:
         watches = method == "POST" and path.endswith("/watch")
         changes = method != "GET" and not watches
         headers = {"Idempotency-Key": secrets.token_hex(16)} if changes else {}
-        sent = _Request(method, path, body, query, headers, watches)
+        sent = _Request(method, path, body, query, headers, watches, seconds, max_bytes, stop)
         in_doubt = False
         while True:
             failures = []
             for server in list(self._servers):
-                if stop is not None and stop.is_set():
+                if sent.stopped:
                     break
                 try:
-                    status, raw = self._exchange(server, sent, seconds, max_bytes, stop)
+                    status, raw = self._exchange(server, sent)
                     reply = _decode(status, raw, server[1])
                 except _NotConnectedError as error:
                     failures.append(f"{server[1]}: {error}")
@@ -189,7 +204,7 @@ class MetaserverClient:
                 else:
                     self._prefer(server)
                     return reply
-            if stop is not None and stop.is_set():
+            if sent.stopped:
                 in_doubt = False
             if not in_doubt or time.monotonic() >= deadline:
                 break
@@ -199,14 +214,7 @@ class MetaserverClient:
             hint = "the change may or may not have been made; look before retry"
         raise self._unavailable(failures, hint)
 
-    def _exchange(
-        self,
-        server: tuple[str, Address],
-        sent: _Request,
-        seconds: float,
-        max_bytes: int,
-        stop: StopEvent | None,
-    ) -> tuple[int, bytes]:
+    def _exchange(self, server: tuple[str, Address], sent: _Request) -> tuple[int, bytes]:
         """Send a request to one metaserver, and return status and body of the reply.
 
         Raises:
@@ -215,53 +223,40 @@ class MetaserverClient:
         """
         token = self._token
         before = None if token is None else token.text
-        status, raw = self._exchange_once(server, sent, seconds, max_bytes, stop)
+        status, raw = self._exchange_once(server, sent)
         if status == 401 and token is not None and before and token.replaced(before):
-            return self._exchange_once(server, sent, seconds, max_bytes, stop)
+            return self._exchange_once(server, sent)
         return status, raw
 
-    def _exchange_once(
-        self,
-        server: tuple[str, Address],
-        sent: _Request,
-        seconds: float,
-        max_bytes: int,
-        stop: StopEvent | None,
-    ) -> tuple[int, bytes]:
+    def _exchange_once(self, server: tuple[str, Address], sent: _Request) -> tuple[int, bytes]:
         kept = self._kept.take(server) if sent.watches else None
         if kept is not None:
             try:
-                return self._converse(kept, server, sent, seconds, max_bytes, stop)
+                return self._converse(kept, server, sent)
             except STALE:  # the metaserver has not kept the connection
-                if stop is not None and stop.is_set():
+                if sent.stopped:
                     raise
-        connection = self._connection(server, seconds)
+        connection = self._connection(server, sent.seconds)
         try:
             connection.connect()
         except _FAILED as error:
             connection.close()
             raise _NotConnectedError(_reason(error)) from error
-        return self._converse(connection, server, sent, seconds, max_bytes, stop)
+        return self._converse(connection, server, sent)
 
     def _converse(
-        self,
-        connection: http.client.HTTPConnection,
-        server: tuple[str, Address],
-        sent: _Request,
-        seconds: float,
-        max_bytes: int,
-        stop: StopEvent | None,
+        self, connection: http.client.HTTPConnection, server: tuple[str, Address], sent: _Request
     ) -> tuple[int, bytes]:
         """As `_exchange`, on a connection, which is closed unless it is kept."""
         sock, keeps = connection.sock, False
         try:
-            connection.sock = bounded_socket(sock, max_bytes, time.monotonic() + seconds)
-            with nullcontext() if stop is None else stop.interrupts(sock):
+            connection.sock = bounded_socket(sock, sent.max_bytes, time.monotonic() + sent.seconds)
+            with nullcontext() if sent.stop is None else sent.stop.interrupts(sock):
                 response = self._send(connection, sent)
-                status, raw = response.status, response.read(max_bytes)
+                status, raw = response.status, response.read(sent.max_bytes)
             if sent.watches and response.isclosed() and not response.will_close:
                 connection.sock = sock
-                keeps = self._kept.keep(server, connection, stop)
+                keeps = self._kept.keep(server, connection, sent.stop)
             return status, raw
         finally:
             if not keeps:
