@@ -92,19 +92,8 @@ class ServiceContext:
         if before is None or after is None:
             raise ValueError(f"{plan.summary}: not a change of an existing pool")
         kept = after.placement.names
-        stored = self.store.put_document(
-            after,
-            before.version,
-            event,
-            masters={shard: at for shard, at in masters.items() if shard in kept},
-            intents=intents,
-        )
-        if stored is None:
-            self.state(before.pool, before.version)
-            self.refuse_during_failover(before.pool)
-            raise too_slow(before.pool)
-        self.announce(event, before.version, stored.version)
-        return stored
+        known = {shard: at for shard, at in masters.items() if shard in kept}
+        return self._put(before, after, event, known, intents)
 
     def begin_resize(
         self,
@@ -118,13 +107,24 @@ class ServiceContext:
         Raises:
             RequestRefused, StorageError: as `replace`.
         """
-        before = plan.before
-        begins = begun(plan, event.actor, event.target, masters, tuple(intents))
-        if before is None:
-            raise ValueError(f"{plan.summary}: not a change of an existing pool")
-        stored = self.store.put_document(begins, before.version, event)
+        before, after = plan.before, begun(plan, event.actor, event.target, masters, tuple(intents))
+        assert before is not None  # or `begun` has raised
+        return self._put(before, after, event)
+
+    def _put(
+        self,
+        before: PoolDocument,
+        after: PoolDocument,
+        event: NewEvent,
+        masters: Mapping[str, str] | None = None,
+        intents: Sequence[int] = (),
+    ) -> PoolDocument:
+        stored = self.store.put_document(
+            after, before.version, event, masters=masters, intents=intents
+        )
         if stored is None:
             self.state(before.pool, before.version)
+            self.refuse_during_failover(before.pool)
             raise too_slow(before.pool)
         self.announce(event, before.version, stored.version)
         return stored
