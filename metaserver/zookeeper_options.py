@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -72,7 +72,7 @@ def zookeeper_options(command: Command) -> Command:
         ),
     ):
         called = option(called)
-    return called  # type: ignore[return-value]  # what click makes of it
+    return cast("Command", called)
 
 
 def _ensemble(_context: object, _option: object, text: str | None) -> tuple[str, str] | None:

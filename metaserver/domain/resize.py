@@ -13,7 +13,7 @@ document, stored by compare-and-set.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 from cachemesh.core.errors import InvalidDocumentError
@@ -56,7 +56,7 @@ class Resize:
     def to_dict(self) -> dict[str, Any]:
         """Return the resize as JSON-ready values."""
         return {
-            **asdict(replace(self, placement=None)),  # type: ignore[arg-type]  # it comes next
+            **vars(self),
             "placement": self.placement.to_dict(),
             "masters": dict(self.masters),
             "intents": list(self.intents),
