@@ -12,12 +12,12 @@ import click
 
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.names import parse_address
+from cachemesh.discovery import zookeeper_layout as layout
 from metaserver.process.config import ZookeeperOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PORT = 2181
-_CHROOT = re.compile(r"(/[A-Za-z0-9._-]+)+")
 
 
 def zookeeper_options(command: Command) -> Command:
@@ -79,8 +79,8 @@ def _ensemble(_context: object, _option: object, text: str | None) -> tuple[str,
     if text is None:
         return None
     hosts, slash, rest = text.partition("/")
-    chroot = f"/{rest}" if slash and rest else "/cachemesh"
-    if not _CHROOT.fullmatch(chroot):
+    chroot = f"/{rest}" if slash and rest else layout.CHROOT
+    if not layout.CHROOT_PATTERN.fullmatch(chroot):
         raise click.BadParameter(f"{chroot!r:.80} is no path of a znode, such as /cachemesh")
     try:
         addresses = [str(parse_address(host, PORT)) for host in hosts.split(",")]

@@ -8,7 +8,14 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
+
+CHROOT = "/cachemesh"
+"""The chroot of a deployment that is given none."""
+
+CHROOT_PATTERN = re.compile(r"(/[A-Za-z0-9._-]+)+")
+"""What a chroot looks like."""
 
 HEAD = "/head"
 LEADER = "/leader"

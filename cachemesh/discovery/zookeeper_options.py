@@ -10,9 +10,9 @@ from urllib.parse import unquote
 
 from cachemesh.core.errors import ConfigurationError
 from cachemesh.core.policy import BOOLEANS
+from cachemesh.discovery import zookeeper_layout as layout
 from cachemesh.discovery.zookeeper_reader import ZookeeperAccess, check_kazoo
 
-_CHROOT = re.compile(r"(/[A-Za-z0-9._-]+)+")
 _TLS = {"ssl_ca_certs": "ca", "ssl_certfile": "certfile", "ssl_keyfile": "keyfile"}
 """redis-py's options -> kazoo's."""
 
@@ -33,8 +33,8 @@ def zookeeper_access(
             holds the password.
     """
     check_kazoo()
-    path = f"/{unquote(chroot)}" if chroot else "/cachemesh"
-    if not _CHROOT.fullmatch(path):
+    path = f"/{unquote(chroot)}" if chroot else layout.CHROOT
+    if not layout.CHROOT_PATTERN.fullmatch(path):
         raise ConfigurationError(
             "The URL's path is not that of a znode and a pool, such as /cachemesh/POOL"
         )

@@ -38,7 +38,7 @@ class ZookeeperOptions:
     """
 
     hosts: str
-    chroot: str = "/cachemesh"
+    chroot: str
     session_timeout: float = 6.0
     digest: str | None = field(default=None, repr=False)
     tls: Mapping[str, Any] | None = None

@@ -88,7 +88,11 @@ METASERVER_RULES = (
         ),
         ("click", "flask"),
     ),
-    _metaserver("zookeeper_options", "", "click"),
+    Rule(
+        "metaserver.zookeeper_options",
+        ("cachemesh.core", "cachemesh.discovery.zookeeper_layout", "metaserver.process"),
+        ("click",),
+    ),
     _metaserver("password_options", "", "click"),
     Rule("metaserver.__main__", ("metaserver.cli",), ("gevent",)),
     Rule("metaserver", (), ()),

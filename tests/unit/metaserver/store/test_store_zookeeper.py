@@ -130,7 +130,7 @@ def test_nobody_else_may_read_what_a_login_has_made(options: ZookeeperOptions) -
 def test_an_ensemble_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metaserver.store.zookeeper_session.START", 0.5)
     with pytest.raises(StorageError, match="no answer within"):
-        ZookeeperStore(ZookeeperOptions("127.0.0.1:1"))
+        ZookeeperStore(ZookeeperOptions("127.0.0.1:1", "/x"))
 
 
 def test_a_change_too_large_for_zookeeper_changes_nothing(options: ZookeeperOptions) -> None:
