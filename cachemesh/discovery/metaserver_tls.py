@@ -54,3 +54,19 @@ class MetaserverTls:
                 "that can be read"
             ) from error
         return context
+
+
+def tls_of(options: Mapping[str, Any], scheme: str) -> MetaserverTls | None:
+    """Return how to speak TLS to the metaservers of a URL; None for a scheme without TLS.
+
+    Raises:
+        ConfigurationError: a file cannot be used, or the scheme takes none.
+    """
+    if scheme == "cachemeshs":
+        tls = MetaserverTls.from_options(options)
+        tls.context()  # a file that cannot be used is an error now
+        return tls
+    for name in TLS_OPTIONS:
+        if options.get(name) is not None:
+            raise ConfigurationError(f"Option {name} is for cachemeshs:// alone")
+    return None

@@ -28,6 +28,7 @@ import inspect
 import os
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote
@@ -38,17 +39,18 @@ from redis.connection import parse_url as parse_redis_url
 from cachemesh.core.errors import ConfigurationError, InvalidDocumentError
 from cachemesh.core.names import check_name, parse_address
 from cachemesh.core.policy import BOOLEANS, OPTIONS, check_options
-from cachemesh.discovery.bearer_token import find_token
+from cachemesh.discovery.bearer_token import BearerToken, find_token
 from cachemesh.discovery.file_source import FileSource
 from cachemesh.discovery.metaserver import DEFAULT_PORT, MetaserverClient
 from cachemesh.discovery.metaserver_source import MetaserverSource
-from cachemesh.discovery.metaserver_tls import TLS_OPTIONS, MetaserverTls
+from cachemesh.discovery.metaserver_tls import TLS_OPTIONS, MetaserverTls, tls_of
 from cachemesh.discovery.sentinel import SentinelClient
 from cachemesh.discovery.sentinel_connection import DEFAULT_TIMEOUT, SentinelOptions
 from cachemesh.discovery.sentinel_source import SentinelSource
 from cachemesh.discovery.snapshot import SnapshotFile, snapshot_directory
 from cachemesh.discovery.source import Source
 from cachemesh.discovery.zookeeper_options import zookeeper_access
+from cachemesh.discovery.zookeeper_reader import ZookeeperAccess
 from cachemesh.discovery.zookeeper_source import ZookeeperSource
 
 _SIGNATURE = inspect.signature(redis.Redis.__init__).parameters
@@ -174,6 +176,55 @@ def parse_url(
         _shards(own.get("shards"), parts.scheme)
         mesh = _file_url(parts.path, sentinel_options, merged)
         return _with_snapshot(replace(mesh, policy=policy), directory, mesh.shown, None)
+    place = _place(parts, own, merged)
+    shards = _shards(own.get("shards"), parts.scheme)
+    token = None
+    if parts.scheme in (*_METASERVERS, _ZK):
+        token = find_token(own.get("token"), own.get("token_file"), environ)
+    tls = tls_of(own, parts.scheme)
+    app = merged.get("client_name")
+    make_source = partial(_make_source, place, token, tls, app, sentinel_options, shards)
+    shown = f"{parts.scheme}://{','.join(place.addresses)}{place.path}"
+    identity = (shown, token, shards, _identity(sentinel_options), place.access, tls)
+    mesh = MeshUrl(
+        shown,
+        parts.scheme,
+        place.addresses,
+        place.pool,
+        make_source,
+        sentinel_options,
+        merged,
+        identity,
+        policy,
+    )
+    # Not in the order in which the URL has them: it names the same deployment in any.
+    origin = f"{parts.scheme}://{','.join(sorted(place.addresses))}"
+    return _with_snapshot(mesh, directory, "+".join((f"{origin}{place.path}", *shards)), place.pool)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What a URL names besides its options.
+
+    Attributes:
+        scheme: of the URL.
+        addresses: ``host:port`` of each server.
+        pool: its name.
+        access: where the deployment is in ZooKeeper; None for other schemes.
+    """
+
+    scheme: str
+    addresses: tuple[str, ...]
+    pool: str
+    access: ZookeeperAccess | None
+
+    @property
+    def path(self) -> str:
+        """The path of the URL."""
+        return f"/{self.pool}" if self.access is None else f"{self.access.chroot}/{self.pool}"
+
+
+def _place(parts: SplitResult, own: Mapping[str, Any], redis_options: Mapping[str, Any]) -> _Place:
     default_port = _DEFAULT_PORTS[parts.scheme]
     chroot, _, name = parts.path.strip("/").rpartition("/" if parts.scheme == _ZK else "\0")
     try:
@@ -183,42 +234,28 @@ def parse_url(
         raise ConfigurationError(f"{error}; the URL is of the form {_FORMS}") from error
     access = None
     if parts.scheme == _ZK:
-        access = zookeeper_access(",".join(addresses), chroot, own, merged)
-    place = f"{access.chroot}/{pool}" if access is not None else f"/{pool}"
-    shown = f"{parts.scheme}://{','.join(addresses)}{place}"
-    shards = _shards(own.get("shards"), parts.scheme)
-    token = None
-    if parts.scheme in (*_METASERVERS, _ZK):
-        token = find_token(own.get("token"), own.get("token_file"), environ)
+        access = zookeeper_access(",".join(addresses), chroot, own, redis_options)
+    return _Place(parts.scheme, addresses, pool, access)
 
-    tls = _metaserver_tls(own, parts.scheme)
 
-    def make_source() -> Source:
-        app = merged.get("client_name")
-        if tls is not None:
-            secure = MetaserverClient([f"https://{a}" for a in addresses], token, tls=tls)
-            return MetaserverSource(secure, pool, app)
-        if parts.scheme == "cachemesh":
-            return MetaserverSource(MetaserverClient(addresses, token), pool, app)
-        if access is not None:
-            return ZookeeperSource(access, MetaserverClient.without_addresses(token), pool, app)
-        return SentinelSource(SentinelClient(addresses, sentinel_options), pool, addresses, shards)
-
-    identity = (shown, token, shards, _identity(sentinel_options), access, tls)
-    mesh = MeshUrl(
-        shown,
-        parts.scheme,
-        addresses,
-        pool,
-        make_source,
-        sentinel_options,
-        merged,
-        identity,
-        policy,
-    )
-    # Not in the order in which the URL has them: it names the same deployment in any.
-    origin = f"{parts.scheme}://{','.join(sorted(addresses))}{'+'.join((place, *shards))}"
-    return _with_snapshot(mesh, directory, origin, pool)
+def _make_source(
+    place: _Place,
+    token: BearerToken | None,
+    tls: MetaserverTls | None,
+    app: str | None,
+    sentinel_options: SentinelOptions,
+    shards: tuple[str, ...],
+) -> Source:
+    if tls is not None:
+        secure = [f"https://{address}" for address in place.addresses]
+        return MetaserverSource(MetaserverClient(secure, token, tls=tls), place.pool, app)
+    if place.access is not None:
+        client = MetaserverClient.without_addresses(token)
+        return ZookeeperSource(place.access, client, place.pool, app)
+    if place.scheme in _METASERVERS:
+        return MetaserverSource(MetaserverClient(place.addresses, token), place.pool, app)
+    sentinels = SentinelClient(place.addresses, sentinel_options)
+    return SentinelSource(sentinels, place.pool, place.addresses, shards)
 
 
 def _with_snapshot(mesh: MeshUrl, directory: Path | None, origin: str, pool: str | None) -> MeshUrl:
@@ -236,17 +273,6 @@ def _sentinel_options(own: Mapping[str, Any], redis_options: Mapping[str, Any]) 
         timeout=_seconds("sentinel_timeout", own.get("sentinel_timeout", DEFAULT_TIMEOUT)),
         connection=_sentinel_tls(own.get("sentinel_ssl", False), redis_options),
     )
-
-
-def _metaserver_tls(own: Mapping[str, Any], scheme: str) -> MetaserverTls | None:
-    if scheme == "cachemeshs":
-        tls = MetaserverTls.from_options(own)
-        tls.context()  # a file that cannot be used is an error now
-        return tls
-    for name in TLS_OPTIONS:
-        if own.get(name) is not None:
-            raise ConfigurationError(f"Option {name} is for cachemeshs:// alone")
-    return None
 
 
 def _shards(given: Any, scheme: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,10 @@ def test_writers_that_are_killed(ensemble: Ensemble | None, tmp_path: Path) -> N
         fresh.close()
 
 
+def is_beyond(store: Store, version: int) -> bool:
+    return store.versions()["cache"] > version
+
+
 def kill_at_random(writers: list[Writer], store: Store, ensemble: Ensemble | None) -> None:
     """Kill writers, and ZooKeeper's leader, each after a random number of further changes."""
     kills = ["writer"] * KILLS + ["leader"] * (LEADER_KILLS if ensemble is not None else 0)
@@ -95,7 +100,7 @@ def kill_at_random(writers: list[Writer], store: Store, ensemble: Ensemble | Non
     step = WRITERS * CHANGES // (len(kills) + 1)
     for number, kill in enumerate(kills):
         reached = number * step + random.randint(1, max(1, step))
-        until(lambda: store.versions()["cache"] > reached, CHANGES * AT_MOST)  # noqa: B023
+        until(partial(is_beyond, store, reached), CHANGES * AT_MOST)
         if kill == "leader" and ensemble is not None:
             ensemble.leader.kill()
             ensemble.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -38,13 +39,19 @@ def written(store: ZookeeperStore, action: str) -> bool:
     return True
 
 
+def await_writes(acknowledged: list[list[int]]) -> None:
+    """Wait until each writer has some more writes acknowledged."""
+    counts = [len(mine) for mine in acknowledged]
+    until(lambda: all(len(m) > n + 3 for m, n in zip(acknowledged, counts, strict=True)))
+
+
 def test_one_two_and_none_of_three_killed(ensemble: Ensemble, options: ZookeeperOptions) -> None:
     store, other = ZookeeperStore(options), ZookeeperStore(options)
     try:
         created = create(store)
         ensemble.servers[0].kill()
         for each in (store, other):
-            until(lambda each=each: written(each, "with two of three"))  # type: ignore[misc]
+            until(partial(written, each, "with two of three"))
         ensemble.servers[1].kill()
         until(lambda: not written(store, "with one"))
         for each in (store, other):
@@ -52,7 +59,7 @@ def test_one_two_and_none_of_three_killed(ensemble: Ensemble, options: Zookeeper
             assert each.versions() == {"cache": 1}
         ensemble.start()
         for each in (store, other):
-            until(lambda each=each: written(each, "with all again"))  # type: ignore[misc]
+            until(partial(written, each, "with all again"))
         put = store.put_document(created.replace(settings={"poll_interval": 2}), 1, event("put"))
         assert put is not None
         until(lambda: other.document("cache") == put)
@@ -93,11 +100,9 @@ def test_writers_while_the_leader_is_killed(
         thread.start()
     try:
         for _ in range(kills):
-            counts = [len(mine) for mine in acknowledged]
-            until(lambda: all(len(m) > n + 3 for m, n in zip(acknowledged, counts, strict=True)))  # noqa: B023
+            await_writes(acknowledged)
             ensemble.leader.kill()
-            counts = [len(mine) for mine in acknowledged]
-            until(lambda: all(len(m) > n + 3 for m, n in zip(acknowledged, counts, strict=True)))  # noqa: B023
+            await_writes(acknowledged)
             ensemble.start()
     finally:
         stop.set()
