@@ -144,7 +144,14 @@ class Follower:
         """
         with self._changed:
             self._subscribers.pop(key, None)
-            if self._subscribers or self._state.ended:
+            if self._subscribers:
+                return
+        self.end()
+
+    def end(self) -> None:
+        """Follow no more, and tell the source, which takes up to 0.5 s."""
+        with self._changed:
+            if self._state.ended:
                 return
             self._state.ended = True
             self._changed.notify_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import math
 import os
@@ -313,3 +314,10 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+@atexit.register
+def _leave_at_exit() -> None:
+    """Tell the sources, also for clients that were not closed: a resize would wait for them."""
+    for follower in list(_followers.running.values()):
+        follower.end()

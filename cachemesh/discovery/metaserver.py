@@ -178,7 +178,8 @@ class MetaserverClient:
         seconds = self._timeout if timeout is None else timeout
         deadline = time.monotonic() + 2 * seconds
         watches = method == "POST" and path.endswith("/watch")
-        changes = method != "GET" and not watches
+        leaves = method == "DELETE" and "/clients/" in path  # twice is as once
+        changes = method != "GET" and not watches and not leaves
         headers = {"Idempotency-Key": secrets.token_hex(16)} if changes else {}
         sent = _Request(method, path, body, query, headers, watches, seconds, max_bytes, stop)
         in_doubt = False

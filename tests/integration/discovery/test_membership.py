@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from cachemesh.core.pool.topology import Topology
 from cachemesh.discovery.membership import Membership
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
+from tests.support.metaserver_process import environment
 from tests.support.sentinels import follower_threads, following, keep_masters, master_of, pool_file
 from tests.support.waiting import AT_MOST, until
 
@@ -299,3 +302,28 @@ def _in_child(body: Callable[[], bool]) -> int:
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "from cachemesh import CacheMesh; c = CacheMesh.from_env(); print(c.set('k', 'v'))",
+        "import asyncio; from cachemesh.asyncio import CacheMesh\n"
+        "async def main():\n"
+        "    print(await CacheMesh.from_env().set('k', 'v'))\n"
+        "asyncio.run(main())",
+        "from cachemesh import CacheMesh; c = CacheMesh.from_env(); c.set('k', 'v'); 1 / 0",
+    ],
+)
+def test_a_process_that_ends_without_closing_its_client_has_left(
+    stack: LocalStack, body: str
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", body],
+        env={**environment(), **stack.info["env"]},
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        process.wait(AT_MOST)
+    api = MetaserverClient(stack.info["metaservers"], stack.token)
+    known = api.request("GET", "/v1/pools/cache/clients")["clients"]
+    assert process.pid not in [int(each["process"]) for each in known]
