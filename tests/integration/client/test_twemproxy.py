@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,16 +121,28 @@ def configuration(ports: dict[str, int], addresses: list[str]) -> str:
 
 
 @contextmanager
-def running(program: str, config: Path, ports: dict[str, int], stats: int) -> Iterator[None]:
-    command = [program, "-c", str(config), "-a", "127.0.0.1", "-s", str(stats)]
+def running(program: str, config: Path, addresses: list[str]) -> Iterator[dict[str, int]]:
+    """Run twemproxy in front of the instances, and yield the port of each pool."""
     log = config.with_suffix(".log")
-    with (
-        log.open("wb") as out,
-        ending(subprocess.Popen(command, stdout=out, stderr=out)) as process,
-    ):
-        until(lambda: process.poll() is not None or all(map(listens, ports.values())))
-        assert process.poll() is None, log.read_text()
-        yield
+    for last_try in (False, False, False, True):
+        free = Ports()
+        ports = {pool: free.take() for pool in POOLS}
+        config.write_text(configuration(ports, addresses), encoding="ascii")
+        command = [program, "-c", str(config), "-a", "127.0.0.1", "-s", str(free.take())]
+        with (
+            log.open("wb") as out,
+            ending(subprocess.Popen(command, stdout=out, stderr=out)) as process,
+        ):
+            until(partial(ended_or_listens, process, ports))
+            if process.poll() is None:
+                yield ports
+                return
+        # Another process has taken one of its many ports meanwhile, of which it says nothing.
+        assert not last_try, log.read_text()
+
+
+def ended_or_listens(process: subprocess.Popen[bytes], ports: dict[str, int]) -> bool:
+    return process.poll() is not None or all(map(listens, ports.values()))
 
 
 def listens(port: int) -> bool:
@@ -141,16 +154,13 @@ def listens(port: int) -> bool:
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     program = needs("nutcracker")
-    free = Ports()
-    ports = {pool: free.take() for pool in POOLS}
     config = tmp_path_factory.mktemp("twemproxy") / "nutcracker.yml"
     stack = LocalStack(
         shards=INSTANCES, replicas=0, sentinels=1, metaservers=0, dashboard=False, pool="cache"
     )
     with stack:
         addresses = [shard["master"] for shard in stack.info["shards"]]
-        config.write_text(configuration(ports, addresses), encoding="ascii")
-        with running(program, config, ports, free.take()):
+        with running(program, config, addresses) as ports:
             instances = [redis.Redis.from_url(f"redis://{address}") for address in addresses]
             yield Proxy(ports, instances)
             for instance in instances:
