@@ -19,7 +19,9 @@ from typing import Any, Literal, TypeAlias, get_args
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.placement import Placement, moves
 from cachemesh.core.pool.document import PoolDocument
+from metaserver.domain.fence_record import FenceRecord, with_fence
 from metaserver.domain.planning import ChangePlan
+from metaserver.domain.pool_state import NewSweep, PoolState
 
 ResizeState: TypeAlias = Literal["clearing", "preparing", "paused"]
 
@@ -120,7 +122,7 @@ def plan_of(document: PoolDocument, resize: Resize) -> ChangePlan:
     return ChangePlan(
         resize.summary,
         document,
-        stable(document).replace(placement=resize.placement),
+        _stable(document).replace(placement=resize.placement),
         moves(document.placement, resize.placement),
     )
 
@@ -198,21 +200,50 @@ def prepared(document: PoolDocument, resize: Resize) -> PoolDocument:
     )
 
 
+def waiting(document: PoolDocument, resize: Resize, reason: str) -> PoolDocument:
+    """Return the document that says what the resize waits for; clients act as before."""
+    return _with(document, replace(resize, reason=reason))
+
+
 def stepped_back(document: PoolDocument, resize: Resize, reason: str) -> PoolDocument:
     """Return the document that has clients act on P again until the next attempt."""
     paused = _with(document, replace(resize, state="paused", reason=reason))
     return paused.replace(migration=None)
 
 
-def stable(document: PoolDocument) -> PoolDocument:
-    """Return the document without its resize: the resize is given up."""
+def given_up(state: PoolState, resize: Resize) -> PoolDocument:
+    """Return the document without the resize, with a fence where a marker may be on a shard."""
+    document = state.document
+    if not resize.attempt:
+        return _stable(document)
+    losers, known = plan_of(document, resize).losers, masters_of(state, resize)
+    masters = {shard: known[shard] for shard in losers if shard in known}
+    return with_fence(_stable(document), FenceRecord(document.version, (), masters))
+
+
+def finished(document: PoolDocument, resize: Resize, fence: FenceRecord | None) -> PoolDocument:
+    """Return the document after the resize, with the fence that it needed, if any."""
+    after = _stable(document).replace(placement=resize.placement)
+    return after if fence is None else with_fence(after, fence)
+
+
+def sweeps_after(state: PoolState, resize: Resize) -> list[NewSweep]:
+    """Return the sweeps that end the resize: of each shard that loses keys."""
+    masters = masters_of(state, resize)
+    return [
+        NewSweep(shard, masters.get(shard), drained=shard not in resize.placement.names)
+        for shard in plan_of(state.document, resize).losers
+    ]
+
+
+def masters_of(state: PoolState, resize: Resize) -> dict[str, str]:
+    """Return each shard's last known master, also of shards that the resize adds."""
+    return {**resize.masters, **state.masters}
+
+
+def _stable(document: PoolDocument) -> PoolDocument:
     extra = {name: value for name, value in document.extra.items() if name != FIELD}
     return document.replace(migration=None, extra=extra)
-
-
-def finished(document: PoolDocument, resize: Resize) -> PoolDocument:
-    """Return the document after the resize."""
-    return stable(document).replace(placement=resize.placement)
 
 
 def _with(document: PoolDocument, resize: Resize) -> PoolDocument:

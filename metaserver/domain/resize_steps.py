@@ -32,12 +32,10 @@ class Laggards:
     Attributes:
         live: ids of those whose lease runs.
         expired: ids of those whose lease is over, and that have not left.
-        uncertain: there may be clients that no metaserver has heard of since it started.
     """
 
     live: tuple[str, ...] = ()
     expired: tuple[str, ...] = ()
-    uncertain: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,10 +151,8 @@ def _of_prepare(resize: Resize, known: Knowledge) -> Step:
             return StepBack(waits_for)
     if known.strangers is None:
         return Look()
-    if lag.uncertain and known.strangers and not last:
-        return StepBack(f"waits for {named(known.strangers)}, not heard of since the start")
     fenced = tuple(dict.fromkeys([*lag.live, *lag.expired, *known.strangers]))
-    if (fenced or lag.uncertain or known.marked) and known.fence is None:
+    if (fenced or known.marked) and known.fence is None:
         return FenceOff(fenced)
     if known.fence is not None and known.fence.failed and fenced and not last:
         shard, why = known.fence.failed[0]

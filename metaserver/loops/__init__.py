@@ -1,6 +1,7 @@
 """The background loops, which only the leading process runs.
 
     term             runs the others for as long as the process leads
+    keyed_workers    work on several pools or sweeps at once, on each by one worker
     monitor          observes every pool, keeps its status, records changes as events
     resize           takes each resize from phase to phase
     resize_shards    what a resize does at shards: clears, looks, fences

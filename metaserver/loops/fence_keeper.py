@@ -10,10 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
-
-import redis
+from functools import partial
 
 from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.pool.document import PoolDocument
@@ -22,21 +19,17 @@ from metaserver.domain.fence_record import FenceRecord, fence_of, without_fence
 from metaserver.domain.pool_state import PoolState
 from metaserver.domain.resize import resize_of
 from metaserver.domain.resize_steps import named
+from metaserver.loops.keyed_workers import KeyedWorkers
 from metaserver.loops.resize import ResizedClients
-from metaserver.loops.resize_shards import MasterAnswers, ResizeShards
+from metaserver.loops.resize_shards import ResizeShards
 from metaserver.process.clock import ElapsedTimes
-from metaserver.redis_io.bounded_connection import BoundedConnection
-from metaserver.redis_io.fence import lift, look
 from metaserver.store import StorageError, Store
-
-T = TypeVar("T")
 
 log = logging.getLogger("metaserver")
 
 EVERY = 1.0  # seconds between two rounds
 KEPT = 24 * 3600.0  # seconds after which a client that has not acknowledged is given up
 _AT_ONCE = 8  # pools
-_WITHIN = 2.0  # seconds for the masters of a pool
 
 
 class FenceKeeper:
@@ -58,18 +51,10 @@ class FenceKeeper:
 
     def run(self, stop: threading.Event) -> None:
         """Keep fences until `stop` is set."""
-        working: dict[str, Future[None]] = {}
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fence") as workers:
+        with KeyedWorkers("fence", _AT_ONCE) as workers:
             while not stop.is_set():
-                for pool in self._fenced():
-                    if pool not in working:
-                        working[pool] = workers.submit(self._keep, pool)
-                for pool in [pool for pool, work in working.items() if work.done()]:
-                    error = working.pop(pool).exception()
-                    if isinstance(error, (CacheMeshError, redis.RedisError)):
-                        log.error("fence of pool %s: %s", pool, error)
-                    elif error is not None:
-                        log.error("fence of pool %s is tried again", pool, exc_info=error)
+                pools = self._fenced()
+                workers.begin({f"pool {each}": partial(self._keep, each) for each in pools})
                 stop.wait(EVERY)
 
     def _fenced(self) -> list[str]:
@@ -92,27 +77,20 @@ class FenceKeeper:
         late = record.left(acknowledged)
         too_long = self._up.since_first((pool, record.version)) > KEPT
         if not late or too_long:
-            seen = self._ask(state, record, look)
+            seen = self._shards.look_at_fenced(state, record)
             connected = {each for found in seen.given.values() for each in found.clients}
             strangers = [each for each in connected if each not in acknowledged]
             gone = _gone(state, record)
             if too_long or (not strangers and set(seen.failed) <= gone):
                 self._lift(state, record, late)
                 return
-        self._ask(state, record, self._shards.fencing(record.version, acknowledged))
-
-    def _ask(
-        self, state: PoolState, record: FenceRecord, ask: Callable[[BoundedConnection], T]
-    ) -> MasterAnswers[T]:
-        known = {**record.masters, **state.masters}
-        sentinels = state.document.sentinels
-        return self._shards.ask(sentinels, known, tuple(record.masters), ask, within=_WITHIN)
+        self._shards.fence_again(state, record, acknowledged)
 
     def _lift(self, state: PoolState, record: FenceRecord, late: tuple[str, ...]) -> None:
         """Remove the markers, then the fence from the document; a failure has both done again."""
         if resize_of(state.document) is not None:
             return  # it may be about to fence the same shards
-        lifted = self._ask(state, record, lift)
+        lifted = self._shards.lift(state, record)
         if set(lifted.failed) - _gone(state, record):
             return
         document = state.document

@@ -13,13 +13,10 @@ from metaserver.domain.info_fields import databases_in
 from metaserver.redis_io.bounded_connection import BoundedConnection
 from metaserver.redis_io.reply_parsers import NotRedisError, parse_fields, parse_role
 from metaserver.redis_io.resp import ReplyTooLargeError
+from metaserver.redis_io.shard_masters import NotShardMasterError
 
 _MARKER = MARKER.encode()  # of a fence, which ends when the last client has acknowledged
 BATCH = 1000  # keys that SCAN is asked for at once; fewer where they are too long for one reply
-
-
-class NotShardMasterError(redis.ReadOnlyError):
-    """The instance is not the shard's master, or no longer is."""
 
 
 @dataclass(frozen=True)

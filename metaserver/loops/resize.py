@@ -13,8 +13,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Container
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import redis
@@ -23,21 +23,22 @@ from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.plurals import counted
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.audit_log import NewEvent
-from metaserver.domain.fence_record import FenceRecord, with_fence
-from metaserver.domain.pool_state import NewSweep, PoolState
+from metaserver.domain.fence_record import FenceRecord
+from metaserver.domain.pool_state import PoolState
 from metaserver.domain.resize import (
     Resize,
     finished,
-    plan_of,
+    masters_of,
     prepared,
     resize_of,
     stepped_back,
+    sweeps_after,
+    waiting,
 )
 from metaserver.domain.resize_steps import (
     Clear,
     FenceOff,
     FenceOutcome,
-    Finish,
     Knowledge,
     Laggards,
     Look,
@@ -47,6 +48,7 @@ from metaserver.domain.resize_steps import (
     named,
     next_step,
 )
+from metaserver.loops.keyed_workers import KeyedWorkers
 from metaserver.loops.resize_shards import ResizeShards
 from metaserver.process.bell import Bell
 from metaserver.store import StorageError, Store
@@ -126,15 +128,11 @@ class Resizer:
 
     def run(self, stop: threading.Event) -> None:
         """Carry out resizes until `stop` is set."""
-        working: dict[str, Future[None]] = {}
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="resize") as workers:
+        with KeyedWorkers("resize", _AT_ONCE) as workers:
             while not stop.is_set():
                 rung = self._bells.changed.rung
-                for pool in self._pools():
-                    if pool not in working:
-                        working[pool] = workers.submit(self._work, pool, stop)
-                for pool in [pool for pool, work in working.items() if work.done()]:
-                    _log_failure(pool, working.pop(pool))
+                pools = self._pools()
+                workers.begin({f"pool {each}": partial(self._work, each, stop) for each in pools})
                 self._bells.changed.wait(rung, _IDLE)
 
     def _pools(self) -> list[str]:
@@ -186,7 +184,7 @@ class Resizer:
         elif isinstance(step, StepBack):
             self._step_back(state, resize, step.reason)
         else:
-            self._finish(state, resize, seen, step)
+            self._finish(state, resize, seen)
         return 0.0
 
     def _known(self, pool: str, resize: Resize, seen: _AtVersion) -> Knowledge:
@@ -220,8 +218,8 @@ class Resizer:
         shard, why = next(iter(failed.items()))
         reason = f"shard {shard} cannot be cleared of keys that are not its own: {why}"
         if reason != resize.reason and not cancelled():
-            extra = {**state.document.extra, "resize": replace(resize, reason=reason).to_dict()}
-            self._store_phase(state, state.document.replace(extra=extra), "resize.waits", reason)
+            document = waiting(state.document, resize, reason)
+            self._store_phase(state, document, "resize.waits", reason)
         return _RETRY
 
     def _look(self, state: PoolState, resize: Resize, seen: _AtVersion) -> None:
@@ -268,43 +266,36 @@ class Resizer:
         if self._store.put_document(document, state.document.version, event) is not None:
             self._changed()
 
-    def _finish(self, state: PoolState, resize: Resize, seen: _AtVersion, _: Finish) -> None:
+    def _finish(self, state: PoolState, resize: Resize, seen: _AtVersion) -> None:
         """Store Q, with a sweep for each shard that loses keys."""
-        document, before = finished(state.document, resize), state.document
-        if seen.fenced is not None:
-            document = with_fence(document, seen.fenced)
-        kept = document.placement.names
-        masters = {**resize.masters, **state.masters}
-        sweeps = [
-            NewSweep(shard, masters.get(shard), drained=shard not in kept)
-            for shard in plan_of(before, resize).losers
-        ]
-        tried = counted(resize.attempt, "attempt")
+        before, kept = state.document, resize.placement.names
+        done = f"{resize.summary}: done after {counted(resize.attempt, 'attempt')}"
         stored = self._store.put_document(
-            document,
+            finished(before, resize, seen.fenced),
             before.version,
             NewEvent(
                 "resize.done",
                 pool=before.pool,
                 target=resize.target,
-                detail=f"{resize.summary}: done after {tried}",
+                detail=done,
                 after={"resize": resize.id, "version": before.version + 1},
             ),
-            sweeps=sweeps,
-            masters={shard: address for shard, address in masters.items() if shard in kept},
+            sweeps=sweeps_after(state, resize),
+            masters={each: at for each, at in masters_of(state, resize).items() if each in kept},
             intents=resize.intents,
         )
         if stored is not None:
-            log.info("resize of pool %s: %s: done after %s", before.pool, resize.summary, tried)
+            log.info("resize of pool %s: %s", before.pool, done)
             self._changed()
         elif self._store.versions().get(before.pool) == before.version:
-            self._step_back(state, resize, self._why_refused(state, resize))
+            self._step_back(state, resize, _why_refused(state, resize))
 
-    def _why_refused(self, state: PoolState, resize: Resize) -> str:
-        leaving = [each for each in state.failovers if each not in resize.placement.names]
-        if leaving:
-            return f"waits for the failover of {', '.join(leaving)}"
-        return "the registration of its new shard with the Sentinels is gone; give the resize up"
+
+def _why_refused(state: PoolState, resize: Resize) -> str:
+    leaving = [each for each in state.failovers if each not in resize.placement.names]
+    if leaving:
+        return f"waits for the failover of {', '.join(leaving)}"
+    return "the registration of its new shard with the Sentinels is gone; give the resize up"
 
 
 def _is_resized(document: PoolDocument) -> bool:
@@ -313,9 +304,3 @@ def _is_resized(document: PoolDocument) -> bool:
     except CacheMeshError as error:
         log.error("resize of pool %s: %s", document.pool, error)
         return False
-
-
-def _log_failure(pool: str, work: Future[None]) -> None:
-    error = work.exception()
-    if error is not None:
-        log.error("resize of pool %s: failed and will be tried again", pool, exc_info=error)

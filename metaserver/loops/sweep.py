@@ -13,8 +13,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import redis
@@ -24,14 +24,17 @@ from cachemesh.core.placement import Placement
 from cachemesh.core.plurals import counted
 from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.pool_state import PoolState, Sweep
-from metaserver.loops.instance_sweep import InstanceSweep, NotShardMasterError
+from metaserver.loops.instance_sweep import InstanceSweep
+from metaserver.loops.keyed_workers import KeyedWorkers
 from metaserver.process.clock import ElapsedTimes
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import BoundedConnection, reason_of
+from metaserver.redis_io.client_list import LISTED
 from metaserver.redis_io.resp import LARGE
 from metaserver.redis_io.sentinel_group import SentinelGroup
-from metaserver.redis_io.term_fence import LISTED, TermFence
+from metaserver.redis_io.shard_masters import NotShardMasterError
+from metaserver.redis_io.term_fence import TermFence
 from metaserver.service.forgetting import end_drained, forget_shard
 from metaserver.store import StorageError, Store
 
@@ -108,14 +111,10 @@ class Sweeper:
 
     def run(self, stop: threading.Event) -> None:
         """Look for sweeps each `config.sweep_interval` seconds until `stop` is set."""
-        working: dict[int, Future[None]] = {}
-        with ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="sweep") as workers:
+        with KeyedWorkers("sweep", _AT_ONCE) as workers:
             while not stop.is_set():
-                for sweep in self._due():
-                    if sweep.id not in working:
-                        working[sweep.id] = workers.submit(self._work, sweep, stop)
-                for key in [key for key, future in working.items() if future.done()]:
-                    _log_failure(working.pop(key))
+                due = self._due()
+                workers.begin({_what(each): partial(self._work, each, stop) for each in due})
                 stop.wait(self._config.sweep_interval)
 
     def _due(self) -> list[Sweep]:
@@ -257,10 +256,8 @@ class Sweeper:
         return SentinelGroup.from_config(self._config, self._networks, addresses)
 
 
-def _log_failure(future: Future[None]) -> None:
-    error = future.exception()
-    if error is not None:
-        log.error("sweep: failed and will be tried again", exc_info=error)
+def _what(sweep: Sweep) -> str:
+    return f"{sweep.shard} in pool {sweep.pool} ({sweep.id})"
 
 
 class _Progress:

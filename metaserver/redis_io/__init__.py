@@ -4,6 +4,8 @@
     resp                reading RESP2 replies from servers that may be hostile
     reply_parsers       replies to INFO, ROLE and SENTINEL commands as values
     bounded_connection  one connection, and asking many at once
+    client_list         the connections of an instance: whose they are, and the end of some of them
+    shard_masters       asking the masters of many shards, where they were known last
     term_fence          connections of one term of the leader, which shut out those of earlier terms
     admission           what an instance must be before it becomes a shard's master
     fence               fencing off clients: the marker, and the killing of connections

@@ -10,19 +10,13 @@ the later term looks, and is killed; or it asks afterwards whether its own term 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import redis
 
 from metaserver.redis_io.bounded_connection import Ask, BoundedConnection
-from metaserver.redis_io.reply_parsers import NotRedisError
-from metaserver.redis_io.resp import Limits
-
-LISTED = Limits(32 * 1024 * 1024, 1000)
-"""For CLIENT LIST, with about 350 bytes for each connection."""
-_NAMED = re.compile(rb"^id=(\d+) .* name=cachemesh-term:(\d+) ", re.MULTILINE)
+from metaserver.redis_io.client_list import TERM, connections, kill
 
 
 @dataclass(frozen=True)
@@ -43,7 +37,7 @@ class TermFence:
         Raises:
             redis.RedisError: the server refused.
         """
-        (reply,) = ask([("CLIENT", "SETNAME", f"cachemesh-term:{self.epoch}")])
+        (reply,) = ask([("CLIENT", "SETNAME", f"{TERM}{self.epoch}")])
         if isinstance(reply, redis.RedisError):
             raise reply
         self.lasts()
@@ -54,10 +48,10 @@ class TermFence:
         Raises:
             redis.RedisError: some may be left.
         """
-        listed = connection.call("CLIENT", "LIST")
-        if not isinstance(listed, bytes):
-            raise NotRedisError("the reply to CLIENT LIST is no text")
-        earlier = [number for number, epoch in _NAMED.findall(listed) if int(epoch) < self.epoch]
-        for number in earlier:
-            connection.call("CLIENT", "KILL", "ID", number)
+        earlier = [
+            each.id
+            for each in connections(connection)
+            if each.epoch is not None and each.epoch < self.epoch
+        ]
+        kill(connection, earlier)
         return len(earlier)

@@ -222,13 +222,17 @@ def apply(
     steps.insert(0, f"store pool {pool} at version {version + 1}")
     if plan.moves.by_pair:
         steps[:1] = resizing.steps(plan)
+    warnings: list[str] = []
     if dry_run:
         after = after.replace(version=version + 1)
+        warnings = resizing.not_told(context, plan, masters)
     elif plan.moves.by_pair:
         after = context.begin_resize(plan, event, masters, intents)
     else:
         after = context.replace(plan, event, masters, intents)
-    return PoolChange(plan, dry_run, pool, version, after.version, after, steps, keys or {})
+    return PoolChange(
+        plan, dry_run, pool, version, after.version, after, steps, keys or {}, warnings
+    )
 
 
 def reservations(reports: Mapping[str, InstanceReport]) -> list[str]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.errors import RequestRefused, version_conflict
-from metaserver.domain.fence_record import FenceRecord, with_fence
 from metaserver.domain.planning import ChangePlan
 from metaserver.domain.pool_state import PoolState
-from metaserver.domain.resize import Resize, plan_of, resize_of, shown, stable, status_of, to_clear
+from metaserver.domain.resize import Resize, given_up, resize_of, shown, status_of, to_clear
+from metaserver.redis_io.fence import cannot_be_fenced, look
+from metaserver.redis_io.shard_masters import ShardMasters
 from metaserver.service import registration
 from metaserver.service.change import PoolChange
 from metaserver.service.context import ServiceContext
@@ -19,6 +20,7 @@ from metaserver.service.context import ServiceContext
 WITHIN = 5.0  # seconds that a call waits for the end of its resize
 _LOOK_EVERY = 0.01  # seconds
 _TRIES = 10  # of giving up a resize that goes on meanwhile
+_LOOKED_WITHIN = 1.0  # seconds for all shards of a plan to say who is connected
 _EVENTS = 50  # in which the end of a resize is looked for
 
 
@@ -45,6 +47,23 @@ def steps(plan: ChangePlan) -> list[str]:
         "have every client hold commands on keys that move",
         "store the new placement",
     ]
+
+
+def not_told(context: ServiceContext, plan: ChangePlan, masters: Mapping[str, str]) -> list[str]:
+    """Return a warning for each shard that loses keys and has connections of other software.
+
+    Args:
+        masters: shard -> its last known master. One that does not answer has no warning.
+    """
+    if plan.before is None:
+        return []
+    asked = ShardMasters(context.config, context.networks, plan.before.sentinels, masters)
+    seen = asked.ask(plan.losers, lambda _, connection: look(connection), within=_LOOKED_WITHIN)
+    found = [
+        cannot_be_fenced(shard, seen.masters[shard], each.others)
+        for shard, each in seen.given.items()
+    ]
+    return [warning for warning in found if warning is not None]
 
 
 def carried_out(context: ServiceContext, change: PoolChange) -> PoolChange:
@@ -108,13 +127,7 @@ def give_up(
 
 
 def _store_given_up(context: ServiceContext, actor: str, state: PoolState, resize: Resize) -> bool:
-    before = state.document
-    after = stable(before)
-    if resize.attempt:  # a marker may be on the shards
-        losers = plan_of(before, resize).losers
-        known = {**resize.masters, **state.masters}
-        masters = {shard: known[shard] for shard in losers if shard in known}
-        after = with_fence(after, FenceRecord(before.version, (), masters))
+    before, after = state.document, given_up(state, resize)
     event = NewEvent(
         "resize.given-up",
         actor,

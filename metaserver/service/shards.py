@@ -53,9 +53,11 @@ def add(
     keys = context.key_counts(pool)
     event = _event("shard.add", actor, plan, name, {"master": report.address})
     if dry_run:
-        change = apply(context, plan, event, {}, keys=keys, dry_run=True)
+        change = apply(context, plan, event, state.masters, keys=keys, dry_run=True)
         told = f"SENTINEL MONITOR {name} on {counted(len(before.sentinels), 'Sentinel')}"
-        return change.replace(steps=[first, told, *change.steps], warnings=warnings)
+        return change.replace(
+            steps=[first, told, *change.steps], warnings=[*warnings, *change.warnings]
+        )
     with registration.registered(
         context,
         pool,

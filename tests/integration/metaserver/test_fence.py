@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,10 +18,12 @@ from cachemesh.core.resilience.error_classification import FencedOffError
 from cachemesh.local import Process
 from cachemesh.transport.aio import handshake as asyncio_handshake
 from cachemesh.transport.sync import handshake
-from metaserver.process.config import Config
+from metaserver.process.config import RedisAuth
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import BoundedConnection
-from metaserver.redis_io.fence import cannot_be_fenced, fence, fencing_connection, lift, look
+from metaserver.redis_io.client_list import LISTED
+from metaserver.redis_io.fence import cannot_be_fenced, fence, lift, look
+from metaserver.redis_io.shard_masters import NotShardMasterError
 from metaserver.redis_io.term_fence import TermFence
 from tests.support.plain_redis import target
 from tests.support.waiting import AT_MOST, until
@@ -52,7 +53,7 @@ def server(redises: list[Process]) -> Iterator[Process]:
 def leader(server: Process) -> Iterator[BoundedConnection]:
     networks, term = AllowedNetworks(("127.0.0.0/8",)), TermFence(7, lambda: None)
     address = str(server.address)
-    connection = fencing_connection(address, networks, Config(Path("none")), term)
+    connection = BoundedConnection(address, networks, RedisAuth(), AT_MOST, LISTED, term.enter)
     yield connection
     connection.close()
 
@@ -135,3 +136,17 @@ def test_a_client_that_lags_is_let_in_no_more(server: Process, database: int) ->
         assert f"db={database}".encode() in connection.read_response()
         connection.disconnect()
         direct.acl_setuser("default", keys=["*"], enabled=True, nopass=True)
+
+
+def test_a_former_master_does_not_count_as_fenced(
+    server: Process, leader: BoundedConnection
+) -> None:
+    """It has the marker that it set as master; clients are connected to the promoted one."""
+    fence(leader, 5, {NEW})
+    with named(server, "") as client:
+        client.slaveof("127.0.0.1", "1")
+        try:
+            with pytest.raises(NotShardMasterError, match="is a replica"):
+                fence(leader, 5, {NEW})
+        finally:
+            client.slaveof()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from cachemesh import CacheMesh
 from cachemesh.core.fencing import MARKER
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
@@ -69,6 +70,23 @@ def test_what_a_shard_is_about_to_own_is_removed_there_first(stack: LocalStack, 
         assert client.exists(*left) == 0
         assert client.exists(*set(keys) - set(left)) == len(keys) - len(left)
     assert actions(admin)[:3] == ["resize.done", "resize.prepare", "shard.set-weight"]
+
+
+def test_a_plan_warns_of_connections_that_are_not_told(stack: LocalStack, admin: Api) -> None:
+    def planned() -> list[str]:
+        body = {"weight": 9, "dry_run": True}
+        reply = admin("PATCH", "/v1/pools/cache/shards/cache-0", body)
+        warnings: list[str] = reply.json["warnings"]
+        return warnings
+
+    with CacheMesh.from_url(stack.info["url"], token=stack.token) as client:
+        client.mset({f"key:{number}": number for number in range(100)})
+        with connect(stack, "cache-1") as other:
+            other.client_setname("reports")
+            (warning,) = planned()
+    at = stack.master_of("cache-1")
+    assert warning.startswith(f"shard cache-1 ({at}) has 1 connection of other software (reports)")
+    until(lambda: planned() == [])
 
 
 def test_a_resize_that_waits_is_told_and_can_be_given_up(stack: LocalStack, admin: Api) -> None:

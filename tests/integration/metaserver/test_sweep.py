@@ -18,7 +18,8 @@ from metaserver.loops.repair import Repair
 from metaserver.loops.sweep import Sweeper
 from metaserver.process.config import RedisAuth
 from metaserver.redis_io.bounded_connection import BoundedConnection
-from metaserver.redis_io.term_fence import LISTED, TermFence
+from metaserver.redis_io.client_list import LISTED
+from metaserver.redis_io.term_fence import TermFence
 from metaserver.store import LostLeadError
 from metaserver.store.sqlite import SqliteStore
 from tests.support import metaserver_loops

@@ -64,7 +64,7 @@ class World:
         attempt: of the newest version.
         marker: on the shard that loses the key.
         waited, strangers, marked, fence: what the leader has seen and done at this version.
-        uncertain, crashes: whether the leader was started less than a lease ago, and how often.
+        crashes: how often another leader has taken over, on a store restored from a backup.
         broken: a command ran at the shard after Q was stored.
     """
 
@@ -76,7 +76,6 @@ class World:
     strangers: tuple[int, ...] | None = None
     fence: str | None = None
     marked: bool = False
-    uncertain: bool = False
     crashes: int = 0
     broken: bool = False
 
@@ -123,19 +122,9 @@ class Model:
             yield from self._client(world, number, client)
         yield from self._leader(world)
         if world.crashes == 0:
-            forgotten = [replace(each, acknowledged=None) for each in world.clients]
-            yield replace(
-                world,
-                clients=tuple(forgotten),
-                waited=False,
-                strangers=None,
-                marked=False,
-                fence=None,
-                uncertain=True,
-                crashes=1,
-            )
-        if world.uncertain:  # a lease after the start
-            yield replace(world, uncertain=False)
+            forgotten = tuple(replace(each, acknowledged=None) for each in world.clients)
+            unseen = replace(world, waited=False, strangers=None, marked=False, fence=None)
+            yield replace(unseen, clients=forgotten, crashes=1)
 
     def _client(self, world: World, number: int, client: Client) -> Iterator[World]:
         def now(**changes: object) -> World:
@@ -204,7 +193,7 @@ class Model:
         expired = tuple(str(number) for number, each in lag.items() if not each.lease)
         return Knowledge(
             99.0 if world.waited else 0.0,
-            Laggards(live, expired, world.uncertain),
+            Laggards(live, expired),
             strangers=()
             if self.never_looks
             else None

@@ -16,8 +16,8 @@ from metaserver.domain.planning import plan_add, plan_remove, plan_weight
 from metaserver.domain.resize import begun, resize_of
 from metaserver.domain.resize_steps import ATTEMPTS, Laggards, hold
 from metaserver.loops.resize import Resizer
-from metaserver.loops.resize_shards import MasterAnswers
 from metaserver.redis_io.fence import Seen
+from metaserver.redis_io.shard_masters import MasterAnswers
 from metaserver.store import Store
 from metaserver.store.sqlite import SqliteStore
 from tests.support.store_records import actions, added, create, event, failover, intent

@@ -1,0 +1,105 @@
+"""The connections of an instance, as CLIENT LIST has them, and the end of some of them.
+
+name=cachemesh:ID...         a client of a pool
+name=cachemesh-term:EPOCH    a metaserver, in a term
+anything else                other software; a replica, a master or a Sentinel
+
+Source: https://redis.io/docs/latest/commands/client-list/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import redis
+
+from cachemesh.core.fencing import client_of
+from metaserver.redis_io.bounded_connection import BoundedConnection
+from metaserver.redis_io.reply_parsers import NotRedisError, printable
+from metaserver.redis_io.resp import Limits
+
+LISTED = Limits(32 * 1024 * 1024, 1000)
+"""For CLIENT LIST, with about 350 bytes for each connection."""
+TERM = "cachemesh-term:"
+"""How the name of a connection begins that a metaserver opened in a term."""
+_KILLED_AT_ONCE = 500
+_DIGITS = 20  # of an id or an epoch, at most
+
+
+@dataclass(frozen=True)
+class Connected:
+    """A connection of an instance.
+
+    Attributes:
+        client: the id of the client of a pool; None for any other connection.
+        epoch: of the term of a metaserver; None for any other connection.
+        software: the name or the library of other software; "" if it tells neither.
+    """
+
+    id: int
+    client: str | None = None
+    epoch: int | None = None
+    software: str = ""
+
+
+def connections(connection: BoundedConnection) -> list[Connected]:
+    """Return the connections of an instance.
+
+    Raises:
+        redis.RedisError
+    """
+    return list(parse_client_list(connection.call("CLIENT", "LIST")))
+
+
+def parse_client_list(reply: object) -> Iterator[Connected]:
+    """Yield the connections that a reply to CLIENT LIST names; raise an error reply.
+
+    Raises:
+        redis.RedisError
+    """
+    if isinstance(reply, redis.RedisError):
+        raise reply
+    if not isinstance(reply, bytes):
+        raise NotRedisError("the reply to CLIENT LIST is no text")
+    for line in reply.split(b"\n"):
+        number = _number(_field(b" " + line, b"id"))
+        if number is not None:
+            yield _connected(number, line)
+
+
+def kill(connection: BoundedConnection, ids: Iterable[int]) -> None:
+    """End connections of an instance; one that is gone already is none to worry about.
+
+    Raises:
+        redis.RedisError: some may be left.
+    """
+    left = list(ids)
+    for first in range(0, len(left), _KILLED_AT_ONCE):
+        some = left[first : first + _KILLED_AT_ONCE]
+        for reply in connection.call_all([("CLIENT", "KILL", "ID", each) for each in some]):
+            # Any other error reply says that the connection is gone already.
+            if isinstance(reply, redis.exceptions.NoPermissionError):
+                raise reply
+
+
+def _connected(number: int, line: bytes) -> Connected:
+    name = printable(_field(line, b"name"))
+    client = client_of(name)
+    if client is not None:
+        return Connected(number, client)
+    if name.startswith(TERM):
+        return Connected(number, epoch=_number(name[len(TERM) :].encode()))
+    if name.startswith("sentinel-") or set(_field(line, b"flags")) & set(b"SM"):
+        return Connected(number)  # a Sentinel, a replica or a master
+    return Connected(number, software=(name or printable(_field(line, b"lib-name")))[:40])
+
+
+def _field(line: bytes, name: bytes) -> bytes:
+    """Return the value of a field that is not the first of the line; b"" without one."""
+    _, found, rest = line.partition(b" " + name + b"=")
+    return rest.partition(b" ")[0] if found else b""
+
+
+def _number(text: bytes) -> int | None:
+    return int(text) if text.isdigit() and len(text) <= _DIGITS else None
