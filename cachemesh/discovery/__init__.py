@@ -3,7 +3,8 @@
 - `url`: a URL and options say which pool, which source and which Sentinels.
 - `source`, `metaserver_source`, `file_source`, `sentinel_source`: documents of a pool.
 - `zookeeper_source`, `zookeeper_reader`, `zookeeper_layout`: metaservers found in ZooKeeper.
-- `metaserver`, `bearer_token`, `http_reply`: the HTTP client of metaservers.
+- `metaserver`, `metaserver_request`, `metaserver_reply`, `metaserver_tls`, `bearer_token`,
+  `http_reply`, `kept_connection`: the HTTP client of metaservers.
 - `sentinel`, `sentinel_connection`, `sentinel_events`: masters, replicas and failovers.
 - `membership`, `follower`, `topology_state`, `lookups`: what keeps clients current, as drawn below.
 - `document_watch`, `lease`: new documents, and until when a client may go on without asking.

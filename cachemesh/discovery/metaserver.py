@@ -7,27 +7,26 @@ from __future__ import annotations
 
 import http.client
 import json
-import secrets
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from cachemesh.core.errors import (
     ConfigurationError,
     MetaserverError,
     MetaserverUnavailableError,
 )
-from cachemesh.core.json_text import NotJsonError, decode_json
 from cachemesh.core.names import Address, parse_address
 from cachemesh.discovery.bearer_token import BearerToken
 from cachemesh.discovery.http_reply import bounded_socket
 from cachemesh.discovery.kept_connection import STALE, KeptConnection
+from cachemesh.discovery.metaserver_reply import decode_reply, parse_events, reason_of
+from cachemesh.discovery.metaserver_request import MAX_REPLY_BYTES, Query, Request
 from cachemesh.discovery.metaserver_tls import MetaserverTls
 from cachemesh.discovery.wakeup import StopEvent
 from cachemesh.transport.name_resolution import connected
@@ -36,47 +35,31 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
 
 DEFAULT_PORT = 7700
-_MAX_REPLY_BYTES = 64 * 1024 * 1024
 _FAILED = (OSError, http.client.HTTPException, ValueError, OverflowError)
 """What a failed exchange raises. `http.client` raises the last two for host names that are not
 valid, and for chunks of negative length."""
 
 _IN_PROGRESS = "call-in-progress"
 _ELSEWHERE = ("stopping", _IN_PROGRESS)  # error codes after which another metaserver is asked
+_NOBODY = "is it running, and is the address right?"
+_IN_DOUBT = "the change may or may not have been made; look before retry"
 _ROUND = 0.1  # seconds between two rounds of all metaservers
-
-Query = Mapping[str, "str | int | bool"]
 
 
 class _NotConnectedError(Exception):
     """No connection was made; the text says why."""
 
 
-@dataclass(frozen=True)
-class _Request:
-    """A request to a metaserver, whichever it is sent to.
+class _AskAnotherError(Exception):
+    """A metaserver has not answered, or stops; the text says which, and why.
 
     Attributes:
-        method, path, body, query, stop, max_bytes: as of `MetaserverClient.request`.
-        headers: besides those of every request.
-        watches: it is a watch call, for which a connection is kept.
-        seconds: for the whole reply.
+        in_doubt: it may have made the change that was asked for.
     """
 
-    method: str
-    path: str
-    body: object | None
-    query: Query | None
-    headers: Mapping[str, str]
-    watches: bool = False
-    seconds: float = 0.0
-    max_bytes: int = _MAX_REPLY_BYTES
-    stop: StopEvent | None = None
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the request is to be interrupted."""
-        return self.stop is not None and self.stop.is_set()
+    def __init__(self, server: tuple[str, Address], why: object, *, in_doubt: bool) -> None:
+        super().__init__(f"{server[1]}: {why}")
+        self.in_doubt = in_doubt
 
 
 class MetaserverClient:
@@ -152,7 +135,7 @@ class MetaserverClient:
         query: Query | None = None,
         timeout: float | None = None,
         stop: StopEvent | None = None,
-        max_bytes: int = _MAX_REPLY_BYTES,
+        max_bytes: int = MAX_REPLY_BYTES,
     ) -> Any:
         """Send one request and return the decoded JSON reply.
 
@@ -177,11 +160,7 @@ class MetaserverClient:
         """
         seconds = self._timeout if timeout is None else timeout
         deadline = time.monotonic() + 2 * seconds
-        watches = method == "POST" and path.endswith("/watch")
-        leaves = method == "DELETE" and "/clients/" in path  # twice is as once
-        changes = method != "GET" and not watches and not leaves
-        headers = {"Idempotency-Key": secrets.token_hex(16)} if changes else {}
-        sent = _Request(method, path, body, query, headers, watches, seconds, max_bytes, stop)
+        sent = Request(method, path, body, query, seconds, max_bytes, stop).with_key()
         in_doubt = False
         while True:
             failures = []
@@ -189,33 +168,41 @@ class MetaserverClient:
                 if sent.stopped:
                     break
                 try:
-                    status, raw = self._exchange(server, sent)
-                    reply = _decode(status, raw, server[1])
-                except _NotConnectedError as error:
-                    failures.append(f"{server[1]}: {error}")
-                except _FAILED as error:
-                    in_doubt = changes
-                    failures.append(f"{server[1]}: {_reason(error)}")
-                except MetaserverError as error:
-                    if error.code not in _ELSEWHERE:
-                        self._prefer(server)
-                        raise
-                    in_doubt = in_doubt or error.code == _IN_PROGRESS
-                    failures.append(f"{server[1]}: {error.detail}")
-                else:
-                    self._prefer(server)
-                    return reply
-            if sent.stopped:
-                in_doubt = False
-            if not in_doubt or time.monotonic() >= deadline:
+                    return self._ask(server, sent)
+                except _AskAnotherError as error:
+                    failures.append(str(error))
+                    in_doubt = in_doubt or error.in_doubt
+            if sent.stopped or not in_doubt or time.monotonic() >= deadline:
                 break
             time.sleep(_ROUND)
-        hint = "is it running, and is the address right?"
-        if in_doubt:
-            hint = "the change may or may not have been made; look before retry"
-        raise self._unavailable(failures, hint)
+        in_doubt = in_doubt and not sent.stopped
+        raise self._unavailable(failures, _IN_DOUBT if in_doubt else _NOBODY)
 
-    def _exchange(self, server: tuple[str, Address], sent: _Request) -> tuple[int, bytes]:
+    def _ask(self, server: tuple[str, Address], sent: Request) -> Any:
+        """Return the reply of one metaserver, which is asked first from now on.
+
+        Raises:
+            _AskAnotherError: it does not answer, or stops.
+            MetaserverError: it refused the request.
+        """
+        try:
+            status, raw = self._exchange(server, sent)
+            reply = decode_reply(status, raw, server[1])
+        except _NotConnectedError as error:
+            raise _AskAnotherError(server, error, in_doubt=False) from error
+        except _FAILED as error:
+            in_doubt = sent.key is not None
+            raise _AskAnotherError(server, reason_of(error), in_doubt=in_doubt) from error
+        except MetaserverError as error:
+            if error.code not in _ELSEWHERE:
+                self._prefer(server)
+                raise
+            in_doubt = error.code == _IN_PROGRESS
+            raise _AskAnotherError(server, error.detail, in_doubt=in_doubt) from error
+        self._prefer(server)
+        return reply
+
+    def _exchange(self, server: tuple[str, Address], sent: Request) -> tuple[int, bytes]:
         """Send a request to one metaserver, and return status and body of the reply.
 
         Raises:
@@ -229,7 +216,7 @@ class MetaserverClient:
             return self._exchange_once(server, sent)
         return status, raw
 
-    def _exchange_once(self, server: tuple[str, Address], sent: _Request) -> tuple[int, bytes]:
+    def _exchange_once(self, server: tuple[str, Address], sent: Request) -> tuple[int, bytes]:
         kept = self._kept.take(server) if sent.watches else None
         if kept is not None:
             try:
@@ -242,11 +229,11 @@ class MetaserverClient:
             connection.connect()
         except _FAILED as error:
             connection.close()
-            raise _NotConnectedError(_reason(error)) from error
+            raise _NotConnectedError(reason_of(error)) from error
         return self._converse(connection, server, sent)
 
     def _converse(
-        self, connection: http.client.HTTPConnection, server: tuple[str, Address], sent: _Request
+        self, connection: http.client.HTTPConnection, server: tuple[str, Address], sent: Request
     ) -> tuple[int, bytes]:
         """As `_exchange`, on a connection, which is closed unless it is kept."""
         sock, keeps = connection.sock, False
@@ -280,29 +267,30 @@ class MetaserverClient:
             MetaserverError, MetaserverUnavailableError: as `request`; also if the stream breaks.
         """
         failures = []
-        sent, token = _Request("GET", path, None, query, {}), self._token
+        seconds = max(30.0, self._timeout * 3)
+        sent, token = Request("GET", path, None, query, seconds), self._token
         before = None if token is None else token.text
         for server in list(self._servers):
-            connection = self._connection(server, max(30.0, self._timeout * 3))
+            connection = self._connection(server, seconds)
             try:
                 response = self._send(connection, sent)
                 if response.status == 401 and token and before and token.replaced(before):
                     connection.close()
                     response = self._send(connection, sent)
                 if response.status != 200:
-                    _decode(response.status, response.read(_MAX_REPLY_BYTES), server[1])
+                    decode_reply(response.status, response.read(MAX_REPLY_BYTES), server[1])
                 self._prefer(server)
-                yield from _parse_events(response)
+                yield from parse_events(response)
                 return
             except _FAILED as error:
-                failures.append(f"{server[1]}: {_reason(error)}")
+                failures.append(f"{server[1]}: {reason_of(error)}")
             except MetaserverError as error:
                 if error.code not in _ELSEWHERE:
                     raise
                 failures.append(f"{server[1]}: {error.detail}")
             finally:
                 connection.close()
-        raise self._unavailable(failures, "is it running, and is the address right?")
+        raise self._unavailable(failures, _NOBODY)
 
     def _connection(
         self, server: tuple[str, Address], seconds: float
@@ -319,22 +307,11 @@ class MetaserverClient:
         return cast("http.client.HTTPConnection", connection)
 
     def _send(
-        self, connection: http.client.HTTPConnection, sent: _Request
+        self, connection: http.client.HTTPConnection, sent: Request
     ) -> http.client.HTTPResponse:
-        headers = {"Accept": "application/json, text/event-stream", **sent.headers}
-        if self._token is not None:
-            headers["Authorization"] = f"Bearer {self._token.text}"
-        path = sent.path
-        if sent.query:
-            shown = {
-                k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in sent.query.items()
-            }
-            path = f"{path}?{urlencode(shown, quote_via=quote)}"
-        payload = None
-        if sent.body is not None:
-            payload = json.dumps(sent.body).encode()
-            headers["Content-Type"] = "application/json"
-        connection.request(sent.method, path, payload, headers)
+        token = None if self._token is None else self._token.text
+        payload = None if sent.body is None else json.dumps(sent.body).encode()
+        connection.request(sent.method, sent.target, payload, sent.headers(token))
         return connection.getresponse()
 
     def _prefer(self, server: tuple[str, Address]) -> None:
@@ -369,62 +346,3 @@ def _parse_server(text: str) -> tuple[str, Address]:
         return scheme, parse_address(netloc, DEFAULT_PORT)
     except ValueError as error:
         raise ConfigurationError(f"Metaserver: {error}") from error
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, socket.gaierror):
-        return "host name not known"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {getattr(error, 'verify_message', None) or error.reason or 'failed'}"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
-
-
-def _decode(status: int, raw: bytes, address: Address) -> Any:
-    if not raw:
-        body: object = {}
-    else:
-        try:
-            body = decode_json(raw)
-        except NotJsonError:
-            body = None
-    if not 200 <= status < 300:
-        raise MetaserverError(status, body if isinstance(body, dict) else _foreign(status, address))
-    if status == 204:
-        return None
-    if body is None:
-        raise MetaserverError(status, _foreign(status, address))
-    return body
-
-
-def _parse_events(response: http.client.HTTPResponse) -> Iterator[tuple[str, Any]]:
-    """Yield the events of an event stream; a blank line ends each.
-
-    Source: WHATWG HTML, "Server-sent events".
-    """
-    name, data = "message", list[str]()
-    for raw in response:
-        line = raw.decode("utf-8").rstrip("\r\n")
-        if not line:
-            if data:
-                yield name, decode_json("\n".join(data))
-            name, data = "message", []
-            continue
-        field, _, value = line.partition(":")
-        value = value.removeprefix(" ")
-        if field == "event":
-            name = value
-        elif field == "data":
-            data.append(value)
-
-
-def _foreign(status: int, address: Address) -> dict[str, object]:
-    """Return a problem document for a reply that no metaserver gives."""
-    return {
-        "code": "not-json",
-        "detail": f"{address} answered HTTP status {status} with something that is not JSON",
-        "next": "check that the address is that of a metaserver",
-    }
