@@ -98,3 +98,9 @@ def without_fence(document: PoolDocument) -> PoolDocument:
     """Return the document without a fence."""
     extra = {name: value for name, value in document.extra.items() if name != FIELD}
     return document.replace(extra=extra)
+
+
+def is_lifted(before: PoolDocument, now: PoolDocument) -> bool:
+    """Return whether the fence of `before` has been lifted since, and nothing else has changed."""
+    fenced = before.extra.get(FIELD) is not None
+    return fenced and now == without_fence(before).replace(version=now.version)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.errors import RequestRefused, pool_not_found, version_conflict
+from metaserver.domain.fence_record import is_lifted, without_fence
 from metaserver.domain.planning import ChangePlan
 from metaserver.domain.pool_state import PoolState
 from metaserver.domain.resize import begun, resize_of, shown
@@ -123,6 +124,9 @@ class ServiceContext:
             after, before.version, event, masters=masters, intents=intents
         )
         if stored is None:
+            now = self.state(before.pool).document
+            if is_lifted(before, now):  # which is no other operator's change
+                return self._put(now, without_fence(after), event, masters, intents)
             self.state(before.pool, before.version)
             self.refuse_during_failover(before.pool)
             raise too_slow(before.pool)

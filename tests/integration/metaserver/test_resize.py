@@ -54,8 +54,10 @@ def lagging(admin: Api, client: str = "frozen") -> Iterator[None]:
     """Have a client watch that acknowledges no version."""
     body = {"client": client, "version": document(admin)["version"], "wait": 0}
     admin("POST", WATCH, body)
-    yield
-    admin("DELETE", f"/v1/pools/cache/clients/{client}")
+    try:
+        yield
+    finally:
+        admin("DELETE", f"/v1/pools/cache/clients/{client}")
 
 
 def test_what_a_shard_is_about_to_own_is_removed_there_first(stack: LocalStack, admin: Api) -> None:
