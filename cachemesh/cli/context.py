@@ -120,11 +120,7 @@ class CommandContext:
                 f"give a URL of the form {_FORM}",
                 ExitCode.USAGE,
             )
-        addresses, tls = parts.netloc.split(","), None
-        if parts.scheme == "cachemeshs":
-            addresses = [f"https://{address}" for address in addresses]
-            tls = MetaserverTls.from_options(dict(parse_qsl(parts.query)))
-        return MetaserverClient(addresses, token=self._token, timeout=_TIMEOUT_S, tls=tls)
+        return metaservers_at(parts, self._token)
 
     @property
     def token(self) -> str | None:
@@ -194,7 +190,7 @@ class CommandContext:
         """
         if self.speaks_to_metaserver:
             return PoolDocument.from_dict(self.get())
-        return parse_url(self.url, {}).make_source().load()
+        return parse_url(self.url, self._token_option).make_source().load()
 
     @property
     def sentinel_options(self) -> SentinelOptions:
@@ -207,10 +203,14 @@ class CommandContext:
         Raises:
             ConfigurationError, CommandError: the URL, an option or the token file is not valid.
         """
-        token = self.token if self.speaks_to_metaserver else None
-        options = {} if token is None else {"token": token}
         # Without a snapshot: an operator has to see it if nobody answers.
-        return CacheMesh.from_url(self._client_url, **options, snapshot_dir="off")
+        return CacheMesh.from_url(self._client_url, **self._token_option, snapshot_dir="off")
+
+    @property
+    def _token_option(self) -> dict[str, str]:
+        """The option with the token, where the URL names metaservers or finds them in ZooKeeper."""
+        asks = self.speaks_to_metaserver or self._parts.scheme == "cachemesh+zk"
+        return {"token": self.token} if asks and self.token is not None else {}
 
     @property
     def _client_url(self) -> str:
@@ -218,6 +218,19 @@ class CommandContext:
         if not self.speaks_to_metaserver:
             return self.url
         return urlunsplit(self._parts._replace(path=f"/{self.pool}"))
+
+
+def metaservers_at(url: SplitResult, token: BearerToken | None) -> MetaserverClient:
+    """Return the metaservers that a URL names, cachemesh:// or, over TLS, cachemeshs://.
+
+    Raises:
+        ConfigurationError: an address or a TLS option is not valid.
+    """
+    addresses, tls = url.netloc.split(","), None
+    if url.scheme == "cachemeshs":
+        addresses = [f"https://{address}" for address in addresses]
+        tls = MetaserverTls.from_options(dict(parse_qsl(url.query)))
+    return MetaserverClient(addresses, token=token, timeout=_TIMEOUT_S, tls=tls)
 
 
 def about_pool(context: CommandContext, name: str | None) -> CommandContext:

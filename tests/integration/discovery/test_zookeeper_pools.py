@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from kazoo.client import KazooClient
 
+from cachemesh.cli import main as cli
 from cachemesh.core.errors import CacheMeshError, MetaserverUnavailableError, PoolNotFoundError
 from cachemesh.discovery import zookeeper_layout
 from cachemesh.discovery.metaserver import MetaserverClient
@@ -99,6 +100,16 @@ def test_metaservers_and_zookeeper_come_and_go(stack: LocalStack, url: str, tmp_
         settings = {"settings": {"poll_interval": 5}}
         version = second.request("PATCH", "/v1/pools/cache/settings", settings)["version_after"]
         until(lambda: told(app).version == version)
+
+
+def test_the_command_finds_a_pool_in_zookeeper(
+    stack: LocalStack, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CACHEMESH_URL", url)
+    monkeypatch.setenv("CACHEMESH_TOKEN", stack.token)
+    assert cli.run(["key", "set", "of the command", "1"]) == 0
+    assert cli.run(["key", "get", "of the command"]) == 0
+    assert cli.run(["sentinel", "list"]) == 0
 
 
 def test_what_is_not_there_is_told(stack: LocalStack, url: str) -> None:

@@ -336,3 +336,15 @@ def test_every_command_explains_itself_and_every_change_can_be_tried() -> None:
     for path, command in commands.items():
         if path.split()[-1] in changes:
             assert "dry_run" in {parameter.name for parameter in command.params}, path
+
+
+@pytest.mark.parametrize("target", ["meta2:7700", "cachemesh://", "http://meta2", "//[", "a://b"])
+def test_a_copy_goes_to_metaservers(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, target: str
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret")
+    arguments = ("store", "copy", "--to", target, "--to-token-file", str(token))
+    code, said = failing(capsys, *arguments, "--url", "cachemesh://127.0.0.1:1/cache")
+    assert code == ExitCode.USAGE
+    assert "cachemeshs://" in said

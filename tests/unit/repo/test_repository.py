@@ -94,7 +94,7 @@ def _commands(text: str) -> list[list[str]]:
     """
     found = []
     for block in re.findall(r"^```(?:console|sh|bash)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        lines = block.splitlines()
+        lines = block.replace("\\\n", " ").splitlines()
         if any(line.startswith("$ ") for line in lines):
             lines = [line[2:] for line in lines if line.startswith("$ ")]
         for line in lines:

@@ -183,12 +183,27 @@ def test_a_client_whose_lease_is_over_is_fenced_at_once(store: Store) -> None:
     assert record is not None and record.clients == ("cut off", "never heard of")
 
 
+def test_a_client_without_a_connection_is_fenced_too(store: Store) -> None:
+    """It may be about to open one."""
+    run = Run(store)
+    run.clients.versions, run.clients.expired = {"cut off": 1}, {"cut off"}
+    run.begin(plan_remove(create(store), "b"))
+    run.go()
+    after = store.document("cache")
+    record = None if after is None else fence_of(after)
+    assert record is not None and record.clients == ("cut off",)
+    assert run.shards.done[-1].startswith("fence")
+
+
 def test_what_cannot_be_fenced_is_tried_again(store: Store) -> None:
     run = Run(store)
     run.clients.versions, run.clients.expired = {"cut off": 1}, {"cut off"}
     run.shards.unfenced = {"b": "Connection refused"}
     run.begin(plan_remove(create(store), "b"))
     run.go(lambda: run.state == "paused 2")
+    assert run.state == "paused 2"
+    document = store.document("cache")
+    assert document is not None and "cut off cannot be fenced off shard b" in str(document.extra)
     run.shards.unfenced = {}
     run.go()
     assert run.state == "stable"
