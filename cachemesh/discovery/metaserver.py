@@ -41,8 +41,8 @@ _FAILED = (OSError, http.client.HTTPException, ValueError, OverflowError)
 """What a failed exchange raises. `http.client` raises the last two for host names that are not
 valid, and for chunks of negative length."""
 
-_IN_PROGRESS = "call-in-progress"
-_ELSEWHERE = ("stopping", _IN_PROGRESS)  # error codes after which another metaserver is asked
+_IN_DOUBT = ("call-in-progress", "storage-unsure")  # error codes: the change may have been made
+_ELSEWHERE = ("stopping", *_IN_DOUBT)  # error codes after which another metaserver is asked
 _ROUND = 0.1  # seconds between two rounds of all metaservers
 
 Query = Mapping[str, "str | int | bool"]
@@ -200,7 +200,7 @@ class MetaserverClient:
                     if error.code not in _ELSEWHERE:
                         self._prefer(server)
                         raise
-                    in_doubt = in_doubt or error.code == _IN_PROGRESS
+                    in_doubt = in_doubt or error.code in _IN_DOUBT
                     failures.append(f"{server[1]}: {error.detail}")
                 else:
                     self._prefer(server)
