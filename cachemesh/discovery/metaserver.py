@@ -43,6 +43,8 @@ valid, and for chunks of negative length."""
 
 _IN_DOUBT = ("call-in-progress", "storage-unsure")  # error codes: the change may have been made
 _ELSEWHERE = ("stopping", *_IN_DOUBT)  # error codes after which another metaserver is asked
+_TELLS_NOTHING = ("storage-failed", "storage-full", "too-many-requests")
+"""Error codes that say nothing about an earlier sending of the change, which may have been made."""
 _ROUND = 0.1  # seconds between two rounds of all metaservers
 
 Query = Mapping[str, "str | int | bool"]
@@ -197,7 +199,8 @@ class MetaserverClient:
                     in_doubt = changes
                     failures.append(f"{server[1]}: {_reason(error)}")
                 except MetaserverError as error:
-                    if error.code not in _ELSEWHERE:
+                    unheard = in_doubt and error.code in _TELLS_NOTHING
+                    if error.code not in _ELSEWHERE and not unheard:
                         self._prefer(server)
                         raise
                     in_doubt = in_doubt or error.code in _IN_DOUBT
@@ -341,6 +344,11 @@ class MetaserverClient:
         with self._lock:
             if server in self._servers and self._servers[0] is not server:
                 self._servers = [server, *(s for s in self._servers if s is not server)]
+
+    def ask_another(self) -> None:
+        """Ask the metaserver that answered last after all others from now on."""
+        with self._lock:
+            self._servers = [*self._servers[1:], *self._servers[:1]]
 
     def _unavailable(self, failures: Sequence[str], hint: str) -> MetaserverUnavailableError:
         return MetaserverUnavailableError(

@@ -86,8 +86,13 @@ class MetaserverSource:
             stop.wait(began + _MIN_WATCH_SECONDS - time.monotonic())
         return document
 
-    def ask(self, version: int) -> PoolDocument | None:
-        return self._newer(version, self._watch(version, 0.0, seconds=ASK_SECONDS))
+    def ask(self, version: int, wanted: int = 0) -> PoolDocument | None:
+        for _ in self._client.addresses:
+            found = self._newer(version, self._watch(version, 0.0, seconds=ASK_SECONDS))
+            if wanted <= (version if found is None else found.version):
+                break
+            self._client.ask_another()  # this one is cut off from its store
+        return found
 
     def _newer(self, version: int, document: PoolDocument | None) -> PoolDocument | None:
         if document is not None and document.version < version:
