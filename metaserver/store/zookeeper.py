@@ -5,9 +5,9 @@ The logic is that of `SqliteStore`, on tables in memory; `zookeeper_database` ke
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -25,7 +25,7 @@ from metaserver.store.sqlite_tokens import SqliteTokens
 from metaserver.store.zookeeper_database import ConflictError, ZookeeperDatabase
 from metaserver.store.zookeeper_election import ZookeeperElection, ZookeeperMembers
 
-_TRY_FOR = 5.0  # seconds in which a write is made again that others were faster than
+_TRY_FOR = 5.0  # seconds in which a write is made again that other processes were faster than
 
 
 class _Parts(SqliteDocuments, SqliteProgress, SqliteObserved, SqliteTokens, SqliteCalls):
@@ -81,20 +81,21 @@ class ZookeeperStore(_Parts):
 
 
 def _made_again(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a method that is called again when another process was faster than its write."""
+    """Return a method that is called again when another process was faster than its write.
+
+    It has the turn of its process meanwhile: others that wait would only be in its way.
+    """
 
     @wraps(method)
-    def call(*args: Any, **options: Any) -> Any:
-        deadline = time.monotonic() + _TRY_FOR
-        delay = 0.002
-        while True:
-            try:
-                return method(*args, **options)
-            except ConflictError:
-                if time.monotonic() >= deadline:
-                    raise
-            time.sleep(random.uniform(0, delay))
-            delay = min(0.1, delay * 2)
+    def call(self: _Parts, *args: Any, **options: Any) -> Any:
+        with suppress(ConflictError):
+            return method(self, *args, **options)
+        with self._shared.turn():
+            deadline = time.monotonic() + _TRY_FOR
+            while time.monotonic() < deadline:
+                with suppress(ConflictError):
+                    return method(self, *args, **options)
+            return method(self, *args, **options)
 
     return call
 

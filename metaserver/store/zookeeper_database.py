@@ -136,17 +136,20 @@ class ZookeeperDatabase:
             UnsureError: whether it was committed is not known.
             StorageError: nothing was changed.
         """
-        with self._turn():
+        with self.turn():
             with self._tables.draft() as (db, drafted):
                 yield db
             for change in drafted:
                 self._commit(change)
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def turn(self) -> Iterator[None]:
         """Hold the lock of writers; a write whose turn does not come soon is refused.
 
         Otherwise each of those that wait would wait for all before it, while ZooKeeper hangs.
+
+        Raises:
+            StorageError: nothing was changed.
         """
         if not self.session.connected:
             raise self.session.unavailable("it is not connected")
@@ -374,7 +377,7 @@ class ZookeeperDatabase:
 
     def check_writable(self) -> None:
         """Raise StorageError unless a change could be committed."""
-        with self._turn():
+        with self.turn():
             transaction = self.session.transaction()
             transaction.check(layout.HEAD, self._version)
             try:
