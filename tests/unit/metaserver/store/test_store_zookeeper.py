@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kazoo.client import KazooClient
+from kazoo.client import KazooClient, KazooState
 
 from cachemesh.discovery import zookeeper_layout as layout
 from metaserver.process.config import ZookeeperOptions
-from metaserver.store import StorageError, UnsureError
+from metaserver.store import Lead, StorageError, UnsureError
 from metaserver.store.zookeeper import ZookeeperStore
 from metaserver.store.zookeeper_database import ZookeeperDatabase
 from metaserver.store.zookeeper_head import Head, UnreadableHeadError
@@ -247,3 +247,30 @@ def test_a_change_without_an_answer_that_the_head_tells_no_more_of(
     assert [each.action for each in other.events(limit=1000)].count("once") == 1
     for each in (store, other):
         each.close()
+
+
+def test_a_term_that_could_not_be_ended_is_in_nobodys_way(
+    options: ZookeeperOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The connection was doubtful, and the session goes on: its znode of the leader stays."""
+    store = ZookeeperStore(options)
+    terms: list[Lead] = []
+    stop = threading.Event()
+
+    def lead(term: Lead) -> None:
+        terms.append(term)
+        term.lost.wait()
+
+    mine, session = store.election("me:1"), store._shared.session
+    thread = threading.Thread(target=mine.run, args=(stop, lead), daemon=True)
+    thread.start()
+    until(lambda: terms)
+    session._changed(KazooState.SUSPENDED)
+    until(lambda: "giving the lead away" in caplog.text)
+    session._changed(KazooState.CONNECTED)
+    until(lambda: len(terms) == 2)
+    assert terms[1].epoch > terms[0].epoch
+    stop.set()
+    terms[1].lost.set()
+    thread.join(AT_MOST)
+    store.close()
