@@ -30,7 +30,7 @@ _STARTS_IN = 1.0  # seconds
 
 def test_apps_go_on_and_can_be_started(ensemble: Ensemble, tmp_path: Path) -> None:
     where = f"{ensemble.hosts}/lost"
-    with site(2, replicas=1, metaservers=3, zookeeper=where, timeout=AT_MOST) as here:
+    with site(2, replicas=1, metaservers=2, zookeeper=where, timeout=AT_MOST) as here:
         shard = here.shards[0]
         version = leave_snapshot(here, tmp_path)
         with under_load(here, hit=shard) as running:
