@@ -16,7 +16,7 @@ from metaserver.store.replicated_tables import Part, Rows
 from metaserver.store.sqlite_schema import SCHEMA_VERSION
 
 _KEPT = 200  # changes
-_KEPT_BYTES = 16 * 1024  # of the rows of all changes that are kept
+_KEPT_BYTES = 64 * 1024  # of the rows of all changes that are kept
 
 
 class UnreadableHeadError(ValueError):
