@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -26,6 +25,7 @@ from metaserver.store.zookeeper_database import ConflictError, ZookeeperDatabase
 from metaserver.store.zookeeper_election import ZookeeperElection, ZookeeperMembers
 
 _TRY_FOR = 5.0  # seconds in which a write is made again that other processes were faster than
+_YIELD = 0.001  # seconds for another write of this process to go first
 
 
 class _Parts(SqliteDocuments, SqliteProgress, SqliteObserved, SqliteTokens, SqliteCalls):
@@ -83,19 +83,20 @@ class ZookeeperStore(_Parts):
 def _made_again(method: Callable[..., Any]) -> Callable[..., Any]:
     """Return a method that is called again when another process was faster than its write.
 
-    It has the turn of its process meanwhile: others that wait would only be in its way.
+    It is so at once: what the others have written is known by then. Writes of this process that
+    wait for their turn may go first, as they know it too.
     """
 
     @wraps(method)
-    def call(self: _Parts, *args: Any, **options: Any) -> Any:
-        with suppress(ConflictError):
-            return method(self, *args, **options)
-        with self._shared.turn():
-            deadline = time.monotonic() + _TRY_FOR
-            while time.monotonic() < deadline:
-                with suppress(ConflictError):
-                    return method(self, *args, **options)
-            return method(self, *args, **options)
+    def call(*args: Any, **options: Any) -> Any:
+        deadline = time.monotonic() + _TRY_FOR
+        while True:
+            try:
+                return method(*args, **options)
+            except ConflictError:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(_YIELD)
 
     return call
 
