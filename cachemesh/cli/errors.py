@@ -68,7 +68,9 @@ _BY_STATUS = {
     409: ExitCode.NOT_FOUND_OR_CONFLICT,
     413: ExitCode.USAGE,
 }
-_OF_ITSELF = frozenset({"unknown", "internal-error", "storage-failed", "storage-full"})
+_OF_ITSELF = frozenset(
+    {"unknown", "internal-error", "storage-failed", "storage-full", "storage-unsure"}
+)
 """Error codes about the metaserver itself; other errors name the pool, shard or instance."""
 _NEXT = {
     "pool-not-found": "see: cachemesh pool list",

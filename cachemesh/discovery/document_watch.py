@@ -91,7 +91,7 @@ class DocumentWatch:
             if self._state.ended or topology is None or topology.document.version >= version:
                 return
             try:
-                self._ask()
+                self._ask(version)
             except (CacheMeshError, redis.RedisError, OSError) as error:
                 logger.debug("version %d cannot be fetched: %s", version, error)
 
@@ -154,11 +154,15 @@ class DocumentWatch:
         logger.info("pool %s: the %s answers again", held.pool, self._source.kind)
         return document
 
-    def _ask(self) -> None:
-        """Ask for a newer document at once, and apply it."""
+    def _ask(self, wanted: int = 0) -> None:
+        """Ask for a newer document at once, and apply it.
+
+        Args:
+            wanted: as in `LeasedSource.ask`.
+        """
         leased, topology = self._source.leased, self._state.topology
         if leased is not None and topology is not None:
-            document = leased.ask(self._acknowledged(topology.document))
+            document = leased.ask(self._acknowledged(topology.document), wanted)
             self._plane.source_confirmed()
             self._apply(document)
 

@@ -39,10 +39,12 @@ _FAILED = (OSError, http.client.HTTPException, ValueError, OverflowError)
 """What a failed exchange raises. `http.client` raises the last two for host names that are not
 valid, and for chunks of negative length."""
 
-_IN_PROGRESS = "call-in-progress"
-_ELSEWHERE = ("stopping", _IN_PROGRESS)  # error codes after which another metaserver is asked
+_IN_DOUBT = ("call-in-progress", "storage-unsure")  # error codes: the change may have been made
+_ELSEWHERE = ("stopping", *_IN_DOUBT)  # error codes after which another metaserver is asked
+_TELLS_NOTHING = ("storage-failed", "storage-full", "too-many-requests")
+"""Error codes that say nothing about an earlier sending of the change, which may have been made."""
 _NOBODY = "is it running, and is the address right?"
-_IN_DOUBT = "the change may or may not have been made; look before retry"
+_LOOK = "the change may or may not have been made; look before retry"
 _ROUND = 0.1  # seconds between two rounds of all metaservers
 
 
@@ -168,7 +170,7 @@ class MetaserverClient:
                 if sent.stopped:
                     break
                 try:
-                    return self._ask(server, sent)
+                    return self._ask(server, sent, in_doubt)
                 except _AskAnotherError as error:
                     failures.append(str(error))
                     in_doubt = in_doubt or error.in_doubt
@@ -176,13 +178,19 @@ class MetaserverClient:
                 break
             time.sleep(_ROUND)
         in_doubt = in_doubt and not sent.stopped
-        raise self._unavailable(failures, _IN_DOUBT if in_doubt else _NOBODY)
+        raise self._unavailable(failures, _LOOK if in_doubt else _NOBODY)
 
-    def _ask(self, server: tuple[str, Address], sent: Request) -> Any:
+    def _ask(self, server: tuple[str, Address], sent: Request, sent_before: bool) -> Any:
         """Return the reply of one metaserver, which is asked first from now on.
 
+        Args:
+            server: the metaserver.
+            sent: the request.
+            sent_before: it was sent to one that may have made the change.
+
         Raises:
-            _AskAnotherError: it does not answer, or stops.
+            _AskAnotherError: it does not answer, or stops, or its refusal leaves in doubt whether
+                the change was made before.
             MetaserverError: it refused the request.
         """
         try:
@@ -194,10 +202,11 @@ class MetaserverClient:
             in_doubt = sent.key is not None
             raise _AskAnotherError(server, reason_of(error), in_doubt=in_doubt) from error
         except MetaserverError as error:
-            if error.code not in _ELSEWHERE:
+            unheard = sent_before and error.code in _TELLS_NOTHING
+            if error.code not in _ELSEWHERE and not unheard:
                 self._prefer(server)
                 raise
-            in_doubt = error.code == _IN_PROGRESS
+            in_doubt = error.code in _IN_DOUBT
             raise _AskAnotherError(server, error.detail, in_doubt=in_doubt) from error
         self._prefer(server)
         return reply
@@ -318,6 +327,11 @@ class MetaserverClient:
         with self._lock:
             if server in self._servers and self._servers[0] is not server:
                 self._servers = [server, *(s for s in self._servers if s is not server)]
+
+    def ask_another(self) -> None:
+        """Ask the metaserver that answered last after all others from now on."""
+        with self._lock:
+            self._servers = [*self._servers[1:], *self._servers[:1]]
 
     def _unavailable(self, failures: Sequence[str], hint: str) -> MetaserverUnavailableError:
         return MetaserverUnavailableError(

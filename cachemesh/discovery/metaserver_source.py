@@ -86,8 +86,14 @@ class MetaserverSource:
             stop.wait(began + _MIN_WATCH_SECONDS - time.monotonic())
         return document
 
-    def ask(self, version: int) -> PoolDocument | None:
-        return self._newer(version, self._watch(version, 0.0, seconds=ASK_SECONDS))
+    def ask(self, version: int, wanted: int = 0) -> PoolDocument | None:
+        others = len(self._client.addresses) - 1
+        while True:
+            found = self._newer(version, self._watch(version, 0.0, seconds=ASK_SECONDS))
+            if wanted <= (version if found is None else found.version) or others <= 0:
+                return found
+            self._client.ask_another()  # this one is cut off from its store
+            others -= 1
 
     def _newer(self, version: int, document: PoolDocument | None) -> PoolDocument | None:
         if document is not None and document.version < version:

@@ -28,8 +28,12 @@ class LeasedSource(Protocol):
     client_id: str
     outbox: QualityOutbox
 
-    def ask(self, version: int) -> PoolDocument | None:
+    def ask(self, version: int, wanted: int = 0) -> PoolDocument | None:
         """Return a document whose version is above ``version``; None at once if there is none.
+
+        Args:
+            version: the version that the caller has applied.
+            wanted: a version that the pool has; who does not know of it is asked last from then on.
 
         Raises:
             As `Source.load`.

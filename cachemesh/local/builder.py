@@ -73,7 +73,7 @@ class StackBuilder:
             raise
         finally:
             self.directory.release()  # from here on the reaper alone holds the lock, until it ends
-        self._zookeeper: Address | None = None
+        self._zookeeper = options.zookeeper if isinstance(options.zookeeper, str) else None
         self.recipes = Recipes(self.directory)
         self.launcher = Launcher(self.directory, self.reaper, ports)
 
@@ -85,8 +85,8 @@ class StackBuilder:
         """
         options, launch, recipes = self._options, self.launcher, self.recipes
         self._describe()
-        zookeeper = [launch.start(recipes.zookeeper())] if options.zookeeper else []
-        # On SQLite the first metaserver needs nothing else, and may begin at once.
+        zookeeper = [launch.start(recipes.zookeeper())] if options.zookeeper is True else []
+        # With no ZooKeeper to wait for, the first metaserver may begin at once.
         first = self._start_metaserver(1) if options.metaservers and not zookeeper else []
         names = [f"sentinel-{number}" for number in range(1, options.sentinels + 1)]
         sentinels = [launch.start(recipes.sentinel(self.server, name)) for name in names]
@@ -100,7 +100,7 @@ class StackBuilder:
         self.sentinels = StackSentinels([s.address for s in sentinels], options.down_after_ms)
         self.info |= {"shards": pairs[: options.shards], "spares": pairs[options.shards :]}
         for process in launch.await_ready(zookeeper, options.step_timeout):
-            self._zookeeper = process.address
+            self._zookeeper = str(process.address)
         if zookeeper and options.metaservers:
             first = self._start_metaserver(1)
         metaservers = self._start_metaservers(first)
@@ -198,7 +198,7 @@ class StackBuilder:
             "token_file": token_file,
             "metaservers": servers,
             "sentinels": sentinels,
-            "zookeeper": None if self._zookeeper is None else str(self._zookeeper),
+            "zookeeper": self._zookeeper,
             "dashboard": None,
             "dir": str(self.directory.path),
             "shards": self.info.get("shards", []),

@@ -33,7 +33,7 @@ class StackOptions:
     sentinels: int = 3
     metaservers: int = 1
     dashboard: bool = True
-    zookeeper: bool = False
+    zookeeper: bool | str = False
     spares: int = 0
     pool: str = "cache"
     directory: Path | None = None

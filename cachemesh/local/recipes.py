@@ -77,16 +77,18 @@ class Recipes:
         return Recipe(name, "sentinel", probes.answers_ping, command)
 
     def metaserver(
-        self, name: str, port: int | None = None, zookeeper: Address | None = None
+        self, name: str, port: int | None = None, zookeeper: str | None = None
     ) -> Recipe:
         """Return the recipe of a metaserver for loopback addresses.
 
         Args:
-            zookeeper: where its store is; None for the stack's SQLite file.
+            zookeeper: the ensemble with its store, and its chroot unless that is /cachemesh; None
+                for the stack's SQLite file.
         """
         store = ("--db", str(self._directory / "meta.db"))
         if zookeeper is not None:
-            store = ("--zookeeper", f"{zookeeper}/cachemesh")
+            there = zookeeper if "/" in zookeeper else f"{zookeeper}/cachemesh"
+            store = ("--zookeeper", there)
 
         def command(port: int) -> list[str]:
             return [

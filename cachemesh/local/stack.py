@@ -31,7 +31,8 @@ class LocalStack:
         metaservers: metaserver processes on one SQLite file. With 0 the shards are registered with
             the Sentinels directly, for clients that know Sentinel alone; no dashboard then.
         dashboard: whether to start the dashboard.
-        zookeeper: whether to start a ZooKeeper beside the stack.
+        zookeeper: whether to start a ZooKeeper for the metaservers; or one that runs already, as
+            "HOST:PORT,.../CHROOT".
         spares: further masters with replicas outside the pool, to add to it.
         pool: the pool's name.
         directory: where state and logs live; None: a temporary directory, removed on stop.
@@ -51,7 +52,7 @@ class LocalStack:
         sentinels: int = 3,
         metaservers: int = 1,
         dashboard: bool = True,
-        zookeeper: bool = False,
+        zookeeper: bool | str = False,
         spares: int = 0,
         pool: str = "cache",
         directory: Path | None = None,

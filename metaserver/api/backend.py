@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cachemesh.core.errors import PoolNotFoundError
@@ -15,7 +15,7 @@ from metaserver.loops.monitor import Monitor
 from metaserver.loops.resize import ResizeBells
 from metaserver.service.context import ServiceContext
 from metaserver.service.tokens import Tokens
-from metaserver.store import Election, Store
+from metaserver.store import CallId, Election, Store
 from metaserver.watch.change_hub import ChangeHub
 from metaserver.watch.client_registry import ClientRegistry
 from metaserver.watch.quality_board import QualityBoard
@@ -37,6 +37,7 @@ class Backend:
     call_limits: CallLimits
     resize_bells: ResizeBells
     refusals: RefusalLog
+    calls_under_way: dict[CallId, object] = field(default_factory=dict)
 
     @property
     def leads(self) -> bool:

@@ -3,7 +3,8 @@
 no call of this key       carried out; its answer is kept, if it has changed something
 one that was answered     the same answer
 one that is carried out   waited for
-one whose process died    carried out again, or told what it has changed (`lost_answers`)
+one whose process died    carried out again, or told what it has changed (`lost_answers`); the same
+                          for one whose process could not hear from the store what became of it
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from metaserver.api.contract import KEY_HEADER, Operation
 from metaserver.api.lost_answers import lost_answer
 from metaserver.domain.errors import RequestRefused
 from metaserver.process.identity import process_is_alive
-from metaserver.store import CallId, RecordedCall, StorageError
+from metaserver.store import CallId, RecordedCall, StorageError, UnsureError
 
 _WAIT = 30.0  # seconds that a call waits for an earlier one with its key
 _LOOK_EVERY = 0.05  # seconds
@@ -62,8 +63,17 @@ class KeyedCall:
             RequestRefused: idempotency-key-reused; call-in-progress: not answered in time;
                 answer-lost: the change was made, but its answer cannot be given again.
         """
+        end, turn, under_way = time.monotonic() + _WAIT, object(), self.backend.calls_under_way
+        while under_way.setdefault(self.id, turn) is not turn:
+            self._wait(end)
+        try:
+            return self._answer(carry_out, end)
+        finally:
+            del under_way[self.id]
+
+    def _answer(self, carry_out: CarryOut, end: float) -> Response:
+        """As `answer`, when no other call of this key is under way on this process."""
         store, owner = self.backend.store, self.backend.context.owner
-        end = time.monotonic() + _WAIT
         while True:
             found = store.begin_call(self.id, self.request, owner)
             if found is None:
@@ -81,15 +91,20 @@ class KeyedCall:
                 return lost_answer(store, self.operation, found)
             if not self._attended(found) and store.take_call(self.id, owner, found.owner):
                 return self._carried_out(carry_out)
-            if time.monotonic() >= end or self.backend.context.stopping.wait(_LOOK_EVERY):
-                raise RequestRefused(
-                    "call-in-progress",
-                    f"The first call with {KEY_HEADER} {self.id.key!r} is still being carried out",
-                    "send it again, with the same key, to hear what becomes of it",
-                )
+            self._wait(end)
+
+    def _wait(self, end: float) -> None:
+        if time.monotonic() >= end or self.backend.context.stopping.wait(_LOOK_EVERY):
+            raise RequestRefused(
+                "call-in-progress",
+                f"The first call with {KEY_HEADER} {self.id.key!r} is still being carried out",
+                "send it again, with the same key, to hear what becomes of it",
+            )
 
     def _attended(self, found: RecordedCall) -> bool:
-        """Return whether the process that carries the call out lives."""
+        """Return whether another process is carrying the call out, as far as is known."""
+        if found.owner == self.backend.context.owner:
+            return False  # it has left the record behind: the store has told nothing more
         live = {each.owner for each in self.backend.store.metaservers()}
         return process_is_alive(found.owner, live)
 
@@ -104,13 +119,18 @@ class KeyedCall:
             tokens=backend.tokens.on(store),
         )
         reply: Response | None = None
+        unsure = False
         try:
             try:
                 reply = carry_out(parts)
+            except UnsureError:
+                unsure = True  # the next call with this key finds out
+                raise
             except CacheMeshError as error:
                 reply = current_app.make_response(current_app.handle_user_exception(error))
         finally:
-            self._end(reply)
+            if not unsure:
+                self._end(reply)
         return reply
 
     def _end(self, reply: Response | None) -> None:

@@ -16,7 +16,7 @@ from cachemesh.core.errors import (
 )
 from metaserver.domain.errors import ErrorCode, RequestRefused, pool_not_found
 from metaserver.redis_io.allowed_networks import InstanceRejected
-from metaserver.store import StorageError, StorageFullError
+from metaserver.store import StorageError, StorageFullError, UnsureError
 
 MAX_BODY = 1024 * 1024  # bytes of any request
 _RETRY_AFTER = "5"  # seconds
@@ -65,6 +65,7 @@ PROBLEMS: dict[ErrorCode, tuple[int, str]] = {
     "failover-failed": (502, "The failover did not happen"),
     "not-leader": (503, "This process does not lead"),
     "stopping": (503, "This process stops"),
+    "storage-unsure": (503, "The store has not answered; the change may have been made"),
     "storage-failed": (503, "The store failed; nothing was changed"),
     "storage-full": (507, "The store is full; nothing was changed"),
 }
@@ -178,7 +179,11 @@ def _rejected(error: InstanceRejected) -> Response:
 
 def _storage_failed(error: StorageError) -> Response:
     log.error("%s %s: %s", request.method, request.path, error)
-    code: ErrorCode = "storage-full" if isinstance(error, StorageFullError) else "storage-failed"
+    code: ErrorCode = "storage-failed"
+    if isinstance(error, StorageFullError):
+        code = "storage-full"
+    elif isinstance(error, UnsureError):
+        code = "storage-unsure"
     detail, _, next_step = str(error).partition("; ")
     return _reply_problem(RequestRefused(code, detail, next_step or "look at the metaserver's log"))
 

@@ -51,6 +51,7 @@ ErrorCode: TypeAlias = Literal[
     "not-leader",
     "stopping",
     "storage-failed",
+    "storage-unsure",
     "storage-full",
 ]
 
@@ -58,7 +59,8 @@ ErrorCode: TypeAlias = Literal[
 class RequestRefused(CacheMeshError):
     """A request is refused, or failed and was undone: nothing is changed.
 
-    The one exception is "failover-failed" with `undone=False`: repair goes on to resolve it.
+    The exceptions are "failover-failed" with `undone=False`, which repair goes on to resolve, and
+    "storage-unsure".
 
     Attributes:
         code: names the reason.

@@ -27,7 +27,7 @@ from metaserver.redis_io.admission import (
 from metaserver.redis_io.allowed_networks import InstanceRejected
 from metaserver.redis_io.sentinel_group import SentinelOutcome
 from metaserver.service.context import ServiceContext, log
-from metaserver.store import StorageError
+from metaserver.store import StorageError, UnsureError
 
 _AT_ONCE = 16
 _REGISTERED_AT_ONCE = 2
@@ -143,7 +143,7 @@ def registered(
             sentinel-failed: no majority of the Sentinels took the registration.
     """
     intents: list[Intent] = []
-    stored = False
+    stored = unsure = False
     try:
         for candidate in masters:
             intents.append(_store_intent(context, pool, action, candidate, sentinels))
@@ -162,9 +162,12 @@ def registered(
             _record_outcome(candidate, outcome, result)
         yield result
         stored = True
+    except UnsureError:
+        unsure = True
+        raise
     finally:
         if not stored:
-            _undo(context, intents)
+            _undo(context, intents, unsure=unsure)
 
 
 def unregister(context: ServiceContext, intents: Sequence[Intent]) -> list[str]:
@@ -245,14 +248,18 @@ def _record_outcome(
         )
 
 
-def _undo(context: ServiceContext, intents: Sequence[Intent]) -> None:
-    """Undo the intents; those that cannot be undone now stay for repair."""
+def _undo(context: ServiceContext, intents: Sequence[Intent], *, unsure: bool) -> None:
+    """Undo the intents; those that cannot be undone now stay for repair.
+
+    Args:
+        unsure: their change may have been made; then only the store can tell.
+    """
     for intent in intents:
         try:
             ours = context.store.claim_intent(intent.id)
         except StorageError:
-            # The intent belongs to this change, which has failed and cannot happen any more.
-            ours = True
+            # The intent belongs to this change, which cannot happen any more if it has failed.
+            ours = not unsure
         if ours:
             unregister(context, [intent])
 

@@ -41,6 +41,7 @@ from metaserver.store.errors import (
     StorageDiskError,
     StorageError,
     StorageFullError,
+    UnsureError,
 )
 from metaserver.store.leadership import (
     SESSION_TIMEOUT,
@@ -75,4 +76,5 @@ __all__ = [
     "Store",
     "Token",
     "TokenStore",
+    "UnsureError",
 ]

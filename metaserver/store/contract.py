@@ -8,7 +8,8 @@ processes may each open a store on the same data. The values are those of `metas
 Promises for every method:
 
 * Atomic and durable: a method's writes happen together or not at all, and survive kill -9.
-* After `StorageFullError` (no room) or `StorageError` (anything else) nothing is changed.
+* After `StorageFullError` (no room) or `StorageError` (anything else) nothing is changed; after
+  `UnsureError` alone the write may have happened, as a whole. A later read tells.
 * A return of None or False means that nothing is changed either; each docstring says when.
 * No method waits for anything but the store itself, and for that a few seconds at most.
 * A write decides on the data as of then. A read sees all earlier writes through the same store;

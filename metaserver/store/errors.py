@@ -6,7 +6,11 @@ from cachemesh.core.errors import CacheMeshError
 
 
 class StorageError(CacheMeshError):
-    """The store could not be read or written; nothing was changed."""
+    """The store could not be read or written; nothing was changed, unless it is an UnsureError."""
+
+
+class UnsureError(StorageError):
+    """The store has not answered to a change: whether it was made is not known, here and now."""
 
 
 class StorageFullError(StorageError):

@@ -5,7 +5,6 @@ The logic is that of `SqliteStore`, on tables in memory; `zookeeper_database` ke
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -25,7 +24,8 @@ from metaserver.store.sqlite_tokens import SqliteTokens
 from metaserver.store.zookeeper_database import ConflictError, ZookeeperDatabase
 from metaserver.store.zookeeper_election import ZookeeperElection, ZookeeperMembers
 
-_TRY_FOR = 5.0  # seconds in which a write is made again that others were faster than
+_TRY_FOR = 5.0  # seconds in which a write is made again that other processes were faster than
+_YIELD = 0.001  # seconds for another write of this process to go first
 
 
 class _Parts(SqliteDocuments, SqliteProgress, SqliteObserved, SqliteTokens, SqliteCalls):
@@ -81,20 +81,22 @@ class ZookeeperStore(_Parts):
 
 
 def _made_again(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a method that is called again when another process was faster than its write."""
+    """Return a method that is called again when another process was faster than its write.
+
+    It is so at once: what the others have written is known by then. Writes of this process that
+    wait for their turn may go first, as they know it too.
+    """
 
     @wraps(method)
     def call(*args: Any, **options: Any) -> Any:
         deadline = time.monotonic() + _TRY_FOR
-        delay = 0.002
         while True:
             try:
                 return method(*args, **options)
             except ConflictError:
                 if time.monotonic() >= deadline:
                     raise
-            time.sleep(random.uniform(0, delay))
-            delay = min(0.1, delay * 2)
+            time.sleep(_YIELD)
 
     return call
 

@@ -30,7 +30,7 @@ from kazoo.exceptions import (
 
 from cachemesh.discovery import zookeeper_layout as layout
 from metaserver.process.config import ZookeeperOptions
-from metaserver.store.errors import StorageError
+from metaserver.store.errors import StorageError, UnsureError
 from metaserver.store.replicated_tables import (
     TABLES,
     Change,
@@ -44,14 +44,14 @@ from metaserver.store.sqlite_schema import SCHEMA_VERSION
 from metaserver.store.zookeeper_head import Head, UnreadableHeadError
 from metaserver.store.zookeeper_session import (
     BOUND,
-    UnsureError,
+    NoAnswerError,
     Wakeable,
     ZookeeperSession,
 )
 
 MAX_BYTES = 900_000  # of a transaction; ZooKeeper takes up to 1 MiB (jute.maxbuffer)
 _LOOK_EVERY = 5.0  # seconds between two looks at the head, should a watch be lost
-_LOADS = 20  # attempts to read everything while others write
+_LOADS = 20  # reads in a row of what the head does not tell, while others write
 _UNSURE_FOR = 5.0  # seconds to find out whether a transaction without an answer was made
 
 log = logging.getLogger("metaserver")
@@ -136,17 +136,20 @@ class ZookeeperDatabase:
             UnsureError: whether it was committed is not known.
             StorageError: nothing was changed.
         """
-        with self._turn():
+        with self.turn():
             with self._tables.draft() as (db, drafted):
                 yield db
             for change in drafted:
                 self._commit(change)
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def turn(self) -> Iterator[None]:
         """Hold the lock of writers; a write whose turn does not come soon is refused.
 
         Otherwise each of those that wait would wait for all before it, while ZooKeeper hangs.
+
+        Raises:
+            StorageError: nothing was changed.
         """
         if not self.session.connected:
             raise self.session.unavailable("it is not connected")
@@ -183,10 +186,13 @@ class ZookeeperDatabase:
             )
         try:
             results = self.session.commit(transaction)
-        except UnsureError:
-            if not self._was_made(mark):
-                raise
-            return
+        except NoAnswerError as error:
+            if self._was_made(mark):
+                return
+            raise UnsureError(
+                f"ZooKeeper {self.session.options} has not answered; look whether the change was "
+                "made before you repeat it"
+            ) from error
         except KazooException as error:
             raise self.session.unavailable(type(error).__name__) from error
         self._refuse_conflict(results)
@@ -217,7 +223,12 @@ class ZookeeperDatabase:
             raise self.session.unavailable(type(error).__name__) from error
 
     def _was_made(self, mark: str) -> bool:
-        """Return whether a transaction without an answer was made; False: not known in time."""
+        """Return whether a transaction without an answer was made; False: that cannot be told.
+
+        Raises:
+            ConflictError: it was not made.
+        """
+        known = self._head.id
         deadline = time.monotonic() + _UNSURE_FOR
         while time.monotonic() < deadline and not self._stop.wait(0.25):
             if not self.session.connected:
@@ -228,6 +239,8 @@ class ZookeeperDatabase:
                 continue
             if self._head.has(mark):
                 return True
+            if self._head.since(known) is None:
+                return False  # so many changes later, the head does not go back so far
             raise ConflictError(
                 f"ZooKeeper {self.session.options}: the connection broke; try again"
             )
@@ -236,23 +249,32 @@ class ZookeeperDatabase:
     def _catch_up(self) -> None:
         """Apply what the head tells. The caller holds the lock.
 
+        What is read is of some moment after the head was. The next head tells what has changed
+        since, with the rows: together with those, it is exactly what there was at the next head. So
+        others may write all the time.
+
         Raises:
             StorageError, KazooException: the rest is applied at a later call.
         """
+        head, version = self._read_head()
+        if version == self._version:
+            return
+        known = self._head.id if self._version >= 0 else None
+        parts: dict[Part, Rows] = {}
         for _ in range(_LOADS):
+            missed = None if known is None else head.since(known)
+            if missed is None:
+                everything = self._all_parts()
+                parts = {part: [] for part in self._parts - everything}
+                parts |= self._with_rows(dict.fromkeys(everything))
+            else:
+                parts |= self._with_rows(missed)
+                if None not in missed.values():
+                    self._version = version
+                    self._accept(head, parts)
+                    return
+            known = head.id
             head, version = self._read_head()
-            if version == self._version:
-                return
-            behind = self._version >= 0 and head.id >= self._head.id
-            found = head.since(self._head.id) if behind else None
-            complete = self._all_parts() if found is None else None
-            parts = self._with_rows(found if found is not None else dict.fromkeys(complete or ()))
-            if parts is not None and self._read_head()[1] == version:
-                if complete is not None:  # parts that are gone
-                    parts |= {part: [] for part in self._parts - complete}
-                self._version = version
-                self._accept(head, parts)
-                return
         raise StorageError(
             f"ZooKeeper {self.session.options}: other processes change the data all the time; "
             "try again"
@@ -285,8 +307,8 @@ class ZookeeperDatabase:
             for name in names or ()
         }
 
-    def _with_rows(self, parts: Mapping[Part, Rows | None]) -> dict[Part, Rows] | None:
-        """Return parts with their rows, read where they are None; None: one is gone meanwhile."""
+    def _with_rows(self, parts: Mapping[Part, Rows | None]) -> dict[Part, Rows]:
+        """Return parts with their rows, read where they are None; a part that is gone has none."""
         unread = [part for part, rows in parts.items() if rows is None]
         found: dict[Part, Rows] = {part: rows for part, rows in parts.items() if rows is not None}
         read = self.session.call_all("get", [layout.part_path(*part) for part in unread])
@@ -355,7 +377,7 @@ class ZookeeperDatabase:
 
     def check_writable(self) -> None:
         """Raise StorageError unless a change could be committed."""
-        with self._turn():
+        with self.turn():
             transaction = self.session.transaction()
             transaction.check(layout.HEAD, self._version)
             try:

@@ -71,11 +71,13 @@ class ZookeeperElection:
             return None
         self._term_session = self._session.id, self._session.sessions
         try:
+            if self._another_leads():
+                return None
             self._session.call("create", layout.LEADER, self._owner.encode(), ephemeral=True)
         except NodeExistsError:
             return None
-        except (StorageError, KazooException):
-            self._withdraw()
+        except (StorageError, KazooException) as error:
+            log.warning("electing a leader: %s", error)
             return None
         for _ in range(20):
             try:
@@ -93,6 +95,20 @@ class ZookeeperElection:
                 break
         self._withdraw()
         return None
+
+    def _another_leads(self) -> bool:
+        """Return whether another one leads; removes the znode of an earlier term of this session.
+
+        What should have ended it may have got no answer.
+        """
+        try:
+            data, stat = self._session.call("get", layout.LEADER)
+        except NoNodeError:
+            return False
+        if data.decode() == self._owner and stat.owner_session_id == self._session.id:
+            self._session.call("delete", layout.LEADER, version=stat.version)
+            return False
+        return True
 
     def _serve(self, epoch: int, lead: Callable[[Lead], None]) -> bool:
         """Lead for one term, and return whether the term was lost, not given away."""
@@ -120,11 +136,7 @@ class ZookeeperElection:
     def _withdraw(self) -> None:
         """Free the lead, so that others need not wait for the end of this session."""
         try:
-            data, stat = self._session.call("get", layout.LEADER)
-            if data.decode() == self._owner and stat.owner_session_id == self._session.id:
-                self._session.call("delete", layout.LEADER, version=stat.version)
-        except NoNodeError:
-            return
+            self._another_leads()
         except (StorageError, KazooException) as error:
             log.warning("giving the lead away: %s", error)
 

@@ -44,7 +44,7 @@ class ZookeeperUnavailableError(StorageError):
     """The ensemble cannot be used now."""
 
 
-class UnsureError(ZookeeperUnavailableError):
+class NoAnswerError(ZookeeperUnavailableError):
     """A call got no answer: it may have been carried out."""
 
 
@@ -92,7 +92,7 @@ class ZookeeperSession:
         """Call a method of kazoo's client, such as "get", and return its result.
 
         Raises:
-            UnsureError: no answer; the call may have been carried out.
+            NoAnswerError: the call may have been carried out.
             StorageError: not connected, or not allowed.
             KazooException: what the server says, such as NoNodeError.
         """
@@ -136,9 +136,9 @@ class ZookeeperSession:
         try:
             return result.get(timeout=bound)
         except (*_UNSURE, KazooTimeoutError, self._zk.handler.timeout_exception) as error:
-            raise UnsureError(
-                f"ZooKeeper {self.options}: no answer ({type(error).__name__}); whether it was "
-                "carried out is not known: look, and try again"
+            raise NoAnswerError(
+                f"ZooKeeper {self.options}: no answer ({type(error).__name__}); check that most of "
+                "its servers run and can be reached from here, and try again"
             ) from error
         except (NoAuthError, AuthFailedError) as error:
             raise self._translated(error) from error

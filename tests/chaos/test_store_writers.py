@@ -1,16 +1,18 @@
 """Eight processes write one pool, and are killed at random moments: no change is lost or doubled.
 
-With CHAOS_CHANGES=500 each makes so many changes; by default few.
+With CHAOS_CHANGES=500 each makes so many changes; by default few. And one process writes a file
+alone, and is killed CHAOS_KILLS times, twice by default: the full count is 50.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import sqlite3
 import subprocess
 import sys
+import time
 import uuid
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -25,27 +27,29 @@ from tests.support.zookeeper import Ensemble
 WRITERS = 8
 CHANGES = int(os.environ.get("CHAOS_CHANGES", "4"))
 KILLS = max(2, CHANGES // 15)  # of writers
+ALONE_KILLS = int(os.environ.get("CHAOS_KILLS", "2"))  # of the one that writes a file alone
 LEADER_KILLS = max(1, CHANGES // 50)  # of ZooKeeper
 
 
 @pytest.fixture(params=["sqlite", "zookeeper"])
-def ensemble(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ensemble | None]:
+def servers(request: pytest.FixtureRequest) -> Ensemble | None:
     """Three ZooKeepers, or none for SQLite."""
     if request.param == "sqlite":
-        yield None
-        return
-    with Ensemble(tmp_path, 3) as running:
-        yield running
+        return None
+    found: Ensemble = request.getfixturevalue("ensemble")
+    return found
 
 
 class Writer:
     """A writer that is started again after each kill."""
 
-    def __init__(self, name: str, log: Path, where: tuple[str, ...]) -> None:
+    def __init__(
+        self, name: str, log: Path, where: tuple[str, ...], changes: int = CHANGES
+    ) -> None:
         self.name = name
         self._log = log
         self._command = [
-            *(sys.executable, "-m", "tests.support.store_writer", name, str(CHANGES)),
+            *(sys.executable, "-m", "tests.support.store_writer", name, str(changes)),
             *where,
         ]
         self._log.touch()
@@ -67,15 +71,15 @@ class Writer:
 
 
 @pytest.mark.timeout(3600)
-def test_writers_that_are_killed(ensemble: Ensemble | None, tmp_path: Path) -> None:
+def test_writers_that_are_killed(servers: Ensemble | None, tmp_path: Path) -> None:
     where: tuple[str, ...] = ("sqlite", str(tmp_path / "meta.db"))
-    if ensemble is not None:
-        where = ("zookeeper", ensemble.hosts, f"/{uuid.uuid4().hex}")
+    if servers is not None:
+        where = ("zookeeper", servers.hosts, f"/{uuid.uuid4().hex}")
     first = opened(*where)
     create(first)
     writers = [Writer(f"writer-{n}", tmp_path / f"writer-{n}.log", where) for n in range(WRITERS)]
     try:
-        kill_at_random(writers, first, ensemble)
+        kill_at_random(writers, first, servers)
         until(lambda: all(w.process.poll() is not None for w in writers), CHANGES * AT_MOST)
         assert [writer.process.returncode for writer in writers] == [0] * WRITERS
     finally:
@@ -87,6 +91,10 @@ def test_writers_that_are_killed(ensemble: Ensemble | None, tmp_path: Path) -> N
         check(fresh, writers)
     finally:
         fresh.close()
+
+
+def has_more(writer: Writer, known: int) -> bool:
+    return len(writer.acknowledged()) > known
 
 
 def is_beyond(store: Store, version: int) -> bool:
@@ -125,3 +133,34 @@ def check(store: Store, writers: list[Writer]) -> None:
         for count, version in told:
             change = logged[version - 2]
             assert (change.actor, change.detail) == (writer.name, str(count))
+
+
+@pytest.mark.timeout(ALONE_KILLS * 60 + 600)
+def test_a_file_whose_writer_is_killed(tmp_path: Path) -> None:
+    """After each kill the file opens, is whole, and has all that was acknowledged."""
+    path = tmp_path / "meta.db"
+    store = opened("sqlite", str(path))
+    create(store)
+    store.close()
+    writer = Writer("writer", tmp_path / "log", ("sqlite", str(path)), changes=10**9)
+    version = 1
+    for _ in range(ALONE_KILLS):
+        until(partial(has_more, writer, len(writer.acknowledged())))
+        time.sleep(random.uniform(0.0, 0.02))  # so that it is at any point of a write
+        writer.kill()
+        told = writer.acknowledged()
+        store = opened("sqlite", str(path))
+        document = store.document("cache")
+        assert document is not None
+        assert document.version >= max(version, told[-1][1]), "a version fell"
+        assert counts(document) == {"writer": document.version - 1}
+        logged = [int(each.detail) for each in store.events(limit=10**6) if each.action == "count"]
+        assert logged == list(range(document.version - 1, 0, -1))
+        version = document.version
+        store.close()
+        with sqlite3.connect(path) as file:
+            assert file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        file.close()
+        writer.start()
+    writer.kill()
+    sys.stderr.write(f"killed {ALONE_KILLS} times: whole each time, {version - 1} changes\n")

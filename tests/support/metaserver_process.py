@@ -120,6 +120,7 @@ class Metaserver:
         module: the module to run.
         network: the allowed network.
         store: the options that say where its store is; None: its database.
+        host: where it listens.
     """
 
     def __init__(
@@ -131,7 +132,9 @@ class Metaserver:
         module: str = "metaserver",
         network: str = "127.0.0.0/8",
         store: Sequence[str] | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
+        self.host = host
         self.port = Ports().take()
         self.db = directory / "meta.db"
         self.token_file = token_file or directory / "token"
@@ -140,7 +143,7 @@ class Metaserver:
             *prefix,
             sys.executable,
             *("-m", module),
-            *("--listen", f"127.0.0.1:{self.port}"),
+            *("--listen", f"{self.host}:{self.port}"),
             *(("--db", str(self.db)) if store is None else store),
             *("--token-file", str(self.token_file)),
             *("--allow-network", network),
@@ -164,7 +167,7 @@ class Metaserver:
 
     def api(self) -> Api:
         """Return its API with the admin token."""
-        return Api(f"127.0.0.1:{self.port}", self.token())
+        return Api(f"{self.host}:{self.port}", self.token())
 
     def token(self) -> str:
         """Read its admin token."""
@@ -173,7 +176,7 @@ class Metaserver:
     def ready(self, probe: str = "/readyz") -> bool:
         """Return whether the probe answers 200."""
         try:
-            return Api(f"127.0.0.1:{self.port}")("GET", probe).status == 200
+            return Api(f"{self.host}:{self.port}")("GET", probe).status == 200
         except (OSError, http.client.HTTPException):
             return False
 

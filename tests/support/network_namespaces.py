@@ -5,21 +5,27 @@ Linux and root only; `needs_namespaces` ends the test elsewhere.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cachemesh.local.binaries import find_redis_server
 from tests.support.needs import lacks, needs
 
 _ROOT = Path(__file__).resolve().parents[2]
 MAJORITY, MINORITY = "10.213.7.1", "10.213.7.2"
+_CLONE_NEWNET = 0x40000000  # <sched.h>
+_libc = ctypes.CDLL(None, use_errno=True)
+
+T = TypeVar("T")
 
 
 def needs_namespaces() -> None:
@@ -97,6 +103,18 @@ class SplitNetwork:
         """Start an app on that side; return once its writers write."""
         words = [sys.executable, "-m", "tests.support.chaos_app", url, who]
         return App(self._start(side, words, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+
+    def inside(self, side: str, call: Callable[[], T]) -> T:
+        """Return what a call returns on a thread in that side; its processes stay there too."""
+
+        def run() -> T:
+            with Path(f"/run/netns/{self._names[side]}").open("rb") as namespace:
+                if _libc.setns(namespace.fileno(), _CLONE_NEWNET):
+                    raise OSError(ctypes.get_errno(), "setns")
+            return call()
+
+        with ThreadPoolExecutor(1) as threads:
+            return threads.submit(run).result()
 
     def _start(self, side: str, words: list[str], **streams: Any) -> subprocess.Popen[str]:
         words = [needs("ip"), "netns", "exec", self._names[side], *words]

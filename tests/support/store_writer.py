@@ -21,11 +21,11 @@ from metaserver.store.zookeeper import ZookeeperStore
 from tests.support.waiting import until
 
 
-def open_store(kind: str, *where: str) -> Store:
+def open_store(kind: str, *where: str, session_timeout: float = 4.0) -> Store:
     """Open a store: "sqlite" and its file, or "zookeeper", its servers and its chroot."""
     if kind == "sqlite":
-        return SqliteStore(Path(where[0]))
-    return ZookeeperStore(ZookeeperOptions(where[0], where[1], session_timeout=4.0))
+        return SqliteStore(Path(where[0]), session_timeout)
+    return ZookeeperStore(ZookeeperOptions(where[0], where[1], session_timeout=session_timeout))
 
 
 def opened(kind: str, *where: str) -> Store:

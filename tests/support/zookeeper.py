@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 class ZookeeperServer:
     """One server of an ensemble."""
 
-    def __init__(self, number: int, directory: Path, lines: Sequence[str], port: int) -> None:
-        self.address = Address(HOST, port)
+    def __init__(
+        self, number: int, directory: Path, lines: Sequence[str], address: Address
+    ) -> None:
+        self.address = address
         self._directory = directory / str(number)
         self._config = self._directory / "zoo.cfg"
         data = self._directory / "data"
         data.mkdir(parents=True)
         (data / "myid").write_text(f"{number}\n")
-        own = [f"dataDir={data}", f"clientPort={port}", f"clientPortAddress={HOST}"]
+        own = [f"dataDir={data}", f"clientPort={address.port}", f"clientPortAddress={address.host}"]
         self._config.write_text("\n".join([*lines, *own, ""]))
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -64,9 +66,10 @@ class Ensemble:
     Args:
         directory: of their data and logs.
         size: how many; one stands alone.
+        host: where they listen.
     """
 
-    def __init__(self, directory: Path, size: int) -> None:
+    def __init__(self, directory: Path, size: int, host: str = HOST) -> None:
         needs("java")
         needs("/usr/share/java/zookeeper.jar")
         ports = Ports()
@@ -76,10 +79,11 @@ class Ensemble:
         ]
         if size > 1:
             lines += [
-                f"server.{n}={HOST}:{ports.take()}:{ports.take()}" for n in range(1, size + 1)
+                f"server.{n}={host}:{ports.take()}:{ports.take()}" for n in range(1, size + 1)
             ]
         self.servers = [
-            ZookeeperServer(n, directory, lines, ports.take()) for n in range(1, size + 1)
+            ZookeeperServer(n, directory, lines, Address(host, ports.take()))
+            for n in range(1, size + 1)
         ]
 
     @property

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kazoo.client import KazooClient
+from kazoo.client import KazooClient, KazooState
 
 from cachemesh.discovery import zookeeper_layout as layout
 from metaserver.process.config import ZookeeperOptions
-from metaserver.store import StorageError
+from metaserver.store import Lead, StorageError, UnsureError
 from metaserver.store.zookeeper import ZookeeperStore
+from metaserver.store.zookeeper_database import ZookeeperDatabase
 from metaserver.store.zookeeper_head import Head, UnreadableHeadError
+from metaserver.store.zookeeper_session import NoAnswerError, ZookeeperSession
 from tests.support.store_records import actions, create, event
 from tests.support.waiting import AT_MOST, until
 from tests.support.zookeeper import Ensemble
@@ -93,6 +95,29 @@ def test_a_store_that_missed_much_reads_it_all(options: ZookeeperOptions) -> Non
     assert late.record_event(event("next")).id == 252
     store.close()
     late.close()
+
+
+def test_a_store_opens_while_another_one_writes_all_the_time(
+    options: ZookeeperOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = ZookeeperStore(options)
+    created = create(writer)
+    read = ZookeeperDatabase._with_rows
+
+    def meanwhile(self: ZookeeperDatabase, parts: Any) -> Any:
+        found = read(self, parts)
+        if self is not writer._shared:
+            writer.record_event(event("meanwhile"))
+        return found
+
+    monkeypatch.setattr(ZookeeperDatabase, "_with_rows", meanwhile)
+    late = ZookeeperStore(options)
+    monkeypatch.undo()
+    assert late.document("cache") == created
+    until(lambda: actions(late) == actions(writer))
+    assert "meanwhile" in actions(late)
+    for store in (writer, late):
+        store.close()
 
 
 def test_a_chroot_with_something_else_is_refused(
@@ -171,4 +196,81 @@ def test_writes_that_wait_for_a_hung_one_are_refused(
     for thread in threads:
         thread.join(AT_MOST)
     assert store.record_event(event("after")).action == "after"
+    store.close()
+
+
+def test_a_change_without_an_answer_is_not_told_as_refused(
+    zookeeper: Ensemble, options: ZookeeperOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ZooKeeper has the request, and carries it out as soon as it goes on."""
+    store = ZookeeperStore(options)
+    created = create(store)
+    monkeypatch.setattr("metaserver.store.zookeeper_session.BOUND", 0.3)
+    monkeypatch.setattr("metaserver.store.zookeeper_database._UNSURE_FOR", 0.3)
+    commit = ZookeeperSession.commit
+
+    def stops(self: ZookeeperSession, transaction: Any) -> Any:
+        zookeeper.servers[0].kill(signal.SIGSTOP)
+        return commit(self, transaction)
+
+    monkeypatch.setattr(ZookeeperSession, "commit", stops)
+    try:
+        with pytest.raises(UnsureError, match="look whether the change was made"):
+            store.put_document(created, 1, event("put"))
+    finally:
+        zookeeper.servers[0].kill(signal.SIGCONT)
+    until(lambda: store.versions() == {"cache": 2})
+    assert actions(store) == ["put", "pool.create"]
+    store.close()
+
+
+def test_a_change_without_an_answer_that_the_head_tells_no_more_of(
+    options: ZookeeperOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it was made cannot be told any more, so it is not made again."""
+    store, other = ZookeeperStore(options), ZookeeperStore(options)
+    create(store)
+    commit = ZookeeperSession.commit
+
+    def no_answer(self: ZookeeperSession, transaction: Any) -> Any:
+        found = commit(self, transaction)
+        if self is not store._shared.session:
+            return found
+        monkeypatch.undo()
+        for number in range(210):
+            other.record_event(event(f"later {number}"))
+        raise NoAnswerError("ZooKeeper: no answer")
+
+    monkeypatch.setattr(ZookeeperSession, "commit", no_answer)
+    with pytest.raises(UnsureError):
+        store.record_event(event("once"))
+    assert [each.action for each in other.events(limit=1000)].count("once") == 1
+    for each in (store, other):
+        each.close()
+
+
+def test_a_term_that_could_not_be_ended_is_in_nobodys_way(
+    options: ZookeeperOptions, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The connection was doubtful, and the session goes on: its znode of the leader stays."""
+    store = ZookeeperStore(options)
+    terms: list[Lead] = []
+    stop = threading.Event()
+
+    def lead(term: Lead) -> None:
+        terms.append(term)
+        term.lost.wait()
+
+    mine, session = store.election("me:1"), store._shared.session
+    thread = threading.Thread(target=mine.run, args=(stop, lead), daemon=True)
+    thread.start()
+    until(lambda: terms)
+    session._changed(KazooState.SUSPENDED)
+    until(lambda: "giving the lead away" in caplog.text)
+    session._changed(KazooState.CONNECTED)
+    until(lambda: len(terms) == 2)
+    assert terms[1].epoch > terms[0].epoch
+    stop.set()
+    terms[1].lost.set()
+    thread.join(AT_MOST)
     store.close()
