@@ -1,0 +1,43 @@
+"""A local stack whose metaservers are started with options of a test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cachemesh.local import LocalStack, Process
+from tests.support.waiting import AT_MOST
+
+
+@contextmanager
+def resizable_stack(
+    *options: str, metaservers: int = 1, module: str = "metaserver"
+) -> Iterator[LocalStack]:
+    """Start a pool of three shards whose metaservers have these options.
+
+    Args:
+        module: which is run as a metaserver.
+    """
+    with LocalStack(
+        shards=3,
+        replicas=0,
+        sentinels=1,
+        metaservers=metaservers,
+        dashboard=False,
+        timeout=AT_MOST,
+    ) as stack:
+        for process in metaservers_of(stack):
+            process.argv = [module if each == "metaserver" else each for each in process.argv]
+            process.argv += options
+            process.restart(AT_MOST)
+        yield stack
+
+
+def metaservers_of(stack: LocalStack) -> list[Process]:
+    """Return the processes of the metaservers."""
+    return [process for process in stack.processes if process.kind == "metaserver"]
+
+
+def url_of(stack: LocalStack) -> str:
+    """Return the URL of the pool."""
+    return f"cachemesh://{','.join(stack.info['metaservers'])}/cache"
