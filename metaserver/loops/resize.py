@@ -195,11 +195,15 @@ class Resizer:
             if resize.state == "preparing"
             else Laggards()
         )
+        strangers = seen.strangers
+        if resize.stays and strangers:
+            acknowledged = self._clients.acknowledged(pool, seen.version)
+            strangers = tuple(each for each in strangers if each not in acknowledged)
         return Knowledge(
             self._clock() - seen.since,
             lagging,
             cleared=seen.cleared,
-            strangers=seen.strangers,
+            strangers=strangers,
             marked=seen.marked,
             fence=seen.fence,
             jitter=seen.jitter,
