@@ -57,15 +57,9 @@ def test_clients_are_cut_off(tmp_path: Path) -> None:
                 )
                 assert min(failed) > 0
                 in_time(last, ENDS_WITHIN)
-            verdict = load.stop()
-    misplaced = pool.history.misplaced(load.board.names, verdict.located)
+            verdict = load.stop(pool.history)
     others = verdict.errors_of(set(range(CLIENTS)) - ever_cut)
-    sys.stderr.write(
-        f"\n{pool}\n{verdict}\nerrors of those never cut off {dict(others)}\n"
-        f"{len(verdict.located):,} writes were located, {len(misplaced)} of them at a shard that did "
-        "not own the key\n"
-    )
+    sys.stderr.write(f"\n{pool}\n{verdict}\nerrors of those never cut off {dict(others)}\n")
     verdict.check()
-    assert misplaced == []
     assert "FencedError" not in others
     assert pool.actions["resize.fenced"] >= CUTS * ROUNDS - 1

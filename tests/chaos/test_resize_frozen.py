@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.resize_load import ResizeLoad, Verdict
+from tests.support.resize_load import ResizeLoad
 from tests.support.resize_stack import resizable_stack, url_of
 from tests.support.resized_pool import ResizedPool
 
@@ -49,13 +49,6 @@ def resize_while_frozen(load: ResizeLoad, pool: ResizedPool) -> None:
     load.await_progress(each=3)
 
 
-def report(pool: ResizedPool, verdict: Verdict, misplaced: list[str]) -> None:
-    sys.stderr.write(
-        f"\n{pool}\n{verdict}\n{len(verdict.located):,} writes were located, {len(misplaced)} of "
-        "them at a shard that did not own the key\n"
-    )
-
-
 @pytest.mark.timeout(ROUNDS * 120 + 600)
 @pytest.mark.parametrize("lease", LEASES)
 def test_clients_are_frozen(lease: str, tmp_path: Path) -> None:
@@ -65,12 +58,9 @@ def test_clients_are_frozen(lease: str, tmp_path: Path) -> None:
             load.await_progress()
             for _ in range(ROUNDS):
                 resize_while_frozen(load, pool)
-            verdict = load.stop()
-    misplaced = pool.history.misplaced(load.board.names, verdict.located)
-    report(pool, verdict, misplaced)
+            verdict = load.stop(pool.history)
+    sys.stderr.write(f"\n{pool}\n{verdict}\n")
     verdict.check()
-    assert misplaced == []
-    assert len(verdict.located) > 100
     assert pool.actions["resize.fenced"] >= ROUNDS
 
 
@@ -82,7 +72,6 @@ def test_without_a_fence_it_is_seen(tmp_path: Path) -> None:
             load.await_progress()
             for _ in range(3):
                 resize_while_frozen(load, pool)
-            verdict = load.stop()
-    misplaced = pool.history.misplaced(load.board.names, verdict.located)
-    report(pool, verdict, misplaced)
-    assert misplaced
+            verdict = load.stop(pool.history)
+    sys.stderr.write(f"\n{pool}\n{verdict}\n{verdict.misplaced[:3]}\n")
+    assert verdict.misplaced

@@ -57,7 +57,6 @@ class PlacementHistory:
         for port, key, sequence, micros in located:
             owners = self.owners(names[key], micros / 1e6)
             if self.shards[port] not in owners:
-                found.append(
-                    f"{names[key]}, {sequence}, at {self.shards[port]}, not {owners}: {micros / 1e6}"
-                )
+                where = f"at {self.shards[port]}, not at {', '.join(owners)}"
+                found.append(f"{micros / 1e6:.3f} {names[key]}, {sequence}: {where}")
         return found

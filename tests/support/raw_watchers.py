@@ -1,4 +1,4 @@
-"""Watching clients on raw sockets, many in one thread, which go to the next metaserver if one fails."""
+"""Watching clients on raw sockets, many in one thread, which try one metaserver after the other."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RawWatchers:
         self.versions = [0] * count
         self._metaservers = [parse_address(each) for each in metaservers]
         self._token = token
-        self._loop = asyncio.new_event_loop()
+        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
@@ -44,17 +44,18 @@ class RawWatchers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._loop.call_soon_threadsafe(self._cancel)
+        self._stop.set()
         self._thread.join(AT_MOST)
 
-    def _cancel(self) -> None:
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-
     def _run(self) -> None:
-        watching = [self._watch(number) for number in range(len(self.versions))]
-        self._loop.run_until_complete(_all(watching))
-        self._loop.close()
+        asyncio.run(self._watch_all())
+
+    async def _watch_all(self) -> None:
+        tasks = [asyncio.create_task(self._watch(n)) for n in range(len(self.versions))]
+        await asyncio.to_thread(self._stop.wait)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self, number: int) -> None:
         tries = number
@@ -79,9 +80,9 @@ class RawWatchers:
             {"client": f"{number:012x}", "version": self.versions[number], "wait": _HOLD}
         )
         writer.write(
-            f"POST /v1/pools/cache/watch HTTP/1.1\r\nHost: metaserver\r\nAccept: application/json\r\n"
-            f"Authorization: Bearer {self._token}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+            "POST /v1/pools/cache/watch HTTP/1.1\r\nHost: metaserver\r\n"
+            f"Accept: application/json\r\nAuthorization: Bearer {self._token}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
         )
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         if not head.startswith("http/1.1 200"):
@@ -90,7 +91,3 @@ class RawWatchers:
         document = json.loads(await reader.readexactly(length))["document"]
         if document is not None:
             self.versions[number] = document["version"]
-
-
-async def _all(watching: Sequence[object]) -> None:
-    await asyncio.gather(*watching, return_exceptions=True)  # type: ignore[call-overload]

@@ -32,7 +32,7 @@ from cachemesh import CacheMesh, CacheMeshError
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from tests.support.resize_board import KEYS, Board, workers_of
 
-PAUSE = float(os.environ.get("RESIZE_CLIENT_PAUSE", "0.004"))  # seconds between two rounds
+PAUSE = float(os.environ.get("RESIZE_CLIENT_PAUSE", "0.02"))  # seconds between two rounds
 READS = 3  # calls after each write
 _VERSION_EVERY = 0.02  # seconds
 _EXAMPLES = 5

@@ -9,16 +9,15 @@ import subprocess
 import sys
 import time
 from array import array
-from bisect import bisect
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 from typing_extensions import Self
 
-from cachemesh.core.placement import Placement
+from tests.support.placement_history import PlacementHistory
 from tests.support.resize_board import FIGURES, Board
 from tests.support.waiting import AT_MOST, until
 
@@ -37,6 +36,7 @@ class Verdict:
         examples: of stale, resurrected and wrong values.
         located: port, number of the key, sequence number and microseconds since the epoch, of each
             acknowledged write of which the server told.
+        misplaced: those that ran at a shard which did not own the key.
     """
 
     figures: Counter[str] = field(default_factory=Counter)
@@ -44,6 +44,7 @@ class Verdict:
     ways: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
     located: list[tuple[int, int, int, int]] = field(default_factory=list)
+    misplaced: list[str] = field(default_factory=list)
 
     def errors_of(self, processes: Collection[int]) -> Counter[str]:
         """Return the errors of these processes together."""
@@ -52,12 +53,16 @@ class Verdict:
     def __str__(self) -> str:
         """Return the figures as a line for the log."""
         shown = ", ".join(f"{name} {self.figures[name]:,}" for name in FIGURES[1:8])
-        return f"{shown}; errors {dict(self.errors_of(range(len(self.errors))))}"
+        errors = dict(self.errors_of(range(len(self.errors))))
+        places = f"{len(self.misplaced)} of {len(self.located):,} located writes ran elsewhere"
+        return f"{shown}, {places} than at the owner; errors {errors}"
 
     def check(self) -> None:
         """Assert that no value was stale, and that enough was seen to say so."""
         harm = {name: self.figures[name] for name in ("stale", "resurrected", "wrong")}
         assert not any(harm.values()), (harm, self.examples)
+        assert self.misplaced == []
+        assert len(self.located) > 50
         assert self.figures["hits"] > self.figures["writes"] > 100
         assert min(self.ways.values()) > 10, self.ways
 
@@ -130,7 +135,9 @@ class ResizeLoad:
         """Return the version that each process acts on."""
         return [self.board.version(number) for number in range(len(self))]
 
-    def await_progress(self, name: str = "writes", each: int = 5, but: Collection[int] = ()) -> None:
+    def await_progress(
+        self, name: str = "writes", each: int = 5, but: Collection[int] = ()
+    ) -> None:
         """Wait until a figure of each process, but for some, is so much higher."""
         before = self.sums(name)
 
@@ -160,8 +167,8 @@ class ResizeLoad:
         until(lambda: time.monotonic() - max(began, last()) > seconds)
         return max(0.0, last() - began)
 
-    def stop(self) -> Verdict:
-        """End all processes, and return what they have seen."""
+    def stop(self, history: PlacementHistory) -> Verdict:
+        """End all processes, and return what they have seen, as judged by a history."""
         for process in self.processes:
             assert process.stdin is not None
             process.stdin.close()
@@ -178,4 +185,5 @@ class ResizeLoad:
             verdict.located += zip(*(iter(located),) * 4, strict=True)
         for name in FIGURES:
             verdict.figures[name] = sum(self.sums(name))
+        verdict.misplaced = history.misplaced(self.board.names, verdict.located)
         return verdict

@@ -27,9 +27,10 @@ def resizable_stack(
         timeout=AT_MOST,
     ) as stack:
         for process in metaservers_of(stack):
-            process.argv = [module if each == "metaserver" else each for each in process.argv]
-            process.argv += options
-            process.restart(AT_MOST)
+            if options or module != "metaserver":
+                process.argv = [module if each == "metaserver" else each for each in process.argv]
+                process.argv += options
+                process.restart(AT_MOST)
         yield stack
 
 
@@ -38,6 +39,8 @@ def metaservers_of(stack: LocalStack) -> list[Process]:
     return [process for process in stack.processes if process.kind == "metaserver"]
 
 
-def url_of(stack: LocalStack) -> str:
-    """Return the URL of the pool."""
-    return f"cachemesh://{','.join(stack.info['metaservers'])}/cache"
+def url_of(stack: LocalStack, number: int = 0) -> str:
+    """Return the URL of the pool, which begins with another metaserver for each number."""
+    addresses = stack.info["metaservers"]
+    first = number % len(addresses)
+    return f"cachemesh://{','.join(addresses[first:] + addresses[:first])}/cache"
