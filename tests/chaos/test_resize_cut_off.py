@@ -1,6 +1,6 @@
 """Two of eight client processes are cut off from every metaserver, while a pool is resized.
 
-One is refused, the other hears nothing. They reach the shards all the time. Four resizes by
+One is refused, the other hears nothing. They reach the shards all the time. Two resizes by
 default; `CHAOS_ROUNDS=50 pytest -s tests/chaos/test_resize_cut_off.py` does fifty in each cut.
 """
 
@@ -20,7 +20,7 @@ from tests.support.resize_stack import resizable_stack
 from tests.support.resized_pool import ResizedPool
 from tests.support.waiting import in_time
 
-ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "4"))
+ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "2"))
 CUTS = 1 + ROUNDS // 25
 CLIENTS = 8
 ENDS_WITHIN = 2.0  # seconds after the cut
