@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.relay import Relay
+from tests.support.relay import Cut, Relay
 from tests.support.resize_load import ResizeLoad
 from tests.support.resize_stack import resizable_stack
 from tests.support.resized_pool import ResizedPool
@@ -23,6 +23,7 @@ from tests.support.waiting import in_time
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "2"))
 CUTS = 1 + ROUNDS // 25
 CLIENTS = 8
+HOW: tuple[Cut, Cut] = ("refuses", "is silent")
 ENDS_WITHIN = 2.0  # seconds after the cut
 CALM = 4.0  # seconds without an error, after which errors have ended
 
@@ -41,8 +42,8 @@ def test_clients_are_cut_off(tmp_path: Path) -> None:
                 cut = random.sample(range(CLIENTS), 2)
                 ever_cut |= set(cut)
                 before = load.sums("errors")
-                for each, how in zip(cut, ("refuses", "is silent"), strict=True):
-                    gates[each].cut(how)  # type: ignore[arg-type]
+                for each, how in zip(cut, HOW, strict=True):
+                    gates[each].cut(how)
                 for _ in range(ROUNDS):
                     pool.resize()
                     load.await_progress(each=3, but=cut)

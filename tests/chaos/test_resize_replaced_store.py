@@ -68,6 +68,13 @@ def change(pool: ResizedPool, what: str) -> None:
         pool.api.request("PATCH", f"{POOL}/settings", {"settings": {"poll_interval": version}})
 
 
+def await_agreement(load: ResizeLoad, pool: ResizedPool) -> float:
+    """Wait until all clients act on the version of the store; return the seconds."""
+    began = time.monotonic()
+    until(lambda: set(load.versions()) == {pool.document().version})
+    return time.monotonic() - began
+
+
 @pytest.mark.timeout(ROUNDS * 120 + 600)
 @pytest.mark.parametrize("what", ["a resize", "settings"] if ROUNDS > 1 else ["a resize"])
 def test_an_older_copy(what: str, tmp_path: Path) -> None:
@@ -80,11 +87,9 @@ def test_an_older_copy(what: str, tmp_path: Path) -> None:
                 store.back_up()
                 change(pool, what)
                 newest = pool.document().version
-                until(lambda: set(load.versions()) == {newest})  # noqa: B023
+                await_agreement(load, pool)
                 store.replace()
-                began = time.monotonic()
-                until(lambda: set(load.versions()) == {pool.document().version})
-                took.append(time.monotonic() - began)
+                took.append(await_agreement(load, pool))
                 assert pool.document().version > newest
                 pool.look_again()
                 load.await_progress(each=20)

@@ -13,6 +13,8 @@ from typing_extensions import Self
 
 from cachemesh.core.names import parse_address
 
+Cut = Literal["refuses", "is silent"]
+
 _READ = 65_536
 _RESET = struct.pack("ii", 1, 0)  # for SO_LINGER
 
@@ -38,7 +40,7 @@ class Relay:
         self.address = f"{host}:{port}"
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def cut(self, how: Literal["refuses", "is silent"]) -> None:
+    def cut(self, how: Cut) -> None:
         """Cut off: end every connection at once, or let nothing through until `heal`."""
         if how == "refuses":
             self._refuses = True
