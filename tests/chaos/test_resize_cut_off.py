@@ -1,7 +1,7 @@
 """Two of eight client processes are cut off from every metaserver, while a pool is resized.
 
-One is refused, the other hears nothing. They reach the shards all the time. Two resizes by
-default; `CHAOS_ROUNDS=50 pytest -s tests/chaos/test_resize_cut_off.py` does fifty in each cut.
+One is refused, the other hears nothing. They reach the shards all the time. Only on demand:
+`CHAOS_ROUNDS=50 pytest -s tests/chaos/test_resize_cut_off.py` does fifty in each cut.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.support.resize_stack import resizable_stack
 from tests.support.resized_pool import ResizedPool
 from tests.support.waiting import in_time
 
-ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "0"))
 CUTS = 1 + ROUNDS // 25
 CLIENTS = 8
 HOW: tuple[Cut, Cut] = ("refuses", "is silent")
@@ -28,6 +28,7 @@ ENDS_WITHIN = 2.0  # seconds after the cut
 CALM = 4.0  # seconds without an error, after which errors have ended
 
 
+@pytest.mark.skipif(not ROUNDS, reason="takes long; set CHAOS_ROUNDS")
 @pytest.mark.timeout(CUTS * (ROUNDS + 1) * 60 + 600)
 def test_clients_are_cut_off(tmp_path: Path) -> None:
     with resizable_stack("--lease", "3") as stack, ExitStack() as relays:
