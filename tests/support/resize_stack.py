@@ -10,14 +10,8 @@ from tests.support.waiting import AT_MOST
 
 
 @contextmanager
-def resizable_stack(
-    *options: str, metaservers: int = 1, module: str = "metaserver"
-) -> Iterator[LocalStack]:
-    """Start a pool of three shards whose metaservers have these options.
-
-    Args:
-        module: which is run as a metaserver.
-    """
+def resizable_stack(*options: str, metaservers: int = 1) -> Iterator[LocalStack]:
+    """Start a pool of three shards whose metaservers have these options."""
     with LocalStack(
         shards=3,
         replicas=0,
@@ -27,8 +21,7 @@ def resizable_stack(
         timeout=AT_MOST,
     ) as stack:
         for process in metaservers_of(stack):
-            if options or module != "metaserver":
-                process.argv = [module if each == "metaserver" else each for each in process.argv]
+            if options:
                 process.argv += options
                 process.restart(AT_MOST)
         yield stack
