@@ -180,12 +180,14 @@ class MeshCore(Generic[S]):
         Commands that were routed to them before must not be sent there any more. After a
         preparation, none of those is left.
         """
-        if hold is not None:
-            return frozenset() if hold is self._hold else hold.sources
         known = None if self._topology is None else self._topology.document
         if known is None or document.placement in (known.placement, known.target):
-            return frozenset()
-        return sources(known.placement, document.placement)
+            lost = frozenset[str]()
+        else:
+            lost = sources(known.placement, document.placement)
+        if hold is None:
+            return lost
+        return frozenset() if hold is self._hold else hold.sources | lost
 
     def _hold_of(self, document: PoolDocument) -> Hold | None:
         """Return the hold of a document: that of now, if the document is the same version."""

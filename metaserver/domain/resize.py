@@ -8,16 +8,20 @@
 
 P is the placement of the document, Q that of the resize. Every step is a new version of the
 document, stored by compare-and-set.
+
+A resize that *stays* ends in P: the store was replaced by an older copy of itself, and some clients
+act on a placement that it does not know. So all hold every command, and go on once all act on P.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any, Literal, TypeAlias, get_args
 
 from cachemesh.core.errors import InvalidDocumentError
-from cachemesh.core.placement import Placement, moves
+from cachemesh.core.placement import Placement, Shard, SlotsPlacement, moves
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.fence_record import FenceRecord, with_fence
 from metaserver.domain.planning import ChangePlan
@@ -42,6 +46,7 @@ class Resize:
         masters: shard -> its master, as known when the resize began.
         intents: ids of the intents that the resize completes.
         reason: what it waits for, or why the last attempt was stepped back; "" at first.
+        stays: whether it ends in P; see above.
     """
 
     id: int
@@ -54,6 +59,7 @@ class Resize:
     masters: Mapping[str, str] = field(default_factory=dict)
     intents: tuple[int, ...] = ()
     reason: str = ""
+    stays: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the resize as JSON-ready values."""
@@ -95,6 +101,7 @@ class Resize:
             masters={str(shard): str(address) for shard, address in masters.items()},
             intents=tuple(int(each) for each in intents),
             reason=str(kept.get("reason", "")),
+            stays=kept.get("stays") is True,
         )
 
 
@@ -223,15 +230,20 @@ def given_up(state: PoolState, resize: Resize) -> PoolDocument:
 
 def finished(document: PoolDocument, resize: Resize, fence: FenceRecord | None) -> PoolDocument:
     """Return the document after the resize, with the fence that it needed, if any."""
-    after = _stable(document).replace(placement=resize.placement)
+    after = _stable(document).replace(placement=ends_in(document, resize))
     return after if fence is None else with_fence(after, fence)
+
+
+def ends_in(document: PoolDocument, resize: Resize) -> Placement:
+    """Return the placement that the resize ends in."""
+    return document.placement if resize.stays else resize.placement
 
 
 def sweeps_after(state: PoolState, resize: Resize) -> list[NewSweep]:
     """Return the sweeps that end the resize: of each shard that loses keys."""
-    masters = masters_of(state, resize)
+    masters, kept = masters_of(state, resize), ends_in(state.document, resize).names
     return [
-        NewSweep(shard, masters.get(shard), drained=shard not in resize.placement.names)
+        NewSweep(shard, masters.get(shard), drained=shard not in kept)
         for shard in plan_of(state.document, resize).losers
     ]
 
@@ -239,6 +251,29 @@ def sweeps_after(state: PoolState, resize: Resize) -> list[NewSweep]:
 def masters_of(state: PoolState, resize: Resize) -> dict[str, str]:
     """Return each shard's last known master, also of shards that the resize adds."""
     return {**resize.masters, **state.masters}
+
+
+def taken_back(document: PoolDocument, version: int, masters: Mapping[str, str]) -> PoolDocument:
+    """Return the document that has all clients hold every command until all act on it.
+
+    Args:
+        document: of a store that was replaced by an older copy of itself.
+        version: the highest one that a client acts on.
+        masters: shard -> its last known master.
+    """
+    names = document.placement.names
+    nobody = next(name for n in count() if (name := f"nobody-{n}") not in names)
+    resize = Resize(
+        id=version + 1,
+        state="preparing",
+        placement=SlotsPlacement.even([Shard(nobody)]),  # so every key counts as one that moves
+        summary=f"have every client act on the placement of an older copy, version {version + 1}",
+        actor="system",
+        target=None,
+        masters=dict(masters),
+        stays=True,
+    )
+    return prepared(document.replace(version=version + 1), resize)
 
 
 def _stable(document: PoolDocument) -> PoolDocument:

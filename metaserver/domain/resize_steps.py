@@ -5,6 +5,9 @@
     preparing   wait for the clients within the hold; look who is connected to the shards that lose
                 keys; fence who has not acknowledged; then finish
 
+Where the resize stays (`metaserver.domain.resize`), nobody steps back: who has not acknowledged is
+fenced early, so that it asks, and waited for.
+
 A client that lags has the resize step back, which costs it nothing. It is fenced when its lease is
 over, or at the last attempt. Nothing here waits, asks or stores: `metaserver.loops.resize` does.
 """
@@ -20,6 +23,7 @@ from metaserver.domain.resize import Resize
 ATTEMPTS = 10  # after which a client that lags is fenced
 HOLD = 0.1  # seconds for which clients hold commands in the first attempt
 LONGEST_HOLD = 1.0
+STAY_HOLD = 2.0  # seconds for which all commands are held at most where a resize stays
 _DELAY = 0.05  # seconds before the second attempt, without jitter
 _LONGEST_DELAY = 2.0
 _NAMED = 3  # clients that a reason names
@@ -123,6 +127,8 @@ def next_step(resize: Resize, known: Knowledge) -> Step:
     """Return what to do next."""
     if resize.state == "clearing":
         return Prepare() if known.cleared else Clear()
+    if resize.stays:
+        return _of_stay(known)
     if resize.state == "paused":
         left = delay(resize.attempt, known.jitter) - known.elapsed
         return Wait(left, resize.reason) if left > 0 else Prepare()
@@ -157,6 +163,25 @@ def _of_prepare(resize: Resize, known: Knowledge) -> Step:
     if known.fence is not None and known.fence.failed and fenced and not last:
         shard, why = known.fence.failed[0]
         return StepBack(f"{named(fenced)} cannot be fenced off shard {shard}: {why}")
+    return Finish()
+
+
+def _of_stay(known: Knowledge) -> Step:
+    """Return the next step where clients act on placements that the store does not know.
+
+    There is no step back: what it would have them act on is new to those that lag.
+    """
+    lag = known.laggards
+    if lag.live and known.elapsed < HOLD:
+        return Wait(HOLD - known.elapsed, f"waits for {named(lag.live)}")
+    if known.strangers is None:
+        return Look()
+    late = tuple(dict.fromkeys([*lag.live, *known.strangers]))
+    fenced = tuple(dict.fromkeys([*late, *lag.expired]))
+    if (fenced or known.marked) and known.fence is None:
+        return FenceOff(fenced)
+    if late and known.elapsed < STAY_HOLD:
+        return Wait(STAY_HOLD - known.elapsed, f"waits for {named(late)}")
     return Finish()
 
 

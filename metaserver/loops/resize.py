@@ -27,6 +27,7 @@ from metaserver.domain.fence_record import FenceRecord
 from metaserver.domain.pool_state import PoolState
 from metaserver.domain.resize import (
     Resize,
+    ends_in,
     finished,
     masters_of,
     prepared,
@@ -193,11 +194,15 @@ class Resizer:
             if resize.state == "preparing"
             else Laggards()
         )
+        strangers = seen.strangers
+        if resize.stays and strangers:
+            acknowledged = self._clients.acknowledged(pool, seen.version)
+            strangers = tuple(each for each in strangers if each not in acknowledged)
         return Knowledge(
             self._clock() - seen.since,
             lagging,
             cleared=seen.cleared,
-            strangers=seen.strangers,
+            strangers=strangers,
             marked=seen.marked,
             fence=seen.fence,
             jitter=seen.jitter,
@@ -268,7 +273,7 @@ class Resizer:
 
     def _finish(self, state: PoolState, resize: Resize, seen: _AtVersion) -> None:
         """Store Q, with a sweep for each shard that loses keys."""
-        before, kept = state.document, resize.placement.names
+        before, kept = state.document, ends_in(state.document, resize).names
         done = f"{resize.summary}: done after {counted(resize.attempt, 'attempt')}"
         stored = self._store.put_document(
             finished(before, resize, seen.fenced),
@@ -292,7 +297,8 @@ class Resizer:
 
 
 def _why_refused(state: PoolState, resize: Resize) -> str:
-    leaving = [each for each in state.failovers if each not in resize.placement.names]
+    kept = ends_in(state.document, resize).names
+    leaving = [each for each in state.failovers if each not in kept]
     if leaving:
         return f"waits for the failover of {', '.join(leaving)}"
     return "the registration of its new shard with the Sentinels is gone; give the resize up"

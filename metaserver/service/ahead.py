@@ -1,7 +1,8 @@
 """A client that is ahead of the store: the store was replaced by an older copy of itself.
 
 The client acts on a version that the store does not have, or will give to another document. So the
-version is raised above the client's, and the client is given the document again.
+version is raised above the client's, and all clients are given the document again, as a resize that
+stays: nobody acts on it before all do.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 
 from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.errors import RequestRefused, pool_not_found
+from metaserver.domain.resize import resize_of, taken_back
 from metaserver.service.context import ServiceContext
 
 MOST_AHEAD = 1_000_000  # versions; so a wrong number cannot use them up
@@ -32,9 +34,10 @@ def raise_above(context: ServiceContext, pool: str, version: int, client: str) -
         StorageError: the store cannot be read or written.
     """
     while True:
-        document = context.store.document(pool)
-        if document is None:
+        state = context.store.state(pool)
+        if state is None:
             raise pool_not_found(pool)
+        document = state.document
         if document.version >= version:
             return document.version
         if version - document.version > MOST_AHEAD:
@@ -49,7 +52,10 @@ def raise_above(context: ServiceContext, pool: str, version: int, client: str) -
             f"seems to have been replaced by an older copy; the version was raised to {version + 1}"
         )
         event = NewEvent("pool.version-raised", pool=pool, detail=detail)
-        raised = document.replace(version=version + 1)
+        if resize_of(document) is None:
+            raised = taken_back(document, version, state.masters)
+        else:  # which has to end first
+            raised = document.replace(version=version + 1)
         saved = context.store.put_document(raised, document.version, event)
         if saved is not None:
             log.warning("pool %s: %s", pool, detail)

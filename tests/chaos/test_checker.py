@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from benchmarks.failover.checker import longest_gap
 from benchmarks.failover.forwarder import busiest_second
 from benchmarks.failover.values import claim_of, value_of
 from benchmarks.failover.writer import Acknowledged, Writer
+from cachemesh.core.placement import Shard, SlotsPlacement
+from tests.support.placement_history import PlacementHistory
+from tests.support.resize_board import FIGURES, Board
+from tests.support.resize_client import Worker
 
 
 class Store:
@@ -94,3 +99,23 @@ def test_gaps_and_busy_seconds() -> None:
     assert longest_gap([one], ended=10.0) == 8.0, "nothing more came until the end"
     assert busiest_second([0.0, 0.1, 5.0, 5.9, 5.95, 6.05]) == 3
     assert busiest_second([]) == 0
+
+
+def test_a_write_at_a_former_owner() -> None:
+    one, two = (SlotsPlacement.even([Shard(name)]) for name in ("a", "b"))
+    history = PlacementHistory(one, {1: "a", 2: "b"})
+    history.add("1970-01-01T00:01:40.000Z", two)
+    located = [(1, 0, 1, 99_000_000), (2, 0, 2, 101_000_000), (1, 0, 3, 102_000_000)]
+    assert history.misplaced(["key"], located) == ["102.000 key, 3: at a, not at b"]
+
+
+def test_values_older_than_what_was_acknowledged(tmp_path: Path) -> None:
+    board = Board(tmp_path / "board", 1)
+    worker = Worker(board, 0)
+    worker._judge("key:1", 2 * 5, value_of("key:1", "0", 5).encode())
+    worker._judge("key:1", 2 * 5, None)
+    worker._judge("key:1", 2 * 5, value_of("key:1", "0", 4).encode())
+    worker._judge("key:1", 2 * 5 + 1, value_of("key:1", "0", 4).encode())
+    worker._judge("key:1", 2 * 5, value_of("key:2", "0", 5).encode())
+    figures = {name: board.figure(0, name) for name in FIGURES[1:3] + FIGURES[5:8]}
+    assert figures == {"reads": 5, "hits": 4, "stale": 1, "resurrected": 1, "wrong": 1}

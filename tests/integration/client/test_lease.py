@@ -277,8 +277,9 @@ def test_a_store_that_was_replaced_by_an_older_copy_is_raised_above_its_clients(
         older.replace(db)
         leased.metaserver.start()
         until(lambda: mesh.topology.document.version > version)
+        until(lambda: leased.document()["migration"] is None)
+        until(lambda: mesh.topology.document.version == leased.document()["version"])
         after = leased.document()
-        assert after["version"] == mesh.topology.document.version
         assert mesh.topology.document.settings == after["settings"] == {}
         events = leased.api("GET", f"/v1/events?pool={leased.pool}").json["events"]
         (raised,) = [event for event in events if event["action"] == "pool.version-raised"]

@@ -15,7 +15,7 @@ import redis
 from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.core.errors import ShardTimeoutError
-from cachemesh.core.placement import Placement
+from cachemesh.core.placement import Placement, Shard, SlotsPlacement
 from cachemesh.local import LocalStack, Process
 from tests.support.plain_redis import direct
 from tests.support.resizable_pool import ResizablePool
@@ -296,6 +296,25 @@ def test_a_watched_key_that_moves_guards_keys_that_stay(pool: ResizablePool) -> 
         until(client._core.drained)
         pool.write(pool.large)
         assert client.get(staying) is None
+
+
+def test_an_unknown_placement_is_left_only_once_nothing_is_under_way(pool: ResizablePool) -> None:
+    """The store was replaced: its shards are others than those that the client acts on."""
+    last = pool.large.names[-1]
+    key = next(key for key in KEYS if pool.large.shard_for(key) == last)
+    with CacheMesh.from_url(pool.url, command_timeout=AT_MOST) as client:
+        version = pool.write(pool.large)
+        until(lambda: client.topology.document.version == version)
+        pipe: Any = client.pipeline()
+        pipe.watch(key)
+        pool.write(pool.small, SlotsPlacement.even([Shard("nobody")]))
+        until(lambda: client._core.holds)
+        assert not client._core.drained()
+        pipe.reset()
+        until(client._core.drained)
+        version = pool.write(pool.small)
+        until(lambda: client.topology.document.version == version)
+        assert client.set(key, "x")
 
 
 @pytest.mark.parametrize("kind", ["threads", "tasks"])

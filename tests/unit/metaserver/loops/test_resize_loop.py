@@ -13,8 +13,8 @@ import pytest
 from cachemesh.core.placement import Shard
 from metaserver.domain.fence_record import fence_of
 from metaserver.domain.planning import plan_add, plan_remove, plan_weight
-from metaserver.domain.resize import begun, resize_of
-from metaserver.domain.resize_steps import ATTEMPTS, Laggards, hold
+from metaserver.domain.resize import begun, resize_of, taken_back
+from metaserver.domain.resize_steps import ATTEMPTS, STAY_HOLD, Laggards, hold
 from metaserver.loops.resize import Resizer
 from metaserver.redis_io.fence import Seen
 from metaserver.redis_io.shard_masters import MasterAnswers
@@ -247,3 +247,63 @@ def test_a_failover_of_a_shard_that_leaves_is_waited_for(store: Store) -> None:
     assert store.end_failover(under_way.id, event(), master=MASTERS["b"])
     run.go()
     assert run.names == ("a",)
+
+
+def take_back(run: Run, version: int) -> None:
+    """Raise the version of a store that was replaced by an older copy of itself."""
+    before = run.store.document("cache")
+    assert before is not None
+    after = taken_back(before, version, MASTERS)
+    assert after.target is not None
+    assert all(after.target.owner(key) not in MASTERS for key in (b"1", b"2", b"3"))
+    assert run.store.put_document(after, before.version, event("raised")) is not None
+
+
+def test_a_store_that_was_replaced_has_its_placement_taken_back_once_all_act_on_it(
+    store: Store,
+) -> None:
+    create(store)
+    run = Run(store)
+    take_back(run, 7)
+    run.clients.versions = {"one": 8, "two": 8}
+    run.go()
+    document = store.document("cache")
+    assert document is not None and document.migration is None
+    assert (run.state, run.names, document.version) == ("stable", ("a", "b"), 9)
+    assert run.shards.done == ["look"]
+    assert [(sweep.shard, sweep.drained) for sweep in store.sweeps()] == [
+        ("a", False),
+        ("b", False),
+    ]
+
+
+def test_nobody_steps_back_to_a_placement_that_the_store_does_not_know(store: Store) -> None:
+    create(store)
+    run = Run(store)
+    take_back(run, 7)
+    run.clients.versions = {"one": 8, "two": 0}
+    run.shards.connected = {"one", "two", "three"}  # nobody has heard of the third
+
+    run.go(lambda: "fence 8" in run.shards.done)
+    assert run.shards.done == ["look", "fence 8"]
+    assert run.state == "preparing 1"
+    run.clients.versions = {"one": 8, "two": 8, "three": 8}
+    run.go()
+    assert (run.state, run.names) == ("stable", ("a", "b"))
+    assert run.now < STAY_HOLD
+    assert "resize.step-back" not in actions(store)
+
+
+def test_who_is_cut_off_does_not_hold_the_others_up_when_a_store_was_replaced(
+    store: Store,
+) -> None:
+    create(store)
+    run = Run(store)
+    take_back(run, 7)
+    run.clients.versions = {"one": 8, "two": 0}
+    run.go()
+    document = store.document("cache")
+    assert document is not None
+    fence = fence_of(document)
+    assert fence is not None and fence.clients == ("two",)
+    assert STAY_HOLD <= run.now < STAY_HOLD + 0.1

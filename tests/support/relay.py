@@ -1,0 +1,105 @@
+"""A TCP relay before a server, which cuts whoever goes through it off."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from contextlib import suppress
+from types import TracebackType
+from typing import Literal
+
+from typing_extensions import Self
+
+from cachemesh.core.names import parse_address
+
+Cut = Literal["refuses", "is silent"]
+
+_READ = 65_536
+_RESET = struct.pack("ii", 1, 0)  # for SO_LINGER
+
+
+class Relay:
+    """Listens on a free port of the loopback and passes everything on to one server.
+
+    Args:
+        upstream: "host:port" of the server.
+
+    Attributes:
+        address: "host:port" where the relay listens.
+    """
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = parse_address(upstream)
+        self._passes = threading.Event()
+        self._passes.set()
+        self._refuses = False
+        self._open: set[socket.socket] = set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        host, port = self._listener.getsockname()
+        self.address = f"{host}:{port}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self, how: Cut) -> None:
+        """Cut off: end every connection at once, or let nothing through until `heal`."""
+        if how == "refuses":
+            self._refuses = True
+            self._hang_up()
+        else:
+            self._passes.clear()
+
+    def heal(self) -> None:
+        """Pass everything on again, also what came meanwhile and found only silence."""
+        self._refuses = False
+        self._passes.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.heal()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        for sock in list(self._open):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if self._refuses:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                client.close()
+                continue
+            threading.Thread(target=self._relay, args=(client,), daemon=True).start()
+
+    def _relay(self, client: socket.socket) -> None:
+        self._passes.wait()
+        with client, suppress(OSError), socket.create_connection(self._upstream) as server:
+            self._open |= {client, server}
+            answers = threading.Thread(target=self._pass_on, args=(server, client), daemon=True)
+            answers.start()
+            self._pass_on(client, server)
+            answers.join()
+            self._open -= {client, server}
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(_READ):
+                self._passes.wait()
+                target.sendall(data)
+        for sock in (source, target):  # one end is gone: so is the other
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
