@@ -145,6 +145,17 @@ class ClientReport:
         return replace(self, clients=gone, others={})
 
 
+def count_live(published: Any) -> int:
+    """Return how many clients of a published report are live; 0 of one that nobody can read."""
+    try:
+        named = sum(
+            bool(live) for _token, _client, _version, live, *_details in published["clients"]
+        )
+        return named + sum(int(count) for count in published["others"].values())
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return 0
+
+
 def _details(row: Sequence[Any]) -> dict[str, Any]:
     if not row:
         return {}

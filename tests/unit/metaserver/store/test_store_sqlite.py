@@ -60,6 +60,7 @@ def test_an_older_schema(tmp_path: Path) -> None:
     store.close()
     with sqlite3.connect(path) as db:
         tables = ("failovers", "work", "seen", "lead", "metaservers", "calls", "former_digests")
+        tables += ("quality",)
         for table in tables:
             db.execute(f"DROP TABLE {table}")
         for column in ("pools", "expires"):
