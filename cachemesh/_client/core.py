@@ -293,9 +293,15 @@ class MeshCore(Generic[S]):
         template: Any = redis.Redis(**{**options, "decode_responses": False}).connection_pool
         template.client_id = self.client_id
         template.versioned = self.membership
-        limit = self.policy.timeouts.connecting(None)
-        bounds = {"socket_timeout": limit, "socket_connect_timeout": limit}
-        return lambda address: connect(template, address, bounds, None)
+        held = weakref.ref(self)
+
+        def connected(address: Address) -> Any:
+            core = held()
+            limit = None if core is None else core.policy.timeouts.connecting(None)
+            bounds = {"socket_timeout": limit, "socket_connect_timeout": limit}
+            return connect(template, address, bounds, None)
+
+        return connected
 
     def stop_measuring(self) -> None:
         """Measure replicas no more, until a client reads from them again."""

@@ -72,7 +72,7 @@ def watch_began(
         address,
         body.get("stats"),
         token=token,
-        process=ClientProcess(*map(body.get, ("sdk", "host", "process", "app"))),
+        process=ClientProcess(*map(body.get, ("sdk", "host", "process", "app", "settings"))),
     )
     document = backend.hub.known(pool)
     if document is not None and (report or watch_seconds(body) > 0):

@@ -226,7 +226,8 @@ class PoolQuality:
             seconds: of the sums by shard.
         """
         others = self.elsewhere.values()
-        breakers, clients = self._breakers(now), self._worst_clients(now)
+        breakers = self._breakers(now)
+        clients: list[Mapping[str, Any]] = [*self._worst_clients(now)]
         for other in others:
             clients += other.clients
             for shard, states in other.breakers.items():

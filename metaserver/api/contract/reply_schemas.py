@@ -147,6 +147,11 @@ POOL_REPLIES: dict[str, Schema] = {
         process=nullable(COUNT),
         app=nullable(text("the app's own name for it: its client_name")),
         metaserver=text("the metaserver that it watches, host:port"),
+        settings={
+            "type": "object",
+            "description": "settings of the pool that it overrides, in words",
+            "additionalProperties": {"type": "string"},
+        },
         stats={"type": ["object", "null"]},
     ),
     "Convergence": reply(

@@ -96,7 +96,7 @@ def test_counting_that_has_begun_anew_is_not_taken_for_negative() -> None:
 
 @pytest.mark.parametrize("found", [None, [], {}, {"shards": 3}, {"shards": {"a": {"calls": -1}}}])
 def test_what_is_no_publication(found: object) -> None:
-    with pytest.raises(ValueError, match="published quality|no report|calls is not"):
+    with pytest.raises(ValueError, match=r"published quality|calls is not"):
         PublishedQuality.from_json(found)
 
 
