@@ -118,7 +118,7 @@ class Connection(asyncio.Protocol):
         else:
             latest = self._loop.time() + seconds
             self._flushes = deque((min(due, latest), sent) for due, sent in self._flushes)
-            self._watchdog = self._loop.call_soon(self._look)
+            self._watchdog = self._loop.call_at(self._loop.time(), self._look)
 
     def wait_at_most(self, seconds: float) -> None:
         """Set the timeout of the next reply, on a connection that one command has to itself."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from threading import Thread
 from typing import Any
 
@@ -118,8 +119,11 @@ def poll_interval(site: Site) -> None:
     site.set(poll_interval=LONG)
     site.set(poll_interval=0.1)
     for app in site.apps:
-        before = app.mesh._core.membership.calls
-        until(lambda app=app, before=before: app.mesh._core.membership.calls > before + 5)
+        until(partial(_asks_on, app.mesh._core.membership, app.mesh._core.membership.calls + 5))
+
+
+def _asks_on(membership: Any, calls: int) -> bool:
+    return bool(membership.calls > calls)
 
 
 def retry_writes(site: Site) -> None:
@@ -128,19 +132,18 @@ def retry_writes(site: Site) -> None:
         for app in site.apps:
             app.warm(lambda mesh: mesh.incr("n"))
             came: list[Any] = []
+            call = Thread(target=_incr_into, args=(app, came))
             with direct(site.master) as client:
                 client.client_pause(60_000, all=False)
-                call = Thread(target=lambda app=app, came=came: came.append(app.timed(_incr)[0]))
                 call.start()
-                until(lambda client=client: _blocked(client))
-                client.client_kill_filter(_id=_blocked(client)[0])
+                client.client_kill_filter(_id=until(partial(_blocked, client))[0])
                 client.client_unpause()
             call.join()
             assert isinstance(came[0], int) if again else isinstance(came[0], CacheMeshError), came
 
 
-def _incr(mesh: Any) -> Any:
-    return mesh.incr("n")
+def _incr_into(app: Caller, came: list[Any]) -> None:
+    came.append(app.timed(lambda mesh: mesh.incr("n"))[0])
 
 
 def _blocked(client: Any) -> list[str]:
