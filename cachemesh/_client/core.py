@@ -293,11 +293,11 @@ class MeshCore(Generic[S]):
         template: Any = redis.Redis(**{**options, "decode_responses": False}).connection_pool
         template.client_id = self.client_id
         template.versioned = self.membership
-        held = weakref.ref(self)
+        held, at_first = weakref.ref(self), self.policy.timeouts
 
         def connected(address: Address) -> Any:
             core = held()
-            limit = None if core is None else core.policy.timeouts.connecting(None)
+            limit = (at_first if core is None else core.policy.timeouts).connecting(None)
             bounds = {"socket_timeout": limit, "socket_connect_timeout": limit}
             return connect(template, address, bounds, None)
 
