@@ -55,13 +55,9 @@ _NO_FAILURE: tuple[float, Exception | None] = float("-inf"), None
 
 
 class TopologySubscriber(Protocol):
-    """An object that the follower tells of changes: `cachemesh.discovery.membership.Membership`.
+    """An object that the follower tells of changes: `cachemesh.discovery.membership.Membership`."""
 
-    Attributes:
-        own_settings: the settings of the pool that it overrides.
-    """
-
-    own_settings: Mapping[str, object]
+    own_settings: Mapping[str, object]  # those of the pool that it overrides
 
     def drained(self) -> bool:
         """Return whether nothing is under way that was routed by an earlier topology and holds up
