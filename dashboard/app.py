@@ -29,7 +29,7 @@ def create_app(config: DashboardConfig) -> Flask:
     secure(app)
     for pages in (auth.pages, board.pages, changes.pages, failover.pages):
         app.register_blueprint(pages)
-    for word in ("number", "size", "percent", "ago", "duration", "stamp", "clock", "parse_time"):
+    for word in format.FILTERS:
         app.add_template_filter(getattr(format, word), word)
     app.context_processor(_for_every_page)
     app.register_error_handler(HTTPException, _error_page)

@@ -100,7 +100,7 @@ def fragments(pool: str, snapshot: PoolSnapshot, can_change: bool) -> dict[str, 
             board=view,
             snapshot=snapshot,
             link=freshness(snapshot, now),
-            can_change=can_change,
+            can_change=can_change and not view.observer,
             now=now,
         ).strip()
         for name in FRAGMENTS

@@ -28,6 +28,7 @@ from dashboard.upstream import (
 
 IDLE_SECONDS = 120.0
 POOLS_EVERY_SECONDS = 5.0
+QUALITY_EVERY_SECONDS = 2.0
 BACKOFF_SECONDS = (0.3, 4.0)  # first and longest delay between attempts
 _NEXT_SECONDS = 0.05  # until the next metaserver is asked, when a stream has ended in order
 FATAL_CODES = frozenset({"unauthorized", "pool-not-found"})
@@ -47,6 +48,7 @@ class PoolSnapshot:
         serial: rises with every change; 0: the metaserver has sent nothing yet.
         pools: all pools, as `/v1/pools` lists them.
         document, status, events: of the pool; events newest first.
+        quality: what apps feel of the pool.
         samples: the pool's figures of the last minutes.
         connected: whether the stream of the metaserver is open.
         since: when `connected` last changed.
@@ -59,6 +61,7 @@ class PoolSnapshot:
     document: Json | None = None
     status: Json | None = None
     events: tuple[Json, ...] = ()
+    quality: Json | None = None
     samples: tuple[HistorySample, ...] = ()
     connected: bool = False
     since: datetime = field(default_factory=_now)
@@ -86,7 +89,7 @@ class PoolFeed:
         self._changed = threading.Condition()
         self._snapshot = PoolSnapshot()
         self._last_asked = time.monotonic()
-        self._pools_read = 0.0
+        self._pools_read = self._quality_read = 0.0
         self._stop = threading.Event()
         self._making = threading.Lock()
         self._made: dict[tuple[object, ...], Rendered] = {}
@@ -155,10 +158,18 @@ class PoolFeed:
         document = self._upstream.document(self._pool)
         events = tuple(self._upstream.events(self._pool))
         pools = tuple(self._upstream.pools())
-        self._pools_read = time.monotonic()
+        quality = self._upstream.quality(self._pool)
+        self._pools_read = self._quality_read = time.monotonic()
         self._history.add(self._pools_read, status)
         self._heard(
-            replace(self._snapshot, status=status, document=document, events=events, pools=pools)
+            replace(
+                self._snapshot,
+                status=status,
+                document=document,
+                events=events,
+                pools=pools,
+                quality=quality,
+            )
         )
 
     def _follow(self) -> bool:
@@ -179,11 +190,14 @@ class PoolFeed:
     def _take_status(self, status: Json) -> None:
         now = time.monotonic()
         self._history.add(now, status)
-        pools = self._snapshot.pools
+        pools, quality = self._snapshot.pools, self._snapshot.quality
         if now - self._pools_read >= POOLS_EVERY_SECONDS:
             pools = tuple(self._upstream.pools())
             self._pools_read = now
-        self._heard(replace(self._snapshot, status=status, pools=pools))
+        if now - self._quality_read >= QUALITY_EVERY_SECONDS:
+            quality = self._upstream.quality(self._pool)
+            self._quality_read = now
+        self._heard(replace(self._snapshot, status=status, pools=pools, quality=quality))
 
     def _take_event(self, event: Json) -> None:
         known = self._snapshot.events

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+FILTERS = (
+    *("number", "size", "percent", "rate", "latency"),
+    *("ago", "duration", "stamp", "clock", "parse_time"),
+)
 UNKNOWN = "\N{EN DASH}"
 _SIZES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -38,6 +42,24 @@ def percent(value: float | None, digits: int = 1) -> str:
     if shown > 0 and float(text) <= 0:
         return f"<{10**-digits:.{digits}f}%"
     return f"{text}%"
+
+
+def rate(value: float) -> str:
+    """Format a number per second: 1,204, 1.2, 0.03; what is not 0 is never shown as 0."""
+    if value >= 10:
+        return f"{round(value):,}"
+    text = f"{value:.1f}" if value >= 1 else f"{value:.2f}"
+    if float(text) == 0:
+        return "<0.01" if value > 0 else "0"
+    return text.rstrip("0").rstrip(".")
+
+
+def latency(seconds: float | None) -> str:
+    """Format a latency, which is known to an eighth: 0.21 ms, 1.4 ms, 140 ms, 1.4 s."""
+    if seconds is None:
+        return UNKNOWN
+    value, unit = (seconds * 1000, "ms") if seconds < 0.9995 else (seconds, "s")
+    return f"{value:.2g} {unit}" if value < 9.95 else f"{round(value):,} {unit}"
 
 
 def parse_time(text: str) -> datetime | None:

@@ -69,14 +69,15 @@ class Upstream:
     def role(self) -> str:
         """Return the token's role, "admin" or "read".
 
-        A dry run that names no pool is refused with 403 to a read token, with 400 to an admin.
+        A dry run that names no pool is refused with 403 to a read token, with 400 to an admin, and
+        by an observer, which changes nothing for anybody, with 409.
         """
         try:
             self._client.request("POST", "/v1/pools", body={"dry_run": True})
         except MetaserverError as error:
             if error.status == 403:
                 return "read"
-            if error.status == 400:
+            if error.status == 400 or error.code == "observer":
                 return "admin"
             raise
         return "admin"
@@ -88,6 +89,10 @@ class Upstream:
     def status(self, pool: str) -> Json:
         """Return the pool's status."""
         return self._get(_pool(pool) + "/status")
+
+    def quality(self, pool: str) -> Json:
+        """Return what apps feel of the pool, of the last minute."""
+        return self._get(_pool(pool) + "/quality")
 
     def shard(self, pool: str, name: str) -> Json:
         """Return one shard's status."""

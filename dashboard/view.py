@@ -9,11 +9,17 @@ from typing import Any
 from dashboard import charts
 from dashboard.events import event_line
 from dashboard.feed import PoolSnapshot
+from dashboard.felt import felt_pool
 from dashboard.history import SAMPLES, HistorySample, figures_of, pool_figures
 from dashboard.upstream import Json
 from dashboard.view_model import Alert, Board, Freshness, InstanceRow, Segment, ShardRow, Totals
 
 QUIET_SECONDS = 8.0
+OBSERVER = (
+    "this metaserver shows what Sentinels monitor and keeps nothing: adding, removing, weights, "
+    "failovers, settings and sweeps need one with --db or --zookeeper; versions and events began "
+    "when it started"
+)
 HUES = 8  # colours of the slot bar, used in turn
 WORKING = frozenset(("failing over", "joining"))  # states of shards during known work
 
@@ -38,6 +44,8 @@ def board(pool: str, snapshot: PoolSnapshot) -> Board:
         sentinels=tuple(_list(status, "sentinels")),
         sweeps=tuple(_list(status, "sweeps")),
         events=tuple(event_line(event) for event in snapshot.events),
+        felt=felt_pool(snapshot.quality),
+        observer=bool(status.get("observer")),
         alerts=tuple(_alerts(status)),
     )
 
@@ -162,6 +170,8 @@ def _alerts(status: Json) -> list[Alert]:
         if sweep.get("state") == "failed":
             what = f"Sweep of {sweep.get('shard')} failed"
             alerts.append(Alert("degraded", what, str(sweep.get("detail") or "")))
+    if status.get("observer"):
+        alerts.append(Alert("info", "Observed, read only", OBSERVER))
     return sorted(alerts, key=lambda alert: ("down", "degraded", "info").index(alert.level))
 
 

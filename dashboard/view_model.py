@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -50,6 +51,44 @@ class InstanceRow:
     lag: str
     lagging: bool
     load: float | None
+
+
+@dataclass(frozen=True)
+class Felt:
+    """What apps felt of a shard, or of the pool, in the last minute.
+
+    Attributes:
+        calls: answered, per second.
+        errors: failed calls per second.
+        classes: the classes of errors, each with its rate per second, the most frequent first.
+        p50, p99: seconds within which so many percent of the calls were done; None without calls.
+        open, half_open: in how many clients the breaker is so.
+    """
+
+    calls: float
+    errors: float
+    classes: tuple[tuple[str, float], ...]
+    p50: float | None
+    p99: float | None
+    open: int
+    half_open: int
+
+
+@dataclass(frozen=True)
+class FeltPool:
+    """What apps felt of a pool in the last minute.
+
+    Attributes:
+        total: of all shards.
+        shards: by name; only those that were called, or whose breaker is not closed in a client.
+        reporting: how many clients have reported.
+        silent: the metaservers whose clients are not counted, as they tell nothing.
+    """
+
+    total: Felt
+    shards: Mapping[str, Felt]
+    reporting: int
+    silent: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -148,4 +187,6 @@ class Board:
     sentinels: tuple[Json, ...]
     sweeps: tuple[Json, ...]
     events: tuple[EventLine, ...]
+    felt: FeltPool | None
+    observer: bool
     alerts: tuple[Alert, ...]

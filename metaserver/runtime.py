@@ -64,6 +64,7 @@ class Runtime:
         """Start the loops that every process runs, and take part in the election of the leader."""
         self._spawn("changes", self._publish_changes)
         self._spawn("clients", partial(self.backend.clients.publish_until, every=POLL))
+        self._spawn("quality", self.backend.quality.exchange_until)
         self._spawn("housekeeping", self._keep_house)
         self._spawn("status", self._publish_statuses)
         self._spawn("registration", self._register)
@@ -222,7 +223,7 @@ def build(config: Config) -> Runtime:
         hub.nudge()
         bells.changed.ring()
 
-    monitor = Monitor(store, config, networks=networks, count_clients=clients.count)
+    monitor = Monitor(store, config, networks=networks, count_clients=clients.count_all)
     context = ServiceContext(store, config, networks, monitor, changed, stopping=stopping)
     backend = Backend(
         store=store,
@@ -230,7 +231,7 @@ def build(config: Config) -> Runtime:
         tokens=Tokens(store),
         clients=clients,
         hub=hub,
-        quality=QualityBoard(),
+        quality=QualityBoard(store, config.lease),
         monitor=monitor,
         election=store.election(context.owner),
         counters=Counters(),

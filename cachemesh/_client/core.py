@@ -295,9 +295,15 @@ class MeshCore(Generic[S]):
         template: Any = redis.Redis(**{**options, "decode_responses": False}).connection_pool
         template.client_id = self.client_id
         template.versioned = self.membership
-        limit = self.policy.timeouts.connecting(None)
-        bounds = {"socket_timeout": limit, "socket_connect_timeout": limit}
-        return lambda address: connect(template, address, bounds, None)
+        held, at_first = weakref.ref(self), self.policy.timeouts
+
+        def connected(address: Address) -> Any:
+            core = held()
+            limit = (at_first if core is None else core.policy.timeouts).connecting(None)
+            bounds = {"socket_timeout": limit, "socket_connect_timeout": limit}
+            return connect(template, address, bounds, None)
+
+        return connected
 
     def stop_measuring(self) -> None:
         """Measure replicas no more, until a client reads from them again."""

@@ -45,6 +45,8 @@ def show_status(data: Mapping[str, Any], wide: bool) -> None:
             f"{clients}, at {data['at']}"
         )
     )
+    if data.get("observer"):
+        click.echo("observed: as Sentinels have it, read only; changes need a full metaserver")
     show(shard_table(data["shards"]), wide=wide)
     sentinels = [
         (entry["address"], state("up" if entry["up"] else "down"), entry.get("error") or "")

@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.live import Live
 
 from cachemesh.cli.context import CommandContext, with_context
-from cachemesh.cli.output import console, emit
+from cachemesh.cli.output import console, emit, say
 from cachemesh.cli.tables import Column, Table, fitted, show, table
 
 _EVERY = 1.0  # seconds between two looks
@@ -39,7 +39,8 @@ def quality(context: CommandContext, seconds: int, once: bool) -> None:
         while True:
             data = _felt(context, seconds)
             tables = [_shards(data["shards"]), _clients(data["clients"])]
-            live.update(Group(*(fitted(each, screen.width, "…") for each in tables)), refresh=True)
+            shown = (fitted(each, screen.width, "…") for each in tables)
+            live.update(Group(*shown, *_notes(data)), refresh=True)
             time.sleep(_EVERY)
 
 
@@ -52,30 +53,50 @@ def _print(data: Mapping[str, Any], *, wide: bool) -> None:
     if data["clients"]:
         click.echo()
         show(_clients(data["clients"]), wide=wide)
+    for note in _notes(data):
+        say(note)
+
+
+def _notes(data: Mapping[str, Any]) -> list[str]:
+    """Return what a reader has to know of the figures, besides them."""
+    notes = []
+    if not data.get("reporting", 1):
+        notes.append("no client has reported in the last minute")
+    if data.get("silent"):
+        notes.append(f"without the clients of {', '.join(data['silent'])}, which tells nothing")
+    return notes
 
 
 def _shards(shards: Iterable[Mapping[str, Any]]) -> Table:
-    return _table(Column("shard", fit="middle"), ((each["shard"], each) for each in shards))
+    first = Column("shard", fit="middle")
+    return _table((first, "breakers>"), [((s["shard"], _breakers(s)), s) for s in shards])
 
 
 def _clients(clients: Iterable[Mapping[str, Any]]) -> Table:
-    worst = [(each["client"], each) for each in clients][:_CLIENTS_SHOWN]
-    return _table(Column("client", fit="middle"), worst)
+    worst = [((each["client"],), each) for each in clients][:_CLIENTS_SHOWN]
+    return _table((Column("client", fit="middle"),), worst)
 
 
-def _table(first: Column, rows: Iterable[tuple[str, Mapping[str, Any]]]) -> Table:
-    columns = (first, "calls/s>", "errors/s>", "p50>", "p99>", "max>", Column("errors", fit="end"))
+def _breakers(shard: Mapping[str, Any]) -> str:
+    """Return in how many clients the breaker is not closed."""
+    return ", ".join(f"{count} {state}" for state, count in shard["breakers"].items()) or "-"
+
+
+def _table(
+    first: tuple[Column | str, ...], rows: Iterable[tuple[tuple[str, ...], Mapping[str, Any]]]
+) -> Table:
+    figures = ("calls/s>", "errors/s>", "p50>", "p99>", "max>", Column("errors", fit="end"))
     return table(
-        columns,
+        (*first, *figures),
         [
             (
-                name,
+                *names,
                 f"{felt['calls_per_second']:.1f}",
                 f"{felt['errors_per_second']:.2f}",
                 *(_latency(felt[share]) for share in ("p50", "p99", "max")),
                 ", ".join(f"{kind}: {count}" for kind, count in felt["errors"].items()) or "-",
             )
-            for name, felt in rows
+            for names, felt in rows
         ],
     )
 

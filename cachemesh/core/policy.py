@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,10 +47,7 @@ class Policy:
         """
         defaults = {name: setting.default for name, setting in SETTINGS.items()}
         known: dict[str, Any] = {**defaults, **settings}
-        for ours, theirs in _REDIS_PY.items():
-            if theirs in options:
-                known[ours] = options[theirs]
-        known.update({name: options[name] for name in OPTIONS & options.keys()})
+        known.update(own_settings(options))
         return cls(
             Timeouts(known["command_timeout"], known["connect_timeout"]),
             Reading(known["read_from"], known["max_lag"]),
@@ -60,7 +57,44 @@ class Policy:
         )
 
 
+_MOST_TOLD = 64  # characters
 _REDIS_PY = {"command_timeout": "socket_timeout", "connect_timeout": "socket_connect_timeout"}
+
+
+def own_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the pool that a client's own options override, with their values.
+
+    Args:
+        options: as of `Policy.of`.
+    """
+    own = {ours: options[theirs] for ours, theirs in _REDIS_PY.items() if theirs in options}
+    own.update({name: options[name] for name in OPTIONS & options.keys()})
+    return own
+
+
+def told_settings(clients: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return in words which settings the clients of a process override.
+
+    Args:
+        clients: the own settings of each.
+
+    Returns:
+        Name -> the value; several values if the clients differ, as in ``0.5, pool``, where *pool*
+        stands for the clients that go by the pool's.
+    """
+    told = {}
+    for name in sorted({name for own in clients for name in own}):
+        values = {_word(own[name]) if name in own else "pool" for own in clients}
+        told[name] = ", ".join(sorted(values))[:_MOST_TOLD]
+    return told
+
+
+def _word(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
 
 def check_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ import redis
 
 from cachemesh.core.errors import CacheMeshError, SentinelUnavailableError
 from cachemesh.core.names import Address
+from cachemesh.core.policy import told_settings
 from cachemesh.core.pool.settings import setting_value
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.pool.topology_health import TopologyHealth
@@ -55,6 +56,8 @@ _NO_FAILURE: tuple[float, Exception | None] = float("-inf"), None
 
 class TopologySubscriber(Protocol):
     """An object that the follower tells of changes: `cachemesh.discovery.membership.Membership`."""
+
+    own_settings: Mapping[str, object]  # those of the pool that it overrides
 
     def drained(self) -> bool:
         """Return whether nothing is under way that was routed by an earlier topology and holds up
@@ -118,9 +121,13 @@ class Follower:
         )
         if source.leased is not None:
             source.leased.outbox.felt = self._felt
+            source.leased.outbox.settings = self._settings
 
     def _felt(self) -> Mapping[str, ShardQuality]:
         return merged(subscriber.felt() for subscriber in self._present())
+
+    def _settings(self) -> Mapping[str, str]:
+        return told_settings([subscriber.own_settings for subscriber in self._present()])
 
     def join(self, subscriber: TopologySubscriber) -> int | None:
         """Tell ``subscriber`` of changes from now on. Only a weak reference to it is kept.

@@ -14,7 +14,7 @@ import redis
 
 from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.names import Address
-from cachemesh.core.policy import Policy
+from cachemesh.core.policy import Policy, own_settings
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.pool.topology_health import TopologyHealth
 from cachemesh.core.quality.report import ShardQuality
@@ -62,6 +62,7 @@ class Membership:
 
     Attributes:
         reporter: returns what clients felt of each shard since its last call.
+        own_settings: the settings of the pool that the client's own options override.
     """
 
     def __init__(
@@ -72,7 +73,9 @@ class Membership:
         self._drained = drained
         self._with_replicas = False
         self.reporter: Callable[[], Mapping[str, ShardQuality]] = dict
-        limit = Policy.of({**url.options, **url.policy}, {}).timeouts.reply
+        options = {**url.options, **url.policy}
+        self.own_settings: Mapping[str, object] = own_settings(options)
+        limit = Policy.of(options, {}).timeouts.reply
         self._retry_seconds = retry_until(math.inf if limit is None else limit, 0.0)
         self._start_over()
         _memberships.add(self)

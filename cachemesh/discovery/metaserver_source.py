@@ -118,6 +118,8 @@ class MetaserverSource:
             quality: what was felt of the shards since the last report.
         """
         body = {**self._about, "version": version, "wait": hold}
+        if own := self.outbox.settings():
+            body["settings"] = own
         if quality is not None:
             body["quality"] = quality
         sent = clock()

@@ -16,10 +16,12 @@ class QualityOutbox:
 
     Attributes:
         felt: returns what was felt of each shard since its last call.
+        settings: returns which settings of the pool clients override, see `told_settings`.
     """
 
     def __init__(self) -> None:
         self.felt: Callable[[], Mapping[str, ShardQuality]] = dict
+        self.settings: Callable[[], Mapping[str, str]] = dict
         self._unsent: dict[str, ShardQuality] = {}
         self._under_way: list[str] = []
 

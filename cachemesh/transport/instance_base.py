@@ -90,6 +90,15 @@ class InstanceBase:
             self.close_idle()  # each would cost its time again
         self._begin_probe()
 
+    def retime(self, timeouts: Timeouts) -> None:
+        """Set the timeouts, also of the connections that are there. From any thread."""
+        self.timeouts = timeouts  # first: what is given back from now on takes it from here
+        self._retime_connections(timeouts.reply)
+
+    def _retime_connections(self, seconds: float | None) -> None:
+        """Set the timeout of replies on the connections that are there. From any thread."""
+        raise NotImplementedError
+
     def close_idle(self) -> None:
         """Close the idle connections, so that the next attempt connects and checks ROLE anew."""
         raise NotImplementedError

@@ -94,11 +94,17 @@ class ShardInstances(Generic[InstanceT]):
         return None if instance is None else instance.address
 
     def configure(self, timeouts: Timeouts) -> None:
-        """Set the timeouts. If they differ from those of now, all connections are dropped."""
+        """Set the timeouts, also of the connections that are there. From any thread.
+
+        What is under way goes on with the former ones.
+        """
         if timeouts != self._timeouts:
             self._timeouts = timeouts
             self.limit = math.inf if timeouts.reply is None else timeouts.reply
-            self.drop_connections()
+            with self._switching:
+                for instance in (self.instance, *self.replicas):
+                    if instance is not None:
+                        instance.retime(self.timeouts_for(instance.role))
 
     def point_to(self, master: Address | None, replicas: Sequence[Address] | None = None) -> None:
         """Set where the instances are, and end connections to others. From any thread.

@@ -122,9 +122,10 @@ def _listed(clients: list[KnownClient], metaservers: Mapping[str, str]) -> Itera
 
 @operation(blueprint, "getQuality")
 def get_quality(call: Call) -> Response:
-    """Reply with what the pool's apps feel, as clients of this process report it."""
+    """Reply with what the pool's apps feel, as the clients of all metaservers report it."""
     call.backend.hub.current(call.pool)
     shown = call.backend.quality.shown(call.pool, call.query["seconds"])
+    shown["since"] = rfc3339(shown["since"])
     for minute in shown["minutes"]:
         minute["at"] = rfc3339(minute["at"])
     return json_reply(shown)

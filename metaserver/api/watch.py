@@ -72,10 +72,10 @@ def watch_began(
         address,
         body.get("stats"),
         token=token,
-        process=ClientProcess(*map(body.get, ("sdk", "host", "process", "app"))),
+        process=ClientProcess(*map(body.get, ("sdk", "host", "process", "app", "settings"))),
     )
     document = backend.hub.known(pool)
-    if report and document is not None:
+    if document is not None and (report or watch_seconds(body) > 0):
         backend.quality.add(pool, body["client"], report, document.shards)
     backend.resize_bells.acknowledged.ring()
     return new
@@ -111,6 +111,7 @@ def leave_pool(call: Call) -> Response:
     """Record that a client no longer follows the pool."""
     call.backend.hub.current(call.pool)
     call.backend.clients.leave(call.pool, call.path["client"], token=call.token)
+    call.backend.quality.add(call.pool, call.path["client"], {}, ())
     return empty_reply()
 
 

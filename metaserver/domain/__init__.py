@@ -13,6 +13,7 @@
     status          the status document of a pool, from what instances and Sentinels say
     client_reports  what each metaserver publishes about its clients, and what all of it says
     quality         what apps feel of the shards: sums of reports, in bounded rings
+    published_quality  what one process tells the others of that
     reports         changes between two observations, as entries of the audit log
 
 Imports only `cachemesh.core`.

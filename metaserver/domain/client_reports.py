@@ -36,6 +36,7 @@ class KnownClient:
         seen: when it was heard last, in seconds since the epoch.
         metaserver: the `process_identity()` of the process that it watches.
         stats: its statistics as JSON text; not published.
+        settings: the settings of the pool that it overrides, in words; None: none.
     """
 
     token: str
@@ -50,6 +51,7 @@ class KnownClient:
     seen: float | None = None
     metaserver: str = ""
     stats: str | None = None
+    settings: Mapping[str, str] | None = field(default=None, hash=False)
 
     @property
     def key(self) -> ClientKey:
@@ -110,6 +112,7 @@ class ClientReport:
             row: list[Any] = [each.token, each.client, each.version, int(each.live)]
             if at < DETAILED:
                 row += [each.address, each.sdk, each.host, each.process, each.app, each.seen]
+                row += [] if each.settings is None else [dict(each.settings)]
             rows.append(row)
         return {
             "clients": rows,
@@ -145,10 +148,22 @@ class ClientReport:
         return replace(self, clients=gone, others={})
 
 
+def count_live(published: Any) -> int:
+    """Return how many clients of a published report are live; 0 of one that nobody can read."""
+    try:
+        named = sum(
+            bool(live) for _token, _client, _version, live, *_details in published["clients"]
+        )
+        return named + sum(int(count) for count in published["others"].values())
+    except (TypeError, ValueError, KeyError, AttributeError):
+        return 0
+
+
 def _details(row: Sequence[Any]) -> dict[str, Any]:
     if not row:
         return {}
-    address, sdk, host, process, app, seen = row
+    address, sdk, host, process, app, seen, *more = row
+    own = {str(name): str(value) for name, value in more[0].items()} if more else None
     return {
         "address": _text(address),
         "sdk": _text(sdk),
@@ -156,6 +171,7 @@ def _details(row: Sequence[Any]) -> dict[str, Any]:
         "process": None if process is None else int(process),
         "app": _text(app),
         "seen": _number(seen),
+        "settings": own,
     }
 
 

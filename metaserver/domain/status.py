@@ -55,6 +55,7 @@ class Observation:
         earlier: instance address -> the older sample that rates are computed from.
         clients: the number of live clients.
         work: shard -> the work on it that goes as planned.
+        observer: whether the metaserver only observes Sentinels, and so changes nothing.
     """
 
     at: str
@@ -64,6 +65,7 @@ class Observation:
     earlier: Mapping[str, InstanceSample]
     clients: int
     work: Mapping[str, PlannedWork] = field(default_factory=dict)
+    observer: bool = False
 
 
 def shard_names(state: PoolState) -> tuple[str, ...]:
@@ -114,6 +116,7 @@ def pool_status(seen: Observation) -> dict[str, Any]:
         "fenced": fenced_of(document),
         "sweeps": [_sweep(sweep) for sweep in seen.state.sweeps],
         "clients": seen.clients,
+        "observer": seen.observer,
     }
 
 

@@ -183,6 +183,7 @@ class Monitor:
             earlier=instances.earlier(samples),
             clients=self._count_clients(document.pool),
             work=work,
+            observer=self._config.observe is not None,
         )
 
     def _live(self, state: PoolState) -> list[str]:

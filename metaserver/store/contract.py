@@ -18,7 +18,7 @@ Promises for every method:
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -264,6 +264,21 @@ class ProgressStore(Protocol):
 
     def forget_acks(self, owner: str) -> None:
         """Delete what a process has published."""
+
+    def publish_quality(
+        self, owner: str, quality: Mapping[str, Any], *, alive: Collection[str]
+    ) -> None:
+        """Replace what a process has published of what its clients feel, for the other processes.
+
+        Args:
+            owner: the `process_identity()` of the process.
+            quality: an object of JSON. `metaserver.watch.quality_board` bounds it: some 300 KB at
+                most (500 shards, 100 clients), written every 5 s while there is something new.
+            alive: the other processes that live; what any further one has published is deleted.
+        """
+
+    def published_quality(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return what every process last published of that, by owner."""
 
 
 class ObservedStore(Protocol):

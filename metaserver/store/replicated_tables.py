@@ -32,6 +32,7 @@ _PARTS = {
     "intents": "{row}id",
     "masters": "{row}pool",
     "acks": "{row}owner",
+    "quality": "{row}owner",
     "tokens": "{row}id",
     "former_digests": "{row}token",
     "failovers": "{row}id",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from metaserver.domain.audit_log import NewEvent
@@ -185,3 +185,18 @@ class SqliteProgress:
     def forget_acks(self, owner: str) -> None:
         with self._database.write() as db:
             db.execute("DELETE FROM acks WHERE owner = ?", (owner,))
+
+    def publish_quality(
+        self, owner: str, quality: Mapping[str, Any], *, alive: Collection[str]
+    ) -> None:
+        text = json.dumps(quality, separators=(",", ":"))
+        with self._database.write() as db:
+            known = [each for (each,) in db.execute("SELECT owner FROM quality").fetchall()]
+            gone = [each for each in known if each != owner and each not in alive]
+            db.executemany("DELETE FROM quality WHERE owner = ?", [(each,) for each in gone])
+            db.execute("INSERT OR REPLACE INTO quality VALUES (?, ?)", (owner, text))
+
+    def published_quality(self) -> Mapping[str, Mapping[str, Any]]:
+        with self._database.read() as db:
+            found = db.execute("SELECT owner, published FROM quality")
+            return {owner: json.loads(text) for owner, text in found.fetchall()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 _SCHEMA = (
     # A deleted pool stays as a row without document, so that its version never goes down.
@@ -55,5 +55,6 @@ _SINCE_5 = (
     """CREATE TABLE former_digests (digest TEXT PRIMARY KEY, token TEXT NOT NULL,
         until TEXT NOT NULL)""",
 )
-UPGRADES = (_SCHEMA, _SINCE_2, _SINCE_3, _SINCE_4, _SINCE_5)
+_SINCE_6 = ("CREATE TABLE quality (owner TEXT PRIMARY KEY, published TEXT NOT NULL)",)
+UPGRADES = (_SCHEMA, _SINCE_2, _SINCE_3, _SINCE_4, _SINCE_5, _SINCE_6)
 """The statements that lead from each version to the next; version 0 is an empty file."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ from metaserver.domain.client_reports import (
     Laggard,
     acknowledged_ids,
     convergence,
+    count_live,
     known_clients,
     laggards,
 )
@@ -38,6 +40,7 @@ from metaserver.watch.client_table import ClientTable, shown
 
 _SIGN_OF_LIFE = 10.0  # seconds between two publications without a change
 _MOST_LAGGARDS = 100  # named by `convergence`
+_COUNT_EVERY = 2.0  # seconds between two counts of the clients of other processes
 _BUSY_SHARE = 0.1  # of the time that publishing may take at most
 
 
@@ -71,6 +74,7 @@ class ClientRegistry(ClientTable):
         self._published = False  # of any client
         self._published_at = 0.0
         self._published_changes = -1
+        self._elsewhere: tuple[float, Counter[str]] | None = None
         self._silence = ElapsedTimes(clock)  # since the last sign of life of other processes
 
     def all_acknowledged(self, pool: str, version: int) -> bool:
@@ -129,6 +133,24 @@ class ClientRegistry(ClientTable):
         """
         live = [each for each in known_clients(self._reports(pool)) if each.live]
         return live, self._addresses()
+
+    def count_all(self, pool: str) -> int:
+        """Return how many clients of the pool are live on any process, as of a moment ago.
+
+        A client that has just gone over to another process may count twice; `clients` is exact.
+
+        Raises:
+            StorageError: what other processes have published cannot be read.
+        """
+        now = self._clock()
+        if self._elsewhere is None or now - self._elsewhere[0] >= _COUNT_EVERY:
+            found: Counter[str] = Counter()
+            for published in self._others().values():
+                for name, report in published["pools"].items():
+                    if not published["over"]:
+                        found[name] += count_live(report)
+            self._elsewhere = now, found
+        return self.count(pool) + self._elsewhere[1][pool]
 
     def _addresses(self) -> dict[str, str]:
         return {each.owner: each.address for each in self._store.metaservers()}

@@ -34,12 +34,14 @@ class ClientProcess:
         sdk: name and version of its library.
         host, process: the machine, and the process id there.
         app: the app's own name for it.
+        settings: those of the pool that it overrides, in words.
     """
 
     sdk: str | None = None
     host: str | None = None
     process: int | None = None
     app: str | None = None
+    settings: Mapping[str, str] | None = None
 
 
 UNKNOWN_PROCESS = ClientProcess()
@@ -137,6 +139,7 @@ class ClientTable:
                 time.time(),
                 self._owner,
                 text,
+                process.settings or None,
             )
             table[key] = WatchingClient(known, self._clock(), (old.held if old else 0) + 1)
             self._lapsed.pop((pool, key), None)
@@ -300,5 +303,6 @@ def shown(client: KnownClient, metaservers: Mapping[str, str]) -> dict[str, Any]
         "process": client.process,
         "app": client.app,
         "metaserver": metaservers.get(client.metaserver, client.metaserver),
+        "settings": {} if client.settings is None else dict(client.settings),
         "stats": None if client.stats is None else json.loads(client.stats),
     }

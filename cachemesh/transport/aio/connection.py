@@ -106,6 +106,20 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(_HIGH_WATER)
         self._keep = redis_connection  # its stream writer would close the socket when collected
 
+    def retime(self, seconds: float | None) -> None:
+        """Set the timeout of replies; those that are waited for come no later than with it."""
+        self._timeout = seconds
+        if self._watchdog is None:
+            return
+        self._watchdog.cancel()
+        self._watchdog = None
+        if seconds is None:
+            self._flushes.clear()
+        else:
+            latest = self._loop.time() + seconds
+            self._flushes = deque((min(due, latest), sent) for due, sent in self._flushes)
+            self._watchdog = self._loop.call_at(self._loop.time(), self._look)
+
     def wait_at_most(self, seconds: float) -> None:
         """Set the timeout of the next reply, on a connection that one command has to itself."""
         self._timeout = None if math.isinf(seconds) else seconds

@@ -242,6 +242,14 @@ class Instance(ProbedInstance):
     def drained(self, but: Collection[Any]) -> bool:
         return self._connecting is None and not self._connections.difference(but)
 
+    def _retime_connections(self, seconds: float | None) -> None:
+        def retime() -> None:
+            for connection in self._connections:
+                connection.retime(seconds)
+
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(retime)
+
     def drop(self, grace: float | None = None) -> None:
         """Close connections once the replies under way have come. From any thread.
 

@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import hiredis
@@ -67,6 +68,18 @@ class Connection:
             limit = None if bound == math.inf else bound
             redis_py.bound_waiting(redis_py.socket_of(self._redis_connection), limit)
             self._bound = bound
+
+    def bound_from_outside(self, seconds: float | None) -> None:
+        """As `wait_at_most`, from another thread than that which may use the connection.
+
+        A wait under way goes on. The next one of the connection's thread that has a bound of its
+        own sets that, whatever was there.
+        """
+        sock = redis_py.open_socket_of(self._redis_connection)
+        if sock is not None:
+            with suppress(OSError):  # it was closed just now
+                redis_py.bound_waiting(sock, seconds)
+        self._bound = -1.0
 
     def wait_until(self, deadline: float) -> None:
         """Bound each wait for bytes by a deadline, roughly.

@@ -256,6 +256,11 @@ class Instance(ProbedInstance):
         self.give_back(connection)
         return reply if isinstance(reply, Exception) else None
 
+    def _retime_connections(self, seconds: float | None) -> None:
+        with self._lock:
+            for connection in self._connections:
+                connection.bound_from_outside(seconds)
+
     def drop(self, grace: float | None = None) -> None:
         """Close idle connections now, those in use as they come back.
 

@@ -26,12 +26,10 @@ _FELT: dict[str, Schema] = {
         name: nullable(number(f"seconds within which {share} of the calls were done", "number"))
         for name, share in (("p50", "50 %"), ("p99", "99 %"), ("max", "all"))
     },
-    "breakers": {
-        "type": "object",
-        "additionalProperties": number(
-            "reports that found the breaker so; closed ones are not counted"
-        ),
-    },
+}
+_BREAKERS: Schema = {
+    "type": "object",
+    "additionalProperties": number("clients whose breaker is so now; closed ones are not counted"),
 }
 
 POOL_REPLIES: dict[str, Schema] = {
@@ -122,6 +120,7 @@ POOL_REPLIES: dict[str, Schema] = {
             )
         ),
         clients=COUNT,
+        observer={"type": "boolean"},
     ),
     "Shards": reply(shards=array(ref("Shard"))),
     "Shard": reply(
@@ -148,6 +147,11 @@ POOL_REPLIES: dict[str, Schema] = {
         process=nullable(COUNT),
         app=nullable(text("the app's own name for it: its client_name")),
         metaserver=text("the metaserver that it watches, host:port"),
+        settings={
+            "type": "object",
+            "description": "settings of the pool that it overrides, in words",
+            "additionalProperties": {"type": "string"},
+        },
         stats={"type": ["object", "null"]},
     ),
     "Convergence": reply(
@@ -164,9 +168,13 @@ POOL_REPLIES: dict[str, Schema] = {
     "Quality": reply(
         pool=NAME,
         seconds=COUNT,
-        shards=array(reply(shard=NAME, **_FELT)),
+        since=TIME,
+        reporting=number("clients that have reported within the last minute", minimum=0),
+        total=reply(**_FELT, breakers=_BREAKERS),
+        shards=array(reply(shard=NAME, **_FELT, breakers=_BREAKERS)),
         minutes=array(reply(at=TIME, shard=NAME, **_FELT)),
         clients=array(reply(client=text("its id"), **_FELT)),
+        silent=array(text("a metaserver that has not told lately what its clients report")),
     ),
     "Watch": reply(
         changed={"type": "boolean"},

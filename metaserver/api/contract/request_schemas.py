@@ -13,6 +13,7 @@ from metaserver.api.contract.schema_parts import (
     MAX_WHOLE,
     MOST_SECONDS,
     NAME,
+    OWN_SETTINGS,
     QUALITY,
     SETTING_VALUES,
     STATS,
@@ -96,6 +97,7 @@ REQUESTS: dict[str, Schema] = {
         host=nullable(text("the machine that the client runs on", maxLength=255)),
         process=nullable(number("its process id there", minimum=0, maximum=MAX_WHOLE)),
         app=nullable(text("the app's own name for the client: its client_name", maxLength=200)),
+        settings=nullable(OWN_SETTINGS),
         quality=nullable(QUALITY),
     ),
     "RestoreRequest": request(

@@ -125,6 +125,13 @@ QUALITY: Schema = {
         },
     },
 }
+OWN_SETTINGS: Schema = {
+    "type": "object",
+    "description": "settings of the pool that the client overrides: up to 16 values by name",
+    "maxProperties": 16,
+    "propertyNames": text("1 to 40 characters", minLength=1, maxLength=40),
+    "additionalProperties": text("the value, in words", maxLength=64),
+}
 STATS: Schema = {
     "type": "object",
     "description": "what the client felt since the last: up to 16 numbers, words or flags by name",

@@ -71,10 +71,14 @@ def test_the_cli_works_on_it_and_says_what_needs_a_full_one(
             check=False,
         )
 
-    for words in (("pool", "status"), ("shard", "list"), ("client", "list"), ("event", "list")):
+    for words in (
+        *(("pool", "status"), ("pool", "show"), ("pool", "convergence"), ("shard", "list")),
+        *(("shard", "show", "cache-0"), ("client", "list"), ("event", "list"), ("quality",)),
+    ):
         done = run(*words, "-o", "json")
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout) is not None
+    assert "read only; changes need a full metaserver" in run("pool", "status").stdout
     refused = run("pool", "set", "command_timeout=2")
     assert refused.returncode == 4
     assert "observes" in refused.stderr

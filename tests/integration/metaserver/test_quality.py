@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -145,3 +146,37 @@ def test_the_command_shows_it(
     assert cli.run(["quality", "--seconds", "3600", "-o", "json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert "shown" in [each["client"] for each in data["clients"]]
+
+
+def counts_clients(api: Api, count: int) -> bool:
+    return bool(api("GET", "/v1/pools/cache/status").json["clients"] == count)
+
+
+def test_every_metaserver_tells_of_the_whole_pool() -> None:
+    with LocalStack(shards=1, replicas=0, sentinels=1, metaservers=2, dashboard=False) as stack:
+        one, other = (Api(address, stack.token) for address in stack.info["metaservers"])
+
+        def report(api: Api, client: str, count: int, **more: Any) -> None:
+            quality = {"cache-0": {"calls": count, "latency": {"47": count}, **more}}
+            body = {"client": client, "version": 0, "wait": 0, "quality": quality}
+            assert api("POST", "/v1/pools/cache/watch", body).status == 200
+
+        def both() -> list[int]:
+            return [api("GET", QUALITY).json["total"]["calls"] for api in (one, other)]
+
+        report(one, "first", 1)
+        report(other, "second", 1)
+        until(lambda: [api("GET", QUALITY).json["reporting"] for api in (one, other)] == [2, 2])
+        before = both()  # what was reported before a process first looked may be missing
+        report(one, "first", 10)
+        report(other, "second", 20, errors={"timeout": 3}, breaker="open")
+        until(lambda: both() == [count + 30 for count in before])
+        for api in (one, other):
+            shown = api("GET", QUALITY).json
+            assert shown["total"]["errors"] == {"timeout": 3}
+            assert shown["total"]["breakers"] == {"open": 1}
+            assert {each["client"] for each in shown["clients"]} == {"first", "second"}
+            assert (shown["reporting"], shown["silent"]) == (2, [])
+            until(partial(counts_clients, api, 2))
+        start = 'cachemesh_apps_errors_total{pool="cache",shard="cache-0"'
+        assert [metric(api, start) for api in (one, other)] == [0, 3], "each process its own"

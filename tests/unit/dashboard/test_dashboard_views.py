@@ -186,3 +186,47 @@ def test_freshness() -> None:
     gone = replace(heard, connected=False, since=later)
     assert freshness(gone, later) == Freshness("lost", later, 9)
     assert freshness(PoolSnapshot(since=before), later).age == 9
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (0.001, "<0.01"), (0.034, "0.03"), (0.5, "0.5"), (3.04, "3"), (1204.4, "1,204")],
+)
+def test_rate_is_zero_only_where_nothing_happened(value: float, text: str) -> None:
+    assert format.rate(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *((None, format.UNKNOWN), (0.00021, "0.21 ms"), (0.0096, "9.6 ms"), (0.14, "140 ms")),
+        *((0.9999, "1 s"), (1.44, "1.4 s"), (134.2, "134 s")),
+    ],
+)
+def test_latency(seconds: float | None, text: str) -> None:
+    assert format.latency(seconds) == text
+
+
+def test_what_apps_feel() -> None:
+    figures = {
+        "calls": 600,
+        "calls_per_second": 10.0,
+        "errors": {"broken": 30, "timeout": 90},
+        "errors_per_second": 2.0,
+        "p50": 0.001,
+        "p99": 0.02,
+        "max": 0.1,
+        "breakers": {"open": 2},
+    }
+    quality = {
+        "total": figures,
+        "shards": [{"shard": "a", **figures}],
+        "reporting": 3,
+        "silent": [],
+    }
+    shown = board("cache", PoolSnapshot(quality=quality)).felt
+    assert shown is not None
+    assert shown.shards["a"] == shown.total
+    assert shown.total.classes == (("timeout", 1.5), ("broken", 0.5))
+    assert (shown.total.open, shown.total.half_open, shown.reporting) == (2, 0, 3)
+    assert board("cache", PoolSnapshot()).felt is None

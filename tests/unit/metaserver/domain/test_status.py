@@ -100,6 +100,7 @@ def test_the_whole_document() -> None:
         "fenced": [],
         "sweeps": [],
         "clients": 3,
+        "observer": False,
     }
 
 

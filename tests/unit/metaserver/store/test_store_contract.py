@@ -311,6 +311,16 @@ class TestAcknowledgements:
         assert store.acks() == {"2:2": {}}
 
 
+class TestQuality:
+    def test_by_owner_while_it_lives(self, store: Store, another: Opener) -> None:
+        store.publish_quality("1:1", {"at": 1}, alive=())
+        another().publish_quality("2:2", {"at": 2}, alive={"1:1"})
+        store.publish_quality("1:1", {"at": 3}, alive={"2:2"})
+        until(lambda: store.published_quality() == {"1:1": {"at": 3}, "2:2": {"at": 2}})
+        another().publish_quality("3:3", {}, alive={"1:1"})
+        until(lambda: store.published_quality() == {"1:1": {"at": 3}, "3:3": {}})
+
+
 class TestTokens:
     def test_by_digest_only(self, store: Store) -> None:
         token = store.add_token("ops", "admin", "d1", event("token.create", None))

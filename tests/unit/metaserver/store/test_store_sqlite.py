@@ -59,8 +59,8 @@ def test_an_older_schema(tmp_path: Path) -> None:
     token = store.add_token("ops", "admin", "d1", NewEvent("token.create"))
     store.close()
     with sqlite3.connect(path) as db:
-        tables = ("failovers", "work", "seen", "lead", "metaservers", "calls", "former_digests")
-        for table in tables:
+        since = ("failovers", "work", "seen", "lead", "metaservers", "calls", "former_digests")
+        for table in (*since, "quality"):
             db.execute(f"DROP TABLE {table}")
         for column in ("pools", "expires"):
             db.execute(f"ALTER TABLE tokens DROP COLUMN {column}")

@@ -306,3 +306,17 @@ def test_the_count_of_a_token_is_that_of_its_clients(
         for each in "ab":
             counted = sum(1 for owner, _ in live if owner == each)
             assert clients._of_token[each] == counted <= 3
+
+
+def test_those_of_other_processes_are_counted(
+    store: Store, clients: ClientRegistry, clock: Clock
+) -> None:
+    other = ClientRegistry(store, 30.0, owner=process_identity(os.getppid()), clock=clock)
+    for client in ("one", "two"):
+        watch(other, client, 1)
+    watch(clients, "three", 1)
+    other.publish()
+    assert (clients.count("cache"), clients.count_all("cache")) == (1, 3)
+    store.publish_acks(process_identity(os.getppid()), {"at": 1, "pools": {"cache": [3]}})
+    clock.now += 5.0
+    assert clients.count_all("cache") == 1
