@@ -120,11 +120,7 @@ class CommandContext:
                 f"give a URL of the form {_FORM}",
                 ExitCode.USAGE,
             )
-        addresses, tls = parts.netloc.split(","), None
-        if parts.scheme == "cachemeshs":
-            addresses = [f"https://{address}" for address in addresses]
-            tls = MetaserverTls.from_options(dict(parse_qsl(parts.query)))
-        return MetaserverClient(addresses, token=self._token, timeout=_TIMEOUT_S, tls=tls)
+        return metaservers_at(parts, self._token, _TIMEOUT_S)
 
     @property
     def token(self) -> str | None:
@@ -218,6 +214,24 @@ class CommandContext:
         if not self.speaks_to_metaserver:
             return self.url
         return urlunsplit(self._parts._replace(path=f"/{self.pool}"))
+
+
+def metaservers_at(
+    parts: SplitResult, token: BearerToken | None, timeout: float
+) -> MetaserverClient:
+    """Return the metaservers of a URL with the scheme cachemesh or cachemeshs.
+
+    Args:
+        timeout: seconds for a call.
+
+    Raises:
+        ConfigurationError: an address or a file for TLS is not valid.
+    """
+    addresses, tls = parts.netloc.split(","), None
+    if parts.scheme == "cachemeshs":
+        addresses = [f"https://{address}" for address in addresses]
+        tls = MetaserverTls.from_options(dict(parse_qsl(parts.query)))
+    return MetaserverClient(addresses, token=token, timeout=timeout, tls=tls)
 
 
 def about_pool(context: CommandContext, name: str | None) -> CommandContext:

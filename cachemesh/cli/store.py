@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import click
 
 from cachemesh.cli.change import dry_run_option, end_dry_run
-from cachemesh.cli.context import CommandContext, with_context
+from cachemesh.cli.context import CommandContext, metaservers_at, with_context
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.output import emit, say
 from cachemesh.cli.tables import Column, show, table
@@ -96,7 +96,7 @@ def restore(context: CommandContext, file: Path, dry_run: bool) -> None:
     "target",
     required=True,
     metavar="URL",
-    help="The metaservers to copy to: cachemesh://HOST:PORT[,HOST:PORT].",
+    help="The metaservers to copy to: cachemesh[s]://HOST:PORT[,HOST:PORT].",
 )
 @click.option(
     "--to-token-file",
@@ -126,15 +126,14 @@ def copy(context: CommandContext, target: str, to_token_file: str, dry_run: bool
 
 def _metaservers(url: str, token_file: str) -> MetaserverClient:
     parts = urlsplit(url)
-    if parts.scheme != "cachemesh" or not parts.netloc or "@" in parts.netloc:
+    if parts.scheme not in ("cachemesh", "cachemeshs") or not parts.netloc or "@" in parts.netloc:
         raise CommandError(
             f"--to {parts.scheme}://{parts.hostname or ''}",
             "it names no metaservers",
-            "write cachemesh://HOST:PORT[,HOST:PORT]",
+            "write cachemesh[s]://HOST:PORT[,HOST:PORT]",
             ExitCode.USAGE,
         )
-    token = find_token(None, token_file)
-    return MetaserverClient(parts.netloc.split(","), token=token, timeout=_TIMEOUT_S)
+    return metaservers_at(parts, find_token(None, token_file), _TIMEOUT_S)
 
 
 def _restore(

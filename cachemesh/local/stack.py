@@ -32,6 +32,7 @@ class LocalStack:
             the Sentinels directly, for clients that know Sentinel alone; no dashboard then.
         dashboard: whether to start the dashboard.
         zookeeper: whether to start a ZooKeeper beside the stack.
+        tls: whether all servers but ZooKeeper speak TLS alone, with certificates made for it.
         spares: further masters with replicas outside the pool, to add to it.
         pool: the pool's name.
         directory: where state and logs live; None: a temporary directory, removed on stop.
@@ -52,6 +53,7 @@ class LocalStack:
         metaservers: int = 1,
         dashboard: bool = True,
         zookeeper: bool = False,
+        tls: bool = False,
         spares: int = 0,
         pool: str = "cache",
         directory: Path | None = None,
@@ -67,6 +69,7 @@ class LocalStack:
             metaservers=metaservers,
             dashboard=dashboard,
             zookeeper=zookeeper,
+            tls=tls,
             spares=spares,
             pool=pool,
             directory=directory,
