@@ -222,7 +222,8 @@ def _too_slow(address: str, timeout: float) -> InstanceRejected:
         address,
         "timeout",
         f"{address} did not answer within {timeout:.3g} s",
-        "check that redis-server there is not blocked, and the network between",
+        "check that redis-server there is not blocked, and speaks TLS if --redis-ssl is given, "
+        "and the network between",
     )
 
 
