@@ -19,6 +19,7 @@ from typing import Any, TypeAlias, TypeVar
 import redis
 
 from cachemesh.core.errors import InvalidDocumentError
+from cachemesh.core.hidden_secrets import hide
 from cachemesh.core.names import parse_address
 from metaserver.process.config import RedisAuth
 from metaserver.redis_io.allowed_networks import AllowedNetworks, InstanceRejected
@@ -158,6 +159,8 @@ class BoundedConnection:
             [auth.password or ""] if auth.username is None else [auth.username, auth.password or ""]
         )
         (reply,) = opened.ask([("AUTH", *words)], SMALL, self._timeout)
+        if isinstance(reply, redis.RedisError):
+            hide(reply, auth.password)
         if isinstance(reply, redis.ResponseError) and "AUTH" in str(reply):
             raise redis.AuthenticationError(str(reply)) from reply
         if isinstance(reply, redis.RedisError):

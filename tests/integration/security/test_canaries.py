@@ -39,10 +39,14 @@ from cachemesh.discovery.url import parse_url
 from cachemesh.local.binaries import find_redis_server
 from cachemesh.local.ports import Ports
 from metaserver.process.config import Config, RedisAuth, RedisTls, ZookeeperOptions
+from metaserver.redis_io.bounded_connection import BoundedConnection
+from metaserver.redis_io.sentinel_group import SentinelGroup
 from tests.support.canaries import Evidence, forms, new_canary
 from tests.support.configured_servers import Servers, await_port
+from tests.support.metaserver_loops import NETWORKS
 from tests.support.metaserver_process import Api, environment
 from tests.support.rogue_server import Server
+from tests.support.rogue_server import sentinel as rogue_sentinel
 from tests.support.server_capabilities import needs_tls
 from tests.support.waiting import AT_MOST, until
 from tests.support.zookeeper import Ensemble
@@ -138,16 +142,17 @@ class Site:
 
     def run(self, *words: str, secrets: dict[str, str] | None = None, told: bool = False) -> str:
         """Run the CLI, keep what it says as evidence unless `told`, and return its stdout."""
-        out, err = io.StringIO(), io.StringIO()
+        out, err = (io.TextIOWrapper(io.BytesIO(), write_through=True) for _ in range(2))
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             for name in ("CACHEMESH_URL", "CACHEMESH_TOKEN", "CACHEMESH_TOKEN_FILE"):
                 patch.delenv(name, raising=False)
             for name, value in {**KEPT, **(secrets or {})}.items():
                 patch.setenv(name, value)
             run_cli(words)
+        said = [stream.buffer.getvalue().decode() for stream in (out, err)]
         if not told:
-            self.evidence.add(f"cachemesh {' '.join(words)}", out.getvalue() + err.getvalue())
-        return out.getvalue()
+            self.evidence.add(f"cachemesh {' '.join(words)}", "".join(said))
+        return said[0]
 
     def failed(self, source: str, error: BaseException) -> None:
         """Keep all that an app could log of an error."""
@@ -321,7 +326,9 @@ def test_no_secret_is_written_anywhere(site: Site, tmp_path: Path) -> None:
             site.evidence.add(f"snapshot {path.name}", path.read_bytes())
     assert any(source.startswith("snapshot") for source, _ in site.evidence.pieces)
     keep_znodes(site)
-    assert site.evidence.found() == []
+    found = site.evidence.found()
+    if found:
+        pytest.fail("\n".join(found), pytrace=False)
 
 
 def keep(site: Site, api: Api, method: str, path: str, body: Any = None, **options: Any) -> Any:
@@ -471,9 +478,27 @@ def drive_wrong_logins(site: Site) -> None:
             raise AssertionError(f"{name} was accepted")
 
 
-def use_once(url: str) -> None:
-    with CacheMesh.from_url(url, snapshot_dir="off", command_timeout=2.0) as mesh:
+def use_once(url: str, **options: Any) -> None:
+    with CacheMesh.from_url(url, snapshot_dir="off", command_timeout=2.0, **options) as mesh:
         mesh.get("k")
+
+
+def use_echoing_instance(site: Site, at: str, protocol: int) -> None:
+    """Log in to an instance that repeats everything, in both clients."""
+    host, _, port = at.rpartition(":")
+    with Server(rogue_sentinel({"s": (host, int(port))})) as server:
+        url = f"cachemesh+sentinel://{server}/s?shards=s"
+        login = {"username": "app", "password": site.secret(APP), "protocol": protocol}
+
+        async def use() -> None:
+            async with AsyncCacheMesh.from_url(url, snapshot_dir="off", **login) as mesh:
+                await mesh.get("k")
+
+        try:
+            asyncio.run(use())
+        except redis.RedisError as error:
+            site.failed("an instance that echoes, to asyncio", error)
+        use_once(url, **login)
 
 
 def drive_echoes(site: Site) -> None:
@@ -484,14 +509,34 @@ def drive_echoes(site: Site) -> None:
 
     with Server(echo) as server:
         at = str(server)
-        body = {"name": "echo", "master": at}
-        keep(site, site.api, "POST", "/v1/pools/cache/shards", body)
-        url = f"cachemesh+sentinel://{at}/cache?sentinel_password={site.secret(SENTINEL)}"
-        for scheme in ("", "&protocol=3"):
+        for auth in (RedisAuth(None, site.secret(OPS)), RedisAuth("ops", site.secret(OPS))):
             try:
-                use_once(url.replace("%", "%25") + scheme)
+                BoundedConnection(at, NETWORKS, auth, AT_MOST).call("PING")
             except redis.RedisError as error:
-                site.failed("a Sentinel that echoes", error)
+                site.failed("an instance that echoes, to the metaserver", error)
+        for protocol in (2, 3):
+            for attempt in (
+                lambda protocol=protocol: use_once(
+                    f"cachemesh+sentinel://{at}/cache",
+                    sentinel_password=site.secret(SENTINEL),
+                    protocol=protocol,
+                ),
+                lambda protocol=protocol: use_echoing_instance(site, at, protocol),
+            ):
+                try:
+                    attempt()
+                except (redis.RedisError, CacheMeshError) as error:
+                    site.failed("a server that echoes", error)
+                else:
+                    raise AssertionError("the echo was accepted")
+
+    def sentinel(words: list[bytes]) -> bytes:
+        return b"*0\r\n" if words[1:2] == [b"MASTERS"] else echo(words)
+
+    with Server(sentinel) as server, SentinelGroup([str(server)], NETWORKS, RedisAuth()) as group:
+        outcome = group.register("s", "127.0.0.1:1", 1, RedisAuth("ops", site.secret(OPS)))
+        assert outcome.failed
+        site.evidence.add("a Sentinel that echoes, to the metaserver", repr(outcome))
 
     with _web_echo() as at:
         client = MetaserverClient([at], site.admin)

@@ -60,6 +60,7 @@ METASERVER_RULES = (
         "metaserver.store",
         (
             *("cachemesh.core", "cachemesh.discovery.zookeeper_layout"),
+            "cachemesh.discovery.zookeeper_log",
             *("metaserver.domain", "metaserver.process"),
         ),
         ("kazoo", "gevent"),
