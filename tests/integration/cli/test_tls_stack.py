@@ -153,6 +153,15 @@ def test_shards_fail_over_come_and_go(run: Any, printed: dict[str, str]) -> None
     assert "spare-1" not in json.dumps(shards)
 
 
+def test_metaservers_to_copy_to(printed: dict[str, str]) -> None:
+    done = cachemesh(
+        printed,
+        *("store", "copy", "--to", printed["CACHEMESH_URL"]),
+        *("--to-token-file", printed["CACHEMESH_TOKEN_FILE"], "--dry-run"),
+    )
+    assert done.returncode == 0, done.stderr  # a store has all that it has
+
+
 def test_doctor_and_status(run: Any, directory: Path) -> None:
     def whole() -> bool:
         found = json.loads(run("status", "--dir", str(directory), "-o", "json"))
