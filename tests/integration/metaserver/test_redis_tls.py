@@ -81,7 +81,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         plain = servers.start(["port PORT", 'save ""'])
         for port in servers.running:
             await_port(port)
-        tls = RedisTls(str(ca), *map(str, files["client"]))
+        certfile, keyfile = map(str, files["client"])
+        tls = RedisTls(str(ca), certfile, keyfile)
         yield Site(master, sentinel, plain, RedisAuth(tls=tls), tls)
     finally:
         servers.stop()
