@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import io
 import json
 import logging
 import re
@@ -18,8 +17,9 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -32,7 +32,6 @@ from cryptography.hazmat.primitives import serialization
 import cachemesh
 from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
-from cachemesh.cli.main import run as run_cli
 from cachemesh.core.errors import CacheMeshError, MetaserverUnavailableError
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.discovery.url import parse_url
@@ -42,6 +41,7 @@ from metaserver.process.config import Config, RedisAuth, RedisTls, ZookeeperOpti
 from metaserver.redis_io.bounded_connection import BoundedConnection
 from metaserver.redis_io.sentinel_group import SentinelGroup
 from tests.support.canaries import Evidence, forms, new_canary
+from tests.support.cli_in_process import run_here
 from tests.support.configured_servers import Servers, await_port
 from tests.support.metaserver_loops import NETWORKS
 from tests.support.metaserver_process import Api, environment
@@ -54,7 +54,6 @@ from tests.support.zookeeper import Ensemble
 OPS, APP, SENTINEL, KEY, ZOOKEEPER = "ops", "app", "Sentinel", "TLS key", "ZooKeeper"
 WRONG, IN_URL, SESSION = "a wrong one", "in a URL", "dashboard session"
 _LONG, _MOST = 100, 2_000  # elements of a container that is looked into; objects looked at
-KEPT = {"CACHEMESH_SNAPSHOT_DIR": "off"}
 
 
 def test_the_search_finds_every_form() -> None:
@@ -142,17 +141,10 @@ class Site:
 
     def run(self, *words: str, secrets: dict[str, str] | None = None, told: bool = False) -> str:
         """Run the CLI, keep what it says as evidence unless `told`, and return its stdout."""
-        out, err = (io.TextIOWrapper(io.BytesIO(), write_through=True) for _ in range(2))
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-            for name in ("CACHEMESH_URL", "CACHEMESH_TOKEN", "CACHEMESH_TOKEN_FILE"):
-                patch.delenv(name, raising=False)
-            for name, value in {**KEPT, **(secrets or {})}.items():
-                patch.setenv(name, value)
-            run_cli(words)
-        said = [stream.buffer.getvalue().decode() for stream in (out, err)]
+        _, out, err = run_here(secrets or {}, *words)
         if not told:
-            self.evidence.add(f"cachemesh {' '.join(words)}", "".join(said))
-        return said[0]
+            self.evidence.add(f"cachemesh {' '.join(words)}", out + err)
+        return out
 
     def failed(self, source: str, error: BaseException) -> None:
         """Keep all that an app could log of an error."""
@@ -392,7 +384,7 @@ def drive_clients(site: Site, snapshots: Path) -> None:
     }
     for scheme, url in urls.items():
         with CacheMesh.from_url(url) as mesh:
-            until(lambda mesh=mesh: mesh.with_options(on_error="miss").set("k", "v"))
+            until(partial(mesh.with_options(on_error="miss").set, "k", "v"))
             show(site, scheme, mesh)
             with suppress(redis.RedisError):
                 mesh.execute_command("NOSUCH", "k")
@@ -515,14 +507,16 @@ def drive_echoes(site: Site) -> None:
             except redis.RedisError as error:
                 site.failed("an instance that echoes, to the metaserver", error)
         for protocol in (2, 3):
-            for attempt in (
-                lambda protocol=protocol: use_once(
+            attempts: list[Callable[[], None]] = [
+                partial(
+                    use_once,
                     f"cachemesh+sentinel://{at}/cache",
                     sentinel_password=site.secret(SENTINEL),
                     protocol=protocol,
                 ),
-                lambda protocol=protocol: use_echoing_instance(site, at, protocol),
-            ):
+                partial(use_echoing_instance, site, at, protocol),
+            ]
+            for attempt in attempts:
                 try:
                     attempt()
                 except (redis.RedisError, CacheMeshError) as error:
