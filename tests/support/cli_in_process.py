@@ -23,4 +23,5 @@ def run_here(variables: Mapping[str, str], *words: str) -> tuple[int, str, str]:
         for name, value in {"CACHEMESH_SNAPSHOT_DIR": "off", **variables}.items():
             patch.setenv(name, value)
         code = run(words)
-    return code, *(stream.getvalue().decode() for stream in streams)
+    said = [stream.getvalue().decode() for stream in streams]
+    return code, said[0], said[1]

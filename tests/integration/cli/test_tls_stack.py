@@ -127,7 +127,7 @@ def test_an_app(printed: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Non
         assert mesh.mget(keys) == [b"v"] * 20
         with mesh.pubsub() as listener:
             listener.subscribe("news")
-            until(lambda: listener.get_message(timeout=0.1) is not None)
+            assert listener.get_message(timeout=AT_MOST) is not None
 
     async def use() -> Any:
         async with AsyncCacheMesh.from_env() as mesh:
