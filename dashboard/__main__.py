@@ -10,6 +10,7 @@ monkey.patch_all()
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from flask import Flask
 
@@ -17,7 +18,7 @@ from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.names import parse_address
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.discovery.metaserver_tls import MetaserverTls
-from cachemesh.serving import Server, Site, bind
+from cachemesh.serving import Server, Site, TlsFileError, TlsFiles, bind
 from dashboard.app import create_app, unparsed
 from dashboard.config import DashboardConfig
 
@@ -39,10 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         address = parse_address(options.listen)
         files = (options.metaserver_ca_file, *options.metaserver_cert_files)
         tls = MetaserverTls(*files) if any(files) else None
+        served = _served_tls(options.tls_cert_file, options.tls_key_file)
         # Raises for a bad address or file now, not at the first sign-in.
         MetaserverClient(metaservers, tls=tls)
         listener = bind(address.host, address.port)
-    except CacheMeshError as error:
+    except (CacheMeshError, TlsFileError) as error:
         return _refuse(str(error))
     except OSError as error:
         return _refuse(f"cannot listen on {options.listen}: {error.strerror}; choose another")
@@ -52,14 +54,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cookie_name=f"cachemesh_dashboard_{listener.getsockname()[1]}",
         idle_seconds=options.idle_minutes * 60,
     )
-    sys.stderr.write(f"dashboard on http://{options.listen}\n")
+    scheme = "http" if served is None else "https"
+    sys.stderr.write(f"dashboard on {scheme}://{options.listen}\n")
 
     def make_app() -> tuple[Flask, Callable[[], None], None]:
         return create_app(config), lambda: None, None  # streams end with the process
 
-    site = Site("cachemesh-dashboard", make_app, unparsed, CONNECTIONS, last_words=1.0)
+    name = "cachemesh-dashboard"
+    site = Site(name, make_app, unparsed, CONNECTIONS, last_words=1.0, tls=served)
     Server(site, listener).serve()
     return 0
+
+
+def _served_tls(certificate: str | None, key: str | None) -> TlsFiles | None:
+    """Return the dashboard's own certificate; None: it serves plain HTTP.
+
+    Raises:
+        TlsFileError: one of the files is missing, or cannot be used.
+    """
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise TlsFileError("TLS takes both --tls-cert-file and --tls-key-file")
+    files = TlsFiles(Path(certificate).absolute(), Path(key).absolute())
+    files.context()
+    return files
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,6 +103,14 @@ def _parser() -> argparse.ArgumentParser:
         default=(None, None),
         metavar=("CERT", "KEY"),
         help="PEM files with a certificate to show to metaservers, and its key",
+    )
+    parser.add_argument(
+        "--tls-cert-file",
+        metavar="FILE",
+        help="serve over TLS, with the certificate in this PEM file",
+    )
+    parser.add_argument(
+        "--tls-key-file", metavar="FILE", help="PEM file with the certificate's key"
     )
     parser.add_argument(
         "--idle-minutes",

@@ -22,8 +22,9 @@ from metaserver.api.direct_watch import DirectWatches
 from metaserver.api.problem_details import unparsed
 from metaserver.observing import observed_url, passing_store
 from metaserver.password_options import auth_of, auth_options
-from metaserver.process.config import PRIVATE_NETWORKS, Config, ZookeeperOptions
+from metaserver.process.config import PRIVATE_NETWORKS, Config, RedisTls, ZookeeperOptions
 from metaserver.redis_io.allowed_networks import AllowedNetworks
+from metaserver.redis_tls_options import redis_tls_options
 from metaserver.runtime import build
 from metaserver.service.tokens import Tokens
 from metaserver.store import StorageDiskError, StorageFullError
@@ -161,6 +162,7 @@ def _networks(_context: object, _option: object, given: tuple[str, ...]) -> tupl
 )
 @auth_options("redis", "instances")
 @auth_options("sentinel", "Sentinels")
+@redis_tls_options
 @click.option(
     "--events-max",
     type=click.IntRange(min=100),
@@ -195,6 +197,8 @@ def serve(
     tls_client_ca_file: Path | None,
     events_max: int,
     events_max_days: int,
+    redis_tls: RedisTls | None,
+    sentinel_tls: RedisTls | None,
     **logins: str | None,
 ) -> None:
     """Serve the control plane of CacheMesh until SIGTERM or Ctrl-C."""
@@ -216,8 +220,8 @@ def serve(
         max_rate=max_rate,
         session_timeout=session_timeout,
         lease=lease,
-        redis_auth=auth_of("redis", logins),
-        sentinel_auth=auth_of("sentinel", logins),
+        redis_auth=replace(auth_of("redis", logins), tls=redis_tls),
+        sentinel_auth=replace(auth_of("sentinel", logins), tls=sentinel_tls),
         events_max=events_max,
         events_max_age=events_max_days * 86_400.0,
     )

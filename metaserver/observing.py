@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
 import click
@@ -107,7 +108,13 @@ def source_of(config: Config) -> Source:
         ConfigurationError: the URL is not valid.
     """
     auth = config.sentinel_auth
-    given = {"sentinel_username": auth.username, "sentinel_password": auth.password}
+    given: dict[str, Any] = {
+        "sentinel_username": auth.username,
+        "sentinel_password": auth.password,
+    }
+    if auth.tls is not None:
+        given["sentinel_ssl"] = True
+        given |= {f"ssl_{name}": value for name, value in vars(auth.tls).items()}
     options = {name: value for name, value in given.items() if value is not None}
     return parse_url(config.observe, options, {}).make_source()
 

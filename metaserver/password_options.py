@@ -11,7 +11,7 @@ import click
 
 from metaserver.process.config import RedisAuth
 
-_FORM = "env:NAME|file:PATH"
+FORM = "env:NAME|file:PATH"
 
 
 def auth_options(name: str, whose: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -24,7 +24,7 @@ def auth_options(name: str, whose: str) -> Callable[[Callable[..., Any]], Callab
     options = (
         click.option(f"--{name}-username", help=f"User name for {whose}."),
         click.option(
-            f"--{name}-password", metavar=_FORM, help=f"Where the password for {whose} is."
+            f"--{name}-password", metavar=FORM, help=f"Where the password for {whose} is."
         ),
         click.option(
             f"--{name}-password-file",
@@ -53,14 +53,19 @@ def auth_of(name: str, given: Mapping[str, str | None]) -> RedisAuth:
         raise click.UsageError(f"Give --{name}-password or --{name}-password-file, not both.")
     if file is not None:
         reference = f"file:{file}"
-    password = None if reference is None else _referenced(f"--{name}-password", reference)
+    password = None if reference is None else referenced(f"--{name}-password", reference)
     return RedisAuth(given[f"{name}_username"], password)
 
 
-def _referenced(option: str, reference: str) -> str:
+def referenced(option: str, reference: str) -> str:
+    """Return the password that `env:NAME` or `file:PATH` leads to.
+
+    Raises:
+        click.UsageError: as `auth_of`.
+    """
     kind, separator, where = reference.partition(":")
     if not separator or kind not in ("env", "file") or not where:
-        raise click.UsageError(f"{option} takes {_FORM}, never the password itself.")
+        raise click.UsageError(f"{option} takes {FORM}, never the password itself.")
     if kind == "env":
         found = os.environ.get(where)
         if not found:

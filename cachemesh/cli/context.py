@@ -90,7 +90,7 @@ class CommandContext:
             raise CommandError(
                 "URL", f"it cannot be read ({error})", f"write {_FORM}", ExitCode.USAGE
             ) from error
-        if "@" in parts.netloc:
+        if "@" in self.url.partition("?")[0]:
             raise CommandError(
                 "URL",
                 "it carries a user name or password before the host",

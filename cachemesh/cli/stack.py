@@ -48,6 +48,11 @@ from cachemesh.local.state import default_directory
     is_flag=True,
     help="Start a ZooKeeper too, in which the metaservers keep everything, in place of SQLite.",
 )
+@click.option(
+    "--tls",
+    is_flag=True,
+    help="All but ZooKeeper speak TLS alone, also between themselves, with certificates made now.",
+)
 @click.option("--no-dashboard", is_flag=True, help="Start no dashboard.")
 @pool_option
 @directory_option

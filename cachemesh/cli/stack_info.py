@@ -16,5 +16,5 @@ def address_list(addresses: Sequence[str]) -> Cell:
 def info_fields(info: dict[str, Any]) -> list[tuple[str, object]]:
     """Return the names and values of `LocalStack.info` to show, without empty values."""
     names = ("pool", "url", "token_file", "metaservers", "sentinels", "zookeeper", "dashboard")
-    found = [(name.replace("_", " "), info[name]) for name in (*names, "dir")]
+    found = [(name.replace("_", " "), info.get(name)) for name in (*names, "tls", "dir")]
     return [(name, value) for name, value in found if value]

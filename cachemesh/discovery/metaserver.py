@@ -222,7 +222,9 @@ class MetaserverClient:
         before = None if token is None else token.text
         status, raw = self._exchange_once(server, sent)
         if status == 401 and token is not None and before and token.replaced(before):
-            return self._exchange_once(server, sent)
+            status, raw = self._exchange_once(server, sent)
+        if token is not None and not 200 <= status < 300:
+            raw = raw.replace(token.text.encode(), b"***")  # of a server that repeats the request
         return status, raw
 
     def _exchange_once(self, server: tuple[str, Address], sent: Request) -> tuple[int, bytes]:

@@ -15,6 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from cachemesh.core.hidden_secrets import hiding
 from cachemesh.core.names import Address
 from cachemesh.transport.name_resolution import resolving
 from cachemesh.transport.redis_py import MORE, PUSH, socket_of
@@ -83,7 +84,8 @@ class SentinelConnection:
         self.address = address
         connection: Any = maker.connection_pool.make_connection()  # untyped in redis-py
         maker.close()
-        connection.connect()
+        with hiding(options.password):
+            connection.connect()
         self._connection = connection
         self._sock: Any = socket_of(connection)
         self._bytes_left = _MAX_BYTES

@@ -125,6 +125,7 @@ class MeshUrl:
         identity: equal for URLs that lead to the same pool in the same way.
         policy: the options of `cachemesh.core.policy`.
         snapshot: where the topology is stored, for a start without control plane; None for nowhere.
+        metaserver_tls: the files for TLS to the metaservers; None for a scheme without.
     """
 
     shown: str
@@ -137,6 +138,7 @@ class MeshUrl:
     identity: Hashable = field(repr=False)
     policy: Mapping[str, Any] = field(default_factory=dict)
     snapshot: SnapshotFile | None = None
+    metaserver_tls: MetaserverTls | None = None
 
     @property
     def login(self) -> Hashable:
@@ -196,6 +198,7 @@ def parse_url(
         merged,
         identity,
         policy,
+        metaserver_tls=tls,
     )
     # Not in the order in which the URL has them: it names the same deployment in any.
     origin = f"{parts.scheme}://{','.join(sorted(place.addresses))}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import logging
 import threading
 import time
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from cachemesh.core.names import parse_address
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery import zookeeper_layout as layout
 from cachemesh.discovery.wakeup import StopEvent
+from cachemesh.discovery.zookeeper_log import logger_without_logins
 
 _BOUND = 3.0  # seconds for a connection, and for each answer
 _SESSION_SECONDS = 6.0
@@ -171,7 +171,7 @@ class ZookeeperReader:
             timeout=_SESSION_SECONDS,
             connection_retry=KazooRetry(max_tries=-1, delay=0.1, max_delay=2.0),
             auth_data=None if auth is None else [("digest", auth)],
-            logger=logging.getLogger("cachemesh.zookeeper"),
+            logger=logger_without_logins("cachemesh.zookeeper"),
             **dict(self._access.tls),
         )
         zk.add_listener(self._seen)

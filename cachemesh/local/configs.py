@@ -5,16 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cachemesh.local.tls import StackTls
+
 from .ports import HOST
 
 
-def _quoted(path: Path) -> str:
+def _quoted(path: Path | str) -> str:
     escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
+def _listening(port: int, tls: StackTls | None) -> list[str]:
+    if tls is None:
+        return [f"port {port}"]
+    certificate, key = tls.server
+    return [
+        "port 0",
+        f"tls-port {port}",
+        "tls-replication yes",
+        f"tls-ca-cert-file {_quoted(tls.ca)}",
+        f"tls-cert-file {_quoted(certificate)}",
+        f"tls-key-file {_quoted(key)}",
+    ]
+
+
 def redis_conf(
-    port: int, data: Path, replica_of: tuple[str, int] | None, extra: Sequence[str]
+    port: int,
+    data: Path,
+    replica_of: tuple[str, int] | None,
+    extra: Sequence[str],
+    tls: StackTls | None = None,
 ) -> str:
     """Return the file of a redis-server without persistence, whose replicas attach at once.
 
@@ -23,10 +43,11 @@ def redis_conf(
         data: the working directory.
         replica_of: host and port of the master; None: the server is a master.
         extra: further lines.
+        tls: the certificates of a server that speaks TLS alone.
     """
     lines = [
         f"bind {HOST}",
-        f"port {port}",
+        *_listening(port, tls),
         "protected-mode yes",
         "daemonize no",
         f"dir {_quoted(data)}",
@@ -43,11 +64,11 @@ def redis_conf(
     return "\n".join([*lines, *extra, ""])
 
 
-def sentinel_conf(port: int, data: Path) -> str:
+def sentinel_conf(port: int, data: Path, tls: StackTls | None = None) -> str:
     """Return the file of a Sentinel that monitors nothing yet; Sentinel rewrites the file."""
     lines = [
         f"bind {HOST}",
-        f"port {port}",
+        *_listening(port, tls),
         "protected-mode yes",
         "daemonize no",
         f"dir {_quoted(data)}",

@@ -34,6 +34,7 @@ class StackOptions:
     metaservers: int = 1
     dashboard: bool = True
     zookeeper: bool | str = False
+    tls: bool = False
     spares: int = 0
     pool: str = "cache"
     directory: Path | None = None

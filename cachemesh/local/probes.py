@@ -10,16 +10,19 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cachemesh.core.names import Address
+from cachemesh.discovery.metaserver_tls import MetaserverTls
+from cachemesh.local.tls import StackTls, redis_options_of
 
 _TIMEOUT = 0.5  # seconds a probe waits for an answer
 
 
-def connect(address: Address, timeout: float = 5.0) -> redis.Redis:
+def connect(address: Address, timeout: float = 5.0, tls: StackTls | None = None) -> redis.Redis:
     """Return a redis-py client of one instance or Sentinel, without retries; close it after use.
 
     Args:
         address: of the instance or Sentinel.
         timeout: seconds to connect, and for each reply.
+        tls: of a stack whose servers speak it.
     """
     return redis.Redis(
         host=address.host,
@@ -28,12 +31,13 @@ def connect(address: Address, timeout: float = 5.0) -> redis.Redis:
         socket_connect_timeout=timeout,
         retry=Retry(NoBackoff(), 0),
         decode_responses=True,
+        **redis_options_of(tls),
     )
 
 
-def answers_ping(address: Address) -> str | None:
+def answers_ping(address: Address, tls: StackTls | None = None) -> str | None:
     """Probe a redis-server or Sentinel by PING; a demand for a password is an answer."""
-    client = connect(address, _TIMEOUT)
+    client = connect(address, _TIMEOUT, tls)
     try:
         client.ping()
     except (redis.AuthenticationError, redis.ResponseError):
@@ -45,18 +49,24 @@ def answers_ping(address: Address) -> str | None:
     return None
 
 
-def answers_ready(address: Address) -> str | None:
+def answers_ready(address: Address, tls: MetaserverTls | None = None) -> str | None:
     """Probe a metaserver: GET /readyz must answer 200."""
-    return _get(address, "/readyz", (200,))
+    return _get(address, "/readyz", (200,), tls)
 
 
-def answers_http(address: Address) -> str | None:
+def answers_http(address: Address, tls: MetaserverTls | None = None) -> str | None:
     """Probe a dashboard: GET /login must answer with a page or a redirect."""
-    return _get(address, "/login", (200, 302, 303))
+    return _get(address, "/login", (200, 302, 303), tls)
 
 
-def _get(address: Address, path: str, good: tuple[int, ...]) -> str | None:
+def _get(
+    address: Address, path: str, good: tuple[int, ...], tls: MetaserverTls | None
+) -> str | None:
     connection = http.client.HTTPConnection(address.host, address.port, timeout=2 * _TIMEOUT)
+    if tls is not None:
+        connection = http.client.HTTPSConnection(
+            address.host, address.port, timeout=2 * _TIMEOUT, context=tls.context()
+        )
     try:
         connection.request("GET", path)
         status = connection.getresponse().status
@@ -93,9 +103,9 @@ def _srvr(address: Address) -> str:
         return connection.makefile("rb").read().decode(errors="replace")
 
 
-def replica_attached(address: Address) -> str | None:
+def replica_attached(address: Address, tls: StackTls | None = None) -> str | None:
     """Probe a replica: ROLE must say that it is connected to its master."""
-    client = connect(address, _TIMEOUT)
+    client = connect(address, _TIMEOUT, tls)
     try:
         role = client.role()
     except redis.RedisError as error:

@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cachemesh.core.errors import LocalStackError
@@ -14,6 +15,7 @@ from cachemesh.local import configs, probes
 from cachemesh.local.binaries import PIP_LINE, RedisServer, zookeeper_command
 from cachemesh.local.ports import HOST
 from cachemesh.local.state import StateDirectory
+from cachemesh.local.tls import StackTls, metaserver_tls_of
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,16 @@ class Recipe:
 
 
 class Recipes:
-    """The recipes of one stack, whose configuration and data lie in its state directory."""
+    """The recipes of one stack, whose configuration and data lie in its state directory.
 
-    def __init__(self, directory: StateDirectory) -> None:
+    Args:
+        directory: of the stack.
+        tls: its certificates; None: no server speaks TLS.
+    """
+
+    def __init__(self, directory: StateDirectory, tls: StackTls | None = None) -> None:
         self._directory = directory
+        self._tls = tls
 
     def redis(
         self,
@@ -59,22 +67,24 @@ class Recipes:
             extra: further lines of its configuration file.
         """
 
+        tls = self._tls
+
         def command(port: int) -> list[str]:
             data = self._data(name)
-            conf = self._write_conf(name, configs.redis_conf(port, data, replica_of, extra))
+            conf = self._write_conf(name, configs.redis_conf(port, data, replica_of, extra, tls))
             return [str(server.path), str(conf)]
 
         probe = probes.replica_attached if replica_of else probes.answers_ping
-        return Recipe(name, "redis", probe, command, port)
+        return Recipe(name, "redis", partial(probe, tls=tls), command, port)
 
     def sentinel(self, server: RedisServer, name: str) -> Recipe:
         """Return the recipe of a Sentinel that monitors nothing yet."""
 
         def command(port: int) -> list[str]:
-            conf = self._write_conf(name, configs.sentinel_conf(port, self._data(name)))
-            return [str(server.path), str(conf), "--sentinel"]
+            text = configs.sentinel_conf(port, self._data(name), self._tls)
+            return [str(server.path), str(self._write_conf(name, text)), "--sentinel"]
 
-        return Recipe(name, "sentinel", probes.answers_ping, command)
+        return Recipe(name, "sentinel", partial(probes.answers_ping, tls=self._tls), command)
 
     def metaserver(
         self, name: str, port: int | None = None, zookeeper: str | None = None
@@ -85,6 +95,7 @@ class Recipes:
             zookeeper: the ensemble with its store, and its chroot unless that is /cachemesh; None
                 for the stack's SQLite file.
         """
+        tls = self._tls
         store = ("--db", str(self._directory / "meta.db"))
         if zookeeper is not None:
             there = zookeeper if "/" in zookeeper else f"{zookeeper}/cachemesh"
@@ -97,21 +108,27 @@ class Recipes:
                 *store,
                 *("--token-file", str(self._directory.token_file)),
                 *("--allow-network", "127.0.0.0/8", "--allow-network", "::1/128"),
+                *(() if tls is None else tls.metaserver_words()),
             ]
 
-        return Recipe(name, "metaserver", probes.answers_ready, command, port)
+        probe = partial(probes.answers_ready, tls=metaserver_tls_of(tls))
+        return Recipe(name, "metaserver", probe, command, port)
 
     def dashboard(self, metaservers: Sequence[Address], port: int | None = None) -> Recipe:
         """Return the recipe of a dashboard that reads from all given metaservers."""
+        tls = self._tls
+        scheme = "http" if tls is None else "https"
 
         def command(port: int) -> list[str]:
             return [
                 *(sys.executable, "-m", _installed("dashboard")),
                 *("--listen", f"{HOST}:{port}"),
-                *("--metaserver", ",".join(f"http://{address}" for address in metaservers)),
+                *("--metaserver", ",".join(f"{scheme}://{address}" for address in metaservers)),
+                *(() if tls is None else tls.dashboard_words()),
             ]
 
-        return Recipe("dashboard", "dashboard", probes.answers_http, command, port)
+        probe = partial(probes.answers_http, tls=metaserver_tls_of(tls))
+        return Recipe("dashboard", "dashboard", probe, command, port)
 
     def zookeeper(self) -> Recipe:
         """Return the recipe of a standalone ZooKeeper."""

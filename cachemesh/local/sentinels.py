@@ -13,6 +13,7 @@ from cachemesh.core.errors import LocalStackError
 from cachemesh.core.names import Address, parse_address
 from cachemesh.core.plurals import counted
 from cachemesh.local.probes import connect
+from cachemesh.local.tls import StackTls
 
 _ONE_OF_SEVERAL = 2.0  # seconds to wait for a Sentinel, where the next one can be asked instead
 
@@ -32,9 +33,13 @@ class StackSentinels:
     Args:
         sentinels: their addresses.
         down_after_ms: milliseconds without a reply after which a master counts as down.
+        tls: the stack's certificates; None: the Sentinels do not speak TLS.
     """
 
-    def __init__(self, sentinels: Sequence[Address], down_after_ms: int) -> None:
+    def __init__(
+        self, sentinels: Sequence[Address], down_after_ms: int, tls: StackTls | None = None
+    ) -> None:
+        self._tls = tls
         self.addresses = tuple(sentinels)
         self._settings = {
             "down-after-milliseconds": down_after_ms,
@@ -83,7 +88,7 @@ class StackSentinels:
         deadline = time.monotonic() + timeout
         ids = {at: str(self._ask(at, "MYID", timeout=_left(deadline))) for at in self.addresses}
         for receiver in self.addresses:
-            client = connect(receiver, _left(deadline))
+            client = connect(receiver, _left(deadline), self._tls)
             try:
                 for sender, run_id in ids.items():
                     if sender == receiver:
@@ -165,7 +170,7 @@ class StackSentinels:
         raise LocalStackError(f"no Sentinel says who is master of {name!r}: {'; '.join(errors)}")
 
     def _ask(self, sentinel: Address, *words: object, timeout: float = _ONE_OF_SEVERAL) -> Any:
-        client = connect(sentinel, timeout)
+        client = connect(sentinel, timeout, self._tls)
         try:
             # "SENTINEL" as a word of its own: redis-py's parsers of "SENTINEL MASTER" and others
             # differ between releases.

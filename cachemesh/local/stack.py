@@ -33,6 +33,7 @@ class LocalStack:
         dashboard: whether to start the dashboard.
         zookeeper: whether to start a ZooKeeper for the metaservers; or one that runs already, as
             "HOST:PORT,.../CHROOT".
+        tls: whether all servers but ZooKeeper speak TLS alone, with certificates made for it.
         spares: further masters with replicas outside the pool, to add to it.
         pool: the pool's name.
         directory: where state and logs live; None: a temporary directory, removed on stop.
@@ -53,6 +54,7 @@ class LocalStack:
         metaservers: int = 1,
         dashboard: bool = True,
         zookeeper: bool | str = False,
+        tls: bool = False,
         spares: int = 0,
         pool: str = "cache",
         directory: Path | None = None,
@@ -68,6 +70,7 @@ class LocalStack:
             metaservers=metaservers,
             dashboard=dashboard,
             zookeeper=zookeeper,
+            tls=tls,
             spares=spares,
             pool=pool,
             directory=directory,

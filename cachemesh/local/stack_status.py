@@ -12,7 +12,7 @@ from typing import Any
 import redis
 
 from cachemesh.core.errors import SentinelUnavailableError
-from cachemesh.core.names import parse_address
+from cachemesh.core.names import Address, parse_address
 from cachemesh.discovery.sentinel import LookupResult, SentinelClient
 from cachemesh.discovery.sentinel_connection import SentinelOptions
 from cachemesh.discovery.survey import ask_each
@@ -21,6 +21,7 @@ from cachemesh.local import probes
 from cachemesh.local.pids import ProcessId
 from cachemesh.local.ports import holder_of
 from cachemesh.local.state import StateDirectory
+from cachemesh.local.tls import StackTls, metaserver_tls_of, redis_options_of
 
 _TIMEOUT = 1.0  # seconds a Sentinel has to answer
 _PROBED_WITHIN = 5.0  # seconds that all processes together have to answer
@@ -50,13 +51,7 @@ class ProcessStatus:
     start: str = ""
 
 
-_PROBES = {
-    "redis": probes.answers_ping,
-    "sentinel": probes.answers_ping,
-    "metaserver": probes.answers_ready,
-    "dashboard": probes.answers_http,
-    "zookeeper": probes.answers_zookeeper,
-}
+_HTTP = {"metaserver": probes.answers_ready, "dashboard": probes.answers_http}
 
 
 def examine_stack(path: Path) -> dict[str, Any]:
@@ -77,8 +72,9 @@ def examine_stack(path: Path) -> dict[str, Any]:
     """
     description = StateDirectory(path).description()
     info = description["info"]
-    processes = _examine_processes(description["processes"])
-    shards = _shards(info)
+    tls = None if info.get("tls") is None else StackTls(Path(info["tls"]))
+    processes = _examine_processes(description["processes"], tls)
+    shards = _shards(info, tls)
     serving = {at for s in shards for at in (s["master_now"], *s["replicas_now"])}
     spares = [spare for spare in info["spares"] if spare["master"] not in serving]
     state = "degraded"
@@ -86,17 +82,17 @@ def examine_stack(path: Path) -> dict[str, Any]:
         state = "down"
     elif description["state"] == "starting":
         state = "starting"
-    elif all(process.up for process in processes) and _masters_answer(shards, processes):
+    elif all(process.up for process in processes) and _masters_answer(shards, processes, tls):
         state = "up"
     shown = [vars(process) for process in processes]
     return {**info, "state": state, "shards": shards, "spares": spares, "processes": shown}
 
 
-def _shards(info: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _shards(info: Mapping[str, Any], tls: StackTls | None) -> list[dict[str, Any]]:
     """Return the shards of the pool as it is now; if no server answers, those it began with."""
     names = _shard_names(info)
     known = {shard["name"]: shard for shard in info["shards"]}
-    found = _masters_and_replicas(info["sentinels"], names)
+    found = _masters_and_replicas(info["sentinels"], names, tls)
     shards = []
     for name in names:
         at = found.masters.get(name)
@@ -116,8 +112,11 @@ def _shard_names(info: Mapping[str, Any]) -> list[str]:
     return list(document.placement.names)
 
 
-def _masters_and_replicas(addresses: Sequence[str], names: Sequence[str]) -> LookupResult:
-    sentinels = SentinelClient(addresses, SentinelOptions(timeout=_TIMEOUT))
+def _masters_and_replicas(
+    addresses: Sequence[str], names: Sequence[str], tls: StackTls | None
+) -> LookupResult:
+    options = SentinelOptions(timeout=_TIMEOUT, connection=redis_options_of(tls))
+    sentinels = SentinelClient(addresses, options)
     try:
         return sentinels.look_up(names, with_replicas=True)
     except SentinelUnavailableError:
@@ -127,51 +126,63 @@ def _masters_and_replicas(addresses: Sequence[str], names: Sequence[str]) -> Loo
 
 
 def _masters_answer(
-    shards: Iterable[Mapping[str, Any]], processes: Iterable[ProcessStatus]
+    shards: Iterable[Mapping[str, Any]], processes: Iterable[ProcessStatus], tls: StackTls | None
 ) -> bool:
     """Return whether every shard has a master that answers, of this stack or not."""
     up = {process.address for process in processes if process.up}
     return all(
-        now is not None and (now in up or probes.answers_ping(parse_address(now)) is None)
+        now is not None and (now in up or probes.answers_ping(parse_address(now), tls) is None)
         for now in (shard["master_now"] for shard in shards)
     )
 
 
-def _examine_processes(processes: Sequence[Mapping[str, Any]]) -> list[ProcessStatus]:
-    jobs = {process["name"]: partial(_examine_process, process) for process in processes}
+def _examine_processes(
+    processes: Sequence[Mapping[str, Any]], tls: StackTls | None
+) -> list[ProcessStatus]:
+    jobs = {process["name"]: partial(_examine_process, process, tls) for process in processes}
     examined = ask_each(jobs, _PROBED_WITHIN)
     return [
         found
         if isinstance(found := examined[process["name"]], ProcessStatus)
-        else _status(process, int(process["pid"]), str(found))
+        else _status(process, int(process["pid"]), tls, str(found))
         for process in processes
     ]
 
 
-def _examine_process(process: Mapping[str, Any]) -> ProcessStatus:
+def _examine_process(process: Mapping[str, Any], tls: StackTls | None) -> ProcessStatus:
     address = parse_address(process["address"])
     known = ProcessId(int(process["pid"]), str(process["started"]))
-    missing = _PROBES[process["kind"]](address)
+    missing = _probe(process["kind"], address, tls)
     if known.alive():
-        return _status(process, known.pid, missing)
+        return _status(process, known.pid, tls, missing)
     if missing is not None:
         start = shlex.join(process["argv"])
-        return _status(process, known.pid, "the process has ended", start=start)
+        return _status(process, known.pid, tls, "the process has ended", start=start)
     holder = holder_of(address.port)
     pid = known.pid if holder is None else holder.pid
-    return _status(process, pid, None, "restarted")
+    return _status(process, pid, tls, None, "restarted")
+
+
+def _probe(kind: str, address: Address, tls: StackTls | None) -> str | None:
+    """Return None if a process of that kind answers, else what is missing."""
+    if kind == "zookeeper":
+        return probes.answers_zookeeper(address)
+    if kind in _HTTP:
+        return _HTTP[kind](address, metaserver_tls_of(tls))
+    return probes.answers_ping(address, tls)
 
 
 def _status(
     process: Mapping[str, Any],
     pid: int,
+    tls: StackTls | None,
     missing: str | None,
     detail: str = "",
     start: str = "",
 ) -> ProcessStatus:
     role, wrong = "", missing
     if missing is None and process["kind"] == "redis":
-        role, wrong = _role(process["address"])
+        role, wrong = _role(process["address"], tls)
     return ProcessStatus(
         name=process["name"],
         kind=process["kind"],
@@ -185,12 +196,12 @@ def _status(
     )
 
 
-def _role(address: str) -> tuple[str, str | None]:
+def _role(address: str, tls: StackTls | None) -> tuple[str, str | None]:
     """Return the role of an instance, and what is wrong with the instance or None.
 
     Source: redis.io/docs/latest/commands/role.
     """
-    client = probes.connect(parse_address(address), timeout=1.0)
+    client = probes.connect(parse_address(address), timeout=1.0, tls=tls)
     try:
         role = client.role()
     except redis.RedisError as error:

@@ -3,6 +3,7 @@
 DIR/stack.lock   locked by the stack's reaper: a free lock means that no stack runs
 DIR/stack.json   the description: what `cachemesh up -o json` prints, and every process
 DIR/token        the admin token of the metaserver (0600)
+DIR/tls         certificates and keys of a stack with TLS
 DIR/conf, DIR/data, DIR/logs, DIR/meta.db*
 """
 
@@ -23,7 +24,7 @@ from cachemesh.core.errors import LocalStackError
 _LOCK = "stack.lock"
 _STACK = "stack.json"
 _DESCRIBED_WITHIN = 2.0  # seconds that a starting stack takes, once it has the lock, to write it
-_TREES = ("conf", "data", "logs")
+_TREES = ("conf", "data", "logs", "tls")
 _FILES = (_STACK, "token", "meta.db", "meta.db-wal", "meta.db-shm", "meta.db.beat", "secret-key")
 
 

@@ -35,7 +35,8 @@ class TlsFiles:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         try:
-            context.load_cert_chain(self.certificate, self.key)
+            # Without a password OpenSSL would ask for one at the terminal.
+            context.load_cert_chain(self.certificate, self.key, password=lambda: "")
         except (OSError, ValueError) as error:
             raise TlsFileError(
                 f"TLS files {self.certificate} and {self.key}: {_reason(error)}; give a "

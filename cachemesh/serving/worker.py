@@ -148,6 +148,8 @@ class Worker(GeventWorker):
         """
         self._requests += 1
         sock.settimeout(SEND_SECONDS)
+        if self._tls is not None:
+            req.scheme = "https"  # which gunicorn knows of files of its own settings alone
         # A weak reference, so that the request's memory is freed with its reply.
         req.body = body = Body(req.body, BODY_SECONDS, weakref.proxy(req))
         try:

@@ -43,7 +43,9 @@ class ParticipantInstance:
         timeout: float,
     ) -> None:
         self.address = address
-        self.connection = BoundedConnection(target, networks, auth, timeout)
+        self.connection = BoundedConnection(
+            target, networks, auth, timeout, certified=parse_address(address).host
+        )
 
     def ask_role(self) -> RoleReply:
         """Return the instance's role and offset now."""

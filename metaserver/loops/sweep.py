@@ -20,6 +20,7 @@ from typing import Protocol
 import redis
 
 from cachemesh.core.errors import CacheMeshError
+from cachemesh.core.names import parse_address
 from cachemesh.core.placement import Placement
 from cachemesh.core.plurals import counted
 from metaserver.domain.audit_log import NewEvent
@@ -164,9 +165,12 @@ class Sweeper:
             target = self._networks.check(master, timeout=timeout)
             fence = TermFence(self._epoch, progress.begin)
             auth, networks = self._config.redis_auth, self._networks
-            connection = BoundedConnection(target, networks, auth, timeout, LARGE, fence.enter)
+            host = parse_address(master).host
+            connection = BoundedConnection(
+                target, networks, auth, timeout, LARGE, fence.enter, certified=host
+            )
             try:
-                self._shut_out(fence, target)
+                self._shut_out(fence, target, host)
                 InstanceSweep(connection, sweep.shard, progress.placement, progress.removed).run()
             except NotShardMasterError:
                 raise
@@ -179,10 +183,12 @@ class Sweeper:
                 raise NotShardMasterError(f"{master} was replaced as master meanwhile")
         self._finish(sweep, state, master, progress.total)
 
-    def _shut_out(self, fence: TermFence, target: str) -> None:
+    def _shut_out(self, fence: TermFence, target: str, host: str) -> None:
         """Kill the connections of sweeps of earlier terms, which may be about to remove keys."""
         auth, timeout = self._config.redis_auth, self._config.instance_timeout
-        connection = BoundedConnection(target, self._networks, auth, timeout, LISTED)
+        connection = BoundedConnection(
+            target, self._networks, auth, timeout, LISTED, certified=host
+        )
         try:
             killed = fence.shut_out(connection)
         finally:

@@ -18,11 +18,35 @@ PRIVATE_NETWORKS = (
 
 
 @dataclass(frozen=True)
+class RedisTls:
+    """How to speak TLS to Redis or Sentinel; the names are redis-py's, without ``ssl_``.
+
+    Attributes:
+        ca_certs: PEM file with the CAs to trust; None: those that the system trusts.
+        certfile, keyfile: PEM files of the certificate to show to servers that ask for one.
+        password: of the key file.
+        check_hostname: whether a certificate has to be for the host that was connected to.
+    """
+
+    ca_certs: str | None = None
+    certfile: str | None = None
+    keyfile: str | None = None
+    password: str | None = field(default=None, repr=False)
+    check_hostname: bool = True
+
+
+@dataclass(frozen=True)
 class RedisAuth:
-    """The user name and password for Redis or Sentinel; without both, no AUTH is sent."""
+    """How the metaserver and Redis, or Sentinel, make sure of one another.
+
+    Attributes:
+        username, password: without both, no AUTH is sent.
+        tls: None: connections are not encrypted.
+    """
 
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    tls: RedisTls | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
     allowed_networks    the only place that opens a connection, and where one may go
     resp                reading RESP2 replies from servers that may be hostile
+    tls                 TLS over such a connection
     reply_parsers       replies to INFO, ROLE and SENTINEL commands as values
     bounded_connection  one connection, and asking many at once
     client_list         the connections of an instance: whose they are, and the end of some of them

@@ -16,6 +16,7 @@ from metaserver.redis_io.allowed_networks import AllowedNetworks, InstanceReject
 from metaserver.redis_io.bounded_connection import BoundedConnection, ask_all, reason_of
 from metaserver.redis_io.fence import marker_of
 from metaserver.redis_io.reply_parsers import parse_info, parse_role
+from metaserver.redis_io.tls import TlsError
 
 
 @dataclass(frozen=True)
@@ -180,6 +181,13 @@ def _failed(address: str, error: redis.RedisError, timeout: float) -> InstanceRe
             "give the metaserver this instance's user name and password "
             "(--redis-username, --redis-password-file), or change the instance's",
         )
+    if isinstance(error.__cause__, TlsError):
+        return InstanceRejected(
+            address,
+            "tls",
+            f"{address}: {said}",
+            "check its certificate and tls-port, and the metaserver's --redis-ssl and --ssl-...",
+        )
     if isinstance(error, redis.TimeoutError):
         return _too_slow(address, timeout)
     if isinstance(error, redis.BusyLoadingError):
@@ -205,7 +213,7 @@ def _not_redis(address: str, said: str) -> InstanceRejected:
         address,
         "not-redis",
         f"What listens at {address} does not speak Redis's protocol: {said}",
-        "check the address and the port; TLS is not supported here",
+        "check the address and the port, and whether TLS is spoken there (--redis-ssl)",
     )
 
 
@@ -214,7 +222,8 @@ def _too_slow(address: str, timeout: float) -> InstanceRejected:
         address,
         "timeout",
         f"{address} did not answer within {timeout:.3g} s",
-        "check that redis-server there is not blocked, and the network between",
+        "check that redis-server there is not blocked, and speaks TLS if --redis-ssl is given, "
+        "and the network between",
     )
 
 

@@ -27,7 +27,7 @@ class InstanceRejected(CacheMeshError):
 
     Attributes:
         address: as it was given.
-        reason: unreachable, timeout, not-redis, auth, not-master, in-use, not-empty or
+        reason: unreachable, timeout, not-redis, tls, auth, not-master, in-use, not-empty or
             address-not-allowed.
         detail: the finding in words.
         next_step: what the operator can do.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
@@ -18,10 +19,13 @@ from typing import Any, TypeAlias, TypeVar
 import redis
 
 from cachemesh.core.errors import InvalidDocumentError
+from cachemesh.core.hidden_secrets import hide
+from cachemesh.core.names import parse_address
 from metaserver.process.config import RedisAuth
 from metaserver.redis_io.allowed_networks import AllowedNetworks, InstanceRejected
 from metaserver.redis_io.reply_parsers import NotRedisError
-from metaserver.redis_io.resp import SMALL, Limits, Reply, RespSocket
+from metaserver.redis_io.resp import SMALL, Limits, Reply, RespSocket, Stream
+from metaserver.redis_io.tls import TlsSocket, context_of
 
 T = TypeVar("T")
 Ask: TypeAlias = "Callable[[Sequence[Sequence[str | bytes | int]]], list[Reply]]"
@@ -45,6 +49,7 @@ class BoundedConnection:
         limits: of the replies to one call.
         opened: called with each connection that is opened, once logged in; what it raises is
             raised by the call that opened it, which then sends nothing.
+        certified: the host that the server's certificate has to be for; None: that of the address.
     """
 
     def __init__(
@@ -55,8 +60,11 @@ class BoundedConnection:
         timeout: float,
         limits: Limits = SMALL,
         opened: Callable[[Ask], None] | None = None,
+        *,
+        certified: str | None = None,
     ) -> None:
         self.address = address
+        self._certified = certified
         self._opened = opened
         self._networks = networks
         self._auth = auth
@@ -121,15 +129,27 @@ class BoundedConnection:
         if self._open is not None and self._open.is_fresh():
             return self._open
         self._disconnect()
-        try:
-            sock = self._networks.connect(self.address, timeout=self._timeout)
-        except (InstanceRejected, InvalidDocumentError) as error:
-            raise redis.ConnectionError(str(error)) from error
-        self._open = RespSocket(sock)
+        self._open = RespSocket(self._connect())
         self._log_in(self._open)
         if self._opened is not None:
             self._opened(partial(self._open.ask, limits=SMALL, timeout=self._timeout))
         return self._open
+
+    def _connect(self) -> Stream:
+        end = time.monotonic() + self._timeout
+        try:
+            sock = self._networks.connect(self.address, timeout=self._timeout)
+        except (InstanceRejected, InvalidDocumentError) as error:
+            raise redis.ConnectionError(str(error)) from error
+        if self._auth.tls is None:
+            return sock
+        with contextlib.ExitStack() as unless_encrypted:
+            unless_encrypted.callback(sock.close)
+            host = self._certified or parse_address(self.address).host
+            left = max(0.01, end - time.monotonic())
+            encrypted = TlsSocket(sock, context_of(self._auth.tls), host, left)
+            unless_encrypted.pop_all()
+        return encrypted
 
     def _log_in(self, opened: RespSocket) -> None:
         auth = self._auth
@@ -139,6 +159,8 @@ class BoundedConnection:
             [auth.password or ""] if auth.username is None else [auth.username, auth.password or ""]
         )
         (reply,) = opened.ask([("AUTH", *words)], SMALL, self._timeout)
+        if isinstance(reply, redis.RedisError):
+            hide(reply, auth.password)
         if isinstance(reply, redis.ResponseError) and "AUTH" in str(reply):
             raise redis.AuthenticationError(str(reply)) from reply
         if isinstance(reply, redis.RedisError):

@@ -19,7 +19,7 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import redis
 
@@ -77,10 +77,24 @@ def error_of(text: str) -> redis.RedisError:
     return redis.ResponseError(text) if known is None else known(rest)
 
 
+class Stream(Protocol):
+    """A connected socket, plain or with TLS; its methods are those of `socket.socket`."""
+
+    def settimeout(self, seconds: float, /) -> None: ...
+
+    def recv(self, size: int, /) -> bytes: ...
+
+    def sendall(self, data: bytes, /) -> None: ...
+
+    def shutdown(self, how: int, /) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class RespSocket:
     """A connected socket to a server that should speak RESP2."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: Stream) -> None:
         self._sock = sock
         self._buffer = bytearray()
         self._at = 0  # where in the buffer the next unread byte is

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import redis
 
 from cachemesh.core.errors import SentinelUnavailableError
+from cachemesh.core.hidden_secrets import hiding
 from cachemesh.core.names import parse_address
 from metaserver.domain.sentinel_view import SentinelView, majority
 from metaserver.process.config import Config, RedisAuth
@@ -138,7 +139,11 @@ class SentinelGroup:
             else:
                 raise redis.ResponseError(f"it monitors {shard} at {current}, not at {master}")
 
-        return self._tell(ask, only)
+        def ask_quietly(connection: BoundedConnection) -> None:
+            with hiding(instance_auth.password):
+                ask(connection)
+
+        return self._tell(ask_quietly, only)
 
     def unregister(
         self, shard: str, *, only: Iterable[str] | None = None, master: str | None = None

@@ -6,7 +6,6 @@ once then, and after BOUND seconds whatever happens. A session that expired is r
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -28,6 +27,7 @@ from kazoo.handlers.threading import KazooTimeoutError, SequentialThreadingHandl
 from kazoo.retry import KazooRetry
 from kazoo.security import make_digest_acl
 
+from cachemesh.discovery.zookeeper_log import logger_without_logins
 from metaserver.process.config import ZookeeperOptions
 from metaserver.store.errors import StorageError
 
@@ -178,7 +178,7 @@ def _arguments(options: ZookeeperOptions) -> dict[str, Any]:
         "timeout": options.session_timeout,
         "handler": SequentialGeventHandler() if green else SequentialThreadingHandler(),
         "connection_retry": KazooRetry(max_tries=-1, delay=0.05, max_delay=1.0),
-        "logger": logging.getLogger("metaserver.zookeeper"),
+        "logger": logger_without_logins("metaserver.zookeeper"),
     }
     if options.digest is not None:
         user, _, password = options.digest.partition(":")

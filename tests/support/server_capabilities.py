@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from functools import cache
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
-from cachemesh.local.binaries import REDIS_SERVER
+from cachemesh.local.binaries import REDIS_SERVER, speaks_tls
 from tests.support.needs import lacks
 
 
@@ -27,7 +26,7 @@ def needs_command(client: Any, name: str) -> None:
 
 def needs_tls(binary: str) -> None:
     """End the test if a redis-server was built without TLS."""
-    if not speaks_tls(binary):
+    if not speaks_tls(Path(binary)):
         _cannot(f"{binary} was built without TLS")
 
 
@@ -40,16 +39,3 @@ def _cannot(reason: str) -> NoReturn:
     if os.environ.get(REDIS_SERVER):
         pytest.skip(reason)
     lacks(reason)
-
-
-@cache
-def speaks_tls(binary: str) -> bool:
-    """Return whether a redis-server was built with TLS.
-
-    Such a server accepts the first of two options and rejects the second, which is wrong; a server
-    without TLS rejects the first.
-    """
-    done = subprocess.run(
-        [binary, "--tls-port", "0", "--port", "none"], capture_output=True, text=True, check=False
-    )
-    return "tls-port" not in done.stdout + done.stderr

@@ -19,6 +19,7 @@ from cachemesh.local.doctor.shards import examine_shards
 from cachemesh.local.probes import answers_ready
 
 _READY_WITHIN = 5.0  # seconds a metaserver has to say whether it is ready
+_METASERVERS = ("cachemesh://", "cachemeshs://")
 _LOADED_WITHIN = 30.0  # seconds to get the document from one of several metaservers or Sentinels
 
 
@@ -37,21 +38,22 @@ def examine_pool(
         return
     try:
         options = {} if token_file is None else {"token_file": token_file}
-        metaserver = (url or environ["CACHEMESH_URL"]).startswith("cachemesh://")
+        metaserver = (url or environ["CACHEMESH_URL"]).startswith(_METASERVERS)
         mesh = parse_url(url, options if metaserver else {}, environ)
     except CacheMeshError as error:
         yield failed("pool URL", error, "see: cachemesh up --help")
         return
     yield ok("pool URL", mesh.shown)
-    if mesh.scheme == "cachemesh":
-        jobs = {at: partial(answers_ready, parse_address(at)) for at in mesh.addresses}
+    if f"{mesh.scheme}://" in _METASERVERS:
+        tls = mesh.metaserver_tls
+        jobs = {at: partial(answers_ready, parse_address(at), tls) for at in mesh.addresses}
         for address, answer in ask_each(jobs, _READY_WITHIN).items():
             yield _check_metaserver(address, answer)
     document = ask_each({"document": mesh.make_source().load}, _LOADED_WITHIN)["document"]
     if isinstance(document, Exception):
         yield _not_loaded(document)
         return
-    if mesh.scheme == "cachemesh":
+    if f"{mesh.scheme}://" in _METASERVERS:
         yield ok("token", "accepted")
     names = document.placement.names
     shards = counted(len(names), "shard")

@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 
 from cachemesh.core.connection_names import full_name
 from cachemesh.core.fencing import parse_marker
+from cachemesh.core.hidden_secrets import hiding
 from cachemesh.core.malformed_replies import reading_reply
 from cachemesh.core.names import Address
 from cachemesh.core.resilience.error_classification import FencedOffError
@@ -116,7 +117,7 @@ class Handshake:
         """
         # That of the command which needs the connection, or a later one.
         acts_on = None if self._versioned is None else self._versioned.acting_version
-        with hooks_may_fail():
+        with hiding(connection.password), hooks_may_fail():
             if self._custom is None:
                 with reading_reply():
                     await connection.on_connect()

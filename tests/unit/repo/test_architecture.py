@@ -60,6 +60,7 @@ METASERVER_RULES = (
         "metaserver.store",
         (
             *("cachemesh.core", "cachemesh.discovery.zookeeper_layout"),
+            "cachemesh.discovery.zookeeper_log",
             *("metaserver.domain", "metaserver.process"),
         ),
         ("kazoo", "gevent"),
@@ -83,7 +84,7 @@ METASERVER_RULES = (
         (
             *("cachemesh.core", "cachemesh.serving", "metaserver.runtime", "metaserver.process"),
             *("metaserver.zookeeper_options", "metaserver.observing"),
-            "metaserver.password_options",
+            *("metaserver.password_options", "metaserver.redis_tls_options"),
             *(f"metaserver.{room}" for room in f"{_BELOW_API} api".split()),
         ),
         ("click", "flask"),
@@ -94,6 +95,7 @@ METASERVER_RULES = (
         ("click",),
     ),
     _metaserver("password_options", "", "click"),
+    _metaserver("redis_tls_options", "redis_io password_options", "click"),
     Rule("metaserver.__main__", ("metaserver.cli",), ("gevent",)),
     Rule("metaserver", (), ()),
 )
@@ -137,6 +139,11 @@ RULES = (
     Rule("cachemesh", ("cachemesh.sync", "cachemesh.core.errors"), ()),
     Rule("cachemesh.replay", ("cachemesh.core",), ("redis",)),
     Rule("cachemesh.local", ("cachemesh.core", "cachemesh.discovery"), ("redis",)),
+    Rule(
+        "cachemesh.local.tls",
+        ("cachemesh.core", "cachemesh.discovery", "cachemesh.local.binaries"),
+        ("trustme",),
+    ),
     Rule("cachemesh.local.reaper", (), ()),  # runs as a plain file, with the standard library alone
     Rule("cachemesh.local.pytest_plugin", ("cachemesh", "cachemesh.local"), ("pytest",)),
     Rule(
