@@ -24,10 +24,18 @@ if TYPE_CHECKING:
 class ZookeeperServer:
     """One server of an ensemble."""
 
-    def __init__(self, number: int, directory: Path, lines: Sequence[str], port: int) -> None:
+    def __init__(
+        self,
+        number: int,
+        directory: Path,
+        lines: Sequence[str],
+        port: int,
+        java_options: Sequence[str] = (),
+    ) -> None:
         self.address = Address(HOST, port)
         self._directory = directory / str(number)
         self._config = self._directory / "zoo.cfg"
+        self._java_options = java_options
         data = self._directory / "data"
         data.mkdir(parents=True)
         (data / "myid").write_text(f"{number}\n")
@@ -37,10 +45,10 @@ class ZookeeperServer:
 
     def start(self) -> None:
         """Start the server, without waiting for it."""
+        java, *rest = zookeeper_command(self._config)
+        command = [java, *self._java_options, *rest]
         with (self._directory / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                zookeeper_command(self._config), stdout=log, stderr=log, cwd=self._directory
-            )
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._directory)
 
     def serves(self) -> bool:
         """Return whether the server takes part in a quorum, or stands alone."""
@@ -64,22 +72,32 @@ class Ensemble:
     Args:
         directory: of their data and logs.
         size: how many; one stands alone.
+        settings: further lines of each server's configuration.
+        java_options: of each server's virtual machine.
     """
 
-    def __init__(self, directory: Path, size: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        size: int,
+        settings: Sequence[str] = (),
+        java_options: Sequence[str] = (),
+    ) -> None:
         needs("java")
         needs("/usr/share/java/zookeeper.jar")
         ports = Ports()
         lines = [
             *("tickTime=500", "initLimit=20", "syncLimit=6", "maxClientCnxns=0"),
             *("admin.enableServer=false", "4lw.commands.whitelist=*", "minSessionTimeout=1000"),
+            *settings,
         ]
         if size > 1:
             lines += [
                 f"server.{n}={HOST}:{ports.take()}:{ports.take()}" for n in range(1, size + 1)
             ]
         self.servers = [
-            ZookeeperServer(n, directory, lines, ports.take()) for n in range(1, size + 1)
+            ZookeeperServer(n, directory, lines, ports.take(), java_options)
+            for n in range(1, size + 1)
         ]
 
     @property
