@@ -97,7 +97,7 @@ def test_a_lost_database_is_made_again_from_a_clients_snapshot(
         for text, reason in (
             (whole[: len(whole) // 2], "not JSON"),
             (whole.replace('"confirmed_at":', '"confirmed_at":1'), "checksum is wrong"),
-            (json.dumps({"checksum": "x"}), "it has format null"),
+            (json.dumps({"checksum": "x"}), "it has format None"),
             ("[]", "backup"),
         ):
             other = tmp_path / "other.json"

@@ -48,6 +48,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     assert "Traceback" not in log, log[-5_000:]
 
 
+@pytest.mark.timeout(600 if EXAMPLES is None else 7200)
 @pytest.mark.parametrize("caller", ["admin", "reader", "nobody"])
 def test_all_checks(api: Api, tmp_path: Path, caller: str) -> None:
     token = {"admin": api.token, "nobody": None}.get(caller, "")
