@@ -321,10 +321,7 @@ class ZookeeperDatabase:
         self._head = head
         for part, rows in parts.items():
             self._damaged.pop(part, None)
-            if rows:
-                self._parts.add(part)
-            else:
-                self._parts.discard(part)
+            (self._parts.add if rows else self._parts.discard)(part)
         for part, reason in (damaged or {}).items():
             self._damaged[part] = reason
             self._parts.add(part)
