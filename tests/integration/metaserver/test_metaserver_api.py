@@ -114,6 +114,9 @@ class TestEveryErrorIsAProblem:
             reply = admin(method, "/v1/pools")
             assert reply.problem == "method-not-allowed"
             assert "POST" in reply.headers["allow"]
+        for path in ("/livez", "/readyz", "/leader", "/openapi.json"):
+            reply = Api(admin.address)("TRACE", path)
+            assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD")
 
     @pytest.mark.parametrize("body", [b"", b"{", b"nonsense", b"\xff\xfe", b"{'a': 1}", b"[1,]"])
     def test_malformed_json(self, admin: Api, body: bytes) -> None:
