@@ -10,9 +10,10 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from cachemesh.core.errors import InvalidDocumentError
+from cachemesh.core.errors import ConfigurationError, InvalidDocumentError
 from cachemesh.core.names import parse_address
 from cachemesh.discovery import zookeeper_layout as layout
+from cachemesh.discovery.zookeeper_login import check_packages
 from metaserver.process.config import ZookeeperOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -28,9 +29,11 @@ def zookeeper_options(command: Command) -> Command:
         *args: Any,
         zookeeper: tuple[str, str] | None,
         zookeeper_auth_file: Path | None,
+        zookeeper_auth_scheme: str,
         zookeeper_tls_ca_file: Path | None,
         zookeeper_tls_cert_file: Path | None,
         zookeeper_tls_key_file: Path | None,
+        zookeeper_tls_key_password_file: Path | None,
         **options: Any,
     ) -> Any:
         found = None
@@ -39,16 +42,21 @@ def zookeeper_options(command: Command) -> Command:
                 "ca": _text(zookeeper_tls_ca_file),
                 "certfile": _text(zookeeper_tls_cert_file),
                 "keyfile": _text(zookeeper_tls_key_file),
+                "keyfile_password": _secret(zookeeper_tls_key_password_file),
             }
             found = ZookeeperOptions(
                 *zookeeper,
-                digest=None if zookeeper_auth_file is None else _login(zookeeper_auth_file),
-                tls=tls if any(tls.values()) else None,
+                login=None if zookeeper_auth_file is None else _login(zookeeper_auth_file),
+                sasl=zookeeper_auth_scheme == "sasl",
+                tls={"check_hostname": True, **tls} if any(tls.values()) else None,
             )
         return command(*args, zookeeper=found, **options)
 
     file = click.Path(path_type=Path, dir_okay=False, exists=True)
     for option in (
+        click.option(
+            "--zookeeper-tls-key-password-file", type=file, help="File with that key's password."
+        ),
         click.option("--zookeeper-tls-key-file", type=file, help="Key of that certificate."),
         click.option(
             "--zookeeper-tls-cert-file", type=file, help="Certificate to show to ZooKeeper."
@@ -59,9 +67,17 @@ def zookeeper_options(command: Command) -> Command:
             help="Speak TLS, and trust servers with a certificate of this authority.",
         ),
         click.option(
+            "--zookeeper-auth-scheme",
+            type=click.Choice(["digest", "sasl"]),
+            default="digest",
+            show_default=True,
+            callback=_known_scheme,
+            help="How to log in: as any digest user, or by SASL as a user that the servers know.",
+        ),
+        click.option(
             "--zookeeper-auth-file",
             type=file,
-            help="File with user:password of a digest login; what is made is for that user alone.",
+            help="File with user:password of a login; what is made is for that user alone.",
         ),
         click.option(
             "--zookeeper",
@@ -89,12 +105,28 @@ def _ensemble(_context: object, _option: object, text: str | None) -> tuple[str,
     return ",".join(addresses), chroot
 
 
-def _login(path: Path) -> str:
+def _known_scheme(_context: object, _option: object, scheme: str) -> str:
     try:
-        text = path.read_text(encoding="utf-8").strip()
+        check_packages(sasl=scheme == "sasl")
+    except ConfigurationError as error:
+        raise click.BadParameter(str(error)) from error
+    return scheme
+
+
+def _read(option: str, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise click.BadParameter(f"--zookeeper-auth-file {path}: {reason}") from error
+        raise click.BadParameter(f"{option} {path}: {reason}") from error
+
+
+def _secret(path: Path | None) -> str | None:
+    return None if path is None else _read("--zookeeper-tls-key-password-file", path)
+
+
+def _login(path: Path) -> str:
+    text = _read("--zookeeper-auth-file", path)
     if not re.fullmatch(r"[^:\s]+:\S+", text):
         raise click.BadParameter(
             f"--zookeeper-auth-file {path}: it is not of the form user:password"

@@ -68,6 +68,7 @@ _BY_STATUS = {
     409: ExitCode.NOT_FOUND_OR_CONFLICT,
     413: ExitCode.USAGE,
 }
+_BY_CODE = {"invalid-content": ExitCode.USAGE}
 _OF_ITSELF = frozenset(
     {"unknown", "internal-error", "storage-failed", "storage-full", "storage-unsure"}
 )
@@ -130,7 +131,7 @@ def _refused(error: MetaserverError) -> Explanation:
         # Not a metaserver: its status may mean anything.
         ExitCode.FAILED
         if error.code == "not-json"
-        else _BY_STATUS.get(error.status, ExitCode.FAILED),
+        else _BY_CODE.get(error.code, _BY_STATUS.get(error.status, ExitCode.FAILED)),
     )
 
 

@@ -77,6 +77,9 @@ def backup(context: CommandContext, file: Path) -> None:
 def restore(context: CommandContext, file: Path, dry_run: bool) -> None:
     """Create the pools and tokens of the backup FILE that the metaservers lack.
 
+    FILE may also be a snapshot that a client keeps (in ~/.local/state/cachemesh, unless told
+    otherwise): then its pool is created.
+
     What is there already stays as it is. Versions rise above those of the backup, so that running
     clients follow. Sentinels need not be told anything.
     """
@@ -85,7 +88,9 @@ def restore(context: CommandContext, file: Path, dry_run: bool) -> None:
     except (OSError, NotJsonError) as error:
         reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
         raise CommandError(
-            f"file {file}", reason, "give a file that `cachemesh store backup` has written"
+            f"file {file}",
+            reason,
+            "give a file that `cachemesh store backup`, or a client, has written",
         ) from error
     _restore(context, context.metaserver, saved, dry_run)
 

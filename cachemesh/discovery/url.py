@@ -13,9 +13,9 @@ certificate to show), ``sentinel_username``, ``sentinel_password``, ``sentinel_t
 (seconds for one Sentinel to answer), ``sentinel_ssl`` (TLS to the Sentinels, with the ``ssl_``
 options given for Redis; ``ssl`` itself is about Redis alone), ``snapshot_dir`` (the directory in
 which the topology is stored for a start without control plane, or ``off``), for ``cachemesh+zk``
-``zookeeper_auth`` or ``zookeeper_auth_file`` (user:password of a digest login, or a file that holds
-it) and ``zookeeper_ssl`` (TLS to ZooKeeper, with ``ssl_ca_certs``, ``ssl_certfile`` and
-``ssl_keyfile`` as given for Redis) and, for
+``zookeeper_auth`` or ``zookeeper_auth_file`` (user:password of a login, or a file that holds it),
+``zookeeper_auth_scheme`` (``digest`` or ``sasl``) and ``zookeeper_ssl`` (TLS to ZooKeeper, with the
+``ssl_`` options given for Redis) and, for
 ``cachemesh+sentinel``, ``shards`` (NAME,NAME,...: the masters of the pool, where they are not
 called POOL or POOL-...). The pool's settings, but for ``poll_interval``, can be given too, and win
 over those of the pool: ``command_timeout``, ``connect_timeout``, ``retry_writes``, ``on_error``,
@@ -74,6 +74,7 @@ _OWN_OPTIONS = frozenset(
         "snapshot_dir",
         "zookeeper_auth",
         "zookeeper_auth_file",
+        "zookeeper_auth_scheme",
         "zookeeper_ssl",
     }
 )

@@ -11,9 +11,15 @@ from urllib.parse import unquote
 from cachemesh.core.errors import ConfigurationError
 from cachemesh.core.policy import BOOLEANS
 from cachemesh.discovery import zookeeper_layout as layout
-from cachemesh.discovery.zookeeper_reader import ZookeeperAccess, check_kazoo
+from cachemesh.discovery.zookeeper_login import SCHEMES, check_packages
+from cachemesh.discovery.zookeeper_reader import ZookeeperAccess
 
-_TLS = {"ssl_ca_certs": "ca", "ssl_certfile": "certfile", "ssl_keyfile": "keyfile"}
+_TLS = {
+    "ssl_ca_certs": "ca",
+    "ssl_certfile": "certfile",
+    "ssl_keyfile": "keyfile",
+    "ssl_password": "keyfile_password",
+}
 """redis-py's options -> kazoo's."""
 
 
@@ -25,14 +31,16 @@ def zookeeper_access(
     Args:
         hosts: ``host:port,...``.
         chroot: as in the URL, without the slashes around it; empty for that of metaservers.
-        own: the options ``zookeeper_auth``, ``zookeeper_auth_file`` and ``zookeeper_ssl``.
+        own: the options ``zookeeper_auth``, ``zookeeper_auth_file``, ``zookeeper_auth_scheme`` and
+            ``zookeeper_ssl``.
         redis_options: whose ``ssl_`` options count for ZooKeeper too.
 
     Raises:
         ConfigurationError: an option is not valid, or kazoo is not installed. The message never
             holds the password.
     """
-    check_kazoo()
+    sasl = _scheme(own) == "sasl"
+    check_packages(sasl=sasl)
     path = f"/{unquote(chroot)}" if chroot else layout.CHROOT
     if not layout.CHROOT_PATTERN.fullmatch(path):
         raise ConfigurationError(
@@ -41,8 +49,21 @@ def zookeeper_access(
     tls: dict[str, Any] = {}
     if _wanted(own.get("zookeeper_ssl", False)):
         tls = {theirs: redis_options.get(ours) for ours, theirs in _TLS.items()}
-        tls["use_ssl"] = True
-    return ZookeeperAccess(hosts, path, _auth(own), tuple(sorted(tls.items())))
+        trusts_any = redis_options.get("ssl_cert_reqs") == "none"
+        named = redis_options.get("ssl_check_hostname", True)
+        tls |= {
+            "use_ssl": True,
+            "verify_certs": not trusts_any,
+            "check_hostname": named and not trusts_any,
+        }
+    return ZookeeperAccess(hosts, path, _auth(own), sasl, tuple(sorted(tls.items())))
+
+
+def _scheme(own: Mapping[str, Any]) -> str:
+    scheme = own.get("zookeeper_auth_scheme", SCHEMES[0])
+    if scheme not in SCHEMES:
+        raise ConfigurationError(f"Option zookeeper_auth_scheme takes {' or '.join(SCHEMES)}")
+    return str(scheme)
 
 
 def _wanted(value: object) -> bool:

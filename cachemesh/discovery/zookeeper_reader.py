@@ -7,7 +7,6 @@ a bound: kazoo itself would queue calls for as long as there is no connection.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import threading
 import time
@@ -26,10 +25,11 @@ from cachemesh.core.names import parse_address
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery import zookeeper_layout as layout
 from cachemesh.discovery.wakeup import StopEvent
-from cachemesh.discovery.zookeeper_log import logger_without_logins
+from cachemesh.discovery.zookeeper_login import NotingLogger, login_arguments
 
 _BOUND = 3.0  # seconds for a connection, and for each answer
 _SESSION_SECONDS = 6.0
+_AUTH_FAILED = "AUTH_FAILED"  # kazoo's KeeperState, which is a text
 _SLICE = 0.1  # seconds in which a thread that waits looks whether it is to stop
 
 
@@ -40,30 +40,19 @@ class ZookeeperAccess:
     Attributes:
         hosts: ``host:port,...`` of the servers.
         chroot: the path below which the deployment is.
-        auth: ``user:password`` of a digest login, None without one.
+        auth: ``user:password`` of a login, None without one.
+        sasl: whether to log in by SASL; else by ZooKeeper's scheme ``digest``.
         tls: kazoo's options of TLS, empty without.
     """
 
     hosts: str
     chroot: str
     auth: str | None = field(default=None, repr=False)
-    tls: tuple[tuple[str, Any], ...] = ()
+    sasl: bool = False
+    tls: tuple[tuple[str, Any], ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         return f"ZooKeeper {self.hosts}{self.chroot}"
-
-
-def check_kazoo() -> None:
-    """Check that the package that speaks with ZooKeeper is installed.
-
-    Raises:
-        ConfigurationError: it is not; names the command that installs it.
-    """
-    if importlib.util.find_spec("kazoo") is None:
-        raise ConfigurationError(
-            "cachemesh+zk:// needs the package kazoo; install it with: "
-            "pip install 'cachemesh[zookeeper]'"
-        )
 
 
 class ZookeeperReader:
@@ -78,6 +67,7 @@ class ZookeeperReader:
     def __init__(self, access: ZookeeperAccess) -> None:
         self._access = access
         self._zk: Any = None
+        self._log = NotingLogger("cachemesh.zookeeper")
         self._changed = threading.Event()
         self._addresses: tuple[str, ...] | None = None  # None: to be read
 
@@ -144,9 +134,7 @@ class ZookeeperReader:
         except exceptions.NoNodeError:
             return None
         except (exceptions.NoAuthError, exceptions.AuthFailedError) as error:
-            raise ConfigurationError(
-                f"{self._access}: access is refused; check the option zookeeper_auth_file"
-            ) from error
+            raise self._refused() from error
         except (exceptions.KazooException, zk.handler.timeout_exception) as error:
             raise self._gone(type(error).__name__) from error
 
@@ -156,22 +144,30 @@ class ZookeeperReader:
             self._zk = self._started()
         deadline = time.monotonic() + _BOUND
         while not self._zk.connected:
+            if self._zk.client_state == _AUTH_FAILED:
+                self.close()  # kazoo gives up; the next call begins anew
+                raise self._refused()
             if time.monotonic() > deadline:
-                raise self._gone("no connection")
+                raise self._gone(f"no connection{self._log.reason()}")
             time.sleep(0.01)
         return self._zk
+
+    def _refused(self) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self._access}: access is refused; check the options zookeeper_auth_file and "
+            "zookeeper_auth_scheme"
+        )
 
     def _started(self) -> Any:
         from kazoo.client import KazooClient
         from kazoo.retry import KazooRetry
 
-        auth = self._access.auth
         zk = KazooClient(
             hosts=f"{self._access.hosts}{self._access.chroot}",
             timeout=_SESSION_SECONDS,
             connection_retry=KazooRetry(max_tries=-1, delay=0.1, max_delay=2.0),
-            auth_data=None if auth is None else [("digest", auth)],
-            logger=logger_without_logins("cachemesh.zookeeper"),
+            logger=self._log,
+            **login_arguments(self._access.auth, sasl=self._access.sasl),
             **dict(self._access.tls),
         )
         zk.add_listener(self._seen)

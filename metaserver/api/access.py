@@ -7,12 +7,13 @@ from functools import partial
 from flask import Flask, Response, g, request
 
 from metaserver.api.backend import Backend
-from metaserver.api.contract import BY_ID, Operation
+from metaserver.api.contract import BY_ID, OPERATIONS, Operation
 from metaserver.api.refusals import Refusal
 from metaserver.domain.errors import RequestRefused
 from metaserver.store import Token
 
 _REFUSED = (401, 403, 413, 429)
+_PUBLIC = frozenset(each.path for each in OPERATIONS if each.access == "public")
 ANYBODY = "anybody"
 """The actor of a call without a token that is known."""
 
@@ -99,6 +100,8 @@ def _authorize(backend: Backend) -> None:
     wanted = BY_ID.get(name)
     if wanted is not None and wanted.access == "public":
         return
+    if request.url_rule is None and request.path in _PUBLIC:
+        return  # Flask goes on to reply 405, which tells nothing that is not public
     if backend.context.stopping.is_set():
         raise RequestRefused("stopping", "This metaserver stops", "ask another one")
     g.bearer = token = recognised(backend, request.headers.get("Authorization", ""))

@@ -53,6 +53,7 @@ PROBLEMS: dict[ErrorCode, tuple[int, str]] = {
     "too-large": (413, "The request is too large"),
     "uri-too-long": (414, "The address of the request is too long"),
     "expectation-failed": (417, "The expectation of the request cannot be met"),
+    "invalid-content": (422, "The request is well-formed, and cannot be carried out as it is"),
     "instance-rejected": (422, "The instance cannot become a shard's master"),
     "idempotency-key-reused": (422, "The key belongs to another request"),
     "too-many-clients": (429, "There are too many clients"),
@@ -190,7 +191,9 @@ def _storage_failed(error: StorageError) -> Response:
 
 def _invalid(error: InvalidDocumentError) -> Response:
     return _reply_problem(
-        RequestRefused("bad-request", str(error), "correct the request; /openapi.json describes it")
+        RequestRefused(
+            "invalid-content", str(error), "correct the request; docs/api.md says what is possible"
+        )
     )
 
 

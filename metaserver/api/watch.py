@@ -84,6 +84,10 @@ def watch_began(
 def _checked_report(found: object) -> Mapping[str, ShardQuality]:
     try:
         return {} if found is None else checked_report(found)
+    except ValueError:
+        found = _with_integers(found)
+    try:
+        return checked_report(found)
     except ValueError as error:
         raise RequestRefused(
             "bad-request",
@@ -91,6 +95,13 @@ def _checked_report(found: object) -> Mapping[str, ShardQuality]:
             "correct the request; /openapi.json describes it",
             field="quality",
         ) from error
+
+
+def _with_integers(found: object) -> object:
+    """Return a report with an int in place of each float that is one: for JSON, 1.0 is 1."""
+    if isinstance(found, dict):
+        return {name: _with_integers(each) for name, each in found.items()}
+    return int(found) if isinstance(found, float) and found.is_integer() else found
 
 
 def watch_seconds(body: Mapping[str, Any]) -> float:

@@ -16,6 +16,7 @@ from typing import Any, Literal, cast
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.names import check_name, parse_address
 from cachemesh.core.pool.document import PoolDocument
+from cachemesh.core.pool.snapshot import Snapshot
 
 FORMAT = 1
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -65,7 +66,7 @@ class Backup:
     """A whole deployment at one moment.
 
     Attributes:
-        taken: RFC 3339 in UTC.
+        taken: RFC 3339 in UTC; of a snapshot, in words.
     """
 
     taken: str
@@ -84,6 +85,17 @@ class Backup:
             "tokens": [token.to_dict() for token in self.tokens],
         }
         return {**content, "sha256": _checksum(content)}
+
+    @classmethod
+    def of_snapshot(cls, snapshot: Snapshot, taken: str) -> Backup:
+        """Return the pool that a client's snapshot holds, as a backup without tokens.
+
+        Args:
+            taken: when, in words.
+        """
+        topology = snapshot.topology
+        masters = {shard: str(address) for shard, address in topology.masters.items()}
+        return cls(taken, (PoolBackup(topology.document, masters),), ())
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Backup:

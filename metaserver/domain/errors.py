@@ -38,6 +38,7 @@ ErrorCode: TypeAlias = Literal[
     "uri-too-long",
     "expectation-failed",
     "instance-rejected",
+    "invalid-content",
     "idempotency-key-reused",
     "too-many-clients",
     "too-many-requests",

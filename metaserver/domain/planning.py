@@ -95,15 +95,16 @@ def plan_create(
 
     Raises:
         InvalidDocumentError: a name, weight or setting is not valid, or a shard is given twice.
-        RequestRefused: bad-request: a Sentinel is given twice, or the quorum exceeds their number.
+        RequestRefused: invalid-content: a Sentinel is given twice, or the quorum is above their
+            number.
     """
     if len(set(sentinels)) < len(sentinels):
         raise RequestRefused(
-            "bad-request", "sentinels: an address is there twice", "give each once"
+            "invalid-content", "sentinels: an address is there twice", "give each once"
         )
     if quorum is not None and quorum > len(sentinels):
         raise RequestRefused(
-            "bad-request",
+            "invalid-content",
             f"quorum: {quorum} is more than the {counted(len(sentinels), 'Sentinel')} of the pool",
             f"use 1 to {len(sentinels)}; a majority is {majority_of(sentinels)}",
         )

@@ -89,6 +89,7 @@ class Monitor:
         version = self._store.versions().get(pool)
         if version is None:
             self._forget(pool)
+            self._store.document(pool)  # raises if it is there and cannot be read
             raise PoolNotFoundError(f"There is no pool {pool!r}")
         end = time.monotonic() + self._config.status_interval + 0.5
         while not self._is_current(pool, version) and time.monotonic() < end:

@@ -57,15 +57,17 @@ class ZookeeperOptions:
         hosts: "host:port,host:port".
         chroot: the path below which everything is, such as "/cachemesh".
         session_timeout: seconds without a sign of a process, after which its session is over.
-        digest: "user:password" of a digest login, which alone may then see or change anything.
-        tls: options of kazoo's TLS: ca, certfile, keyfile, verify_certs; None for plain TCP.
+        login: "user:password", which alone may then see or change anything; None for no login.
+        sasl: whether to log in by SASL (DIGEST-MD5); else by ZooKeeper's scheme `digest`.
+        tls: options of kazoo's TLS, such as ca, certfile and keyfile; None for plain TCP.
     """
 
     hosts: str
     chroot: str
     session_timeout: float = 6.0
-    digest: str | None = field(default=None, repr=False)
-    tls: Mapping[str, Any] | None = None
+    login: str | None = field(default=None, repr=False)
+    sasl: bool = False
+    tls: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         """Return the address without any secret."""

@@ -19,6 +19,7 @@ from metaserver.domain.pool_state import NewSweep
 from metaserver.process.clock import rfc3339
 from metaserver.service.change import outline
 from metaserver.service.context import ServiceContext
+from metaserver.store import DamagedPoolError
 
 _ATTEMPTS = 10  # to read everything while nothing changes
 
@@ -119,7 +120,10 @@ def _restore_pool(
     context: ServiceContext, actor: str, saved: PoolBackup, taken: str, dry_run: bool
 ) -> RestoredItem:
     pool, store = saved.document.pool, context.store
-    there = store.document(pool)
+    try:
+        there = store.document(pool)
+    except DamagedPoolError:
+        there = None
     if there is not None:
         same = there.placement == saved.document.placement
         detail = f"the pool is at version {there.version}"

@@ -37,6 +37,7 @@ from metaserver.store.contract import (
 )
 from metaserver.store.errors import (
     CallTakenOverError,
+    DamagedPoolError,
     LostLeadError,
     StorageDiskError,
     StorageError,
@@ -59,6 +60,7 @@ __all__ = [
     "CallId",
     "CallStore",
     "CallTakenOverError",
+    "DamagedPoolError",
     "DocumentStore",
     "Election",
     "ElectionStore",

@@ -72,7 +72,11 @@ class DocumentStore(Protocol):
     """Pool documents, and the audit log that is written together with them."""
 
     def document(self, pool: str) -> PoolDocument | None:
-        """Return the pool's document, or None if there is no such pool."""
+        """Return the pool's document, or None if there is no such pool.
+
+        Raises:
+            DamagedPoolError: what is kept of the pool was changed by hand and cannot be read.
+        """
 
     def documents(self) -> tuple[PoolDocument, ...]:
         """Return the document of every pool, in order of the pool names."""

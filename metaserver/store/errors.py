@@ -27,3 +27,7 @@ class LostLeadError(StorageError):
 
 class CallTakenOverError(StorageError):
     """The change of a call was refused: another process carries the call out."""
+
+
+class DamagedPoolError(StorageError):
+    """What is kept of a pool was changed by hand and cannot be read; others are not harmed."""

@@ -46,6 +46,17 @@ _PARTS = {
 TABLES = tuple(_PARTS)
 
 
+_KINDS = {"TEXT": (str,), "INTEGER": (int,), "REAL": (int, float)}
+
+
+def _part_of(table: str, row: Mapping[str, Any]) -> str:
+    """Return the part of a row whose types are right, as the expression in `_PARTS` does."""
+    column, _, divisor = _PARTS[table].removeprefix("{row}").partition(" / ")
+    if column not in row:
+        return column.strip("'")
+    return str(int(row[column]) // int(divisor) if divisor else row[column])
+
+
 @dataclass(frozen=True)
 class Change:
     """What a transaction has written.
@@ -69,12 +80,16 @@ class ReplicatedTables:
         for statements in UPGRADES:
             for statement in statements:
                 self._db.execute(statement)
-        self._columns = {table: self._columns_of(table) for table in TABLES}
+        self._types = {table: self._types_of(table) for table in TABLES}
+        self._columns = {t: tuple(name for name, *_ in types) for t, types in self._types.items()}
         self._note_changes()
 
-    def _columns_of(self, table: str) -> tuple[str, ...]:
+    def _types_of(self, table: str) -> tuple[tuple[str, str, bool], ...]:
+        """Return name and type of each column, and whether it needs a value."""
         info = self._db.execute(f"PRAGMA table_info({table})").fetchall()
-        return tuple(name for _cid, name, *_rest in info)
+        return tuple(
+            (name, kind, bool(required or key)) for _, name, kind, required, _, key in info
+        )
 
     def _note_changes(self) -> None:
         self._db.execute("CREATE TEMP TABLE changed (name TEXT, part TEXT)")
@@ -157,6 +172,26 @@ class ReplicatedTables:
             finally:
                 if self._db.in_transaction:
                     self._db.rollback()
+
+    def misfit(self, part: Part, rows: Rows) -> str | None:
+        """Return why rows cannot stand in a part, None if they can."""
+        table, name = part
+        for row in rows:
+            for column, kind, required in self._types[table]:
+                value = row.get(column)
+                if value is None and required:
+                    return f"a row has no {column}"
+                if value is not None and type(value) not in _KINDS[kind]:
+                    return f"{column} of a row is of the wrong type"
+            if _part_of(table, row) != name:
+                return "a row belongs to another znode"
+        return None
+
+    def version_of(self, pool: str) -> int:
+        """Return the version of a pool in memory, 0 without one."""
+        with self.read() as db:
+            row = db.execute("SELECT version FROM pools WHERE name = ?", (pool,)).fetchone()
+        return 0 if row is None else int(row[0])
 
     def _insert(self, table: str, row: Mapping[str, Any]) -> None:
         columns = [name for name in self._columns[table] if name in row]

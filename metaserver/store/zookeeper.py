@@ -5,14 +5,20 @@ The logic is that of `SqliteStore`, on tables in memory; `zookeeper_database` ke
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from cachemesh.core.pool.document import PoolDocument
+from cachemesh.discovery.zookeeper_layout import part_path
+from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.pool_state import PoolState
 from metaserver.process.config import ZookeeperOptions
 from metaserver.store.calls import CallId, CallStore
 from metaserver.store.contract import DocumentStore, ObservedStore, ProgressStore, TokenStore
+from metaserver.store.errors import DamagedPoolError, StorageError
 from metaserver.store.leadership import Metaserver
 from metaserver.store.sqlite_calls import CallingDatabase, SqliteCalls
 from metaserver.store.sqlite_connection import Transactions
@@ -23,6 +29,8 @@ from metaserver.store.sqlite_progress import SqliteProgress
 from metaserver.store.sqlite_tokens import SqliteTokens
 from metaserver.store.zookeeper_database import ConflictError, ZookeeperDatabase
 from metaserver.store.zookeeper_election import ZookeeperElection, ZookeeperMembers
+
+log = logging.getLogger("metaserver")
 
 _TRY_FOR = 5.0  # seconds in which a write is made again that other processes were faster than
 _YIELD = 0.001  # seconds for another write of this process to go first
@@ -58,6 +66,23 @@ class _Parts(SqliteDocuments, SqliteProgress, SqliteObserved, SqliteTokens, Sqli
     def calling(self, call: CallId, owner: str) -> _Parts:
         return self._through(CallingDatabase(self._database, call, owner))
 
+    def document(self, pool: str) -> PoolDocument | None:
+        found = super().document(pool)
+        if found is None:
+            self._refuse_damaged(pool)
+        return found
+
+    def state(self, pool: str) -> PoolState | None:
+        found = super().state(pool)
+        if found is None:
+            self._refuse_damaged(pool)
+        return found
+
+    def _refuse_damaged(self, pool: str) -> None:
+        reason = self._shared.damaged().get(("pools", pool))
+        if reason is not None:
+            raise DamagedPoolError(reason)
+
     def _through(self, database: Transactions) -> _Parts:
         return _Parts(self._shared, database, self._documents, self._members)
 
@@ -78,6 +103,21 @@ class ZookeeperStore(_Parts):
     def __init__(self, options: ZookeeperOptions) -> None:
         shared = ZookeeperDatabase(options)
         super().__init__(shared, shared, DocumentCache(), ZookeeperMembers(shared))
+        self._report_damaged()
+
+    def _report_damaged(self) -> None:
+        """Log an event for each part that is found to be damaged, once."""
+        try:
+            told = {(each.target, each.detail) for each in self.events(limit=1000)}
+            for (table, name), reason in self._shared.damaged().items():
+                path = part_path(table, name)
+                if (path, reason) not in told:
+                    pool = name if table == "pools" else None
+                    self.record_event(
+                        NewEvent("store.damaged", pool=pool, target=path, detail=reason)
+                    )
+        except StorageError as error:
+            log.error("logging what is damaged: %s", error)
 
 
 def _made_again(method: Callable[..., Any]) -> Callable[..., Any]:

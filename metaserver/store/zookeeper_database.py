@@ -30,6 +30,7 @@ from kazoo.exceptions import (
 
 from cachemesh.discovery import zookeeper_layout as layout
 from metaserver.process.config import ZookeeperOptions
+from metaserver.store.damaged_parts import WHOLE, readable_rows, stand_in, unreadable
 from metaserver.store.errors import StorageError, UnsureError
 from metaserver.store.replicated_tables import (
     TABLES,
@@ -37,7 +38,6 @@ from metaserver.store.replicated_tables import (
     Part,
     ReplicatedTables,
     Rows,
-    decode_rows,
     encode_rows,
 )
 from metaserver.store.sqlite_schema import SCHEMA_VERSION
@@ -76,6 +76,8 @@ class ZookeeperDatabase:
         self._head = Head()
         self._version = -1  # of the znode that the head was read from
         self._parts: set[Part] = set()  # that exist in ZooKeeper
+        self._damaged: dict[Part, str] = {}  # those of them that cannot be read, and why
+        self._mended = 0  # parts that could be read again
         self._listeners: list[Callable[[], None]] = []
         self.session = ZookeeperSession(options, self._wake.set)
         try:
@@ -261,17 +263,22 @@ class ZookeeperDatabase:
             return
         known = self._head.id if self._version >= 0 else None
         parts: dict[Part, Rows] = {}
+        damaged: dict[Part, str] = {}
         for _ in range(_LOADS):
             missed = None if known is None else head.since(known)
             if missed is None:
                 everything = self._all_parts()
                 parts = {part: [] for part in self._parts - everything}
-                parts |= self._with_rows(dict.fromkeys(everything))
+                found, damaged = self._with_rows(dict.fromkeys(everything))
+                parts |= found
             else:
-                parts |= self._with_rows(missed)
+                found, unreadable_now = self._with_rows(missed)
+                parts |= found
+                damaged = {part: why for part, why in damaged.items() if part not in found}
+                damaged |= unreadable_now
                 if None not in missed.values():
                     self._version = version
-                    self._accept(head, parts)
+                    self._accept(head, parts, damaged)
                     return
             known = head.id
             head, version = self._read_head()
@@ -307,23 +314,31 @@ class ZookeeperDatabase:
             for name in names or ()
         }
 
-    def _with_rows(self, parts: Mapping[Part, Rows | None]) -> dict[Part, Rows]:
-        """Return parts with their rows, read where they are None; a part that is gone has none."""
+    def _with_rows(
+        self, parts: Mapping[Part, Rows | None]
+    ) -> tuple[dict[Part, Rows], dict[Part, str]]:
+        """Return parts with their rows, read where they are None; and why some cannot be read."""
         unread = [part for part, rows in parts.items() if rows is None]
         found: dict[Part, Rows] = {part: rows for part, rows in parts.items() if rows is not None}
+        damaged: dict[Part, str] = {}
         read = self.session.call_all("get", [layout.part_path(*part) for part in unread])
         for part, result in zip(unread, read, strict=True):
             if result is None:
                 found[part] = []
                 continue
             try:
-                found[part] = decode_rows(result[0])
+                found[part] = readable_rows(self._tables, part, result[0])
             except ValueError as error:
-                raise self._broken(layout.part_path(*part), "it is no JSON of rows") from error
-        return found
+                if part[0] in WHOLE:
+                    raise self._broken(layout.part_path(*part), str(error)) from error
+                damaged[part] = str(error)
+                found[part] = stand_in(part, result[0], self._tables.version_of(part[1]))
+        return found, damaged
 
-    def _accept(self, head: Head, parts: Mapping[Part, Rows]) -> None:
-        """Take parts over that are in ZooKeeper as of `head`."""
+    def _accept(
+        self, head: Head, parts: Mapping[Part, Rows], damaged: Mapping[Part, str] | None = None
+    ) -> None:
+        """Take parts over that are in ZooKeeper as of `head`, those that are damaged aside."""
         try:
             self._tables.apply(Change(parts, head.sequences or {}))
         except (sqlite3.Error, TypeError) as error:
@@ -331,16 +346,30 @@ class ZookeeperDatabase:
             raise self._broken(where[:200], f"a row does not fit its table ({error})") from error
         self._head = head
         for part, rows in parts.items():
-            if rows:
-                self._parts.add(part)
-            else:
-                self._parts.discard(part)
+            self._damaged.pop(part, None)
+            (self._parts.add if rows else self._parts.discard)(part)
+        for part, reason in (damaged or {}).items():
+            self._damaged[part] = reason
+            self._parts.add(part)
+            log.error("%s", unreadable(self.session.options, part, reason))
+
+    def damaged(self) -> dict[Part, str]:
+        """Return the parts that were changed into something unreadable, with an error for each."""
+        options = self.session.options
+        return {part: unreadable(options, part, why) for part, why in self._damaged.items()}
+
+    def _look_at_damaged(self) -> None:
+        """Take over what was put right by hand. The caller holds the lock."""
+        parts, damaged = self._with_rows(dict.fromkeys(self._damaged))
+        for part in parts.keys() - damaged.keys():
+            log.info("%s can be used again", layout.part_path(*part))
+            self._accept(self._head, {part: parts[part]})
+            self._mended += 1
 
     def _broken(self, path: str, reason: str) -> StorageError:
         return StorageError(
             f"ZooKeeper {self.session.options}: {path} cannot be used: {reason}; it was changed by "
-            "hand, or the chroot is that of something else. Put back what was there, or restore a "
-            "backup to another chroot"
+            "hand, or is of something else. Put back what was there, or restore to another chroot"
         )
 
     def _follow(self) -> None:
@@ -354,6 +383,7 @@ class ZookeeperDatabase:
             try:
                 with self._writing:
                     self._catch_up()
+                    self._look_at_damaged()
                 failing = False
             except (StorageError, KazooException) as error:
                 if not failing and self.session.connected:
@@ -373,7 +403,7 @@ class ZookeeperDatabase:
 
     def change_marker(self) -> Hashable:
         """Return a value that differs after each change."""
-        return self._head.id
+        return self._head.id, self._mended
 
     def check_writable(self) -> None:
         """Raise StorageError unless a change could be committed."""

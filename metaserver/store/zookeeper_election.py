@@ -16,6 +16,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
+from typing import Any
 from urllib.parse import unquote
 
 from kazoo.exceptions import KazooException, NodeExistsError, NoNodeError
@@ -196,21 +197,30 @@ class ZookeeperMembers:
             found = self._session.call_all(
                 "get", [layout.metaserver_path(unquote(name)) for name in names]
             )
-            every = [Metaserver(**json.loads(each[0])) for each in found if each is not None]
+            every = [_entry(name, each) for name, each in zip(names, found, strict=True)]
         except KazooException as error:
             self._stale.set()
             raise self._session.unavailable(type(error).__name__) from error
-        except (ValueError, TypeError) as error:
-            self._stale.set()
-            raise StorageError(
-                f"ZooKeeper {self._session.options}: {layout.METASERVERS} has an entry that no "
-                "metaserver has made; delete it"
-            ) from error
         except StorageError:
             self._stale.set()
             raise
-        self._known = tuple(sorted(every, key=lambda each: (each.since, each.owner)))
+        known = [each for each in every if each is not None]
+        self._known = tuple(sorted(known, key=lambda each: (each.since, each.owner)))
 
     def _seen(self, _event: object) -> None:
         self._stale.set()
         self._database.wake()
+
+
+def _entry(name: str, found: Any) -> Metaserver | None:
+    """Return the metaserver of a znode; None if it is gone, or no metaserver has made it."""
+    if found is None:
+        return None
+    try:
+        entry = Metaserver(**json.loads(found[0]))
+    except (ValueError, TypeError):
+        entry = None
+    if entry is None or not all(isinstance(text, str) for text in vars(entry).values()):
+        log.error("%s/%s was made by no metaserver; delete it", layout.METASERVERS, name)
+        return None
+    return entry

@@ -24,15 +24,17 @@ from kazoo.exceptions import (
 )
 from kazoo.handlers.gevent import SequentialGeventHandler
 from kazoo.handlers.threading import KazooTimeoutError, SequentialThreadingHandler
+from kazoo.protocol.states import KeeperState
 from kazoo.retry import KazooRetry
-from kazoo.security import make_digest_acl
+from kazoo.security import make_acl, make_digest_acl
 
-from cachemesh.discovery.zookeeper_log import logger_without_logins
+from cachemesh.discovery.zookeeper_login import NotingLogger, login_arguments
 from metaserver.process.config import ZookeeperOptions
 from metaserver.store.errors import StorageError
 
 BOUND = 4.0  # seconds that a call may wait
 START = 10.0  # seconds for the first connection
+_LOGIN_AGAIN = 1.0  # seconds after a login that was refused, or broken off
 
 T = TypeVar("T")
 
@@ -63,15 +65,17 @@ class ZookeeperSession:
         self.connected = False
         self.sessions = 0  # how many sessions there were so far
         self._on_change = on_change
-        self._zk = KazooClient(**_arguments(options))
+        self._closed = threading.Event()
+        self._log = NotingLogger("metaserver.zookeeper")
+        self._zk = KazooClient(logger=self._log, **_arguments(options))
         self._zk.add_listener(self._changed)
         try:
             self._zk.start(START)
             self._make_chroot()
         except (KazooTimeoutError, KazooException) as error:
-            self._zk.stop()
-            self._zk.close()
-            raise self._translated(error) from error
+            refused = self._zk.client_state == KeeperState.AUTH_FAILED
+            self.close()
+            raise self._translated(AuthFailedError() if refused else error) from error
 
     def _changed(self, state: str) -> None:
         if state == KazooState.CONNECTED:
@@ -80,7 +84,14 @@ class ZookeeperSession:
             self.connected = False
             if state == KazooState.LOST:
                 self.sessions += 1
+                if self._zk.client_state == KeeperState.AUTH_FAILED:
+                    threading.Thread(target=self._log_in_again, daemon=True).start()
         self._on_change()
+
+    def _log_in_again(self) -> None:
+        """Connect again: kazoo gives up when a server ends in the midst of a login by SASL."""
+        if not self._closed.wait(_LOGIN_AGAIN):
+            self._zk.start_async()
 
     def _make_chroot(self) -> None:
         path = self.options.chroot
@@ -151,6 +162,7 @@ class ZookeeperSession:
 
     def close(self) -> None:
         """End the session. Idempotent."""
+        self._closed.set()
         self._zk.stop()
         self._zk.close()
 
@@ -165,9 +177,9 @@ class ZookeeperSession:
         if isinstance(error, (NoAuthError, AuthFailedError)):
             return StorageError(
                 f"ZooKeeper {self.options}: access is refused; check the user and password of "
-                "--zookeeper-auth-file, and who has made the chroot"
+                "--zookeeper-auth-file, its scheme, and who has made the chroot"
             )
-        return self.unavailable(f"no answer within {START:g} s ({type(error).__name__})")
+        return self.unavailable(f"no answer within {START:g} s{self._log.reason()}")
 
 
 def _arguments(options: ZookeeperOptions) -> dict[str, Any]:
@@ -178,12 +190,13 @@ def _arguments(options: ZookeeperOptions) -> dict[str, Any]:
         "timeout": options.session_timeout,
         "handler": SequentialGeventHandler() if green else SequentialThreadingHandler(),
         "connection_retry": KazooRetry(max_tries=-1, delay=0.05, max_delay=1.0),
-        "logger": logger_without_logins("metaserver.zookeeper"),
     }
-    if options.digest is not None:
-        user, _, password = options.digest.partition(":")
-        arguments["auth_data"] = [("digest", options.digest)]
-        arguments["default_acl"] = [make_digest_acl(user, password, all=True)]
+    arguments |= login_arguments(options.login, sasl=options.sasl)
+    if options.login is not None:
+        user, _, password = options.login.partition(":")
+        only_user = make_acl("sasl", user, all=True)
+        own = only_user if options.sasl else make_digest_acl(user, password, all=True)
+        arguments["default_acl"] = [own]
     if options.tls is not None:
         arguments |= {"use_ssl": True, **options.tls}
     return arguments

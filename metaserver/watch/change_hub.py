@@ -136,6 +136,7 @@ class ChangeHub:
         self.refresh()
         found = self.known(pool)
         if found is None:
+            self._store.document(pool)  # raises if it is there and cannot be read
             raise pool_not_found(pool)
         return found
 

@@ -25,11 +25,17 @@ class ZookeeperServer:
     """One server of an ensemble."""
 
     def __init__(
-        self, number: int, directory: Path, lines: Sequence[str], address: Address
+        self,
+        number: int,
+        directory: Path,
+        lines: Sequence[str],
+        address: Address,
+        java_options: Sequence[str] = (),
     ) -> None:
         self.address = address
         self._directory = directory / str(number)
         self._config = self._directory / "zoo.cfg"
+        self._java_options = java_options
         data = self._directory / "data"
         data.mkdir(parents=True)
         (data / "myid").write_text(f"{number}\n")
@@ -39,10 +45,10 @@ class ZookeeperServer:
 
     def start(self) -> None:
         """Start the server, without waiting for it."""
+        java, *rest = zookeeper_command(self._config)
+        command = [java, *self._java_options, *rest]
         with (self._directory / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                zookeeper_command(self._config), stdout=log, stderr=log, cwd=self._directory
-            )
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._directory)
 
     def serves(self) -> bool:
         """Return whether the server takes part in a quorum, or stands alone."""
@@ -67,22 +73,33 @@ class Ensemble:
         directory: of their data and logs.
         size: how many; one stands alone.
         host: where they listen.
+        settings: further lines of each server's configuration.
+        java_options: of each server's virtual machine.
     """
 
-    def __init__(self, directory: Path, size: int, host: str = HOST) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        size: int,
+        host: str = HOST,
+        *,
+        settings: Sequence[str] = (),
+        java_options: Sequence[str] = (),
+    ) -> None:
         needs("java")
         needs("/usr/share/java/zookeeper.jar")
         ports = Ports()
         lines = [
             *("tickTime=500", "initLimit=20", "syncLimit=6", "maxClientCnxns=0"),
             *("admin.enableServer=false", "4lw.commands.whitelist=*", "minSessionTimeout=1000"),
+            *settings,
         ]
         if size > 1:
             lines += [
                 f"server.{n}={host}:{ports.take()}:{ports.take()}" for n in range(1, size + 1)
             ]
         self.servers = [
-            ZookeeperServer(n, directory, lines, Address(host, ports.take()))
+            ZookeeperServer(n, directory, lines, Address(host, ports.take()), java_options)
             for n in range(1, size + 1)
         ]
 

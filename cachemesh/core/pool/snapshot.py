@@ -71,9 +71,21 @@ class Snapshot:
             SnapshotError: the text was cut off or altered, or is not a snapshot.
         """
         try:
-            body = decode_json(text)
-            if not isinstance(body, dict) or "checksum" not in body:
+            return cls.from_dict(decode_json(text))
+        except NotJsonError as error:
+            raise SnapshotError(f"it was cut off or damaged: {error}") from error
+
+    @classmethod
+    def from_dict(cls, given: object) -> Snapshot:
+        """Return the snapshot in decoded JSON.
+
+        Raises:
+            SnapshotError: the JSON was altered, or is not a snapshot.
+        """
+        try:
+            if not isinstance(given, dict) or "checksum" not in given:
                 raise SnapshotError("it is no snapshot of a pool")
+            body = dict(given)
             if body.get("format") != FORMAT:
                 raise SnapshotError(
                     f"it has format {shown(body.get('format'))}, and this release reads {FORMAT}"
@@ -81,8 +93,6 @@ class Snapshot:
             if body.pop("checksum") != _checksum(body):
                 raise SnapshotError("its checksum is wrong: it was altered or damaged")
             return cls._from_dict(body)
-        except NotJsonError as error:
-            raise SnapshotError(f"it was cut off or damaged: {error}") from error
         except InvalidDocumentError as error:
             raise SnapshotError(f"it holds no valid pool: {error}") from error
 

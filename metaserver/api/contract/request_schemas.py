@@ -41,7 +41,15 @@ REQUESTS: dict[str, Schema] = {
         quorum=number(
             "how many Sentinels must agree that a master is down", minimum=1, maximum=MAX_WHOLE
         ),
-        settings={"type": "object", "description": "live configuration, see SettingsRequest"},
+        settings={
+            "type": "object",
+            "description": "live configuration, see SettingsRequest",
+            "properties": SETTING_VALUES,
+            "additionalProperties": {
+                "type": "null",
+                "description": f"one of the settings {', '.join(SETTINGS)}",
+            },
+        },
         strategy=text(
             "how keys find their shard, see docs/placement.md",
             enum=sorted(Placement.strategies),
@@ -78,7 +86,7 @@ REQUESTS: dict[str, Schema] = {
     ),
     "WeightRequest": request(("weight",), weight=WEIGHT, version=VERSION, dry_run=DRY_RUN),
     "FailoverRequest": request(
-        to=text("the replica to promote, host:port", minLength=3, maxLength=300),
+        to={**ADDRESS, "description": "the replica to promote, host:port, port 1 to 65535"},
         timeout=number(
             "seconds after which nothing more is begun", "number", minimum=1, maximum=60, default=25
         ),
@@ -102,7 +110,10 @@ REQUESTS: dict[str, Schema] = {
     ),
     "RestoreRequest": request(
         ("backup",),
-        backup={"type": "object", "description": "as GET /v1/backup gave it"},
+        backup={
+            "type": "object",
+            "description": "as GET /v1/backup gave it, or what a client's snapshot file holds",
+        },
         dry_run=DRY_RUN,
     ),
     "NewTokenRequest": request(

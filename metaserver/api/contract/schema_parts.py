@@ -66,7 +66,9 @@ def reply(**properties: Schema) -> Schema:
 
 
 NAME = text(NAME_IN_WORDS, pattern=NAME_PATTERN)
-ADDRESS = text("host:port, or [ipv6]:port", minLength=3, maxLength=300)
+_HOST = r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_])?|\[[0-9A-Fa-f:.]{2,45}\]"
+_PORT = "6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3}"
+ADDRESS = text("host:port, or [ipv6]:port, port 1 to 65535", pattern=f"^({_HOST}):({_PORT})$")
 WEIGHT = number("share of the slots", minimum=1, maximum=MAX_WEIGHT, default=1)
 LABEL = text("what the strategy hashes in place of the name", minLength=1, maxLength=79)
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
-from jsonschema import Draft202012Validator, TypeChecker, ValidationError
-from jsonschema.validators import extend
+from jsonschema import Draft202012Validator, ValidationError
 
 from metaserver.api.contract.operations import BY_ID, Operation
 from metaserver.api.contract.schema_parts import IDEMPOTENCY_KEY, KEY_HEADER, Schema
@@ -20,19 +19,7 @@ _SHOWN = 80  # characters of a bad value that an error repeats
 _CHECKED_BY_VIEWS = (
     "quality",
 )  # in a hundredth of the time: every client sends one again and again
-_WHOLE = re.compile(r"-?[0-9]{1,18}")
-
-
-def _is_whole(_checker: TypeChecker, value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-# JSON Schema accepts 1.0 as an integer; the metaserver needs an int.
-_extend = cast("Callable[..., type[Draft202012Validator]]", extend)  # has no types
-_Validator = _extend(
-    Draft202012Validator,
-    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_whole),
-)
+_WHOLE = re.compile(r"(-?[0-9]{1,18})(\.0+)?")
 
 
 def check_body(operation: Operation, body: object) -> dict[str, Any]:
@@ -45,7 +32,24 @@ def check_body(operation: Operation, body: object) -> dict[str, Any]:
     _raise_first(errors, "body")
     if not isinstance(body, dict):
         raise RequestRefused("bad-request", "The body is not an object", "send a JSON object")
-    return body
+    whole: dict[str, Any] = _with_integers(body, _body_validator(operation.id).schema)
+    return whole
+
+
+def _with_integers(value: Any, schema: Any) -> Any:
+    """Return a checked value with an int where the schema has an integer: for it, 1.0 is one."""
+    if not isinstance(schema, Mapping):
+        return value
+    if isinstance(value, float) and schema.get("type") == "integer":
+        return int(value)
+    if "anyOf" in schema and value is not None:  # this, or null
+        return _with_integers(value, schema["anyOf"][0])
+    if isinstance(value, list):
+        return [_with_integers(each, schema.get("items")) for each in value]
+    if isinstance(value, dict):
+        fields = schema.get("properties", {})
+        return {name: _with_integers(each, fields.get(name)) for name, each in value.items()}
+    return value
 
 
 def check_query(operation: Operation, given: Iterable[tuple[str, str]]) -> dict[str, Any]:
@@ -63,7 +67,7 @@ def check_query(operation: Operation, given: Iterable[tuple[str, str]]) -> dict[
         if name in values:
             raise _bad(name, f"query parameter {name!r} is there twice", "give it once")
         values[name] = _decoded(text, schema)
-        _raise_first(_Validator(schema).iter_errors(values[name]), name)
+        _raise_first(Draft202012Validator(schema).iter_errors(values[name]), name)
     defaults = {n: s["default"] for n, s in operation.query.items() if "default" in s}
     return {**defaults, **values}
 
@@ -74,7 +78,7 @@ def check_key(text: str) -> str:
     Raises:
         RequestRefused: bad-request.
     """
-    _raise_first(_Validator(IDEMPOTENCY_KEY).iter_errors(text), KEY_HEADER)
+    _raise_first(Draft202012Validator(IDEMPOTENCY_KEY).iter_errors(text), KEY_HEADER)
     return text
 
 
@@ -86,7 +90,7 @@ def _body_validator(operation_id: str) -> Draft202012Validator:
     schema = SCHEMAS[name]  # schemas of requests refer to no others
     fields = schema.get("properties", {})
     by_views: dict[str, Schema] = {field: {} for field in _CHECKED_BY_VIEWS if field in fields}
-    return _Validator({**schema, "properties": {**fields, **by_views}})
+    return Draft202012Validator({**schema, "properties": {**fields, **by_views}})
 
 
 def _raise_first(errors: Iterable[ValidationError], where: str) -> None:
@@ -155,8 +159,8 @@ def _hint(error: ValidationError) -> str:
 
 
 def _decoded(text: str, schema: Schema) -> object:
-    if schema["type"] == "integer" and _WHOLE.fullmatch(text):
-        return int(text)
+    if schema["type"] == "integer" and (whole := _WHOLE.fullmatch(text)):
+        return int(whole[1])
     if schema["type"] == "boolean" and text in ("true", "false"):
         return text == "true"
     return text

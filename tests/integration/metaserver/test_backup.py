@@ -70,6 +70,43 @@ def test_a_lost_database_is_made_again(
             assert client.topology.document.settings["poll_interval"] == 5
 
 
+def test_a_lost_database_is_made_again_from_a_clients_snapshot(
+    stack: LocalStack, tmp_path: Path, run_on: Callable[[Mapping[str, str]], Run]
+) -> None:
+    """The Sentinels go on with the shards that they monitor already."""
+    kept = tmp_path / "snapshots"
+    url = stack.info["env"]["CACHEMESH_URL"]
+    with CacheMesh.from_url(url, token=stack.token, snapshot_dir=str(kept)) as client:
+        assert client.set("kept", "value")
+        (file,) = until(lambda: list(kept.glob("*.json")))
+        before = client.topology.document
+    with Metaserver(tmp_path) as fresh:
+        run = run_on(env_of(fresh))
+        assert run("store", "restore", str(file), "--dry-run")[0] == 6
+        code, done, err = run("store", "restore", str(file))
+        assert (code, outcomes(done)) == (0, {"cache": "restored"}), err
+        assert "a client's snapshot" in done["items"][0]["detail"]
+        restored = fresh("GET", "/v1/pools/cache").json
+        assert restored["version"] > before.version
+        assert restored["placement"] == before.placement.to_dict()
+        assert outcomes(run("store", "restore", str(file))[1]) == {"cache": "kept"}
+        until(lambda: run("pool", "status")[0] == 0)
+        with CacheMesh.from_url(env_of(fresh)["CACHEMESH_URL"], token=fresh.token) as client:
+            assert client.get("kept") == b"value"
+        whole = file.read_text()
+        for text, reason in (
+            (whole[: len(whole) // 2], "not JSON"),
+            (whole.replace('"confirmed_at":', '"confirmed_at":1'), "checksum is wrong"),
+            (json.dumps({"checksum": "x"}), "it has format None"),
+            ("[]", "backup"),
+        ):
+            other = tmp_path / "other.json"
+            other.write_text(text)
+            code, _, err = run("store", "restore", str(other))
+            assert code in (1, 2)
+            assert reason in err
+
+
 def test_running_clients_follow_a_restored_store(
     stack: LocalStack, tmp_path: Path, run_on: Callable[[Mapping[str, str]], Run]
 ) -> None:

@@ -114,6 +114,9 @@ class TestEveryErrorIsAProblem:
             reply = admin(method, "/v1/pools")
             assert reply.problem == "method-not-allowed"
             assert "POST" in reply.headers["allow"]
+        for path in ("/livez", "/readyz", "/leader", "/openapi.json"):
+            reply = Api(admin.address)("TRACE", path)
+            assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD")
 
     @pytest.mark.parametrize("body", [b"", b"{", b"nonsense", b"\xff\xfe", b"{'a': 1}", b"[1,]"])
     def test_malformed_json(self, admin: Api, body: bytes) -> None:
@@ -190,7 +193,6 @@ class TestBadShards:
         ("change", "field"),
         [
             ({"name": "cache-9\r\nSENTINEL RESET *"}, "name"),
-            ({"name": "cache-9\n"}, None),
             ({"name": "c" * 65}, "name"),
             ({"name": ""}, "name"),
             ({"name": "-c"}, "name"),
@@ -198,12 +200,11 @@ class TestBadShards:
             ({"weight": -1}, "weight"),
             ({"weight": True}, "weight"),
             ({"weight": 2.5}, "weight"),
-            ({"weight": 1.0}, "weight"),
             ({"weight": 1001}, "weight"),
             ({"weight": "1"}, "weight"),
-            ({"master": "nonsense"}, None),
-            ({"master": "127.0.0.1:0"}, None),
-            ({"master": "127.0.0.1:99999"}, None),
+            ({"master": "nonsense"}, "master"),
+            ({"master": "127.0.0.1:0"}, "master"),
+            ({"master": "127.0.0.1:99999"}, "master"),
             ({"master": ["127.0.0.1:1"]}, "master"),
             ({"unheard_of": 1}, "unheard_of"),
             ({"version": "1"}, "version"),
@@ -311,16 +312,17 @@ class TestBadPools:
             {"sentinels": "127.0.0.1:26379"},
             {"sentinels": ["nonsense"]},
             {"shards": []},
-            {"shards": [shard, {**shard, "master": "127.0.0.1:2"}]},
             {"shards": [{**shard, "weight": 0}]},
             {"quorum": 0},
-            {"quorum": 2},
             {"settings": {"command_timeout": "1"}},
             {"settings": {"unheard_of": 1}},
             {"unheard_of": 1},
         ]
         for change in changes:
             self.refused(admin, "bad-request", **change)
+        twice = [shard, {**shard, "master": "127.0.0.1:2"}]
+        for change in ({"shards": twice}, {"quorum": 2}, {"strategy": "slots", "named": True}):
+            self.refused(admin, "invalid-content", **change)
 
     def test_the_same_instance_twice(self, admin: Api, stack: LocalStack) -> None:
         port = stack.start_redis().address.port

@@ -656,7 +656,7 @@ def keep_processes(site: Site) -> None:
 def show_settings(site: Site) -> None:
     tls = RedisTls(password=site.secret(KEY))
     auth = RedisAuth("ops", site.secret(OPS), tls)
-    zookeeper = ZookeeperOptions("h:1", "/c", digest=site.secret(ZOOKEEPER))
+    zookeeper = ZookeeperOptions("h:1", "/c", login=site.secret(ZOOKEEPER))
     config = Config(Path("x"), redis_auth=auth, sentinel_auth=auth, zookeeper=zookeeper)
     site.evidence.add("the settings", f"{config!r} {config} {auth} {zookeeper!r} {zookeeper}")
     client = MetaserverClient(["h:1"], site.admin)

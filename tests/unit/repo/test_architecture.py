@@ -60,7 +60,7 @@ METASERVER_RULES = (
         "metaserver.store",
         (
             *("cachemesh.core", "cachemesh.discovery.zookeeper_layout"),
-            "cachemesh.discovery.zookeeper_log",
+            "cachemesh.discovery.zookeeper_login",
             *("metaserver.domain", "metaserver.process"),
         ),
         ("kazoo", "gevent"),
@@ -91,7 +91,10 @@ METASERVER_RULES = (
     ),
     Rule(
         "metaserver.zookeeper_options",
-        ("cachemesh.core", "cachemesh.discovery.zookeeper_layout", "metaserver.process"),
+        (
+            *("cachemesh.core", "cachemesh.discovery.zookeeper_layout"),
+            *("cachemesh.discovery.zookeeper_login", "metaserver.process"),
+        ),
         ("click",),
     ),
     _metaserver("password_options", "", "click"),

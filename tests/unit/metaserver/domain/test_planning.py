@@ -120,13 +120,13 @@ def test_quorum_of_a_document_without_one_is_a_majority() -> None:
 
 def test_a_quorum_above_the_number_of_sentinels_is_refused() -> None:
     refused = problem(
-        "bad-request", lambda: plan_create("cache", SENTINELS, [Shard("a")], quorum=4)
+        "invalid-content", lambda: plan_create("cache", SENTINELS, [Shard("a")], quorum=4)
     )
     assert "quorum" in str(refused)
 
 
 def test_a_sentinel_given_twice_is_refused() -> None:
-    problem("bad-request", lambda: plan_create("cache", SENTINELS[:1] * 2, [Shard("a")]))
+    problem("invalid-content", lambda: plan_create("cache", SENTINELS[:1] * 2, [Shard("a")]))
 
 
 def test_a_new_pool_checks_its_settings() -> None:

@@ -128,12 +128,13 @@ def test_a_chroot_with_something_else_is_refused(
         ZookeeperStore(options)
 
 
-@pytest.mark.parametrize("path", [layout.HEAD, layout.pool_path("cache")])
-def test_a_znode_edited_into_nonsense_is_named(
+@pytest.mark.parametrize("path", [layout.HEAD, layout.part_path("lead", "lead")])
+def test_nonsense_in_what_every_pool_needs_is_named(
     options: ZookeeperOptions, by_hand: KazooClient, path: str
 ) -> None:
     store = ZookeeperStore(options)
     created = create(store)
+    by_hand.ensure_path(f"{options.chroot}{path}")
     by_hand.set(f"{options.chroot}{path}", b"nonsense")
     with pytest.raises(StorageError, match=rf"{path} cannot be used.*changed by hand"):
         ZookeeperStore(options)
@@ -142,7 +143,7 @@ def test_a_znode_edited_into_nonsense_is_named(
 
 
 def test_nobody_else_may_read_what_a_login_has_made(options: ZookeeperOptions) -> None:
-    mine = ZookeeperOptions(options.hosts, options.chroot, digest="me:secret-word")
+    mine = ZookeeperOptions(options.hosts, options.chroot, login="me:secret-word")
     store = ZookeeperStore(mine)
     create(store)
     assert "secret-word" not in repr(mine) + str(mine)
