@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 LISTED = 5_000  # clients that a report names; of the others it tells how many act on which version
@@ -99,7 +100,8 @@ class ClientReport:
         Args:
             listed: how many clients it names at most.
         """
-        ordered = sorted(clients, key=lambda each: (not each.live, each.version))
+        ordered = sorted(clients, key=attrgetter("version"))
+        ordered = [each for each in ordered if each.live] + [e for e in ordered if not e.live]
         rest = [each.version for each in ordered[listed:] if each.live]
         return cls(tuple(ordered[:listed]), dict(Counter(rest)), frozenset(left))
 
