@@ -3,7 +3,7 @@
     accepted --> first bytes --> does the site take them? --no--> gunicorn, WSGI app
                                        | yes                          ^
                                        v                              | not such a call after all
-    one epoll of all connections --> slices of a millisecond --> begin() --+--> held --> reply()
+    one epoll of all connections --> slices of 2 milliseconds --> begin() --+--> held --> reply()
                     ^                                                                  |
                     +------------------ kept open for the next call -------------------+
 
@@ -29,7 +29,7 @@ import gevent.monkey
 KEEP_SECONDS = 5.0  # for which a connection without a call is kept
 SEND_SECONDS = 30.0  # for the peer to take a reply
 _WHOLE_SECONDS = 1.0  # for the rest of a request, before the WSGI app waits for it in its own way
-_SLICE = 0.001  # CPU seconds of work before other greenlets run
+_SLICE = 0.002  # CPU seconds of work before others run; a call of the API takes about as many
 _READ = 64 * 1024
 _MOST_BUFFERED = 128 * 1024  # bytes of one connection
 _EVENTS = 16

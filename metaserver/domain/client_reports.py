@@ -175,10 +175,11 @@ def known_clients(reports: Sequence[ClientReport]) -> list[KnownClient]:
     known: dict[ClientKey, KnownClient] = {}
     for report in reports:
         for each in report.clients:
-            if each.key in left:
+            key = each.token, each.client
+            if key in left:
                 continue
-            other = known.get(each.key)
-            known[each.key] = each if other is None else _merged(each, other)
+            other = known.get(key)
+            known[key] = each if other is None else _merged(each, other)
     return sorted(known.values(), key=lambda each: each.seen or 0.0)
 
 
