@@ -8,13 +8,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fan_out.prober import Prober
+from benchmarks.fan_out.fleet import SHARDS
+from benchmarks.fan_out.prober import Probe, Prober
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
 
@@ -28,14 +29,14 @@ class Round:
 
     Attributes:
         first, last: from the change's request to the first and the last client told.
-        api: the times of the other calls of the API until a second after that.
+        api: the other calls of the API until a second after that.
         cpu: of the metaserver, until a second after that.
         rss: of the metaserver.
     """
 
     first: float
     last: float
-    api: list[float]
+    api: list[Probe]
     cpu: float
     rss: float
 
@@ -44,11 +45,19 @@ class Round:
         return {
             "first_s": round(self.first, 4),
             "last_s": round(self.last, 4),
-            "api_p50_s": round(_quantile(self.api, 0.5), 4),
-            "api_p99_s": round(_quantile(self.api, 0.99), 4),
+            **self._quantiles("api", [each.took for each in self.api]),
+            **self._quantiles("read", [each.read for each in self.api]),
+            **self._quantiles("cpu", [each.cpu for each in self.api]),
             "api_calls": len(self.api),
             "cpu_s": round(self.cpu, 3),
             "rss_mib": round(self.rss, 1),
+        }
+
+    @staticmethod
+    def _quantiles(name: str, values: list[float]) -> dict[str, float]:
+        return {
+            f"{name}_p50_s": round(_quantile(values, 0.5), 4),
+            f"{name}_p99_s": round(_quantile(values, 0.99), 4),
         }
 
 
@@ -82,10 +91,10 @@ def _rss(pid: int) -> float:
 
 @contextmanager
 def _fleet(
-    stack: LocalStack, version: int, clients: int, reconnect: bool
+    stack: LocalStack, version: int, clients: int, options: Sequence[str]
 ) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "benchmarks.fan_out.fleet", stack.info["metaservers"][0]]
-    command += ["cache", str(version), str(clients), *(["--reconnect"] if reconnect else [])]
+    command += ["cache", str(version), str(clients), *options]
     fleet = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -112,19 +121,23 @@ def _held(api: MetaserverClient) -> int:
     return len(api.request("GET", "/v1/pools/cache/clients", timeout=_PATIENCE)["clients"])
 
 
-def measure(clients: int, rounds: int, reconnect: bool) -> Iterator[Round]:
-    """Yield the figures of one change after the other, with so many clients."""
-    with LocalStack(shards=1, replicas=0, sentinels=1, dashboard=False) as stack:
+def measure(clients: int, rounds: int, options: Sequence[str]) -> Iterator[Round]:
+    """Yield the figures of one change after the other, with so many clients.
+
+    Args:
+        options: of the fleet.
+    """
+    with LocalStack(shards=SHARDS, replicas=0, sentinels=1, dashboard=False) as stack:
         address = stack.info["metaservers"][0]
         pid = _process_of(address.rpartition(":")[2])
         api = MetaserverClient([address], stack.token, timeout=_PATIENCE)
         version = api.request("GET", "/v1/pools/cache")["version"]
-        with _fleet(stack, version, clients, reconnect) as fleet:
+        with _fleet(stack, version, clients, options) as fleet:
             _line(fleet)
             while _held(api) < clients:
                 time.sleep(0.1)
             time.sleep(_SETTLE)
-            with Prober(address, stack.token, "/v1/pools") as prober:
+            with Prober(address, stack.token, "/v1/pools", pid) as prober:
                 for number in range(rounds):
                     time.sleep(_SETTLE)
                     spent, began = _cpu(pid), time.monotonic()
@@ -134,11 +147,11 @@ def measure(clients: int, rounds: int, reconnect: bool) -> Iterator[Round]:
                     time.sleep(_SETTLE)
                     end = time.monotonic()
                     prober.settle(end)
-                    times = prober.within(began, end)
+                    probes = prober.within(began, end)
                     yield Round(
                         told["first"] - began,
                         told["last"] - began,
-                        times,
+                        probes,
                         _cpu(pid) - spent,
                         _rss(pid),
                     )
@@ -154,8 +167,10 @@ def main() -> None:
     add("--clients", type=int, default=3000, help="of the fleet (default: 3000)")
     add("--rounds", type=int, default=7, help="changes, one after the other (default: 7)")
     add("--reconnect", action="store_true", help="each call on a connection of its own")
+    add("--reports", action="store_true", help="each call with a report of quality, as an app's")
     options = parser.parse_args()
-    for each in measure(options.clients, options.rounds, options.reconnect):
+    fleet = [f"--{name}" for name in ("reconnect", "reports") if vars(options)[name]]
+    for each in measure(options.clients, options.rounds, fleet):
         sys.stdout.write(json.dumps(each.to_dict()) + "\n")
         sys.stdout.flush()
 

@@ -1,6 +1,6 @@
 """A fleet of watching clients on raw sockets, in a process of its own, cheap beside the metaserver.
 
-    python -m benchmarks.fan_out.fleet HOST:PORT POOL VERSION CLIENTS [--reconnect]
+    python -m benchmarks.fan_out.fleet HOST:PORT POOL VERSION CLIENTS [--reconnect] [--reports]
 
 The token is in CACHEMESH_TOKEN. A line of JSON is written once all clients watch, and one for each
 change that all of them were told of: {"version", "first", "last"}, in seconds of CLOCK_MONOTONIC.
@@ -18,8 +18,10 @@ import select
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+SHARDS = 4  # on which a call with a report reports
 _AT_ONCE = 100  # connections that are made before their first replies are awaited
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _VERSION = re.compile(rb'"version": *(\d+)')
@@ -43,6 +45,7 @@ class Fleet:
         pool: the pool's name.
         token: the bearer token.
         reconnect: whether each call is made on a connection of its own.
+        shards: those on which each call reports, as that of an app does.
     """
 
     host: str
@@ -50,22 +53,25 @@ class Fleet:
     pool: str
     token: str
     reconnect: bool
-    version: int
+    shards: Sequence[str] = ()
     changes: dict[int, Change] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._about = _about(self.shards)
         self._poll = select.epoll()
         self._sockets: dict[int, tuple[socket.socket, int]] = {}
+        self._versions: dict[int, int] = {}  # that each client acts on
         self._begun: dict[int, bytes] = {}
 
     def watch(self, number: int, version: int, sock: socket.socket | None = None) -> None:
         """Send the watch call of a client, on its connection or on a new one."""
+        self._versions[number] = version
         if sock is None:
             sock = socket.create_connection((self.host, self.port))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._sockets[sock.fileno()] = sock, number
             self._poll.register(sock.fileno(), select.EPOLLIN)
-        body = b'{"client": "%012x", "version": %d, "wait": 60}' % (number, version)
+        body = b'{"client": "%012x", "version": %d, %s}' % (number, version, self._about)
         sock.sendall(
             b"POST /v1/pools/%s/watch HTTP/1.1\r\nHost: %s:%d\r\nAccept-Encoding: identity\r\n"
             b"Accept: application/json\r\nAuthorization: Bearer %s\r\n"
@@ -92,7 +98,7 @@ class Fleet:
             length = _LENGTH.search(head)
             if not data:  # this process was so slow that the connection counted as idle
                 self._drop(sock)
-                self.watch(number, self.version)
+                self.watch(number, self._versions[number])
                 continue
             if not end or length is None or len(body) < int(length[1]):
                 self._begun[fd] = data
@@ -103,10 +109,9 @@ class Fleet:
 
     def _told(self, sock: socket.socket, number: int, body: bytes) -> None:
         found = _VERSION.search(body)
-        version, now = self.version, time.monotonic()
+        version, now = self._versions[number], time.monotonic()
         if found is not None:  # else it was held for a minute without a change
             version = int(found[1])
-            self.version = max(self.version, version)
             change = self.changes.setdefault(version, Change(first=now))
             change.told, change.last = change.told + 1, now
         if self.reconnect:
@@ -121,6 +126,18 @@ class Fleet:
         sock.close()
 
 
+def _about(shards: Sequence[str]) -> bytes:
+    """Return what each call tells besides its client's id and version."""
+    body: dict[str, object] = {"wait": 60}
+    if shards:
+        latency = {str(bucket): 3 * bucket for bucket in range(60, 100)}
+        quality = {"calls": 7200, "errors": {"timeout": 1}, "latency": latency}
+        body |= {"sdk": "cachemesh 1.0", "host": socket.gethostname(), "process": os.getpid()}
+        body |= {"app": None, "stats": {"reconnects": 1}}
+        body["quality"] = dict.fromkeys(shards, quality)
+    return json.dumps(body)[1:-1].encode()
+
+
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser()
@@ -129,12 +146,14 @@ def main() -> None:
     parser.add_argument("version", type=int)
     parser.add_argument("clients", type=int)
     parser.add_argument("--reconnect", action="store_true")
+    parser.add_argument("--reports", action="store_true")
     options = parser.parse_args()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     host, _, port = options.address.rpartition(":")
     token = os.environ["CACHEMESH_TOKEN"]
-    fleet = Fleet(host, int(port), options.pool, token, options.reconnect, options.version)
+    shards = [f"{options.pool}-{number}" for number in range(SHARDS)] if options.reports else []
+    fleet = Fleet(host, int(port), options.pool, token, options.reconnect, shards)
     for number in range(options.clients):
         fleet.watch(number, options.version)
         if number % _AT_ONCE == 0:

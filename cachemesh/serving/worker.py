@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import socket
@@ -93,6 +94,9 @@ class Worker(GeventWorker):
             self._given_away = gevent.pool.Pool(most)
             self.direct = DirectServer(self.app.direct_calls, self._take_back, most)
             self.direct.start()
+        # The app lives as long as the process: a look for garbage need not go through it again.
+        gc.collect()
+        gc.freeze()
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Handle a connection, unless it is one for the direct server."""

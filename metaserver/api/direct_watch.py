@@ -14,6 +14,7 @@ import json
 import re
 import threading
 import time
+from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, Literal, NamedTuple, Protocol
@@ -57,8 +58,8 @@ class WatchConnection(Protocol):
 class WatchHolder(Protocol):
     """What is used of `cachemesh.serving.direct.DirectServer`."""
 
-    def reply(self, connection: Any, data: bytes) -> None:
-        """Send the reply to the connection's call, soon."""
+    def reply(self, connections: Iterable[Any], data: bytes) -> None:
+        """Send the reply to the calls of these connections, soon."""
 
     def expire(self, connection: Any, due: float) -> None:
         """Have the call expire at a time of the monotonic clock."""
@@ -96,7 +97,7 @@ class DirectWatches:
         self._new_ones = threading.Event()
         self._heads: dict[bytes, _Head | None] = {}
         self._fresh = False
-        self._encoded: dict[tuple[str, int], tuple[int, bytes]] = {}
+        self._encoded: dict[str | None, tuple[int, bytes]] = {}  # second, reply; by document
         backend.hub.on_change.append(self._tell)
         threading.Thread(target=self._publish_new, name="new clients", daemon=True).start()
 
@@ -136,7 +137,7 @@ class DirectWatches:
     def expired(self, connection: WatchConnection) -> None:
         """Reply that there is nothing new."""
         self._forget(connection)
-        self._reply(connection, None)
+        self._reply([connection], None)
 
     def ended(self, connection: WatchConnection, sent: bool) -> None:
         """Note that a call is answered, or that its client is gone."""
@@ -208,9 +209,9 @@ class DirectWatches:
         self, connection: WatchConnection, document: PublishedDocument, seconds: float
     ) -> None:
         if document.version > connection.call.version:
-            self._reply(connection, document)
+            self._reply([connection], document)
         elif seconds <= 0 or self._backend.hub.stopping:
-            self._reply(connection, None)
+            self._reply([connection], None)
         else:
             self._held.setdefault(connection.call.pool, {})[connection] = None
 
@@ -226,7 +227,7 @@ class DirectWatches:
                     seconds = self._new.pop(connection)
                     document = self._backend.hub.known(connection.call.pool)
                     if document is None:
-                        self._reply_gone(connection)
+                        self._reply_gone(connection.call.pool, [connection])
                     else:
                         self._reply_or_hold(connection, document, seconds)
 
@@ -252,25 +253,28 @@ class DirectWatches:
 
     def _tell(self, pool: str) -> None:
         """Reply to the calls of a pool that has changed, or of all when the process stops."""
-        held = self._held.pop(pool, {})
-        if self._backend.hub.stopping:
+        held, hub = self._held.pop(pool, {}), self._backend.hub
+        if hub.stopping:
             held.update(dict.fromkeys(each for each in self._new if each.call.pool == pool))
             self._new = {each: self._new[each] for each in self._new if each not in held}
-        document = self._backend.hub.known(pool)
-        for connection in held:
-            watch = connection.call
-            if document is None:
-                self._reply_gone(connection)
-            elif document.version > watch.version:
-                self._reply(connection, document)
-            elif self._backend.hub.stopping:
-                self._reply(connection, None)
+        document = hub.known(pool)
+        if document is None:
+            self._reply_gone(pool, held)
+            return
+        behind = [each for each in held if each.call.version < document.version]
+        self._reply(behind, document)
+        if len(behind) < len(held):
+            for each in behind:
+                del held[each]
+            if hub.stopping:
+                self._reply(held, None)
             else:
-                self._held.setdefault(pool, {})[connection] = None
+                self._held[pool] = held
 
-    def _reply(self, connection: WatchConnection, document: PublishedDocument | None) -> None:
+    def _reply(self, connections: Iterable[Any], document: PublishedDocument | None) -> None:
+        """Reply with a document; None: there is nothing new."""
         assert self._server is not None
-        key = ("", 0) if document is None else (connection.call.pool, document.version)
+        key = None if document is None else document.text
         now = int(time.time())
         at, data = self._encoded.get(key, (0, b""))
         if at != now:
@@ -278,15 +282,14 @@ class DirectWatches:
                 self._encoded.clear()
             data = _http(200, "application/json", watch_reply(self._backend, document))
             self._encoded[key] = now, data
-        self._server.reply(connection, data)
+        self._server.reply(connections, data)
 
-    def _reply_gone(self, connection: WatchConnection) -> None:
+    def _reply_gone(self, pool: str, connections: Iterable[Any]) -> None:
         assert self._server is not None
-        pool = connection.call.pool
         error = pool_not_found(pool)
         text = json.dumps(problem_document(error, f"/v1/pools/{pool}/watch"))
         status, _title = PROBLEMS[error.code]
-        self._server.reply(connection, _http(status, "application/problem+json", text))
+        self._server.reply(connections, _http(status, "application/problem+json", text))
 
 
 def _http(status: int, media: str, text: str) -> bytes:

@@ -13,6 +13,7 @@ from metaserver.api.request import Call, json_reply, operation, raw_reply
 from metaserver.api.request_outcome import change_reply
 from metaserver.domain.client_reports import KnownClient
 from metaserver.process.clock import rfc3339
+from metaserver.process.turns import let_others_run
 from metaserver.service import pools
 from metaserver.service.pools import NewPool
 from metaserver.watch.client_table import shown
@@ -116,6 +117,7 @@ def _listed(clients: list[KnownClient], metaservers: Mapping[str, str]) -> Itera
     yield '{"clients": ['
     for first in range(0, len(clients), _AT_ONCE):
         part = clients[first : first + _AT_ONCE]
+        let_others_run()
         yield ("" if first == 0 else ", ") + json.dumps([shown(c, metaservers) for c in part])[1:-1]
     yield "]}"
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 LISTED = 5_000  # clients that a report names; of the others it tells how many act on which version
@@ -101,7 +102,8 @@ class ClientReport:
         Args:
             listed: how many clients it names at most.
         """
-        ordered = sorted(clients, key=lambda each: (not each.live, each.version))
+        ordered = sorted(clients, key=attrgetter("version"))
+        ordered = [each for each in ordered if each.live] + [e for e in ordered if not e.live]
         rest = [each.version for each in ordered[listed:] if each.live]
         return cls(tuple(ordered[:listed]), dict(Counter(rest)), frozenset(left))
 
@@ -189,10 +191,11 @@ def known_clients(reports: Sequence[ClientReport]) -> list[KnownClient]:
     known: dict[ClientKey, KnownClient] = {}
     for report in reports:
         for each in report.clients:
-            if each.key in left:
+            key = each.token, each.client
+            if key in left:
                 continue
-            other = known.get(each.key)
-            known[each.key] = each if other is None else _merged(each, other)
+            other = known.get(key)
+            known[key] = each if other is None else _merged(each, other)
     return sorted(known.values(), key=lambda each: each.seen or 0.0)
 
 

@@ -4,6 +4,7 @@
     bell        wakes whoever waits for news
     clock       times as the API writes them, and elapsed times that no clock change affects
     identity    its identity among the processes of the machine, and whether another still runs
+    turns       lets other greenlets run in the midst of long work
 
 Imports only `cachemesh.core`.
 """

@@ -35,6 +35,7 @@ from metaserver.domain.client_reports import (
 )
 from metaserver.process.clock import ElapsedTimes
 from metaserver.process.identity import process_identity, process_is_alive
+from metaserver.process.turns import let_others_run
 from metaserver.store import StorageError, Store
 from metaserver.watch.client_table import ClientTable, shown
 
@@ -70,6 +71,7 @@ class ClientRegistry(ClientTable):
         super().__init__(lease, per_token, owner or process_identity(), clock)
         self._store = store
         self._changed = threading.Condition()
+        self._publishing = threading.Lock()
         self._wanted = threading.Event()
         self._published = False  # of any client
         self._published_at = 0.0
@@ -191,21 +193,23 @@ class ClientRegistry(ClientTable):
         Raises:
             StorageError: the store cannot be written; the next call tries again.
         """
-        wanted = self.changes
-        due = self._clock() - self._published_at >= _SIGN_OF_LIFE
-        if wanted == self._published_changes and not (due and self._published):
-            return
-        names = sorted(self.pools())
-        wanted, left, pools = self.changes, LISTED, {}
-        for pool in names:
-            report = self._own_report(pool, left)
-            left -= len(report.clients)
-            pools[pool] = report.to_json()
-        self._store.publish_acks(self._owner, {"at": time.time(), "pools": pools})
-        self._published, self._published_at = bool(pools), self._clock()
-        with self._changed:
-            self._published_changes = wanted
-            self._changed.notify_all()
+        with self._publishing:  # or an older table could replace a newer one
+            due = self._clock() - self._published_at >= _SIGN_OF_LIFE
+            if self.changes == self._published_changes and not (due and self._published):
+                return
+            names = sorted(self.pools())
+            wanted, left, pools = self.changes, LISTED, {}
+            for pool in names:
+                report = self._own_report(pool, left)
+                left -= len(report.clients)
+                let_others_run()
+                pools[pool] = report.to_json()
+                let_others_run()
+            self._store.publish_acks(self._owner, {"at": time.time(), "pools": pools})
+            self._published, self._published_at = bool(pools), self._clock()
+            with self._changed:
+                self._published_changes = wanted
+                self._changed.notify_all()
 
     def publish_until(self, stop: threading.Event, every: float) -> None:
         """Publish each change soon, until `stop` is set. The body of a thread.

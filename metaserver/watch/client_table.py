@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 from metaserver.domain.client_reports import ClientKey, KnownClient
@@ -23,7 +24,6 @@ PER_POOL = 20_000  # clients of all tokens
 LAPSED = 5_000  # clients remembered after their lease, of all pools
 LAPSED_SECONDS = 24 * 3600.0  # for which they are remembered
 _MOST_RECENTLY_LEFT = 20_000  # clients remembered that have left within the last lease
-_CLEAR_EVERY = 1.0  # seconds between two looks for room in a full table
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +86,9 @@ class ClientTable:
         self._clock = clock
         self._lock = threading.Lock()
         self._pools: dict[str, dict[ClientKey, WatchingClient]] = {}
+        self._resting: dict[tuple[str, ClientKey], float] = {}  # without a held call, by `heard`
         self._lapsed: dict[tuple[str, ClientKey], WatchingClient] = {}  # oldest first
         self._of_token: Counter[str] = Counter()
-        self._cleared = -math.inf
         self._recently_left: dict[tuple[str, ClientKey], float] = {}
 
     def watch_began(
@@ -114,10 +114,9 @@ class ClientTable:
         with self._lock:
             if self._recently_left.get((pool, key), -math.inf) > self._clock() - self.lease:
                 return False
+            self._drop_expired()
+            self._resting.pop((pool, key), None)
             old = self._pools.get(pool, {}).get(key)
-            if old is not None and not old.held and old.heard < self._clock() - self.lease:
-                self._lapse(pool, [key])
-                old = None
             if old is None:
                 self._make_room(pool, token)
                 self._of_token[token] += 1
@@ -150,11 +149,15 @@ class ClientTable:
     def watch_ended(self, pool: str, client: str, *, token: str = "") -> None:
         """Record that a watch call was answered or broke off: the lease runs from now."""
         with self._lock:
+            key = token, client
             table = self._pools.get(pool, {})
-            old = table.get((token, client))
+            old = table.get(key)
             if old is not None:
-                known = replace(old.known, seen=time.time())
-                table[token, client] = WatchingClient(known, self._clock(), max(0, old.held - 1))
+                known, held = replace(old.known, seen=time.time()), max(0, old.held - 1)
+                table[key] = WatchingClient(known, self._clock(), held)
+                if not held:
+                    self._resting.pop((pool, key), None)
+                    self._resting[pool, key] = self._clock()
 
     def leave(self, pool: str, client: str, *, token: str = "") -> None:
         """Record that a client no longer follows the pool: its lease ends now.
@@ -194,7 +197,7 @@ class ClientTable:
             left: those that have left there; forgotten unless they call here now.
         """
         with self._lock:
-            self._drop_expired(pool)
+            self._drop_expired()
             table = self._pools.get(pool, {})
             gone = [key for key in left if key in table and not table[key].held]
             self._drop(pool, gone)
@@ -205,13 +208,13 @@ class ClientTable:
     def live(self, pool: str) -> list[KnownClient]:
         """Return the clients of a pool whose lease has not run out, in order of their last call."""
         with self._lock:
-            self._drop_expired(pool)
+            self._drop_expired()
             return [each.known for each in self._pools.get(pool, {}).values()]
 
     def lapsed(self, pool: str) -> list[KnownClient]:
         """Return the remembered clients of a pool whose lease is over, the oldest first."""
         with self._lock:
-            self._drop_expired(pool)
+            self._drop_expired()
             return [each.known for (name, _), each in self._lapsed.items() if name == pool]
 
     def left(self, pool: str) -> list[ClientKey]:
@@ -224,23 +227,18 @@ class ClientTable:
     def pools(self) -> set[str]:
         """Return the pools of which any client is known, or has just left."""
         with self._lock:
-            for name in list(self._pools):
-                self._drop_expired(name)
+            self._drop_expired()
             named = {pool for pool, _ in [*self._lapsed, *self._recently_left]}
             return {*self._pools, *named}
 
     def count(self, pool: str) -> int:
         """Return how many clients of a pool are live on this process."""
-        return len(self.live(pool))
+        with self._lock:
+            self._drop_expired()
+            return len(self._pools.get(pool, {}))
 
     def _make_room(self, pool: str, token: str) -> None:
         """Make room for a new client, never by dropping a live one. The caller holds the lock."""
-        if self._has_room(pool, token):
-            return
-        if self._clock() - self._cleared >= _CLEAR_EVERY:
-            self._cleared = self._clock()
-            for name in list(self._pools):
-                self._drop_expired(name)
         if not self._has_room(pool, token):
             raise RequestRefused(
                 "too-many-clients",
@@ -254,13 +252,11 @@ class ClientTable:
         in_pool = len(self._pools.get(pool, {}))
         return in_pool < PER_POOL and self._of_token[token] < self._per_token
 
-    def _drop_expired(self, pool: str) -> None:
-        table = self._pools.get(pool, {})
+    def _drop_expired(self) -> None:
+        """Have those clients lapse whose lease has run out. The caller holds the lock."""
         horizon = self._clock() - self.lease
-        self._lapse(pool, [key for key, c in table.items() if not c.held and c.heard < horizon])
-
-    def _lapse(self, pool: str, keys: Iterable[ClientKey]) -> None:
-        for key in keys:
+        expired = list(takewhile(lambda each: self._resting[each] < horizon, self._resting))
+        for pool, key in expired:
             gone = self._pools[pool][key]
             self._drop(pool, [key])
             self._remember(pool, replace(gone, known=replace(gone.known, live=False)))
@@ -279,6 +275,7 @@ class ClientTable:
     def _drop(self, pool: str, keys: Iterable[ClientKey]) -> None:
         for key in keys:
             del self._pools[pool][key]
+            self._resting.pop((pool, key), None)
             self._of_token[key[0]] -= 1
             if not self._of_token[key[0]]:
                 del self._of_token[key[0]]

@@ -54,7 +54,7 @@ def _metaserver(room: str, below: str, *others: str) -> Rule:
 _BELOW_API = "redis_io store failover service loops watch"
 METASERVER_RULES = (
     Rule("metaserver.domain", ("cachemesh.core",), ()),
-    Rule("metaserver.process", ("cachemesh.core",), ()),
+    Rule("metaserver.process", ("cachemesh.core",), ("gevent",)),
     _metaserver("redis_io", "", "redis"),
     Rule(
         "metaserver.store",
