@@ -102,6 +102,8 @@ class Membership:
         with self._listener_lock:
             topology = follower.topology()
             listener(topology)
+            if self._delivered is None:
+                self._delivered = topology
         self.catch_up()  # with changes that have come meanwhile
         return topology
 
@@ -267,11 +269,11 @@ class Membership:
         topology = None if follower is None else follower.latest
         if topology is None or topology is self._delivered:
             return
-        self._delivered = topology
         try:
             self._listener(topology)
         except (CacheMeshError, redis.RedisError, OSError, RuntimeError) as error:
             logger.warning("a client cannot follow its pool: %r", error)
+        self._delivered = topology  # last: from now on the clients count as acting on it
 
     def _loaded(self) -> tuple[Follower, Topology]:
         while True:

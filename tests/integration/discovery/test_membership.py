@@ -191,6 +191,34 @@ def test_a_listener_that_fails_or_dawdles_stops_nobody_else(url: str) -> None:
             go_on.set()
 
 
+def test_who_waits_for_a_delivery_waits_for_one_under_way(url: str) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(_: Topology) -> None:
+        begun.set()
+        go_on.wait(AT_MOST)
+
+    with following(url, slow) as member:
+        member.topology()
+        deliverer = threading.Thread(target=member.catch_up)
+        waiter = threading.Thread(target=member.catch_up, kwargs={"wait": True})
+        deliverer.start()
+        try:
+            begun.wait(AT_MOST)
+            waiter.start()
+            until(lambda: not waiter.is_alive() or _is_in(waiter, "_deliver_now"))
+            assert waiter.is_alive(), "what is only begun would be acknowledged"
+        finally:
+            go_on.set()
+        waiter.join(AT_MOST)
+        deliverer.join(AT_MOST)
+
+
+def _is_in(thread: threading.Thread, function: str) -> bool:
+    frame = sys._current_frames().get(thread.ident or 0)
+    return frame is not None and frame.f_code.co_name == function
+
+
 def test_a_reported_master_holds_against_sentinels_until_it_fails(
     stack: LocalStack, url: str
 ) -> None:
@@ -325,5 +353,9 @@ def test_a_process_that_ends_without_closing_its_client_has_left(
     ) as process:
         process.wait(AT_MOST)
     api = MetaserverClient(stack.info["metaservers"], stack.token)
-    known = api.request("GET", "/v1/pools/cache/clients")["clients"]
-    assert process.pid not in [int(each["process"]) for each in known]
+
+    def known() -> list[int]:
+        clients = api.request("GET", "/v1/pools/cache/clients")["clients"]
+        return [int(each["process"]) for each in clients]
+
+    until(lambda: process.pid not in known(), 20)  # sooner than the 30 s of its lease
