@@ -130,7 +130,7 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
             # sync: asked = clock()
             if True:  # asyncio: a client with one connection takes it now
                 await self.initialize()
-                if not core.usual:
+                if core.connection is not None:
                     return await self._execute_any(args, options)
         try:
             short = type(key) is str and len(key) < SHORT_KEY
