@@ -27,9 +27,10 @@ from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.quality.report import ShardQuality, merged
 from cachemesh.core.reads.read_preference import Reading
-from cachemesh.discovery.lease import NEVER_OVER, LeaseEnd
+from cachemesh.discovery.lease import NEVER_OVER
 from cachemesh.discovery.membership import Membership
 from cachemesh.discovery.url import MeshUrl
+from cachemesh.transport.lease_clock import LeaseEnd
 from cachemesh.transport.replication_probe import Prober
 from cachemesh.transport.shard_base import ShardBase
 from cachemesh.transport.sync.handshake import connect
@@ -75,8 +76,8 @@ class MeshCore(Generic[S]):
         policy: the client's own options and, for the rest, the pool's settings.
         reads_replicas: whether any client of this core does, so that writes are noted.
         plain: whether ``policy`` asks for nothing but a command's reply from the master.
+        usual: whether that is so, and commands go as they are to the shards' own connections.
         route_table: None before the first use, after `close`, and in a forked child.
-        connection: the connection of a single-connection client, else None.
         own_connection: ``connection``, unless the app has set that.
         closings: how often this core was closed.
         client_id: returns the id of now by which metaservers know this process; None without one.
@@ -85,6 +86,7 @@ class MeshCore(Generic[S]):
 
     policy: Policy
     plain: bool
+    usual: bool
 
     def __init__(self, url: MeshUrl, parent: MeshCore[S] | None) -> None:
         self.url = url
@@ -92,7 +94,7 @@ class MeshCore(Generic[S]):
         self.encode = text_encoder(url.options)
         self.pool: Any = None
         self.route_table: RouteTable[S] | None = None
-        self.connection: Any = None
+        self._connection: Any = None
         self.own_connection: Any = None
         self.reads_replicas = False
         self.closings = 0
@@ -114,6 +116,20 @@ class MeshCore(Generic[S]):
         mates, key = self._mates, id(self)
         mates[key] = weakref.ref(self, lambda _: mates.pop(key, None))
         _cores.add(self)
+
+    @property
+    def connection(self) -> Any:
+        """The connection of a single-connection client, else None."""
+        return self._connection
+
+    @connection.setter
+    def connection(self, connection: Any) -> None:
+        self._connection = connection
+        self._set_usual()
+
+    @connection.deleter
+    def connection(self) -> None:
+        del self._connection  # for `patch.object`, which then sets it
 
     def topology(self) -> Topology:
         """Return the topology of now."""
@@ -266,6 +282,10 @@ class MeshCore(Generic[S]):
     def _set_plain(self) -> None:
         policy = self.policy
         self.plain = not (self.reads_replicas or policy.retry_writes or policy.misses)
+        self._set_usual()
+
+    def _set_usual(self) -> None:
+        self.usual = self.plain and self.encode is None and self._connection is None
 
     def read_replicas(self, reading: Reading) -> None:
         """Find the replicas, measure how far behind they are, and note writes, from now on.

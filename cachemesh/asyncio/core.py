@@ -14,12 +14,12 @@ from cachemesh._client.core import MeshCore
 from cachemesh.core.errors import ConfigurationError
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.topology import Topology
-from cachemesh.discovery.lease import clock
 from cachemesh.discovery.url import MeshUrl
 from cachemesh.transport import redis_py
 from cachemesh.transport.aio import handshake
 from cachemesh.transport.aio.instance import in_time, seen
 from cachemesh.transport.aio.shard import ShardClient
+from cachemesh.transport.lease_clock import clock
 
 
 class Core(MeshCore[ShardClient]):

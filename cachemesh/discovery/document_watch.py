@@ -19,10 +19,11 @@ from cachemesh.core.pool.topology import Topology
 from cachemesh.discovery.backoff import repeat_until_stopped
 from cachemesh.discovery.control_plane import ControlPlane
 from cachemesh.discovery.first_load import TopologyLoader
-from cachemesh.discovery.lease import LeaseRenewal, clock
+from cachemesh.discovery.lease import LeaseRenewal
 from cachemesh.discovery.source import Source, older
 from cachemesh.discovery.topology_state import TopologyState
 from cachemesh.discovery.wakeup import StopEvent
+from cachemesh.transport.lease_clock import clock
 
 logger = logging.getLogger("cachemesh.discovery")
 

@@ -25,12 +25,12 @@ from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.pool.topology import Topology
 from cachemesh.discovery.backoff import retry_while_slow
 from cachemesh.discovery.control_plane import ControlPlane, is_gone
-from cachemesh.discovery.lease import clock
 from cachemesh.discovery.lookups import MasterLookups
 from cachemesh.discovery.sentinel import LookupResult, SentinelClient
 from cachemesh.discovery.sentinel_connection import SentinelOptions
 from cachemesh.discovery.snapshot_keeper import RecalledTopology, SnapshotKeeper
 from cachemesh.discovery.source import Source
+from cachemesh.transport.lease_clock import clock
 
 logger = logging.getLogger("cachemesh.discovery")
 

@@ -1,8 +1,8 @@
 """The lease: until when a client may route by its topology without asking a metaserver.
 
 A lease ends so many seconds after the client *sent* the last watch call that was answered; so it
-ends before the metaserver believes that it does. The clock counts while the process is stopped and,
-where the system has such a clock, while the machine sleeps.
+ends before the metaserver believes that it does. Its clock is that of
+`cachemesh.transport.lease_clock`.
 
     command --lease over?--> LeaseRenewal.wait() --> one short watch call --> go on, or give up
 """
@@ -12,35 +12,19 @@ from __future__ import annotations
 import math
 import random
 import threading
-import time
 from collections.abc import Callable
-from functools import partial
 
 import redis
 
 from cachemesh.core.errors import CacheMeshError
 from cachemesh.discovery.wakeup import StopEvent
+from cachemesh.transport.lease_clock import LeaseEnd, clock
 
 ASK_SECONDS = 2.0
 """Seconds for which one metaserver is waited for when the lease is over."""
 
 _EXCUSED = 5.0  # seconds for which no command waits after a metaserver was asked in vain
 _ASK_AGAIN = 0.5, 1.0  # seconds between two such questions, at random
-
-_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", None)
-clock: Callable[[], float] = (
-    time.monotonic if _BOOTTIME is None else partial(time.clock_gettime, _BOOTTIME)
-)
-"""Return monotonic seconds by the clock of leases."""
-
-
-class LeaseEnd:
-    """A moment by `clock`, which a client compares with it before each command."""
-
-    __slots__ = ("until",)
-
-    def __init__(self, until: float) -> None:
-        self.until = until
 
 
 NEVER_OVER = LeaseEnd(math.inf)

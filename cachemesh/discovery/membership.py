@@ -20,9 +20,10 @@ from cachemesh.core.pool.topology_health import TopologyHealth
 from cachemesh.core.quality.report import ShardQuality
 from cachemesh.core.resilience.retry import retry_until
 from cachemesh.discovery.follower import Follower
-from cachemesh.discovery.lease import NEVER_OVER, LeaseEnd
+from cachemesh.discovery.lease import NEVER_OVER
 from cachemesh.discovery.source import LeasedSource
 from cachemesh.discovery.url import MeshUrl
+from cachemesh.transport.lease_clock import LeaseEnd
 
 logger = logging.getLogger("cachemesh.discovery")
 

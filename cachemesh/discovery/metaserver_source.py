@@ -20,12 +20,13 @@ from cachemesh.core.errors import (
 )
 from cachemesh.core.json_text import MAX_DOCUMENT_BYTES
 from cachemesh.core.pool.document import PoolDocument
-from cachemesh.discovery.lease import ASK_SECONDS, Lease, clock
+from cachemesh.discovery.lease import ASK_SECONDS, Lease
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.discovery.quality_outbox import QualityOutbox
 from cachemesh.discovery.sentinel import SentinelClient
 from cachemesh.discovery.source import LeasedSource, older
 from cachemesh.discovery.wakeup import StopEvent
+from cachemesh.transport.lease_clock import clock
 
 logger = logging.getLogger("cachemesh.discovery")
 

@@ -12,13 +12,13 @@ import logging
 from cachemesh.core.errors import CacheMeshError, MetaserverError, MetaserverUnavailableError
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery.control_plane import is_gone
-from cachemesh.discovery.lease import clock
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.discovery.metaserver_source import MetaserverSource
 from cachemesh.discovery.sentinel import SentinelClient
 from cachemesh.discovery.source import LeasedSource, older
 from cachemesh.discovery.wakeup import StopEvent
 from cachemesh.discovery.zookeeper_reader import ZookeeperAccess, ZookeeperReader
+from cachemesh.transport.lease_clock import clock
 
 logger = logging.getLogger("cachemesh.discovery")
 

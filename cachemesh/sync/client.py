@@ -3,51 +3,39 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import redis
 from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
-from cachemesh._client.base import (
-    ENDS_CONNECTION,
-    MeshBase,
-    may_be_missed,
-    refuse_monitor,
-    refuse_push_handler,
-)
+from cachemesh._client.base import refuse_monitor, refuse_push_handler
 from cachemesh._client.pipelining import for_callback
-from cachemesh.core.commands.blocking import block_seconds, miss_delay
-from cachemesh.core.commands.spec import FIRST_KEY, Command
-from cachemesh.core.errors import FencedError, ShardUnavailableError
+from cachemesh.core.commands.spec import FIRST_KEY
+from cachemesh.core.errors import FencedError
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
 from cachemesh.core.placement.route_table import RouteTable
-from cachemesh.core.planning.pipeline import Plans
-from cachemesh.core.planning.plan import UnknownCommandError, keys_of, plan
-from cachemesh.core.planning.split import CommandPlan
-from cachemesh.core.planning.unknown_commands import Calls, resolve_all
 from cachemesh.core.pool.topology import Topology
-from cachemesh.core.reads.read_preference import CURSORS
-from cachemesh.core.rerouting import KeyHeldError, PartlyRetiredError, RerouteError
-from cachemesh.core.resilience.error_classification import NotSentError
-from cachemesh.discovery.lease import clock
+from cachemesh.core.rerouting import KeyHeldError, RerouteError
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.sync.core import Core
 from cachemesh.sync.pipeline import Pipeline
+from cachemesh.sync.planned_commands import PlannedCommands
 from cachemesh.sync.pubsub import PubSub
+from cachemesh.transport.lease_clock import clock
 from cachemesh.transport.read_deadline import in_all
 from cachemesh.transport.redis_py import BROKEN
 from cachemesh.transport.sync.mesh_pool import MeshPool
-from cachemesh.transport.sync.replica_reads import read
-from cachemesh.transport.sync.scatter_gather import gather, gather_reads
+from cachemesh.transport.sync.scatter_gather import gather
 from cachemesh.transport.sync.shard import ShardClient
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
 
 
-class CacheMesh(MeshBase[ShardClient], redis.Redis):
+_exactly = dict.get  # a look-up that does not fold case, unlike that of redis-py's callbacks
+
+
+class CacheMesh(PlannedCommands, redis.Redis):
     """A drop-in for `redis.Redis` that spreads keys over the shards of a pool.
 
     Make one with `from_url` or `from_env`. Nothing is connected before the first command. Threads
@@ -82,6 +70,7 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
         redis.Redis.__init__(self, **{**url.options, "single_connection_client": False})
         made = self.connection_pool
         core.pool = self.connection_pool = MeshPool(made, core)
+        self._call_options = {}
         self._show_own_names()
         made.close()
         single = url.options.get("single_connection_client")
@@ -120,9 +109,34 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
             redis.ResponseError: the server answered with an error.
         """
         core = self._core
+        try:
+            name, key = args[0], args[1]
+        except IndexError:
+            return self._execute_any(args, options)
+        read_only = FIRST_KEY.get(name)
+        if read_only is None or not core.usual or self._call_options:
+            return self._execute_any(args, options)
         route_table = core.route_table
-        if route_table is None or clock() > core.lease.until:
+        asked = clock()
+        if route_table is None or asked > core.lease.until:
             route_table = core.loaded()
+            asked = clock()
+        try:
+            short = type(key) is str and len(key) < SHORT_KEY
+            shard = route_table.find(key.encode() if short else key_bytes(key))
+            decode = not options or NEVER_DECODE not in options
+            reply = shard.execute(args, read_only, decode, asked)
+        except (RerouteError, redis.ResponseError, FencedError) as error:
+            return self._outcome_of(error, args, options)
+        callback = _exactly(self.response_callbacks, name)  # in capitals, as the keys are
+        if callback is None:
+            return reply
+        return callback(reply, **for_callback(options)) if options else callback(reply)
+
+    def _execute_any(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Execute a command of any kind, on a client with any options."""
+        core = self._core
+        route_table = core.loaded()
         if core.connection is not None and len(route_table.shards) == 1:
             return self._execute_on_connection(self._named(self.encoded(args)), options)
         if core.encode is not None:
@@ -131,22 +145,13 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
         decode = NEVER_DECODE not in options
         try:
             if len(args) > 1 and name in FIRST_KEY:
-                key = args[1]
-                short = type(key) is str and len(key) < SHORT_KEY
-                encoded = key.encode() if short else key_bytes(key)
-                shard = route_table.find(encoded)
-                if not core.plain or self._call_options:
-                    shard = core.loaded().find(encoded)  # sync: it asks for the lease
-                    reply = self._one(shard, args, (encoded,), FIRST_KEY[name], decode)
-                else:
-                    reply = shard.execute(args, FIRST_KEY[name], decode)
-                callback = dict.get(self.response_callbacks, name)  # in capitals, as the keys are
+                key = key_bytes(args[1])
+                reply = self._one(route_table.find(key), args, (key,), FIRST_KEY[name], decode)
             else:
-                route_table = core.loaded()  # sync: it asks for the lease
                 reply = self._execute_planned(args, route_table, decode)
-                callback = self.response_callbacks.get(name)
         except (RerouteError, redis.ResponseError, FencedError) as error:
             return self._outcome_of(error, args, options)
+        callback = self.response_callbacks.get(name)
         if callback is None:
             return reply
         return callback(reply, **for_callback(options))
@@ -168,166 +173,6 @@ class CacheMesh(MeshBase[ShardClient], redis.Redis):
         elif EMPTY_RESPONSE in options:
             return options[EMPTY_RESPONSE]
         raise error
-
-    def _execute_planned(
-        self, args: tuple[Any, ...], route_table: RouteTable[ShardClient], decode: bool
-    ) -> Any:
-        core = self._core
-        args = self._named(args)
-        try:
-            planned = plan(args, route_table.placement, key_bytes, core.registry, core.master_of)
-        except UnknownCommandError:
-            planned = self.plans_of([args], route_table)[id(args)]
-        command = planned.command
-        requests = [(route_table.shards[r.shard], r.args) for r in planned.sub_requests]
-        if len(requests) == 1:
-            shard, words = requests[0]
-            seconds = block_seconds(command.name, words)
-            try:
-                reply = self._one_planned(command, shard, words, decode, seconds)
-            finally:
-                if command.name in ENDS_CONNECTION:
-                    shard.drop_connections()
-            return planned.merge([reply])
-        try:
-            if core.plain and not self._call_options:
-                replies = gather(requests, command.read_only, decode, planned.takes_errors)
-            else:
-                replies = self._several(planned, requests, decode)
-        except PartlyRetiredError as error:
-            replies = [
-                self._sent_anew(command, shard, words, decode)
-                if isinstance(reply, RerouteError)
-                else reply
-                for reply, (shard, words) in zip(error.replies, requests, strict=True)
-            ]
-        return planned.merge(replies)
-
-    def _sent_anew(
-        self, command: Command, retired: ShardClient, words: tuple[Any, ...], decode: bool
-    ) -> Any:
-        """Send a sub-request whose shard was retired to where its keys are by now.
-
-        Without keys the sub-request is for that shard, and goes to its successor.
-        """
-        while True:
-            route_table = self._core.loaded()
-            try:
-                if command.specs:
-                    return self._execute_planned(words, route_table, decode)
-                if retired.name not in route_table.shards:
-                    retired.raise_unavailable(NotSentError("the shard has left the pool"))
-                shard = route_table.shards[retired.name]
-                return shard.execute(words, command.read_only, decode)
-            except RerouteError:
-                self._core.hold_over()
-
-    def _one_planned(
-        self,
-        command: Command,
-        shard: ShardClient,
-        words: tuple[Any, ...],
-        decode: bool,
-        seconds: float | None,
-    ) -> Any:
-        """Send a command to the one shard it is for.
-
-        Args:
-            command, words: the command.
-            shard: where its keys are.
-            decode: the reply.
-            seconds: for which the command may block on the server; None: it does not block.
-        """
-        if seconds is None:
-            if self._core.plain and not self._call_options:
-                return shard.execute(words, command.read_only, decode)
-            keys = () if command.name in CURSORS else keys_of(command, words)
-            return self._one(shard, words, keys, command.read_only, decode)
-        began = time.monotonic()
-        try:
-            return shard.execute_blocking(words, decode, seconds)
-        except (ShardUnavailableError, redis.ResponseError) as error:
-            reply = self._missed(error, shard, words, command.read_only)
-            time.sleep(miss_delay(seconds, time.monotonic() - began))
-            return reply
-        finally:
-            if self._core.reads_replicas and not command.read_only:
-                self.wrote_to(shard, keys_of(command, words))
-
-    def _one(
-        self,
-        shard: ShardClient,
-        args: tuple[Any, ...],
-        keys: Sequence[bytes],
-        read_only: bool,
-        decode: bool,
-    ) -> Any:
-        """Send a command to one shard, as the policy says."""
-        policy = self._policy
-        try:
-            if read_only and keys and policy.reading.uses_replicas and args[0] not in CURSORS:
-                return read(shard, args, keys, policy.reading, decode)
-            try:
-                return shard.execute(args, read_only or policy.retry_writes, decode)
-            finally:
-                if not read_only:
-                    self.wrote_to(shard, keys)
-        except (ShardUnavailableError, redis.ResponseError) as error:
-            return self._missed(error, shard, args, read_only)
-
-    def _several(
-        self,
-        planned: CommandPlan,
-        requests: Sequence[tuple[ShardClient, tuple[Any, ...]]],
-        decode: bool,
-    ) -> list[Any]:
-        """Send a command's sub-requests to their shards, as the policy says."""
-        command, policy = planned.command, self._policy
-        if command.read_only and command.specs and policy.reading.uses_replicas:
-            reads = [(shard, words, keys_of(command, words)) for shard, words in requests]
-            replies = gather_reads(reads, policy.reading, decode)
-        else:
-            try:
-                how = (command.read_only, decode, True, policy.retry_writes)
-                replies = gather(requests, *how)
-            finally:
-                if self._core.reads_replicas and not command.read_only:
-                    for shard, words in requests:
-                        self.wrote_to(shard, keys_of(command, words))
-        for at, (reply, (shard, words)) in enumerate(zip(replies, requests, strict=True)):
-            if policy.misses and command.specs and may_be_missed(reply):
-                replies[at] = self._missed(reply, shard, words, command.read_only)
-            elif isinstance(reply, Exception) and not planned.takes_errors:
-                raise reply
-        return replies
-
-    def plans_of(self, calls: Calls, route_table: RouteTable[ShardClient]) -> Plans:
-        """Return the plans of those calls about which a server has to be asked first.
-
-        Raises:
-            cachemesh.ShardUnavailableError: no shard answers.
-        """
-        asking = resolve_all(calls, route_table.placement, self._core.registry)
-        reply: Any = None
-        while True:
-            try:
-                question = asking.send(reply)
-            except StopIteration as done:
-                plans: Plans = done.value
-                return plans
-            reply = self._answer(question, route_table)
-
-    def _answer(self, question: tuple[Any, ...], route_table: RouteTable[ShardClient]) -> Any:
-        """Return the reply, error or not, of the first shard that gives one."""
-        failures = []
-        for shard in route_table.shards.values():
-            try:
-                return shard.execute(question, True, False)
-            except redis.ResponseError as error:
-                return error
-            except ShardUnavailableError as failure:
-                failures.append(failure)
-        raise failures[0]
 
     def _execute_on_connection(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Execute as redis-py does, over the connection that `client` took, or that the app set."""

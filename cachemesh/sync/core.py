@@ -10,8 +10,8 @@ from typing import Any
 from cachemesh._client.core import MeshCore
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.topology import Topology
-from cachemesh.discovery.lease import clock
 from cachemesh.transport import redis_py
+from cachemesh.transport.lease_clock import clock
 from cachemesh.transport.sync import handshake
 from cachemesh.transport.sync.shard import ShardClient
 

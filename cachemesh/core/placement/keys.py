@@ -43,6 +43,10 @@ def key_bytes(key: object) -> bytes:
     return raw
 
 
+OPENING = ord("{")
+"""To be looked for in bytes: as a number, for CPython tries to take bytes for one first."""
+
+
 def hash_tag_of(key: bytes, opening: bytes = b"{", closing: bytes = b"}") -> bytes:
     """Return the part of a key that is hashed, by the rule of Redis Cluster and twemproxy.
 
@@ -68,6 +72,6 @@ def key_slot(key: bytes) -> int:
     Args:
         key: as bytes.
     """
-    if b"{" in key:
+    if OPENING in key:
         key = hash_tag_of(key)
     return crc_hqx(key, 0) & 16_383

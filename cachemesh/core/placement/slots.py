@@ -23,7 +23,7 @@ from cachemesh.core.placement.base import (
     read_shards,
     unknown_fields,
 )
-from cachemesh.core.placement.keys import SLOT_COUNT, hash_tag_of
+from cachemesh.core.placement.keys import OPENING, SLOT_COUNT, hash_tag_of
 
 _NOTHING: Mapping[str, Mapping[str, object]] = {}
 
@@ -117,7 +117,7 @@ class SlotsPlacement(Placement):
         return _find_in([of_shard[owner] for owner in self._owners])
 
     def owners(self, keys: Sequence[bytes]) -> list[str]:
-        hashed = _hash_tags(keys) if b"{" in b"".join(keys) else keys
+        hashed = _hash_tags(keys) if OPENING in b"".join(keys) else keys
         table = self.table
         return [table[crc & 16_383] for crc in map(crc_hqx, hashed, repeat(0))]
 
@@ -158,7 +158,7 @@ def _find_in(table: Sequence[Target]) -> Callable[[bytes], Target]:
     """
 
     def find(key: bytes) -> Target:
-        if b"{" in key:
+        if OPENING in key:
             key = hash_tag_of(key)
         return table[crc_hqx(key, 0) & 16_383]
 

@@ -35,9 +35,10 @@ class TwemproxyPlacement(HashBasedPlacement):
     def hash_of_tag(self, function: Callable[[bytes], int], tag: str) -> Callable[[bytes], int]:
         """Hash by Redis Cluster's tag rule with the given characters, as twemproxy does."""
         opening, closing = tag[0].encode(), tag[1].encode()
+        code = opening[0]  # looked for faster than a byte
 
         def digest(key: bytes) -> int:
-            return function(hash_tag_of(key, opening, closing) if opening in key else key)
+            return function(hash_tag_of(key, opening, closing) if code in key else key)
 
         return digest
 

@@ -26,6 +26,7 @@ from cachemesh.core.names import Address
 from cachemesh.core.quality.meter import QualityMeter
 from cachemesh.core.resilience.error_classification import NotSentError
 from cachemesh.transport import redis_py
+from cachemesh.transport.lease_clock import LeaseEnd, clock
 from cachemesh.transport.redis_py import MORE, PUSH
 
 _HIGH_WATER = 1_048_576
@@ -62,6 +63,7 @@ class Connection(asyncio.Protocol):
         ready: whether `send` may be called: the connection is open, and the socket takes more.
             If not, `wait_writable` comes first.
         out: commands that leave at the end of this turn of the event loop.
+        asked: when a command of this turn asked for the lease, by the clock of leases; else 0.
         closed: whether the connection was closed.
         why_closed: the error that closed the connection.
         meter: counts the replies and times some writes, on the connection that tasks share.
@@ -84,6 +86,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._keep: object = None
         self.out: list[bytes] = []
+        self.asked = 0.0
         self._out_size = 0
         self._waiting: deque[asyncio.Future[Any] | Collector] = deque()
         self._undecoded: set[asyncio.Future[Any]] = set()
@@ -163,6 +166,18 @@ class Connection(asyncio.Protocol):
             self._flush()
         return collector.future
 
+    def ask_under(self, lease: LeaseEnd) -> float:
+        """Return when a command asks that is sent next, for the others of this turn too.
+
+        Args:
+            lease: under which; 0 if it is over.
+        """
+        now = clock()
+        if now > lease.until:
+            return 0.0
+        self.asked = now
+        return now
+
     async def wait_writable(self) -> None:
         """Wait while the server reads more slowly than this side writes."""
         while self._writable is not None:
@@ -229,7 +244,7 @@ class Connection(asyncio.Protocol):
             return
         self._transport.write(out[0] if len(out) == 1 else b"".join(out))
         self._sent += len(out)
-        self._out_size = 0
+        self._out_size, self.asked = 0, 0.0
         out.clear()
         if not self._sent & _UNTIMED and self._timed is None:
             self._timed = self._sent, self._loop.time()

@@ -27,6 +27,7 @@ from cachemesh.core.resilience.error_classification import (
 from cachemesh.core.resilience.pipeline_part import PartOutcome, holds_error
 from cachemesh.transport import redis_py
 from cachemesh.transport.instance_base import PING, PING_SECONDS, InstanceSpec
+from cachemesh.transport.lease_clock import by_monotonic, clock
 from cachemesh.transport.redis_py import MORE, PUSH
 from cachemesh.transport.sync.connection import LUMP, READ_SIZE, Connection
 from cachemesh.transport.sync.probed_instance import ProbedInstance
@@ -53,7 +54,7 @@ class Instance(ProbedInstance):
         Args:
             payload: the command.
             decode: whether to decode the reply.
-            deadline: by `time.monotonic`.
+            deadline: by the clock of leases.
 
         Raises:
             NotSentError: there is no connection.
@@ -62,10 +63,10 @@ class Instance(ProbedInstance):
         try:
             connection = self.idle.pop()
         except IndexError:
-            return self._ask_packed(payload, decode, deadline - time.monotonic())
+            return self._ask_packed(payload, decode, deadline - clock())
         if len(payload) > LUMP or connection.has_input():
             self.give_back(connection)
-            return self._ask_packed(payload, decode, deadline - time.monotonic())
+            return self._ask_packed(payload, decode, deadline - clock())
         try:
             connection.send(payload)
             data = connection.recv(READ_SIZE)
@@ -73,7 +74,7 @@ class Instance(ProbedInstance):
                 connection.feed(data)
             reply = connection.gets(decode)
             if reply is MORE or reply.__class__ is PUSH:
-                reply = connection.read(decode, deadline)
+                reply = connection.read(decode, by_monotonic(deadline))
                 connection.wait_at_most(self.timeouts.reply)
         except (TypeError, ValueError) as error:
             self.close(connection)
@@ -118,14 +119,14 @@ class Instance(ProbedInstance):
     def read(self, args: tuple[Any, ...], decode: bool, seconds: float) -> Any:
         """As `ask_within`, and count the reply, or error reply, in the load window."""
         payload = redis_py.pack(args)
-        until = time.monotonic() + seconds
+        until = clock() + seconds
         if not self.idle:  # how long it takes to connect tells little of the replies to come
             self.give_back(self.take(seconds))
         asked = time.monotonic()
         if self.role is None:  # a replica's connections have half of the time, see `ShardBase`
             reply = self.ask(payload, decode, until)
         else:
-            reply = self._ask_packed(payload, decode, until - asked)
+            reply = self._ask_packed(payload, decode, until - clock())
         if not isinstance(reply, Exception) or is_answer(reply):
             took = time.monotonic() - asked
             self.window.succeeded(asked, took)

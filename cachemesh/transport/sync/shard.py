@@ -7,7 +7,6 @@ ShardClient -- Instance of the master -- a Connection for each thread
 from __future__ import annotations
 
 import threading
-import time
 from typing import Any
 
 from redis.connection import ConnectionPool
@@ -23,6 +22,7 @@ from cachemesh.core.resilience.error_classification import (
 )
 from cachemesh.transport import redis_py
 from cachemesh.transport.instance_base import InstanceSpec
+from cachemesh.transport.lease_clock import by_monotonic, clock
 from cachemesh.transport.master_locator import MasterLocator
 from cachemesh.transport.sync.instance import Instance
 from cachemesh.transport.sync.shard_retry import RetryingShard
@@ -38,7 +38,13 @@ class ShardClient(RetryingShard):
         super().__init__(name, template, locator)
         self._verifying = threading.Lock()
 
-    def execute(self, args: tuple[Any, ...], retriable: bool, decode: bool = True) -> Any:
+    def execute(
+        self,
+        args: tuple[Any, ...],
+        retriable: bool,
+        decode: bool = True,
+        asked: float | None = None,
+    ) -> Any:
         """Send one command and return its reply, within the time limit for commands.
 
         A command that surely has not run (there is no connection, or the reply was READONLY,
@@ -49,6 +55,7 @@ class ShardClient(RetryingShard):
             args: the command, one word each argument.
             retriable: the command may run twice: it only reads, or the app has said so.
             decode: whether to decode the reply, if the client decodes replies at all.
+            asked: when the app asked, by the clock of leases; None: now.
 
         Raises:
             ShardUnavailableError: the master does not serve; ShardTimeoutError: not in time.
@@ -56,22 +63,23 @@ class ShardClient(RetryingShard):
             redis.DataError: an argument Redis has no form for.
         """
         payload = redis_py.pack(args)
-        began = time.monotonic()
+        if asked is None:
+            asked = clock()
         instance = self.instance
         try:
             if instance is None:
                 raise NotSentError
-            reply = instance.ask(payload, decode, began + self.limit)
+            reply = instance.ask(payload, decode, asked + self.limit)
         except NOT_SERVED as error:
-            return self.again(args, retriable, decode, began, instance, error)
+            return self.again(args, retriable, decode, by_monotonic(asked), instance, error)
         quality = self.quality
         quality.calls = calls = quality.calls + 1
         if not calls & SKIPPED:
-            quality.timed(time.monotonic() - began)
+            quality.timed(clock() - asked)
         if isinstance(reply, Exception):
             if is_answer(reply):
                 raise reply
-            return self.again(args, retriable, decode, began, instance, reply)
+            return self.again(args, retriable, decode, by_monotonic(asked), instance, reply)
         return reply
 
     def _wait_for_master(self, seen: Address | None, seconds: float) -> None:

@@ -22,8 +22,8 @@ from cachemesh import CacheMesh, CacheMeshError
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.core.errors import LeaseLostError
 from cachemesh.core.placement import Placement
-from cachemesh.discovery.lease import clock
 from cachemesh.local import LocalStack
+from cachemesh.transport.lease_clock import clock
 from tests.support.metaserver_process import ROOT, Api, Metaserver, environment
 from tests.support.waiting import AT_MOST, until, until_async
 
@@ -288,3 +288,27 @@ def test_a_store_that_was_replaced_by_an_older_copy_is_raised_above_its_clients(
         until(lambda: leased.convergence()["converged"] and leased.convergence()["clients"] == 1)
     far = {"client": "wrong", "version": 2**52, "wait": 0}
     assert leased.api("POST", f"/v1/pools/{leased.pool}/watch", far).problem == "version-conflict"
+
+
+def test_a_command_that_leaves_with_others_asks_for_the_lease_itself(leased: Leased) -> None:
+    """What was routed before the process froze may be sent in the same turn of the event loop."""
+
+    async def tasks() -> None:
+        refusing = {"token": leased.api.token, "on_lease_lost": "refuse"}
+        async with AsyncCacheMesh.from_url(leased.url, **refusing) as mesh:
+            await mesh.set("k", "v")
+            (shard,) = (await mesh.route_table()).shards.values()
+            end(leased, "hangs")
+            strict = mesh._core.membership.lease_end(strict=True)
+
+            async def over() -> bool:
+                return clock() > strict.until
+
+            await until_async(over)
+            routed = asyncio.ensure_future(shard.execute(("PING",), True))
+            asked = asyncio.ensure_future(mesh.get("k"))  # in the turn in which PING is queued
+            assert await routed
+            with pytest.raises(LeaseLostError):
+                await asked
+
+    asyncio.run(asyncio.wait_for(tasks(), AT_MOST))

@@ -132,7 +132,11 @@ RULES = (
     Rule(AIO_BYTES, ("cachemesh.core", "cachemesh.transport"), ("redis", "hiredis"), (SYNC_BYTES,)),
     Rule(
         "cachemesh.discovery",
-        ("cachemesh.core", "cachemesh.transport.redis_py", "cachemesh.transport.name_resolution"),
+        (
+            "cachemesh.core",
+            *(f"cachemesh.transport.{each}" for each in ("redis_py", "name_resolution")),
+            "cachemesh.transport.lease_clock",
+        ),
         ("redis", "hiredis"),
     ),
     Rule("cachemesh.discovery.zookeeper_reader", CLIENT[:2], ("kazoo",)),  # imported when used
