@@ -138,14 +138,18 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
             decode = not options or NEVER_DECODE not in options
             # sync: reply = shard.execute(args, read_only, decode, asked)
             if True:  # asyncio: as `ShardClient.execute` does, with a coroutine less
-                payload, instance = pack(args), shard.instance
+                instance, asked = shard.instance, 0.0
+                connection = None if instance is None else instance.connection
                 if (
-                    instance is None
-                    or instance.doubted
-                    or (connection := instance.connection) is None
-                    or not connection.ready
-                    or not (asked := connection.asked or connection.ask_under(core.lease))
+                    instance is not None
+                    and not instance.doubted
+                    and connection is not None
+                    and connection.ready
                 ):
+                    payload = pack(args)  # before the lease is asked for: it may fail
+                    asked = connection.asked or connection.ask_under(core.lease)
+                if connection is None or not asked:
+                    payload = b""  # who waits holds no copy of what it sends
                     shard = (await core.loaded()).find(key_bytes(key))
                     reply = await shard.execute(args, read_only, decode)
                 else:

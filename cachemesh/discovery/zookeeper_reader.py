@@ -69,6 +69,7 @@ class ZookeeperReader:
         self._zk: Any = None
         self._log = NotingLogger("cachemesh.zookeeper")
         self._changed = threading.Event()
+        self._login_failed = False
         self._addresses: tuple[str, ...] | None = None  # None: to be read
 
     def metaservers(self) -> tuple[str, ...]:
@@ -144,7 +145,7 @@ class ZookeeperReader:
             self._zk = self._started()
         deadline = time.monotonic() + _BOUND
         while not self._zk.connected:
-            if self._zk.client_state == _AUTH_FAILED:
+            if self._login_failed:
                 self.close()  # kazoo gives up; the next call begins anew
                 raise self._refused()
             if time.monotonic() > deadline:
@@ -170,7 +171,14 @@ class ZookeeperReader:
             **login_arguments(self._access.auth, sasl=self._access.sasl),
             **dict(self._access.tls),
         )
-        zk.add_listener(self._seen)
+        self._login_failed = False
+
+        def seen(state: str) -> None:
+            # Now: kazoo goes on to close, after which it says no more why.
+            self._login_failed = self._login_failed or zk.client_state == _AUTH_FAILED
+            self._seen(state)
+
+        zk.add_listener(seen)
         zk.start_async()
         return zk
 

@@ -24,7 +24,7 @@ from metaserver.api.access import check_allowed, recognised
 from metaserver.api.backend import Backend
 from metaserver.api.contract import BY_ID, check_body
 from metaserver.api.contract.schema_parts import MAX_WHOLE
-from metaserver.api.problem_details import PROBLEMS, problem_document
+from metaserver.api.problem_details import PROBLEMS, problem_document, storage_problem
 from metaserver.api.watch import PUBLISHED_WITHIN, watch_began, watch_reply, watch_seconds
 from metaserver.domain.errors import RequestRefused, pool_not_found
 from metaserver.store import StorageError
@@ -287,6 +287,10 @@ class DirectWatches:
     def _reply_gone(self, pool: str, connections: Iterable[Any]) -> None:
         assert self._server is not None
         error = pool_not_found(pool)
+        try:
+            self._backend.store.document(pool)
+        except StorageError as reason:
+            error = storage_problem(reason)
         text = json.dumps(problem_document(error, f"/v1/pools/{pool}/watch"))
         status, _title = PROBLEMS[error.code]
         self._server.reply(connections, _http(status, "application/problem+json", text))

@@ -178,15 +178,20 @@ def _rejected(error: InstanceRejected) -> Response:
     )
 
 
-def _storage_failed(error: StorageError) -> Response:
-    log.error("%s %s: %s", request.method, request.path, error)
+def storage_problem(error: StorageError) -> RequestRefused:
+    """Return the error that a call gets which a failure of the store is in the way of."""
     code: ErrorCode = "storage-failed"
     if isinstance(error, StorageFullError):
         code = "storage-full"
     elif isinstance(error, UnsureError):
         code = "storage-unsure"
     detail, _, next_step = str(error).partition("; ")
-    return _reply_problem(RequestRefused(code, detail, next_step or "look at the metaserver's log"))
+    return RequestRefused(code, detail, next_step or "look at the metaserver's log")
+
+
+def _storage_failed(error: StorageError) -> Response:
+    log.error("%s %s: %s", request.method, request.path, error)
+    return _reply_problem(storage_problem(error))
 
 
 def _invalid(error: InvalidDocumentError) -> Response:

@@ -34,7 +34,7 @@ def watch_pool(call: Call) -> Response:
     client, version = body["client"], body["version"]
     ahead = version > backend.hub.current(pool).version  # an unknown pool gets no clients
     if ahead:
-        ahead = raise_above(backend.context, pool, version, client) > version
+        ahead = raise_above(backend.context, pool, version, client) != version
     applied = 0 if ahead else version
     new = watch_began(backend, pool, token, request.remote_addr or "", body, applied)
     try:

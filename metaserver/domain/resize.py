@@ -129,7 +129,7 @@ def plan_of(document: PoolDocument, resize: Resize) -> ChangePlan:
     return ChangePlan(
         resize.summary,
         document,
-        _stable(document).replace(placement=resize.placement),
+        stable(document).replace(placement=resize.placement),
         moves(document.placement, resize.placement),
     )
 
@@ -222,15 +222,15 @@ def given_up(state: PoolState, resize: Resize) -> PoolDocument:
     """Return the document without the resize, with a fence where a marker may be on a shard."""
     document = state.document
     if not resize.attempt:
-        return _stable(document)
+        return stable(document)
     losers, known = plan_of(document, resize).losers, masters_of(state, resize)
     masters = {shard: known[shard] for shard in losers if shard in known}
-    return with_fence(_stable(document), FenceRecord(document.version, (), masters))
+    return with_fence(stable(document), FenceRecord(document.version, (), masters))
 
 
 def finished(document: PoolDocument, resize: Resize, fence: FenceRecord | None) -> PoolDocument:
     """Return the document after the resize, with the fence that it needed, if any."""
-    after = _stable(document).replace(placement=ends_in(document, resize))
+    after = stable(document).replace(placement=ends_in(document, resize))
     return after if fence is None else with_fence(after, fence)
 
 
@@ -276,7 +276,8 @@ def taken_back(document: PoolDocument, version: int, masters: Mapping[str, str])
     return prepared(document.replace(version=version + 1), resize)
 
 
-def _stable(document: PoolDocument) -> PoolDocument:
+def stable(document: PoolDocument) -> PoolDocument:
+    """Return the document without its resize."""
     extra = {name: value for name, value in document.extra.items() if name != FIELD}
     return document.replace(migration=None, extra=extra)
 

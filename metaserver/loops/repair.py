@@ -90,9 +90,12 @@ class Repair:
         self._open_intents.keep({intent.id for intent in intents})
         # Read after the intents: one whose resize has ended since is done, and gone.
         resized = {each for document in self._store.documents() for each in intents_of(document)}
+        damaged = self._store.damaged_pools()
         for intent in intents:
             if intent.id in resized and not intent.undoing:
                 continue  # it is completed, or given up, together with the resize
+            if intent.pool in damaged:
+                continue  # whether a resize carries it out can be read again once that is mended
             if stop.is_set():
                 return
             if self._is_orphan(intent, live):

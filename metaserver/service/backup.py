@@ -16,6 +16,7 @@ from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.backup import Backup, PoolBackup, TokenBackup
 from metaserver.domain.errors import RequestRefused
 from metaserver.domain.pool_state import NewSweep
+from metaserver.domain.resize import stable
 from metaserver.process.clock import rfc3339
 from metaserver.service.change import outline
 from metaserver.service.context import ServiceContext
@@ -54,12 +55,15 @@ def take(context: ServiceContext) -> Backup:
     """Return everything at one moment.
 
     Raises:
+        DamagedPoolError: a pool cannot be read, and a backup without it would pass for a whole one.
         RequestRefused: too-many-changes: the store changed during every attempt.
         StorageError: the store cannot be read.
     """
     store = context.store
     for _ in range(_ATTEMPTS):
         marker = store.change_marker()
+        for reason in store.damaged_pools().values():
+            raise DamagedPoolError(reason)
         masters = store.last_masters()
         pools = tuple(
             PoolBackup(document, _of_pool(masters, document)) for document in store.documents()
@@ -131,7 +135,7 @@ def _restore_pool(
             detail += ", and its shards or slots are not those of the backup"
         return RestoredItem("pool", pool, there.version, "kept", detail)
     version = max(saved.document.version + 1, store.next_version(pool))
-    document = saved.document.replace(version=version, migration=None)
+    document = stable(saved.document).replace(version=version)
     detail = f"from version {saved.document.version} of {taken}"
     if not dry_run:
         event = NewEvent("pool.restore", actor, pool, None, detail, None, outline(document))

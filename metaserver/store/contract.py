@@ -81,6 +81,9 @@ class DocumentStore(Protocol):
     def documents(self) -> tuple[PoolDocument, ...]:
         """Return the document of every pool, in order of the pool names."""
 
+    def damaged_pools(self) -> Mapping[str, str]:
+        """Return pools that were changed by hand and cannot be read, with an error for each."""
+
     def versions(self) -> Mapping[str, int]:
         """Return the version of every existing pool; cheap enough for each watch call."""
 

@@ -55,6 +55,9 @@ class SqliteDocuments:
             self._documents.keep(documents)
         return documents
 
+    def damaged_pools(self) -> Mapping[str, str]:
+        return {}  # the database is whole, or cannot be opened
+
     def versions(self) -> Mapping[str, int]:
         with self._database.read() as db:
             found = db.execute("SELECT name, version FROM pools WHERE document IS NOT NULL")

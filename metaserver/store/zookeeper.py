@@ -78,8 +78,12 @@ class _Parts(SqliteDocuments, SqliteProgress, SqliteObserved, SqliteTokens, Sqli
             self._refuse_damaged(pool)
         return found
 
+    def damaged_pools(self) -> dict[str, str]:
+        damaged = self._shared.damaged().items()
+        return {name: reason for (table, name), reason in damaged if table == "pools"}
+
     def _refuse_damaged(self, pool: str) -> None:
-        reason = self._shared.damaged().get(("pools", pool))
+        reason = self.damaged_pools().get(pool)
         if reason is not None:
             raise DamagedPoolError(reason)
 

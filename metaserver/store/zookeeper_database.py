@@ -277,8 +277,8 @@ class ZookeeperDatabase:
                 damaged = {part: why for part, why in damaged.items() if part not in found}
                 damaged |= unreadable_now
                 if None not in missed.values():
-                    self._version = version
                     self._accept(head, parts, damaged)
+                    self._version = version  # last: who could not apply it all may not write
                     return
             known = head.id
             head, version = self._read_head()
@@ -341,7 +341,7 @@ class ZookeeperDatabase:
         """Take parts over that are in ZooKeeper as of `head`, those that are damaged aside."""
         try:
             self._tables.apply(Change(parts, head.sequences or {}))
-        except (sqlite3.Error, TypeError) as error:
+        except (sqlite3.Error, TypeError, KeyError) as error:
             where = ", ".join(layout.part_path(*part) for part in parts)
             raise self._broken(where[:200], f"a row does not fit its table ({error})") from error
         self._head = head
@@ -361,7 +361,8 @@ class ZookeeperDatabase:
     def _look_at_damaged(self) -> None:
         """Take over what was put right by hand. The caller holds the lock."""
         parts, damaged = self._with_rows(dict.fromkeys(self._damaged))
-        for part in parts.keys() - damaged.keys():
+        gone = {part for part, rows in parts.items() if part[0] == "pools" and not rows}
+        for part in parts.keys() - damaged.keys() - gone:  # a pool's version must not be forgotten
             log.info("%s can be used again", layout.part_path(*part))
             self._accept(self._head, {part: parts[part]})
             self._mended += 1

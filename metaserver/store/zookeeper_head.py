@@ -78,7 +78,9 @@ class Head:
             room -= size
             known = change.parts if room >= 0 else dict.fromkeys(change.parts)
             kept.append(RecentChange(change.id, change.mark, known))
-        return Head(self.id + 1, dict(sequences), tuple(reversed(kept)), self.schema)
+        return Head(
+            self.id + 1, dict(sequences), tuple(reversed(kept)), max(self.schema, SCHEMA_VERSION)
+        )
 
     def encode(self) -> bytes:
         """Return the head as JSON."""

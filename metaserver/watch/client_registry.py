@@ -42,6 +42,7 @@ from metaserver.watch.client_table import ClientTable, shown
 _SIGN_OF_LIFE = 10.0  # seconds between two publications without a change
 _MOST_LAGGARDS = 100  # named by `convergence`
 _COUNT_EVERY = 2.0  # seconds between two counts of the clients of other processes
+_LONGEST_REST = 0.5  # seconds after a publication; a new client waits up to a second for one
 _BUSY_SHARE = 0.1  # of the time that publishing may take at most
 
 
@@ -226,7 +227,8 @@ class ClientRegistry(ClientTable):
             except StorageError as error:
                 log.warning("publishing the clients of this process: %s", error)
                 stop.wait(every)
-            stop.wait((time.monotonic() - began) / _BUSY_SHARE)
+                continue
+            stop.wait(min(_LONGEST_REST, (time.monotonic() - began) / _BUSY_SHARE))
 
     def wait_published(self, seconds: float) -> bool:
         """Have the table published, and wait for that. False: not within so many seconds.

@@ -141,10 +141,14 @@ def test_an_app(printed: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_shards_fail_over_come_and_go(run: Any, printed: dict[str, str]) -> None:
     run("key", "set", "k", "v")
-    before = json.loads(run("pool", "status", "-o", "json"))["shards"][0]["master"]["address"]
+
+    def master() -> str:
+        status = json.loads(run("pool", "status", "-o", "json"))
+        return str(status["shards"][0]["master"]["address"])
+
+    before = master()
     run("shard", "failover", "cache-0", "--yes")
-    after = json.loads(run("pool", "status", "-o", "json"))["shards"][0]["master"]["address"]
-    assert after != before
+    until(lambda: master() != before)
     run("shard", "add", "spare-1", printed["SPARE"], "--yes")
     run("key", "set", "k", "w")
     assert run("key", "get", "k").rstrip("\n") == "w"

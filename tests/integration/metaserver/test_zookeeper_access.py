@@ -204,6 +204,7 @@ def test_who_cannot_be_reached_is_told_with_the_reason(
         with pytest.raises(MetaserverUnavailableError, match="certificate verify failed"):
             reader.metaservers()
         reader.close()
+        monkeypatch.undo()
         store = ZookeeperStore(replace(options, hosts=f"{hung},{secured.hosts}"))
         store.close()
 
