@@ -15,12 +15,7 @@ from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.core.errors import CacheMeshError
 from cachemesh.discovery.url import parse_url
-from tests.support.canary_site import (
-    IN_URL,
-    WRONG,
-    ZOOKEEPER,
-    Site,
-)
+from tests.support.canary_site import IN_URL, WRONG, ZOOKEEPER, Site
 from tests.support.waiting import until
 
 _LONG, _MOST = 100, 2_000  # elements of a container that is looked into; objects looked at

@@ -18,12 +18,7 @@ from metaserver.process.config import RedisAuth
 from metaserver.redis_io.bounded_connection import BoundedConnection
 from metaserver.redis_io.sentinel_group import SentinelGroup
 from tests.support.canary_apps import use_once
-from tests.support.canary_site import (
-    APP,
-    OPS,
-    SENTINEL,
-    Site,
-)
+from tests.support.canary_site import APP, OPS, SENTINEL, Site
 from tests.support.metaserver_loops import NETWORKS
 from tests.support.rogue_server import Server
 from tests.support.rogue_server import sentinel as rogue_sentinel

@@ -8,12 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from tests.support.canary_site import (
-    IN_URL,
-    SESSION,
-    WRONG,
-    Site,
-)
+from tests.support.canary_site import IN_URL, SESSION, WRONG, Site
 from tests.support.metaserver_process import Api
 from tests.support.waiting import AT_MOST, until
 

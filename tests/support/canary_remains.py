@@ -11,12 +11,7 @@ from pathlib import Path
 import cachemesh
 from cachemesh.discovery.metaserver import MetaserverClient
 from metaserver.process.config import Config, RedisAuth, RedisTls, ZookeeperOptions
-from tests.support.canary_site import (
-    KEY,
-    OPS,
-    ZOOKEEPER,
-    Site,
-)
+from tests.support.canary_site import KEY, OPS, ZOOKEEPER, Site
 from tests.support.waiting import AT_MOST
 
 
