@@ -16,7 +16,7 @@ from tests.support.sentinels import keep_masters
 
 @contextmanager
 def one_shard_stack() -> Iterator[LocalStack]:
-    """Run a pool of one shard with one replica, whose master changes only if it fails."""
+    """Run a pool of one shard with one replica; no slowness has its master replaced."""
     with LocalStack(
         shards=1, replicas=1, sentinels=1, metaservers=0, dashboard=False, down_after_ms=500
     ) as running:
