@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import redis
 
+from cachemesh._client.membership_calls import apply_to, drained_of, felt_by
 from cachemesh.core.commands.encoding import text_encoder
 from cachemesh.core.commands.registry import CommandRegistry
 from cachemesh.core.errors import LeaseLostError, ShardTimeoutError
@@ -25,7 +26,6 @@ from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.policy import Policy
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.pool.topology import Topology
-from cachemesh.core.quality.report import ShardQuality, merged
 from cachemesh.core.reads.read_preference import Reading
 from cachemesh.discovery.lease import NEVER_OVER
 from cachemesh.discovery.membership import Membership
@@ -106,8 +106,8 @@ class MeshCore(Generic[S]):
         self._parent = parent
         if parent is None:
             self._mates: dict[int, weakref.ref[MeshCore[S]]] = {}
-            self.membership = Membership(url, _apply_to(self._mates), _drained_of(self._mates))
-            self.membership.reporter = _felt_by(self._mates)
+            self.membership = Membership(url, apply_to(self._mates), drained_of(self._mates))
+            self.membership.reporter = felt_by(self._mates)
         else:
             self._mates = parent._mates
             self.membership = parent.membership
@@ -355,48 +355,6 @@ class MeshCore(Generic[S]):
         if self._prober is not None:
             self._prober.forget()
             self._prober = None
-
-
-def _apply_to(mates: Mapping[int, weakref.ref[MeshCore[S]]]) -> Callable[[Topology], None]:
-    """Return what has cores apply a topology.
-
-    The cores are not kept alive by that: the threads which follow the pool hold on to it.
-    """
-
-    def on_change(topology: Topology) -> None:
-        for mate in list(mates.values()):
-            core = mate()
-            if core is not None and core.route_table is not None:
-                core.apply(topology)
-
-    return on_change
-
-
-def _drained_of(mates: Mapping[int, weakref.ref[MeshCore[S]]]) -> Callable[[], bool]:
-    """Return what tells whether all cores are drained; they are not kept alive by that."""
-
-    def drained() -> bool:
-        return all(core.drained() for core in [mate() for mate in list(mates.values())] if core)
-
-    return drained
-
-
-def _felt_by(
-    mates: Mapping[int, weakref.ref[MeshCore[S]]],
-) -> Callable[[], Mapping[str, ShardQuality]]:
-    """Return what tells the quality that the cores have felt since its last call."""
-
-    def felt() -> Mapping[str, ShardQuality]:
-        cores = [core for mate in list(mates.values()) if (core := mate()) is not None]
-        return merged(
-            {
-                name: shard.quality.since_last(shard.health().breaker)
-                for name, shard in core.shards().items()
-            }
-            for core in cores
-        )
-
-    return felt
 
 
 _cores: weakref.WeakSet[MeshCore[Any]] = weakref.WeakSet()

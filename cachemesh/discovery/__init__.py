@@ -1,6 +1,6 @@
 """Discovery: where a topology comes from, and how clients learn of changes.
 
-- `url`: a URL and options say which pool, which source and which Sentinels.
+- `url`, `url_options`: a URL and options say which pool, which source and which Sentinels.
 - `source`, `metaserver_source`, `file_source`, `sentinel_source`: documents of a pool.
 - `zookeeper_source`, `zookeeper_reader`, `zookeeper_layout`: metaservers found in ZooKeeper.
 - `metaserver`, `metaserver_request`, `metaserver_reply`, `metaserver_tls`, `bearer_token`,

@@ -24,60 +24,39 @@ over those of the pool: ``command_timeout``, ``connect_timeout``, ``retry_writes
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, unquote
-
-import redis
-from redis.connection import parse_url as parse_redis_url
+from urllib.parse import SplitResult, unquote
 
 from cachemesh.core.errors import ConfigurationError, InvalidDocumentError
 from cachemesh.core.names import check_name, parse_address
-from cachemesh.core.policy import BOOLEANS, OPTIONS, check_options
+from cachemesh.core.policy import OPTIONS, check_options
 from cachemesh.discovery.bearer_token import BearerToken, find_token
 from cachemesh.discovery.file_source import FileSource
 from cachemesh.discovery.metaserver import DEFAULT_PORT, MetaserverClient
 from cachemesh.discovery.metaserver_source import MetaserverSource
-from cachemesh.discovery.metaserver_tls import TLS_OPTIONS, MetaserverTls, tls_of
+from cachemesh.discovery.metaserver_tls import MetaserverTls, tls_of
 from cachemesh.discovery.sentinel import SentinelClient
 from cachemesh.discovery.sentinel_connection import DEFAULT_TIMEOUT, SentinelOptions
 from cachemesh.discovery.sentinel_source import SentinelSource
 from cachemesh.discovery.snapshot import SnapshotFile, snapshot_directory
 from cachemesh.discovery.source import Source
+from cachemesh.discovery.url_options import (
+    OWN_OPTIONS,
+    boolean,
+    check_names,
+    check_timeouts,
+    query_options,
+    seconds,
+)
 from cachemesh.discovery.zookeeper_options import zookeeper_access
 from cachemesh.discovery.zookeeper_reader import ZookeeperAccess
 from cachemesh.discovery.zookeeper_source import ZookeeperSource
 
-_SIGNATURE = inspect.signature(redis.Redis.__init__).parameters
-_REDIS_OPTIONS = frozenset(_SIGNATURE) - {
-    "self",
-    "host",
-    "port",
-    "connection_pool",
-    "unix_socket_path",
-}
-_OWN_OPTIONS = frozenset(
-    {
-        "token",
-        "token_file",
-        *TLS_OPTIONS,
-        "sentinel_username",
-        "sentinel_password",
-        "sentinel_ssl",
-        "sentinel_timeout",
-        "shards",
-        "snapshot_dir",
-        "zookeeper_auth",
-        "zookeeper_auth_file",
-        "zookeeper_auth_scheme",
-        "zookeeper_ssl",
-    }
-)
 _NOT_OF_LOGIN = frozenset(
     {
         "redis_connect_func",
@@ -102,8 +81,6 @@ _DEFAULT_PORTS = {
     "cachemesh+sentinel": 26_379,
     _ZK: 2181,
 }
-_CLIENT_SIDE = "replies are not cached in the client; leave it out"
-_REFUSED = {"cache": _CLIENT_SIDE, "cache_config": _CLIENT_SIDE}
 _FORMS = (
     "cachemesh[s]://host:port/POOL, cachemesh+sentinel://host:port/POOL, "
     "cachemesh+zk://host:port/CHROOT/POOL or cachemesh+file:///path/pool.json"
@@ -168,11 +145,11 @@ def parse_url(
         if not url:
             raise ConfigurationError(f"CACHEMESH_URL is not set; set it to {_FORMS}")
     parts = _split(url)
-    merged = {**_query_options(parts.query), **options}
-    _check_names(merged)
-    own = {name: merged.pop(name) for name in _OWN_OPTIONS & merged.keys()}
+    merged = {**query_options(parts.query), **options}
+    check_names(merged)
+    own = {name: merged.pop(name) for name in OWN_OPTIONS & merged.keys()}
     policy = check_options({name: merged.pop(name) for name in OPTIONS & merged.keys()})
-    _check_timeouts(merged)
+    check_timeouts(merged)
     sentinel_options = _sentinel_options(own, merged)
     directory = snapshot_directory(own.get("snapshot_dir"), {**os.environ, **(environ or {})})
     if parts.scheme == "cachemesh+file":
@@ -274,7 +251,7 @@ def _sentinel_options(own: Mapping[str, Any], redis_options: Mapping[str, Any]) 
     return SentinelOptions(
         username=own.get("sentinel_username"),
         password=own.get("sentinel_password"),
-        timeout=_seconds("sentinel_timeout", own.get("sentinel_timeout", DEFAULT_TIMEOUT)),
+        timeout=seconds("sentinel_timeout", own.get("sentinel_timeout", DEFAULT_TIMEOUT)),
         connection=_sentinel_tls(own.get("sentinel_ssl", False), redis_options),
     )
 
@@ -309,7 +286,7 @@ def _same(value: object) -> str:
 
 def _sentinel_tls(wanted: object, options: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(wanted, str):
-        wanted = _boolean("sentinel_ssl", wanted)
+        wanted = boolean("sentinel_ssl", wanted)
     if not isinstance(wanted, bool):
         raise ConfigurationError("Option sentinel_ssl takes true or false")
     if not wanted:
@@ -342,62 +319,3 @@ def _file_url(path: str, sentinel_options: SentinelOptions, options: dict[str, A
     return MeshUrl(
         shown, scheme, (), path, lambda: FileSource(path), sentinel_options, options, identity
     )
-
-
-def _query_options(query: str) -> dict[str, Any]:
-    if not query:
-        return {}
-    _check_names(dict(parse_qsl(query, keep_blank_values=True)))
-    parse: Callable[[str], dict[str, Any]] = parse_redis_url
-    try:
-        options = parse(f"redis://localhost/?{query}")
-    except ValueError as error:
-        raise ConfigurationError(f"The URL's query string: {error}") from error
-    options.pop("host", None)
-    return {name: _typed(name, value) for name, value in options.items()}
-
-
-def _typed(name: str, value: Any) -> Any:
-    """Convert an option that redis-py's URL parser leaves a string to the type of its default."""
-    default = _SIGNATURE[name].default if name in _SIGNATURE else None
-    if not isinstance(value, str) or not isinstance(default, (bool, int)):
-        return value
-    if isinstance(default, bool):
-        return _boolean(name, value)
-    if value.isdigit():
-        return int(value)
-    raise ConfigurationError(f"Option {name} takes a whole number")
-
-
-def _boolean(name: str, value: str) -> bool:
-    if value.lower() in BOOLEANS:
-        return BOOLEANS[value.lower()]
-    raise ConfigurationError(f"Option {name} takes true or false")
-
-
-def _check_names(options: Mapping[str, Any]) -> None:
-    for name in _REFUSED.keys() & options.keys():
-        raise ConfigurationError(f"Option {name} is not offered: {_REFUSED[name]}")
-    for name in options:
-        if name not in _REDIS_OPTIONS and name not in _OWN_OPTIONS | OPTIONS:
-            raise ConfigurationError(
-                f"Unknown option {name!r:.60}; options are those of redis.Redis "
-                f"(not its host, port or pool) and {', '.join(sorted(_OWN_OPTIONS | OPTIONS))}"
-            )
-
-
-def _check_timeouts(options: Mapping[str, Any]) -> None:
-    for name in ("socket_timeout", "socket_connect_timeout"):
-        seconds = options.get(name)
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float, type(None))):
-            raise ConfigurationError(f"Option {name} takes seconds, or None to wait for ever")
-
-
-def _seconds(name: str, value: object) -> float:
-    try:
-        seconds = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        seconds = -1.0
-    if not 0 < seconds <= 3600:
-        raise ConfigurationError(f"Option {name} takes seconds, more than 0 and at most 3600")
-    return seconds

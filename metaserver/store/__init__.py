@@ -14,6 +14,7 @@
     sqlite_rows         rows of the tables, to and from the values of `metaserver.domain`
     zookeeper           ZookeeperStore: the same logic, on tables in memory that ZooKeeper keeps:
       zookeeper_database  transactions: drafted in memory, committed in ZooKeeper, then applied
+      zookeeper_parts     the znodes of the tables: what is in them, whether it can be used
       zookeeper_head      the number of the last change, and what the last changes have written
       zookeeper_session   the connection; no call waits longer than its bound
       zookeeper_election  the leader and the live processes

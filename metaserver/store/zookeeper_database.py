@@ -18,7 +18,6 @@ import time
 import uuid
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from urllib.parse import unquote
 
 from kazoo.exceptions import (
     BadVersionError,
@@ -30,18 +29,17 @@ from kazoo.exceptions import (
 
 from cachemesh.discovery import zookeeper_layout as layout
 from metaserver.process.config import ZookeeperOptions
-from metaserver.store.damaged_parts import WHOLE, readable_rows, stand_in, unreadable
+from metaserver.store.damaged_parts import unreadable
 from metaserver.store.errors import StorageError, UnsureError
 from metaserver.store.replicated_tables import (
-    TABLES,
     Change,
     Part,
     ReplicatedTables,
     Rows,
     encode_rows,
 )
-from metaserver.store.sqlite_schema import SCHEMA_VERSION
-from metaserver.store.zookeeper_head import Head, UnreadableHeadError
+from metaserver.store.zookeeper_head import Head
+from metaserver.store.zookeeper_parts import StoredParts
 from metaserver.store.zookeeper_session import (
     BOUND,
     NoAnswerError,
@@ -80,8 +78,9 @@ class ZookeeperDatabase:
         self._mended = 0  # parts that could be read again
         self._listeners: list[Callable[[], None]] = []
         self.session = ZookeeperSession(options, self._wake.set)
+        self._stored = StoredParts(self.session, self._tables)
         try:
-            self._prepare()
+            self._stored.prepare()
             with self._writing:
                 self._catch_up()
         except KazooException as error:
@@ -104,24 +103,6 @@ class ZookeeperDatabase:
     def wake(self) -> None:
         """Have the listeners called soon."""
         self._wake.set()
-
-    def _prepare(self) -> None:
-        """Make what a new deployment lacks; refuse a chroot with something else in it."""
-        there = set(self.session.call("get_children", "/"))
-        ours = {path.strip("/") for path in (layout.HEAD, layout.LEADER, layout.METASERVERS)}
-        foreign = there - ours - {layout.STORE.strip("/"), "zookeeper"}
-        if foreign and layout.HEAD.strip("/") not in there:
-            raise StorageError(
-                f"ZooKeeper {self.session.options}: there is something else already "
-                f"({', '.join(sorted(foreign))[:80]}); name another chroot"
-            )
-        for path in (layout.METASERVERS, layout.STORE, *map(layout.table_path, TABLES)):
-            self.session.call("ensure_path", path)
-        try:
-            self.session.call("create", layout.HEAD, Head().encode())
-            log.info("made a new deployment in ZooKeeper %s", self.session.options)
-        except NodeExistsError:
-            return
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -258,7 +239,7 @@ class ZookeeperDatabase:
         Raises:
             StorageError, KazooException: the rest is applied at a later call.
         """
-        head, version = self._read_head()
+        head, version = self._stored.read_head(self._seen)
         if version == self._version:
             return
         known = self._head.id if self._version >= 0 else None
@@ -267,12 +248,12 @@ class ZookeeperDatabase:
         for _ in range(_LOADS):
             missed = None if known is None else head.since(known)
             if missed is None:
-                everything = self._all_parts()
+                everything = self._stored.names()
                 parts = {part: [] for part in self._parts - everything}
-                found, damaged = self._with_rows(dict.fromkeys(everything))
+                found, damaged = self._stored.read(dict.fromkeys(everything))
                 parts |= found
             else:
-                found, unreadable_now = self._with_rows(missed)
+                found, unreadable_now = self._stored.read(missed)
                 parts |= found
                 damaged = {part: why for part, why in damaged.items() if part not in found}
                 damaged |= unreadable_now
@@ -281,59 +262,14 @@ class ZookeeperDatabase:
                     self._version = version  # last: who could not apply it all may not write
                     return
             known = head.id
-            head, version = self._read_head()
+            head, version = self._stored.read_head(self._seen)
         raise StorageError(
             f"ZooKeeper {self.session.options}: other processes change the data all the time; "
             "try again"
         )
 
-    def _read_head(self) -> tuple[Head, int]:
-        try:
-            data, stat = self.session.call("get", layout.HEAD, watch=self._seen)
-            head = Head.decode(data)
-        except NoNodeError as error:
-            raise self._broken(layout.HEAD, "it is gone") from error
-        except UnreadableHeadError as error:
-            raise self._broken(layout.HEAD, str(error)) from error
-        if head.schema > SCHEMA_VERSION:
-            raise StorageError(
-                f"ZooKeeper {self.session.options} has schema {head.schema}, this release reads up "
-                f"to {SCHEMA_VERSION}; upgrade cachemesh"
-            )
-        return head, stat.version
-
     def _seen(self, _event: object) -> None:
         self._wake.set()
-
-    def _all_parts(self) -> set[Part]:
-        """Return every part that exists."""
-        children = self.session.call_all("get_children", [layout.table_path(t) for t in TABLES])
-        return {
-            (table, unquote(name))
-            for table, names in zip(TABLES, children, strict=True)
-            for name in names or ()
-        }
-
-    def _with_rows(
-        self, parts: Mapping[Part, Rows | None]
-    ) -> tuple[dict[Part, Rows], dict[Part, str]]:
-        """Return parts with their rows, read where they are None; and why some cannot be read."""
-        unread = [part for part, rows in parts.items() if rows is None]
-        found: dict[Part, Rows] = {part: rows for part, rows in parts.items() if rows is not None}
-        damaged: dict[Part, str] = {}
-        read = self.session.call_all("get", [layout.part_path(*part) for part in unread])
-        for part, result in zip(unread, read, strict=True):
-            if result is None:
-                found[part] = []
-                continue
-            try:
-                found[part] = readable_rows(self._tables, part, result[0])
-            except ValueError as error:
-                if part[0] in WHOLE:
-                    raise self._broken(layout.part_path(*part), str(error)) from error
-                damaged[part] = str(error)
-                found[part] = stand_in(part, result[0], self._tables.version_of(part[1]))
-        return found, damaged
 
     def _accept(
         self, head: Head, parts: Mapping[Part, Rows], damaged: Mapping[Part, str] | None = None
@@ -343,7 +279,9 @@ class ZookeeperDatabase:
             self._tables.apply(Change(parts, head.sequences or {}))
         except (sqlite3.Error, TypeError, KeyError) as error:
             where = ", ".join(layout.part_path(*part) for part in parts)
-            raise self._broken(where[:200], f"a row does not fit its table ({error})") from error
+            raise self._stored.broken(
+                where[:200], f"a row does not fit its table ({error})"
+            ) from error
         self._head = head
         for part, rows in parts.items():
             self._damaged.pop(part, None)
@@ -360,18 +298,12 @@ class ZookeeperDatabase:
 
     def _look_at_damaged(self) -> None:
         """Take over what was put right by hand. The caller holds the lock."""
-        parts, damaged = self._with_rows(dict.fromkeys(self._damaged))
+        parts, damaged = self._stored.read(dict.fromkeys(self._damaged))
         gone = {part for part, rows in parts.items() if part[0] == "pools" and not rows}
         for part in parts.keys() - damaged.keys() - gone:  # a pool's version must not be forgotten
             log.info("%s can be used again", layout.part_path(*part))
             self._accept(self._head, {part: parts[part]})
             self._mended += 1
-
-    def _broken(self, path: str, reason: str) -> StorageError:
-        return StorageError(
-            f"ZooKeeper {self.session.options}: {path} cannot be used: {reason}; it was changed by "
-            "hand, or is of something else. Put back what was there, or restore to another chroot"
-        )
 
     def _follow(self) -> None:
         """Apply the changes of all processes, until the store is closed."""

@@ -1,4 +1,4 @@
-"""`cachemesh doctor` on a real pool: faults are found and explained, and the exit code is 5."""
+"""`cachemesh doctor`, on real pools: faults are found and explained, and the exit code is 5."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
 from cachemesh.local.doctor.check import Check
 from cachemesh.local.doctor.pool import examine_pool
+from tests.support.cli_processes import Run, check_states
 from tests.support.waiting import until
 
 Look = Callable[[], list[Check]]
@@ -163,3 +164,30 @@ def test_a_dead_master_and_a_dead_sentinel() -> None:
         checks = until(seen)
         assert checks[f"master cache-0 {master}"].state == "fail"
         assert checks[f"sentinel {sentinel}"].state == checks[left].state == "fail"
+
+
+def test_doctor_finds_this_machine_fit(run: Run) -> None:
+    found = check_states(run("doctor", "-o", "json"))
+    for name in ("python", "redis-server", "sentinel mode", "state directory", "redis-py"):
+        assert found[name] == "ok"
+    assert found["pool"] == "warn"
+
+
+def test_doctor_names_what_ails_a_pool(run: Run) -> None:
+    with LocalStack(shards=1, sentinels=2, metaservers=0) as stack:
+        env = stack.info["env"]
+        dead = stack.info["sentinels"][1]
+        assert "fail" not in check_states(run("doctor", "-o", "json", **env)).values()
+        stack.process(dead).kill()
+        done = run("doctor", **env)
+        assert done.returncode == 5
+        assert f"fail  sentinel {dead}: " in done.stdout
+        (summary,) = done.stderr.splitlines()
+        assert summary.startswith("failed: ") and f"sentinel {dead}" in summary
+
+
+def test_doctor_cannot_reach_a_metaserver(run: Run) -> None:
+    found = check_states(run("doctor", "-o", "json", CACHEMESH_URL="cachemesh://127.0.0.1:1/cache"))
+    assert found["metaserver 127.0.0.1:1"] == "fail"
+    found = check_states(run("doctor", "-o", "json", CACHEMESH_URL="redis://127.0.0.1:1/cache"))
+    assert found["pool URL"] == "fail"

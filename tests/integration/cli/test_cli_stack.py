@@ -1,108 +1,27 @@
-"""`cachemesh up`, `down`, `status` and `doctor`, run as a user runs them."""
+"""`cachemesh up` and `down`, run as a user runs them."""
 
 from __future__ import annotations
 
 import json
 import os
-import shlex
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cachemesh.local import LocalStack
-from cachemesh.local.binaries import find_redis_server
 from cachemesh.local.ports import HOST
-from tests.support.process_cleanup import end_left
+from tests.support.cli_processes import COMMAND, SMALL, Run, Start, described, end, wait_ready
 from tests.support.process_leaks import await_none, processes_below
-from tests.support.waiting import AT_MOST, until
-
-COMMAND = [sys.executable, "-m", "cachemesh.cli.main"]
-SMALL = ["--shards", "1", "--sentinels", "1", "--metaservers", "0"]
-Start = Callable[..., "subprocess.Popen[str]"]
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    """A directory for a stack; the fixture checks that none of its processes outlives the test."""
-    directory = tmp_path / "stack"
-    yield directory
-    if described(directory):  # the test failed before it stopped its stack
-        down = [*COMMAND, "down", "--dir", str(directory)]
-        subprocess.run(down, capture_output=True, timeout=AT_MOST, check=False)
-    assert end_left(lambda: processes_below(directory)) == []
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Runs one command to its end; state without --dir goes to the test's own directory."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
-    for name in ("CACHEMESH_URL", "CACHEMESH_TOKEN", "CACHEMESH_TOKEN_FILE"):
-        monkeypatch.delenv(name, raising=False)
-
-    def command(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*COMMAND, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            timeout=AT_MOST,
-            env={**os.environ, **env},
-            check=False,
-        )
-
-    return command
-
-
-@pytest.fixture
-def start(place: Path) -> Iterator[Start]:
-    """Starts `cachemesh up` in the foreground, through another program if one is given."""
-    started: list[subprocess.Popen[str]] = []
-
-    def command(*arguments: str, through: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-        started.append(
-            subprocess.Popen(
-                [*through, *COMMAND, "up", "--dir", str(place), *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-        return started[-1]
-
-    yield command
-    for up in started:
-        up.kill()
-        up.communicate()
-
-
-def end(up: subprocess.Popen[str]) -> tuple[int, str]:
-    """Return the exit code, and stderr since the start was complete."""
-    _, said = up.communicate(timeout=AT_MOST)
-    return up.returncode, said
-
-
-def wait_ready(up: subprocess.Popen[str]) -> None:
-    assert up.stderr is not None
-    for line in up.stderr:
-        if line.startswith("ready"):
-            return
-    pytest.fail("`cachemesh up` ended before it was ready")
+from tests.support.waiting import AT_MOST
 
 
 def pids(place: Path) -> dict[str, int]:
     saved = json.loads((place / "stack.json").read_text())
     return {name: int(saved[name]["pid"]) for name in ("owner", "reaper") if name in saved}
-
-
-def described(place: Path) -> list[str]:
-    return [str(path) for path in place.glob("stack.json")]
 
 
 def test_killed_up_leaves_no_process(place: Path, start: Start) -> None:
@@ -198,63 +117,6 @@ def test_detached_stack_outlives_its_shell_until_down(place: Path, run: Run) -> 
     assert f"no stack in {place}" in twice.stderr
 
 
-def test_status_of_a_hurt_stack_is_unhealthy(place: Path, run: Run) -> None:
-    assert run("up", "-d", "--dir", place, *SMALL).returncode == 0
-    found = json.loads(run("status", "--dir", place, "-o", "json").stdout)
-    (replica,) = (each for each in found["processes"] if each["role"] == "replica")
-    os.kill(replica["pid"], signal.SIGKILL)
-    shown = run("status", "--dir", place)
-    assert shown.returncode == 5
-    (line,) = (line for line in shown.stdout.splitlines() if line.startswith("cache-0.2"))
-    assert "DOWN" in line and "has ended" in line
-    assert f"error: stack in {place}: cache-0.2 down" in shown.stderr
-    conf, log = place / "conf" / "cache-0.2.conf", place / "logs" / "cache-0.2.log"
-    with log.open("ab") as out:
-        again = subprocess.Popen([find_redis_server().path, conf], stdout=out)
-    try:
-
-        def healthy() -> dict[str, Any]:
-            shown = run("status", "--dir", place, "-o", "json")
-            named = {each["name"]: each for each in json.loads(shown.stdout)["processes"]}
-            return named if shown.returncode == 0 else {}
-
-        assert until(healthy)["cache-0.2"] == {
-            **replica,
-            "pid": again.pid,
-            "up": True,
-            "detail": "restarted",
-        }
-    finally:
-        again.kill()
-        again.wait()
-    assert run("down", "--dir", place).returncode == 0
-
-
-def test_status_says_how_to_start_a_dead_metaserver_again(place: Path, run: Run) -> None:
-    small = ("--shards", "1", "--replicas", "0", "--sentinels", "1", "--no-dashboard")
-    assert run("up", "-d", "--dir", place, *small).returncode == 0
-    try:
-        (metaserver,) = (
-            each["pid"]
-            for each in stack_status(run, place)["processes"]
-            if each["kind"] == "metaserver"
-        )
-        os.kill(metaserver, signal.SIGKILL)
-        error, following = until(
-            lambda: said if len(said := run("status", "--dir", place).stderr.splitlines()) else []
-        )
-        assert error == f"error: stack in {place}: metaserver-1 down"
-        doing, command = following.split("start metaserver-1 again: ")
-        assert doing == f"next: end all (cachemesh down --dir {place}), or "
-        with subprocess.Popen(shlex.split(command), stderr=subprocess.DEVNULL) as again:
-            try:
-                until(lambda: run("status", "--dir", place).returncode == 0)
-            finally:
-                again.terminate()
-    finally:
-        assert run("down", "--dir", place).returncode == 0
-
-
 @pytest.mark.parametrize("victims", [["owner"], ["reaper"], ["owner", "reaper"]])
 def test_killed_background_process_leaves_no_process_and_down_cleans_up(
     place: Path, run: Run, victims: list[str]
@@ -343,77 +205,3 @@ def test_somebody_elses_directory_is_left_alone(run: Run, tmp_path: Path) -> Non
     assert run("down", "--dir", tmp_path).returncode == 4
     assert run("status", "--dir", tmp_path).returncode == 4
     assert (tmp_path / "thesis.txt").exists()
-
-
-def test_the_whole_stack_as_table_and_yaml(place: Path, run: Run) -> None:
-    shown = run("up", "-d", "--dir", place, "--shards", 2, "--spares", 1)
-    assert shown.returncode == 0, shown.stderr
-    for word in (
-        "dashboard",
-        "http://127.0.0.1:",
-        "spare-1",
-        "export CACHEMESH_TOKEN_FILE=",
-        "export SPARE=",
-    ):
-        assert word in shown.stdout
-    status = run("status", "--dir", place, "-o", "yaml")
-    assert status.returncode == 0, status.stdout + status.stderr
-    assert "state: up" in status.stdout
-    env = json.loads((place / "stack.json").read_text())["info"]["env"]
-    report = checks(run("doctor", "-o", "json", **env))
-    assert report["token"] == "ok"
-    assert [state for name, state in report.items() if name.startswith("master ")] == ["ok"] * 2
-    spare = json.loads((place / "stack.json").read_text())["info"]["spares"][0]
-    assert run("shard", "add", "late", spare["master"], **env).returncode == 0
-    until(lambda: [s["name"] for s in stack_status(run, place)["shards"]][-1] == "late")
-    found = until(lambda: s if (s := stack_status(run, place))["shards"][-1]["replicas_now"] else 0)
-    late = found["shards"][-1]
-    assert late["master_now"] == spare["master"]
-    assert late["replicas_now"] == spare["replicas"]
-    assert found["spares"] == []
-    table = run("status", "--dir", place).stdout.splitlines()
-    assert any(line.split()[:2] == ["late", spare["master"]] for line in table)
-    assert run("shard", "remove", "cache-0", "--yes", **env).returncode == 0
-    until(lambda: [s["name"] for s in stack_status(run, place)["shards"]] == ["cache-1", "late"])
-    assert run("down", "--dir", place).returncode == 0
-
-
-def stack_status(run: Run, place: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(run("status", "--dir", place, "-o", "json").stdout)
-    return found
-
-
-def checks(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    report = json.loads(done.stdout)
-    found = {check["name"]: check["state"] for check in report["checks"]}
-    assert done.returncode == (5 if "fail" in found.values() else 0)
-    assert report["healthy"] == (done.returncode == 0)
-    assert all(check["next_step"] for check in report["checks"] if check["state"] != "ok")
-    return found
-
-
-def test_doctor_finds_this_machine_fit(run: Run) -> None:
-    found = checks(run("doctor", "-o", "json"))
-    for name in ("python", "redis-server", "sentinel mode", "state directory", "redis-py"):
-        assert found[name] == "ok"
-    assert found["pool"] == "warn"
-
-
-def test_doctor_names_what_ails_a_pool(run: Run) -> None:
-    with LocalStack(shards=1, sentinels=2, metaservers=0) as stack:
-        env = stack.info["env"]
-        dead = stack.info["sentinels"][1]
-        assert "fail" not in checks(run("doctor", "-o", "json", **env)).values()
-        stack.process(dead).kill()
-        done = run("doctor", **env)
-        assert done.returncode == 5
-        assert f"fail  sentinel {dead}: " in done.stdout
-        (summary,) = done.stderr.splitlines()
-        assert summary.startswith("failed: ") and f"sentinel {dead}" in summary
-
-
-def test_doctor_cannot_reach_a_metaserver(run: Run) -> None:
-    found = checks(run("doctor", "-o", "json", CACHEMESH_URL="cachemesh://127.0.0.1:1/cache"))
-    assert found["metaserver 127.0.0.1:1"] == "fail"
-    found = checks(run("doctor", "-o", "json", CACHEMESH_URL="redis://127.0.0.1:1/cache"))
-    assert found["pool URL"] == "fail"

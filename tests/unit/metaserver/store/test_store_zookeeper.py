@@ -17,8 +17,8 @@ from cachemesh.discovery import zookeeper_layout as layout
 from metaserver.process.config import ZookeeperOptions
 from metaserver.store import Lead, StorageError, UnsureError
 from metaserver.store.zookeeper import ZookeeperStore
-from metaserver.store.zookeeper_database import ZookeeperDatabase
 from metaserver.store.zookeeper_head import Head, UnreadableHeadError
+from metaserver.store.zookeeper_parts import StoredParts
 from metaserver.store.zookeeper_session import NoAnswerError, ZookeeperSession
 from tests.support.store_records import actions, create, event
 from tests.support.waiting import AT_MOST, until
@@ -102,15 +102,15 @@ def test_a_store_opens_while_another_one_writes_all_the_time(
 ) -> None:
     writer = ZookeeperStore(options)
     created = create(writer)
-    read = ZookeeperDatabase._with_rows
+    read = StoredParts.read
 
-    def meanwhile(self: ZookeeperDatabase, parts: Any) -> Any:
+    def meanwhile(self: StoredParts, parts: Any) -> Any:
         found = read(self, parts)
-        if self is not writer._shared:
+        if self is not writer._shared._stored:
             writer.record_event(event("meanwhile"))
         return found
 
-    monkeypatch.setattr(ZookeeperDatabase, "_with_rows", meanwhile)
+    monkeypatch.setattr(StoredParts, "read", meanwhile)
     late = ZookeeperStore(options)
     monkeypatch.undo()
     assert late.document("cache") == created

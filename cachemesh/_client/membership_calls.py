@@ -1,0 +1,58 @@
+"""What a membership calls, on all the cores that share it.
+
+The cores are not kept alive by that: the threads which follow the pool hold on to a membership.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from cachemesh.core.pool.topology import Topology
+from cachemesh.core.quality.report import ShardQuality, merged
+
+if TYPE_CHECKING:
+    from cachemesh._client.core import MeshCore
+
+Mates = Mapping[int, "weakref.ref[MeshCore[Any]]"]
+"""The cores that share a membership, by the `id` of each."""
+
+
+def apply_to(mates: Mates) -> Callable[[Topology], None]:
+    """Return what has cores apply a topology."""
+
+    def on_change(topology: Topology) -> None:
+        for mate in list(mates.values()):
+            core = mate()
+            if core is not None and core.route_table is not None:
+                core.apply(topology)
+
+    return on_change
+
+
+def drained_of(mates: Mates) -> Callable[[], bool]:
+    """Return what tells whether all cores are drained."""
+
+    def drained() -> bool:
+        return all(core.drained() for core in [mate() for mate in list(mates.values())] if core)
+
+    return drained
+
+
+def felt_by(
+    mates: Mates,
+) -> Callable[[], Mapping[str, ShardQuality]]:
+    """Return what tells the quality that the cores have felt since its last call."""
+
+    def felt() -> Mapping[str, ShardQuality]:
+        cores = [core for mate in list(mates.values()) if (core := mate()) is not None]
+        return merged(
+            {
+                name: shard.quality.since_last(shard.health().breaker)
+                for name, shard in core.shards().items()
+            }
+            for core in cores
+        )
+
+    return felt
