@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -13,7 +13,7 @@ import click
 from cachemesh.core.errors import ConfigurationError, InvalidDocumentError
 from cachemesh.core.names import parse_address
 from cachemesh.discovery import zookeeper_layout as layout
-from cachemesh.discovery.zookeeper_login import check_packages
+from cachemesh.discovery.zookeeper_login import check_packages, no_password
 from metaserver.process.config import ZookeeperOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -48,7 +48,7 @@ def zookeeper_options(command: Command) -> Command:
                 *zookeeper,
                 login=None if zookeeper_auth_file is None else _login(zookeeper_auth_file),
                 sasl=zookeeper_auth_scheme == "sasl",
-                tls={"check_hostname": True, **tls} if any(tls.values()) else None,
+                tls=_checked(tls) if any(tls.values()) else None,
             )
         return command(*args, zookeeper=found, **options)
 
@@ -132,6 +132,12 @@ def _login(path: Path) -> str:
             f"--zookeeper-auth-file {path}: it is not of the form user:password"
         )
     return text
+
+
+def _checked(tls: Mapping[str, Any]) -> dict[str, Any]:
+    # Without a password OpenSSL would ask for one at the terminal.
+    password = tls["keyfile_password"] or no_password
+    return {"check_hostname": True, **tls, "keyfile_password": password}
 
 
 def _text(path: Path | None) -> str | None:

@@ -203,16 +203,16 @@ class MeshCore(Generic[S]):
             lost = sources(known.placement, document.placement)
         if hold is None:
             return lost
-        return frozenset() if hold is self._hold else hold.sources | lost
+        return lost if hold is self._hold else hold.sources | lost
 
     def _hold_of(self, document: PoolDocument) -> Hold | None:
         """Return the hold of a document: that of now, if the document is the same version."""
         hold, target = self._hold, document.target
         if target is None:
             return None
-        if hold is not None and hold.version == document.version:
-            return hold
         placement = HeldPlacement(document.placement, target)
+        if hold is not None and hold.version == document.version and hold.placement.same(placement):
+            return hold
         return Hold(document.version, placement, sources(document.placement, target), self._gate())
 
     @property

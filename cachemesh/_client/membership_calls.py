@@ -9,6 +9,9 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import redis
+
+from cachemesh.core.errors import CacheMeshError
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.quality.report import ShardQuality, merged
 
@@ -20,13 +23,19 @@ Mates = Mapping[int, "weakref.ref[MeshCore[Any]]"]
 
 
 def apply_to(mates: Mates) -> Callable[[Topology], None]:
-    """Return what has cores apply a topology."""
+    """Return what has cores apply a topology; it raises the first error, once all were told."""
 
     def on_change(topology: Topology) -> None:
+        failures: list[Exception] = []
         for mate in list(mates.values()):
             core = mate()
             if core is not None and core.route_table is not None:
-                core.apply(topology)
+                try:
+                    core.apply(topology)
+                except (CacheMeshError, redis.RedisError, OSError, RuntimeError) as error:
+                    failures.append(error)
+        if failures:
+            raise failures[0]
 
     return on_change
 

@@ -262,6 +262,7 @@ class Membership:
         if self._behind():
             with self._listener_lock:
                 self._deliver()
+            self.catch_up()  # another thread may have left a later one to this one
 
     def _behind(self) -> bool:
         follower = self._follower

@@ -223,9 +223,18 @@ class MetaserverClient:
         status, raw = self._exchange_once(server, sent)
         if status == 401 and token is not None and before and token.replaced(before):
             status, raw = self._exchange_once(server, sent)
-        if token is not None and not 200 <= status < 300:
-            raw = raw.replace(token.text.encode(), b"***")  # of a server that repeats the request
-        return status, raw
+        return status, raw if 200 <= status < 300 else self._without_token(raw, before)
+
+    def _without_token(self, raw: bytes, before: str | None) -> bytes:
+        """Return a reply without the token, of a server that repeats the request.
+
+        Args:
+            before: the token before the request, which may have been replaced since.
+        """
+        for text in (before, None if self._token is None else self._token.text):
+            if text:
+                raw = raw.replace(text.encode(), b"***")
+        return raw
 
     def _exchange_once(self, server: tuple[str, Address], sent: Request) -> tuple[int, bytes]:
         kept = self._kept.take(server) if sent.watches else None
@@ -289,7 +298,8 @@ class MetaserverClient:
                     connection.close()
                     response = self._send(connection, sent)
                 if response.status != 200:
-                    decode_reply(response.status, response.read(MAX_REPLY_BYTES), server[1])
+                    raw = self._without_token(response.read(MAX_REPLY_BYTES), before)
+                    decode_reply(response.status, raw, server[1])
                 self._prefer(server)
                 yield from parse_events(response)
                 return

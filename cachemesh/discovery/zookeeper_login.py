@@ -45,6 +45,11 @@ def login_arguments(login: str | None, *, sasl: bool) -> dict[str, Any]:
     return {"sasl_options": options}
 
 
+def no_password() -> str:
+    """Return what does not open an encrypted key."""
+    return ""
+
+
 class NotingLogger(logging.Logger):
     """The logger of one client of kazoo; it knows why the last connection did not come about.
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from cachemesh.core.errors import ConfigurationError
 from cachemesh.core.policy import BOOLEANS
 from cachemesh.discovery import zookeeper_layout as layout
-from cachemesh.discovery.zookeeper_login import SCHEMES, check_packages
+from cachemesh.discovery.zookeeper_login import SCHEMES, check_packages, no_password
 from cachemesh.discovery.zookeeper_reader import ZookeeperAccess
 
 _TLS = {
@@ -49,6 +49,8 @@ def zookeeper_access(
     tls: dict[str, Any] = {}
     if _wanted(own.get("zookeeper_ssl", False)):
         tls = {theirs: redis_options.get(ours) for ours, theirs in _TLS.items()}
+        # Without a password OpenSSL would ask for one at the terminal.
+        tls["keyfile_password"] = tls["keyfile_password"] or no_password
         trusts_any = redis_options.get("ssl_cert_reqs") == "none"
         named = redis_options.get("ssl_check_hostname", True)
         tls |= {

@@ -156,12 +156,6 @@ def socket_of(connection: Any) -> socket.socket:
     return sock
 
 
-def open_socket_of(connection: Any) -> socket.socket | None:
-    """Return the socket of a redis-py connection, which another thread may just have closed."""
-    sock: socket.socket | None = connection._sock
-    return sock
-
-
 def is_open(connection: Any) -> bool:
     """Return whether a redis-py connection, of either kind, has not been closed on this side."""
     if isinstance(connection, AsyncConnection):

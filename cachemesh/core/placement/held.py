@@ -32,6 +32,10 @@ class HeldPlacement(Placement):
     def stable(self) -> Placement:
         return self._before
 
+    def same(self, other: HeldPlacement) -> bool:
+        """Return whether the same keys move from and to the same shards."""
+        return (self._before, self._after) == (other._before, other._after)
+
     @classmethod
     def from_document(cls, document: Mapping[str, object]) -> Placement:
         """Refuse: a document has two placements, and a migration, instead."""

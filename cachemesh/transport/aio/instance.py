@@ -173,6 +173,7 @@ class Instance(ProbedInstance):
         if self.dropped or connection.closed:
             connection.retire()
         else:
+            connection.retime(self.timeouts.reply)
             self._idle.append(connection)
 
     async def ask_on(
@@ -224,6 +225,7 @@ class Instance(ProbedInstance):
         if self.dropped or (self.connection is not None and not self.connection.closed):
             self.give_back(connection)
         else:
+            connection.retime(self.timeouts.reply)
             connection.meter = self.meter
             self.connection = connection
         return answer
@@ -244,8 +246,9 @@ class Instance(ProbedInstance):
 
     def _retime_connections(self, seconds: float | None) -> None:
         def retime() -> None:
-            for connection in self._connections:
-                connection.retime(seconds)
+            for connection in (self.connection, *self._idle):  # not those of commands that block
+                if connection is not None:
+                    connection.retime(seconds)
 
         if not self.loop.is_closed():
             self.loop.call_soon_threadsafe(retime)

@@ -7,12 +7,12 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import hiredis
 
 from cachemesh.core.names import Address
+from cachemesh.core.resilience.retry import Timeouts
 from cachemesh.transport import redis_py
 from cachemesh.transport.redis_py import MORE, PUSH
 
@@ -47,6 +47,7 @@ class Connection:
         "has_reply",
         "recv",
         "send",
+        "timeouts",
     )
 
     def __init__(self, redis_connection: Any, address: Address, reader: hiredis.Reader) -> None:
@@ -59,6 +60,7 @@ class Connection:
         self.has_input, self.has_reply = redis_py.input_probe(sock), reader.has_data
         self.address = address
         self.began = 0.0
+        self.timeouts: Timeouts | None = None  # of the instance, when the bound was last set
         self._bound = -1.0  # not set yet
 
     def wait_at_most(self, seconds: float | None) -> None:
@@ -68,18 +70,6 @@ class Connection:
             limit = None if bound == math.inf else bound
             redis_py.bound_waiting(redis_py.socket_of(self._redis_connection), limit)
             self._bound = bound
-
-    def bound_from_outside(self, seconds: float | None) -> None:
-        """As `wait_at_most`, from another thread than that which may use the connection.
-
-        A wait under way goes on. The next one of the connection's thread that has a bound of its
-        own sets that, whatever was there.
-        """
-        sock = redis_py.open_socket_of(self._redis_connection)
-        if sock is not None:
-            with suppress(OSError):  # it was closed just now
-                redis_py.bound_waiting(sock, seconds)
-        self._bound = -1.0
 
     def wait_until(self, deadline: float) -> None:
         """Bound each wait for bytes by a deadline, roughly.

@@ -67,6 +67,8 @@ class Instance(ProbedInstance):
         if len(payload) > LUMP or connection.has_input():
             self.give_back(connection)
             return self._ask_packed(payload, decode, deadline - clock())
+        if connection.timeouts is not self.timeouts:  # only the thread that has it may set bounds
+            self._bound(connection)
         try:
             connection.send(payload)
             data = connection.recv(READ_SIZE)
@@ -227,6 +229,11 @@ class Instance(ProbedInstance):
             connection.wait_at_most(self.timeouts.reply)
             self.idle.append(connection)
 
+    def _bound(self, connection: Connection) -> None:
+        """Set the usual bound on a connection, that of now."""
+        connection.timeouts = timeouts = self.timeouts
+        connection.wait_at_most(timeouts.reply)
+
     def close(self, connection: Connection) -> None:
         """Close a connection for good."""
         with self._lock:
@@ -236,7 +243,7 @@ class Instance(ProbedInstance):
     def _adopt(self, redis_connection: Any) -> Connection:
         reader = redis_py.make_reader(self.template.connection_kwargs)
         connection = Connection(redis_connection, self.address, reader)
-        connection.wait_at_most(self.timeouts.reply)
+        self._bound(connection)
         with self._lock:
             self._connections.add(connection)
         return connection
@@ -256,11 +263,6 @@ class Instance(ProbedInstance):
             return error
         self.give_back(connection)
         return reply if isinstance(reply, Exception) else None
-
-    def _retime_connections(self, seconds: float | None) -> None:
-        with self._lock:
-            for connection in self._connections:
-                connection.bound_from_outside(seconds)
 
     def drop(self, grace: float | None = None) -> None:
         """Close idle connections now, those in use as they come back.

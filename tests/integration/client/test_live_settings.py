@@ -275,3 +275,23 @@ def test_each_client_is_shown_with_what_it_acts_on(
 def settings_told(site: Site) -> dict[str, Any]:
     clients = site.api("GET", "/v1/pools/cache/clients").json["clients"]
     return {each["client"]: each["settings"] for each in clients}
+
+
+def test_what_blocks_goes_on_with_the_former_timeouts(site: Site) -> None:
+    popped = list[Any]()
+
+    def pop(app: Caller) -> None:
+        popped.append(app(lambda mesh: mesh.blpop(["list"], timeout=LONG)))
+
+    with direct(site.master) as plain:
+        for app in site.apps:
+            thread = Thread(target=pop, args=(app,), daemon=True)
+            thread.start()
+            until(lambda: plain.info("clients")["blocked_clients"] == 1)
+            site.set(command_timeout=0.1)
+            assert plain.blpop(["nothing"], timeout=0.5) is None  # longer than the new timeout
+            assert plain.info("clients")["blocked_clients"] == 1
+            plain.rpush("list", "element")
+            thread.join()
+            site.set(command_timeout=LONG)
+    assert popped == [(b"list", b"element")] * len(site.apps)
