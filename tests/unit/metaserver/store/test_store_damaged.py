@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from kazoo.client import KazooClient
 
 from cachemesh.discovery import zookeeper_layout as layout
-from metaserver.process.config import ZookeeperOptions
+from metaserver.process.config import Config, ZookeeperOptions
+from metaserver.redis_io.allowed_networks import AllowedNetworks
+from metaserver.service.backup import take
+from metaserver.service.context import ServiceContext
 from metaserver.store import DamagedPoolError
 from metaserver.store.zookeeper import ZookeeperStore
+from metaserver.store.zookeeper_database import ZookeeperDatabase
 from tests.support.store_records import actions, create, document, event
 from tests.support.waiting import until
 from tests.support.zookeeper import Ensemble
@@ -106,3 +112,45 @@ def test_an_entry_of_another_table_is_left_out(
     assert [each.target for each in late.events() if each.action == "store.damaged"] == [path]
     late.close()
     store.close()
+
+
+def test_no_backup_is_taken_without_it(options: ZookeeperOptions, by_hand: KazooClient) -> None:
+    first = ZookeeperStore(options)
+    create(first)
+    by_hand.set(PATH, b"nonsense")
+    store = ZookeeperStore(options)
+    config = Config(Path("none"))
+    context = ServiceContext(store, config, AllowedNetworks(()), NoStatus(), lambda: None)
+    assert list(store.damaged_pools()) == ["cache"]
+    with pytest.raises(DamagedPoolError, match="cannot be used"):
+        take(context)
+    for each in (first, store):
+        each.close()
+
+
+def test_its_version_is_known_also_when_it_is_removed(
+    options: ZookeeperOptions, by_hand: KazooClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metaserver.store.zookeeper_database._LOOK_EVERY", 0.1)
+    looks, look = list[ZookeeperDatabase](), ZookeeperDatabase._look_at_damaged
+
+    def noted(database: ZookeeperDatabase) -> None:
+        look(database)
+        looks.append(database)
+
+    monkeypatch.setattr(ZookeeperDatabase, "_look_at_damaged", noted)
+    first = ZookeeperStore(options)
+    create(first)
+    by_hand.set(PATH, rows(version=9))
+    store = ZookeeperStore(options)
+    by_hand.delete(PATH)
+    looked = len(looks)
+    until(lambda: looks[looked:].count(store._shared) >= 2)
+    assert store.next_version("cache") == 10
+    for each in (first, store):
+        each.close()
+
+
+class NoStatus:
+    def status(self, _pool: str) -> dict[str, Any]:
+        raise NotImplementedError
