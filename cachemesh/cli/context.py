@@ -190,7 +190,7 @@ class CommandContext:
         """
         if self.speaks_to_metaserver:
             return PoolDocument.from_dict(self.get())
-        return parse_url(self.url, self._token_option).make_source().load()
+        return parse_url(self.url, self._token_option).read_document()
 
     @property
     def sentinel_options(self) -> SentinelOptions:

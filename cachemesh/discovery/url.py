@@ -35,6 +35,7 @@ from urllib.parse import SplitResult, unquote
 from cachemesh.core.errors import ConfigurationError, InvalidDocumentError
 from cachemesh.core.names import check_name, parse_address
 from cachemesh.core.policy import OPTIONS, check_options
+from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery.bearer_token import BearerToken, find_token
 from cachemesh.discovery.file_source import FileSource
 from cachemesh.discovery.metaserver import DEFAULT_PORT, MetaserverClient
@@ -123,6 +124,18 @@ class MeshUrl:
         """Equal for clients of one pool that connect and log in to its instances alike."""
         options = {n: v for n, v in self.options.items() if n not in _NOT_OF_LOGIN}
         return self.identity, _alike(options)
+
+    def read_document(self) -> PoolDocument:
+        """Return the pool's document, for one look: nobody counts as a client afterwards.
+
+        Raises:
+            CacheMeshError, redis.ConnectionError: as `Source.load`.
+        """
+        source = self.make_source()
+        try:
+            return source.load()
+        finally:
+            source.leave()
 
 
 def parse_url(

@@ -106,7 +106,7 @@ def _shards(info: Mapping[str, Any], tls: StackTls | None) -> list[dict[str, Any
 def _shard_names(info: Mapping[str, Any]) -> list[str]:
     token_file = info["token_file"]
     mesh = parse_url(info["url"], {} if token_file is None else {"token_file": token_file})
-    document = ask_each({"document": mesh.make_source().load}, _LOADED_WITHIN)["document"]
+    document = ask_each({"document": mesh.read_document}, _LOADED_WITHIN)["document"]
     if isinstance(document, Exception):
         return [shard["name"] for shard in info["shards"]]
     return list(document.placement.names)

@@ -109,10 +109,11 @@ def test_a_metaserver_is_killed(metaservers: int, tmp_path: Path) -> None:
     ):
         servers, pool = metaservers_of(stack), followers.pool
         under_way = 0
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
             victim, before = random.choice(servers), pool.document().version
             asking = ask(pool, victim)
-            time.sleep(random.uniform(0.0, 0.05))
+            # Every other time later, when a resize has begun and clients are being told.
+            time.sleep(random.uniform(0.0, 0.05 if number % 2 else 0.6))
             victim.kill()
             if len(servers) == 1:
                 time.sleep(random.uniform(0.0, 2.0))

@@ -49,7 +49,7 @@ def examine_pool(
         jobs = {at: partial(answers_ready, parse_address(at), tls) for at in mesh.addresses}
         for address, answer in ask_each(jobs, _READY_WITHIN).items():
             yield _check_metaserver(address, answer)
-    document = ask_each({"document": mesh.make_source().load}, _LOADED_WITHIN)["document"]
+    document = ask_each({"document": mesh.read_document}, _LOADED_WITHIN)["document"]
     if isinstance(document, Exception):
         yield _not_loaded(document)
         return

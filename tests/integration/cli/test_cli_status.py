@@ -90,6 +90,8 @@ def test_the_whole_stack_as_table_and_yaml(place: Path, run: Run) -> None:
     report = check_states(run("doctor", "-o", "json", **env))
     assert report["token"] == "ok"
     assert [state for name, state in report.items() if name.startswith("master ")] == ["ok"] * 2
+    clients = json.loads(run("client", "list", "-o", "json", **env).stdout)["clients"]
+    assert clients == [], "a resize would wait for those who only looked"
     spare = json.loads((place / "stack.json").read_text())["info"]["spares"][0]
     assert run("shard", "add", "late", spare["master"], **env).returncode == 0
     until(lambda: [s["name"] for s in stack_status(run, place)["shards"]][-1] == "late")

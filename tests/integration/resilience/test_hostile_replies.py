@@ -29,6 +29,7 @@ from tests.support.watching_client import Watching
 
 THREADS = ("cachemesh-watch", "cachemesh-poll", "cachemesh-hear")
 PEAK_MIB = 300
+CLIENTS_AT_ONCE = 6  # most of their time they wait for a backoff
 
 
 def follows(kind: str, condition: Callable[[], bool], client: Watching | None = None) -> None:
@@ -103,6 +104,14 @@ class FakeMetaserver(rogue_server.Server):
 
 
 def test_a_client_follows_on_after_each_reply_of_a_metaserver() -> None:
+    kinds = list(metaserver(good_document(1, "127.0.0.1:1")))
+    with ThreadPoolExecutor(CLIENTS_AT_ONCE) as at_once:
+        parts = [kinds[n::CLIENTS_AT_ONCE] for n in range(CLIENTS_AT_ONCE)]
+        assert list(at_once.map(follow_on, parts)) == parts
+
+
+def follow_on(kinds: list[str]) -> list[str]:
+    """Have a client of its own get each of these replies in turn; return them."""
     masters = {"cache-0": ("127.0.0.1", 1)}
     with (
         rogue_server.Server(rogue_server.sentinel(masters)) as leads_there,
@@ -110,13 +119,14 @@ def test_a_client_follows_on_after_each_reply_of_a_metaserver() -> None:
         Watching(f"cachemesh://{fake}/cache") as client,
     ):
         until(lambda: client.state)
-        for kind in metaserver(fake.document()):
+        for kind in kinds:
             fake.say(metaserver(good_document(fake.version + 1, str(leads_there)))[kind])
             follows(kind, lambda: client.state["versions"][0] == fake.version, client)
             alive = client.state["threads"]
             assert [alive.get(name) for name in THREADS] == [1, 1, 1], kind
         assert client.state["peak_mib"] < PEAK_MIB
     assert not [line for line in client.said if "Traceback" in line], client.said
+    return kinds
 
 
 class FakeSentinel(rogue_server.Server):

@@ -44,7 +44,7 @@ def test_a_leader_without_a_beat_is_replaced(file: Path) -> None:
 
 
 def test_a_leader_that_was_replaced_ends_its_own_term_alone(file: Path) -> None:
-    store = SqliteStore(file, AT_MOST)
+    store = SqliteStore(file, 12.0)
     candidate = Candidate(store, "elsewhere:1:1")
     with candidate.running():
         term = candidate.terms.get(timeout=AT_MOST)
