@@ -186,6 +186,8 @@ class ZookeeperMembers:
                 except NoNodeError:
                     pass
                 self._session.call("create", path, data, ephemeral=True)
+            except NodeExistsError:
+                continue  # another thread of this process was faster
             except KazooException as error:
                 raise self._session.unavailable(type(error).__name__) from error
         self._stale.set()
