@@ -6,9 +6,6 @@ metaserver that knows of the resize.
 
 from __future__ import annotations
 
-import selectors
-import socket
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,10 +14,10 @@ from pathlib import Path
 
 from cachemesh import CacheMesh
 from cachemesh.core.errors import FencedError
-from cachemesh.core.names import Address
 from cachemesh.local import LocalStack
 from tests.support.both_clients import CLIENTS, Caller, calling
 from tests.support.metaserver_process import Api, Metaserver
+from tests.support.relay import Relay
 from tests.support.waiting import AT_MOST, until
 from tests.support.zookeeper import Ensemble
 
@@ -28,58 +25,13 @@ LEASE = 3.0  # seconds
 KEYS = [f"key-{number}" for number in range(200)]
 
 
-class Cable:
-    """A way to a server that can be cut: what is sent is lost, and nothing is refused."""
-
-    def __init__(self, server: Address) -> None:
-        self._server = server
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._cut = threading.Event()
-        self._sockets: list[socket.socket] = []
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def cut(self) -> None:
-        self._cut.set()
-
-    def close(self) -> None:
-        for each in (self._listener, *self._sockets):
-            each.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                near = self._listener.accept()[0]
-            except OSError:
-                return
-            self._sockets.append(near)
-            if not self._cut.is_set():
-                far = socket.create_connection(self._server)
-                self._sockets.append(far)
-                threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
-
-    def _carry(self, near: socket.socket, far: socket.socket) -> None:
-        with selectors.DefaultSelector() as both:
-            both.register(near, selectors.EVENT_READ, far)
-            both.register(far, selectors.EVENT_READ, near)
-            while not self._cut.is_set():
-                for key, _ in both.select(0.1):
-                    try:
-                        data = key.fileobj.recv(65536)  # type: ignore[union-attr]
-                        if not data or self._cut.is_set():
-                            return
-                        key.data.sendall(data)
-                    except OSError:
-                        return
-
-
 @contextmanager
 def metaservers(
-    directory: Path, ensemble: Ensemble, cable: Cable
+    directory: Path, ensemble: Ensemble, relay: Relay
 ) -> Iterator[tuple[Metaserver, Metaserver]]:
-    """Run one metaserver on the ensemble, and one at the end of the cable."""
+    """Run one metaserver on the ensemble, and one behind a relay."""
     options = ("--lease", str(LEASE), "--session-timeout", "4")
-    hosts, chroot = (ensemble.hosts, f"127.0.0.1:{cable.port}"), uuid.uuid4().hex
+    hosts, chroot = (ensemble.hosts, relay.address), uuid.uuid4().hex
     with ExitStack() as running:
         whole, cut_off = (
             Metaserver(directory, *options, store=("--zookeeper", f"{each}/{chroot}"))
@@ -118,10 +70,10 @@ def watches(api: Api, count: int) -> bool:
 
 
 def test_no_stale_read_comes_of_it(ensemble: Ensemble, tmp_path: Path) -> None:
-    cable = Cable(ensemble.servers[0].address)
     with (
+        Relay(str(ensemble.servers[0].address)) as relay,
         LocalStack(shards=1, replicas=0, sentinels=1, metaservers=0, timeout=AT_MOST) as stack,
-        metaservers(tmp_path, ensemble, cable) as (whole, cut_off),
+        metaservers(tmp_path, ensemble, relay) as (whole, cut_off),
         ExitStack() as running,
     ):
         here, there = whole.api(), cut_off.api()
@@ -136,7 +88,7 @@ def test_no_stale_read_comes_of_it(ensemble: Ensemble, tmp_path: Path) -> None:
             assert set(app.driven.mget(KEYS)) == {"before"}
         until(lambda: watches(here, 2))  # both kinds follow together
 
-        cable.cut()
+        relay.cut("is silent")
         until(lambda: len(here("GET", "/v1/metaservers").json["metaservers"]) == 1)
         for app in apps:
             assert set(app.driven.mget(KEYS)) == {"before"}
@@ -149,4 +101,3 @@ def test_no_stale_read_comes_of_it(ensemble: Ensemble, tmp_path: Path) -> None:
             assert until(partial(unless_fenced, app)) == {"after"}, "a stale read"
             assert app.driven.set(KEYS[0], "its own")
             assert other.getset(KEYS[0], "after") == "its own"
-    cable.close()

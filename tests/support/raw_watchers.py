@@ -6,7 +6,6 @@ import asyncio
 import json
 import threading
 from collections.abc import Sequence
-from types import TracebackType
 
 from typing_extensions import Self
 
@@ -38,12 +37,7 @@ class RawWatchers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join(AT_MOST)
 

@@ -49,6 +49,12 @@ class LeaderProcess(subprocess.Popen[str]):
         return self.answer()
 
 
+def say(answer: str) -> None:
+    """Write a line for the test."""
+    sys.stdout.write(f"{answer}\n")
+    sys.stdout.flush()
+
+
 def main(session: str, *where: str) -> None:
     """Lead for one term."""
     store = open_store(*where, session_timeout=float(session))
@@ -56,14 +62,14 @@ def main(session: str, *where: str) -> None:
 
     def lead(term: Lead) -> None:
         fenced = store.fenced(term.epoch)
-        print("leads", term.epoch, flush=True)  # noqa: T201  # the answer
+        say(f"leads {term.epoch}")
         for line in sys.stdin:
             try:
                 fenced.record_event(NewEvent(line.strip()))
                 answer = "written"
             except StorageError as error:
                 answer = type(error).__name__
-            print(answer, flush=True)  # noqa: T201
+            say(answer)
         stop.set()
 
     store.election(process_identity()).run(stop, lead)

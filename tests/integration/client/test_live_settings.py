@@ -179,7 +179,7 @@ def reads_at(site: Site, process: Any) -> list[bool]:
 
 
 def max_lag(site: Site) -> None:
-    site.set(read_from="prefer_replica")
+    site.set(read_from="prefer_replica", max_lag=LONG)
     with direct(site.master) as client:
         client.wait(1, 60_000)
         client.acl_setuser("default", True, commands=["-psync", "-sync"], nopass=True)

@@ -13,6 +13,7 @@ import pytest
 
 from cachemesh.serving import direct
 from cachemesh.serving.direct import DirectConnection, DirectServer
+from tests.support.waiting import AT_MOST
 
 pytestmark = pytest.mark.skipif(not DirectServer.possible(), reason="needs epoll")
 
@@ -22,6 +23,7 @@ class EndlessReplies:
 
     def __init__(self) -> None:
         self.slices = 0
+        self.some = gevent.event.Event()  # set after some slices
         self.more = True
         self._server: DirectServer | None = None
 
@@ -33,6 +35,8 @@ class EndlessReplies:
 
     def slice_begins(self) -> None:
         self.slices += 1
+        if self.slices == 5:
+            self.some.set()
 
     def begin(self, connection: DirectConnection, data: bytes) -> Literal["taken"]:
         self.ended(connection, True)
@@ -72,8 +76,7 @@ def test_other_sockets_are_served_after_each_slice(calls: EndlessReplies) -> Non
 
     gevent.spawn(answer, asked)
     with client, asking, asked:
-        while calls.slices < 5:
-            gevent.sleep(0.001)
+        assert calls.some.wait(AT_MOST)
         before = calls.slices
         asking.send(b"?")
         at = seen.get(timeout=30)

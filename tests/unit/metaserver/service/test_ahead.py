@@ -2,41 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
-import pytest
-
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.backup import Backup, PoolBackup
 from metaserver.domain.resize import finished, resize_of, sweeps_after
-from metaserver.process.config import Config
-from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.service.ahead import raise_above
 from metaserver.service.backup import restore
 from metaserver.service.context import ServiceContext
 from metaserver.store import Store
-from metaserver.store.sqlite import SqliteStore
 from tests.support.store_records import create, event
-
-
-class NoStatus:
-    def status(self, _pool: str) -> dict[str, Any]:
-        raise NotImplementedError
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = SqliteStore(tmp_path / "meta.db")
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def context(store: Store) -> ServiceContext:
-    config = Config(Path("none"))
-    return ServiceContext(store, config, AllowedNetworks(()), NoStatus(), lambda: None)
 
 
 def found(store: Store) -> PoolDocument:

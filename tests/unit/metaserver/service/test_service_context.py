@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from cachemesh.core.pool.document import PoolDocument
@@ -13,32 +9,11 @@ from metaserver.domain.errors import RequestRefused
 from metaserver.domain.fence_record import FenceRecord, fence_of, with_fence, without_fence
 from metaserver.domain.planning import plan_remove, plan_settings
 from metaserver.domain.resize import resize_of
-from metaserver.process.config import Config
-from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.service.context import ServiceContext
 from metaserver.store import Store
-from metaserver.store.sqlite import SqliteStore
 from tests.support.store_records import create, event
 
 FENCE = FenceRecord(1, ("frozen",), {"a": "10.0.0.1:6379"})
-
-
-class NoStatus:
-    def status(self, _pool: str) -> dict[str, Any]:
-        raise NotImplementedError
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = SqliteStore(tmp_path / "meta.db")
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def context(store: Store) -> ServiceContext:
-    config = Config(Path("none"))
-    return ServiceContext(store, config, AllowedNetworks(()), NoStatus(), lambda: None)
 
 
 def stored(store: Store, document: PoolDocument) -> PoolDocument:

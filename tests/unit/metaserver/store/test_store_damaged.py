@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 from kazoo.client import KazooClient
 
 from cachemesh.discovery import zookeeper_layout as layout
-from metaserver.process.config import Config, ZookeeperOptions
-from metaserver.redis_io.allowed_networks import AllowedNetworks
+from metaserver.process.config import ZookeeperOptions
 from metaserver.service.backup import take
-from metaserver.service.context import ServiceContext
 from metaserver.store import DamagedPoolError
 from metaserver.store.zookeeper import ZookeeperStore
 from metaserver.store.zookeeper_database import ZookeeperDatabase
+from tests.support.service_context import context_of
 from tests.support.store_records import actions, create, document, event
 from tests.support.waiting import until
 from tests.support.zookeeper import Ensemble
@@ -119,11 +116,9 @@ def test_no_backup_is_taken_without_it(options: ZookeeperOptions, by_hand: Kazoo
     create(first)
     by_hand.set(PATH, b"nonsense")
     store = ZookeeperStore(options)
-    config = Config(Path("none"))
-    context = ServiceContext(store, config, AllowedNetworks(()), NoStatus(), lambda: None)
     assert list(store.damaged_pools()) == ["cache"]
     with pytest.raises(DamagedPoolError, match="cannot be used"):
-        take(context)
+        take(context_of(store))
     for each in (first, store):
         each.close()
 
@@ -149,8 +144,3 @@ def test_its_version_is_known_also_when_it_is_removed(
     assert store.next_version("cache") == 10
     for each in (first, store):
         each.close()
-
-
-class NoStatus:
-    def status(self, _pool: str) -> dict[str, Any]:
-        raise NotImplementedError
