@@ -214,6 +214,7 @@ def serve(
         host=listen[0],
         port=listen[1],
         advertise=advertise,
+        serves_tls=tls is not None,
         token_file=token_file,
         allowed_networks=networks,
         max_clients=max_clients,

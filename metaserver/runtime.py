@@ -100,6 +100,8 @@ class Runtime:
         config, owner = self.config, self.backend.context.owner
         host = socket.gethostname() if config.host in ("0.0.0.0", "::", "") else config.host
         address = config.advertise or str(Address(host, config.port))
+        if config.serves_tls:  # so that nobody sends a token there in clear text
+            address = f"https://{address}"
         while not stop.is_set():
             try:
                 self.backend.store.register(owner, address)

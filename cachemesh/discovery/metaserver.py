@@ -8,7 +8,6 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -78,8 +77,6 @@ class MetaserverClient:
         ConfigurationError: no address, or one that is not valid, or a TLS file.
     """
 
-    _tls: ssl.SSLContext | None = None
-
     def __init__(
         self,
         addresses: Sequence[str],
@@ -89,21 +86,28 @@ class MetaserverClient:
     ) -> None:
         if not addresses:
             raise ConfigurationError("No metaserver address given; write host:port")
-        self._set_up(addresses, token, timeout)
-        self._tls = None if tls is None else tls.context()
+        self._set_up(addresses, token, timeout, tls)
 
     @classmethod
     def without_addresses(
-        cls, token: str | BearerToken | None = None, timeout: float = 5.0
+        cls,
+        token: str | BearerToken | None = None,
+        timeout: float = 5.0,
+        tls: MetaserverTls | None = None,
     ) -> Self:
         """Return a client that has to be told by `use` which metaservers there are."""
         client = cls.__new__(cls)
-        client._set_up((), token, timeout)
+        client._set_up((), token, timeout, tls)
         return client
 
     def _set_up(
-        self, addresses: Sequence[str], token: str | BearerToken | None, timeout: float
+        self,
+        addresses: Sequence[str],
+        token: str | BearerToken | None,
+        timeout: float,
+        tls: MetaserverTls | None,
     ) -> None:
+        self._tls = None if tls is None else tls.context()
         self._servers = [_parse_server(address) for address in addresses]
         self._token = BearerToken(token) if isinstance(token, str) else token
         self._timeout = timeout
@@ -122,9 +126,16 @@ class MetaserverClient:
         """Ask these metaservers from now on; the ones known already keep their order, and go first.
 
         Raises:
-            ConfigurationError: an address is not valid.
+            ConfigurationError: an address is not valid, or one of a metaserver without TLS where
+                files for TLS were given.
         """
         servers = [_parse_server(address) for address in addresses]
+        for scheme, address in servers:
+            if self._tls is not None and scheme != "https":
+                raise ConfigurationError(
+                    f"Metaserver {address} serves no TLS, and is not sent a token in clear text; "
+                    "start it with --tls-cert-file, or leave the metaserver_... options out"
+                )
         with self._lock:
             kept = [server for server in self._servers if server in servers]
             self._servers = [*kept, *(server for server in servers if server not in kept)]

@@ -58,16 +58,21 @@ class MetaserverTls:
 
 
 def tls_of(options: Mapping[str, Any], scheme: str) -> MetaserverTls | None:
-    """Return how to speak TLS to the metaservers of a URL; None for a scheme without TLS.
+    """Return how to speak TLS to the metaservers of a URL; None for no files of one's own.
+
+    In ZooKeeper a metaserver says whether it serves TLS; who gives files insists on that.
 
     Raises:
         ConfigurationError: a file cannot be used, or the scheme takes none.
     """
-    if scheme == "cachemeshs":
+    given = any(options.get(name) is not None for name in TLS_OPTIONS)
+    if scheme == "cachemeshs" or (scheme == "cachemesh+zk" and given):
         tls = MetaserverTls.from_options(options)
         tls.context()  # a file that cannot be used is an error now
         return tls
     for name in TLS_OPTIONS:
         if options.get(name) is not None:
-            raise ConfigurationError(f"Option {name} is for cachemeshs:// alone")
+            raise ConfigurationError(
+                f"Option {name} is for cachemesh+zk:// and cachemeshs:// alone"
+            )
     return None

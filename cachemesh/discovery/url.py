@@ -104,7 +104,7 @@ class MeshUrl:
         identity: equal for URLs that lead to the same pool in the same way.
         policy: the options of `cachemesh.core.policy`.
         snapshot: where the topology is stored, for a start without control plane; None for nowhere.
-        metaserver_tls: the files for TLS to the metaservers; None for a scheme without.
+        metaserver_tls: the files for TLS to the metaservers; None for none.
     """
 
     shown: str
@@ -240,12 +240,12 @@ def _make_source(
     sentinel_options: SentinelOptions,
     shards: tuple[str, ...],
 ) -> Source:
+    if place.access is not None:
+        client = MetaserverClient.without_addresses(token, tls=tls)
+        return ZookeeperSource(place.access, client, place.pool, app)
     if tls is not None:
         secure = [f"https://{address}" for address in place.addresses]
         return MetaserverSource(MetaserverClient(secure, token, tls=tls), place.pool, app)
-    if place.access is not None:
-        client = MetaserverClient.without_addresses(token)
-        return ZookeeperSource(place.access, client, place.pool, app)
     if place.scheme in _METASERVERS:
         return MetaserverSource(MetaserverClient(place.addresses, token), place.pool, app)
     sentinels = SentinelClient(place.addresses, sentinel_options)

@@ -91,6 +91,7 @@ class Config:
     host: str = "127.0.0.1"
     port: int = 7700
     advertise: str | None = None  # where others reach this process, "host:port"
+    serves_tls: bool = False
     token_file: Path | None = None
     allowed_networks: tuple[str, ...] = PRIVATE_NETWORKS
     redis_auth: RedisAuth = field(default_factory=RedisAuth)
