@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from cachemesh.local import LocalStack
 from cachemesh.local.ports import Ports
 from tests.support.browser_page import HEIGHT, WIDTH, Page
 from tests.support.metaserver_process import Metaserver, environment
+from tests.support.raw_http import answers
 from tests.support.waiting import AT_MOST, until
 
 pytestmark = pytest.mark.browser
@@ -54,23 +54,12 @@ def observed(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Ite
             [sys.executable, "-m", "dashboard", *at], stderr=written, env=environment()
         )
     try:
-        until(lambda: answers(port))
+        until(lambda: answers(f"127.0.0.1:{port}"))
         yield Observed(observer, f"http://127.0.0.1:{port}", log)
     finally:
         dashboard.terminate()
         dashboard.wait(AT_MOST)
         observer.stop()
-
-
-def answers(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=AT_MOST)
-    try:
-        connection.request("GET", "/livez")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
 
 
 @pytest.fixture

@@ -101,3 +101,4 @@ def test_no_stale_read_comes_of_it(ensemble: Ensemble, tmp_path: Path) -> None:
             assert until(partial(unless_fenced, app)) == {"after"}, "a stale read"
             assert app.driven.set(KEYS[0], "its own")
             assert other.getset(KEYS[0], "after") == "its own"
+        relay.heal()

@@ -13,6 +13,7 @@ from cachemesh.core.names import Address
 from cachemesh.core.resilience.circuit_breaker import FAILURES, Breaker
 from cachemesh.core.resilience.error_classification import Failure
 from cachemesh.core.resilience.steps import FindMaster, Loop, Sleep, WaitForMaster
+from tests.support.clock import Clock
 
 HERE, THERE = Address("10.0.0.1", 6379), Address("10.0.0.2", 6379)
 
@@ -60,16 +61,6 @@ class Group:
     def give_up(self, instance: Instance | None, error: Exception) -> NoReturn:
         self.given_up.append((instance, error))
         raise GaveUpError(str(error)) from error
-
-
-class Clock:
-    """Seconds that pass only when a step takes them."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass

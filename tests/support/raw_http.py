@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import time
 from dataclasses import dataclass, field
 from typing import Any
+
+from tests.support.waiting import AT_MOST
+
+
+def answers(address: str) -> bool:
+    """Return whether a server, "host:port", says that it is there."""
+    connection = http.client.HTTPConnection(address, timeout=AT_MOST)
+    try:
+        connection.request("GET", "/livez")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
 
 
 @dataclass(frozen=True)

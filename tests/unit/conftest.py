@@ -48,3 +48,11 @@ def another(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
 def store(another: Opener) -> Store:
     """A store."""
     return another()
+
+
+@pytest.fixture
+def sqlite_store(tmp_path: Path) -> Iterator[Store]:
+    """A store, for what does not depend on which it is."""
+    store = SqliteStore(tmp_path / "meta.db")
+    yield store
+    store.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import pytest
 from cachemesh.local.ports import Ports
 from dashboard.security import HEADERS
 from tests.support.metaserver_process import environment
-from tests.support.raw_http import RawReply, exchange, request
+from tests.support.raw_http import RawReply, answers, exchange, request
 from tests.support.waiting import until
 
 EVIL = b"Host: evil.example"
@@ -43,17 +42,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         finally:
             process.kill()
     assert "Traceback" not in Path(log).read_text()
-
-
-def answers(address: str) -> bool:
-    connection = http.client.HTTPConnection(address, timeout=10)
-    try:
-        connection.request("GET", "/livez")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
 
 
 def cookie(address: str) -> str:

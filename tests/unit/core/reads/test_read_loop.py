@@ -13,7 +13,8 @@ from cachemesh.core.reads.read_loop import CATCH_UP_SECONDS, read_again
 from cachemesh.core.reads.read_preference import Reading
 from cachemesh.core.resilience.error_classification import NotSentError
 from cachemesh.core.resilience.steps import FindMaster, Loop, Read, Send, Sleep
-from tests.support.loops import THERE, Clock, GaveUpError, Group, Instance, play
+from tests.support.clock import Clock
+from tests.support.loops import THERE, GaveUpError, Group, Instance, play
 
 REQUEST = ("GET", "k")
 PREFER, ONLY, DRAWN = Reading("prefer_replica"), Reading("replica"), Reading("weighted")

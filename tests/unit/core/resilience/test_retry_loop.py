@@ -20,7 +20,8 @@ from cachemesh.core.resilience.error_classification import (
 )
 from cachemesh.core.resilience.retry_loop import RetryLoop
 from cachemesh.core.resilience.steps import FindMaster, Send, WaitForMaster
-from tests.support.loops import HERE, THERE, Clock, GaveUpError, Group, Instance, Sound, play
+from tests.support.clock import Clock
+from tests.support.loops import HERE, THERE, GaveUpError, Group, Instance, Sound, play
 
 REQUEST = ("SET", "k", "v")
 DEADLINE = 10.0

@@ -7,15 +7,7 @@ import pytest
 from metaserver.api.call_limits import CallLimits
 from metaserver.api.refusals import MOST, PERIOD, Refusal, RefusalLog
 from metaserver.domain.errors import RequestRefused
-
-
-class Clock:
-    """Monotonic seconds, set by hand."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 def test_a_token_has_so_many_calls_per_second() -> None:

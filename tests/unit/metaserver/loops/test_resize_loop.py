@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +18,6 @@ from metaserver.loops.resize import Resizer
 from metaserver.redis_io.fence import Seen
 from metaserver.redis_io.shard_masters import MasterAnswers
 from metaserver.store import Store
-from metaserver.store.sqlite import SqliteStore
 from tests.support.store_records import actions, added, create, event, failover, intent
 
 MASTERS = {"a": "10.0.0.1:6379", "b": "10.0.0.2:6379"}
@@ -27,11 +25,8 @@ NEVER = threading.Event()
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """The decisions do not depend on which store it is."""
-    store = SqliteStore(tmp_path / "meta.db")
-    yield store
-    store.close()
+def store(sqlite_store: Store) -> Store:
+    return sqlite_store
 
 
 @dataclass

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import cast
 
 import pytest
@@ -18,32 +16,21 @@ from metaserver.domain.client_reports import LISTED
 from metaserver.domain.errors import RequestRefused
 from metaserver.process.identity import process_identity, process_is_alive
 from metaserver.store import Store
-from metaserver.store.sqlite import SqliteStore
 from metaserver.watch.client_registry import ClientRegistry
 from metaserver.watch.client_table import LAPSED_SECONDS, shown
+from tests.support.clock import Clock
 
 DEAD = f"{process_identity().rpartition(':')[0]}:1"  # this pid, but started at another time
 
 
-class Clock:
-    """A monotonic clock that the test moves."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_000.0)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = SqliteStore(tmp_path / "meta.db")
-    yield store
-    store.close()
+def store(sqlite_store: Store) -> Store:
+    return sqlite_store
 
 
 @pytest.fixture

@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from metaserver.watch.client_table import ClientTable
+from tests.support.clock import Clock
 
 LEASE = 30.0
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def table(clock: Clock) -> ClientTable:

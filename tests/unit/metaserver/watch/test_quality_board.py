@@ -16,23 +16,14 @@ from metaserver.domain.audit_log import NewEvent
 from metaserver.process.identity import process_identity
 from metaserver.store import Store
 from metaserver.watch.quality_board import EVERY, QualityBoard
+from tests.support.clock import Clock
 
 OWN, OTHER = process_identity(), process_identity(os.getppid())
 
 
-class Clock:
-    """Seconds that pass only when told to."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_000.0)
 
 
 @pytest.fixture
