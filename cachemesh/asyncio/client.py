@@ -162,7 +162,6 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
         core = self._core
         if True:  # asyncio: a client with one connection takes it now
             if core.route_table is None or core.loop is not asyncio.get_running_loop():
-                await core.loaded()
                 await self.initialize()
         route_table = await core.loaded()
         if core.connection is not None and len(route_table.shards) == 1:
