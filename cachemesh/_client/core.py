@@ -201,12 +201,10 @@ class MeshCore(Generic[S]):
             lost = frozenset[str]()
         else:
             lost = sources(known.placement, document.placement)
-        if hold is None:
-            return lost
-        return lost if hold is self._hold else hold.sources | lost
+        return lost if hold is None or hold is self._hold else hold.sources | lost
 
     def _hold_of(self, document: PoolDocument) -> Hold | None:
-        """Return the hold of a document: that of now, if the document is the same version."""
+        """Return the hold of a document: that of now, if version and moves are the same."""
         hold, target = self._hold, document.target
         if target is None:
             return None

@@ -27,9 +27,8 @@ def apply_to(mates: Mates) -> Callable[[Topology], None]:
 
     def on_change(topology: Topology) -> None:
         failures: list[Exception] = []
-        for mate in list(mates.values()):
-            core = mate()
-            if core is not None and core.route_table is not None:
+        for core in _present(mates):
+            if core.route_table is not None:
                 try:
                     core.apply(topology)
                 except (CacheMeshError, redis.RedisError, OSError, RuntimeError) as error:
@@ -44,24 +43,25 @@ def drained_of(mates: Mates) -> Callable[[], bool]:
     """Return what tells whether all cores are drained."""
 
     def drained() -> bool:
-        return all(core.drained() for core in [mate() for mate in list(mates.values())] if core)
+        return all(core.drained() for core in _present(mates))
 
     return drained
 
 
-def felt_by(
-    mates: Mates,
-) -> Callable[[], Mapping[str, ShardQuality]]:
+def felt_by(mates: Mates) -> Callable[[], Mapping[str, ShardQuality]]:
     """Return what tells the quality that the cores have felt since its last call."""
 
     def felt() -> Mapping[str, ShardQuality]:
-        cores = [core for mate in list(mates.values()) if (core := mate()) is not None]
         return merged(
             {
                 name: shard.quality.since_last(shard.health().breaker)
                 for name, shard in core.shards().items()
             }
-            for core in cores
+            for core in _present(mates)
         )
 
     return felt
+
+
+def _present(mates: Mates) -> list[MeshCore[Any]]:
+    return [core for mate in list(mates.values()) if (core := mate()) is not None]

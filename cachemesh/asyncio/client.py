@@ -126,12 +126,7 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
         # sync: asked = clock()
         # sync: if route_table is None or asked > core.lease.until:
         if route_table is None or core.loop is not asyncio.get_running_loop():  # asyncio
-            route_table = await core.loaded()
-            # sync: asked = clock()
-            if True:  # asyncio: a client with one connection takes it now
-                await self.initialize()
-                if core.connection is not None:
-                    return await self._execute_any(args, options)
+            return await self._execute_any(args, options)
         try:
             short = type(key) is str and len(key) < SHORT_KEY
             shard = route_table.find(key.encode() if short else key_bytes(key))
@@ -139,13 +134,8 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
             # sync: reply = shard.execute(args, read_only, decode, asked)
             if True:  # asyncio: as `ShardClient.execute` does, with a coroutine less
                 instance, asked = shard.instance, 0.0
-                connection = None if instance is None else instance.connection
-                if (
-                    instance is not None
-                    and not instance.doubted
-                    and connection is not None
-                    and connection.ready
-                ):
+                connection = None if instance is None or instance.doubted else instance.connection
+                if connection is not None and connection.ready:
                     payload = pack(args)  # before the lease is asked for: it may fail
                     asked = connection.asked or connection.ask_under(core.lease)
                 if connection is None or not asked:
@@ -172,7 +162,6 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
         core = self._core
         if True:  # asyncio: a client with one connection takes it now
             if core.route_table is None or core.loop is not asyncio.get_running_loop():
-                await core.loaded()
                 await self.initialize()
         route_table = await core.loaded()
         if core.connection is not None and len(route_table.shards) == 1:

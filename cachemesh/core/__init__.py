@@ -4,6 +4,8 @@
 - `planning`: from a call to sub-requests, and from their replies to one reply.
 - `pool`: what defines a pool: document, settings, topology.
 - `resilience`: what is sent again, when and where. `reads`: which instance answers a read.
-- `connection_names`: whose a connection is, by its name.
+- `quality`: what an app feels of each shard.
+- `connection_names`: whose a connection is, by its name. `fencing`, `rerouting`: during a resize.
+- `hidden_secrets`: takes them out of errors.
 - `errors`, `names`, `policy`, `json_text`, `malformed_replies`, `plurals`: used by all rooms.
 """

@@ -3,6 +3,7 @@
 - `url`, `url_options`: a URL and options say which pool, which source and which Sentinels.
 - `source`, `metaserver_source`, `file_source`, `sentinel_source`: documents of a pool.
 - `zookeeper_source`, `zookeeper_reader`, `zookeeper_layout`: metaservers found in ZooKeeper.
+- `zookeeper_options`, `zookeeper_login`: how to reach it, and how to log in.
 - `metaserver`, `metaserver_request`, `metaserver_reply`, `metaserver_tls`, `bearer_token`,
   `http_reply`, `kept_connection`: the HTTP client of metaservers.
 - `sentinel`, `sentinel_connection`, `sentinel_events`: masters, replicas and failovers.

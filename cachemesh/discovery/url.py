@@ -298,11 +298,7 @@ def _same(value: object) -> str:
 
 
 def _sentinel_tls(wanted: object, options: Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(wanted, str):
-        wanted = boolean("sentinel_ssl", wanted)
-    if not isinstance(wanted, bool):
-        raise ConfigurationError("Option sentinel_ssl takes true or false")
-    if not wanted:
+    if not boolean("sentinel_ssl", wanted):
         return {}
     return {"ssl": True, **{n: v for n, v in options.items() if n.startswith("ssl_")}}
 

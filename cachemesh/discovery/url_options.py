@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, SupportsFloat
 from urllib.parse import parse_qsl
 
 import redis
@@ -75,15 +75,20 @@ def _typed(name: str, value: Any) -> Any:
     raise ConfigurationError(f"Option {name} takes a whole number")
 
 
-def boolean(name: str, value: str) -> bool:
+def boolean(name: str, value: object) -> bool:
     """Return the value of an option that takes true or false.
 
+    Args:
+        name: of the option.
+        value: a bool, or text as in a URL.
+
     Raises:
-        ConfigurationError: it is neither.
+        ConfigurationError: it is neither true nor false.
     """
-    if value.lower() in BOOLEANS:
-        return BOOLEANS[value.lower()]
-    raise ConfigurationError(f"Option {name} takes true or false")
+    wanted = BOOLEANS.get(value.lower()) if isinstance(value, str) else value
+    if not isinstance(wanted, bool):
+        raise ConfigurationError(f"Option {name} takes true or false")
+    return wanted
 
 
 def check_names(options: Mapping[str, Any]) -> None:
@@ -113,8 +118,8 @@ def seconds(name: str, value: object) -> float:
         ConfigurationError: it is no number, or out of bounds.
     """
     try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        number = float(value) if isinstance(value, (str, SupportsFloat)) else -1.0
+    except (ValueError, OverflowError):
         number = -1.0
     if not 0 < number <= 3600:
         raise ConfigurationError(f"Option {name} takes seconds, more than 0 and at most 3600")

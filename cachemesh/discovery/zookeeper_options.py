@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from cachemesh.core.errors import ConfigurationError
-from cachemesh.core.policy import BOOLEANS
 from cachemesh.discovery import zookeeper_layout as layout
+from cachemesh.discovery.url_options import boolean
 from cachemesh.discovery.zookeeper_login import SCHEMES, check_packages, no_password
 from cachemesh.discovery.zookeeper_reader import ZookeeperAccess
 
@@ -47,7 +47,7 @@ def zookeeper_access(
             "The URL's path is not that of a znode and a pool, such as /cachemesh/POOL"
         )
     tls: dict[str, Any] = {}
-    if _wanted(own.get("zookeeper_ssl", False)):
+    if boolean("zookeeper_ssl", own.get("zookeeper_ssl", False)):
         tls = {theirs: redis_options.get(ours) for ours, theirs in _TLS.items()}
         # Without a password OpenSSL would ask for one at the terminal.
         tls["keyfile_password"] = tls["keyfile_password"] or no_password
@@ -66,13 +66,6 @@ def _scheme(own: Mapping[str, Any]) -> str:
     if scheme not in SCHEMES:
         raise ConfigurationError(f"Option zookeeper_auth_scheme takes {' or '.join(SCHEMES)}")
     return str(scheme)
-
-
-def _wanted(value: object) -> bool:
-    wanted = BOOLEANS.get(value.lower()) if isinstance(value, str) else value
-    if not isinstance(wanted, bool):
-        raise ConfigurationError("Option zookeeper_ssl takes true or false")
-    return wanted
 
 
 def _auth(own: Mapping[str, Any]) -> str | None:

@@ -66,7 +66,6 @@ class Recipes:
             port: the port to listen on; None: any free one.
             extra: further lines of its configuration file.
         """
-
         tls = self._tls
 
         def command(port: int) -> list[str]:

@@ -3,7 +3,7 @@
 DIR/stack.lock   locked by the stack's reaper: a free lock means that no stack runs
 DIR/stack.json   the description: what `cachemesh up -o json` prints, and every process
 DIR/token        the admin token of the metaserver (0600)
-DIR/tls         certificates and keys of a stack with TLS
+DIR/tls          certificates and keys of a stack with TLS
 DIR/conf, DIR/data, DIR/logs, DIR/meta.db*
 """
 

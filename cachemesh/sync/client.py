@@ -119,8 +119,7 @@ class CacheMesh(PlannedCommands, redis.Redis):
         route_table = core.route_table
         asked = clock()
         if route_table is None or asked > core.lease.until:
-            route_table = core.loaded()
-            asked = clock()
+            return self._execute_any(args, options)
         try:
             short = type(key) is str and len(key) < SHORT_KEY
             shard = route_table.find(key.encode() if short else key_bytes(key))

@@ -6,5 +6,6 @@
 - `redis_py`: use of redis-py's internals. `read_deadline`: bounds on its reads.
 - `name_resolution`: DNS. `role_check`: the role check of the handshake.
 - `replication_probe`, `replication_rounds`, `measured_instance`: threads that measure replicas.
+- `lease_clock`: the clock of leases and time limits. `fence_check`: the check of a shard's fence.
 - `master_locator`: looks up masters. `unavailable`: the errors that tell an app of a failure.
 """

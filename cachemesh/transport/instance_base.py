@@ -92,14 +92,7 @@ class InstanceBase:
 
     def retime(self, timeouts: Timeouts) -> None:
         """Set the timeouts, also of the connections that are there. From any thread."""
-        self.timeouts = timeouts  # first: what is given back from now on takes it from here
-        self._retime_connections(timeouts.reply)
-
-    def _retime_connections(self, seconds: float | None) -> None:
-        """Set the timeout of replies on connections that no command has to itself.
-
-        Nothing to do where each thread sets the bound of the connection that it takes.
-        """
+        self.timeouts = timeouts
 
     def close_idle(self) -> None:
         """Close the idle connections, so that the next attempt connects and checks ROLE anew."""

@@ -1,4 +1,4 @@
-"""The clock of leases, which is read once for each command.
+"""The clock of leases, which is read once for each command, or turn of an event loop.
 
 It counts while the process is stopped and, where the system has such a clock, while the machine
 sleeps.

@@ -96,7 +96,7 @@ class ShardInstances(Generic[InstanceT]):
     def configure(self, timeouts: Timeouts) -> None:
         """Set the timeouts, also of the connections that are there. From any thread.
 
-        Commands under way that block on the server go on with the former ones.
+        Commands under way may go on with the former ones, as those do that block on the server.
         """
         if timeouts != self._timeouts:
             self._timeouts = timeouts

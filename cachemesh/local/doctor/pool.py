@@ -19,7 +19,7 @@ from cachemesh.local.doctor.shards import examine_shards
 from cachemesh.local.probes import answers_ready
 
 _READY_WITHIN = 5.0  # seconds a metaserver has to say whether it is ready
-_METASERVERS = ("cachemesh://", "cachemeshs://")
+_OF_METASERVERS = ("cachemesh", "cachemeshs")  # schemes
 _LOADED_WITHIN = 30.0  # seconds to get the document from one of several metaservers or Sentinels
 
 
@@ -38,13 +38,13 @@ def examine_pool(
         return
     try:
         options = {} if token_file is None else {"token_file": token_file}
-        metaserver = (url or environ["CACHEMESH_URL"]).startswith(_METASERVERS)
+        metaserver = (url or environ["CACHEMESH_URL"]).partition("://")[0] in _OF_METASERVERS
         mesh = parse_url(url, options if metaserver else {}, environ)
     except CacheMeshError as error:
         yield failed("pool URL", error, "see: cachemesh up --help")
         return
     yield ok("pool URL", mesh.shown)
-    if f"{mesh.scheme}://" in _METASERVERS:
+    if mesh.scheme in _OF_METASERVERS:
         tls = mesh.metaserver_tls
         jobs = {at: partial(answers_ready, parse_address(at), tls) for at in mesh.addresses}
         for address, answer in ask_each(jobs, _READY_WITHIN).items():
@@ -53,7 +53,7 @@ def examine_pool(
     if isinstance(document, Exception):
         yield _not_loaded(document)
         return
-    if f"{mesh.scheme}://" in _METASERVERS:
+    if mesh.scheme in _OF_METASERVERS:
         yield ok("token", "accepted")
     names = document.placement.names
     shards = counted(len(names), "shard")

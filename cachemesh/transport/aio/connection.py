@@ -110,7 +110,10 @@ class Connection(asyncio.Protocol):
         self._keep = redis_connection  # its stream writer would close the socket when collected
 
     def retime(self, seconds: float | None) -> None:
-        """Set the timeout of replies; those that are waited for come no later than with it."""
+        """Set the timeout of replies; None: for ever.
+
+        Replies that are waited for with a timeout come no later than with this one.
+        """
         self._timeout = seconds
         if self._watchdog is None:
             return

@@ -24,6 +24,7 @@ from cachemesh.core.resilience.error_classification import (
     refused,
 )
 from cachemesh.core.resilience.pipeline_part import holds_error
+from cachemesh.core.resilience.retry import Timeouts
 from cachemesh.transport import redis_py
 from cachemesh.transport.aio.connection import Connection, ConnectionClosedError
 from cachemesh.transport.aio.probed_instance import ProbedInstance
@@ -244,14 +245,16 @@ class Instance(ProbedInstance):
     def drained(self, but: Collection[Any]) -> bool:
         return self._connecting is None and not self._connections.difference(but)
 
-    def _retime_connections(self, seconds: float | None) -> None:
-        def retime() -> None:
+    def retime(self, timeouts: Timeouts) -> None:
+        super().retime(timeouts)  # first: what is given back from now on takes them from there
+
+        def retime_connections() -> None:
             for connection in (self.connection, *self._idle):  # not those of commands that block
                 if connection is not None:
-                    connection.retime(seconds)
+                    connection.retime(timeouts.reply)
 
         if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(retime)
+            self.loop.call_soon_threadsafe(retime_connections)
 
     def drop(self, grace: float | None = None) -> None:
         """Close connections once the replies under way have come. From any thread.
