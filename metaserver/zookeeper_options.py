@@ -52,41 +52,7 @@ def zookeeper_options(command: Command) -> Command:
             )
         return command(*args, zookeeper=found, **options)
 
-    file = click.Path(path_type=Path, dir_okay=False, exists=True)
-    for option in (
-        click.option(
-            "--zookeeper-tls-key-password-file", type=file, help="File with that key's password."
-        ),
-        click.option("--zookeeper-tls-key-file", type=file, help="Key of that certificate."),
-        click.option(
-            "--zookeeper-tls-cert-file", type=file, help="Certificate to show to ZooKeeper."
-        ),
-        click.option(
-            "--zookeeper-tls-ca-file",
-            type=file,
-            help="Speak TLS, and trust servers with a certificate of this authority.",
-        ),
-        click.option(
-            "--zookeeper-auth-scheme",
-            type=click.Choice(["digest", "sasl"]),
-            default="digest",
-            show_default=True,
-            callback=_known_scheme,
-            help="How to log in: as any digest user, or by SASL as a user that the servers know.",
-        ),
-        click.option(
-            "--zookeeper-auth-file",
-            type=file,
-            help="File with user:password of a login; what is made is for that user alone.",
-        ),
-        click.option(
-            "--zookeeper",
-            metavar="HOST:PORT,.../CHROOT",
-            callback=_ensemble,
-            help="Keep everything in ZooKeeper, in place of --db; metaservers of any machines may "
-            "share it.",
-        ),
-    ):
+    for option in _OPTIONS:
         called = option(called)
     return cast("Command", called)
 
@@ -142,3 +108,40 @@ def _checked(tls: Mapping[str, Any]) -> dict[str, Any]:
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
+
+
+_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+
+# Click shows them in the reverse of this order.
+_OPTIONS = (
+    click.option(
+        "--zookeeper-tls-key-password-file", type=_FILE, help="File with that key's password."
+    ),
+    click.option("--zookeeper-tls-key-file", type=_FILE, help="Key of that certificate."),
+    click.option("--zookeeper-tls-cert-file", type=_FILE, help="Certificate to show to ZooKeeper."),
+    click.option(
+        "--zookeeper-tls-ca-file",
+        type=_FILE,
+        help="Speak TLS, and trust servers with a certificate of this authority.",
+    ),
+    click.option(
+        "--zookeeper-auth-scheme",
+        type=click.Choice(["digest", "sasl"]),
+        default="digest",
+        show_default=True,
+        callback=_known_scheme,
+        help="How to log in: as any digest user, or by SASL as a user that the servers know.",
+    ),
+    click.option(
+        "--zookeeper-auth-file",
+        type=_FILE,
+        help="File with user:password of a login; what is made is for that user alone.",
+    ),
+    click.option(
+        "--zookeeper",
+        metavar="HOST:PORT,.../CHROOT",
+        callback=_ensemble,
+        help="Keep everything in ZooKeeper, in place of --db; metaservers of any machines may "
+        "share it.",
+    ),
+)

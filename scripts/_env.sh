@@ -56,6 +56,10 @@ print(hashlib.sha256(pathlib.Path("pyproject.toml").read_bytes()).hexdigest())')
         install_project
     fi
     exec 9<&-
+    # Python compiles a module once and not in each of the many processes that the scripts start,
+    # also where the machine tells it to write no bytecode beside the modules.
+    unset PYTHONDONTWRITEBYTECODE
+    export PYTHONPYCACHEPREFIX="$venv/bytecode"
 }
 
 make_venv() {
