@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from gevent import monkey
 
+from cachemesh_command.quick import quickly_imported
+
 
 def main() -> None:
     """Run the command.
@@ -12,9 +14,7 @@ def main() -> None:
     whole process instead of one greenlet.
     """
     monkey.patch_all()
-    from metaserver.cli import serve
-
-    serve(prog_name="cachemesh-metaserver")
+    quickly_imported("metaserver.cli").serve(prog_name="cachemesh-metaserver")
 
 
 if __name__ == "__main__":

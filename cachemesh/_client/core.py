@@ -176,12 +176,14 @@ class MeshCore(Generic[S]):
             shards[name] = shard
         self._topology = topology
         self.lease = self.membership.lease_end(strict=self.policy.refuses_unleased)
+        retiring = [(before[name], successors[name]) for name in losers]
+        self._remember_retired(retiring)  # first: who sees the hold waits for them
         ended, self._hold = self._hold, hold
         placement = document.placement if hold is None else hold.placement
         # First: whoever finds a retired shard looks here for the one in its place.
         self.route_table = RouteTable(placement, shards)
         if losers:
-            self._retire([(before[name], successors[name]) for name in losers])
+            self._retire(retiring)
         if hold is None and (ended is None or document.placement != ended.placement.stable):
             for name in losers if ended is None else ended.sources & before.keys():
                 before[name].unblock()
@@ -223,12 +225,12 @@ class MeshCore(Generic[S]):
         return all(shard.drained() for shard in self._retired)
 
     def _retire(self, shards: Sequence[tuple[S, S]]) -> None:
-        """Retire shards, each in favour of the second; remember them until they are drained."""
-        self._remember_retired(shards)
+        """Retire shards, each in favour of the second."""
         for former, successor in shards:
             former.retire(successor)
 
     def _remember_retired(self, shards: Sequence[tuple[S, S]]) -> None:
+        """Remember shards that are retired in favour of the second, until they are drained."""
         undone = [shard for shard in self._retired if not shard.drained()]
         self._retired = (*undone, *(former for former, _ in shards))
 

@@ -138,7 +138,6 @@ class Core(MeshCore[ShardClient]):
 
         def _retire(self, shards: Sequence[tuple[ShardClient, ShardClient]]) -> None:
             """Retire shards between two turns of the event loop, where all commands begin."""
-            self._remember_retired(shards)
 
             def retire() -> None:
                 for former, successor in shards:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.waiting import AT_MOST
 
-COMMAND = [sys.executable, "-m", "cachemesh.cli.main"]
+COMMAND = [sys.executable, "-m", "cachemesh_command"]
 SMALL = ["--shards", "1", "--sentinels", "1", "--metaservers", "0"]
 Start = Callable[..., "subprocess.Popen[str]"]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

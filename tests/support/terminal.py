@@ -21,7 +21,7 @@ import pytest
 from cachemesh.cli import main as cli
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMAND = [sys.executable, "-m", "cachemesh.cli.main"]
+COMMAND = [sys.executable, "-m", "cachemesh_command"]
 
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -29,7 +29,7 @@ from tests.support.waiting import AT_MOST, in_time, until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 WEB12 = REPOSITORY.parent / "shared" / "traces" / "web12.trace.xz"
-COMMAND = [sys.executable, "-m", "cachemesh.cli.main"]
+COMMAND = [sys.executable, "-m", "cachemesh_command"]
 
 
 @pytest.fixture(scope="module")

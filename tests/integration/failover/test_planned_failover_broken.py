@@ -93,7 +93,7 @@ def test_the_user_goes_away(stack: LocalStack) -> None:
     before = stack.master_of("cache-0")
     begun = threading.Event()
     thread = at_once_when_begun(stack, begun)
-    command = [sys.executable, "-m", "cachemesh.cli.main", "shard", "failover", "cache-0", "--now"]
+    command = [sys.executable, "-m", "cachemesh_command", "shard", "failover", "cache-0", "--now"]
     with Writers(stack, "cache-0") as writers:
         until(lambda: len(writers.acknowledged) > 50)
         env = {**environment(), **stack.info["env"]}

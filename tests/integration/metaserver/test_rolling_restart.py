@@ -31,7 +31,7 @@ def test_no_call_fails() -> None:
     with LocalStack(shards=1, replicas=0, sentinels=1, metaservers=2, timeout=AT_MOST) as stack:
         addresses = stack.info["metaservers"]
         client = MetaserverClient(addresses, stack.token)
-        command = [sys.executable, "-m", "cachemesh.cli.main", "metaserver", "list", "-o", "json"]
+        command = [sys.executable, "-m", "cachemesh_command", "metaserver", "list", "-o", "json"]
         environ = environment() | stack.info["env"]
         mesh = CacheMesh.from_url(stack.info["url"], token=stack.token)
 

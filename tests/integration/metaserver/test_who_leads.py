@@ -45,7 +45,7 @@ def test_who_leads(servers: list[Metaserver]) -> None:
     assert {"epoch": term["epoch"], "since": term["since"]}.items() <= listed["leader"].items()
     found = {each["address"]: (each["leads"], each["self"]) for each in listed["metaservers"]}
     assert found == {f"meta{first + 1}:7700": (True, False), f"meta{2 - first}:7700": (False, True)}
-    command = [sys.executable, "-m", "cachemesh.cli.main", "metaserver", "list"]
+    command = [sys.executable, "-m", "cachemesh_command", "metaserver", "list"]
     url = {"CACHEMESH_URL": f"cachemesh://{apis[0].address},{apis[1].address}/cache"}
     environ = environment() | url | {"CACHEMESH_TOKEN": servers[0].token()}
     for options in ([], ["-o", "json"]):

@@ -294,7 +294,7 @@ def test_completion_of_a_word() -> None:
         "COMP_CWORD": "2",
     }
     done = subprocess.run(
-        [sys.executable, "-m", "cachemesh.cli.main"],
+        [sys.executable, "-m", "cachemesh_command"],
         env=environ,
         cwd=Path(__file__).parents[3],
         capture_output=True,
@@ -309,7 +309,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         [
             needs("bash"),
             "-c",
-            'set -o pipefail; "$0" -m cachemesh.cli.main --help | true',
+            'set -o pipefail; "$0" -m cachemesh_command --help | true',
             sys.executable,
         ],
         cwd=Path(__file__).parents[3],

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-PACKAGES = ("cachemesh", "metaserver", "dashboard")
+PACKAGES = ("cachemesh", "cachemesh_command", "metaserver", "dashboard")
 NOT_PURE = {
     *("socket", "ssl", "select", "selectors", "threading", "multiprocessing", "concurrent"),
     *("subprocess", "signal", "time", "datetime", "sched", "asyncio", "http", "urllib"),
@@ -99,7 +99,7 @@ METASERVER_RULES = (
     ),
     _metaserver("password_options", "", "click"),
     _metaserver("redis_tls_options", "redis_io password_options", "click"),
-    Rule("metaserver.__main__", ("metaserver.cli",), ("gevent",)),
+    Rule("metaserver.__main__", ("metaserver.cli", "cachemesh_command.quick"), ("gevent",)),
     Rule("metaserver", (), ()),
 )
 SYNC_BYTES, AIO_BYTES = "cachemesh.transport.sync", "cachemesh.transport.aio"
@@ -165,6 +165,8 @@ RULES = (
     ),
     Rule("cachemesh.serving", (), ("gunicorn", "gevent", "werkzeug")),
     *METASERVER_RULES,
+    Rule("cachemesh_command", (), ()),  # nothing that takes time to import
+    Rule("dashboard.__main__", ("cachemesh_command.quick",), ("gevent",)),
     Rule(
         "dashboard",
         ("cachemesh", "cachemesh.core", "cachemesh.discovery", "cachemesh.serving"),

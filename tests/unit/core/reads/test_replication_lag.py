@@ -188,7 +188,7 @@ ACTIONS = st.tuples(
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(ACTIONS, min_size=10, max_size=50))
 def test_what_is_covered_has_been_applied(
     actions: list[tuple[Callable[[Shard, Address, int], None], Address, int]],
