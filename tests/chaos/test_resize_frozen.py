@@ -20,7 +20,7 @@ from tests.support.resize_stack import resizable_stack, url_of
 from tests.support.resized_pool import ResizedPool
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
-CLIENTS = 8
+CLIENTS, PAUSE = (8, 0.02) if ROUNDS > 1 else (4, 0.05)  # seconds between their rounds
 LEASES = {"short": "3", "usual": "30"} if ROUNDS > 1 else {"short": "3"}
 
 
@@ -54,10 +54,11 @@ def resize_while_frozen(load: ResizeLoad, pool: ResizedPool) -> None:
 def test_clients_are_frozen(lease: str, tmp_path: Path) -> None:
     with resizable_stack("--lease", LEASES[lease]) as stack:
         pool = ResizedPool(stack)
-        with ResizeLoad([url_of(stack)] * CLIENTS, stack.token, tmp_path) as load:
+        with ResizeLoad([url_of(stack)] * CLIENTS, stack.token, tmp_path, PAUSE) as load:
             load.await_progress()
             for _ in range(ROUNDS):
                 resize_while_frozen(load, pool)
+            load.await_progress(each=50)  # enough of each kind to tell
             verdict = load.stop(pool.history)
     sys.stderr.write(f"\n{pool}\n{verdict}\n")
     verdict.check()

@@ -24,7 +24,7 @@ from tests.support.resized_pool import POOL, ResizedPool
 from tests.support.waiting import AT_MOST, in_time, until
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
-CLIENTS = 8
+CLIENTS, PAUSE = (8, 0.02) if ROUNDS > 1 else (4, 0.05)  # seconds between their rounds
 AGREED = 5.0  # seconds after the metaserver is there
 
 
@@ -81,7 +81,7 @@ def test_an_older_copy(what: str, tmp_path: Path) -> None:
     with resizable_stack() as stack:
         pool, store = ResizedPool(stack), Store(stack)
         took = []
-        with ResizeLoad([url_of(stack)] * CLIENTS, stack.token, tmp_path) as load:
+        with ResizeLoad([url_of(stack)] * CLIENTS, stack.token, tmp_path, PAUSE) as load:
             load.await_progress()
             for _ in range(ROUNDS):
                 store.back_up()
@@ -92,7 +92,7 @@ def test_an_older_copy(what: str, tmp_path: Path) -> None:
                 took.append(await_agreement(load, pool))
                 assert pool.document().version > newest
                 pool.look_again()
-                load.await_progress(each=20)
+                load.await_progress(each=50)  # enough of each kind to tell
             verdict = load.stop(pool.history)
             falls = sum(map(load.board.falls, range(CLIENTS)))
         events = pool.api.request("GET", "/v1/events", query={"limit": 1000})["events"]
