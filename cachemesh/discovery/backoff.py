@@ -14,12 +14,17 @@ from typing import TypeVar
 
 import redis
 
-from cachemesh.core.errors import CacheMeshError, SentinelUnavailableError
+from cachemesh.core.errors import (
+    CacheMeshError,
+    MetaserverUnavailableError,
+    SentinelUnavailableError,
+)
 from cachemesh.discovery.wakeup import StopEvent
 
 logger = logging.getLogger("cachemesh.discovery")
 
 _FIRST_DELAY, _MAX_DELAY = 0.2, 5.0
+_MAX_DELAY_UNANSWERED = 1.5  # all clients follow again within 2 s of a metaserver being there
 
 T = TypeVar("T")
 
@@ -68,6 +73,8 @@ def repeat_until_stopped(step: Callable[[], None], stop: StopEvent) -> None:
             before = str(error)
             logger.log(level, "%s: %.500s", threading.current_thread().name, error)
             stop.wait(delay * random.uniform(0.5, 1.0))
-            delay = min(delay * 2, _MAX_DELAY)
+            # A metaserver that answers with an error may have too much to do.
+            unanswered = isinstance(error, MetaserverUnavailableError)
+            delay = min(delay * 2, _MAX_DELAY_UNANSWERED if unanswered else _MAX_DELAY)
         else:
             delay, before = _FIRST_DELAY, ""
