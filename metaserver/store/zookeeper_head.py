@@ -15,8 +15,9 @@ from typing import Any
 from metaserver.store.replicated_tables import Part, Rows
 from metaserver.store.sqlite_schema import SCHEMA_VERSION
 
-_KEPT = 200  # changes
-_KEPT_BYTES = 64 * 1024  # of the rows of all changes that are kept
+_KEPT = 128  # changes
+_KEPT_BYTES = 16 * 1024  # of the rows of all changes that are kept; ZooKeeper logs each head whole
+_NEWEST_BYTES = 64 * 1024  # of the rows of the last change, if they are more than that
 
 
 class UnreadableHeadError(ValueError):
@@ -30,7 +31,8 @@ class RecentChange:
     Attributes:
         id: the number of the change.
         mark: a text that no other change has.
-        parts: the parts that it wrote; None for rows that are to be read from their own place.
+        parts: the parts that it wrote; None for rows that a later change tells, or that are to be
+            read from their own place.
     """
 
     id: int
@@ -73,10 +75,15 @@ class Head:
         recent = [*self.recent, RecentChange(self.id + 1, mark, dict(parts))][-_KEPT:]
         room = _KEPT_BYTES
         kept: list[RecentChange] = []
+        written_later: set[Part] = set()
         for change in reversed(recent):
-            size = len(json.dumps(list(change.parts.values())))
+            # Who has missed this change has missed the later ones too.
+            rows = {part: None if part in written_later else r for part, r in change.parts.items()}
+            written_later.update(rows)
+            size = len(json.dumps(list(rows.values())))
             room -= size
-            known = change.parts if room >= 0 else dict.fromkeys(change.parts)
+            told = room >= 0 or (not kept and size <= _NEWEST_BYTES)
+            known = rows if told else dict.fromkeys(rows)
             kept.append(RecentChange(change.id, change.mark, known))
         return Head(
             self.id + 1, dict(sequences), tuple(reversed(kept)), max(self.schema, SCHEMA_VERSION)

@@ -71,10 +71,24 @@ def test_a_head_that_does_not_go_back_so_far() -> None:
     for number in range(300):
         head = head.after(str(number), {("pools", "a"): []}, {})
     assert head.since(50) is None
-    assert head.since(150) == {("pools", "a"): []}
+    assert head.since(200) == {("pools", "a"): []}
     big = head.after("big", {("pools", "b"): [{"document": "x" * 100_000}]}, {})
     assert big.since(300) == {("pools", "b"): None}
     assert len(big.encode()) < 100_000
+
+
+def test_a_head_stays_small() -> None:
+    """ZooKeeper logs it whole with each change, and keeps the last 500 changes in memory."""
+    head = Head()
+    for number in range(300):
+        document, row = [{"document": "x" * 2000}], [{"detail": "y" * 500}]
+        head = head.after(
+            f"{number:032}", {("pools", "a"): document, ("events", str(number)): row}, {}
+        )
+    assert len(head.encode()) < 40_000
+    missed = head.since(290)
+    assert missed is not None
+    assert None not in missed.values(), "what was just written is told"
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"format": 2}', b"\xff"])
