@@ -80,6 +80,8 @@ def zoo_cfg(port: int, data: Path) -> str:
     """Return the file of a standalone ZooKeeper that allows every four-letter command."""
     lines = [
         "tickTime=1000",
+        "snapCount=10000",
+        "autopurge.purgeInterval=1",
         f"dataDir={data}",
         f"clientPort={port}",
         f"clientPortAddress={HOST}",
