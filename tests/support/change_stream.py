@@ -92,6 +92,7 @@ class ChangeStream:
         wanted = [len(told.made) + changes for told in self.told]
 
         def there() -> bool:
+            self._check_answers()
             if any(running.done() for running in self._running):
                 return True  # with an exception, which the end of the block raises
             return all(len(t.made) >= want for t, want in zip(self.told, wanted, strict=True))
@@ -117,7 +118,7 @@ class ChangeStream:
         step = 0
         while not self._stop.wait(_PACE):
             step += 1
-            value = float(step * len(self.told) + number)
+            value = 1.0 + (step * len(self.told) + number) / 1024  # exact, and far below the limit
             body = {"settings": {"poll_interval": value}}
             try:
                 told.made[value] = client.request("PATCH", _PATH, body)["version_after"]
@@ -144,5 +145,8 @@ class ChangeStream:
         assert len(places) <= 1, "a version rose without a change, or fell"
         for change, later in pairwise(changes):
             assert later["before"] == change["after"], "a change was made on what was there before"
-        failed = {value: why for told in self.told for value, why in told.failed.items()}
+        self._check_answers()
+
+    def _check_answers(self) -> None:
+        failed = {value: why for told in self.told for value, why in list(told.failed.items())}
         assert not failed, failed
