@@ -72,7 +72,7 @@ class ZookeeperSession:
         try:
             self._zk.start(START)
             self._make_chroot()
-        except (KazooTimeoutError, KazooException) as error:
+        except (KazooTimeoutError, self._zk.handler.timeout_exception, KazooException) as error:
             refused = self._zk.client_state == KeeperState.AUTH_FAILED
             self.close()
             raise self._translated(AuthFailedError() if refused else error) from error
@@ -96,7 +96,11 @@ class ZookeeperSession:
     def _make_chroot(self) -> None:
         path = self.options.chroot
         if path != "/":
-            self._zk.ensure_path_async(path).get(timeout=START)
+            made = self._zk.ensure_path_async(path)
+            made.wait(START)
+            if not made.ready():
+                raise KazooTimeoutError
+            made.get()
         self._zk.chroot = "" if path == "/" else path
 
     def call(self, method: str, *args: Any, bound: float = BOUND, **options: Any) -> Any:
@@ -144,15 +148,21 @@ class ZookeeperSession:
         return result
 
     def _waited(self, result: Any, bound: float) -> Any:
+        result.wait(bound)  # `get` raises what is no Exception once the bound is over, with gevent
+        if not result.ready():
+            raise self._no_answer(f"within {bound:g} s")
         try:
-            return result.get(timeout=bound)
-        except (*_UNSURE, KazooTimeoutError, self._zk.handler.timeout_exception) as error:
-            raise NoAnswerError(
-                f"ZooKeeper {self.options}: no answer ({type(error).__name__}); check that most of "
-                "its servers run and can be reached from here, and try again"
-            ) from error
+            return result.get()
+        except _UNSURE as error:
+            raise self._no_answer(f"({type(error).__name__})") from error
         except (NoAuthError, AuthFailedError) as error:
             raise self._translated(error) from error
+
+    def _no_answer(self, why: str) -> NoAnswerError:
+        return NoAnswerError(
+            f"ZooKeeper {self.options}: no answer {why}; check that most of its servers run and "
+            "can be reached from here, and try again"
+        )
 
     @property
     def id(self) -> int | None:
