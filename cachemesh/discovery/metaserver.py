@@ -40,6 +40,7 @@ valid, and for chunks of negative length."""
 
 _IN_DOUBT = ("call-in-progress", "storage-unsure")  # error codes: the change may have been made
 _ELSEWHERE = ("stopping", *_IN_DOUBT)  # error codes after which another metaserver is asked
+_CUT_OFF = "storage-failed"  # error code: it may be this one alone that does not reach the store
 _TELLS_NOTHING = ("storage-failed", "storage-full", "too-many-requests")
 """Error codes that say nothing about an earlier sending of the change, which may have been made."""
 _NOBODY = "is it running, and is the address right?"
@@ -56,11 +57,20 @@ class _AskAnotherError(Exception):
 
     Attributes:
         in_doubt: it may have made the change that was asked for.
+        refusal: its own, if others may do what it cannot.
     """
 
-    def __init__(self, server: tuple[str, Address], why: object, *, in_doubt: bool) -> None:
+    def __init__(
+        self,
+        server: tuple[str, Address],
+        why: object,
+        *,
+        in_doubt: bool,
+        refusal: MetaserverError | None = None,
+    ) -> None:
         super().__init__(f"{server[1]}: {why}")
         self.in_doubt = in_doubt
+        self.refusal = refusal
 
 
 class MetaserverClient:
@@ -152,10 +162,10 @@ class MetaserverClient:
     ) -> Any:
         """Send one request and return the decoded JSON reply.
 
-        If a connection cannot be made, an exchange fails, or the metaserver stops, the next one is
-        tried. A change is sent with an idempotency key, so that it is made once however often it
-        is sent. As long as it may have been made, all metaservers are tried again, until `timeout`
-        has passed twice.
+        If a connection cannot be made, an exchange fails, or the metaserver stops or does not reach
+        its store, the next one is tried. A change is sent with an idempotency key, so that it is
+        made once however often it is sent. As long as it may have been made, all metaservers are
+        tried again, until `timeout` has passed twice.
 
         Args:
             method, path, query: of the request; the path begins with ``/v1``.
@@ -174,7 +184,7 @@ class MetaserverClient:
         seconds = self._timeout if timeout is None else timeout
         deadline = time.monotonic() + 2 * seconds
         sent = Request(method, path, body, query, seconds, max_bytes, stop).with_key()
-        in_doubt = False
+        in_doubt, refusal = False, None
         while True:
             failures = []
             for server in list(self._servers):
@@ -185,9 +195,12 @@ class MetaserverClient:
                 except _AskAnotherError as error:
                     failures.append(str(error))
                     in_doubt = in_doubt or error.in_doubt
+                    refusal = error.refusal or refusal
             if sent.stopped or not in_doubt or time.monotonic() >= deadline:
                 break
             time.sleep(_ROUND)
+        if refusal is not None and not in_doubt:
+            raise refusal
         in_doubt = in_doubt and not sent.stopped
         raise self._unavailable(failures, _LOOK if in_doubt else _NOBODY)
 
@@ -214,11 +227,14 @@ class MetaserverClient:
             raise _AskAnotherError(server, reason_of(error), in_doubt=in_doubt) from error
         except MetaserverError as error:
             unheard = sent_before and error.code in _TELLS_NOTHING
-            if error.code not in _ELSEWHERE and not unheard:
+            cut_off = error.code == _CUT_OFF
+            if error.code not in _ELSEWHERE and not cut_off and not unheard:
                 self._prefer(server)
                 raise
             in_doubt = error.code in _IN_DOUBT
-            raise _AskAnotherError(server, error.detail, in_doubt=in_doubt) from error
+            raise _AskAnotherError(
+                server, error.detail, in_doubt=in_doubt, refusal=error if cut_off else None
+            ) from error
         self._prefer(server)
         return reply
 

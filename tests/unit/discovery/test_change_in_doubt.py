@@ -47,13 +47,17 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def answering(*answers: Answer) -> Iterator[tuple[MetaserverClient, list[str]]]:
-    """Run a metaserver that answers so, one after the other; the list gets the keys."""
+def answering(*answers: Answer, addresses: int = 1) -> Iterator[tuple[MetaserverClient, list[str]]]:
+    """Run a metaserver that answers so, one after the other; the list gets the keys.
+
+    The client has so many addresses, all of them its.
+    """
     keys: list[str] = []
     handler = type("Answering", (Handler,), {"answers": list(answers), "keys": keys})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield MetaserverClient([f"127.0.0.1:{server.server_port}"], timeout=AT_MOST), keys
+        address = f"127.0.0.1:{server.server_port}"
+        yield MetaserverClient([address] * addresses, timeout=AT_MOST), keys
         server.shutdown()
 
 
@@ -76,3 +80,19 @@ def test_a_refusal_of_what_was_sent_once_is_told() -> None:
         with pytest.raises(MetaserverError, match="ZooKeeper does not answer"):
             client.request("PATCH", "/v1/x", {})
         assert len(keys) == 1
+
+
+def test_another_metaserver_may_reach_the_store() -> None:
+    with answering(refusal("storage-failed"), MADE, addresses=2) as (client, keys):
+        assert client.request("PATCH", "/v1/pools/cache/settings", {}) == {"version_after": 2}
+        assert len(keys) == 2
+        assert len(set(keys)) == 1
+
+
+def test_a_store_that_no_metaserver_reaches_is_told() -> None:
+    answers = [refusal("storage-failed")] * 2
+    with answering(*answers, addresses=2) as (client, keys):
+        with pytest.raises(MetaserverError, match="ZooKeeper does not answer") as raised:
+            client.request("PATCH", "/v1/pools/cache/settings", {})
+        assert raised.value.code == "storage-failed"
+        assert len(keys) == 2
