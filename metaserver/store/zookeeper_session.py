@@ -96,11 +96,7 @@ class ZookeeperSession:
     def _make_chroot(self) -> None:
         path = self.options.chroot
         if path != "/":
-            made = self._zk.ensure_path_async(path)
-            made.wait(START)
-            if not made.ready():
-                raise KazooTimeoutError
-            made.get()
+            _result(self._zk.ensure_path_async(path), START)
         self._zk.chroot = "" if path == "/" else path
 
     def call(self, method: str, *args: Any, bound: float = BOUND, **options: Any) -> Any:
@@ -148,21 +144,14 @@ class ZookeeperSession:
         return result
 
     def _waited(self, result: Any, bound: float) -> Any:
-        result.wait(bound)  # `get` raises what is no Exception once the bound is over, with gevent
-        if not result.ready():
-            raise self._no_answer(f"within {bound:g} s")
         try:
-            return result.get()
-        except _UNSURE as error:
-            raise self._no_answer(f"({type(error).__name__})") from error
+            return _result(result, bound)
+        except (*_UNSURE, KazooTimeoutError) as error:
+            late = isinstance(error, KazooTimeoutError)
+            why = str(error) if late else f"no answer ({type(error).__name__})"
+            raise NoAnswerError(self._told(why)) from error
         except (NoAuthError, AuthFailedError) as error:
             raise self._translated(error) from error
-
-    def _no_answer(self, why: str) -> NoAnswerError:
-        return NoAnswerError(
-            f"ZooKeeper {self.options}: no answer {why}; check that most of its servers run and "
-            "can be reached from here, and try again"
-        )
 
     @property
     def id(self) -> int | None:
@@ -178,7 +167,10 @@ class ZookeeperSession:
 
     def unavailable(self, reason: str) -> ZookeeperUnavailableError:
         """Return the error for a call that cannot be made now."""
-        return ZookeeperUnavailableError(
+        return ZookeeperUnavailableError(self._told(reason))
+
+    def _told(self, reason: str) -> str:
+        return (
             f"ZooKeeper {self.options}: {reason}; check that most of its servers run and can be "
             "reached from here, and try again"
         )
@@ -190,6 +182,19 @@ class ZookeeperSession:
                 "--zookeeper-auth-file, its scheme, and who has made the chroot"
             )
         return self.unavailable(f"no answer within {START:g} s{self._log.reason()}")
+
+
+def _result(call: Any, bound: float) -> Any:
+    """Return the result of a call of kazoo, whose own bound is no Exception where gevent runs.
+
+    Raises:
+        KazooTimeoutError: there is none after so many seconds.
+        KazooException: what the call has come to.
+    """
+    call.wait(bound)
+    if not call.ready():
+        raise KazooTimeoutError(f"no answer within {bound:g} s")
+    return call.get()
 
 
 def _arguments(options: ZookeeperOptions) -> dict[str, Any]:
