@@ -39,8 +39,8 @@ _FAILED = (OSError, http.client.HTTPException, ValueError, OverflowError)
 valid, and for chunks of negative length."""
 
 _IN_DOUBT = ("call-in-progress", "storage-unsure")  # error codes: the change may have been made
-_ELSEWHERE = ("stopping", *_IN_DOUBT)  # error codes after which another metaserver is asked
 _CUT_OFF = "storage-failed"  # error code: it may be this one alone that does not reach the store
+_ELSEWHERE = ("stopping", _CUT_OFF, *_IN_DOUBT)  # error codes after which another one is asked
 _TELLS_NOTHING = ("storage-failed", "storage-full", "too-many-requests")
 """Error codes that say nothing about an earlier sending of the change, which may have been made."""
 _NOBODY = "is it running, and is the address right?"
@@ -53,11 +53,11 @@ class _NotConnectedError(Exception):
 
 
 class _AskAnotherError(Exception):
-    """A metaserver has not answered, or stops; the text says which, and why.
+    """A metaserver cannot do what another one may; the text says which, and why.
 
     Attributes:
         in_doubt: it may have made the change that was asked for.
-        refusal: its own, if others may do what it cannot.
+        refusal: what it said, if that tells more than that nobody answers.
     """
 
     def __init__(
@@ -227,13 +227,12 @@ class MetaserverClient:
             raise _AskAnotherError(server, reason_of(error), in_doubt=in_doubt) from error
         except MetaserverError as error:
             unheard = sent_before and error.code in _TELLS_NOTHING
-            cut_off = error.code == _CUT_OFF
-            if error.code not in _ELSEWHERE and not cut_off and not unheard:
+            if error.code not in _ELSEWHERE and not unheard:
                 self._prefer(server)
                 raise
-            in_doubt = error.code in _IN_DOUBT
+            in_doubt, refusal = error.code in _IN_DOUBT, error if error.code == _CUT_OFF else None
             raise _AskAnotherError(
-                server, error.detail, in_doubt=in_doubt, refusal=error if cut_off else None
+                server, error.detail, in_doubt=in_doubt, refusal=refusal
             ) from error
         self._prefer(server)
         return reply
@@ -313,7 +312,8 @@ class MetaserverClient:
         Raises:
             MetaserverError, MetaserverUnavailableError: as `request`; also if the stream breaks.
         """
-        failures = []
+        failures: list[str] = []
+        refusal = None
         seconds = max(30.0, self._timeout * 3)
         sent, token = Request("GET", path, None, query, seconds), self._token
         before = None if token is None else token.text
@@ -336,9 +336,10 @@ class MetaserverClient:
                 if error.code not in _ELSEWHERE:
                     raise
                 failures.append(f"{server[1]}: {error.detail}")
+                refusal = error if error.code == _CUT_OFF else refusal
             finally:
                 connection.close()
-        raise self._unavailable(failures, _NOBODY)
+        raise refusal or self._unavailable(failures, _NOBODY)
 
     def _connection(
         self, server: tuple[str, Address], seconds: float

@@ -29,8 +29,11 @@ class Handler(BaseHTTPRequestHandler):
     answers: list[Answer]
     keys: list[str]
 
+    def do_GET(self) -> None:
+        self.do_PATCH()
+
     def do_PATCH(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.keys.append(self.headers["Idempotency-Key"])
         answer = self.answers.pop(0)
         if answer is None:
@@ -95,4 +98,14 @@ def test_a_store_that_no_metaserver_reaches_is_told() -> None:
         with pytest.raises(MetaserverError, match="ZooKeeper does not answer") as raised:
             client.request("PATCH", "/v1/pools/cache/settings", {})
         assert raised.value.code == "storage-failed"
+        assert len(keys) == 2
+
+
+def test_a_stream_too_is_asked_of_another() -> None:
+    with answering(refusal("storage-failed"), refusal("storage-failed"), addresses=2) as (
+        client,
+        keys,
+    ):
+        with pytest.raises(MetaserverError, match="ZooKeeper does not answer"):
+            next(client.stream("/v1/pools/cache/stream"))
         assert len(keys) == 2
