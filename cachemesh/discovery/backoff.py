@@ -72,9 +72,10 @@ def repeat_until_stopped(step: Callable[[], None], stop: StopEvent) -> None:
             level = logging.DEBUG if str(error) == before else logging.WARNING
             before = str(error)
             logger.log(level, "%s: %.500s", threading.current_thread().name, error)
-            stop.wait(delay * random.uniform(0.5, 1.0))
             # A metaserver that answers with an error may have too much to do.
             unanswered = isinstance(error, MetaserverUnavailableError)
-            delay = min(delay * 2, _MAX_DELAY_UNANSWERED if unanswered else _MAX_DELAY)
+            longest = _MAX_DELAY_UNANSWERED if unanswered else _MAX_DELAY
+            stop.wait(min(delay, longest) * random.uniform(0.5, 1.0))
+            delay = min(delay * 2, longest)
         else:
             delay, before = _FIRST_DELAY, ""
