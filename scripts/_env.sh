@@ -1,7 +1,7 @@
 # Shared by the scripts beside this file, which source it; POSIX sh.
 #
 #   enter_repo          cd to the top of the clone
-#   ensure_venv EXTRA   .venv with the project and that extra (all or dev) installed
+#   ensure_venv EXTRA   .venv with the project and that extra (all or dev) installed, and bytecode
 #   ensure_redis        a redis-server that `cachemesh up` finds
 #   ensure_needs [PROGRAM...]   these programs of needs, or all: installed as root, else named
 #

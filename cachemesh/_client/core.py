@@ -177,7 +177,7 @@ class MeshCore(Generic[S]):
         self._topology = topology
         self.lease = self.membership.lease_end(strict=self.policy.refuses_unleased)
         retiring = [(before[name], successors[name]) for name in losers]
-        self._remember_retired(retiring)  # first: who sees the hold waits for them
+        self._remember_retired(retiring)  # before the hold can be seen
         ended, self._hold = self._hold, hold
         placement = document.placement if hold is None else hold.placement
         # First: whoever finds a retired shard looks here for the one in its place.

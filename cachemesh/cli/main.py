@@ -109,7 +109,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def main() -> None:
-    """Run the command and end the process: the entry point of ``python -m cachemesh.cli.main``."""
+    """Run the command and end the process; `cachemesh_command` calls this."""
     sys.exit(int(run()))
 
 
@@ -123,7 +123,3 @@ def _broken_pipe() -> int:
     # The reader has closed the pipe; without this, Python would report it when it flushes at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return ExitCode.FAILED
-
-
-if __name__ == "__main__":
-    main()
