@@ -54,7 +54,12 @@ class Page:
 
     def fill(self, field: str, text: str) -> None:
         """Replace the text of the field with this id."""
-        element = self.driver.find_element(By.ID, field)
+        try:
+            element = self.driver.find_element(By.ID, field)
+        except NoSuchElementException:
+            pytest.fail(
+                f"{self.driver.current_url} has no field {field!r}; it shows:\n{self.text()}"
+            )
         element.clear()
         element.send_keys(text)
 

@@ -1,0 +1,1 @@
+"""Keys on their way from the shard that loses them to the one that gains them."""

@@ -1,0 +1,247 @@
+"""A pull: keys leave the shard that loses them for the one that gains them, without I/O.
+
+    copy     at the source:  MIGRATE ... COPY; WAIT
+    confirm  at the target:  EXISTS of each key; WAIT
+    remove   at the source:  UNLINK of the keys that the target has; MIGRATE the others; WAIT
+
+It ends when the source has none of the keys, and neither have its replicas. Four rules hold at
+every moment, whoever else pulls the same keys, and wherever a server or the puller dies:
+
+- The source copies, never the puller: what it read could arrive after somebody deleted the key.
+- A key leaves the source only once the target has been seen to have it, and the target's replicas
+  too. So a target that fails over loses nothing that the source had.
+- "The source has it not" counts only once the source's replicas have lost it as well. So a source
+  that fails over brings nothing back. That holds too where somebody else removed the key.
+- What the target has stays: MIGRATE without REPLACE.
+
+So until a pull has ended, a copy at the source is as good as one at the target, and once it has,
+only the target is asked. A pull can be begun anew at any moment.
+
+WAIT waits for what its own connection has seen (Redis sets a client's offset after each command it
+runs), so in each stage another command goes before it on the same connection.
+
+Sources: https://redis.io/docs/latest/commands/migrate/ and .../wait/; `tests/unit/core/migration`
+explores every order of the steps of several pullers with crashes and failovers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
+
+from cachemesh.core.names import Address
+
+Side: TypeAlias = Literal["source", "target"]
+Stage: TypeAlias = Literal["copy", "copy each", "confirm", "remove"]
+Word: TypeAlias = "bytes | str | int"
+
+ROUNDS = 5
+"""How often keys are copied that the target then turns out not to have."""
+
+
+class PullError(Exception):
+    """A pull did not end. Every key is where it was, or at the target, or at both."""
+
+
+class NotReplicatedError(PullError):
+    """Too few replicas acknowledged in time.
+
+    Attributes:
+        side: whose replicas.
+    """
+
+    def __init__(self, side: Side, acknowledged: int, needed: int) -> None:
+        super().__init__(
+            f"{acknowledged} of {needed} replicas of the {side} acknowledged in time; "
+            "the keys stay at the source"
+        )
+        self.side = side
+
+
+class NoRoomError(PullError):
+    """The target has no room for the keys, or evicts them at once."""
+
+
+class TransferError(PullError):
+    """Source and target lost each other; whether the target has the keys is not known."""
+
+
+class TargetRefusedError(PullError):
+    """The target refused the keys for a reason that does not go away by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """How keys get from a source to a target.
+
+    Attributes:
+        target: where the target's master listens, as the source reaches it.
+        source_replicas, target_replicas: how many have to acknowledge; 0 where there are none.
+        timeout_ms: milliseconds that MIGRATE may wait for the target without progress, and WAIT
+            for replicas.
+        login: user and password for the target; an empty user is the default one.
+    """
+
+    target: Address
+    source_replicas: int
+    target_replicas: int
+    timeout_ms: int
+    login: tuple[str, str] | None = field(default=None, repr=False)
+
+    def migrate(self, keys: Sequence[bytes]) -> tuple[Word, ...]:
+        """Return the command with which the source copies keys to the target."""
+        login: tuple[Word, ...] = ()
+        if self.login is not None:
+            user, password = self.login
+            login = ("AUTH2", user, password) if user else ("AUTH", password)
+        host, port = self.target
+        return ("MIGRATE", host, port, "", 0, self.timeout_ms, "COPY", *login, "KEYS", *keys)
+
+    def wait(self, side: Side) -> tuple[Word, ...]:
+        """Return the command that waits for the replicas of one side."""
+        return ("WAIT", self.needed(side), self.timeout_ms)
+
+    def needed(self, side: Side) -> int:
+        """Return how many replicas of a side have to acknowledge."""
+        return self.source_replicas if side == "source" else self.target_replicas
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Commands for the master of one side: one write on one connection, one reply for each."""
+
+    side: Side
+    commands: tuple[tuple[Word, ...], ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """How far a pull is.
+
+    Attributes:
+        link: from where to where.
+        keys: that the source may still have; not empty.
+        stage: as drawn above. `copy each` is `copy` with one MIGRATE for each key: of many keys
+            MIGRATE tells only the first refusal.
+        found: of the keys, those that the target has.
+        rounds: how often keys have been copied.
+    """
+
+    link: Link
+    keys: tuple[bytes, ...]
+    stage: Stage = "copy"
+    found: tuple[bytes, ...] = ()
+    rounds: int = 1
+
+    def ask(self) -> Ask:
+        """Return what to send next."""
+        if self.stage == "confirm":
+            seen = [("EXISTS", key) for key in self.keys]
+            return Ask("target", (*seen, self.link.wait("target")))
+        return Ask("source", (*self._of_source(), self.link.wait("source")))
+
+    def answered(self, replies: Sequence[Any]) -> Pull | None:
+        """Return the pull after the replies to `ask`; None at its end.
+
+        Args:
+            replies: one for each command; an error reply as an exception, not raised.
+
+        Raises:
+            PullError: it did not end, see the classes of it.
+            Exception: the first error reply of an instance that did not do as asked.
+        """
+        *before, acknowledged = replies
+        if self.stage == "confirm":
+            return self._confirmed(before, acknowledged)
+        if self.stage == "copy each":
+            return self._copied_each(before, acknowledged)
+        if self.stage == "remove":
+            _raise_errors(before[:1])
+            self._check_replicated("source", acknowledged)
+            left = self._left()
+            if not left:
+                return None
+            again = replace(self, keys=left, found=(), rounds=self.rounds + 1)
+            return again._copied(before[1], acknowledged)
+        return self._copied(before[0], acknowledged)
+
+    def _of_source(self) -> Sequence[tuple[Word, ...]]:
+        if self.stage == "copy each":
+            return [self.link.migrate([key]) for key in self.keys]
+        if self.stage == "copy":
+            return [self.link.migrate(self.keys)]
+        left = self._left()
+        again = [self.link.migrate(left)] if left else []
+        return [("UNLINK", *self.found), *again]
+
+    def _left(self) -> tuple[bytes, ...]:
+        found = set(self.found)
+        return tuple(key for key in self.keys if key not in found)
+
+    def _copied(self, reply: Any, acknowledged: Any) -> Pull | None:
+        how = _outcome(reply)
+        if how == "no key":
+            self._check_replicated("source", acknowledged)
+            return None
+        if how == "busy" and len(self.keys) > 1:
+            return replace(self, stage="copy each")
+        return replace(self, stage="confirm")
+
+    def _copied_each(self, replies: Sequence[Any], acknowledged: Any) -> Pull | None:
+        outcomes = [_outcome(reply) for reply in replies]
+        there = tuple(key for key, how in zip(self.keys, outcomes, strict=True) if how != "no key")
+        if len(there) < len(self.keys):
+            self._check_replicated("source", acknowledged)
+        return replace(self, stage="confirm", keys=there) if there else None
+
+    def _confirmed(self, seen: Sequence[Any], acknowledged: Any) -> Pull:
+        _raise_errors(seen)
+        found = tuple(key for key, count in zip(self.keys, seen, strict=True) if count)
+        if not found:
+            if self.rounds >= ROUNDS:
+                raise NoRoomError(f"the target did not keep the keys, {ROUNDS} times in a row")
+            return replace(self, stage="copy", rounds=self.rounds + 1)
+        self._check_replicated("target", acknowledged)
+        return replace(self, stage="remove", found=found)
+
+    def _check_replicated(self, side: Side, acknowledged: Any) -> None:
+        _raise_errors([acknowledged])
+        needed = self.link.needed(side)
+        if acknowledged < needed:
+            raise NotReplicatedError(side, acknowledged, needed)
+
+
+def _outcome(reply: Any) -> Literal["copied", "no key", "busy"]:
+    """Return what MIGRATE did.
+
+    Raises:
+        PullError: it failed for the sake of the target.
+        Exception: the reply, where the source itself refused.
+    """
+    if not isinstance(reply, Exception):
+        return "no key" if reply in ("NOKEY", b"NOKEY") else "copied"
+    text = str(reply)
+    if text.startswith("IOERR"):
+        raise TransferError("the source did not reach the target in time") from reply
+    _, told, refusal = text.partition(_TARGET_SAID)
+    if not told:
+        raise reply
+    code = refusal.partition(" ")[0]
+    if code == "BUSYKEY":
+        return "busy"
+    if code == "OOM":
+        raise NoRoomError("the target has no room for the keys") from reply
+    if code in _PASSES:
+        raise TransferError(f"the target does not serve: {refusal}") from reply
+    raise TargetRefusedError(f"the target refused: {refusal}") from reply
+
+
+_TARGET_SAID = "Target instance replied with error: "
+_PASSES = frozenset({"READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "BUSY"})
+
+
+def _raise_errors(replies: Sequence[Any]) -> None:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply

@@ -1,0 +1,403 @@
+"""A model of one key that moves: two shards with a replica each, and who pulls it, in any order.
+
+Clients and the mover do what `cachemesh.core.migration.pull` says. One step is what one server does
+at once. Whoever is not scheduled is frozen: between any two of its steps anything may happen. Each
+shard may fail over to its replica, which has what was replicated; T may evict the key; MIGRATE may
+answer IOERR and have copied nevertheless; a puller may die; the move may be turned back.
+
+`World.truth` is what the pool has acknowledged. At every moment whoever asks T, and where T has
+nothing S, must find it; so must every read. What a server had not replicated when it died may be
+lost, as without a migration, but neither brought back by S nor lost by the move itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+from cachemesh.core.migration.pull import Link, Pull, PullError
+from cachemesh.core.names import Address
+
+Value: TypeAlias = "int | None"
+KEY = b"key"
+FIRST = 1  # the value of the key before the move
+OLDER = 0  # the one before that
+KEEPS: tuple[Value, ...] = ()  # of an entry of the replication stream that changes no truth
+
+
+# Replies, one object each, so that equal worlds are equal.
+IO_ERROR = Exception("IOERR error or timeout reading to target instance")
+BUSY_KEY = Exception("Target instance replied with error: BUSYKEY Target key name already exists.")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A shard as the model sees it.
+
+    Attributes:
+        master, replica: what they hold for the key.
+        stream: what the replica has yet to apply: each time the value, and what was true before
+            the write, or KEEPS.
+        epoch: how often it has failed over.
+    """
+
+    master: Value
+    replica: Value
+    stream: tuple[tuple[Value, tuple[Value, ...]], ...] = ()
+    epoch: int = 0
+
+    def write(self, value: Value, before: tuple[Value, ...]) -> Server:
+        return replace(self, master=value, stream=(*self.stream, (value, before)))
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A client, or the mover.
+
+    Attributes:
+        doing: read, write, delete or pull; None between two operations.
+        stage: first (a read at T), pull, or last (the command at T).
+        pull: how far its pull is.
+        replies: those of the present request, once all but WAIT have come.
+        epoch: of the server that has been asked.
+        left: the operations that it still makes.
+    """
+
+    left: tuple[str, ...]
+    doing: str | None = None
+    stage: str = ""
+    pull: Pull | None = None
+    replies: tuple[Any, ...] | None = None
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything at one moment.
+
+    Attributes:
+        source, target: S and T.
+        truth: what was acknowledged last.
+        excused: what may be read instead, as a server died with the write.
+        actors: the clients and the mover.
+        faults: those that may still happen, by name.
+        evicted: T has evicted the key at least once.
+        done: clients do not pull any more.
+        late: what a frozen client, fenced off one side alone, has yet to send to the other.
+        wrong: what is wrong, or "".
+    """
+
+    actors: tuple[Actor, ...]
+    faults: tuple[str, ...]
+    source: Server = Server(FIRST, FIRST)
+    target: Server = Server(None, None)
+    truth: Value = FIRST
+    excused: tuple[Value, ...] = ()
+    evicted: bool = False
+    done: bool = False
+    late: str = ""
+    wrong: str = ""
+
+    @property
+    def found(self) -> Value:
+        """What somebody finds who asks T, and where T has nothing S."""
+        if self.target.master is not None or self.done:
+            return self.target.master
+        return self.source.master
+
+    @property
+    def true(self) -> tuple[Value, ...]:
+        """What may be found."""
+        return tuple(dict.fromkeys((self.truth, *self.excused)))
+
+
+@dataclass
+class MigratingKey:
+    """The steps that can happen; each flag is a mistake that the exploration has to find.
+
+    Args:
+        actors: the operations of each client; `pull` is the mover.
+        faults: `fail over S`, `fail over T`, `evict`, `expire`, `io error`, `die`, `turn back`.
+        lagging: the replica of S has an older value at first.
+    """
+
+    actors: tuple[tuple[str, ...], ...]
+    faults: tuple[str, ...] = ()
+    lagging: bool = False
+    no_wait_at_target: bool = False
+    no_wait_at_source: bool = False
+    no_wait_where_nothing_was_found: bool = False
+    unconfirmed: bool = False
+    copies_through_the_client: bool = False
+    writes_without_a_pull: bool = False
+    reads_without_a_pull: bool = False
+    unlinks_before_an_overwrite: bool = False
+    unlinks_after_an_overwrite: bool = False
+    done_too_early: bool = False
+    fences_one_side_alone: bool = False
+    turns_back_without_a_fence: bool = False
+    explored: int = 0
+    reached: set[str] = field(default_factory=set)
+
+    def explore(self) -> list[World]:
+        """Return the path to a wrong world, or an empty list."""
+        first = World(tuple(Actor(each) for each in self.actors), self.faults)
+        if self.lagging:
+            first = replace(first, source=Server(FIRST, OLDER, ((FIRST, (OLDER,)),)))
+        came: dict[World, World | None] = {first: None}
+        todo = [first]
+        while todo:
+            world = todo.pop()
+            for step in self.steps(world):
+                after = self._judged(step)
+                if after in came:
+                    continue
+                came[after] = world
+                if after.wrong:
+                    return _path(came, after)
+                todo.append(after)
+        self.explored = len(came)
+        return []
+
+    def steps(self, world: World) -> Iterator[World]:
+        for number, actor in enumerate(world.actors):
+            yield from self._acts(world, number, actor)
+        for side in ("source", "target"):
+            server: Server = getattr(world, side)
+            if server.stream:
+                (value, _), *rest = server.stream
+                applied = replace(server, replica=value, stream=tuple(rest))
+                yield _with(world, side, applied)
+        for fault in set(world.faults):
+            yield from self._fails(_without(world, fault), fault)
+        if world.late:
+            yield replace(_late(world), late="")
+
+    def _judged(self, world: World) -> World:
+        if world.wrong or world.found in world.true:
+            return world
+        return replace(world, wrong=f"{world.found} is found instead of {world.truth}")
+
+    # What clients and the mover do.
+
+    def _acts(self, world: World, number: int, actor: Actor) -> Iterator[World]:
+        def now(world: World, **changes: Any) -> World:
+            actors = list(world.actors)
+            actors[number] = replace(actor, **changes)
+            return replace(world, actors=tuple(actors))
+
+        idle: dict[str, Any] = {"doing": None, "stage": "", "pull": None, "replies": None}
+        if actor.doing is None:
+            if actor.left:
+                doing, *left = actor.left
+                begun = {"doing": doing, "left": tuple(left)}
+                done = world.done or (self.done_too_early and doing == "pull")
+                yield now(replace(world, done=done), **begun, **self._begins(world, doing))
+        elif actor.stage == "first":
+            if world.target.master is None and not (world.done or self.reads_without_a_pull):
+                yield now(world, stage="pull", pull=self._pull())
+            else:
+                yield now(_read(world), **idle)
+        elif actor.stage == "last":
+            yield now(self._runs(world, number, actor), **idle)
+        elif actor.stage == "restore":  # a mistake: what the client read, maybe long ago
+            restored = world.target.write(FIRST, KEEPS) if world.target.master is None else None
+            there = world if restored is None else replace(world, target=restored)
+            yield now(there, stage="pull", pull=self._pull())
+        elif actor.stage == "unlink":  # a mistake: the way of an overwrite without a pull
+            gone = replace(world, source=world.source.write(None, KEEPS))
+            yield now(gone, **({"stage": "last"} if self.unlinks_before_an_overwrite else idle))
+        else:
+            yield from self._pulls(world, actor, now, idle)
+
+    def _begins(self, world: World, doing: str) -> dict[str, Any]:
+        if doing == "read":
+            return {"stage": "first"}
+        if doing != "pull" and (world.done or self.writes_without_a_pull):
+            return {"stage": "last"}
+        if doing == "write" and self.unlinks_before_an_overwrite:
+            return {"stage": "unlink"}
+        if doing == "write" and self.unlinks_after_an_overwrite:
+            return {"stage": "last"}
+        if self.copies_through_the_client and world.source.master is not None:
+            return {"stage": "restore"}
+        return {"stage": "pull", "pull": self._pull()}
+
+    def _pull(self) -> Pull:
+        link = Link(
+            Address("t", 1),
+            source_replicas=0 if self.no_wait_at_source else 1,
+            target_replicas=0 if self.no_wait_at_target else 1,
+            timeout_ms=1,
+        )
+        return Pull(link, (KEY,))
+
+    def _pulls(self, world: World, actor: Actor, now: Any, idle: dict[str, Any]) -> Iterator[World]:
+        assert actor.pull is not None
+        asked = actor.pull.ask()
+        server: Server = getattr(world, asked.side)
+        if actor.replies is None:
+            *commands, _ = asked.commands
+            for after, replies in self._performed(world, [str(each[0]) for each in commands]):
+                epoch = getattr(after, asked.side).epoch
+                yield now(after, replies=tuple(replies), epoch=epoch)
+            return
+        if actor.epoch != server.epoch:  # the connection is gone, and with it the replies
+            yield now(world, pull=self._pull(), replies=None)
+            return
+        needed = actor.pull.link.needed(asked.side)
+        nothing = actor.replies == ("NOKEY",) and self.no_wait_where_nothing_was_found
+        if needed and server.stream and not (nothing or self._skips_confirming(asked.side)):
+            return  # WAIT goes on
+        try:
+            pull = actor.pull.answered([*actor.replies, needed])
+        except PullError:
+            pull = self._pull()
+        if pull is not None:
+            yield now(world, pull=pull, replies=None)
+        elif actor.doing == "pull":
+            self.reached.add("pulled")
+            swept = not actor.left and world.source.master is None
+            yield now(replace(world, done=world.done or swept), **idle)
+        else:
+            yield now(world, stage="last", pull=None, replies=None)
+
+    def _skips_confirming(self, side: str) -> bool:
+        return self.unconfirmed and side == "target"
+
+    def _performed(self, world: World, commands: list[str]) -> Iterator[tuple[World, list[Any]]]:
+        """Perform the commands of a request but WAIT; the key is the only one in each."""
+        if commands == ["EXISTS"]:
+            yield world, [1 if self.unconfirmed else int(world.target.master is not None)]
+        elif commands == ["UNLINK"]:
+            yield _unlinked(world), [1]
+        else:
+            assert commands == ["MIGRATE"], commands
+            yield self._migrated(world)
+            if "io error" in world.faults:
+                less = _without(world, "io error")
+                yield less, [IO_ERROR]
+                yield self._migrated(less)[0], [IO_ERROR]
+
+    def _migrated(self, world: World) -> tuple[World, list[Any]]:
+        value = world.source.master
+        if value is None:
+            return world, ["NOKEY"]
+        if world.target.master is not None:
+            self.reached.add("busy")
+            return world, [BUSY_KEY]
+        return replace(world, target=world.target.write(value, KEEPS)), ["OK"]
+
+    def _runs(self, world: World, number: int, actor: Actor) -> World:
+        if actor.doing == "read":
+            return _read(world)
+        value = None if actor.doing == "delete" else 10 * (number + 1) + len(actor.left)
+        target = world.target.write(value, world.true)
+        return replace(world, target=target, truth=value, excused=())
+
+    # What goes wrong.
+
+    def _fails(self, world: World, fault: str) -> Iterator[World]:
+        if fault == "fail over S":
+            yield _failed_over(world, "source")
+        elif fault == "fail over T":
+            yield _failed_over(world, "target")
+        elif fault == "evict" and world.target.master is not None:
+            gone = world.target.write(None, world.true)
+            truth = world.truth if world.source.master is not None else None
+            # As nobody deleted it, S may bring it back until it has lost it for good.
+            yield replace(world, target=gone, truth=truth, excused=world.true, evicted=True)
+        elif fault == "expire" and FIRST in (world.source.master, world.target.master):
+            yield _expired(world)
+        elif fault == "die":
+            for number, actor in enumerate(world.actors):
+                if actor.doing is not None:
+                    actors = list(world.actors)
+                    actors[number] = Actor(())
+                    yield replace(world, actors=tuple(actors))
+        elif fault == "turn back" and not world.done:
+            yield from self._turned_back(world)
+
+    def _turned_back(self, world: World) -> Iterator[World]:
+        """S and T change their parts. Who has not acknowledged is fenced: its command is lost."""
+        self.reached.add("turned back")
+        busy = any(actor.doing is not None for actor in world.actors)
+        if busy and self.turns_back_without_a_fence:
+            yield replace(world, source=world.target, target=world.source)
+            return
+        late = ""
+        for actor in world.actors:
+            at_source = actor.pull is not None and actor.replies is None
+            if at_source and actor.pull is not None and actor.pull.stage == "remove":
+                late = "unlink"
+        actors = tuple(Actor(actor.left) for actor in world.actors)
+        turned = replace(world, source=world.target, target=world.source, actors=actors)
+        # The former source is the target from now on.
+        yield replace(turned, late=late if self.fences_one_side_alone else "")
+
+
+def _with(world: World, side: str, server: Server) -> World:
+    return replace(world, **{side: server})  # type: ignore[arg-type]
+
+
+def _without(world: World, fault: str) -> World:
+    left = list(world.faults)
+    left.remove(fault)
+    return replace(world, faults=tuple(left))
+
+
+def _read(world: World) -> World:
+    value = world.target.master
+    if value in world.true:
+        return world
+    return replace(world, wrong=f"{value} was read instead of {world.truth}")
+
+
+def _unlinked(world: World) -> World:
+    if world.source.master is None:
+        return world
+    source = world.source.write(None, KEEPS)
+    if world.evicted and world.target.master is None:  # as T evicted it, it may be gone, or not
+        return replace(world, source=source, truth=None, excused=world.true)
+    return replace(world, source=source)
+
+
+def _failed_over(world: World, side: str) -> World:
+    server: Server = getattr(world, side)
+    before = [value for _, each in server.stream for value in each]
+    after = Server(server.replica, server.replica, epoch=server.epoch + 1)
+    excused = tuple(dict.fromkeys((*world.excused, *before)))
+    return replace(_with(world, side, after), excused=excused)
+
+
+def _expired(world: World) -> World:
+    def without(server: Server) -> Server:
+        stream = tuple((None if value == FIRST else value, then) for value, then in server.stream)
+        master = None if server.master == FIRST else server.master
+        replica = None if server.replica == FIRST else server.replica
+        return replace(server, master=master, replica=replica, stream=stream)
+
+    truth = None if world.truth == FIRST else world.truth
+    excused = (*world.excused, None)
+    return replace(
+        world,
+        source=without(world.source),
+        target=without(world.target),
+        truth=truth,
+        excused=excused if FIRST in world.excused else world.excused,
+    )
+
+
+def _late(world: World) -> World:
+    """Have the UNLINK of a client that was not fenced there run at the former source."""
+    return replace(world, target=world.target.write(None, KEEPS))
+
+
+def _path(came: dict[World, World | None], last: World) -> list[World]:
+    path: list[World] = []
+    at: World | None = last
+    while at is not None:
+        path.append(at)
+        at = came[at]
+    return path[::-1]
