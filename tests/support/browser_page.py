@@ -25,6 +25,10 @@ FLAGS = (
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
+    # A browser that takes a slow process for one that hangs ends it, and in the end itself.
+    "--disable-gpu-watchdog",
+    "--disable-gpu-process-crash-limit",
+    "--disable-hang-monitor",
     "--disable-quic",
     "--disable-dev-shm-usage",
     "--no-first-run",
@@ -144,5 +148,6 @@ def start_chromium(directory: Path, *, javascript: bool = True) -> webdriver.Chr
     if not javascript:
         block = {"profile.managed_default_content_settings.javascript": 2}
         options.add_experimental_option("prefs", block)
-    service = webdriver.ChromeService(needs("chromedriver"))
+    log = directory.with_suffix(".log")  # for whoever looks into why a browser ended
+    service = webdriver.ChromeService(needs("chromedriver"), log_output=str(log))
     return webdriver.Chrome(options=options, service=service)
