@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cachemesh.core.migration.pull import (
     Link,
@@ -20,10 +22,13 @@ from cachemesh.core.migration.pull import (
 )
 from cachemesh.core.names import parse_address
 from cachemesh.local import LocalStack
-from tests.support.plain_redis import connect
+from tests.support.plain_redis import connect, direct
 from tests.support.sentinels import keep_masters
 from tests.support.waiting import AT_MOST, until
 
+SIDES: tuple[Side, Side] = ("source", "target")
+KEYS = [b"a", b"b", b"c", b"d", b"\x00\xff"]
+PLACES = ["source", "target", "both", "neither"]
 WAIT_MS = 300  # for what never comes
 LONG_MS = int(AT_MOST * 1000)  # for what comes
 
@@ -39,7 +44,8 @@ class Shards:
             "source": first["replicas"][0],
             "target": second["replicas"][0],
         }
-        self.source, self.target = (connect(each) for each in self.addresses.values())
+        self.source: Any = connect(self.addresses["source"])
+        self.target: Any = connect(self.addresses["target"])
 
     def link(self, timeout_ms: int = LONG_MS, **changes: Any) -> Link:
         target = parse_address(self.addresses["target"])
@@ -64,7 +70,8 @@ class Shards:
 
     def _replies(self, side: Side, commands: Any) -> list[Any]:
         host, port = parse_address(self.addresses[side])
-        connection = redis.Connection(host, port, socket_timeout=AT_MOST + 5)
+        untyped: Any = redis.Connection
+        connection = untyped(host, port, socket_timeout=AT_MOST + 5)
         try:
             connection.send_packed_command(connection.pack_commands(commands))
             return [_reply(connection) for _ in commands]
@@ -82,10 +89,10 @@ class Shards:
             replica.resume()
 
 
-Before = Callable[[Pull], None]
+Before = Callable[[Pull], object]
 
 
-def _reply(connection: redis.Connection) -> Any:
+def _reply(connection: Any) -> Any:
     try:
         return connection.read_response()
     except redis.ResponseError as error:
@@ -126,8 +133,8 @@ def test_keys_of_all_types_with_their_ttl(shards: Shards) -> None:
     assert {key: target.dump(key) for key in keys} == dumps
     assert 900 < target.ttl("string") <= 1000
     assert target.ttl("list") == -1
-    for side in ("source", "target"):
-        with connect(shards.replicas[side]) as replica:  # type: ignore[index]
+    for side in SIDES:
+        with connect(shards.replicas[side]) as replica:
             assert replica.dbsize() == (len(keys) if side == "target" else 0)
 
 
@@ -142,6 +149,25 @@ def test_some_are_absent_and_some_at_the_target_already(shards: Shards) -> None:
     assert shards.source.dbsize() == 0
     expected = [b"of the target", b"there", b"of the target", None]
     assert shards.target.mget("old", "only", "new", "absent") == expected
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(places=st.dictionaries(st.sampled_from(KEYS), st.sampled_from(PLACES), min_size=1))
+def test_wherever_the_keys_are(shards: Shards, places: dict[bytes, str]) -> None:
+    """Law: S has none of them, T has what it had and, of the others, what S had."""
+    for each in (shards.source, shards.target):
+        each.flushall()
+    had = {side: {k for k, at in places.items() if at in (side, "both")} for side in SIDES}
+    for side, server in zip(SIDES, (shards.source, shards.target), strict=True):
+        for key in had[side]:
+            server.set(key, side)
+    shards.source.set("other", "stays")
+
+    shards.pull(*places)
+    assert shards.source.keys() == [b"other"]
+    expected = {k: b"target" if k in had["target"] else b"source" for k in had["source"]}
+    expected |= dict.fromkeys(had["target"], b"target")
+    assert {k: shards.target.get(k) for k in shards.target.scan_iter()} == expected
 
 
 def test_a_target_that_is_full(shards: Shards) -> None:
@@ -195,7 +221,7 @@ def test_a_target_with_a_password(shards: Shards) -> None:
 
 def test_the_source_itself_refuses(shards: Shards) -> None:
     shards.source.set("key", "value")
-    with connect(shards.addresses["source"]) as other:
+    with direct(shards.addresses["source"]) as other:
         other.execute_command("ACL SETUSER default -migrate")
         try:
             with pytest.raises(redis.exceptions.NoPermissionError):
