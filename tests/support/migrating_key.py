@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 from cachemesh.core.migration.pull import Link, Pull, PullError
 from cachemesh.core.names import Address
+from tests.support.exploration import explore
 
 Value: TypeAlias = "int | None"
 KEY = b"key"
@@ -145,20 +146,12 @@ class MigratingKey:
         first = World(tuple(Actor(each) for each in self.actors), self.faults)
         if self.lagging:
             first = replace(first, source=Server(FIRST, OLDER, ((FIRST, (OLDER,)),)))
-        came: dict[World, World | None] = {first: None}
-        todo = [first]
-        while todo:
-            world = todo.pop()
-            for step in self.steps(world):
-                after = self._judged(step)
-                if after in came:
-                    continue
-                came[after] = world
-                if after.wrong:
-                    return _path(came, after)
-                todo.append(after)
-        self.explored = len(came)
-        return []
+        path, explored = explore(first, self._judged_steps, lambda world: world.wrong)
+        self.explored = len(explored)
+        return path
+
+    def _judged_steps(self, world: World) -> Iterator[World]:
+        return map(self._judged, self.steps(world))
 
     def steps(self, world: World) -> Iterator[World]:
         for number, actor in enumerate(world.actors):
@@ -392,12 +385,3 @@ def _expired(world: World) -> World:
 def _late(world: World) -> World:
     """Have the UNLINK of a client that was not fenced there run at the former source."""
     return replace(world, target=world.target.write(None, KEEPS))
-
-
-def _path(came: dict[World, World | None], last: World) -> list[World]:
-    path: list[World] = []
-    at: World | None = last
-    while at is not None:
-        path.append(at)
-        at = came[at]
-    return path[::-1]

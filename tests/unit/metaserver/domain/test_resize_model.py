@@ -28,6 +28,7 @@ from metaserver.domain.resize_steps import (
     Wait,
     next_step,
 )
+from tests.support.exploration import explore
 
 Q = SlotsPlacement.even([Shard("cache-0", 1), Shard("cache-1", 1)])
 VERSIONS = 7  # a run ends there
@@ -102,20 +103,10 @@ class Model:
     def explore(self) -> list[World]:
         """Return the path to a broken world, or an empty list."""
         first = World(tuple(Client() for _ in range(self.clients)))
-        came: dict[World, World | None] = {first: None}
-        todo = [first]
-        while todo:
-            world = todo.pop()
-            for after in self.steps(world):
-                if after in came:
-                    continue
-                came[after] = world
-                if after.broken:
-                    return _path(came, after)
-                if after.version < VERSIONS:
-                    todo.append(after)
-        self.explored = set(came)
-        return []
+        path, self.explored = explore(
+            first, self.steps, lambda world: world.broken, lambda world: world.version >= VERSIONS
+        )
+        return path
 
     def steps(self, world: World) -> Iterator[World]:
         for number, client in enumerate(world.clients):
@@ -229,15 +220,6 @@ def _stored(world: World, phase: str, *, attempt: int) -> World:
     history = world.history + phase
     later = replace(world, history=history, attempt=attempt, waited=False)
     return replace(later, strangers=None, marked=False, fence=None)
-
-
-def _path(came: dict[World, World | None], last: World) -> list[World]:
-    path: list[World] = []
-    at: World | None = last
-    while at is not None:
-        path.append(at)
-        at = came[at]
-    return path[::-1]
 
 
 @pytest.fixture(autouse=True)
