@@ -12,7 +12,7 @@ every moment, whoever else pulls the same keys, and wherever a server or the pul
   too. So a target that fails over loses nothing that the source had.
 - "The source has it not" counts only once the source's replicas have lost it as well. So a source
   that fails over brings nothing back. That holds too where somebody else removed the key.
-- What the target has stays: MIGRATE without REPLACE.
+- What the target has stays: MIGRATE without REPLACE. So it must hold none of the keys at first.
 
 So until a pull has ended, a copy at the source is as good as one at the target, and once it has,
 only the target is asked. A pull can be begun anew at any moment.

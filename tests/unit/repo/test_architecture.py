@@ -114,7 +114,7 @@ ROOMS = {  # of the core, and which others each of them may use
     "pool": ("placement",),
     "resilience": (),
     "reads": ("commands", "resilience"),
-    "migration": (),
+    "migration": ("placement",),
     "quality": ("resilience",),
 }
 RULES = (
