@@ -3,8 +3,8 @@
 MIGRATE blocks the source until the target has answered. Two shards that copy to each other at once,
 or several in a circle, wait until a timeout ends one of them. Of two that each had 150 batches to
 copy, with a timeout of a second, one had copied 6 after 20 seconds and the other 1. So a move whose
-pairs form a circle is made in two stages: first the keys whose target comes after their source in the
-order of the names, then the others. In each stage some shard waits for nobody.
+pairs form a circle is made in two stages: first the keys whose target comes after their source in
+the order of the names, then the others. In each stage some shard waits for nobody.
 """
 
 from __future__ import annotations
