@@ -20,6 +20,10 @@ class NotJsonError(ValueError):
     """The text is not JSON, or contains values that are refused."""
 
 
+class RefusedValueError(NotJsonError):
+    """The text is JSON with a value that is refused."""
+
+
 def decode_json(text: str | bytes, *, max_depth: int = MAX_DEPTH) -> Any:
     """Decode a JSON text; a byte order mark before the text is allowed.
 
@@ -30,9 +34,10 @@ def decode_json(text: str | bytes, *, max_depth: int = MAX_DEPTH) -> Any:
         max_depth: how deeply lists and objects may be nested.
 
     Raises:
-        NotJsonError: the text is not JSON in UTF-8 (the message gives line and column); an object
-            has a name twice; a number is not finite, or an integer has more than 64 bits; a
-            surrogate stands alone; or the nesting exceeds ``max_depth``.
+        NotJsonError: the text is not JSON in UTF-8 (the message gives line and column), or an
+            object has a name twice.
+        RefusedValueError: a number is not finite, or an integer has more than 64 bits; a surrogate
+            stands alone; or the nesting exceeds ``max_depth``.
     """
     try:
         plain = text.decode("utf-8-sig") if isinstance(text, bytes) else text
@@ -74,13 +79,13 @@ def _check(value: object, max_depth: int) -> None:
                 nests = True
                 inner.extend(item.values() if isinstance(item, dict) else item)
             elif isinstance(item, int) and not -_LARGEST <= item < _LARGEST:
-                raise NotJsonError("JSON with an integer of more than 64 bits")
+                raise RefusedValueError("JSON with an integer of more than 64 bits")
             elif isinstance(item, float) and not math.isfinite(item):
-                raise NotJsonError("JSON with a number that is too large")
+                raise RefusedValueError("JSON with a number that is too large")
         if not nests:
             return
         level = inner
-    raise NotJsonError("JSON that is nested too deeply")
+    raise RefusedValueError("JSON that is nested too deeply")
 
 
 def _check_characters(value: object) -> None:
@@ -88,4 +93,4 @@ def _check_characters(value: object) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
-        raise NotJsonError("JSON with half a surrogate pair, which is no character") from error
+        raise RefusedValueError("JSON with half a surrogate pair, which is no character") from error

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from flask import Blueprint, Flask, Response, current_app, request
 
-from cachemesh.core.json_text import NotJsonError, decode_json
+from cachemesh.core.json_text import NotJsonError, RefusedValueError, decode_json
 from metaserver.api.access import actor_name, bearer, check_access
 from metaserver.api.backend import Backend
 from metaserver.api.contract import (
@@ -152,6 +152,8 @@ def _decoded_body(described: Operation) -> object:
         return decode_json(raw.decode("utf-8"), max_depth=_MOST_NESTED)
     except UnicodeDecodeError as error:
         reason = f"not JSON in UTF-8: see byte {error.start}"
+    except RefusedValueError as error:
+        raise RequestRefused("invalid-content", f"The body is {error}", "correct it") from error
     except NotJsonError as error:
         reason = str(error)
     raise RequestRefused("bad-request", f"The body is {reason}", "send a JSON object")

@@ -17,8 +17,8 @@ from metaserver.process.clock import rfc3339
 from metaserver.service.context import ServiceContext
 
 MOST_AHEAD = 1_000_000  # versions; so a wrong number cannot use them up
-_HOLDS = 3  # in so many seconds; a client that tells wrong numbers cannot hold the others for long
-_HOLDS_WITHIN = 60.0
+HOLDS = 3  # in so many seconds; a client that tells wrong numbers cannot hold the others for long
+HOLDS_WITHIN = 60.0
 _ACTION = "pool.version-raised"
 
 log = logging.getLogger("metaserver")
@@ -73,6 +73,6 @@ def raise_above(context: ServiceContext, pool: str, version: int, client: str) -
 
 
 def _raised_often(context: ServiceContext, pool: str) -> bool:
-    since = rfc3339(time.time() - _HOLDS_WITHIN)
+    since = rfc3339(time.time() - HOLDS_WITHIN)
     events = context.store.events(pool)
-    return sum(each.action == _ACTION and each.at > since for each in events) >= _HOLDS
+    return sum(each.action == _ACTION and each.at > since for each in events) >= HOLDS

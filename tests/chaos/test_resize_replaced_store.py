@@ -18,6 +18,7 @@ import pytest
 
 from cachemesh.local import LocalStack
 from cachemesh.local.process import await_ready
+from metaserver.service.ahead import HOLDS, HOLDS_WITHIN
 from tests.support.resize_load import ResizeLoad
 from tests.support.resize_stack import metaservers_of, resizable_stack, url_of
 from tests.support.resized_pool import POOL, ResizedPool
@@ -63,9 +64,15 @@ def change(pool: ResizedPool, what: str) -> None:
     before = pool.document().version
     if what == "a resize":
         pool.resize()
-        until(lambda: not pool.status()["sweeps"])
+        until(lambda: swept(pool))
     while (version := pool.document().version) < before + 3:
         pool.api.request("PATCH", f"{POOL}/settings", {"settings": {"poll_interval": version}})
+
+
+def swept(pool: ResizedPool) -> bool:
+    """Return whether no shard is swept, by a status that is no older than the pool."""
+    version, status = pool.document().version, pool.status()
+    return status["version"] >= version and not status["sweeps"]
 
 
 def await_agreement(load: ResizeLoad, pool: ResizedPool) -> float:
@@ -80,14 +87,17 @@ def await_agreement(load: ResizeLoad, pool: ResizedPool) -> float:
 def test_an_older_copy(what: str, tmp_path: Path) -> None:
     with resizable_stack() as stack:
         pool, store = ResizedPool(stack), Store(stack)
-        took = []
+        took, replaced = list[float](), list[float]()
         with ResizeLoad([url_of(stack)] * CLIENTS, stack.token, tmp_path, PAUSE) as load:
             load.await_progress()
-            for _ in range(ROUNDS):
+            for number in range(ROUNDS):
+                if number >= HOLDS:  # or the next one would not hold commands
+                    until(lambda: time.monotonic() - replaced[-HOLDS] > HOLDS_WITHIN)
                 store.back_up()
                 change(pool, what)
                 newest = pool.document().version
                 await_agreement(load, pool)
+                replaced.append(time.monotonic())
                 store.replace()
                 took.append(await_agreement(load, pool))
                 assert pool.document().version > newest

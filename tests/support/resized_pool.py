@@ -49,6 +49,7 @@ class ResizedPool:
     def __init__(self, stack: LocalStack) -> None:
         self.api = MetaserverClient(stack.info["metaservers"], stack.token, timeout=AT_MOST / 4)
         self.token = stack.token
+        self._sentinels: list[str] = stack.info["sentinels"]
         self.spare = str(stack.start_redis().address)
         document = self.document()
         shards = {port_of(stack.master_of(each)): each for each in document.placement.names}
@@ -132,8 +133,17 @@ class ResizedPool:
         placement = self.document().placement
         if placement.names != self.history.placements[-1].names:
             self.history.add(done[-1]["at"], placement)
-            with direct(self.spare) as client:
-                client.flushall()  # nobody knows it any more, and only an empty shard is added
+            if SPARE not in placement.names:
+                self._forget_spare()
+
+    def _forget_spare(self) -> None:
+        """Do what an operator is told to do before a shard can be added that no pool has."""
+        with direct(self.spare) as client:
+            client.flushall()
+        for address in self._sentinels:
+            with direct(address) as sentinel:
+                if any(each == SPARE for each in sentinel.sentinel_masters()):
+                    sentinel.sentinel_remove(SPARE)
 
     def read_events(self) -> list[dict[str, Any]]:
         """Read the audit log on, and return what is new in it, oldest first."""

@@ -130,6 +130,12 @@ class TestEveryErrorIsAProblem:
     def test_json_that_means_harm(self, admin: Api, body: bytes) -> None:
         assert admin("PATCH", "/v1/pools/cache/shards/cache-0", raw=body).problem == "bad-request"
 
+    @pytest.mark.parametrize("value", ["9" * 30, "1e999", "[" * 40 + "]" * 40, '"\\ud800"'])
+    def test_json_with_a_value_that_is_refused(self, admin: Api, value: str) -> None:
+        reply = admin("POST", "/v1/restore", raw=f'{{"backup": {{"any": {value}}}}}'.encode())
+        assert (reply.status, reply.problem) == (422, "invalid-content")
+        assert "JSON" in reply.json["detail"]
+
     def test_too_large(self, admin: Api) -> None:
         reply = admin("POST", "/v1/pools", raw=b" " * (1024 * 1024 + 1))
         assert reply.problem == "too-large"
