@@ -231,7 +231,7 @@ class MigratingKey:
         asked = actor.pull.ask()
         server: Server = getattr(world, asked.side)
         if actor.replies is None:
-            *commands, _ = asked.commands
+            *commands, _, _ = asked.commands
             for after, replies in self._performed(world, [str(each[0]) for each in commands]):
                 epoch = getattr(after, asked.side).epoch
                 yield now(after, replies=tuple(replies), epoch=epoch)
@@ -244,7 +244,7 @@ class MigratingKey:
         if needed and server.stream and not (nothing or self._skips_confirming(asked.side)):
             return  # WAIT goes on
         try:
-            pull = actor.pull.answered([*actor.replies, needed])
+            pull = actor.pull.answered([*actor.replies, 0, needed])
         except PullError:
             pull = self._pull()
         if pull is not None:

@@ -1,8 +1,9 @@
 """A pull: keys leave the shard that loses them for the one that gains them, without I/O.
 
-    copy     at the source:  MIGRATE ... COPY; WAIT
-    confirm  at the target:  EXISTS of each key; WAIT
-    remove   at the source:  UNLINK of the keys that the target has; MIGRATE the others; WAIT
+    copy     at the source:  MIGRATE ... COPY; PUBLISH, WAIT
+    confirm  at the target:  EXISTS of each key; PUBLISH, WAIT
+    remove   at the source:  UNLINK of the keys that the target has; MIGRATE of the others;
+                             PUBLISH, WAIT
 
 It ends when the source has none of the keys, and neither have its replicas. Four rules hold at
 every moment, whoever else pulls the same keys, and wherever a server or the puller dies:
@@ -17,8 +18,9 @@ every moment, whoever else pulls the same keys, and wherever a server or the pul
 So until a pull has ended, a copy at the source is as good as one at the target, and once it has,
 only the target is asked. A pull can be begun anew at any moment.
 
-WAIT waits for what its own connection has seen (Redis sets a client's offset after each command it
-runs), so in each stage another command goes before it on the same connection.
+WAIT waits for what its own connection has written last: in Redis 8, for its last command that went
+to the replicas. What is to be waited for was written by others, too. PUBLISH goes to the replicas
+after all that was written before it, and changes no key; so it goes before each WAIT.
 
 Sources: https://redis.io/docs/latest/commands/migrate/ and .../wait/; `tests/unit/core/migration`
 explores every order of the steps of several pullers with crashes and failovers.
@@ -35,6 +37,9 @@ from cachemesh.core.names import Address
 Side: TypeAlias = Literal["source", "target"]
 Stage: TypeAlias = Literal["copy", "copy each", "confirm", "remove"]
 Word: TypeAlias = "bytes | str | int"
+
+CHANNEL = "cachemesh:pull"
+"""Nobody listens. A user who pulls needs the right to publish there."""
 
 ROUNDS = 5
 """How often keys are copied that the target then turns out not to have."""
@@ -98,9 +103,9 @@ class Link:
         host, port = self.target
         return ("MIGRATE", host, port, "", 0, self.timeout_ms, "COPY", *login, "KEYS", *keys)
 
-    def wait(self, side: Side) -> tuple[Word, ...]:
-        """Return the command that waits for the replicas of one side."""
-        return ("WAIT", self.needed(side), self.timeout_ms)
+    def wait(self, side: Side) -> tuple[tuple[Word, ...], tuple[Word, ...]]:
+        """Return the commands that wait until the replicas of one side have all there was."""
+        return ("PUBLISH", CHANNEL, ""), ("WAIT", self.needed(side), self.timeout_ms)
 
     def needed(self, side: Side) -> int:
         """Return how many replicas of a side have to acknowledge."""
@@ -138,8 +143,8 @@ class Pull:
         """Return what to send next."""
         if self.stage == "confirm":
             seen = [("EXISTS", key) for key in self.keys]
-            return Ask("target", (*seen, self.link.wait("target")))
-        return Ask("source", (*self._of_source(), self.link.wait("source")))
+            return Ask("target", (*seen, *self.link.wait("target")))
+        return Ask("source", (*self._of_source(), *self.link.wait("source")))
 
     def answered(self, replies: Sequence[Any]) -> Pull | None:
         """Return the pull after the replies to `ask`; None at its end.
@@ -151,7 +156,8 @@ class Pull:
             PullError: it did not end, see the classes of it.
             Exception: the first error reply of an instance that did not do as asked.
         """
-        *before, acknowledged = replies
+        *before, published, acknowledged = replies
+        _raise_errors([published])
         if self.stage == "confirm":
             return self._confirmed(before, acknowledged)
         if self.stage == "copy each":
