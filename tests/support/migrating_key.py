@@ -85,7 +85,7 @@ class World:
         faults: those that may still happen, by name.
         evicted: T has evicted the key at least once.
         done: clients do not pull any more.
-        late: what a frozen client, fenced off one side alone, has yet to send to the other.
+        late: a frozen client, fenced off one side alone, has yet to send an UNLINK to the other.
         wrong: what is wrong, or "".
     """
 
@@ -97,7 +97,7 @@ class World:
     excused: tuple[Value, ...] = ()
     evicted: bool = False
     done: bool = False
-    late: str = ""
+    late: bool = False
     wrong: str = ""
 
     @property
@@ -138,7 +138,6 @@ class MigratingKey:
     done_too_early: bool = False
     fences_one_side_alone: bool = False
     turns_back_without_a_fence: bool = False
-    explored: int = 0
     reached: set[str] = field(default_factory=set)
 
     def explore(self) -> list[World]:
@@ -146,8 +145,7 @@ class MigratingKey:
         first = World(tuple(Actor(each) for each in self.actors), self.faults)
         if self.lagging:
             first = replace(first, source=Server(FIRST, OLDER, ((FIRST, (OLDER,)),)))
-        path, explored = explore(first, self._judged_steps, lambda world: world.wrong)
-        self.explored = len(explored)
+        path, _ = explore(first, self._judged_steps, lambda world: world.wrong)
         return path
 
     def _judged_steps(self, world: World) -> Iterator[World]:
@@ -165,7 +163,7 @@ class MigratingKey:
         for fault in set(world.faults):
             yield from self._fails(_without(world, fault), fault)
         if world.late:
-            yield replace(_late(world), late="")
+            yield replace(_late(world), late=False)
 
     def _judged(self, world: World) -> World:
         if world.wrong or world.found in world.true:
@@ -195,9 +193,9 @@ class MigratingKey:
         elif actor.stage == "last":
             yield now(self._runs(world, number, actor), **idle)
         elif actor.stage == "restore":  # a mistake: what the client read, maybe long ago
-            restored = world.target.write(FIRST, KEEPS) if world.target.master is None else None
-            there = world if restored is None else replace(world, target=restored)
-            yield now(there, stage="pull", pull=self._pull())
+            if world.target.master is None:
+                world = replace(world, target=world.target.write(FIRST, KEEPS))
+            yield now(world, stage="pull", pull=self._pull())
         elif actor.stage == "unlink":  # a mistake: the way of an overwrite without a pull
             gone = replace(world, source=world.source.write(None, KEEPS))
             yield now(gone, **({"stage": "last"} if self.unlinks_before_an_overwrite else idle))
@@ -250,7 +248,6 @@ class MigratingKey:
         if pull is not None:
             yield now(world, pull=pull, replies=None)
         elif actor.doing == "pull":
-            self.reached.add("pulled")
             swept = not actor.left and world.source.master is None
             yield now(replace(world, done=world.done or swept), **idle)
         else:
@@ -319,19 +316,16 @@ class MigratingKey:
         if busy and self.turns_back_without_a_fence:
             yield replace(world, source=world.target, target=world.source)
             return
-        late = ""
-        for actor in world.actors:
-            at_source = actor.pull is not None and actor.replies is None
-            if at_source and actor.pull is not None and actor.pull.stage == "remove":
-                late = "unlink"
+        late = self.fences_one_side_alone and any(
+            actor.pull is not None and actor.pull.stage == "remove" and actor.replies is None
+            for actor in world.actors
+        )
         actors = tuple(Actor(actor.left) for actor in world.actors)
-        turned = replace(world, source=world.target, target=world.source, actors=actors)
-        # The former source is the target from now on.
-        yield replace(turned, late=late if self.fences_one_side_alone else "")
+        yield replace(world, source=world.target, target=world.source, actors=actors, late=late)
 
 
 def _with(world: World, side: str, server: Server) -> World:
-    return replace(world, **{side: server})  # type: ignore[arg-type]
+    return replace(world, source=server) if side == "source" else replace(world, target=server)
 
 
 def _without(world: World, fault: str) -> World:

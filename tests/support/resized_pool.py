@@ -142,7 +142,7 @@ class ResizedPool:
             client.flushall()
         for address in self._sentinels:
             with direct(address) as sentinel:
-                if any(each == SPARE for each in sentinel.sentinel_masters()):
+                if SPARE in sentinel.sentinel_masters():
                     sentinel.sentinel_remove(SPARE)
 
     def read_events(self) -> list[dict[str, Any]]:

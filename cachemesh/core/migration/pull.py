@@ -57,10 +57,7 @@ class NotReplicatedError(PullError):
     """
 
     def __init__(self, side: Side, acknowledged: int, needed: int) -> None:
-        super().__init__(
-            f"{acknowledged} of {needed} replicas of the {side} acknowledged in time; "
-            "the keys stay at the source"
-        )
+        super().__init__(f"{acknowledged} of {needed} replicas of the {side} acknowledged in time")
         self.side = side
 
 

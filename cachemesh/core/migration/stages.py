@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
-from cachemesh.core.placement import Placement, moves
+from cachemesh.core.placement import Moves, Placement, moves
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,21 @@ def stages(before: Placement, after: Placement) -> Stages:
     Where only trying keys could tell which shards exchange keys, any two of them may.
     """
     found = moves(before, after)
-    if before == after or not (found.by_pair or found.sampled):
-        return Stages(0, {})
-    sorter = TopologicalSorter[str]()
-    for move in found.by_pair:
-        sorter.add(move.target, move.source)
     if not found.sampled:
-        try:
-            sorter.prepare()
-        except CycleError:
-            pass
-        else:
+        if not found.by_pair:
+            return Stages(0, {})
+        if not _has_circle(found):
             return Stages(1, {})
     names = sorted({*before.names, *after.names})
     return Stages(2, {name: rank for rank, name in enumerate(names)})
+
+
+def _has_circle(found: Moves) -> bool:
+    sorter = TopologicalSorter[str]()
+    for move in found.by_pair:
+        sorter.add(move.target, move.source)
+    try:
+        sorter.prepare()
+    except CycleError:
+        return True
+    return False
