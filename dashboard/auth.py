@@ -35,9 +35,15 @@ def require_session() -> Response | None:
     """Redirect a request without an open session to the sign-in page."""
     session = find_session()
     if session is None:
-        return to_login("expired" if request.cookies.get(state().config.cookie_name) else None)
+        return to_login(_why_ended(request.cookies.get(state().config.cookie_name)))
     g.session = session
     return None
+
+
+def _why_ended(session_id: str | None) -> str | None:
+    if not session_id:
+        return None
+    return "revoked" if state().sessions.was_revoked(session_id) else "expired"
 
 
 @pages.get("/login")
@@ -45,7 +51,8 @@ def login() -> Response:
     """Show the sign-in page."""
     if find_session() is not None:
         return redirect(url_for("board.home"))
-    return _form(notice=_REASONS.get(request.args.get("reason", "")))
+    ended = _why_ended(request.cookies.get(state().config.cookie_name))
+    return _form(notice=_REASONS.get(request.args.get("reason", ended or "")))
 
 
 @pages.post("/login")
@@ -101,7 +108,7 @@ def session_alive() -> Response:
 
 def revoked() -> Response:
     """End the session, as the metaserver has refused its token."""
-    state().sign_out(current_session())
+    state().sign_out(current_session(), revoked=True)
     return to_login("revoked")
 
 

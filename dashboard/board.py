@@ -115,7 +115,7 @@ def _events(shared: DashboardState, session: Session, pool: str, feed: PoolFeed)
         # An open page is not activity: its session still ends when nobody clicks.
         refused = snapshot.problem is not None and snapshot.problem.code == "unauthorized"
         if refused or shared.sessions.get(session.id, touch=False) is None:
-            shared.sign_out(session)
+            shared.sign_out(session, revoked=refused)
             yield _message("signed-out", {})
             return
         serial = snapshot.serial

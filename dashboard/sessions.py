@@ -60,6 +60,7 @@ class SessionStore:
         self._clock = clock
         self._lock = threading.Lock()
         self._sessions: dict[str, Session] = {}
+        self._revoked: dict[str, None] = {}  # ids, the latest ones
 
     def create(self, token: str, role: str) -> Session:
         """Start a session; if `MAX_SESSIONS` are open, end the one idle for longest."""
@@ -92,10 +93,27 @@ class SessionStore:
                 session.last_seen = self._clock()
             return session
 
-    def end(self, session_id: str) -> None:
-        """End a session, if it is open."""
+    def end(self, session_id: str, *, revoked: bool = False) -> None:
+        """End a session, if it is open.
+
+        Args:
+            session_id: its id.
+            revoked: whether it ends because its token is refused.
+        """
         with self._lock:
-            self._sessions.pop(session_id, None)
+            ended = self._sessions.pop(session_id, None)
+            if ended is not None and revoked:
+                self._revoked[session_id] = None
+                if len(self._revoked) > MAX_SESSIONS:
+                    del self._revoked[next(iter(self._revoked))]
+
+    def was_revoked(self, session_id: str) -> bool:
+        """Return whether a session has ended because its token was refused.
+
+        Several requests of one page may learn that: the first one ends the session.
+        """
+        with self._lock:
+            return session_id in self._revoked
 
     def token_in_use(self, token: str) -> bool:
         """Return whether any open session was signed in with this token."""

@@ -26,9 +26,14 @@ class DashboardState:
         """Return the metaserver's API for a token."""
         return Upstream(self.config, token)
 
-    def sign_out(self, session: Session) -> None:
-        """End a session, and the feeds of its token if no other session uses them."""
-        self.sessions.end(session.id)
+    def sign_out(self, session: Session, *, revoked: bool = False) -> None:
+        """End a session, and the feeds of its token if no other session uses them.
+
+        Args:
+            session: that ends.
+            revoked: whether the metaserver refuses its token.
+        """
+        self.sessions.end(session.id, revoked=revoked)
         if not self.sessions.token_in_use(session.token):
             self.feeds.forget(session.token)
 

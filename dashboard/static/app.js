@@ -100,7 +100,7 @@
     source = null;
     show("lost", "signed out");
     // Who signs out is on the way to a page that says so.
-    if (!leaving) window.location.assign(body.dataset.login + "?reason=expired");
+    if (!leaving) window.location.assign(body.dataset.login);
   }
 
   // An EventSource gives up for good when the reply is not a stream: signed out, or restarting.

@@ -58,9 +58,9 @@ class Page:
 
     def fill(self, field: str, text: str) -> None:
         """Replace the text of the field with this id."""
-        try:
-            element = self.driver.find_element(By.ID, field)
-        except NoSuchElementException:
+        try:  # a page may go to another one by itself just then
+            element = self.until(lambda: self.driver.find_element(By.ID, field))
+        except TimeoutException:
             pytest.fail(
                 f"{self.driver.current_url} has no field {field!r}; it shows:\n{self.text()}"
             )

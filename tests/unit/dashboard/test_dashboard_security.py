@@ -172,6 +172,21 @@ def test_logout_ends_the_session(app: Flask, client: FlaskClient) -> None:
     assert client.get("/session").status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("revoked", "words"), [(True, "no longer accepts the token"), (False, "session has ended")]
+)
+def test_each_request_learns_why_a_session_has_ended(
+    app: Flask, client: FlaskClient, revoked: bool, words: str
+) -> None:
+    sign_in(app, client)
+    shared = app.extensions["cachemesh-dashboard"]
+    cookie = client.get_cookie(COOKIE)
+    assert cookie is not None
+    shared.sessions.end(cookie.value, revoked=revoked)  # another request of the page was first
+    for path in ("/", "/pools/cache", "/login"):
+        assert words in client.get(path, follow_redirects=True).text
+
+
 def test_a_read_token_gets_no_form(app: Flask, client: FlaskClient) -> None:
     csrf = sign_in(app, client, role="read")
     reply = client.get("/pools/cache/shards/new")
