@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 import redis
 
-from cachemesh._client.core import MeshCore, S
+from cachemesh._client.core import MeshCore
+from cachemesh._client.migration_state import S
 from cachemesh._client.options import changed_policy, check_call_options
 from cachemesh._client.pool_health import PoolHealth
 from cachemesh.core.commands.spec import Args
@@ -20,6 +21,7 @@ from cachemesh.core.names import Address
 from cachemesh.core.placement.keys import key_bytes
 from cachemesh.core.planning.miss_replies import NO_MISS_REPLY, miss_reply
 from cachemesh.core.planning.pipeline_parts import Part, discarded
+from cachemesh.core.planning.plan import keys_of
 from cachemesh.core.policy import Policy
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.resilience.error_classification import lacks_replicas
@@ -288,6 +290,18 @@ class MeshBase(Generic[S]):
             return result
         missed = [self._missed_in_pipeline(error, shard, args) for args in part.commands[1:-1]]
         return [*[None] * (len(part.commands) - 1), missed]
+
+    def _missed_route(self, error: Exception, args: Args) -> Any:
+        """Return the miss reply for a command that found no way to its key; raises as `_missed`."""
+        command, words = self._core.registry.look_up(args)
+        if command is None or not command.specs:
+            raise error
+        route_table = self._core.route_table
+        keys = keys_of(command, words)
+        if route_table is None or not keys:
+            raise error
+        shard = route_table.shards[route_table.placement.stable.owner(keys[0])]
+        return self._missed(error, shard, args, command.read_only)
 
     def _missed_in_pipeline(self, error: Exception, shard: S, args: Args) -> Any:
         command, _ = self._core.registry.look_up(args)

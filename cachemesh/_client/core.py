@@ -10,51 +10,35 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import redis
 
 from cachemesh._client.membership_calls import apply_to, drained_of, felt_by
+from cachemesh._client.migration_state import Hold, S, Stage
 from cachemesh.core.commands.encoding import text_encoder
 from cachemesh.core.commands.registry import CommandRegistry
 from cachemesh.core.errors import LeaseLostError, ShardTimeoutError
+from cachemesh.core.migration.pull import Link
+from cachemesh.core.migration.routing import MigratingPlacement
 from cachemesh.core.names import Address
-from cachemesh.core.placement.held import HeldPlacement, sources
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.policy import Policy
 from cachemesh.core.pool.document import PoolDocument
+from cachemesh.core.pool.in_flight import in_flight, involved
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.reads.read_preference import Reading
+from cachemesh.core.rerouting import KeyMovingError
 from cachemesh.discovery.lease import NEVER_OVER
 from cachemesh.discovery.membership import Membership
 from cachemesh.discovery.url import MeshUrl
 from cachemesh.transport.lease_clock import LeaseEnd
+from cachemesh.transport.redis_py import login_of
 from cachemesh.transport.replication_probe import Prober
-from cachemesh.transport.shard_base import ShardBase
 from cachemesh.transport.sync.handshake import connect
 
-S = TypeVar("S", bound=ShardBase[Any])
-
 _ASK_SECONDS = 3.0
-
-
-@dataclass(frozen=True)
-class Hold:
-    """The preparation of a resize: commands on keys that move are not sent.
-
-    Attributes:
-        version: of the document that began it.
-        placement: what is routed by meanwhile.
-        sources: the shards that keys move from.
-        gate: where commands wait for the next document.
-    """
-
-    version: int
-    placement: HeldPlacement
-    sources: frozenset[str]
-    gate: Any
 
 
 _NOT_FOR_PROBES = ("redis_connect_func", "retry", "single_connection_client")
@@ -101,6 +85,8 @@ class MeshCore(Generic[S]):
         self.lease: LeaseEnd = NEVER_OVER
         self._topology: Topology | None = None
         self._hold: Hold | None = None
+        self._moves: MigratingPlacement | None = None
+        self._stage = Stage[S]()
         self._retired: tuple[S, ...] = ()
         self._prober: Prober | None = None
         self._parent = parent
@@ -156,11 +142,12 @@ class MeshCore(Generic[S]):
         document = topology.document
         before = self.shards()
         self._set_policy(document.settings)
-        hold = self._hold_of(document)
+        stage, migrating = self._migrating(document)
+        hold = self._hold_of(document, migrating)
         losers = self._losers(document, hold) & before.keys()
         successors = {name: before[name].successor() for name in losers}
         shards = {}
-        for name in document.placement.names:
+        for name in document.shard_names:
             shard = successors.get(name, before.get(name))
             if self.reads_replicas and name in losers and shard is not None:
                 shard.wrote((), time.monotonic())  # what is under way is noted elsewhere
@@ -179,18 +166,31 @@ class MeshCore(Generic[S]):
         retiring = [(before[name], successors[name]) for name in losers]
         self._remember_retired(retiring)  # before the hold can be seen
         ended, self._hold = self._hold, hold
-        placement = document.placement if hold is None else hold.placement
+        self._moves, self._stage, stage.shards = migrating, stage, shards
+        placement = document.placement if migrating is None else migrating
         # First: whoever finds a retired shard looks here for the one in its place.
         self.route_table = RouteTable(placement, shards)
         if losers:
             self._retire(retiring)
-        if hold is None and (ended is None or document.placement != ended.placement.stable):
-            for name in losers if ended is None else ended.sources & before.keys():
+        stepped_back = ended is not None and placement == ended.placement.stable
+        if hold is None and not stepped_back:
+            for name in losers if ended is None else ended.shards & before.keys():
                 before[name].unblock()
         if ended is not None and ended is not hold:
             self._open(ended.gate)
         for name in before.keys() - shards.keys():
             successors.get(name, before[name]).end()
+
+    def _migrating(self, document: PoolDocument) -> tuple[Stage[S], MigratingPlacement | None]:
+        """Return what is routed by while keys move; that of now, if nothing has changed."""
+        migration, now = document.migrating, self._moves
+        if migration is None:
+            return self._stage, None
+        goes_on = now is not None and now.goes_on(document.placement, migration)
+        if goes_on and now is not None and now.migration == migration:
+            return self._stage, now
+        stage = self._stage if goes_on else Stage[S]()
+        return stage, MigratingPlacement(document.placement, migration, stage)
 
     def _losers(self, document: PoolDocument, hold: Hold | None) -> frozenset[str]:
         """Return the shards that are about to lose keys, or have just lost some unprepared.
@@ -198,27 +198,56 @@ class MeshCore(Generic[S]):
         Commands that were routed to them before must not be sent there any more. After a
         preparation, none of those is left.
         """
-        known = None if self._topology is None else self._topology.document
-        if known is None or document.placement in (known.placement, known.target):
-            lost = frozenset[str]()
-        else:
-            lost = sources(known.placement, document.placement)
-        return lost if hold is None or hold is self._hold else hold.sources | lost
+        lost = in_flight(None if self._topology is None else self._topology.document, document)
+        return lost if hold is None or hold is self._hold else hold.shards | lost
 
-    def _hold_of(self, document: PoolDocument) -> Hold | None:
+    def _hold_of(self, document: PoolDocument, migrating: MigratingPlacement | None) -> Hold | None:
         """Return the hold of a document: that of now, if version and moves are the same."""
-        hold, target = self._hold, document.target
-        if target is None:
+        hold = self._hold
+        if migrating is None or not migrating.holds:
             return None
-        placement = HeldPlacement(document.placement, target)
-        if hold is not None and hold.version == document.version and hold.placement.same(placement):
+        if hold is not None and hold.version == document.version and hold.placement is migrating:
             return hold
-        return Hold(document.version, placement, sources(document.placement, target), self._gate())
+        return Hold(document.version, migrating, involved(document), self._gate())
 
     @property
     def holds(self) -> bool:
         """Whether commands on keys that are about to move are held."""
         return self._hold is not None
+
+    def link(self, source: S, target: S, timeout: float) -> Link | None:
+        """Return how keys get from one shard to another by now.
+
+        Args:
+            source, target: the shards.
+            timeout: seconds for one request of a pull.
+
+        Returns:
+            None if no master of the target is known, or keys do not move any more.
+        """
+        moves, to = self._moves, target.master
+        if moves is None or to is None:
+            return None
+        replicas = moves.migration.replicas
+        return Link(
+            to,
+            replicas.get(source.name, 0),
+            replicas.get(target.name, 0),
+            max(1, int(1000 * timeout)),
+            login_of(self.url.options),
+            db=int(self.url.options.get("db") or 0),
+        )
+
+    def note_settled(self, stage: Stage[S], moving: KeyMovingError) -> None:
+        """Remember that keys are where they move to.
+
+        Reads from replicas go to those that have what a master had by now.
+        """
+        now = time.monotonic()
+        for (_, target), keys in moving.keys.items():
+            if self.reads_replicas:
+                stage.shards[target].wrote(keys, now)
+            stage.settled.add(keys)
 
     def drained(self) -> bool:
         """Return whether no command is under way any more that was routed before a hold."""
@@ -344,6 +373,7 @@ class MeshCore(Generic[S]):
         """Take the shards away: the next command loads the topology anew."""
         shards, self.route_table = self.shards(), None
         hold, self._hold, self._retired = self._hold, None, ()
+        self._moves = None
         if hold is not None:
             self._open(hold.gate)
         return shards

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from cachemesh._client.core import S
+from cachemesh._client.migration_state import S
 from cachemesh.core.planning.subscriptions import KINDS, SUBSCRIBE, UNSUBSCRIBE, Subscriptions
 
 

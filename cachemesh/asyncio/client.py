@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any  # asyncio
 
 # sync: from typing import TYPE_CHECKING, Any
@@ -17,11 +18,11 @@ from cachemesh.asyncio.pipeline import Pipeline
 from cachemesh.asyncio.planned_commands import PlannedCommands
 from cachemesh.asyncio.pubsub import PubSub
 from cachemesh.core.commands.spec import FIRST_KEY
-from cachemesh.core.errors import FencedError
+from cachemesh.core.errors import FencedError, ShardUnavailableError
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.topology import Topology
-from cachemesh.core.rerouting import KeyHeldError, RerouteError
+from cachemesh.core.rerouting import KeyMovingError, RerouteError
 from cachemesh.core.resilience.error_classification import NOT_SERVED  # asyncio
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.transport.aio.mesh_pool import MeshPool
@@ -193,12 +194,17 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
         """Return what a command that ended with an error returns; raise the error otherwise.
 
         A command that was routed by a document before a resize was sent nowhere, and goes to where
-        its key is by now. So does one that a shard has refused because of the version which this
-        client acted on, once a later one has come.
+        its key is by now. So does one whose key was on its way to another shard, once it is there,
+        and one that a shard has refused because of the version which this client acted on, once a
+        later one has come.
         """
         if isinstance(error, RerouteError):
-            if isinstance(error, KeyHeldError):
-                await self._core.hold_over()
+            try:
+                await self._core.await_route(error)
+            except ShardUnavailableError as failure:
+                return self._missed_route(failure, args)
+            except redis.exceptions.OutOfMemoryError as full:
+                return await self._read_at_source(error, args, options, full)
             return await self.execute_command(*args, **options)
         if isinstance(error, FencedError):
             if args[0] in FIRST_KEY and self._core.acts_on(error.wanted):
@@ -206,6 +212,39 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
         elif EMPTY_RESPONSE in options:
             return options[EMPTY_RESPONSE]
         raise error
+
+    async def _read_at_source(
+        self,
+        moving: RerouteError,
+        args: tuple[Any, ...],
+        options: dict[str, Any],
+        full: Exception,
+    ) -> Any:
+        """Return the reply to a read of one key that its target has no room for.
+
+        A shard gains none of the keys that leave it. So if the source has the key after it has
+        answered, it had it before, and nobody has asked the target for it yet.
+
+        Raises:
+            redis.OutOfMemoryError: the command writes, or has several keys, or the key has left.
+        """
+        name = args[0]
+        if not (isinstance(moving, KeyMovingError) and FIRST_KEY.get(name)):
+            raise full
+        (((source, _), (key, *_)),) = moving.keys.items()
+        shard, decode = moving.stage.shards[source], NEVER_DECODE not in options
+        deadline = time.monotonic() + shard.limit
+        reply, there = await shard.ask_apart([args, ("EXISTS", key)], deadline, decode)
+        if isinstance(reply, Exception):
+            raise reply
+        if not there:
+            raise full
+        callback = self.response_callbacks.get(name)
+        if callback is None:
+            return reply
+        # sync: return callback(reply, **for_callback(options))
+        result = callback(reply, **for_callback(options))  # asyncio
+        return await result if asyncio.iscoroutine(result) else result  # asyncio
 
     if True:  # asyncio
 

@@ -6,18 +6,22 @@ import asyncio
 import math
 
 # sync: import threading
+import time
 from collections.abc import Mapping, Sequence
-from functools import partial  # asyncio
+from functools import partial
 from typing import Any
 
 from cachemesh._client.core import MeshCore
+from cachemesh._client.migration_state import Stage
 from cachemesh.core.errors import ConfigurationError
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.topology import Topology
+from cachemesh.core.rerouting import KeyMovingError, Pair, RerouteError, ShardRetiredError
 from cachemesh.discovery.url import MeshUrl
 from cachemesh.transport import redis_py
 from cachemesh.transport.aio import handshake
 from cachemesh.transport.aio.instance import in_time, seen
+from cachemesh.transport.aio.puller import Puller
 from cachemesh.transport.aio.shard import ShardClient
 from cachemesh.transport.lease_clock import clock
 
@@ -123,6 +127,46 @@ class Core(MeshCore[ShardClient]):
         # sync: if hold is not None and not hold.gate.wait(limit):
         if hold is not None and not await _passed(hold.gate, limit):  # asyncio
             raise self.still_held()
+
+    async def await_route(self, error: RerouteError) -> None:
+        """Wait until a command that was to be routed anew can be.
+
+        Args:
+            error: why it was not sent.
+
+        Raises:
+            ShardUnavailableError: that takes longer than a command may, or a shard does not serve.
+            redis.OutOfMemoryError: a shard that gains keys has no room for them.
+        """
+        if isinstance(error, KeyMovingError):
+            limit = self.policy.timeouts.reply
+            seconds = math.inf if limit is None else limit
+            # sync: self._settle(error, time.monotonic() + seconds)
+            if True:  # asyncio
+                try:
+                    await in_time(self._settle(error, time.monotonic() + seconds), seconds)
+                except TimeoutError as late:
+                    raise self._puller(error.stage, next(iter(error.keys))).still_moving() from late
+        else:
+            await self.hold_over()
+
+    async def _settle(self, moving: KeyMovingError, deadline: float) -> None:
+        """Pull keys, unless the stage in which they move is over."""
+        stage: Stage[ShardClient] = moving.stage
+        try:
+            for pair, keys in moving.keys.items():
+                await self._puller(stage, pair).pull(keys, deadline)
+        except ShardRetiredError:
+            return
+        self.note_settled(stage, moving)
+
+    def _puller(self, stage: Stage[ShardClient], pair: Pair) -> Puller:
+        puller: Puller | None = stage.pullers.get(pair)
+        if puller is None:
+            source, target = (stage.shards[name] for name in pair)
+            made = Puller(source, target, partial(self.link, source, target))
+            puller = stage.pullers.setdefault(pair, made)
+        return puller
 
     def _gate(self) -> Any:
         # sync: return threading.Event()

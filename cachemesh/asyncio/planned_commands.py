@@ -56,7 +56,9 @@ class PlannedCommands(MeshBase[ShardClient]):
                     shard.drop_connections()
             return planned.merge([reply])
         try:
-            if core.plain and not self._call_options:
+            if route_table.placement.in_order and not command.specs:
+                replies = await self._one_by_one(planned, requests, decode)
+            elif core.plain and not self._call_options:
                 replies = await gather(requests, command.read_only, decode, planned.takes_errors)
             else:
                 replies = await self._several(planned, requests, decode)
@@ -68,6 +70,23 @@ class PlannedCommands(MeshBase[ShardClient]):
                 for reply, (shard, words) in zip(error.replies, requests, strict=True)
             ]
         return planned.merge(replies)
+
+    async def _one_by_one(
+        self,
+        planned: CommandPlan,
+        requests: Sequence[tuple[ShardClient, tuple[Any, ...]]],
+        decode: bool,
+    ) -> list[Any]:
+        """Send sub-requests to one shard after the other: keys move from shards to later ones."""
+        replies = []
+        for request in requests:
+            try:
+                replies += await self._several(planned, [request], decode)
+            except PartlyRetiredError as error:
+                replies += error.replies
+        if any(isinstance(reply, RerouteError) for reply in replies):
+            raise PartlyRetiredError(replies)
+        return replies
 
     async def _sent_anew(
         self, command: Command, retired: ShardClient, words: tuple[Any, ...], decode: bool
@@ -85,8 +104,8 @@ class PlannedCommands(MeshBase[ShardClient]):
                     retired.raise_unavailable(NotSentError("the shard has left the pool"))
                 shard = route_table.shards[retired.name]
                 return await shard.execute(words, command.read_only, decode)
-            except RerouteError:
-                await self._core.hold_over()
+            except RerouteError as error:
+                await self._core.await_route(error)
 
     async def _one_planned(
         self,

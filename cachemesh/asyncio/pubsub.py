@@ -272,7 +272,7 @@ class PubSub(HandlerLoop):
                     await self._listeners.pop(name).close()  # asyncio
                     # sync: self._leave(name)
             for name, shard in route_table.shards.items():
-                wanted = self._wanted.on_shard(name, route_table.placement.stable)
+                wanted = self._wanted.on_shard(name, route_table.placement)
                 if not wanted:
                     if name in self._listeners:
                         await self._leave(name)

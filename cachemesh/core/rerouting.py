@@ -1,8 +1,12 @@
-"""Why a command is routed anew around a resize. No app sees any of these."""
+"""Why a command is routed anew in a resize. No app sees any of these."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+Pair: TypeAlias = "tuple[str, str]"
+"""The shard that a key moves from, and the one that it moves to."""
 
 
 class RerouteError(Exception):
@@ -14,6 +18,20 @@ class KeyHeldError(RerouteError):
 
     def __init__(self) -> None:
         super().__init__("the key is about to move to another shard")
+
+
+class KeyMovingError(RerouteError):
+    """The source may still have keys of the command: they are to be pulled first.
+
+    Attributes:
+        keys: of each pair of shards.
+        stage: what the placement was given, which tells the keys that are settled.
+    """
+
+    def __init__(self, keys: Mapping[Pair, Sequence[bytes]], stage: Any = None) -> None:
+        super().__init__("a key is on its way to another shard")
+        self.keys = keys
+        self.stage = stage
 
 
 class ShardRetiredError(RerouteError):

@@ -183,9 +183,9 @@ class DocumentWatch:
         sentinels = self._loader.sentinels
         if sentinels is None or document.sentinels != topology.document.sentinels:
             sentinels = self._loader.use_sentinels(document)
-        if document.target is not None and self._undrained is None:
+        if document.migrating is not None and self._undrained is None:
             self._undrained = topology.document.version
-        new = set(document.placement.names) - set(topology.masters)
+        new = set(document.shard_names) - set(topology.masters)
         found = sentinels.look_up(sorted(new), self.with_replicas)
         self._state.change(
             lambda before: (

@@ -179,7 +179,7 @@ class TopologyLoader:
         sentinels = self._sentinels_of(document)
         started, calls = time.monotonic(), sentinels.calls
         sentinels.timeout = timeout
-        found = sentinels.look_up(document.placement.names, with_replicas)
+        found = sentinels.look_up(document.shard_names, with_replicas)
         if self._source.leased is not None:
             self._source.leased.lease.renew()  # of the call of this thread
         return _Loaded(document, sentinels, found, started, sentinels.calls - calls)
@@ -241,7 +241,7 @@ class TopologyLoader:
         sentinels.timeout = min(self._options.timeout, seconds / max(1, len(sentinels.addresses)))
         started, calls = time.monotonic(), sentinels.calls
         try:
-            found = sentinels.look_up(topology.document.placement.names, with_replicas)
+            found = sentinels.look_up(topology.document.shard_names, with_replicas)
         except SentinelUnavailableError:  # the thread that polls them will log that
             return topology
         finally:

@@ -377,7 +377,7 @@ class Follower:
         started, calls, failure = time.monotonic(), sentinels.calls, None
         found = LookupResult()
         try:
-            found = sentinels.look_up(topology.document.placement.names, self._with_replicas)
+            found = sentinels.look_up(topology.document.shard_names, self._with_replicas)
         except SentinelUnavailableError as error:
             failure = error
             self._plane.sentinels_failed()

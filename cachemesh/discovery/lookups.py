@@ -56,7 +56,7 @@ class MasterLookups:
                 master_of(shard) != seen
                 or self._state.ended
                 or topology is None
-                or shard not in topology.document.placement.names
+                or shard not in topology.document.shard_names
             ):
                 return master_of(shard)
             self._state.master_failed(shard, seen)

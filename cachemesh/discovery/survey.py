@@ -123,7 +123,7 @@ def ask_sentinels(
         ``host:port`` of each Sentinel -> its views by shard name, or the error.
     """
     options = replace(options, timeout=TIMEOUT)
-    names = document.placement.names
+    names = document.shard_names
     jobs = {
         text: partial(ask_sentinel, parse_address(text), options, names, TIMEOUT)
         for text in document.sentinels

@@ -69,7 +69,7 @@ class TopologyState:
 
         def change(topology: Topology) -> Topology:
             now, known = time.monotonic(), topology.masters.get(shard)
-            if shard not in topology.document.placement.names or known == new:
+            if shard not in topology.document.shard_names or known == new:
                 return topology
             if known != old and not self._stale.admits(shard, new, now):
                 return topology

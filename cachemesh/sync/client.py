@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -11,11 +12,11 @@ from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 from cachemesh._client.base import refuse_monitor, refuse_push_handler
 from cachemesh._client.pipelining import for_callback
 from cachemesh.core.commands.spec import FIRST_KEY
-from cachemesh.core.errors import FencedError
+from cachemesh.core.errors import FencedError, ShardUnavailableError
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.topology import Topology
-from cachemesh.core.rerouting import KeyHeldError, RerouteError
+from cachemesh.core.rerouting import KeyMovingError, RerouteError
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.sync.core import Core
 from cachemesh.sync.pipeline import Pipeline
@@ -159,12 +160,17 @@ class CacheMesh(PlannedCommands, redis.Redis):
         """Return what a command that ended with an error returns; raise the error otherwise.
 
         A command that was routed by a document before a resize was sent nowhere, and goes to where
-        its key is by now. So does one that a shard has refused because of the version which this
-        client acted on, once a later one has come.
+        its key is by now. So does one whose key was on its way to another shard, once it is there,
+        and one that a shard has refused because of the version which this client acted on, once a
+        later one has come.
         """
         if isinstance(error, RerouteError):
-            if isinstance(error, KeyHeldError):
-                self._core.hold_over()
+            try:
+                self._core.await_route(error)
+            except ShardUnavailableError as failure:
+                return self._missed_route(failure, args)
+            except redis.exceptions.OutOfMemoryError as full:
+                return self._read_at_source(error, args, options, full)
             return self.execute_command(*args, **options)
         if isinstance(error, FencedError):
             if args[0] in FIRST_KEY and self._core.acts_on(error.wanted):
@@ -172,6 +178,37 @@ class CacheMesh(PlannedCommands, redis.Redis):
         elif EMPTY_RESPONSE in options:
             return options[EMPTY_RESPONSE]
         raise error
+
+    def _read_at_source(
+        self,
+        moving: RerouteError,
+        args: tuple[Any, ...],
+        options: dict[str, Any],
+        full: Exception,
+    ) -> Any:
+        """Return the reply to a read of one key that its target has no room for.
+
+        A shard gains none of the keys that leave it. So if the source has the key after it has
+        answered, it had it before, and nobody has asked the target for it yet.
+
+        Raises:
+            redis.OutOfMemoryError: the command writes, or has several keys, or the key has left.
+        """
+        name = args[0]
+        if not (isinstance(moving, KeyMovingError) and FIRST_KEY.get(name)):
+            raise full
+        (((source, _), (key, *_)),) = moving.keys.items()
+        shard, decode = moving.stage.shards[source], NEVER_DECODE not in options
+        deadline = time.monotonic() + shard.limit
+        reply, there = shard.ask_apart([args, ("EXISTS", key)], deadline, decode)
+        if isinstance(reply, Exception):
+            raise reply
+        if not there:
+            raise full
+        callback = self.response_callbacks.get(name)
+        if callback is None:
+            return reply
+        return callback(reply, **for_callback(options))
 
     def _execute_on_connection(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Execute as redis-py does, over the connection that `client` took, or that the app set."""

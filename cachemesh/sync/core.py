@@ -3,16 +3,22 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from cachemesh._client.core import MeshCore
+from cachemesh._client.migration_state import Stage
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.topology import Topology
+from cachemesh.core.rerouting import KeyMovingError, Pair, RerouteError, ShardRetiredError
 from cachemesh.transport import redis_py
 from cachemesh.transport.lease_clock import clock
 from cachemesh.transport.sync import handshake
+from cachemesh.transport.sync.puller import Puller
 from cachemesh.transport.sync.shard import ShardClient
 
 
@@ -68,6 +74,41 @@ class Core(MeshCore[ShardClient]):
         hold, limit = self._hold, self.policy.timeouts.reply
         if hold is not None and not hold.gate.wait(limit):
             raise self.still_held()
+
+    def await_route(self, error: RerouteError) -> None:
+        """Wait until a command that was to be routed anew can be.
+
+        Args:
+            error: why it was not sent.
+
+        Raises:
+            ShardUnavailableError: that takes longer than a command may, or a shard does not serve.
+            redis.OutOfMemoryError: a shard that gains keys has no room for them.
+        """
+        if isinstance(error, KeyMovingError):
+            limit = self.policy.timeouts.reply
+            seconds = math.inf if limit is None else limit
+            self._settle(error, time.monotonic() + seconds)
+        else:
+            self.hold_over()
+
+    def _settle(self, moving: KeyMovingError, deadline: float) -> None:
+        """Pull keys, unless the stage in which they move is over."""
+        stage: Stage[ShardClient] = moving.stage
+        try:
+            for pair, keys in moving.keys.items():
+                self._puller(stage, pair).pull(keys, deadline)
+        except ShardRetiredError:
+            return
+        self.note_settled(stage, moving)
+
+    def _puller(self, stage: Stage[ShardClient], pair: Pair) -> Puller:
+        puller: Puller | None = stage.pullers.get(pair)
+        if puller is None:
+            source, target = (stage.shards[name] for name in pair)
+            made = Puller(source, target, partial(self.link, source, target))
+            puller = stage.pullers.setdefault(pair, made)
+        return puller
 
     def _gate(self) -> Any:
         return threading.Event()

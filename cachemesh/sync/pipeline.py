@@ -22,7 +22,8 @@ from cachemesh._client.pipelining import (
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.planning.pipeline_parts import Part, Stack, one_shard, spread
 from cachemesh.core.planning.plan import UnknownCommandError
-from cachemesh.core.rerouting import KeyHeldError, ShardRetiredError
+from cachemesh.core.rerouting import KeyHeldError, KeyMovingError, ShardRetiredError
+from cachemesh.core.resilience.pipeline_part import RoutedPartResult
 from cachemesh.transport import redis_py
 from cachemesh.transport.read_deadline import in_all
 from cachemesh.transport.sync.scatter_gather import send_parts
@@ -142,8 +143,8 @@ class Pipeline(PipelineBase, RedisPipeline):
                 raise redis.WatchError("A resize of the pool has begun; watch the keys anew")
             try:
                 home = self._bind(commands)
-            except KeyHeldError:
-                self._core.hold_over()
+            except (KeyHeldError, KeyMovingError) as error:
+                self._core.await_route(error)
                 continue
             if home in self._core.loaded().shards.values() or self.watching:
                 return home
@@ -188,8 +189,8 @@ class Pipeline(PipelineBase, RedisPipeline):
         while True:
             try:
                 return self._spread(stack)
-            except KeyHeldError:
-                self._core.hold_over()
+            except (KeyHeldError, KeyMovingError) as error:
+                self._core.await_route(error)
 
     def _spread(self, stack: Stack) -> list[Any] | None:
         """Send commands to the shards of their keys, and return the reply of each.
@@ -210,7 +211,10 @@ class Pipeline(PipelineBase, RedisPipeline):
             return None
         parts = [(route_table.shards[part.shard], part) for part in spread_out.parts]
         try:
-            sent = send_parts(parts, lazily=spread_out.only_reads())
+            if placement.in_order and spread_out.for_all_shards():
+                sent = self._sent_in_order(parts, placement.names)
+            else:
+                sent = send_parts(parts, lazily=spread_out.only_reads())
             results = [
                 self._sent_anew(part) if isinstance(result, ShardRetiredError) else result
                 for result, (_, part) in zip(sent, parts, strict=True)
@@ -225,6 +229,15 @@ class Pipeline(PipelineBase, RedisPipeline):
                 for shard, part in parts:  # also if one shard raised, or the wait was interrupted
                     mesh.wrote_part(shard, part)
         return spread_out.replies(results)
+
+    def _sent_in_order(
+        self, parts: Sequence[tuple[ShardClient, Part]], names: Sequence[str]
+    ) -> list[RoutedPartResult]:
+        """Send parts to one shard after the other: keys move from shards to later ones."""
+        results = {}
+        for shard, part in sorted(parts, key=lambda each: names.index(each[1].shard)):
+            (results[part.shard],) = send_parts([(shard, part)], lazily=False)
+        return [results[part.shard] for _, part in parts]
 
     def _sent_anew(self, part: Part) -> list[Any] | ShardUnavailableError:
         """Send a part whose shard was retired in a resize to where its keys are by now."""

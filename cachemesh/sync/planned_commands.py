@@ -54,7 +54,9 @@ class PlannedCommands(MeshBase[ShardClient]):
                     shard.drop_connections()
             return planned.merge([reply])
         try:
-            if core.plain and not self._call_options:
+            if route_table.placement.in_order and not command.specs:
+                replies = self._one_by_one(planned, requests, decode)
+            elif core.plain and not self._call_options:
                 replies = gather(requests, command.read_only, decode, planned.takes_errors)
             else:
                 replies = self._several(planned, requests, decode)
@@ -66,6 +68,23 @@ class PlannedCommands(MeshBase[ShardClient]):
                 for reply, (shard, words) in zip(error.replies, requests, strict=True)
             ]
         return planned.merge(replies)
+
+    def _one_by_one(
+        self,
+        planned: CommandPlan,
+        requests: Sequence[tuple[ShardClient, tuple[Any, ...]]],
+        decode: bool,
+    ) -> list[Any]:
+        """Send sub-requests to one shard after the other: keys move from shards to later ones."""
+        replies = []
+        for request in requests:
+            try:
+                replies += self._several(planned, [request], decode)
+            except PartlyRetiredError as error:
+                replies += error.replies
+        if any(isinstance(reply, RerouteError) for reply in replies):
+            raise PartlyRetiredError(replies)
+        return replies
 
     def _sent_anew(
         self, command: Command, retired: ShardClient, words: tuple[Any, ...], decode: bool
@@ -83,8 +102,8 @@ class PlannedCommands(MeshBase[ShardClient]):
                     retired.raise_unavailable(NotSentError("the shard has left the pool"))
                 shard = route_table.shards[retired.name]
                 return shard.execute(words, command.read_only, decode)
-            except RerouteError:
-                self._core.hold_over()
+            except RerouteError as error:
+                self._core.await_route(error)
 
     def _one_planned(
         self,

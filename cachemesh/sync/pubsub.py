@@ -246,7 +246,7 @@ class PubSub(HandlerLoop):
                 else:
                     self._leave(name)
             for name, shard in route_table.shards.items():
-                wanted = self._wanted.on_shard(name, route_table.placement.stable)
+                wanted = self._wanted.on_shard(name, route_table.placement)
                 if not wanted:
                     if name in self._listeners:
                         self._leave(name)

@@ -178,6 +178,30 @@ def is_ready(connection: Any, master: Address | None) -> bool:
     return not (reader.at_eof() or has_input(transport_of(connection).get_extra_info("socket")))
 
 
+def login_of(options: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the user, "" for the default one, and the password that connections log in with.
+
+    Args:
+        options: of redis-py.
+
+    Returns:
+        None without a password.
+    """
+    provider = options.get("credential_provider")
+    if provider is None:
+        given = (options.get("username"), options.get("password"))
+    else:
+        given = provider.get_credentials()
+    user, password = given if len(given) == 2 else (None, *given)
+    if password is None:
+        return None
+    return _text(user or ""), _text(password)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
 def make_reader(connection_kwargs: Mapping[str, Any]) -> hiredis.Reader:
     """Return a hiredis reader that decodes and builds errors as redis-py's own does."""
     options: dict[str, Any] = {

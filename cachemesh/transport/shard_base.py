@@ -126,6 +126,11 @@ class ShardBase(ShardInstances[InstanceT]):
         if not instance.breaker.closed:
             self.give_up(instance, BreakerOpenError())
 
+    def require_serving(self) -> None:
+        """Raise `ShardUnavailableError` if the master is known not to serve."""
+        if self.instance is not None:
+            self._check_breaker(self.instance)
+
     def health(self) -> ShardHealth:
         """Return how the shard does, as far as this client has seen."""
         breaker = "closed" if self.instance is None else self.instance.breaker.state

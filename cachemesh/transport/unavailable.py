@@ -13,6 +13,7 @@ from cachemesh.core.errors import (
     ShardTimeoutError,
     ShardUnavailableError,
 )
+from cachemesh.core.migration.pull import NotReplicatedError
 from cachemesh.core.names import Address
 from cachemesh.core.resilience.error_classification import (
     FencedOffError,
@@ -41,6 +42,22 @@ def closed_while_listening() -> ShardUnavailableError:
     """Return the error of a call that waits for messages when the client is closed."""
     return ShardUnavailableError(
         "The client was closed while its subscriptions were listened to; close those first"
+    )
+
+
+def still_moving(source: str, target: str, error: Exception | None) -> ShardUnavailableError:
+    """Return the error for a command whose key could not be pulled from its source.
+
+    Args:
+        source, target: names of the shards.
+        error: why; None if there was no time left.
+    """
+    replicas = error is None or isinstance(error, NotReplicatedError)
+    kind = ShardTimeoutError if replicas else ShardUnavailableError
+    return kind(
+        f"The key is moving from shard {source!r} to {target!r}, and did not get there in time"
+        f"{'' if error is None else f': {error}'}; the command was not sent. See: cachemesh pool "
+        "status"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cachemesh.core.migration.phase import Migration
 from cachemesh.core.placement import Placement, Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import Process
@@ -29,16 +30,20 @@ class ResizablePool(MovablePool):
         self.large: Placement = self.small.with_shards([Shard(name) for name in names])
         self.write(self.small)
 
-    def write(self, placement: Placement, target: Placement | None = None) -> int:
-        """Write the next document: stable, or prepared for a target; return its version."""
+    def write(self, placement: Placement, target: Placement | Migration | None = None) -> int:
+        """Write the next document: stable, migrating, or prepared for a target to drop keys.
+
+        Returns:
+            Its version.
+        """
         self.version += 1
+        if isinstance(target, Placement):
+            target = Migration("prepare", target)
         document = PoolDocument(
             "cache",
             self.version,
             placement,
-            None
-            if target is None
-            else {"phase": "prepare", "strategy": "drop", "placement": target.to_dict()},
+            None if target is None else target.to_dict(),
             (str(self.sentinel),),
             {"poll_interval": 60.0},
         )

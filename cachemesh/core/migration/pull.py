@@ -80,8 +80,10 @@ class Link:
     Attributes:
         target: where the target's master listens, as the source reaches it.
         source_replicas, target_replicas: how many have to acknowledge; 0 where there are none.
-        timeout_ms: milliseconds that MIGRATE may wait for the target without progress, and WAIT
-            for replicas.
+        timeout_ms: milliseconds that WAIT may wait for replicas.
+        idle_ms: milliseconds that MIGRATE may wait for the target without progress; the source
+            serves nobody meanwhile.
+        db: the database that has the keys, of both.
         login: user and password for the target; an empty user is the default one.
     """
 
@@ -90,6 +92,8 @@ class Link:
     target_replicas: int
     timeout_ms: int
     login: tuple[str, str] | None = field(default=None, repr=False)
+    idle_ms: int = 100
+    db: int = 0
 
     def migrate(self, keys: Sequence[bytes]) -> tuple[Word, ...]:
         """Return the command with which the source copies keys to the target."""
@@ -98,7 +102,8 @@ class Link:
             user, password = self.login
             login = ("AUTH2", user, password) if user else ("AUTH", password)
         host, port = self.target
-        return ("MIGRATE", host, port, "", 0, self.timeout_ms, "COPY", *login, "KEYS", *keys)
+        options = ("COPY", *login, "KEYS", *keys)
+        return ("MIGRATE", host, port, "", self.db, self.idle_ms, *options)
 
     def wait(self, side: Side) -> tuple[tuple[Word, ...], tuple[Word, ...]]:
         """Return the commands that wait until the replicas of one side have all there was."""

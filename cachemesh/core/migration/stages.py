@@ -44,8 +44,13 @@ def stages(before: Placement, after: Placement) -> Stages:
             return Stages(0, {})
         if not _has_circle(found):
             return Stages(1, {})
+    return Stages(2, ranked(before, after))
+
+
+def ranked(before: Placement, after: Placement) -> dict[str, int]:
+    """Return the place of each shard in the order of two stages."""
     names = sorted({*before.names, *after.names})
-    return Stages(2, {name: rank for rank, name in enumerate(names)})
+    return {name: rank for rank, name in enumerate(names)}
 
 
 def _has_circle(found: Moves) -> bool:

@@ -65,8 +65,11 @@ class Placement(ABC):
         strategy: name of the strategy in a document.
         shards: in document order.
         owner: returns the name of the shard that owns a key, given as bytes. On the hot path.
+        in_order: a command without keys is sent to one shard after the other, as they are listed:
+            keys are moving, from shards to later ones.
     """
 
+    in_order: bool = False
     strategy: ClassVar[str]
     strategies: ClassVar[dict[str, type[Placement]]] = {}
     """Strategy name -> class. A class with a `strategy` of its own is added when it is defined."""
@@ -169,6 +172,10 @@ class Placement(ABC):
             keys: as bytes.
         """
         return list(map(self.owner, keys))
+
+    def channel_owners(self, channel: bytes) -> tuple[str, ...]:
+        """Return the shards on which a channel is listened to, given as bytes."""
+        return (self.owner(channel),)
 
     def shard_for(self, key: str | bytes) -> str:
         """Return the name of the shard that owns a key.

@@ -20,6 +20,7 @@ from cachemesh.core.planning.merge import Reply
 from cachemesh.core.planning.plan import plan
 from cachemesh.core.planning.scan_cursor import MasterOf, no_master
 from cachemesh.core.planning.split import CommandPlan, encode_keys, group_by_owner, only_reply
+from cachemesh.core.rerouting import KeyMovingError, Pair
 
 Plans: TypeAlias = "Mapping[int, CommandPlan]"
 """``id`` of a call's arguments -> its plan; a pipeline may hold calls that are equal."""
@@ -104,24 +105,44 @@ def plan_batch(
     Raises:
         CrossShardError, UnsupportedCommandError, InvalidKeyError, UnknownCommandError: as
             `cachemesh.core.planning.plan.plan`; nothing of the pipeline is to be sent then.
+        KeyMovingError: as `MigratingPlacement`, with such keys of all commands.
     """
     names = {args[0] for args in commands}
     if names <= FIRST_KEY.keys() and min(map(len, commands), default=0) > 1:  # nearly always
         homes = placement.owners(encode_keys([args[1] for args in commands], key_bytes))
         return Batch(group_by_owner(commands, homes), homes)
-    batch = Batch()
-    parts, homes = batch.parts, batch.homes
+    batch, moving = Batch(), dict[Pair, list[bytes]]()
+    stage: object = None
     for args in commands:
-        if len(args) > 1 and args[0] in FIRST_KEY:
-            shard = placement.owner(key_bytes(args[1]))
-            parts.setdefault(shard, []).append(args)
-            homes.append(shard)
-            continue
-        at = len(homes)
-        planned = plans.get(id(args)) or plan(args, placement, key_bytes, registry, master_of)
-        for request in planned.sub_requests:
-            parts.setdefault(request.shard, []).append(request.args)
-        if planned.merge is not only_reply or len(planned.sub_requests) > 1:
-            batch.plans[at] = planned
-        homes.append(planned.sub_requests[0].shard)
+        try:
+            _add(batch, args, placement, registry, plans, master_of)
+        except KeyMovingError as error:
+            stage = error.stage
+            for pair, keys in error.keys.items():
+                moving.setdefault(pair, []).extend(keys)
+    if moving:  # all of them at once
+        raise KeyMovingError(moving, stage)
     return batch
+
+
+def _add(
+    batch: Batch,
+    args: Args,
+    placement: Placement,
+    registry: CommandRegistry,
+    plans: Plans,
+    master_of: MasterOf,
+) -> None:
+    """Add a command to a batch."""
+    parts, homes = batch.parts, batch.homes
+    if len(args) > 1 and args[0] in FIRST_KEY:
+        shard = placement.owner(key_bytes(args[1]))
+        parts.setdefault(shard, []).append(args)
+        homes.append(shard)
+        return
+    planned = plans.get(id(args)) or plan(args, placement, key_bytes, registry, master_of)
+    for request in planned.sub_requests:
+        parts.setdefault(request.shard, []).append(request.args)
+    if planned.merge is not only_reply or len(planned.sub_requests) > 1:
+        batch.plans[len(homes)] = planned
+    homes.append(planned.sub_requests[0].shard)

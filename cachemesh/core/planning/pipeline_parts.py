@@ -129,6 +129,13 @@ class Parts:
         """Return whether no command changes anything; then parts may be packed one by one."""
         return not self.atomic and all(part.only_reads for part in self.parts)
 
+    def for_all_shards(self) -> bool:
+        """Return whether some command without keys goes to several shards."""
+        return any(
+            len(planned.sub_requests) > 1 and not planned.command.specs
+            for planned in self.batch.plans.values()
+        )
+
     def replies(self, results: Sequence[list[Any] | ShardUnavailableError]) -> list[Any]:
         """Return a reply for each command in the caller's order, errors among them.
 

@@ -11,7 +11,7 @@ from cachemesh.core.errors import CrossShardError, UnsupportedCommandError, show
 from cachemesh.core.placement import Placement
 from cachemesh.core.placement.keys import key_bytes
 from cachemesh.core.planning.keyless import ALWAYS_REFUSED, rule_of
-from cachemesh.core.planning.merge import Reply, any_success, checked_merge
+from cachemesh.core.planning.merge import Reply, any_success, checked_merge, each_once
 from cachemesh.core.planning.scan_cursor import (
     MasterOf,
     next_cursor,
@@ -199,10 +199,12 @@ def _keyless(command: Command, words: Args, placement: Placement) -> CommandPlan
     if rule.refuses is not None and (why := rule.refuses(words)):
         raise _refused(command, why, len(names))
     if rule.to == "channel" and len(words) > 1:
-        return to_one_shard(command, words, placement.owner(key_bytes(words[1])))
+        return to_one_shard(command, words, placement.stable.owner(key_bytes(words[1])))
     if rule.to != "all":
         return to_one_shard(command, words, names[0])
-    merge_with = rule.merge
+    # Where keys move, one may be met at both its shards.
+    twice = placement.in_order and command.name == "KEYS"
+    merge_with = each_once if twice else rule.merge
 
     def merge(replies: Sequence[Reply]) -> Reply:
         return merge_with(replies, words)

@@ -140,9 +140,9 @@ class Subscriptions:
             placement: decides which shard owns which channel.
         """
         return Subscriptions(
-            {n: h for n, h in self.channels.items() if placement.owner(n) == shard},
+            {n: h for n, h in self.channels.items() if shard in placement.channel_owners(n)},
             dict(self.patterns),
-            {n: h for n, h in self.shard_channels.items() if placement.owner(n) == shard},
+            {n: h for n, h in self.shard_channels.items() if shard in placement.channel_owners(n)},
         )
 
     def missing_from(self, other: Subscriptions, kind: str) -> HandlersByName:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.json_text import NotJsonError, decode_json
+from cachemesh.core.migration.phase import Migration
 from cachemesh.core.names import check_name, parse_address
 from cachemesh.core.placement import Placement
 from cachemesh.core.pool.settings import check_settings
@@ -26,7 +28,7 @@ class PoolDocument:
         version: increases with every change.
         placement: which shard owns which key.
         migration: the change of placement in progress, or None. It has a `placement`, and a
-            `phase`; fields and phases of later releases are kept.
+            `phase`; fields and phases of later releases are kept. See `migrating`.
         sentinels: ``host:port`` of each Sentinel.
         settings: live configuration; see `cachemesh.core.pool.settings`.
         extra: fields that this release does not know, kept and passed on.
@@ -64,7 +66,7 @@ class PoolDocument:
         if migration is not None:
             if not isinstance(migration, Mapping):
                 raise InvalidDocumentError("migration is neither null nor an object")
-            Placement.from_dict(migration.get("placement"))
+            Migration.from_dict(migration)
         sentinels = document.get("sentinels", [])
         if not isinstance(sentinels, (list, tuple)):
             raise InvalidDocumentError("sentinels is not a list of host:port")
@@ -78,15 +80,18 @@ class PoolDocument:
             extra={name: value for name, value in document.items() if name not in _FIELDS},
         )
 
-    @property
-    def target(self) -> Placement | None:
-        """The placement that a migration in progress leads to, or None.
+    @cached_property
+    def migrating(self) -> Migration | None:
+        """The migration in progress, as far as this release knows its fields; or None."""
+        return None if self.migration is None else Migration.from_dict(self.migration)
 
-        Whatever the phase, commands on keys that move are held: a phase that this release does not
-        know may have any rule.
-        """
-        migration = self.migration
-        return None if migration is None else Placement.from_dict(migration.get("placement"))
+    @property
+    def shard_names(self) -> tuple[str, ...]:
+        """The names of all shards that may have keys of the pool."""
+        migrating = self.migrating
+        if migrating is None or not migrating.moves:
+            return self.placement.names
+        return tuple(dict.fromkeys((*self.placement.names, *migrating.placement.names)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document as JSON-ready values, unknown fields included."""

@@ -47,7 +47,7 @@ class Topology:
         Args:
             document: the other version.
         """
-        names = document.placement.names
+        names = document.shard_names
         masters = {name: self.masters[name] for name in names if name in self.masters}
         replicas = {name: self.replicas[name] for name in names if name in self.replicas}
         candidates = {name: self.candidates[name] for name in names if name in self.candidates}
@@ -61,7 +61,7 @@ class Topology:
         Args:
             found: shard name -> address of its master; unknown shards are ignored.
         """
-        names = self.document.placement.names
+        names = self.document.shard_names
         merged = {**self.masters, **{n: a for n, a in found.items() if n in names}}
         if merged == dict(self.masters):
             return self
@@ -88,7 +88,7 @@ class Topology:
         Args:
             found: shard name -> addresses of its replicas; unknown shards are ignored.
         """
-        names = self.document.placement.names
+        names = self.document.shard_names
         merged = dict(self.replicas)
         for name, addresses in found.items():
             if name in names:

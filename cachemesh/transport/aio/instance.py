@@ -197,6 +197,23 @@ class Instance(ProbedInstance):
         self.served()
         return reply
 
+    async def ask_all_apart(
+        self, payload: bytes, decode: Sequence[bool], seconds: float
+    ) -> list[Any]:
+        """As `ask_all`, over a connection that no task shares: the commands may block."""
+        until = time.monotonic() + seconds
+        connection = await self.take(seconds)  # not by another task, which could lose it
+        connection.wait_at_most(until - time.monotonic())
+        try:
+            replies: list[Any] = await connection.send_all(payload, decode)
+        except asyncio.CancelledError:
+            connection.fail(ConnectionClosedError("Cancelled"))  # else it would pop what comes
+            raise
+        self.give_back(connection)
+        if not holds_error(replies):
+            self.served()
+        return replies
+
     def _adopt(self, redis_connection: Any) -> Connection:
         reader = redis_py.make_reader(self.template.connection_kwargs)
         ended = self._connections.discard

@@ -147,6 +147,8 @@ class Instance(ProbedInstance):
         deadline = time.monotonic() + seconds
         return self.finish(self.start(payload, deadline), decode, deadline)
 
+    ask_all_apart = ask_all  # each thread has its own connection
+
     def start(self, payload: bytes, deadline: float) -> Connection:
         """Send packed commands, and return the connection that `finish` reads the replies from.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
@@ -24,6 +24,7 @@ from cachemesh.core.resilience.error_classification import (
     WrongRoleError,
     failure_of,
     is_answer,
+    refused,
     told_master,
 )
 from cachemesh.core.resilience.pipeline_part import PartOutcome, RoutedPartResult
@@ -155,6 +156,48 @@ class RetryingShard(ShardBase[Instance]):
 
         loop = RetryLoop(self, False, deadline, time.monotonic, random.random, blocks)
         return self.drive(loop.again(args, instance, outcome), send)
+
+    def ask_apart(
+        self, commands: Sequence[tuple[Any, ...]], deadline: float, decode: bool = False
+    ) -> list[Any]:
+        """Send commands that may run twice, over a connection that they have to themselves.
+
+        Args:
+            commands: sent in one write.
+            deadline: by `time.monotonic`.
+            decode: whether to decode the replies, if the client decodes replies at all.
+
+        Returns:
+            The replies, error replies among them; none of them says that the instance does not
+            serve.
+
+        Raises:
+            ShardRetiredError: a resize has begun since this shard was found.
+            ShardUnavailableError: the shard does not serve.
+        """
+        payload, decoded = redis_py.pack_all(commands), [decode] * len(commands)
+
+        def ask(instance: Instance, seconds: float) -> list[Any]:
+            replies: Any = instance.ask_all_apart(payload, decoded, seconds)
+            if isinstance(replies, Exception):
+                raise replies
+            for reply in replies:
+                if isinstance(reply, Exception) and refused(reply) is not None:
+                    raise reply
+            return list(replies)
+
+        def send(step: Send[Instance]) -> Any:
+            return ask(step.instance, step.seconds)
+
+        instance = self.instance
+        try:
+            if instance is None:
+                raise NotSentError
+            return ask(instance, deadline - time.monotonic())
+        except NOT_SERVED as error:
+            loop = RetryLoop(self, True, deadline, time.monotonic, random.random)
+            replies: list[Any] = self.drive(loop.again(commands, instance, error), send)
+            return replies
 
     def _ask_apart(self, instance: Instance, payload: bytes, decode: bool, seconds: float) -> Any:
         """Send a command over a connection that it has to itself."""

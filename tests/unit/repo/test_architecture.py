@@ -55,7 +55,7 @@ _BELOW_API = "redis_io store failover service loops watch"
 METASERVER_RULES = (
     Rule("metaserver.domain", ("cachemesh.core",), ()),
     Rule("metaserver.process", ("cachemesh.core",), ("gevent",)),
-    _metaserver("redis_io", "", "redis"),
+    _metaserver("redis_io", "", "redis", "hiredis"),
     Rule(
         "metaserver.store",
         (
@@ -111,7 +111,7 @@ ROOMS = {  # of the core, and which others each of them may use
     "commands": (),
     "placement": ("commands",),
     "planning": ("placement", "commands", "resilience"),
-    "pool": ("placement",),
+    "pool": ("placement", "migration"),
     "resilience": (),
     "reads": ("commands", "resilience"),
     "migration": ("placement",),
