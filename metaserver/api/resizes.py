@@ -19,3 +19,14 @@ def give_up_resize(call: Call) -> Response:
     )
     note_outcome(dry_run=done.dry_run)
     return json_reply(done.to_dict())
+
+
+@operation(blueprint, "setPace")
+def set_pace(call: Call) -> Response:
+    """Pause or resume the move of keys under way, or bound its speed."""
+    pace = {name: call.body[name] for name in ("paused", "keys_per_second") if name in call.body}
+    done = resizing.set_pace(
+        call.backend.context, call.actor, call.pool, pace, dry_run=call.body.get("dry_run", False)
+    )
+    note_outcome(dry_run=done.dry_run)
+    return json_reply(done.to_dict())

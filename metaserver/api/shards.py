@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from flask import Blueprint, Response
 
 from cachemesh.core.placement import Shard
@@ -10,9 +13,13 @@ from metaserver.api.request_outcome import change_reply, note_outcome
 from metaserver.domain.errors import shard_not_found
 from metaserver.service import shards
 from metaserver.service.failover import TIMEOUT, FailoverRequest, fail_over
-from metaserver.service.shards import NewShard
+from metaserver.service.shards import How, NewShard
 
 blueprint = Blueprint("shards", __name__)
+
+
+def _how(given: Mapping[str, Any]) -> How:
+    return How(given.get("strategy", "drop"), given.get("keys_per_second", 0))
 
 
 @operation(blueprint, "listShards")
@@ -43,6 +50,7 @@ def add_shard(call: Call) -> Response:
             body["master"],
             body.get("allow_nonempty", False),
         ),
+        how=_how(body),
         version=body.get("version"),
         dry_run=body.get("dry_run", False),
     )
@@ -58,6 +66,7 @@ def set_weight(call: Call) -> Response:
         call.pool,
         call.shard,
         call.body["weight"],
+        how=_how(call.body),
         version=call.body.get("version"),
         dry_run=call.body.get("dry_run", False),
     )
@@ -72,6 +81,7 @@ def remove_shard(call: Call) -> Response:
         call.actor,
         call.pool,
         call.shard,
+        how=_how(call.query),
         version=call.query.get("version"),
         dry_run=call.query["dry_run"],
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.placement import (
@@ -27,6 +27,9 @@ from metaserver.domain.errors import RequestRefused, shard_not_found
 
 NO_MOVES = Moves((), 0, 0.0)
 
+Strategy: TypeAlias = Literal["drop", "move"]
+"""What becomes of keys that change their shard: they go cold, or are moved there."""
+
 
 @dataclass(frozen=True)
 class ChangePlan:
@@ -36,12 +39,16 @@ class ChangePlan:
         summary: the change in one line.
         before: None when the pool is created.
         after: None when the pool is deleted; its version is not raised yet.
+        strategy: what becomes of the keys that change their shard.
+        keys_per_second: how many are moved at most; 0 for no bound.
     """
 
     summary: str
     before: PoolDocument | None
     after: PoolDocument | None
     moves: Moves = NO_MOVES
+    strategy: Strategy = "drop"
+    keys_per_second: int = 0
 
     @property
     def changes_nothing(self) -> bool:
@@ -61,6 +68,14 @@ class ChangePlan:
         if self.moves.sampled and self.after is not None:
             return tuple(sorted(self.after.placement.names))
         return tuple(sorted({move.target for move in self.moves.by_pair}))
+
+    @property
+    def targets(self) -> dict[str, list[str]]:
+        """The shards that get keys from each shard that gives some away."""
+        found: dict[str, list[str]] = {}
+        for move in self.moves.by_pair:
+            found.setdefault(move.source, []).append(move.target)
+        return found
 
 
 def quorum_of(document: PoolDocument) -> int:
@@ -257,7 +272,7 @@ def what_is_lost(plan: ChangePlan, keys: Mapping[str, int | None]) -> list[str]:
             f"pool {plan.before.pool} is gone for every client; "
             "its instances keep running with the keys they hold"
         ]
-    if not plan.moves.share:
+    if not plan.moves.share or plan.strategy == "move":
         return []
     count = keys_moved(plan, keys)
     if count == 0:

@@ -9,6 +9,14 @@
 P is the placement of the document, Q that of the resize. Every step is a new version of the
 document, stored by compare-and-set.
 
+That is strategy `drop`: keys that change their shard go cold. With strategy `move` they are moved:
+
+    preparing --moving--> moving --swept--> moving ... --following--> preparing, the next stage
+                             |                                    --> finished: stable(Q)
+                             +--turned_back--> preparing, back --> ... --> stable(P)
+    moving      the document's migration is `move`: clients and the leader pull keys
+    swept       a shard has none left of the keys that move from it in this stage
+
 A resize that *stays* ends in P: the store was replaced by an older copy of itself, and some clients
 act on a placement that it does not know. So all hold every command, and go on once all act on P.
 """
@@ -21,13 +29,15 @@ from itertools import count
 from typing import Any, Literal, TypeAlias, get_args
 
 from cachemesh.core.errors import InvalidDocumentError
+from cachemesh.core.migration.phase import Migration, PhaseName
+from cachemesh.core.migration.stages import stages
 from cachemesh.core.placement import Placement, Shard, SlotsPlacement, moves
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.fence_record import FenceRecord, with_fence
-from metaserver.domain.planning import ChangePlan
+from metaserver.domain.planning import ChangePlan, Strategy
 from metaserver.domain.pool_state import NewSweep, PoolState
 
-ResizeState: TypeAlias = Literal["clearing", "preparing", "paused"]
+ResizeState: TypeAlias = Literal["clearing", "preparing", "paused", "moving"]
 
 FIELD = "resize"
 """The field of the pool document. Clients do not know it, and pass it on."""
@@ -47,6 +57,12 @@ class Resize:
         intents: ids of the intents that the resize completes.
         reason: what it waits for, or why the last attempt was stepped back; "" at first.
         stays: whether it ends in P; see above.
+        strategy: what becomes of the keys that change their shard.
+        stage, stages, back, done, replicas: of a move, see `cachemesh.core.migration.phase`.
+        moved: how many keys the leader has moved from shards that are done.
+        paused: the leader moves no keys; clients still pull those that they ask for.
+        keys_per_second: how many keys the leader moves at most; 0 for no bound.
+        former: the document's migration from before this preparation.
     """
 
     id: int
@@ -60,6 +76,42 @@ class Resize:
     intents: tuple[int, ...] = ()
     reason: str = ""
     stays: bool = False
+    strategy: Strategy = "drop"
+    stage: int = 0
+    stages: int = 1
+    back: bool = False
+    done: tuple[str, ...] = ()
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    moved: int = 0
+    paused: bool = False
+    keys_per_second: int = 0
+    former: Mapping[str, Any] | None = None
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether some keys may be where Q has them."""
+        return self.strategy == "move" and (
+            self.state == "moving" or self.stage > 0 or self.back or self.former is not None
+        )
+
+    @property
+    def last_stage(self) -> bool:
+        """Whether this is the last stage of a move."""
+        return self.stage == 0 if self.back else self.stage + 1 >= self.stages
+
+    def migration(self, phase: PhaseName) -> Migration:
+        """Return what clients are told of the resize in a phase."""
+        return Migration(
+            phase,
+            self.placement,
+            id=self.id,
+            moves=self.strategy == "move",
+            stage=self.stage,
+            stages=self.stages,
+            back=self.back,
+            done=frozenset(self.done),
+            replicas=self.replicas,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the resize as JSON-ready values."""
@@ -68,6 +120,9 @@ class Resize:
             "placement": self.placement.to_dict(),
             "masters": dict(self.masters),
             "intents": list(self.intents),
+            "done": list(self.done),
+            "replicas": dict(self.replicas),
+            "former": None if self.former is None else dict(self.former),
         }
 
     @classmethod
@@ -83,7 +138,8 @@ class Resize:
         numbers = (kept.get("id"), kept.get("attempt"))
         states: dict[object, ResizeState] = {each: each for each in get_args(ResizeState)}
         if (
-            state not in states
+            not isinstance(state, str)
+            or state not in states
             or not all(isinstance(number, int) for number in numbers)
             or not isinstance(masters, Mapping)
             or not isinstance(intents, (list, tuple))
@@ -102,7 +158,37 @@ class Resize:
             intents=tuple(int(each) for each in intents),
             reason=str(kept.get("reason", "")),
             stays=kept.get("stays") is True,
+            **_of_move(kept),
         )
+
+
+def _of_move(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a move; none of another strategy.
+
+    Raises:
+        InvalidDocumentError: they are not of their types.
+    """
+    if kept.get("strategy") != "move":
+        return {}
+    try:
+        read = Migration.from_dict({**kept, "phase": "move"})
+    except InvalidDocumentError as error:
+        raise InvalidDocumentError(f"resize: {error}") from error
+    moved, most, former = kept.get("moved", 0), kept.get("keys_per_second", 0), kept.get("former")
+    if not (isinstance(moved, int) and isinstance(most, int)):
+        raise InvalidDocumentError("resize: moved or keys_per_second is no number")
+    return {
+        "strategy": "move",
+        "stage": read.stage,
+        "stages": read.stages,
+        "back": read.back,
+        "done": tuple(sorted(read.done)),
+        "replicas": read.replicas,
+        "moved": moved,
+        "paused": kept.get("paused") is True,
+        "keys_per_second": most,
+        "former": former if isinstance(former, Mapping) else None,
+    }
 
 
 def resize_of(document: PoolDocument) -> Resize | None:
@@ -131,13 +217,16 @@ def plan_of(document: PoolDocument, resize: Resize) -> ChangePlan:
         document,
         stable(document).replace(placement=resize.placement),
         moves(document.placement, resize.placement),
+        resize.strategy,
     )
 
 
 def shown(resize: Resize) -> str:
     """Return in words how far the resize is, and what it waits for."""
     attempt = f", attempt {resize.attempt}" if resize.attempt > 1 else ""
-    return f"{resize.state}{attempt}{f', {resize.reason}' if resize.reason else ''}"
+    back = " back" if resize.back else ""
+    paused = ", paused" if resize.paused else ""
+    return f"{resize.state}{back}{paused}{attempt}{f', {resize.reason}' if resize.reason else ''}"
 
 
 def status_of(document: PoolDocument) -> dict[str, Any] | None:
@@ -145,15 +234,42 @@ def status_of(document: PoolDocument) -> dict[str, Any] | None:
     try:
         resize = resize_of(document)
     except InvalidDocumentError as error:
-        return {"state": "invalid", "attempt": 0, "summary": "", "detail": str(error)}
+        return {
+            "state": "invalid",
+            "attempt": 0,
+            "summary": "",
+            "detail": str(error),
+            "strategy": "drop",
+            "back": False,
+            "stage": 0,
+            "stages": 1,
+            "done": [],
+            "moved": 0,
+            "paused": False,
+            "keys_per_second": 0,
+        }
     if resize is None:
         return None
     return {
         "state": resize.state,
         "attempt": resize.attempt,
         "summary": resize.summary,
-        "detail": resize.reason,
+        "detail": resize.reason or _how_it_moves(resize),
+        "strategy": resize.strategy,
+        "back": resize.back,
+        "stage": resize.stage,
+        "stages": resize.stages,
+        "done": list(resize.done),
+        "moved": resize.moved,
+        "paused": resize.paused,
+        "keys_per_second": resize.keys_per_second,
     }
+
+
+def _how_it_moves(resize: Resize) -> str:
+    if resize.state != "moving":
+        return ""
+    return "an operator has paused it" if resize.paused else "keys move"
 
 
 def begun(
@@ -179,9 +295,18 @@ def begun(
         target=target,
         masters=dict(masters),
         intents=tuple(intents),
+        strategy=plan.strategy,
+        stages=_stages(plan),
+        keys_per_second=plan.keys_per_second,
     )
-    begins = _with(before, resize)
+    begins = with_resize(before, resize)
     return begins if to_clear(plan) else prepared(begins, resize)
+
+
+def _stages(plan: ChangePlan) -> int:
+    if plan.strategy == "drop" or plan.before is None or plan.after is None:
+        return 1
+    return max(1, stages(plan.before.placement, plan.after.placement).count)
 
 
 def to_clear(plan: ChangePlan) -> tuple[str, ...]:
@@ -196,26 +321,28 @@ def to_clear(plan: ChangePlan) -> tuple[str, ...]:
 def prepared(document: PoolDocument, resize: Resize) -> PoolDocument:
     """Return the document of the next attempt, which has clients hold commands on moving keys."""
     attempt = resize.attempt + 1
-    ready = _with(document, replace(resize, state="preparing", attempt=attempt))
-    return ready.replace(
-        migration={
-            "phase": "prepare",
-            "strategy": "drop",
-            "placement": resize.placement.to_dict(),
-            "attempt": attempt,
-        }
-    )
+    holds = replace(resize, state="preparing", attempt=attempt)
+    migration = {**holds.migration("prepare").to_dict(), "attempt": attempt}
+    return with_resize(document, holds).replace(migration=migration)
+
+
+def concerned(document: PoolDocument, resize: Resize) -> tuple[str, ...]:
+    """Return the shards that no client may use by a rule of before: those it is fenced off."""
+    plan = plan_of(document, resize)
+    if resize.strategy == "drop":
+        return plan.losers
+    return tuple(sorted({*plan.losers, *plan.gainers}))
 
 
 def waiting(document: PoolDocument, resize: Resize, reason: str) -> PoolDocument:
     """Return the document that says what the resize waits for; clients act as before."""
-    return _with(document, replace(resize, reason=reason))
+    return with_resize(document, replace(resize, reason=reason))
 
 
 def stepped_back(document: PoolDocument, resize: Resize, reason: str) -> PoolDocument:
     """Return the document that has clients act on P again until the next attempt."""
-    paused = _with(document, replace(resize, state="paused", reason=reason))
-    return paused.replace(migration=None)
+    paused = with_resize(document, replace(resize, state="paused", reason=reason))
+    return paused.replace(migration=resize.former)
 
 
 def given_up(state: PoolState, resize: Resize) -> PoolDocument:
@@ -223,8 +350,8 @@ def given_up(state: PoolState, resize: Resize) -> PoolDocument:
     document = state.document
     if not resize.attempt:
         return stable(document)
-    losers, known = plan_of(document, resize).losers, masters_of(state, resize)
-    masters = {shard: known[shard] for shard in losers if shard in known}
+    known = masters_of(state, resize)
+    masters = {shard: known[shard] for shard in concerned(document, resize) if shard in known}
     return with_fence(stable(document), FenceRecord(document.version, (), masters))
 
 
@@ -236,15 +363,16 @@ def finished(document: PoolDocument, resize: Resize, fence: FenceRecord | None) 
 
 def ends_in(document: PoolDocument, resize: Resize) -> Placement:
     """Return the placement that the resize ends in."""
-    return document.placement if resize.stays else resize.placement
+    return document.placement if resize.stays or resize.back else resize.placement
 
 
 def sweeps_after(state: PoolState, resize: Resize) -> list[NewSweep]:
     """Return the sweeps that end the resize: of each shard that loses keys."""
     masters, kept = masters_of(state, resize), ends_in(state.document, resize).names
+    plan = plan_of(state.document, resize)
     return [
         NewSweep(shard, masters.get(shard), drained=shard not in kept)
-        for shard in plan_of(state.document, resize).losers
+        for shard in (plan.gainers if resize.back else plan.losers)
     ]
 
 
@@ -282,5 +410,5 @@ def stable(document: PoolDocument) -> PoolDocument:
     return document.replace(migration=None, extra=extra)
 
 
-def _with(document: PoolDocument, resize: Resize) -> PoolDocument:
+def with_resize(document: PoolDocument, resize: Resize) -> PoolDocument:
     return document.replace(extra={**document.extra, FIELD: resize.to_dict()})

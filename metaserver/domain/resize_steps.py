@@ -3,7 +3,8 @@
     clearing    clear the shards that gain keys, then have clients hold
     paused      wait out a delay, then have clients hold once more
     preparing   wait for the clients within the hold; look who is connected to the shards that lose
-                keys; fence who has not acknowledged; then finish
+                keys; fence who has not acknowledged; then finish, or have keys move
+    moving      move keys until no shard has any left; then the next stage, or finish
 
 Where the resize stays (`metaserver.domain.resize`), nobody steps back: who has not acknowledged is
 fenced early, so that it asks, and waited for.
@@ -26,6 +27,7 @@ LONGEST_HOLD = 1.0
 STAY_HOLD = 2.0  # seconds for which all commands are held at most where a resize stays
 _DELAY = 0.05  # seconds before the second attempt, without jitter
 _LONGEST_DELAY = 2.0
+_PAUSED = 0.5  # seconds between two looks at a move that is paused
 _NAMED = 3  # clients that a reason names
 
 
@@ -65,7 +67,9 @@ class Knowledge:
             acknowledged; None as long as nobody has looked.
         marked: whether a marker is on one of these shards: a leader that died was about to fence,
             or clients of an earlier resize are still fenced.
+        unseen: of a move: shard that did not answer the look -> why.
         fence: None as long as nobody has fenced.
+        swept: whether no shard has any key left that moves from it in this stage.
         jitter: drawn from 0 to 1, once for each version.
     """
 
@@ -74,7 +78,9 @@ class Knowledge:
     cleared: bool = False
     strangers: tuple[str, ...] | None = None
     marked: bool = False
+    unseen: tuple[tuple[str, str], ...] = ()
     fence: FenceOutcome | None = None
+    swept: bool = False
     jitter: float = 0.5
 
 
@@ -116,11 +122,28 @@ class StepBack:
 
 
 @dataclass(frozen=True)
+class Begin:
+    """Store that keys move."""
+
+
+@dataclass(frozen=True)
+class MoveKeys:
+    """Move keys from the shards that have some left."""
+
+
+@dataclass(frozen=True)
+class PrepareNext:
+    """Store the preparation of the next stage."""
+
+
+@dataclass(frozen=True)
 class Finish:
     """Store the new placement."""
 
 
-Step: TypeAlias = "Clear | Prepare | Wait | Look | FenceOff | StepBack | Finish"
+Step: TypeAlias = (
+    "Clear | Prepare | Wait | Look | FenceOff | StepBack | Begin | MoveKeys | PrepareNext | Finish"
+)
 
 
 def next_step(resize: Resize, known: Knowledge) -> Step:
@@ -132,6 +155,10 @@ def next_step(resize: Resize, known: Knowledge) -> Step:
     if resize.state == "paused":
         left = delay(resize.attempt, known.jitter) - known.elapsed
         return Wait(left, resize.reason) if left > 0 else Prepare()
+    if resize.state == "moving":
+        if not known.swept:
+            return Wait(_PAUSED, "an operator has paused it") if resize.paused else MoveKeys()
+        return Finish() if resize.last_stage else PrepareNext()
     return _of_prepare(resize, known)
 
 
@@ -157,13 +184,16 @@ def _of_prepare(resize: Resize, known: Knowledge) -> Step:
             return StepBack(waits_for)
     if known.strangers is None:
         return Look()
+    if known.unseen:
+        shard, why = known.unseen[0]
+        return StepBack(f"shard {shard} does not answer: {why}")
     fenced = tuple(dict.fromkeys([*lag.live, *lag.expired, *known.strangers]))
     if (fenced or known.marked) and known.fence is None:
         return FenceOff(fenced)
     if known.fence is not None and known.fence.failed and fenced and not last:
         shard, why = known.fence.failed[0]
         return StepBack(f"{named(fenced)} cannot be fenced off shard {shard}: {why}")
-    return Finish()
+    return Begin() if resize.strategy == "move" else Finish()
 
 
 def _of_stay(known: Knowledge) -> Step:

@@ -9,11 +9,10 @@ import redis
 
 from cachemesh.core.fencing import MARKER
 from cachemesh.core.placement import Placement
-from metaserver.domain.info_fields import databases_in
 from metaserver.redis_io.bounded_connection import BoundedConnection
-from metaserver.redis_io.reply_parsers import NotRedisError, parse_fields, parse_role
+from metaserver.redis_io.key_scan import databases_of, require_master, scanned
+from metaserver.redis_io.reply_parsers import NotRedisError
 from metaserver.redis_io.resp import ReplyTooLargeError
-from metaserver.redis_io.shard_masters import NotShardMasterError
 
 _MARKER = MARKER.encode()  # of a fence, which ends when the last client has acknowledged
 BATCH = 1000  # keys that SCAN is asked for at once; fewer where they are too long for one reply
@@ -54,23 +53,14 @@ class InstanceSweep:
 
     def _pass_over_all(self, batch: int) -> int:
         """Pass over all keys once, and return how many were removed."""
-        self._require_master()
+        require_master(self.connection)
         passed = 0
-        for database in self._databases():
+        for database in databases_of(self.connection):
             for count in self._pass(database, batch):
                 passed += count
                 self.removed(count)
-        self._require_master()
+        require_master(self.connection)
         return passed
-
-    def _require_master(self) -> None:
-        role = parse_role(self.connection.call("ROLE"))
-        if role.role != "master":
-            raise NotShardMasterError(f"{self.connection.address} is a replica of {role.master}")
-
-    def _databases(self) -> list[int]:
-        self.connection.call("SELECT", 0)
-        return sorted(databases_in(parse_fields(self.connection.call("INFO", "keyspace"))))
 
     def _pass(self, database: int, batch: int) -> Iterator[int]:
         """Yield the number of keys that each batch removed; UNLINK is sent with the next SCAN."""
@@ -85,7 +75,7 @@ class InstanceSweep:
                 if isinstance(reply, redis.RedisError):
                     raise reply
             yield _unlinked(replies[1], foreign) if foreign else 0
-            cursor, keys = _scanned(replies[-1])
+            cursor, keys = scanned(replies[-1])
             foreign = self._foreign(keys)
             if cursor == b"0":
                 break
@@ -100,17 +90,6 @@ class InstanceSweep:
             for key in keys
             if (everything or placement.owner(key) != self.shard) and key != _MARKER
         ]
-
-
-def _scanned(reply: object) -> tuple[bytes, list[bytes]]:
-    if not isinstance(reply, list) or len(reply) != 2 or not isinstance(reply[1], list):
-        raise NotRedisError("the reply to SCAN is not a cursor and a list")
-    cursor, keys = reply
-    if not isinstance(cursor, bytes) or not cursor.isdigit() or len(cursor) > 20:
-        raise NotRedisError("SCAN gives no cursor")
-    if not all(isinstance(key, bytes) for key in keys):
-        raise NotRedisError("SCAN gives something else than keys")
-    return cursor, keys
 
 
 def _unlinked(reply: object, keys: Sequence[bytes]) -> int:

@@ -12,7 +12,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -36,14 +36,18 @@ from metaserver.domain.resize import (
     sweeps_after,
     waiting,
 )
+from metaserver.domain.resize_move import following, moving, stage_sources
 from metaserver.domain.resize_steps import (
+    Begin,
     Clear,
     FenceOff,
     FenceOutcome,
     Knowledge,
     Laggards,
     Look,
+    MoveKeys,
     Prepare,
+    PrepareNext,
     StepBack,
     Wait,
     named,
@@ -51,6 +55,7 @@ from metaserver.domain.resize_steps import (
 )
 from metaserver.loops.keyed_workers import KeyedWorkers
 from metaserver.loops.resize_shards import ResizeShards
+from metaserver.loops.stage_move import StageMove
 from metaserver.process.bell import Bell
 from metaserver.store import StorageError, Store
 
@@ -95,8 +100,11 @@ class _AtVersion:
     cleared: bool = False
     strangers: tuple[str, ...] | None = None
     marked: bool = False
+    unseen: tuple[tuple[str, str], ...] = ()
+    replicas: Mapping[str, int] = field(default_factory=dict)
     fence: FenceOutcome | None = None
     fenced: FenceRecord | None = None
+    swept: bool | None = None
 
 
 class Resizer:
@@ -171,7 +179,7 @@ class Resizer:
         seen = self._seen.get(pool)
         if seen is None or seen.version != version:
             seen = self._seen[pool] = _AtVersion(version, self._clock())
-        step = next_step(resize, self._known(pool, resize, seen))
+        step = next_step(resize, self._known(state.document, resize, seen))
         if isinstance(step, Wait):
             return step.seconds
         if isinstance(step, Clear):
@@ -182,13 +190,20 @@ class Resizer:
             self._fence(state, resize, seen, step.clients)
         elif isinstance(step, Prepare):
             self._prepare(state, resize)
+        elif isinstance(step, Begin):
+            self._begin_moving(state, resize, seen)
+        elif isinstance(step, MoveKeys):
+            return self._move_keys(state, resize, stop)
+        elif isinstance(step, PrepareNext):
+            self._prepare_next(state, resize)
         elif isinstance(step, StepBack):
             self._step_back(state, resize, step.reason)
         else:
-            self._finish(state, resize, seen)
+            return self._finish(state, resize, seen)
         return 0.0
 
-    def _known(self, pool: str, resize: Resize, seen: _AtVersion) -> Knowledge:
+    def _known(self, document: PoolDocument, resize: Resize, seen: _AtVersion) -> Knowledge:
+        pool = document.pool
         lagging = (
             self._clients.laggards(pool, seen.version)
             if resize.state == "preparing"
@@ -204,9 +219,16 @@ class Resizer:
             cleared=seen.cleared,
             strangers=strangers,
             marked=seen.marked,
+            unseen=seen.unseen,
             fence=seen.fence,
+            swept=self._swept(document, resize, seen),
             jitter=seen.jitter,
         )
+
+    def _swept(self, document: PoolDocument, resize: Resize, seen: _AtVersion) -> bool:
+        if resize.state == "moving" and seen.swept is None:
+            seen.swept = not stage_sources(document, resize)  # which may try many keys
+        return seen.swept is True
 
     def _clear(
         self, state: PoolState, resize: Resize, seen: _AtVersion, stop: threading.Event
@@ -234,6 +256,9 @@ class Resizer:
         clients = {client for each in found for client in each.clients}
         seen.strangers = tuple(sorted(each for each in clients if each not in acknowledged))
         seen.marked = any(each.marker is not None for each in found)
+        seen.replicas = {shard: min(1, each.replicas) for shard, each in looked.given.items()}
+        if resize.strategy == "move":
+            seen.unseen = tuple(looked.failed.items())
         missed = {s: at for s, at in looked.masters.items() if s in looked.failed}
         if missed:  # who is connected there is seen once it answers
             seen.fenced = FenceRecord(seen.version, (), missed)
@@ -258,6 +283,30 @@ class Resizer:
         detail = f"{resize.summary}: attempt {resize.attempt + 1}"
         self._store_phase(state, document, "resize.prepare", detail)
 
+    def _begin_moving(self, state: PoolState, resize: Resize, seen: _AtVersion) -> None:
+        document = moving(state.document, resize, seen.replicas, seen.fenced)
+        detail = f"{resize.summary}: keys move{_of_stage(resize)}"
+        self._store_phase(state, document, "resize.move", detail)
+
+    def _move_keys(self, state: PoolState, resize: Resize, stop: threading.Event) -> float:
+        """Move keys until no shard has any left, or the document is another."""
+        work = StageMove(self._store, state, stop, self._store_phase)
+        failed = self._shards.move_keys(state, resize, work.cancelled, work.swept)
+        if work.cancelled() or not failed:
+            return 0.0
+        shard, why = next(iter(failed.items()))
+        log.warning("resize of pool %s: shard %s: %s", state.document.pool, shard, why)
+        reason = f"keys cannot be moved from shard {shard}: {why}"
+        now = work.state()
+        if now is not None:
+            self._wait_for(*now, reason)
+        return _RETRY
+
+    def _prepare_next(self, state: PoolState, resize: Resize) -> None:
+        document = following(state.document, resize)
+        detail = f"{resize.summary}: the next stage"
+        self._store_phase(state, document, "resize.prepare", detail)
+
     def _step_back(self, state: PoolState, resize: Resize, reason: str) -> None:
         log.info("resize of pool %s: stepped back: %s", state.document.pool, reason)
         detail = f"{resize.summary}: attempt {resize.attempt}: {reason}"
@@ -266,15 +315,18 @@ class Resizer:
 
     def _store_phase(
         self, state: PoolState, document: PoolDocument, action: str, detail: str
-    ) -> None:
+    ) -> bool:
+        """Store the next document, and return whether nobody else has changed it meanwhile."""
         event = NewEvent(action, pool=document.pool, detail=detail)
-        if self._store.put_document(document, state.document.version, event) is not None:
-            self._changed()
+        if self._store.put_document(document, state.document.version, event) is None:
+            return False
+        self._changed()
+        return True
 
-    def _finish(self, state: PoolState, resize: Resize, seen: _AtVersion) -> None:
+    def _finish(self, state: PoolState, resize: Resize, seen: _AtVersion) -> float:
         """Store Q, with a sweep for each shard that loses keys."""
         before, kept = state.document, ends_in(state.document, resize).names
-        done = f"{resize.summary}: done after {counted(resize.attempt, 'attempt')}"
+        done = f"{resize.summary}: {_how_done(resize)}"
         stored = self._store.put_document(
             finished(before, resize, seen.fenced),
             before.version,
@@ -293,7 +345,30 @@ class Resizer:
             log.info("resize of pool %s: %s", before.pool, done)
             self._changed()
         elif self._store.versions().get(before.pool) == before.version:
-            self._step_back(state, resize, _why_refused(state, resize))
+            reason = _why_refused(state, resize)
+            if resize.strategy == "move":  # the keys have moved
+                self._wait_for(state, resize, reason)
+                return _RETRY
+            self._step_back(state, resize, reason)
+        return 0.0
+
+    def _wait_for(self, state: PoolState, resize: Resize, reason: str) -> None:
+        """Store what the resize waits for, unless that is known."""
+        if resize.reason != reason:
+            document = waiting(state.document, resize, reason)
+            self._store_phase(state, document, "resize.waits", reason)
+
+
+def _how_done(resize: Resize) -> str:
+    if resize.strategy == "drop":
+        return f"done after {counted(resize.attempt, 'attempt')}"
+    how = "turned back" if resize.back else "done"
+    return f"{how}, {counted(resize.moved, 'key')} moved"
+
+
+def _of_stage(resize: Resize) -> str:
+    back = " back" if resize.back else ""
+    return back if resize.stages == 1 else f"{back}, stage {resize.stage + 1} of {resize.stages}"
 
 
 def _why_refused(state: PoolState, resize: Resize) -> str:

@@ -6,21 +6,37 @@ All shards are asked at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
+from typing import TypeAlias
 
 import redis
 
+from cachemesh.core.migration.routing import leaving
 from cachemesh.core.placement import Placement
 from metaserver.domain.fence_record import FenceRecord
 from metaserver.domain.pool_state import PoolState
-from metaserver.domain.resize import Resize, masters_of, plan_of, to_clear
+from metaserver.domain.resize import (
+    Resize,
+    concerned,
+    masters_of,
+    plan_of,
+    to_clear,
+)
+from metaserver.domain.resize_move import stage_sources
 from metaserver.loops.instance_sweep import InstanceSweep
+from metaserver.loops.key_mover import SourceMove, Targets
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import BoundedConnection
+from metaserver.redis_io.client_list import LISTED
 from metaserver.redis_io.fence import Seen, fence, lift, look
+from metaserver.redis_io.resp import LARGE, Limits
+from metaserver.redis_io.sentinel_group import SentinelGroup
 from metaserver.redis_io.shard_masters import AskMaster, MasterAnswers, ShardMasters
 from metaserver.redis_io.term_fence import TermFence
 
+Swept: TypeAlias = "Callable[[str, int], None]"
+
+_REPLIES = Limits(LISTED.size, LARGE.elements)  # to CLIENT LIST and to SCAN
 _CLEARED_WITHIN = 24 * 3600.0  # seconds; each call to an instance has its own, short bound
 _HELD = 0.7  # seconds for a shard to answer while clients hold commands
 _KEPT = 2.0  # seconds for the masters of a pool to answer when a fence is kept up
@@ -65,15 +81,15 @@ class ResizeShards:
         return self._masters(state, resize).ask(shards, sweep, within=_CLEARED_WITHIN).failed
 
     def look(self, state: PoolState, resize: Resize) -> MasterAnswers[Seen]:
-        """Return who is connected to the shards that lose keys."""
-        shards = plan_of(state.document, resize).losers
-        return self._masters(state, resize).ask(shards, _looking, within=_HELD)
+        """Return who is connected to the shards that clients may be fenced off."""
+        shards = concerned(state.document, resize)
+        return self._masters(state, resize).ask(shards, self._looking_first, within=_HELD)
 
     def fence(
         self, state: PoolState, resize: Resize, version: int, acknowledged: Container[str]
     ) -> MasterAnswers[int]:
-        """Fence the shards that lose keys; the answers are how many connections were killed."""
-        shards = plan_of(state.document, resize).losers
+        """Fence those shards; the answers are how many connections were killed."""
+        shards = concerned(state.document, resize)
         ask = self._fencing(version, acknowledged)
         return self._masters(state, resize).ask(shards, ask, within=_HELD)
 
@@ -93,6 +109,50 @@ class ResizeShards:
         ask = self._fenced(state, record).ask
         return ask(record.masters, lambda _, connection: lift(connection), within=_KEPT)
 
+    def move_keys(
+        self, state: PoolState, resize: Resize, cancelled: Callable[[], bool], swept: Swept
+    ) -> Mapping[str, str]:
+        """Move the keys of a stage, from all shards that have some left, at once.
+
+        Args:
+            swept: called for each shard that has none left, with how many were moved from there.
+
+        Returns:
+            Shard -> why not all its keys could be moved.
+        """
+        document = state.document
+        known = {**masters_of(state, resize), **self._named(state, resize)}
+        to = Targets(self._config, self._networks, self._term, known, resize)
+        migration = resize.migration("move")
+
+        shards = stage_sources(document, resize)
+        pace = resize.keys_per_second / max(1, len(shards))
+
+        def move(shard: str, connection: BoundedConnection) -> None:
+            self._term.shut_out(connection)
+            with to.opened() as targets:
+                leave = leaving(document.placement, migration, shard)
+                moved = SourceMove(connection, shard, leave, targets, cancelled, pace).run()
+            swept(shard, moved)
+
+        return self._at(state, known).ask(shards, move, within=_CLEARED_WITHIN).failed
+
+    def _named(self, state: PoolState, resize: Resize) -> dict[str, str]:
+        """Return the masters that the Sentinels name by now."""
+        named = {}
+        group = SentinelGroup.from_config(self._config, self._networks, state.document.sentinels)
+        with group as sentinels:
+            for shard in concerned(state.document, resize):
+                address = sentinels.master_of(shard)
+                if address is not None:
+                    named[shard] = address
+        return named
+
+    def _looking_first(self, _: str, connection: BoundedConnection) -> Seen:
+        """Look, once nothing of an earlier term can come there any more."""
+        self._term.shut_out(connection)
+        return look(connection)
+
     def _fencing(self, version: int, acknowledged: Container[str]) -> AskMaster[int]:
         def close_off(_: str, connection: BoundedConnection) -> int:
             self._term.shut_out(connection)
@@ -107,9 +167,14 @@ class ResizeShards:
         return self._at(state, {**record.masters, **state.masters})
 
     def _at(self, state: PoolState, known: Mapping[str, str]) -> ShardMasters:
-        sentinels = state.document.sentinels
-        opened = self._term.enter
-        return ShardMasters(self._config, self._networks, sentinels, known, opened=opened)
+        return ShardMasters(
+            self._config,
+            self._networks,
+            state.document.sentinels,
+            known,
+            opened=self._term.enter,
+            limits=_REPLIES,
+        )
 
 
 def _looking(_: str, connection: BoundedConnection) -> Seen:

@@ -35,11 +35,13 @@ class Seen:
         clients: ids of the clients with a connection, in no order.
         marker: the version in the marker; None without one.
         others: software -> how many connections it has.
+        replicas: how many replicas are connected.
     """
 
     clients: frozenset[str]
     marker: int | None
     others: Mapping[str, int]
+    replicas: int = 0
 
 
 def look(connection: BoundedConnection) -> Seen:
@@ -49,7 +51,7 @@ def look(connection: BoundedConnection) -> Seen:
         redis.RedisError: also if the instance is no master.
     """
     role, marker, listed = connection.call_all([("ROLE",), ("GET", MARKER), ("CLIENT", "LIST")])
-    _replicas_of_master(connection, role)
+    replicas = _replicas_of_master(connection, role)
     if isinstance(marker, redis.RedisError):
         raise marker
     others: dict[str, int] = {}
@@ -59,7 +61,7 @@ def look(connection: BoundedConnection) -> Seen:
             clients.add(each.client)
         elif each.software:
             others[each.software] = others.get(each.software, 0) + 1
-    return Seen(frozenset(clients), parse_marker(marker), others)
+    return Seen(frozenset(clients), parse_marker(marker), others, replicas)
 
 
 def marker_of(connection: BoundedConnection) -> int | None:

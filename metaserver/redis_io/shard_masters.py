@@ -15,6 +15,7 @@ from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import Ask, BoundedConnection, ask_all, reason_of
 from metaserver.redis_io.client_list import LISTED
+from metaserver.redis_io.resp import Limits
 from metaserver.redis_io.sentinel_group import SentinelGroup
 
 T = TypeVar("T")
@@ -49,6 +50,7 @@ class ShardMasters:
         sentinels: "host:port" each.
         known: shard -> its last known master.
         opened: called with each connection that is opened, as in `BoundedConnection`.
+        limits: of the replies to one call.
     """
 
     def __init__(
@@ -59,7 +61,9 @@ class ShardMasters:
         known: Mapping[str, str],
         *,
         opened: Callable[[Ask], None] | None = None,
+        limits: Limits = LISTED,
     ) -> None:
+        self._limits = limits
         self._config = config
         self._networks = networks
         self._sentinels = sentinels
@@ -119,7 +123,7 @@ class ShardMasters:
 
     def _connection(self, address: str) -> BoundedConnection:
         auth, timeout = self._config.redis_auth, self._config.instance_timeout
-        return BoundedConnection(address, self._networks, auth, timeout, LISTED, self._opened)
+        return BoundedConnection(address, self._networks, auth, timeout, self._limits, self._opened)
 
 
 def _reason(address: str, error: redis.RedisError) -> str:

@@ -5,12 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
+from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.errors import RequestRefused, version_conflict
 from metaserver.domain.planning import ChangePlan
 from metaserver.domain.pool_state import PoolState
-from metaserver.domain.resize import Resize, given_up, resize_of, shown, status_of, to_clear
+from metaserver.domain.resize import (
+    Resize,
+    given_up,
+    resize_of,
+    shown,
+    status_of,
+    to_clear,
+)
+from metaserver.domain.resize_move import paced, turned_back
 from metaserver.redis_io.fence import cannot_be_fenced, look
 from metaserver.redis_io.shard_masters import ShardMasters
 from metaserver.service import registration
@@ -25,8 +35,8 @@ _EVENTS = 50  # in which the end of a resize is looked for
 
 
 @dataclass(frozen=True)
-class AbandonedResize:
-    """The outcome of giving up a resize, or with `dry_run` its preview."""
+class ResizeChange:
+    """What an operator has had done with a resize under way, or with `dry_run` its preview."""
 
     dry_run: bool
     pool: str
@@ -45,7 +55,17 @@ def steps(plan: ChangePlan) -> list[str]:
     return [
         *cleared,
         "have every client hold commands on keys that move",
+        *_moves(plan),
         "store the new placement",
+    ]
+
+
+def _moves(plan: ChangePlan) -> list[str]:
+    if plan.strategy == "drop":
+        return []
+    return [
+        f"move keys from {source} to {', '.join(targets)}"
+        for source, targets in sorted(plan.targets.items())
     ]
 
 
@@ -100,40 +120,106 @@ def carried_out(context: ServiceContext, change: PoolChange) -> PoolChange:
 
 def give_up(
     context: ServiceContext, actor: str, pool: str, *, dry_run: bool = False
-) -> AbandonedResize:
+) -> ResizeChange:
     """Give up the resize under way: the placement stays as it was, a new shard is forgotten.
 
+    Keys that have moved already are moved back.
+
     Raises:
-        RequestRefused: pool-not-found; resize-not-found; version-conflict.
+        RequestRefused: pool-not-found; resize-not-found; version-conflict; resize-given-up.
         StorageError: nothing was changed.
     """
     for _ in range(_TRIES):
         state = context.state(pool)
-        resize = resize_of(state.document)
-        if resize is None:
-            raise RequestRefused(
-                "resize-not-found",
-                f"No resize of pool {pool!r} is under way",
-                "see how the pool is: cachemesh pool status",
-            )
-        result = AbandonedResize(
+        resize = _under_way(state)
+        result = ResizeChange(
             dry_run, pool, f"give up the resize: {resize.summary}", _steps_back(state, resize), []
         )
+        if resize.back:
+            raise RequestRefused(
+                "resize-given-up",
+                f"{resize.summary}: it is given up already ({shown(resize)})",
+                "wait until its keys are back: cachemesh pool status",
+            )
         if dry_run:
             return result
-        if _store_given_up(context, actor, state, resize):
-            return replace(result, warnings=_forget_new(context, resize))
+        how = shown(resize)
+        if resize.has_moved:
+            after, action = turned_back(state.document, resize), "resize.turned-back"
+        else:
+            after, action = given_up(state, resize), "resize.given-up"
+        if _store_step(context, actor, state, after, action, f"given up while {how}"):
+            forgotten = () if resize.has_moved else _forget_new(context, resize)
+            return replace(result, warnings=forgotten)
     raise version_conflict(pool, state.document.version, context.state(pool).document.version)
 
 
-def _store_given_up(context: ServiceContext, actor: str, state: PoolState, resize: Resize) -> bool:
-    before, after = state.document, given_up(state, resize)
+def set_pace(
+    context: ServiceContext,
+    actor: str,
+    pool: str,
+    pace: Mapping[str, Any],
+    *,
+    dry_run: bool = False,
+) -> ResizeChange:
+    """Pause or resume the move of keys under way, or bound its speed.
+
+    Args:
+        pace: ``paused`` and ``keys_per_second``, or one of them.
+
+    Raises:
+        RequestRefused: pool-not-found; resize-not-found; invalid-content: it moves no keys;
+            version-conflict.
+        StorageError: nothing was changed.
+    """
+    told = ", ".join(f"{name} {value}" for name, value in sorted(pace.items())) or "nothing"
+    for _ in range(_TRIES):
+        state = context.state(pool)
+        resize = _under_way(state)
+        if resize.strategy != "move":
+            raise RequestRefused(
+                "invalid-content",
+                f"{resize.summary}: it moves no keys, so there is nothing to pause",
+                "see how it is: cachemesh pool status",
+            )
+        result = ResizeChange(
+            dry_run, pool, f"set the pace of the resize: {resize.summary}", [told], []
+        )
+        if dry_run:
+            return result
+        after = paced(state.document, resize, pace)
+        if _store_step(context, actor, state, after, "resize.paced", told):
+            return result
+    raise version_conflict(pool, state.document.version, context.state(pool).document.version)
+
+
+def _under_way(state: PoolState) -> Resize:
+    resize = resize_of(state.document)
+    if resize is None:
+        raise RequestRefused(
+            "resize-not-found",
+            f"No resize of pool {state.document.pool!r} is under way",
+            "see how the pool is: cachemesh pool status",
+        )
+    return resize
+
+
+def _store_step(
+    context: ServiceContext,
+    actor: str,
+    state: PoolState,
+    after: PoolDocument,
+    action: str,
+    detail: str,
+) -> bool:
+    """Store what an operator has asked of a resize; return False if another was faster."""
+    before, resize = state.document, _under_way(state)
     event = NewEvent(
-        "resize.given-up",
+        action,
         actor,
         before.pool,
         resize.target,
-        f"{resize.summary}: given up while {shown(resize)}",
+        f"{resize.summary}: {detail}",
         after={"resize": resize.id, "version": before.version + 1},
     )
     stored = context.store.put_document(after, before.version, event)
@@ -153,9 +239,16 @@ def _forget_new(context: ServiceContext, resize: Resize) -> list[str]:
 
 def _steps_back(state: PoolState, resize: Resize) -> list[str]:
     pool = state.document.pool
-    done = [f"store pool {pool} with its placement as it was"]
     new = [each for each in resize.placement.names if each not in state.document.placement.names]
-    return done + [f"SENTINEL REMOVE {shard}" for shard in new]
+    if resize.has_moved:
+        held = "have every client hold commands on keys that move"
+        return [held, "move the keys back", *_removed(new)]
+    done = [f"store pool {pool} with its placement as it was"]
+    return done + _removed(new)
+
+
+def _removed(shards: Sequence[str]) -> list[str]:
+    return [f"SENTINEL REMOVE {shard}" for shard in shards]
 
 
 def _refuse_given_up(context: ServiceContext, pool: str, begun: Resize) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cachemesh.core.placement import Shard
 from cachemesh.core.plurals import counted
 from metaserver.domain.audit_log import NewEvent
-from metaserver.domain.planning import ChangePlan, plan_add, plan_remove, plan_weight, quorum_of
+from metaserver.domain.planning import (
+    ChangePlan,
+    Strategy,
+    plan_add,
+    plan_remove,
+    plan_weight,
+    quorum_of,
+)
 from metaserver.domain.pool_state import PoolState
 from metaserver.service import registration, resizing
 from metaserver.service.change import PoolChange, outline
@@ -25,12 +32,28 @@ class NewShard:
     allow_nonempty: bool = False
 
 
+@dataclass(frozen=True)
+class How:
+    """What becomes of keys that change their shard; attributes as of `ChangePlan`."""
+
+    strategy: Strategy
+    keys_per_second: int = 0
+
+    def of(self, plan: ChangePlan) -> ChangePlan:
+        """Return a plan of this kind."""
+        return replace(plan, strategy=self.strategy, keys_per_second=self.keys_per_second)
+
+
+DROP = How("drop")
+
+
 def add(
     context: ServiceContext,
     actor: str,
     pool: str,
     new: NewShard,
     *,
+    how: How = DROP,
     version: int | None = None,
     dry_run: bool = False,
 ) -> PoolChange:
@@ -41,7 +64,7 @@ def add(
     """
     state = context.state(pool, version)
     before, name = state.document, new.shard.name
-    plan = plan_add(before, new.shard, new.master)
+    plan = how.of(plan_add(before, new.shard, new.master))
     refuse_during_sweep(plan, state)
     candidate = MasterCandidate(name, new.master)
     reports = registration.check(
@@ -84,6 +107,7 @@ def set_weight(
     name: str,
     weight: int,
     *,
+    how: How = DROP,
     version: int | None = None,
     dry_run: bool = False,
 ) -> PoolChange:
@@ -93,7 +117,7 @@ def set_weight(
         RequestRefused, InvalidDocumentError, StorageError: nothing was changed.
     """
     state = context.state(pool, version)
-    plan = plan_weight(state.document, name, weight)
+    plan = how.of(plan_weight(state.document, name, weight))
     refuse_during_sweep(plan, state)
     event = _event("shard.set-weight", actor, plan, name)
     keys = context.key_counts(pool)
@@ -107,16 +131,17 @@ def remove(
     pool: str,
     name: str,
     *,
+    how: How = DROP,
     version: int | None = None,
     dry_run: bool = False,
 ) -> PoolChange:
-    """Remove a shard; its keys go cold, and are deleted there before Sentinel forgets the shard.
+    """Remove a shard. Keys that are left there are deleted before Sentinel forgets the shard.
 
     Raises:
         RequestRefused, StorageError: nothing was changed.
     """
     state = context.state(pool, version)
-    plan = plan_remove(state.document, name)
+    plan = how.of(plan_remove(state.document, name))
     refuse_during_sweep(plan, state)
     context.refuse_during_failover(pool, [name])
     masters = _masters(context, state)

@@ -7,8 +7,10 @@ from typing import Any, Literal, TypeAlias
 
 from metaserver.api.contract.schema_parts import (
     DRY_RUN,
+    KEYS_PER_SECOND,
     MAX_WHOLE,
     NAME,
+    STRATEGY,
     VERSION,
     Schema,
     number,
@@ -147,12 +149,8 @@ OPERATIONS: tuple[Operation, ...] = (
         "Change",
         query={
             **_CHANGE,
-            "strategy": {
-                "type": "string",
-                "enum": ["drop"],
-                "default": "drop",
-                "description": "what becomes of its keys; drop: they go cold",
-            },
+            "strategy": STRATEGY,
+            "keys_per_second": KEYS_PER_SECOND,
         },
     ),
     Operation(
@@ -169,9 +167,18 @@ OPERATIONS: tuple[Operation, ...] = (
         "admin",
         "DELETE",
         f"{_POOL}/resize",
-        "Give up the resize under way: the placement stays as it was",
-        "Abandoned",
+        "Give up the resize under way: the placement stays as it was, keys move back",
+        "ResizeChange",
         query={"dry_run": DRY_RUN},
+    ),
+    Operation(
+        "setPace",
+        "admin",
+        "PATCH",
+        f"{_POOL}/resize",
+        "Pause or resume the move of keys under way, or bound its speed",
+        "ResizeChange",
+        "PaceRequest",
     ),
     Operation(
         "forgetSweep",

@@ -70,12 +70,20 @@ POOL_REPLIES: dict[str, Schema] = {
         document=nullable(ref("Document")),
     ),
     "Resize": reply(
-        state={"enum": ["clearing", "preparing", "paused", "invalid"]},
+        state={"enum": ["clearing", "preparing", "paused", "moving", "invalid"]},
         attempt=number("how often clients were asked to hold so far", minimum=0),
         summary=text("the change in one line"),
         detail=text("what it waits for"),
+        strategy={"enum": ["drop", "move"]},
+        back={"type": "boolean", "description": "whether it was given up, and keys move back"},
+        stage=number("of a move, from 0 on", minimum=0),
+        stages=number("of a move", minimum=1),
+        done=array(text("a shard that no key is left to move from in this stage")),
+        moved=number("how many keys were moved from shards that are done", minimum=0),
+        paused={"type": "boolean", "description": "whether an operator has paused the move"},
+        keys_per_second=number("how many keys are moved at most; 0 for no bound", minimum=0),
     ),
-    "Abandoned": reply(
+    "ResizeChange": reply(
         dry_run={"type": "boolean"},
         pool=NAME,
         summary=text("in one line"),

@@ -94,6 +94,15 @@ VERSION = number(
     "the change is refused unless the pool is at this version", minimum=1, maximum=MAX_WHOLE
 )
 DRY_RUN = flag("say what would happen, and change nothing")
+STRATEGY: Schema = {
+    "type": "string",
+    "enum": ["drop", "move"],
+    "default": "drop",
+    "description": "what becomes of keys that change their shard: they go cold, or are moved",
+}
+KEYS_PER_SECOND = number(
+    "how many keys are moved at most; 0 for no bound", minimum=0, maximum=MAX_WHOLE, default=0
+)
 ALLOW_NONEMPTY = flag("take an instance that holds keys already")
 TIME = text("RFC 3339 in UTC", format="date-time")
 COUNT = number("how many", minimum=0)

@@ -88,7 +88,7 @@ def test_a_shard_that_leaves_is_drained_at_its_present_master() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"state": "moving"}, {"id": "1"}, {"masters": []}, {"intents": 3}, {"attempt": None}],
+    [{"state": "lost"}, {"id": "1"}, {"masters": []}, {"intents": 3}, {"attempt": None}],
 )
 def test_a_resize_that_cannot_be_read_is_told(changes: dict[str, Any]) -> None:
     kept = {**BEGUN.extra["resize"], **changes}

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from cachemesh.core.names import parse_address
 from metaserver.domain.info_fields import MAX_REPLICAS, by_address, keys_in, number, replicas_in
 from metaserver.domain.status import pool_status
-from metaserver.loops.instance_sweep import _scanned
 from metaserver.redis_io import reply_parsers
 from metaserver.redis_io.instance_sampler import COUNTERS
+from metaserver.redis_io.key_scan import scanned
 from metaserver.redis_io.reply_parsers import NotRedisError
 from tests.support.pool_observations import MASTER_INFO, observation
 
@@ -42,7 +42,7 @@ PARSERS: tuple[Callable[[object], Any], ...] = (
         reply_parsers.word,
         reply_parsers.whole,
     ),
-    _scanned,
+    scanned,
 )
 
 

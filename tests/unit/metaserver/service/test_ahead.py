@@ -63,4 +63,4 @@ def test_a_restored_pool_has_no_resize(store: Store, context: ServiceContext) ->
     (item,) = restore(context, "somebody", backup)
     assert item.outcome == "restored"
     assert resize_of(found(store)) is None
-    assert found(store).target is None
+    assert found(store).migrating is None

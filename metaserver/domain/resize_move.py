@@ -1,0 +1,84 @@
+"""The documents of a resize that moves keys; `metaserver.domain.resize` draws their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from cachemesh.core.migration.routing import sources_now
+from cachemesh.core.pool.document import PoolDocument
+from metaserver.domain.fence_record import FenceRecord, with_fence
+from metaserver.domain.resize import Resize, prepared, with_resize
+
+
+def moving(
+    document: PoolDocument,
+    resize: Resize,
+    replicas: Mapping[str, int],
+    fence: FenceRecord | None = None,
+) -> PoolDocument:
+    """Return the document in which keys of the resize's stage move.
+
+    Args:
+        replicas: shard -> how many of its replicas have to acknowledge.
+        fence: that the preparation needed, if any.
+    """
+    moves = replace(
+        resize, state="moving", replicas=dict(replicas), done=(), reason="", former=None
+    )
+    after = with_resize(document, moves).replace(migration=moves.migration("move").to_dict())
+    return after if fence is None else with_fence(after, fence)
+
+
+def swept(document: PoolDocument, resize: Resize, shard: str, moved: int) -> PoolDocument:
+    """Return the document once a shard has no key left that moves from it in this stage.
+
+    Args:
+        moved: how many the leader has moved from there.
+    """
+    done = tuple(sorted({*resize.done, shard}))
+    goes_on = replace(resize, done=done, moved=resize.moved + moved, reason="")
+    return with_resize(document, goes_on).replace(migration=goes_on.migration("move").to_dict())
+
+
+def following(document: PoolDocument, resize: Resize) -> PoolDocument:
+    """Return the document that prepares the next stage."""
+    stage = resize.stage + (-1 if resize.back else 1)
+    former = document.migration
+    return prepared(document, replace(_held(resize, former), stage=stage))
+
+
+def turned_back(document: PoolDocument, resize: Resize) -> PoolDocument:
+    """Return the document that prepares to move keys back to where they were."""
+    stage = resize.stage if resize.state == "moving" else resize.stage - 1
+    former = document.migration if resize.state == "moving" else resize.former
+    return prepared(document, replace(_held(resize, former), stage=stage, back=True))
+
+
+def _held(resize: Resize, former: Mapping[str, Any] | None) -> Resize:
+    """Return the resize before the first attempt at another stage."""
+    return replace(
+        resize,
+        state="paused",
+        attempt=0,
+        done=(),
+        reason="",
+        former=None if former is None else dict(former),
+        paused=False,
+    )
+
+
+def stage_sources(document: PoolDocument, resize: Resize) -> tuple[str, ...]:
+    """Return the shards that keys still move from in this stage of a move."""
+    found = sources_now(document.placement, resize.migration("move"))
+    return tuple(shard for shard in found if shard not in resize.done)
+
+
+def paced(document: PoolDocument, resize: Resize, pace: Mapping[str, Any]) -> PoolDocument:
+    """Return the document with another pace of a move.
+
+    Args:
+        pace: ``paused`` and ``keys_per_second``, or one of them.
+    """
+    return with_resize(document, replace(resize, **pace))

@@ -1,0 +1,279 @@
+"""The move of one source: all keys that leave it in a stage go to the shards that gain them.
+
+    SCAN --> keys that move, by target --> batches --> a pull of each (`cachemesh.core.migration`)
+
+A batch is copied, seen at its target, and removed together with the copying of the next one. While
+it is copied its source serves nobody else: `metaserver.domain.batch_size` keeps that short.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import redis
+
+from cachemesh.core.fencing import MARKER
+from cachemesh.core.migration.pull import Link, Pull, PullError
+from cachemesh.core.names import parse_address
+from metaserver.domain.batch_size import BatchSize
+from metaserver.domain.resize import Resize
+from metaserver.process.config import Config
+from metaserver.redis_io.allowed_networks import AllowedNetworks
+from metaserver.redis_io.bounded_connection import BoundedConnection
+from metaserver.redis_io.key_scan import databases_of, require_master, scanned
+from metaserver.redis_io.reply_parsers import NotRedisError
+from metaserver.redis_io.resp import LARGE, ReplyTooLargeError
+from metaserver.redis_io.term_fence import TermFence
+
+SCANNED = 4000  # keys that SCAN is asked for at once; fewer where they are too long for one reply
+_STEP = 0.05  # seconds that a slowed move waits at once
+_MARKER = MARKER.encode()  # of a fence, which is for this shard
+
+
+class MoveCancelled(redis.RedisError):
+    """The resize goes on otherwise, or another process leads."""
+
+
+class MoveFailedError(redis.RedisError):
+    """Keys could not be moved; the move can be begun again."""
+
+
+@dataclass
+class Targets:
+    """The shards that gain keys.
+
+    Args:
+        term: as of `ResizeShards`.
+        masters: shard -> its master.
+    """
+
+    config: Config
+    networks: AllowedNetworks
+    term: TermFence
+    masters: Mapping[str, str]
+    resize: Resize
+    _connections: dict[str, BoundedConnection] = field(default_factory=dict)
+    _turns: dict[str, threading.Lock] = field(default_factory=dict)
+
+    @contextmanager
+    def opened(self) -> Iterator[Targets]:
+        """Return the same with connections of its own, for one thread, which are then closed."""
+        own = replace(self, _connections={})
+        try:
+            yield own
+        finally:
+            for connection in own._connections.values():
+                connection.close()
+
+    def connection(self, shard: str) -> BoundedConnection:
+        """Return the connection to a shard's master."""
+        if shard not in self._connections:
+            auth, timeout = self.config.redis_auth, self.config.instance_timeout
+            self._connections[shard] = BoundedConnection(
+                self.masters[shard], self.networks, auth, timeout, LARGE, self.term.enter
+            )
+        return self._connections[shard]
+
+    @contextmanager
+    def turn(self, shard: str) -> Iterator[None]:
+        """Have one source at a time copy keys to a shard; the others serve apps meanwhile."""
+        with self._turns.setdefault(shard, threading.Lock()):
+            yield
+
+    def link(self, source: str, target: str, db: int) -> Link:
+        """Return how keys get from one shard to another.
+
+        Raises:
+            MoveFailedError: nothing tells the target's master.
+        """
+        master = self.masters.get(target)
+        if master is None:
+            raise MoveFailedError(f"nothing tells the master of shard {target}")
+        auth, replicas = self.config.redis_auth, self.resize.replicas
+        login = None if auth.password is None else (auth.username or "", auth.password)
+        return Link(
+            parse_address(master),
+            replicas.get(source, 0),
+            replicas.get(target, 0),
+            int(500 * self.config.instance_timeout),
+            login,
+            db=db,
+        )
+
+
+@dataclass
+class SourceMove:
+    """The move of all keys that leave one source.
+
+    Args:
+        connection: to its master.
+        shard: its name.
+        leaving: tells which of many keys leave it, and where each goes.
+        cancelled: asked before each request.
+        keys_per_second: how many are moved at most; 0 for no bound.
+    """
+
+    connection: BoundedConnection
+    shard: str
+    leaving: Callable[[Sequence[bytes]], Iterator[tuple[bytes, str]]]
+    targets: Targets
+    cancelled: Callable[[], bool]
+    keys_per_second: float = 0.0
+    _due: float = 0.0
+    _batch: BatchSize = field(default_factory=BatchSize)
+    _last: tuple[Pull, str] | None = None  # at its target, and to be removed at the source
+    _moved: int = 0
+
+    def run(self) -> int:
+        """Move keys until a pass finds none left; return how many were moved.
+
+        SCAN gives every key that is there from its beginning to its end, and nobody adds any of
+        these keys to the source.
+
+        Raises:
+            MoveCancelled: as soon as `cancelled` says so.
+            redis.RedisError: a shard failed. The move can be begun again.
+        """
+        asked_for = SCANNED
+        while True:
+            before, self._last = self._moved, None
+            try:
+                self._pass_over_all(asked_for)
+            except ReplyTooLargeError:
+                if asked_for == 1:
+                    raise
+                asked_for = max(1, asked_for // 10)
+                continue
+            except PullError as error:
+                raise MoveFailedError(str(error)) from error
+            if self._moved == before:
+                return self._moved
+
+    def _pass_over_all(self, asked_for: int) -> None:
+        require_master(self.connection)
+        for database in databases_of(self.connection):
+            waiting: dict[str, list[bytes]] = {}  # by target
+            for keys in self._scan(database, asked_for):
+                self._sort(keys, waiting)
+                for target, some in waiting.items():
+                    while len(some) >= self._batch.size:
+                        self._move(target, database, some)
+            for target, some in waiting.items():
+                while some:
+                    self._move(target, database, some)
+            self._end_copied(database)
+        require_master(self.connection)
+
+    def _scan(self, database: int, asked_for: int) -> Iterator[list[bytes]]:
+        cursor = b"0"
+        while True:
+            self._check()
+            (reply,) = self._selected(
+                self.connection, database, [("SCAN", cursor, "COUNT", asked_for)]
+            )
+            if isinstance(reply, redis.RedisError):
+                raise reply
+            cursor, keys = scanned(reply)
+            yield keys
+            if cursor == b"0":
+                return
+
+    def _sort(self, keys: list[bytes], waiting: dict[str, list[bytes]]) -> None:
+        """Add the keys that leave this source to those that wait, by target."""
+        for key, target in self.leaving(keys):
+            if key != _MARKER:
+                waiting.setdefault(target, []).append(key)
+
+    def _move(self, target: str, database: int, waiting: list[bytes]) -> None:
+        """Copy a batch of the keys that wait, and take them off; remove those copied before."""
+        size = self._pace()
+        batch, waiting[:size] = tuple(dict.fromkeys(waiting[:size])), []
+        begun = Pull(self.targets.link(self.shard, target, database), batch)
+        pull = self._copied(begun, target, database)
+        while pull is not None and pull.stage != "remove":
+            pull = self._asked(pull, target, database)
+        self._last = None if pull is None else (pull, target)
+        self._moved += len(batch)
+
+    def _copied(self, pull: Pull, target: str, database: int) -> Pull | None:
+        """Return a pull after its first request, with which the last one's keys are removed.
+
+        One PUBLISH and one WAIT are enough for both.
+        """
+        last, self._last = self._last, None
+        removal = [] if last is None else list(last[0].ask().commands[:-2])
+        copy, *ends = pull.ask().commands
+        timed = [*removal, ("TIME",), copy, ("TIME",)]
+        with self.targets.turn(target):
+            self._check()
+            *removed, before, copied, after = self._selected(self.connection, database, timed)
+        ended = self._selected(self.connection, database, ends)
+        if last is not None:
+            left = last[0].answered([*removed, *ended])
+            while left is not None:
+                left = self._asked(left, last[1], database)
+        self._batch.took(_seconds(after) - _seconds(before), len(pull.keys))
+        return pull.answered([copied, *ended])
+
+    def _end_copied(self, database: int) -> None:
+        """Remove the keys that were copied last."""
+        last, self._last = self._last, None
+        if last is not None:
+            pull: Pull | None = last[0]
+            while pull is not None:
+                pull = self._asked(pull, last[1], database)
+
+    def _pace(self) -> int:
+        """Return how many keys to move now, once it is time for them."""
+        size = self._batch.size
+        if not self.keys_per_second:
+            return size
+        size = min(size, max(1, int(self.keys_per_second * _STEP)))
+        while (left := self._due - time.monotonic()) > 0:
+            self._check()
+            time.sleep(min(left, _STEP))
+        self._due = max(self._due, time.monotonic()) + size / self.keys_per_second
+        return size
+
+    def _asked(self, pull: Pull, target: str, database: int) -> Pull | None:
+        """Send the next request of a pull, and return the pull after its replies."""
+        self._check()
+        asked = pull.ask()
+        at_source = asked.side == "source"
+        connection = self.connection if at_source else self.targets.connection(target)
+        return pull.answered(self._selected(connection, database, asked.commands))
+
+    def _selected(
+        self, connection: BoundedConnection, database: int, commands: Sequence[Sequence[Any]]
+    ) -> list[Any]:
+        """Return the replies to commands on a database."""
+        selected, *replies = connection.call_all([("SELECT", database), *commands])
+        if isinstance(selected, redis.RedisError):
+            raise selected
+        return replies
+
+    def _check(self) -> None:
+        if self.cancelled():
+            raise MoveCancelled("the resize goes on otherwise")
+
+
+def _seconds(reply: object) -> float:
+    """Return the reply to TIME in seconds.
+
+    Raises:
+        redis.RedisError: it is none.
+    """
+    if isinstance(reply, redis.RedisError):
+        raise reply
+    if not isinstance(reply, list) or len(reply) != 2 or not all(_is_number(n) for n in reply):
+        raise NotRedisError("the reply to TIME is not two numbers")
+    return int(reply[0]) + int(reply[1]) / 1e6
+
+
+def _is_number(word: object) -> bool:
+    return isinstance(word, bytes) and word.isdigit() and len(word) < 20

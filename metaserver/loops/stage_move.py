@@ -1,0 +1,68 @@
+"""What the moves of several sources in one stage read from the store and write there."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+
+from cachemesh.core.plurals import counted
+from cachemesh.core.pool.document import PoolDocument
+from metaserver.domain.pool_state import PoolState
+from metaserver.domain.resize import Resize, resize_of
+from metaserver.domain.resize_move import swept as swept_of
+from metaserver.store import Store
+
+_LOOK_EVERY = 0.02  # seconds between two looks at the store
+
+
+class StageMove:
+    """What the moves of several sources read from the store and write there, one at a time.
+
+    Args:
+        put: stores the next document, as `Resizer._store_phase`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        state: PoolState,
+        stop: threading.Event,
+        put: Callable[[PoolState, PoolDocument, str, str], bool],
+    ) -> None:
+        self._store, self._stop, self._put = store, stop, put
+        self._pool = state.document.pool
+        self._version = state.document.version
+        self._lock = threading.Lock()
+        self._looked = -math.inf
+        self._over = False
+
+    def cancelled(self) -> bool:
+        """Return whether the process stops, or somebody else has changed the document."""
+        with self._lock:
+            now = time.monotonic()
+            if not self._over and now - self._looked >= _LOOK_EVERY:
+                self._looked = now
+                self._over = self._store.versions().get(self._pool) != self._version
+            return self._over or self._stop.is_set()
+
+    def state(self) -> tuple[PoolState, Resize] | None:
+        """Return the pool and its resize; None if somebody else has changed the document."""
+        state = self._store.state(self._pool)
+        resize = None if state is None else resize_of(state.document)
+        if state is None or resize is None or state.document.version != self._version:
+            return None
+        return state, resize
+
+    def swept(self, shard: str, moved: int) -> None:
+        """Store that a shard has no key left that moves from it."""
+        with self._lock:
+            now = self.state()
+            if now is None:
+                return
+            state, resize = now
+            detail = f"{resize.summary}: {counted(moved, 'key')} moved from {shard}"
+            document = swept_of(state.document, resize, shard, moved)
+            if self._put(state, document, "resize.swept", detail):
+                self._version += 1

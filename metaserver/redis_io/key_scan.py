@@ -1,0 +1,41 @@
+"""Going through all keys of a master, with SCAN."""
+
+from __future__ import annotations
+
+from metaserver.domain.info_fields import databases_in
+from metaserver.redis_io.bounded_connection import BoundedConnection
+from metaserver.redis_io.reply_parsers import NotRedisError, parse_fields, parse_role
+from metaserver.redis_io.shard_masters import NotShardMasterError
+
+
+def require_master(connection: BoundedConnection) -> None:
+    """Raise `NotShardMasterError` if the instance is a replica; redis.RedisError if it fails."""
+    role = parse_role(connection.call("ROLE"))
+    if role.role != "master":
+        raise NotShardMasterError(f"{connection.address} is a replica of {role.master}")
+
+
+def databases_of(connection: BoundedConnection) -> list[int]:
+    """Return the numbers of the databases that have keys.
+
+    Raises:
+        redis.RedisError: the instance failed.
+    """
+    connection.call("SELECT", 0)
+    return sorted(databases_in(parse_fields(connection.call("INFO", "keyspace"))))
+
+
+def scanned(reply: object) -> tuple[bytes, list[bytes]]:
+    """Return the cursor and the keys in a reply to SCAN.
+
+    Raises:
+        NotRedisError: it is none.
+    """
+    if not isinstance(reply, list) or len(reply) != 2 or not isinstance(reply[1], list):
+        raise NotRedisError("the reply to SCAN is not a cursor and a list")
+    cursor, keys = reply
+    if not isinstance(cursor, bytes) or not cursor.isdigit() or len(cursor) > 20:
+        raise NotRedisError("SCAN gives no cursor")
+    if not all(isinstance(key, bytes) for key in keys):
+        raise NotRedisError("SCAN gives something else than keys")
+    return cursor, keys
