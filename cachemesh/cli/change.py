@@ -6,7 +6,7 @@ import select
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import click
@@ -49,6 +49,7 @@ class PlannedChange:
         method, path: of the request.
         body: its JSON object; None if the request takes its parameters in the query.
         versioned: whether the change is only made if the pool still has the plan's version.
+        query: its parameters, where it has no body.
     """
 
     what: str
@@ -56,6 +57,7 @@ class PlannedChange:
     path: str
     body: Mapping[str, Any] | None = None
     versioned: bool = True
+    query: Mapping[str, Any] = field(default_factory=dict)
 
 
 def dry_run_option(command: Command) -> Command:
@@ -258,7 +260,8 @@ def _send(
     while True:
         try:
             if change.body is None:
-                return context.metaserver.request(change.method, change.path, query=extra)
+                query = {**change.query, **extra}
+                return context.metaserver.request(change.method, change.path, query=query)
             return context.metaserver.request(change.method, change.path, {**change.body, **extra})
         except MetaserverError as error:
             if error.code != "resize-in-progress" or time.monotonic() >= deadline:

@@ -18,6 +18,7 @@ from cachemesh.cli.errors import ExitCode, Explanation, explain
 from cachemesh.cli.event import event
 from cachemesh.cli.key import key
 from cachemesh.cli.metaserver import metaserver
+from cachemesh.cli.migration import migration
 from cachemesh.cli.output import Output, say
 from cachemesh.cli.pool import pool
 from cachemesh.cli.quality import quality
@@ -69,6 +70,7 @@ def completion(shell: str) -> None:
 for _command in (
     pool,
     shard,
+    migration,
     key,
     event,
     token,

@@ -11,15 +11,12 @@ from cachemesh.cli.change import (
     PlannedChange,
     carry_out,
     change_options,
-    confirm,
     dry_run_option,
-    end_dry_run,
-    report,
-    show_steps,
     yes_option,
 )
 from cachemesh.cli.context import CommandContext, about_pool, with_context
 from cachemesh.cli.errors import ExitCode
+from cachemesh.cli.migration import give_up
 from cachemesh.cli.output import emit, say
 from cachemesh.cli.pool_settings import set_settings
 from cachemesh.cli.pool_tables import next_step, show_convergence, show_document, show_status
@@ -150,16 +147,8 @@ def delete(context: CommandContext, name: str, dry_run: bool, yes: bool, wait: f
 @dry_run_option
 @with_context
 def give_up_resize(context: CommandContext, name: str | None, yes: bool, dry_run: bool) -> None:
-    """Give up a resize that does not end: the placement stays as it was."""
-    context = about_pool(context, name)
-    path = context.path("resize")
-    plan = context.metaserver.request("DELETE", path, query={"dry_run": True})
-    if dry_run:
-        emit(context.output, plan, lambda: show_steps(plan))
-        end_dry_run(True)
-    confirm(f"give up the resize of pool {context.pool}", plan["warnings"], yes)
-    done = context.metaserver.request("DELETE", path)
-    report(context, done)
+    """As `cachemesh migration abort`: the placement stays as it was."""
+    give_up(about_pool(context, name), yes=yes, dry_run=dry_run)
 
 
 def parse_shard(text: str) -> dict[str, Any]:
