@@ -23,13 +23,14 @@ from cachemesh.core.errors import LeaseLostError, ShardTimeoutError
 from cachemesh.core.migration.pull import Link
 from cachemesh.core.migration.routing import MigratingPlacement
 from cachemesh.core.names import Address
+from cachemesh.core.placement import Placement
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.policy import Policy
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.pool.in_flight import in_flight, involved
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.reads.read_preference import Reading
-from cachemesh.core.rerouting import KeyMovingError
+from cachemesh.core.rerouting import KeyMovingError, RerouteError, ShardRetiredError
 from cachemesh.discovery.lease import NEVER_OVER
 from cachemesh.discovery.membership import Membership
 from cachemesh.discovery.url import MeshUrl
@@ -175,7 +176,7 @@ class MeshCore(Generic[S]):
         stepped_back = ended is not None and placement == ended.placement.stable
         if hold is None and not stepped_back:
             for name in losers if ended is None else ended.shards & before.keys():
-                before[name].unblock()
+                successors.get(name, before[name]).unblock(partial(_has_left, placement, name))
         if ended is not None and ended is not hold:
             self._open(ended.gate)
         for name in before.keys() - shards.keys():
@@ -223,10 +224,15 @@ class MeshCore(Generic[S]):
             timeout: seconds for one request of a pull.
 
         Returns:
-            None if no master of the target is known, or keys do not move any more.
+            None if no master of the target is known.
+
+        Raises:
+            ShardRetiredError: no keys move any more.
         """
         moves, to = self._moves, target.master
-        if moves is None or to is None:
+        if moves is None:
+            raise ShardRetiredError
+        if to is None:
             return None
         replicas = moves.migration.replicas
         return Link(
@@ -385,6 +391,14 @@ class MeshCore(Generic[S]):
         if self._prober is not None:
             self._prober.forget()
             self._prober = None
+
+
+def _has_left(placement: Placement, shard: str, key: bytes) -> bool:
+    """Return whether commands on a key go to another shard than this one by now."""
+    try:
+        return placement.owner(key) != shard
+    except RerouteError:
+        return True
 
 
 _cores: weakref.WeakSet[MeshCore[Any]] = weakref.WeakSet()

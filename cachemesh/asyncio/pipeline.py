@@ -153,6 +153,7 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
         """
         while True:
             if self.watching and self._home is not None and self._home.retired:
+                await self.reset()  # what watches next finds the shard of now
                 raise redis.WatchError("A resize of the pool has begun; watch the keys anew")
             try:
                 home = await self._bind(commands)

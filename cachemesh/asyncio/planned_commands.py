@@ -130,7 +130,7 @@ class PlannedCommands(MeshBase[ShardClient]):
             return await self._one(shard, words, keys, command.read_only, decode)
         began = time.monotonic()
         try:
-            return await shard.execute_blocking(words, decode, seconds)
+            return await shard.execute_blocking(words, decode, seconds, keys_of(command, words))
         except (ShardUnavailableError, redis.ResponseError) as error:
             reply = self._missed(error, shard, words, command.read_only)
             await asyncio.sleep(miss_delay(seconds, time.monotonic() - began))

@@ -71,7 +71,8 @@ def resume(context: CommandContext) -> None:
     _set(context, {"paused": False})
 
 
-@migration.command()
+# Else "-1" would be refused as an unknown option, not as a number.
+@migration.command(context_settings={"ignore_unknown_options": True})
 @click.argument("keys_per_second", type=click.IntRange(0, 1_000_000_000))
 @with_context
 def throttle(context: CommandContext, keys_per_second: int) -> None:

@@ -140,6 +140,7 @@ class Pipeline(PipelineBase, RedisPipeline):
         """
         while True:
             if self.watching and self._home is not None and self._home.retired:
+                self.reset()  # what watches next finds the shard of now
                 raise redis.WatchError("A resize of the pool has begun; watch the keys anew")
             try:
                 home = self._bind(commands)

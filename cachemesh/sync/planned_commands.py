@@ -128,7 +128,7 @@ class PlannedCommands(MeshBase[ShardClient]):
             return self._one(shard, words, keys, command.read_only, decode)
         began = time.monotonic()
         try:
-            return shard.execute_blocking(words, decode, seconds)
+            return shard.execute_blocking(words, decode, seconds, keys_of(command, words))
         except (ShardUnavailableError, redis.ResponseError) as error:
             reply = self._missed(error, shard, words, command.read_only)
             time.sleep(miss_delay(seconds, time.monotonic() - began))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -79,7 +79,8 @@ class ShardInstances(Generic[InstanceT]):
         self._retiring: tuple[InstanceT, ...] = ()  # of a retired shard
         self._pool: Any = None
         self._unblocked: set[Any] = set()  # connections that were ended because keys have moved
-        self._blocked: set[Any] = set()  # connections on which commands wait that block
+        self._blocked: dict[Any, Sequence[bytes]] = {}  # where commands block, on which keys
+        self._earlier: tuple[dict[Any, Sequence[bytes]], ...] = ()  # as this shard's predecessors
         self._switching = threading.RLock()  # else a former master could be brought back
 
     @property
@@ -158,6 +159,7 @@ class ShardInstances(Generic[InstanceT]):
         """
         other = copy(self)
         other.watching = set()
+        other._earlier, other._blocked = (*self._earlier, self._blocked), {}
         return other
 
     def retire(self, successor: Self) -> None:
@@ -198,14 +200,21 @@ class ShardInstances(Generic[InstanceT]):
             and all(instance.drained(self._blocked) for instance in self._retiring)
         )
 
-    def unblock(self) -> None:
-        """End commands that block on the server, which are then routed anew; from any thread.
+    def unblock(self, left: Callable[[bytes], bool]) -> None:
+        """End commands that block on keys which have left; they are routed anew. From any thread.
 
-        What the server has sent before still arrives.
+        Only those that were sent before this shard took another's place: since then nobody writes
+        to these keys here, so that nothing is under way to them. What the server has sent before
+        still arrives.
+
+        Args:
+            left: tells whether a key belongs to another shard by now.
         """
-        for connection in list(self._blocked):
-            self._unblocked.add(connection)
-            connection.send_no_more()
+        for blocked in self._earlier:
+            for connection, keys in list(blocked.items()):
+                if any(map(left, keys)):
+                    self._unblocked.add(connection)
+                    connection.send_no_more()
 
     def leave_to_parent(self) -> None:
         """Let go of all connections in a forked child, without an effect on the parent's."""
@@ -236,8 +245,9 @@ class ShardInstances(Generic[InstanceT]):
 
     def _end_blocked(self) -> None:
         """End commands that block on the server."""
-        for connection in list(self._blocked):
-            connection.shut()
+        for blocked in (*self._earlier, self._blocked):
+            for connection in list(blocked):
+                connection.shut()
 
     def _set_replicas(self, addresses: Sequence[Address]) -> None:
         known = {replica.address: replica for replica in self.replicas}

@@ -13,7 +13,7 @@ from cachemesh.core.errors import (
     ShardTimeoutError,
     ShardUnavailableError,
 )
-from cachemesh.core.migration.pull import NotReplicatedError
+from cachemesh.core.migration.pull import NotReplicatedError, TransferError
 from cachemesh.core.names import Address
 from cachemesh.core.resilience.error_classification import (
     FencedOffError,
@@ -52,12 +52,13 @@ def still_moving(source: str, target: str, error: Exception | None) -> ShardUnav
         source, target: names of the shards.
         error: why; None if there was no time left.
     """
-    replicas = error is None or isinstance(error, NotReplicatedError)
-    kind = ShardTimeoutError if replicas else ShardUnavailableError
+    late = error is None or isinstance(error, (NotReplicatedError, TransferError))
+    kind = ShardTimeoutError if late else ShardUnavailableError
+    how = "did not get there in time" if late else "cannot get there"
     return kind(
-        f"The key is moving from shard {source!r} to {target!r}, and did not get there in time"
-        f"{'' if error is None else f': {error}'}; the command was not sent. See: cachemesh pool "
-        "status"
+        f"The key is moving from shard {source!r} to {target!r}, and {how}"
+        f"{'' if error is None else f': {error}'}; the command was not sent. See: cachemesh "
+        "migration status"
     )
 
 

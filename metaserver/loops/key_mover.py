@@ -18,7 +18,7 @@ from typing import Any
 import redis
 
 from cachemesh.core.fencing import MARKER
-from cachemesh.core.migration.pull import Link, Pull, PullError
+from cachemesh.core.migration.pull import Link, Pull, PullError, SlowTransferError
 from cachemesh.core.names import parse_address
 from metaserver.domain.batch_size import BatchSize
 from metaserver.domain.resize import Resize
@@ -31,6 +31,7 @@ from metaserver.redis_io.resp import LARGE, ReplyTooLargeError
 from metaserver.redis_io.term_fence import TermFence
 
 SCANNED = 4000  # keys that SCAN is asked for at once; fewer where they are too long for one reply
+COPIED_WITHIN = 10.0  # seconds that the target may take to build one large key
 _STEP = 0.05  # seconds that a slowed move waits at once
 _MARKER = MARKER.encode()  # of a fence, which is for this shard
 
@@ -194,11 +195,24 @@ class SourceMove:
         size = self._pace()
         batch, waiting[:size] = tuple(dict.fromkeys(waiting[:size])), []
         begun = Pull(self.targets.link(self.shard, target, database), batch)
-        pull = self._copied(begun, target, database)
-        while pull is not None and pull.stage != "remove":
-            pull = self._asked(pull, target, database)
-        self._last = None if pull is None else (pull, target)
+        try:
+            pull = self._copied(begun, target, database)
+            while pull is not None and pull.stage != "remove":
+                pull = self._asked(pull, target, database)
+            self._last = None if pull is None else (pull, target)
+        except SlowTransferError:  # one of the keys may be large
+            self.targets.connection(target).call("PING")
+            for key in batch:
+                self._move_large(key, target, database)
         self._moved += len(batch)
+
+    def _move_large(self, key: bytes, target: str, database: int) -> None:
+        """Move one key, for which the source may wait long."""
+        link = self.targets.link(self.shard, target, database)
+        pull: Pull | None = Pull(replace(link, idle_ms=int(1000 * COPIED_WITHIN)), (key,))
+        while pull is not None:
+            with self.targets.turn(target):
+                pull = self._asked(pull, target, database)
 
     def _copied(self, pull: Pull, target: str, database: int) -> Pull | None:
         """Return a pull after its first request, with which the last one's keys are removed.

@@ -23,7 +23,7 @@ from metaserver.domain.resize import (
 )
 from metaserver.domain.resize_move import stage_sources
 from metaserver.loops.instance_sweep import InstanceSweep
-from metaserver.loops.key_mover import SourceMove, Targets
+from metaserver.loops.key_mover import COPIED_WITHIN, SourceMove, Targets
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import BoundedConnection
@@ -135,7 +135,8 @@ class ResizeShards:
                 moved = SourceMove(connection, shard, leave, targets, cancelled, pace).run()
             swept(shard, moved)
 
-        return self._at(state, known).ask(shards, move, within=_CLEARED_WITHIN).failed
+        masters = self._at(state, known, timeout=COPIED_WITHIN + 1.0)
+        return masters.ask(shards, move, within=_CLEARED_WITHIN).failed
 
     def _named(self, state: PoolState, resize: Resize) -> dict[str, str]:
         """Return the masters that the Sentinels name by now."""
@@ -166,7 +167,9 @@ class ResizeShards:
     def _fenced(self, state: PoolState, record: FenceRecord) -> ShardMasters:
         return self._at(state, {**record.masters, **state.masters})
 
-    def _at(self, state: PoolState, known: Mapping[str, str]) -> ShardMasters:
+    def _at(
+        self, state: PoolState, known: Mapping[str, str], timeout: float | None = None
+    ) -> ShardMasters:
         return ShardMasters(
             self._config,
             self._networks,
@@ -174,6 +177,7 @@ class ResizeShards:
             known,
             opened=self._term.enter,
             limits=_REPLIES,
+            timeout=timeout,
         )
 
 

@@ -51,6 +51,7 @@ class ShardMasters:
         known: shard -> its last known master.
         opened: called with each connection that is opened, as in `BoundedConnection`.
         limits: of the replies to one call.
+        timeout: seconds for each reply; None for the usual ones.
     """
 
     def __init__(
@@ -62,7 +63,9 @@ class ShardMasters:
         *,
         opened: Callable[[Ask], None] | None = None,
         limits: Limits = LISTED,
+        timeout: float | None = None,
     ) -> None:
+        self._timeout = config.instance_timeout if timeout is None else timeout
         self._limits = limits
         self._config = config
         self._networks = networks
@@ -122,8 +125,8 @@ class ShardMasters:
         return MasterAnswers(given, failed, dict(masters))
 
     def _connection(self, address: str) -> BoundedConnection:
-        auth, timeout = self._config.redis_auth, self._config.instance_timeout
-        return BoundedConnection(address, self._networks, auth, timeout, self._limits, self._opened)
+        auth, limits = self._config.redis_auth, self._limits
+        return BoundedConnection(address, self._networks, auth, self._timeout, limits, self._opened)
 
 
 def _reason(address: str, error: redis.RedisError) -> str:

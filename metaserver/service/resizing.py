@@ -172,6 +172,10 @@ def set_pace(
             version-conflict.
         StorageError: nothing was changed.
     """
+    if not pace:
+        raise RequestRefused(
+            "invalid-content", "There is nothing to set", "give paused, keys_per_second, or both"
+        )
     told = ", ".join(f"{name} {value}" for name, value in sorted(pace.items())) or "nothing"
     for _ in range(_TRIES):
         state = context.state(pool)
@@ -254,7 +258,7 @@ def _removed(shards: Sequence[str]) -> list[str]:
 def _refuse_given_up(context: ServiceContext, pool: str, begun: Resize) -> None:
     for event in context.store.events(pool, limit=_EVENTS):
         ended = (event.after or {}).get("resize") == begun.id
-        if ended and event.action == "resize.given-up":
+        if ended and event.action in ("resize.given-up", "resize.turned-back"):
             raise RequestRefused(
                 "resize-given-up",
                 f"{begun.summary}: {event.actor} gave it up; nothing is changed",

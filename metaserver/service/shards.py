@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from cachemesh.core.placement import Shard
 from cachemesh.core.plurals import counted
 from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.errors import RequestRefused
 from metaserver.domain.planning import (
     ChangePlan,
     Strategy,
@@ -62,6 +63,12 @@ def add(
     Raises:
         RequestRefused, InstanceRejected, InvalidDocumentError, StorageError: nothing was changed.
     """
+    if new.allow_nonempty and how.strategy == "move":
+        raise RequestRefused(
+            "invalid-content",
+            "Keys move to an empty shard alone: what it holds would stay in their place",
+            "empty the instance and leave allow_nonempty out, or use strategy drop",
+        )
     state = context.state(pool, version)
     before, name = state.document, new.shard.name
     plan = how.of(plan_add(before, new.shard, new.master))

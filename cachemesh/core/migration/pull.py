@@ -69,6 +69,10 @@ class TransferError(PullError):
     """Source and target lost each other; whether the target has the keys is not known."""
 
 
+class SlowTransferError(TransferError):
+    """The target has not answered in time: it hangs, or builds a large key."""
+
+
 class TargetRefusedError(PullError):
     """The target refused the keys for a reason that does not go away by itself."""
 
@@ -231,7 +235,9 @@ def _outcome(reply: Any) -> Literal["copied", "no key", "busy"]:
         return "no key" if reply in ("NOKEY", b"NOKEY") else "copied"
     text = str(reply)
     if text.startswith("IOERR"):
-        raise TransferError("the source did not reach the target in time") from reply
+        if "connecting" in text:
+            raise TransferError("the source did not reach the target in time") from reply
+        raise SlowTransferError("the target did not answer the source in time") from reply
     _, told, refusal = text.partition(_TARGET_SAID)
     if not told:
         raise reply

@@ -26,6 +26,7 @@ from cachemesh.core.migration.pull import (
     NotReplicatedError,
     Pull,
     PullError,
+    SlowTransferError,
     TransferError,
 )
 from cachemesh.core.rerouting import ShardRetiredError
@@ -36,7 +37,8 @@ from cachemesh.transport.unavailable import still_moving
 BATCH = 32
 """Keys of one pull. While they are copied the source serves nobody else."""
 
-_LONGEST = 2.0  # seconds that replicas are waited for at once
+_LONGEST = 0.25  # seconds that replicas are waited for at once: a resize waits for that, too
+_IDLE_MS = 100, 4, 20_000  # of MIGRATE at first, times as long each time that it failed, at most
 _AGAIN = 0.02  # seconds before a pull that did not end is begun anew
 
 
@@ -100,14 +102,19 @@ class Puller:
                 break
             batch += [key for key in others if key not in left][: BATCH - len(batch)]
         batch = list(dict.fromkeys(batch))
-        await self._pull(batch, deadline)
+        try:
+            await self._pull(batch, deadline)
+        except redis.exceptions.OutOfMemoryError:
+            batch = list(left)[:BATCH]  # it may be the others' keys that do not fit
+            await self._pull(batch, deadline)
         for keys in list(self._waiting.values()):
             keys.difference_update(batch)
 
     async def _pull(self, keys: list[bytes], deadline: float) -> None:
+        idle, longer, most = _IDLE_MS
         while True:
             try:
-                await self._attempt(keys, deadline)
+                await self._attempt(keys, idle, deadline)
                 self._why = None
                 return
             except ShardTimeoutError as late:
@@ -119,7 +126,10 @@ class Puller:
                 if time.monotonic() + _AGAIN >= deadline:
                     raise self.still_moving() from error
                 await asyncio.sleep(_AGAIN)
-                if isinstance(error, TransferError):  # it may have another master by now
+                if isinstance(error, TransferError):
+                    slow = isinstance(error, SlowTransferError)
+                    idle = min(idle * longer, most) if slow else _IDLE_MS[0]
+                    # It may have another master by now.
                     await self._target.execute(("PING",), True)
             except NoRoomError as error:
                 raise redis.exceptions.OutOfMemoryError(
@@ -129,24 +139,24 @@ class Puller:
             except (PullError, redis.ResponseError) as error:
                 raise still_moving(self._source.name, self._target.name, error) from error
 
-    async def _attempt(self, keys: list[bytes], deadline: float) -> None:
+    async def _attempt(self, keys: list[bytes], idle: int, deadline: float) -> None:
         """Pull the keys once, from the beginning."""
         self._target.require_serving()  # else the source would wait for it, and serve nobody
-        pull: Pull | None = Pull(self._linked(deadline), tuple(keys))
+        pull: Pull | None = Pull(self._linked(idle, deadline), tuple(keys))
         while pull is not None:
             asked = pull.ask()
             shard = self._source if asked.side == "source" else self._target
             replies = await shard.ask_apart(asked.commands, deadline)
-            pull = replace(pull, link=self._linked(deadline)).answered(replies)
+            pull = replace(pull, link=self._linked(idle, deadline)).answered(replies)
 
-    def _linked(self, deadline: float) -> Link:
+    def _linked(self, idle: int, deadline: float) -> Link:
         left = deadline - time.monotonic()
         link = self._link(min(max(0.0, left) / 2, _LONGEST))
         if self._source.retired or self._target.retired:
             raise ShardRetiredError
         if link is None:
             raise self._target.unavailable(None, NotSentError("no master of it is known"))
-        return link
+        return replace(link, idle_ms=max(1, int(min(idle, 1000 * left))))
 
     def still_moving(self) -> ShardUnavailableError:
         """Return the error for a command that has no time left, with what went wrong last."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from redis.asyncio.connection import ConnectionPool
@@ -68,9 +69,14 @@ class ShardClient(RetryingShard):
         return reply
 
     async def _ask_apart(
-        self, instance: Instance, payload: bytes, decode: bool, seconds: float
+        self,
+        instance: Instance,
+        payload: bytes,
+        decode: bool,
+        seconds: float,
+        keys: Sequence[bytes],
     ) -> Any:
-        asking = super()._ask_apart(instance, payload, decode, seconds)
+        asking = super()._ask_apart(instance, payload, decode, seconds, keys)
         return await in_time(asking, seconds)
 
     async def _wait_for_master(self, seen: Address | None, seconds: float) -> None:

@@ -131,7 +131,9 @@ class RetryingShard(ShardBase[Instance]):
             return self.unavailable(None, NotSentError(str(error)))
         return result
 
-    async def execute_blocking(self, args: tuple[Any, ...], decode: bool, blocks: float) -> Any:
+    async def execute_blocking(
+        self, args: tuple[Any, ...], decode: bool, blocks: float, keys: Sequence[bytes] = ()
+    ) -> Any:
         """Send a command that may block on the server. Raises as `execute`.
 
         The command has a connection to itself, and is sent again only if it surely has not run.
@@ -139,6 +141,7 @@ class RetryingShard(ShardBase[Instance]):
         Args:
             args, decode: as for `execute`.
             blocks: seconds that the command may block, which its time limit does not count.
+            keys: that it waits for.
         """
         deadline = time.monotonic() + self.limit
         payload = redis_py.pack(args)
@@ -147,14 +150,14 @@ class RetryingShard(ShardBase[Instance]):
         try:
             if instance is None:
                 raise NotSentError
-            outcome = await self._ask_apart(instance, payload, decode, self.limit + blocks)
+            outcome = await self._ask_apart(instance, payload, decode, self.limit + blocks, keys)
         except NOT_SERVED as error:
             outcome = error
         if not isinstance(outcome, Exception):
             return outcome
 
         async def send(step: Send[Instance]) -> Any:
-            return await self._ask_apart(step.instance, payload, decode, step.seconds)
+            return await self._ask_apart(step.instance, payload, decode, step.seconds, keys)
 
         loop = RetryLoop(self, False, deadline, time.monotonic, random.random, blocks)
         return await self.drive(loop.again(args, instance, outcome), send)
@@ -202,11 +205,16 @@ class RetryingShard(ShardBase[Instance]):
             return replies
 
     async def _ask_apart(
-        self, instance: Instance, payload: bytes, decode: bool, seconds: float
+        self,
+        instance: Instance,
+        payload: bytes,
+        decode: bool,
+        seconds: float,
+        keys: Sequence[bytes],
     ) -> Any:
         """Send a command over a connection that it has to itself."""
         connection = await instance.take(seconds)
-        self._blocked.add(connection)
+        self._blocked[connection] = keys
         try:
             if self.closed:  # before `close` could see the connection
                 connection.shut()
@@ -216,7 +224,7 @@ class RetryingShard(ShardBase[Instance]):
                 raise ShardRetiredError from error
             raise
         finally:
-            self._blocked.discard(connection)
+            self._blocked.pop(connection, None)
             self._unblocked.discard(connection)
 
     async def drive(self, loop: Loop, send: Callable[[Send[Instance]], Awaitable[Any]]) -> Any:

@@ -129,7 +129,9 @@ class RetryingShard(ShardBase[Instance]):
             return self.unavailable(None, NotSentError(str(error)))
         return result
 
-    def execute_blocking(self, args: tuple[Any, ...], decode: bool, blocks: float) -> Any:
+    def execute_blocking(
+        self, args: tuple[Any, ...], decode: bool, blocks: float, keys: Sequence[bytes] = ()
+    ) -> Any:
         """Send a command that may block on the server. Raises as `execute`.
 
         The command has a connection to itself, and is sent again only if it surely has not run.
@@ -137,6 +139,7 @@ class RetryingShard(ShardBase[Instance]):
         Args:
             args, decode: as for `execute`.
             blocks: seconds that the command may block, which its time limit does not count.
+            keys: that it waits for.
         """
         deadline = time.monotonic() + self.limit
         payload = redis_py.pack(args)
@@ -145,14 +148,14 @@ class RetryingShard(ShardBase[Instance]):
         try:
             if instance is None:
                 raise NotSentError
-            outcome = self._ask_apart(instance, payload, decode, self.limit + blocks)
+            outcome = self._ask_apart(instance, payload, decode, self.limit + blocks, keys)
         except NOT_SERVED as error:
             outcome = error
         if not isinstance(outcome, Exception):
             return outcome
 
         def send(step: Send[Instance]) -> Any:
-            return self._ask_apart(step.instance, payload, decode, step.seconds)
+            return self._ask_apart(step.instance, payload, decode, step.seconds, keys)
 
         loop = RetryLoop(self, False, deadline, time.monotonic, random.random, blocks)
         return self.drive(loop.again(args, instance, outcome), send)
@@ -199,10 +202,17 @@ class RetryingShard(ShardBase[Instance]):
             replies: list[Any] = self.drive(loop.again(commands, instance, error), send)
             return replies
 
-    def _ask_apart(self, instance: Instance, payload: bytes, decode: bool, seconds: float) -> Any:
+    def _ask_apart(
+        self,
+        instance: Instance,
+        payload: bytes,
+        decode: bool,
+        seconds: float,
+        keys: Sequence[bytes],
+    ) -> Any:
         """Send a command over a connection that it has to itself."""
         connection = instance.take(seconds)
-        self._blocked.add(connection)
+        self._blocked[connection] = keys
         try:
             if self.closed:  # before `close` could see the connection
                 connection.shut()
@@ -212,7 +222,7 @@ class RetryingShard(ShardBase[Instance]):
                 raise ShardRetiredError from error
             raise
         finally:
-            self._blocked.discard(connection)
+            self._blocked.pop(connection, None)
             self._unblocked.discard(connection)
 
     def drive(self, loop: Loop, send: Callable[[Send[Instance]], Any]) -> Any:

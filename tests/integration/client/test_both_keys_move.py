@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -97,6 +98,12 @@ class Moved:
         host, port = self.pool.masters[placement.shard_for(key)]
         return direct(f"{host}:{port}")
 
+    def keys_retired(self) -> bool:
+        """Return whether the shards that keys move between are retired."""
+        return bool(self.call.mesh._core._retired) and all(
+            shard.retired for shard in self.call.mesh._core._retired
+        )
+
     def _write(self, migration: Migration) -> None:
         self._await(self.pool.write(self.before, migration))
 
@@ -184,6 +191,78 @@ def test_what_watches_a_key_when_keys_begin_to_move_fails(moved: Moved) -> None:
     moved.prepare()
     moved.move()
     assert moved.call.driven.get(key) == VALUES[key]
+
+
+def test_a_transaction_that_reads_first_is_repeated(moved: Moved) -> None:
+    """Between WATCH and MULTI a resize begins: the pipeline finds the shard of now."""
+    key, begun = moved.keys[0], list[str]()
+    mesh = moved.call.mesh
+
+    def begin() -> None:
+        if not begun:
+            begun.append("prepared")
+            moved.migration = replace(moved.migration, phase="prepare")
+            moved.pool.write(moved.before, moved.migration)
+            until(lambda: mesh._core.holds)
+            until(lambda: moved.keys_retired())
+            threads.submit(go_on)
+
+    def go_on() -> None:
+        until(mesh._core.drained)
+        moved.move()
+
+    def change(pipe: Any) -> Any:
+        begin()
+        value = pipe.get(key)
+        pipe.multi()
+        pipe.set(key, value + b"+")
+
+    async def change_async(pipe: Any) -> Any:
+        await asyncio.to_thread(begin)
+        value = await pipe.get(key)
+        pipe.multi()
+        pipe.set(key, value + b"+")
+
+    with ThreadPoolExecutor(1) as threads:
+        how = change if moved.call.loop is None else change_async
+        assert moved.call(lambda mesh: mesh.transaction(how, key)) == [True]
+    assert moved.call.driven.get(key) == VALUES[key] + b"+"
+
+
+def test_a_command_that_blocks_on_a_key_that_stays_is_left_alone(moved: Moved) -> None:
+    names = [f"queue:{n}" for n in range(100)]
+    source = moved.before.shard_for(moved.keys[0])
+    stays = next(
+        name
+        for name in names
+        if moved.before.shard_for(name) == moved.after.shard_for(name) == source
+    )
+    with ThreadPoolExecutor(1) as threads, moved.server(moved.before, stays) as shard:
+        popped = threads.submit(moved.call, lambda mesh: mesh.blpop([stays], timeout=0))
+        until(lambda: shard.info("clients")["blocked_clients"] == 1)
+        waiting = {each["id"] for each in shard.client_list() if each["cmd"] == "blpop"}
+        moved.begin()
+        moved.finish()
+        assert {each["id"] for each in shard.client_list() if each["cmd"] == "blpop"} == waiting
+        moved.call.driven.rpush(stays, "item")
+        assert popped.result(AT_MOST) == (stays.encode(), b"item")
+
+
+def test_a_pull_that_outlasts_the_move_is_no_error(moved: Moved, stack: LocalStack) -> None:
+    key = moved.keys[0]
+    shard = stack.info["shards"][int(moved.before.shard_for(key)[-1])]
+    moved.begin()
+    replica = stack.process(shard["replicas"][0])
+    with ThreadPoolExecutor(1) as threads:
+        replica.pause()
+        try:
+            asked = threads.submit(moved.call, lambda mesh: mesh.get(key))
+            with moved.server(moved.after, key) as target:
+                until(lambda: target.exists(key))
+            moved.finish()
+            assert asked.result(AT_MOST) == VALUES[key]
+        finally:
+            replica.resume()
 
 
 def test_scripts(moved: Moved) -> None:
