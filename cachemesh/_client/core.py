@@ -166,11 +166,12 @@ class MeshCore(Generic[S]):
         self.lease = self.membership.lease_end(strict=self.policy.refuses_unleased)
         retiring = [(before[name], successors[name]) for name in losers]
         self._remember_retired(retiring)  # before the hold can be seen
+        placement = document.placement if migrating is None else migrating
+        route_table = RouteTable(placement, shards)
         ended, self._hold = self._hold, hold
         self._moves, self._stage, stage.shards = migrating, stage, shards
-        placement = document.placement if migrating is None else migrating
         # First: whoever finds a retired shard looks here for the one in its place.
-        self.route_table = RouteTable(placement, shards)
+        self.route_table = route_table
         if losers:
             self._retire(retiring)
         stepped_back = ended is not None and placement == ended.placement.stable

@@ -6,7 +6,7 @@ import inspect
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import redis
 from redis.asyncio.client import Pipeline as RedisPipeline
@@ -153,16 +153,21 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
         """
         while True:
             if self.watching and self._home is not None and self._home.retired:
-                await self.reset()  # what watches next finds the shard of now
-                raise redis.WatchError("A resize of the pool has begun; watch the keys anew")
+                await self._end_watching()
             try:
                 home = await self._bind(commands)
             except (KeyHeldError, KeyMovingError) as error:
+                if self.watching and isinstance(error, KeyHeldError):
+                    await self._end_watching()  # the resize would wait for it, too
                 await self._core.await_route(error)
                 continue
             if home in (await self._core.loaded()).shards.values() or self.watching:
                 return home
             self._home = None  # bound before a resize
+
+    async def _end_watching(self) -> NoReturn:
+        await self.reset()  # what watches next finds the shard of now
+        raise redis.WatchError("A resize of the pool has begun; watch the keys anew")
 
     async def _bind(self, commands: Sequence[tuple[Any, ...]]) -> ShardClient:
         """Settle on the one shard that all keys are on."""
@@ -176,11 +181,17 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
         return self._home
 
     async def _in_one_shard(self, raise_on_error: bool) -> list[Any]:
-        home = self._home  # redis-py's pipeline resets itself
+        home, watched = self._home, self.watching  # redis-py's pipeline resets itself
         assert home is not None  # they were bound to it
         try:
             async with self._in_time(home):
                 return await super().execute(raise_on_error)
+        except redis.ReadOnlyError as error:
+            if not watched:
+                raise
+            raise redis.WatchError(  # nothing has run, and nobody watches the new master
+                f"Shard {home.name!r} has another master; watch the keys anew"
+            ) from error
         except redis_py.BROKEN as error:
             if type(error) not in redis_py.BROKEN:
                 raise  # the server's answer

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import redis
 from redis.client import NEVER_DECODE
@@ -140,16 +140,21 @@ class Pipeline(PipelineBase, RedisPipeline):
         """
         while True:
             if self.watching and self._home is not None and self._home.retired:
-                self.reset()  # what watches next finds the shard of now
-                raise redis.WatchError("A resize of the pool has begun; watch the keys anew")
+                self._end_watching()
             try:
                 home = self._bind(commands)
             except (KeyHeldError, KeyMovingError) as error:
+                if self.watching and isinstance(error, KeyHeldError):
+                    self._end_watching()  # the resize would wait for it, too
                 self._core.await_route(error)
                 continue
             if home in self._core.loaded().shards.values() or self.watching:
                 return home
             self._home = None  # bound before a resize
+
+    def _end_watching(self) -> NoReturn:
+        self.reset()  # what watches next finds the shard of now
+        raise redis.WatchError("A resize of the pool has begun; watch the keys anew")
 
     def _bind(self, commands: Sequence[tuple[Any, ...]]) -> ShardClient:
         """Settle on the one shard that all keys are on."""
@@ -163,11 +168,17 @@ class Pipeline(PipelineBase, RedisPipeline):
         return self._home
 
     def _in_one_shard(self, raise_on_error: bool) -> list[Any]:
-        home = self._home  # redis-py's pipeline resets itself
+        home, watched = self._home, self.watching  # redis-py's pipeline resets itself
         assert home is not None  # they were bound to it
         try:
             with self._in_time(home):
                 return super().execute(raise_on_error)
+        except redis.ReadOnlyError as error:
+            if not watched:
+                raise
+            raise redis.WatchError(  # nothing has run, and nobody watches the new master
+                f"Shard {home.name!r} has another master; watch the keys anew"
+            ) from error
         except redis_py.BROKEN as error:
             if type(error) not in redis_py.BROKEN:
                 raise  # the server's answer

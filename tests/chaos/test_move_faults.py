@@ -22,6 +22,7 @@ from tests.support.leading import leading, process_of
 from tests.support.move_load import MoveLoad, MoveVerdict
 from tests.support.moved_pool import MovedPool
 from tests.support.planned_failovers import fail_over
+from tests.support.replicated_stack import NO_FAILOVER
 from tests.support.resize_stack import url_of
 from tests.support.waiting import AT_MOST, until
 
@@ -71,6 +72,7 @@ def run(directory: Path, metaservers: int = 1) -> Iterator[Run]:
         metaservers=metaservers,
         dashboard=False,
         timeout=AT_MOST,
+        down_after_ms=NO_FAILOVER,
     ) as stack:
         urls = [url_of(stack, number) for number in range(CLIENTS)]
         with CacheMesh.from_url(urls[0], token=stack.token) as client:

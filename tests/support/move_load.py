@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from typing_extensions import Self
-
+from tests.support.client_processes import KINDS, ClientProcesses
 from tests.support.waiting import AT_MOST, until
 
-ROOT = Path(__file__).parents[2]
-KINDS = ("sync", "asyncio")  # of client processes, in turn
 WORKERS = 3  # threads or tasks of each
 
 
@@ -56,7 +49,7 @@ class MoveVerdict:
         assert len(self.calls) > 25 and min(self.calls.values()) > 3, self.calls
 
 
-class MoveLoad:
+class MoveLoad(ClientProcesses):
     """So many client processes; see `tests.support.move_client`.
 
     Args:
@@ -66,40 +59,12 @@ class MoveLoad:
     """
 
     def __init__(self, urls: list[str], token: str, directory: Path) -> None:
-        env = {**os.environ, "CACHEMESH_TOKEN": token, "CACHEMESH_SNAPSHOT_DIR": "off"}
-        self.log = directory / "clients.log"
-        with self.log.open("ab") as log:
-            self.processes = [
-                subprocess.Popen(
-                    [
-                        *(sys.executable, "-m", "tests.support.move_client", url),
-                        *(KINDS[number % 2], str(WORKERS), f"client-{number}"),
-                    ],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    cwd=ROOT,
-                    env=env,
-                    text=True,
-                )
-                for number, url in enumerate(urls)
-            ]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for process in self.processes:
-            process.kill()
-            process.communicate()
-
-    def freeze(self, number: int) -> None:
-        """Send a process SIGSTOP."""
-        os.kill(self.processes[number].pid, signal.SIGSTOP)
-
-    def thaw(self, number: int) -> None:
-        """Send a process SIGCONT."""
-        os.kill(self.processes[number].pid, signal.SIGCONT)
+        arguments = [
+            (url, KINDS[number % 2], str(WORKERS), f"client-{number}")
+            for number, url in enumerate(urls)
+        ]
+        log = directory / "clients.log"
+        super().__init__("tests.support.move_client", arguments, token, log)
 
     def calls(self, number: int) -> int:
         """Return how many calls a process has made."""
@@ -120,13 +85,7 @@ class MoveLoad:
     def stop(self) -> MoveVerdict:
         """End all processes, and return what they have seen."""
         verdict = MoveVerdict()
-        for process in self.processes:
-            assert process.stdin is not None
-            process.stdin.close()
-            process.stdin = None
-        for process in self.processes:
-            out, _ = process.communicate(timeout=AT_MOST)
-            assert process.returncode == 0, self.log.read_text()
+        for out in self.end(AT_MOST):
             told = json.loads(out)
             verdict.calls.update(told["calls"])
             verdict.errors.update(told["errors"])

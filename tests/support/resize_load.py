@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from array import array
 from collections import Counter
@@ -14,14 +10,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from typing_extensions import Self
-
+from tests.support.client_processes import KINDS, ClientProcesses
 from tests.support.placement_history import PlacementHistory
 from tests.support.resize_board import FIGURES, Board
 from tests.support.waiting import AT_MOST, until
-
-ROOT = Path(__file__).parents[2]
-KINDS = ("sync", "asyncio")  # of client processes, in turn
 
 
 @dataclass
@@ -66,7 +58,7 @@ class Verdict:
         assert min(self.ways.values()) > 10, self.ways
 
 
-class ResizeLoad:
+class ResizeLoad(ClientProcesses):
     """So many client processes that write, read and judge; see `tests.support.resize_client`.
 
     Args:
@@ -82,44 +74,13 @@ class ResizeLoad:
         self._path = directory / "board"
         self.board = Board(self._path, len(urls))
         self.kinds = [KINDS[number % len(KINDS)] for number in range(len(urls))]
-        env = {**os.environ, "CACHEMESH_TOKEN": token, "CACHEMESH_SNAPSHOT_DIR": "off"}
-        if pause is not None:
-            env["RESIZE_CLIENT_PAUSE"] = str(pause)
-        self.log = directory / "clients.log"
-        with self.log.open("ab") as log:
-            self.processes = [
-                subprocess.Popen(
-                    [
-                        *(sys.executable, "-m", "tests.support.resize_client", url),
-                        *(self.kinds[number], str(self._path), str(len(urls)), str(number)),
-                    ],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    cwd=ROOT,
-                    env=env,
-                )
-                for number, url in enumerate(urls)
-            ]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for process in self.processes:
-            process.kill()
-            process.communicate()
-
-    def __len__(self) -> int:
-        return len(self.processes)
-
-    def freeze(self, number: int) -> None:
-        """Send a process SIGSTOP."""
-        os.kill(self.processes[number].pid, signal.SIGSTOP)
-
-    def thaw(self, number: int) -> None:
-        """Send a process SIGCONT."""
-        os.kill(self.processes[number].pid, signal.SIGCONT)
+        arguments = [
+            (url, self.kinds[number], str(self._path), str(len(urls)), str(number))
+            for number, url in enumerate(urls)
+        ]
+        pauses = {} if pause is None else {"RESIZE_CLIENT_PAUSE": str(pause)}
+        log = directory / "clients.log"
+        super().__init__("tests.support.resize_client", arguments, token, log, pauses)
 
     def sums(self, name: str) -> list[int]:
         """Return a figure of each process."""
@@ -163,14 +124,8 @@ class ResizeLoad:
 
     def stop(self, history: PlacementHistory) -> Verdict:
         """End all processes, and return what they have seen, as judged by a history."""
-        for process in self.processes:
-            assert process.stdin is not None
-            process.stdin.close()
-            process.stdin = None
         verdict = Verdict()
-        for number, process in enumerate(self.processes):
-            out, _ = process.communicate(timeout=AT_MOST)
-            assert process.returncode == 0, self.log.read_text()
+        for number, out in enumerate(self.end(AT_MOST)):
             told = json.loads(out)
             verdict.errors.append(Counter(told["errors"]))
             verdict.ways.update(told["ways"])

@@ -58,6 +58,7 @@ class Kind:
         self.keys = [f"{prefix}:{type(self).__name__.lower()}:{n}" for n in range(count)]
         self.rnd = rnd
         self.number = 0
+        self.values: dict[str, Any] = {}
 
     def step(self) -> Step:
         """Return the next call."""
@@ -71,6 +72,13 @@ class Kind:
         """The names of the methods that make a call on one key."""
         return [name for name in vars(type(self)) if name.startswith("do_")]
 
+    def _deleted(self, name: str, key: str) -> Step:
+        def took(reply: Any) -> None:
+            _judged(key, int(key in self.values), reply)
+            self.values.pop(key, None)
+
+        return name, lambda c: c.delete(key), took
+
     def restart(self) -> Step:
         """Return the call with which all keys begin anew, as nobody knows whether one has run."""
         keys = self.keys
@@ -78,18 +86,11 @@ class Kind:
 
     def forget(self) -> None:
         """Note that no key is there."""
-        raise NotImplementedError
+        self.values.clear()
 
 
 class Strings(Kind):
     """Strings that are set, appended to, deleted and read, one by one and many at once."""
-
-    def __init__(self, prefix: str, count: int, rnd: random.Random) -> None:
-        super().__init__(prefix, count, rnd)
-        self.values: dict[str, bytes] = {}
-
-    def forget(self) -> None:
-        self.values.clear()
 
     def _new(self, key: str) -> bytes:
         return f"{key}={self.number}".encode()
@@ -114,11 +115,7 @@ class Strings(Kind):
         return "append", lambda c: c.append(key, "+"), took
 
     def do_delete(self, key: str) -> Step:
-        def took(reply: Any) -> None:
-            _judged(key, int(key in self.values), reply)
-            self.values.pop(key, None)
-
-        return "delete", lambda c: c.delete(key), took
+        return self._deleted("delete", key)
 
     def do_mget(self, _: str) -> Step:
         keys = self.rnd.sample(self.keys, min(8, len(self.keys)))
@@ -199,13 +196,6 @@ class Strings(Kind):
 class Counters(Kind):
     """Counters: a reply tells whether an increment was lost, or ran twice."""
 
-    def __init__(self, prefix: str, count: int, rnd: random.Random) -> None:
-        super().__init__(prefix, count, rnd)
-        self.values: dict[str, int] = {}
-
-    def forget(self) -> None:
-        self.values.clear()
-
     def _took(self, key: str) -> Callable[[Any], None]:
         def took(reply: Any) -> None:
             _judged(key, self.values.get(key, 0) + 1, reply)
@@ -222,13 +212,6 @@ class Counters(Kind):
 
 class Hashes(Kind):
     """Hashes, field by field and whole."""
-
-    def __init__(self, prefix: str, count: int, rnd: random.Random) -> None:
-        super().__init__(prefix, count, rnd)
-        self.values: dict[str, dict[bytes, bytes]] = {}
-
-    def forget(self) -> None:
-        self.values.clear()
 
     def do_hset(self, key: str) -> Step:
         field, value = b"f%d" % self.rnd.randrange(6), b"%d" % self.number
@@ -248,11 +231,7 @@ class Hashes(Kind):
         )
 
     def do_delete(self, key: str) -> Step:
-        def took(reply: Any) -> None:
-            _judged(key, int(key in self.values), reply)
-            self.values.pop(key, None)
-
-        return "delete a hash", lambda c: c.delete(key), took
+        return self._deleted("delete a hash", key)
 
 
 class Lists(Kind):
@@ -260,7 +239,7 @@ class Lists(Kind):
 
     def __init__(self, prefix: str, count: int, rnd: random.Random) -> None:
         super().__init__(prefix, count, rnd)
-        self.values: dict[str, deque[bytes]] = {key: deque() for key in self.keys}
+        self.values = {key: deque[bytes]() for key in self.keys}
 
     def forget(self) -> None:
         for items in self.values.values():
@@ -306,13 +285,6 @@ class Lists(Kind):
 class Sets(Kind):
     """Sets, sorted sets and streams that only grow, until they are deleted."""
 
-    def __init__(self, prefix: str, count: int, rnd: random.Random) -> None:
-        super().__init__(prefix, count, rnd)
-        self.values: dict[str, set[bytes]] = {}
-
-    def forget(self) -> None:
-        self.values.clear()
-
     def _grown(self, key: str, member: bytes) -> Callable[[Any], None]:
         def took(reply: Any) -> None:
             members = self.values.setdefault(key, set())
@@ -330,22 +302,11 @@ class Sets(Kind):
         return "zrange", lambda c: c.zrange(key, 0, -1), lambda r: _judged(key, expected, r)
 
     def do_delete(self, key: str) -> Step:
-        def took(reply: Any) -> None:
-            _judged(key, int(key in self.values), reply)
-            self.values.pop(key, None)
-
-        return "delete a sorted set", lambda c: c.delete(key), took
+        return self._deleted("delete a sorted set", key)
 
 
 class Streams(Kind):
     """Streams: an entry is there once."""
-
-    def __init__(self, prefix: str, count: int, rnd: random.Random) -> None:
-        super().__init__(prefix, count, rnd)
-        self.values: dict[str, int] = {}
-
-    def forget(self) -> None:
-        self.values.clear()
 
     def do_xadd(self, key: str) -> Step:
         if self.values.get(key, 0) > 30:
@@ -360,22 +321,14 @@ class Streams(Kind):
         return "xlen", lambda c: c.xlen(key), lambda r: _judged(key, self.values.get(key, 0), r)
 
     def do_delete(self, key: str) -> Step:
-        def took(reply: Any) -> None:
-            _judged(key, int(key in self.values), reply)
-            self.values.pop(key, None)
-
-        return "delete a stream", lambda c: c.delete(key), took
+        return self._deleted("delete a stream", key)
 
 
 class Expiring(Kind):
-    """Keys that expire: not before their time, and they do not come back after it."""
+    """Keys that expire: not before their time, and they do not come back after it.
 
-    def __init__(self, prefix: str, count: int, rnd: random.Random) -> None:
-        super().__init__(prefix, count, rnd)
-        self.values: dict[str, tuple[bytes, float]] = {}  # the value, and when it is gone
-
-    def forget(self) -> None:
-        self.values.clear()
+    The values are pairs: the value of the key, and when it is gone.
+    """
 
     def do_set(self, key: str) -> Step:
         value, ttl = b"%d" % self.number, self.rnd.choice((SHORT_TTL, 3600.0))

@@ -20,6 +20,7 @@ from cachemesh.local import LocalStack, Process
 from tests.support.both_clients import CLIENTS, Caller, calling
 from tests.support.plain_redis import direct
 from tests.support.resizable_pool import ResizablePool
+from tests.support.sentinels import keep_masters
 from tests.support.waiting import AT_MOST, until
 
 KEYS = [f"key:{number}" for number in range(60)]
@@ -30,6 +31,7 @@ LONG = {"socket_timeout": AT_MOST}
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
     with LocalStack(shards=3, replicas=1, sentinels=1, metaservers=0, dashboard=False) as stack:
+        keep_masters(stack)  # also where a busy machine lets them wait
         yield stack
 
 
@@ -109,6 +111,7 @@ class Moved:
 
     def _await(self, version: int) -> None:
         core = self.call.mesh._core
+        core.membership.fetch(version)  # else the file is looked at once a second
         until(lambda: core.acts_on(version))
 
 

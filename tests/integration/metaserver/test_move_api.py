@@ -33,7 +33,10 @@ def code_of(admin: Api, method: str, path: str, body: object = None) -> tuple[in
 
 def test_without_a_resize_there_is_no_pace(admin: Api) -> None:
     assert code_of(admin, "PATCH", f"{POOL}/resize", {"paused": True}) == (404, "resize-not-found")
-    assert code_of(admin, "PATCH", "/v1/pools/none/resize", {}) == (404, "pool-not-found")
+    assert code_of(admin, "PATCH", "/v1/pools/none/resize", {"paused": True}) == (
+        404,
+        "pool-not-found",
+    )
 
 
 @pytest.mark.parametrize(

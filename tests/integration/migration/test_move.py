@@ -16,6 +16,7 @@ from tests.support.cli_in_process import run_here
 from tests.support.move_load import MoveLoad
 from tests.support.moved_pool import SPARE, MovedPool
 from tests.support.plain_redis import direct
+from tests.support.replicated_stack import NO_FAILOVER
 from tests.support.resize_stack import url_of
 from tests.support.waiting import AT_MOST, until
 
@@ -25,7 +26,13 @@ BULK = 5000
 @pytest.fixture
 def stack() -> Iterator[LocalStack]:
     with LocalStack(
-        shards=2, replicas=1, sentinels=1, metaservers=1, dashboard=False, timeout=AT_MOST
+        shards=2,
+        replicas=1,
+        sentinels=1,
+        metaservers=1,
+        dashboard=False,
+        timeout=AT_MOST,
+        down_after_ms=NO_FAILOVER,
     ) as stack:
         yield stack
 
