@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn
 import redis
 
 from cachemesh._client.core import MeshCore
-from cachemesh._client.migration_state import S
 from cachemesh._client.options import changed_policy, check_call_options
 from cachemesh._client.pool_health import PoolHealth
 from cachemesh.core.commands.spec import Args
@@ -27,6 +26,7 @@ from cachemesh.core.pool.topology import Topology
 from cachemesh.core.resilience.error_classification import lacks_replicas
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.transport.redis_py import pack, speaks_resp3
+from cachemesh.transport.shard_base import S
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on

@@ -16,7 +16,7 @@ from typing import Any, Generic
 import redis
 
 from cachemesh._client.membership_calls import apply_to, drained_of, felt_by
-from cachemesh._client.migration_state import Hold, S, Stage
+from cachemesh._client.migration_state import Hold, Stage
 from cachemesh.core.commands.encoding import text_encoder
 from cachemesh.core.commands.registry import CommandRegistry
 from cachemesh.core.errors import LeaseLostError, ShardTimeoutError
@@ -37,6 +37,7 @@ from cachemesh.discovery.url import MeshUrl
 from cachemesh.transport.lease_clock import LeaseEnd
 from cachemesh.transport.redis_py import login_of
 from cachemesh.transport.replication_probe import Prober
+from cachemesh.transport.shard_base import S
 from cachemesh.transport.sync.handshake import connect
 
 _ASK_SECONDS = 3.0

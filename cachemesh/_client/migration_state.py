@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from cachemesh.core.migration.routing import MigratingPlacement
 from cachemesh.core.migration.settled import SettledKeys
 from cachemesh.core.rerouting import Pair
-from cachemesh.transport.shard_base import ShardBase
-
-S = TypeVar("S", bound=ShardBase[Any])
+from cachemesh.transport.shard_base import S
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from cachemesh._client.migration_state import S
 from cachemesh.core.planning.subscriptions import KINDS, SUBSCRIBE, UNSUBSCRIBE, Subscriptions
+from cachemesh.transport.shard_base import S
 
 
 class ListenerBase(Generic[S]):

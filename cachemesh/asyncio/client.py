@@ -181,12 +181,7 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
                 reply = await self._execute_planned(args, route_table, decode)
         except (RerouteError, redis.ResponseError, FencedError) as error:
             return await self._outcome_of(error, args, options)
-        callback = self.response_callbacks.get(name)
-        if callback is None:
-            return reply
-        # sync: return callback(reply, **for_callback(options))
-        result = callback(reply, **for_callback(options))  # asyncio
-        return await result if asyncio.iscoroutine(result) else result  # asyncio
+        return await self._as_given(name, reply, options)
 
     async def _outcome_of(
         self, error: Exception, args: tuple[Any, ...], options: dict[str, Any]
@@ -212,6 +207,15 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
         elif EMPTY_RESPONSE in options:
             return options[EMPTY_RESPONSE]
         raise error
+
+    async def _as_given(self, name: Any, reply: Any, options: dict[str, Any]) -> Any:
+        """Return a reply as redis-py gives it to the app."""
+        callback = self.response_callbacks.get(name)
+        if callback is None:
+            return reply
+        # sync: return callback(reply, **for_callback(options))
+        result = callback(reply, **for_callback(options))  # asyncio
+        return await result if asyncio.iscoroutine(result) else result  # asyncio
 
     async def _read_at_source(
         self,
@@ -239,12 +243,7 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
             raise reply
         if not there:
             raise full
-        callback = self.response_callbacks.get(name)
-        if callback is None:
-            return reply
-        # sync: return callback(reply, **for_callback(options))
-        result = callback(reply, **for_callback(options))  # asyncio
-        return await result if asyncio.iscoroutine(result) else result  # asyncio
+        return await self._as_given(name, reply, options)
 
     if True:  # asyncio
 

@@ -151,10 +151,7 @@ class CacheMesh(PlannedCommands, redis.Redis):
                 reply = self._execute_planned(args, route_table, decode)
         except (RerouteError, redis.ResponseError, FencedError) as error:
             return self._outcome_of(error, args, options)
-        callback = self.response_callbacks.get(name)
-        if callback is None:
-            return reply
-        return callback(reply, **for_callback(options))
+        return self._as_given(name, reply, options)
 
     def _outcome_of(self, error: Exception, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Return what a command that ended with an error returns; raise the error otherwise.
@@ -178,6 +175,13 @@ class CacheMesh(PlannedCommands, redis.Redis):
         elif EMPTY_RESPONSE in options:
             return options[EMPTY_RESPONSE]
         raise error
+
+    def _as_given(self, name: Any, reply: Any, options: dict[str, Any]) -> Any:
+        """Return a reply as redis-py gives it to the app."""
+        callback = self.response_callbacks.get(name)
+        if callback is None:
+            return reply
+        return callback(reply, **for_callback(options))
 
     def _read_at_source(
         self,
@@ -205,10 +209,7 @@ class CacheMesh(PlannedCommands, redis.Redis):
             raise reply
         if not there:
             raise full
-        callback = self.response_callbacks.get(name)
-        if callback is None:
-            return reply
-        return callback(reply, **for_callback(options))
+        return self._as_given(name, reply, options)
 
     def _execute_on_connection(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Execute as redis-py does, over the connection that `client` took, or that the app set."""

@@ -126,16 +126,16 @@ class PlannedCommands(MeshBase[ShardClient]):
                 return shard.execute(words, command.read_only, decode)
             keys = () if command.name in CURSORS else keys_of(command, words)
             return self._one(shard, words, keys, command.read_only, decode)
-        began = time.monotonic()
+        began, waits_for = time.monotonic(), keys_of(command, words)
         try:
-            return shard.execute_blocking(words, decode, seconds, keys_of(command, words))
+            return shard.execute_blocking(words, decode, seconds, waits_for)
         except (ShardUnavailableError, redis.ResponseError) as error:
             reply = self._missed(error, shard, words, command.read_only)
             time.sleep(miss_delay(seconds, time.monotonic() - began))
             return reply
         finally:
-            if self._core.reads_replicas and not command.read_only:
-                self.wrote_to(shard, keys_of(command, words))
+            if not command.read_only:
+                self.wrote_to(shard, waits_for)
 
     def _one(
         self,

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import redis
 
@@ -171,6 +171,10 @@ class ShardBase(ShardInstances[InstanceT]):
         """
         self.quality.failed(error or NotSentError())
         raise no_replica(self.name, reading.max_lag, error) from error
+
+
+S = TypeVar("S", bound=ShardBase[Any])
+"""The shards of one of the clients."""
 
 
 def _nothing() -> None:

@@ -41,6 +41,9 @@ Word: TypeAlias = "bytes | str | int"
 CHANNEL = "cachemesh:pull"
 """Nobody listens. A user who pulls needs the right to publish there."""
 
+IDLE_MS = 100
+"""Milliseconds that a source waits for a target, unless a key is known to take longer."""
+
 ROUNDS = 5
 """How often keys are copied that the target then turns out not to have."""
 
@@ -96,7 +99,7 @@ class Link:
     target_replicas: int
     timeout_ms: int
     login: tuple[str, str] | None = field(default=None, repr=False)
-    idle_ms: int = 100
+    idle_ms: int = IDLE_MS
     db: int = 0
 
     def migrate(self, keys: Sequence[bytes]) -> tuple[Word, ...]:

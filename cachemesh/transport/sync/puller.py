@@ -20,6 +20,7 @@ import redis
 
 from cachemesh.core.errors import ShardTimeoutError, ShardUnavailableError
 from cachemesh.core.migration.pull import (
+    IDLE_MS,
     Link,
     NoRoomError,
     NotReplicatedError,
@@ -28,7 +29,6 @@ from cachemesh.core.migration.pull import (
     SlowTransferError,
     TransferError,
 )
-from cachemesh.core.rerouting import ShardRetiredError
 from cachemesh.core.resilience.error_classification import NotSentError
 from cachemesh.transport.sync.shard import ShardClient
 from cachemesh.transport.unavailable import still_moving
@@ -37,7 +37,7 @@ BATCH = 32
 """Keys of one pull. While they are copied the source serves nobody else."""
 
 _LONGEST = 0.25  # seconds that replicas are waited for at once: a resize waits for that, too
-_IDLE_MS = 100, 4, 20_000  # of MIGRATE at first, times as long each time that it failed, at most
+_LONGER = 4  # times as long may the target take to answer in the next attempt, each time
 _AGAIN = 0.02  # seconds before a pull that did not end is begun anew
 
 
@@ -76,9 +76,9 @@ class Puller:
         self._waiting[id(left)] = left
         try:
             while left:
-                left_s = deadline - time.monotonic()
-                wait = -1 if math.isinf(left_s) else max(0.0, left_s)
-                if not self._pulling.acquire(timeout=wait):
+                seconds = deadline - time.monotonic()
+                at_most = -1 if math.isinf(seconds) else max(0.0, seconds)
+                if not self._pulling.acquire(timeout=at_most):
                     raise self.still_moving()
                 try:
                     self._pull_some(left, deadline)
@@ -91,22 +91,23 @@ class Puller:
         """Pull some of these keys, and some of those that others wait for."""
         if not left:
             return  # another did
-        batch = list(left)[:BATCH]
+        own = list(left)[:BATCH]
+        batch = dict.fromkeys(own)
         for others in list(self._waiting.values()):
-            if len(batch) >= BATCH:
-                break
-            batch += [key for key in others if key not in left][: BATCH - len(batch)]
-        batch = list(dict.fromkeys(batch))
+            batch.update(dict.fromkeys(list(others)[: BATCH - len(batch)]))
+        pulled = list(batch)
         try:
-            self._pull(batch, deadline)
+            self._pull(pulled, deadline)
         except redis.exceptions.OutOfMemoryError:
-            batch = list(left)[:BATCH]  # it may be the others' keys that do not fit
-            self._pull(batch, deadline)
+            if len(pulled) == len(own):
+                raise
+            pulled = own  # it may be the others' keys that do not fit
+            self._pull(pulled, deadline)
         for keys in list(self._waiting.values()):
-            keys.difference_update(batch)
+            keys.difference_update(pulled)
 
     def _pull(self, keys: list[bytes], deadline: float) -> None:
-        idle, longer, most = _IDLE_MS
+        idle = IDLE_MS
         while True:
             try:
                 self._attempt(keys, idle, deadline)
@@ -123,7 +124,7 @@ class Puller:
                 time.sleep(_AGAIN)
                 if isinstance(error, TransferError):
                     slow = isinstance(error, SlowTransferError)
-                    idle = min(idle * longer, most) if slow else _IDLE_MS[0]
+                    idle = idle * _LONGER if slow else IDLE_MS
                     # It may have another master by now.
                     self._target.execute(("PING",), True)
             except NoRoomError as error:
@@ -137,21 +138,16 @@ class Puller:
     def _attempt(self, keys: list[bytes], idle: int, deadline: float) -> None:
         """Pull the keys once, from the beginning."""
         self._target.require_serving()  # else the source would wait for it, and serve nobody
-        pull: Pull | None = Pull(self._linked(idle, deadline), tuple(keys))
+        left = deadline - time.monotonic()
+        link = self._link(min(max(0.0, left) / 2, _LONGEST))
+        if link is None:
+            raise self._target.unavailable(None, NotSentError("no master of it is known"))
+        link = replace(link, idle_ms=max(1, int(min(idle, 1000 * left))))
+        pull: Pull | None = Pull(link, tuple(keys))
         while pull is not None:
             asked = pull.ask()
             shard = self._source if asked.side == "source" else self._target
-            replies = shard.ask_apart(asked.commands, deadline)
-            pull = replace(pull, link=self._linked(idle, deadline)).answered(replies)
-
-    def _linked(self, idle: int, deadline: float) -> Link:
-        left = deadline - time.monotonic()
-        link = self._link(min(max(0.0, left) / 2, _LONGEST))
-        if self._source.retired or self._target.retired:
-            raise ShardRetiredError
-        if link is None:
-            raise self._target.unavailable(None, NotSentError("no master of it is known"))
-        return replace(link, idle_ms=max(1, int(min(idle, 1000 * left))))
+            pull = pull.answered(shard.ask_apart(asked.commands, deadline))
 
     def still_moving(self) -> ShardUnavailableError:
         """Return the error for a command that has no time left, with what went wrong last."""
