@@ -19,7 +19,7 @@ _ACTIONS = {
     "pool.version-raised": ("warn", "Version of {target} raised: its clients were ahead"),
     "resize.prepare": ("info", "Resize of {target} is prepared"),
     "resize.move": ("info", "Keys of {target} move"),
-    "resize.swept": ("info", "A shard of {target} has no key left to move"),
+    "resize.source-done": ("info", "A shard of {target} has no key left to move"),
     "resize.paced": ("info", "The move of keys of {target} has another pace"),
     "resize.turned-back": ("warn", "Keys of {target} move back"),
     "resize.step-back": ("warn", "Resize of {target} waits for its clients"),

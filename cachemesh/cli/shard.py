@@ -155,7 +155,6 @@ def set_weight(
 ) -> None:
     """Give a shard a larger or smaller share of the keys."""
     path = context.path("shards", check_name("shard", name))
-    body: dict[str, Any] = {"weight": weight}
-    body |= _how(strategy, keys_per_second)
+    body = {"weight": weight, **_how(strategy, keys_per_second)}
     change = PlannedChange(f"set the weight of shard {name}", "PATCH", path, body)
     carry_out(context, change, ChangeFlags(dry_run, yes, wait))

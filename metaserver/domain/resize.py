@@ -11,11 +11,11 @@ document, stored by compare-and-set.
 
 That is strategy `drop`: keys that change their shard go cold. With strategy `move` they are moved:
 
-    preparing --moving--> moving --swept--> moving ... --following--> preparing, the next stage
-                             |                                    --> finished: stable(Q)
+    preparing --moving--> moving --source_done--> ... --following--> preparing, the next stage
+                             |                        --finished--> stable(Q)
                              +--turned_back--> preparing, back --> ... --> stable(P)
     moving      the document's migration is `move`: clients and the leader pull keys
-    swept       a shard has none left of the keys that move from it in this stage
+    source_done a shard has none left of the keys that move from it in this stage
 
 A resize that *stays* ends in P: the store was replaced by an older copy of itself, and some clients
 act on a placement that it does not know. So all hold every command, and go on once all act on P.
@@ -234,22 +234,12 @@ def status_of(document: PoolDocument) -> dict[str, Any] | None:
     try:
         resize = resize_of(document)
     except InvalidDocumentError as error:
-        return {
-            "state": "invalid",
-            "attempt": 0,
-            "summary": "",
-            "detail": str(error),
-            "strategy": "drop",
-            "back": False,
-            "stage": 0,
-            "stages": 1,
-            "done": [],
-            "moved": 0,
-            "paused": False,
-            "keys_per_second": 0,
-        }
-    if resize is None:
-        return None
+        unknown = _told(Resize(0, "paused", document.placement, "", ""))
+        return {**unknown, "state": "invalid", "detail": str(error)}
+    return None if resize is None else _told(resize)
+
+
+def _told(resize: Resize) -> dict[str, Any]:
     return {
         "state": resize.state,
         "attempt": resize.attempt,
@@ -411,4 +401,5 @@ def stable(document: PoolDocument) -> PoolDocument:
 
 
 def with_resize(document: PoolDocument, resize: Resize) -> PoolDocument:
+    """Return the document with a resize in place of the one that it has, if any."""
     return document.replace(extra={**document.extra, FIELD: resize.to_dict()})

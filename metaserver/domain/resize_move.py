@@ -31,7 +31,7 @@ def moving(
     return after if fence is None else with_fence(after, fence)
 
 
-def swept(document: PoolDocument, resize: Resize, shard: str, moved: int) -> PoolDocument:
+def source_done(document: PoolDocument, resize: Resize, shard: str, moved: int) -> PoolDocument:
     """Return the document once a shard has no key left that moves from it in this stage.
 
     Args:
@@ -46,17 +46,17 @@ def following(document: PoolDocument, resize: Resize) -> PoolDocument:
     """Return the document that prepares the next stage."""
     stage = resize.stage + (-1 if resize.back else 1)
     former = document.migration
-    return prepared(document, replace(_held(resize, former), stage=stage))
+    return prepared(document, replace(_unprepared(resize, former), stage=stage))
 
 
 def turned_back(document: PoolDocument, resize: Resize) -> PoolDocument:
     """Return the document that prepares to move keys back to where they were."""
     stage = resize.stage if resize.state == "moving" else resize.stage - 1
     former = document.migration if resize.state == "moving" else resize.former
-    return prepared(document, replace(_held(resize, former), stage=stage, back=True))
+    return prepared(document, replace(_unprepared(resize, former), stage=stage, back=True))
 
 
-def _held(resize: Resize, former: Mapping[str, Any] | None) -> Resize:
+def _unprepared(resize: Resize, former: Mapping[str, Any] | None) -> Resize:
     """Return the resize before the first attempt at another stage."""
     return replace(
         resize,

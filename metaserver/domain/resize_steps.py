@@ -69,7 +69,7 @@ class Knowledge:
             or clients of an earlier resize are still fenced.
         unseen: of a move: shard that did not answer the look -> why.
         fence: None as long as nobody has fenced.
-        swept: whether no shard has any key left that moves from it in this stage.
+        all_moved: whether no shard has any key left that moves from it in this stage.
         jitter: drawn from 0 to 1, once for each version.
     """
 
@@ -80,7 +80,7 @@ class Knowledge:
     marked: bool = False
     unseen: tuple[tuple[str, str], ...] = ()
     fence: FenceOutcome | None = None
-    swept: bool = False
+    all_moved: bool = False
     jitter: float = 0.5
 
 
@@ -156,7 +156,7 @@ def next_step(resize: Resize, known: Knowledge) -> Step:
         left = delay(resize.attempt, known.jitter) - known.elapsed
         return Wait(left, resize.reason) if left > 0 else Prepare()
     if resize.state == "moving":
-        if not known.swept:
+        if not known.all_moved:
             return Wait(_PAUSED, "an operator has paused it") if resize.paused else MoveKeys()
         return Finish() if resize.last_stage else PrepareNext()
     return _of_prepare(resize, known)

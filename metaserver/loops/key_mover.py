@@ -21,7 +21,6 @@ from cachemesh.core.fencing import MARKER
 from cachemesh.core.migration.pull import Link, Pull, PullError, SlowTransferError
 from cachemesh.core.names import parse_address
 from metaserver.domain.batch_size import BatchSize
-from metaserver.domain.resize import Resize
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import BoundedConnection
@@ -51,13 +50,14 @@ class Targets:
     Args:
         term: as of `ResizeShards`.
         masters: shard -> its master.
+        replicas: shard -> how many of its replicas have to acknowledge.
     """
 
     config: Config
     networks: AllowedNetworks
     term: TermFence
     masters: Mapping[str, str]
-    resize: Resize
+    replicas: Mapping[str, int]
     _connections: dict[str, BoundedConnection] = field(default_factory=dict)
     _turns: dict[str, threading.Lock] = field(default_factory=dict)
 
@@ -80,11 +80,12 @@ class Targets:
             )
         return self._connections[shard]
 
-    @contextmanager
-    def turn(self, shard: str) -> Iterator[None]:
-        """Have one source at a time copy keys to a shard; the others serve apps meanwhile."""
-        with self._turns.setdefault(shard, threading.Lock()):
-            yield
+    def turn(self, shard: str) -> threading.Lock:
+        """Return the lock by which one source at a time copies keys to a shard.
+
+        The others serve apps meanwhile.
+        """
+        return self._turns.setdefault(shard, threading.Lock())
 
     def link(self, source: str, target: str, db: int) -> Link:
         """Return how keys get from one shard to another.
@@ -95,12 +96,12 @@ class Targets:
         master = self.masters.get(target)
         if master is None:
             raise MoveFailedError(f"nothing tells the master of shard {target}")
-        auth, replicas = self.config.redis_auth, self.resize.replicas
+        auth = self.config.redis_auth
         login = None if auth.password is None else (auth.username or "", auth.password)
         return Link(
             parse_address(master),
-            replicas.get(source, 0),
-            replicas.get(target, 0),
+            self.replicas.get(source, 0),
+            self.replicas.get(target, 0),
             int(500 * self.config.instance_timeout),
             login,
             db=db,
@@ -197,7 +198,7 @@ class SourceMove:
         begun = Pull(self.targets.link(self.shard, target, database), batch)
         try:
             pull = self._copied(begun, target, database)
-            while pull is not None and pull.stage != "remove":
+            while pull is not None and pull.step != "remove":
                 pull = self._asked(pull, target, database)
             self._last = None if pull is None else (pull, target)
         except SlowTransferError:  # one of the keys may be large

@@ -104,7 +104,7 @@ class _AtVersion:
     replicas: Mapping[str, int] = field(default_factory=dict)
     fence: FenceOutcome | None = None
     fenced: FenceRecord | None = None
-    swept: bool | None = None
+    all_moved: bool | None = None
 
 
 class Resizer:
@@ -221,14 +221,14 @@ class Resizer:
             marked=seen.marked,
             unseen=seen.unseen,
             fence=seen.fence,
-            swept=self._swept(document, resize, seen),
+            all_moved=self._all_moved(document, resize, seen),
             jitter=seen.jitter,
         )
 
-    def _swept(self, document: PoolDocument, resize: Resize, seen: _AtVersion) -> bool:
-        if resize.state == "moving" and seen.swept is None:
-            seen.swept = not stage_sources(document, resize)  # which may try many keys
-        return seen.swept is True
+    def _all_moved(self, document: PoolDocument, resize: Resize, seen: _AtVersion) -> bool:
+        if resize.state == "moving" and seen.all_moved is None:
+            seen.all_moved = not stage_sources(document, resize)  # which may try many keys
+        return seen.all_moved is True
 
     def _clear(
         self, state: PoolState, resize: Resize, seen: _AtVersion, stop: threading.Event
@@ -291,7 +291,7 @@ class Resizer:
     def _move_keys(self, state: PoolState, resize: Resize, stop: threading.Event) -> float:
         """Move keys until no shard has any left, or the document is another."""
         work = StageMove(self._store, state, stop, self._store_phase)
-        failed = self._shards.move_keys(state, resize, work.cancelled, work.swept)
+        failed = self._shards.move_keys(state, resize, work.cancelled, work.source_done)
         if work.cancelled() or not failed:
             return 0.0
         shard, why = next(iter(failed.items()))

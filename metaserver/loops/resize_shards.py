@@ -34,7 +34,7 @@ from metaserver.redis_io.sentinel_group import SentinelGroup
 from metaserver.redis_io.shard_masters import AskMaster, MasterAnswers, ShardMasters
 from metaserver.redis_io.term_fence import TermFence
 
-Swept: TypeAlias = "Callable[[str, int], None]"
+SourceDone: TypeAlias = "Callable[[str, int], None]"
 
 _REPLIES = Limits(LISTED.size, LARGE.elements)  # to CLIENT LIST and to SCAN
 _CLEARED_WITHIN = 24 * 3600.0  # seconds; each call to an instance has its own, short bound
@@ -83,7 +83,7 @@ class ResizeShards:
     def look(self, state: PoolState, resize: Resize) -> MasterAnswers[Seen]:
         """Return who is connected to the shards that clients may be fenced off."""
         shards = concerned(state.document, resize)
-        return self._masters(state, resize).ask(shards, self._looking_first, within=_HELD)
+        return self._masters(state, resize).ask(shards, self._looking_alone, within=_HELD)
 
     def fence(
         self, state: PoolState, resize: Resize, version: int, acknowledged: Container[str]
@@ -110,19 +110,23 @@ class ResizeShards:
         return ask(record.masters, lambda _, connection: lift(connection), within=_KEPT)
 
     def move_keys(
-        self, state: PoolState, resize: Resize, cancelled: Callable[[], bool], swept: Swept
+        self,
+        state: PoolState,
+        resize: Resize,
+        cancelled: Callable[[], bool],
+        source_done: SourceDone,
     ) -> Mapping[str, str]:
         """Move the keys of a stage, from all shards that have some left, at once.
 
         Args:
-            swept: called for each shard that has none left, with how many were moved from there.
+            source_done: called for each shard that has none left, with how many were moved.
 
         Returns:
             Shard -> why not all its keys could be moved.
         """
         document = state.document
         known = {**masters_of(state, resize), **self._named(state, resize)}
-        to = Targets(self._config, self._networks, self._term, known, resize)
+        to = Targets(self._config, self._networks, self._term, known, resize.replicas)
         migration = resize.migration("move")
 
         shards = stage_sources(document, resize)
@@ -133,7 +137,7 @@ class ResizeShards:
             with to.opened() as targets:
                 leave = leaving(document.placement, migration, shard)
                 moved = SourceMove(connection, shard, leave, targets, cancelled, pace).run()
-            swept(shard, moved)
+            source_done(shard, moved)
 
         masters = self._at(state, known, timeout=COPIED_WITHIN + 1.0)
         return masters.ask(shards, move, within=_CLEARED_WITHIN).failed
@@ -149,10 +153,11 @@ class ResizeShards:
                     named[shard] = address
         return named
 
-    def _looking_first(self, _: str, connection: BoundedConnection) -> Seen:
-        """Look, once nothing of an earlier term can come there any more."""
-        self._term.shut_out(connection)
-        return look(connection)
+    def _looking_alone(self, _: str, connection: BoundedConnection) -> Seen:
+        """Look, and have nothing of an earlier term come there any more."""
+        seen = look(connection)
+        self._term.end_earlier(connection, seen.connected)
+        return seen
 
     def _fencing(self, version: int, acknowledged: Container[str]) -> AskMaster[int]:
         def close_off(_: str, connection: BoundedConnection) -> int:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from cachemesh.core.plurals import counted
 from cachemesh.core.pool.document import PoolDocument
+from metaserver.domain import resize_move
 from metaserver.domain.pool_state import PoolState
 from metaserver.domain.resize import Resize, resize_of
-from metaserver.domain.resize_move import swept as swept_of
 from metaserver.store import Store
 
 _LOOK_EVERY = 0.02  # seconds between two looks at the store
@@ -55,7 +55,7 @@ class StageMove:
             return None
         return state, resize
 
-    def swept(self, shard: str, moved: int) -> None:
+    def source_done(self, shard: str, moved: int) -> None:
         """Store that a shard has no key left that moves from it."""
         with self._lock:
             now = self.state()
@@ -63,6 +63,6 @@ class StageMove:
                 return
             state, resize = now
             detail = f"{resize.summary}: {counted(moved, 'key')} moved from {shard}"
-            document = swept_of(state.document, resize, shard, moved)
-            if self._put(state, document, "resize.swept", detail):
+            document = resize_move.source_done(state.document, resize, shard, moved)
+            if self._put(state, document, "resize.source-done", detail):
                 self._version += 1

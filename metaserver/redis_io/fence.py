@@ -18,7 +18,7 @@ import redis
 from cachemesh.core.fencing import MARKER, parse_marker
 from cachemesh.core.plurals import counted
 from metaserver.redis_io.bounded_connection import BoundedConnection
-from metaserver.redis_io.client_list import connections, kill, parse_client_list
+from metaserver.redis_io.client_list import Connected, connections, kill, parse_client_list
 from metaserver.redis_io.reply_parsers import parse_role
 from metaserver.redis_io.shard_masters import NotShardMasterError
 
@@ -36,12 +36,14 @@ class Seen:
         marker: the version in the marker; None without one.
         others: software -> how many connections it has.
         replicas: how many replicas are connected.
+        connected: all connections.
     """
 
     clients: frozenset[str]
     marker: int | None
     others: Mapping[str, int]
     replicas: int = 0
+    connected: tuple[Connected, ...] = ()
 
 
 def look(connection: BoundedConnection) -> Seen:
@@ -56,12 +58,13 @@ def look(connection: BoundedConnection) -> Seen:
         raise marker
     others: dict[str, int] = {}
     clients: set[str] = set()
-    for each in parse_client_list(listed):
+    connected = tuple(parse_client_list(listed))
+    for each in connected:
         if each.client is not None:
             clients.add(each.client)
         elif each.software:
             others[each.software] = others.get(each.software, 0) + 1
-    return Seen(frozenset(clients), parse_marker(marker), others, replicas)
+    return Seen(frozenset(clients), parse_marker(marker), others, replicas, connected)
 
 
 def marker_of(connection: BoundedConnection) -> int | None:

@@ -10,13 +10,13 @@ the later term looks, and is killed; or it asks afterwards whether its own term 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import redis
 
 from metaserver.redis_io.bounded_connection import Ask, BoundedConnection
-from metaserver.redis_io.client_list import TERM, connections, kill
+from metaserver.redis_io.client_list import TERM, Connected, connections, kill
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class TermFence:
         Raises:
             redis.RedisError: some may be left.
         """
-        earlier = [
-            each.id
-            for each in connections(connection)
-            if each.epoch is not None and each.epoch < self.epoch
-        ]
+        return self.end_earlier(connection, connections(connection))
+
+    def end_earlier(self, connection: BoundedConnection, listed: Iterable[Connected]) -> int:
+        """As `shut_out`, of the connections that an instance has just listed."""
+        earlier = [each.id for each in listed if each.epoch is not None and each.epoch < self.epoch]
         kill(connection, earlier)
         return len(earlier)

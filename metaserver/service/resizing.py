@@ -31,6 +31,7 @@ WITHIN = 5.0  # seconds that a call waits for the end of its resize
 _LOOK_EVERY = 0.01  # seconds
 _TRIES = 10  # of giving up a resize that goes on meanwhile
 _LOOKED_WITHIN = 1.0  # seconds for all shards of a plan to say who is connected
+_HOLD = "have every client hold commands on keys that move"
 _EVENTS = 50  # in which the end of a resize is looked for
 
 
@@ -54,7 +55,7 @@ def steps(plan: ChangePlan) -> list[str]:
     cleared = [f"remove keys from {shard} that it does not own yet" for shard in to_clear(plan)]
     return [
         *cleared,
-        "have every client hold commands on keys that move",
+        _HOLD,
         *_moves(plan),
         "store the new placement",
     ]
@@ -176,7 +177,7 @@ def set_pace(
         raise RequestRefused(
             "invalid-content", "There is nothing to set", "give paused, keys_per_second, or both"
         )
-    told = ", ".join(f"{name} {value}" for name, value in sorted(pace.items())) or "nothing"
+    told = ", ".join(f"{name} {value}" for name, value in sorted(pace.items()))
     for _ in range(_TRIES):
         state = context.state(pool)
         resize = _under_way(state)
@@ -245,8 +246,7 @@ def _steps_back(state: PoolState, resize: Resize) -> list[str]:
     pool = state.document.pool
     new = [each for each in resize.placement.names if each not in state.document.placement.names]
     if resize.has_moved:
-        held = "have every client hold commands on keys that move"
-        return [held, "move the keys back", *_removed(new)]
+        return [_HOLD, "move the keys back", *_removed(new)]
     done = [f"store pool {pool} with its placement as it was"]
     return done + _removed(new)
 

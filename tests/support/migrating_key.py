@@ -317,7 +317,7 @@ class MigratingKey:
             yield replace(world, source=world.target, target=world.source)
             return
         late = self.fences_one_side_alone and any(
-            actor.pull is not None and actor.pull.stage == "remove" and actor.replies is None
+            actor.pull is not None and actor.pull.step == "remove" and actor.replies is None
             for actor in world.actors
         )
         actors = tuple(Actor(actor.left) for actor in world.actors)

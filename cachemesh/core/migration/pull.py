@@ -35,7 +35,7 @@ from typing import Any, Literal, TypeAlias
 from cachemesh.core.names import Address
 
 Side: TypeAlias = Literal["source", "target"]
-Stage: TypeAlias = Literal["copy", "copy each", "confirm", "remove"]
+Step: TypeAlias = Literal["copy", "copy each", "confirm", "remove"]
 Word: TypeAlias = "bytes | str | int"
 
 CHANNEL = "cachemesh:pull"
@@ -136,7 +136,7 @@ class Pull:
     Attributes:
         link: from where to where.
         keys: that the source may still have; not empty.
-        stage: as drawn above. `copy each` is `copy` with one MIGRATE for each key: of many keys
+        step: as drawn above. `copy each` is `copy` with one MIGRATE for each key: of many keys
             MIGRATE tells only the first refusal.
         found: of the keys, those that the target has.
         rounds: how often keys have been copied.
@@ -144,13 +144,13 @@ class Pull:
 
     link: Link
     keys: tuple[bytes, ...]
-    stage: Stage = "copy"
+    step: Step = "copy"
     found: tuple[bytes, ...] = ()
     rounds: int = 1
 
     def ask(self) -> Ask:
         """Return what to send next."""
-        if self.stage == "confirm":
+        if self.step == "confirm":
             seen = [("EXISTS", key) for key in self.keys]
             return Ask("target", (*seen, *self.link.wait("target")))
         return Ask("source", (*self._of_source(), *self.link.wait("source")))
@@ -167,11 +167,11 @@ class Pull:
         """
         *before, published, acknowledged = replies
         _raise_errors([published])
-        if self.stage == "confirm":
+        if self.step == "confirm":
             return self._confirmed(before, acknowledged)
-        if self.stage == "copy each":
+        if self.step == "copy each":
             return self._copied_each(before, acknowledged)
-        if self.stage == "remove":
+        if self.step == "remove":
             _raise_errors(before[:1])
             self._check_replicated("source", acknowledged)
             left = self._left()
@@ -182,9 +182,9 @@ class Pull:
         return self._copied(before[0], acknowledged)
 
     def _of_source(self) -> Sequence[tuple[Word, ...]]:
-        if self.stage == "copy each":
+        if self.step == "copy each":
             return [self.link.migrate([key]) for key in self.keys]
-        if self.stage == "copy":
+        if self.step == "copy":
             return [self.link.migrate(self.keys)]
         left = self._left()
         again = [self.link.migrate(left)] if left else []
@@ -200,15 +200,15 @@ class Pull:
             self._check_replicated("source", acknowledged)
             return None
         if how == "busy" and len(self.keys) > 1:
-            return replace(self, stage="copy each")
-        return replace(self, stage="confirm")
+            return replace(self, step="copy each")
+        return replace(self, step="confirm")
 
     def _copied_each(self, replies: Sequence[Any], acknowledged: Any) -> Pull | None:
         outcomes = [_outcome(reply) for reply in replies]
         there = tuple(key for key, how in zip(self.keys, outcomes, strict=True) if how != "no key")
         if len(there) < len(self.keys):
             self._check_replicated("source", acknowledged)
-        return replace(self, stage="confirm", keys=there) if there else None
+        return replace(self, step="confirm", keys=there) if there else None
 
     def _confirmed(self, seen: Sequence[Any], acknowledged: Any) -> Pull:
         _raise_errors(seen)
@@ -216,9 +216,9 @@ class Pull:
         if not found:
             if self.rounds >= ROUNDS:
                 raise NoRoomError(f"the target did not keep the keys, {ROUNDS} times in a row")
-            return replace(self, stage="copy", rounds=self.rounds + 1)
+            return replace(self, step="copy", rounds=self.rounds + 1)
         self._check_replicated("target", acknowledged)
-        return replace(self, stage="remove", found=found)
+        return replace(self, step="remove", found=found)
 
     def _check_replicated(self, side: Side, acknowledged: Any) -> None:
         _raise_errors([acknowledged])

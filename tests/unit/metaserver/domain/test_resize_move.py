@@ -38,8 +38,8 @@ from metaserver.domain.resize_move import (
     following,
     moving,
     paced,
+    source_done,
     stage_sources,
-    swept,
     turned_back,
 )
 from tests.support.store_records import document
@@ -124,7 +124,7 @@ class Run:
 
     def sweep(self) -> None:
         for shard in stage_sources(self.document, self.resize):
-            self.store(swept(self.document, self.resize, shard, 10))
+            self.store(source_done(self.document, self.resize, shard, 10))
         assert stage_sources(self.document, self.resize) == ()
 
     def move_all(self) -> None:
@@ -182,10 +182,10 @@ def test_with_one_stage_clients_are_told_to_hold_then_to_pull_then_that_all_have
     assert run.told == Migration("move", run.after, moves=True, replicas=REPLICAS, id=run.resize.id)
     assert (run.resize.has_moved, run.resize.last_stage) == (True, True)
     assert stage_sources(run.document, run.resize) == ("a", "b")
-    run.store(swept(run.document, run.resize, "b", 30))
+    run.store(source_done(run.document, run.resize, "b", 30))
     assert stage_sources(run.document, run.resize) == ("a",)
     assert (run.told.done, run.resize.moved) == (frozenset("b"), 30)
-    run.store(swept(run.document, run.resize, "a", 12))
+    run.store(source_done(run.document, run.resize, "a", 12))
     assert stage_sources(run.document, run.resize) == ()
     assert (run.told.done, run.resize.moved) == (frozenset("ab"), 42)
     assert run.document.placement == run.before
@@ -280,7 +280,7 @@ def test_stepping_back_in_the_second_stage_has_clients_go_on_with_the_first() ->
 def test_keys_are_moved_back_from_the_middle_of_the_only_stage() -> None:
     run = Run(moved("a new shard"))
     run.store(moving(run.document, run.resize, REPLICAS))
-    run.store(swept(run.document, run.resize, "a", 5))
+    run.store(source_done(run.document, run.resize, "a", 5))
     forward = run.document.migration
     run.turn_back()
     assert run.brief == ("preparing", 0, True, 1)
@@ -422,7 +422,7 @@ def test_how_far_a_move_is_is_shown() -> None:
     }
     assert shown(run.resize) == "preparing"
     run.store(moving(run.document, run.resize, REPLICAS))
-    run.store(swept(run.document, run.resize, "a", 5))
+    run.store(source_done(run.document, run.resize, "a", 5))
     expected = {
         **shared,
         "state": "moving",
@@ -442,7 +442,7 @@ def test_how_far_a_move_is_is_shown() -> None:
     run.store(waiting(run.document, run.resize, "shard b does not answer"))
     assert status_of(run.document) == {**paused, "detail": "shard b does not answer"}
     assert shown(run.resize) == "moving, paused, shard b does not answer"
-    run.store(swept(run.document, run.resize, "b", 5))
+    run.store(source_done(run.document, run.resize, "b", 5))
     assert run.resize.reason == "", "it waits for nothing any more"
     run.turn_back()
     assert shown(run.resize) == "preparing back"

@@ -92,14 +92,14 @@ class Shards:
         state: PoolState,
         resize: Resize,
         cancelled: Callable[[], bool],
-        swept: Callable[[str, int], None],
+        source_done: Callable[[str, int], None],
     ) -> dict[str, str]:
         """Move the keys of so many shards as `at_once` says, with something else in between."""
         left = stage_sources(state.document, resize)
         for shard in [each for each in left if each not in self.unmoved][: self.at_once]:
             self.done.append(f"move {shard}")
             self.between()
-            swept(shard, 5)
+            source_done(shard, 5)
         return {shard: why for shard, why in self.unmoved.items() if shard in left}
 
 
@@ -393,7 +393,7 @@ def test_keys_are_moved_shard_by_shard_until_none_are_left(store: Store) -> None
     assert store.intents() == ()
     assert store.last_master("cache", "c") == "10.0.0.3:6379"
     done = actions(store)
-    assert done[:4] == ["resize.done", "resize.swept", "resize.swept", "resize.move"]
+    assert done[:4] == ["resize.done", "resize.source-done", "resize.source-done", "resize.move"]
     assert store.events()[0].detail.endswith("done, 10 keys moved")
 
 
@@ -404,8 +404,14 @@ def test_of_two_stages_each_is_prepared_by_itself(store: Store) -> None:
     run.go()
     assert (run.state, run.names) == ("stable", ("a", "b", "c"))
     steps = [each for each in reversed(actions(store)) if each.startswith("resize.")]
-    middle = ["resize.move", "resize.swept", "resize.swept", "resize.prepare", "resize.move"]
-    assert steps[-len(middle) - 2 :] == [*middle, "resize.swept", "resize.done"]
+    middle = [
+        "resize.move",
+        "resize.source-done",
+        "resize.source-done",
+        "resize.prepare",
+        "resize.move",
+    ]
+    assert steps[-len(middle) - 2 :] == [*middle, "resize.source-done", "resize.done"]
     assert run.moves_of() == ["move a", "move b", "move b"]
 
 
