@@ -229,10 +229,10 @@ class MeshCore(Generic[S]):
             None if no master of the target is known.
 
         Raises:
-            ShardRetiredError: no keys move any more.
+            ShardRetiredError: the stage is over in which keys moved there.
         """
         moves, to = self._moves, target.master
-        if moves is None:
+        if moves is None or target.retired:  # in this order: a retired shard has no master
             raise ShardRetiredError
         if to is None:
             return None

@@ -30,7 +30,6 @@ KEYS = int(os.environ.get("CHAOS_KEYS", "3000"))
 CLIENTS = int(os.environ.get("CHAOS_CLIENTS", "4"))
 SHARDS = 4 if CLIENTS > 4 else 2
 RATE = 0 if KEYS > 100_000 else 500  # keys a second, so that faults fall into a short move
-KILL_EVERY = 2.0  # seconds
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -104,7 +103,7 @@ def test_the_leader_is_killed_again_and_again(tmp_path: Path) -> None:
                 process = process_of(chaos.stack, listed)
                 process.kill()
                 process.restart(AT_MOST)
-                time.sleep(KILL_EVERY if KEYS > 100_000 else 0.5)
+                chaos.pool.await_moved_keys()  # by the next one
 
         chaos.there_and_back(kill_while_it_moves)
         chaos.check_keys()
@@ -135,7 +134,7 @@ def test_clients_are_frozen(tmp_path: Path) -> None:
             for number in numbers:
                 chaos.load.freeze(number)
             frozen.set()
-            time.sleep(0.3)
+            chaos.pool.await_moved_keys()
             for number in numbers:
                 chaos.load.thaw(number)
 

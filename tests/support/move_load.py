@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from tests.support.client_processes import KINDS, ClientProcesses
@@ -77,10 +78,12 @@ class MoveLoad(ClientProcesses):
 
     def await_progress(self, each: int = 50, but: tuple[int, ...] = ()) -> None:
         """Wait until each process, but for some, has made so many more calls."""
-        for number in range(len(self.processes)):
+        for number in range(len(self)):
             if number not in but:
-                enough = self.calls(number) + each
-                until(lambda: self.calls(number) >= enough)  # noqa: B023  # it ends before
+                until(partial(self._has_made, number, self.calls(number) + each))
+
+    def _has_made(self, number: int, calls: int) -> bool:
+        return self.calls(number) >= calls
 
     def stop(self) -> MoveVerdict:
         """End all processes, and return what they have seen."""

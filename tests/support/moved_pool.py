@@ -100,6 +100,12 @@ class MovedPool:
         done = self.api("DELETE", f"{POOL}/resize")
         assert done.status == 200, done.text
 
+    def await_moved_keys(self) -> None:
+        """Wait until the spare shard has other keys than now, or no resize is under way."""
+        with direct(self.spare) as spare:
+            before = spare.dbsize()
+            until(lambda: spare.dbsize() != before or self.resize() is None)
+
     def end(self, began: float) -> None:
         """Wait until no resize and no sweep is under way, and note when the resize ended."""
         until(lambda: self.resize() is None, LONGEST)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -125,7 +125,7 @@ def moving_by_pair(
     return found
 
 
-def routed(change: Change, migration: Migration, settled: Collection[bytes] = ()) -> Placement:
+def routed(change: Change, migration: Migration, settled: Container[bytes] = ()) -> Placement:
     return MigratingPlacement(change.before, migration, settled)
 
 
@@ -224,7 +224,7 @@ def test_a_key_goes_to_the_target_once_it_is_settled_or_its_source_has_none_left
             continue
         moving = moving_by_pair(change, migration, (), SAMPLE)
         settled = SettledKeys()
-        by_client = routed(change, migration, settled)  # type: ignore[arg-type]
+        by_client = routed(change, migration, settled)
         for pair, keys in moving.items():
             with pytest.raises(KeyMovingError):
                 by_client.owners(keys)
