@@ -223,7 +223,7 @@ def _report_under_way(context: CommandContext, begun: Mapping[str, Any]) -> None
     text = f"under way: {begun['summary']}: {resize['state']}, {resize['detail']}"
     emit(context.output, begun, lambda: click.echo(printable(text)))
     show_warnings(begun, err=True)
-    say("watch: cachemesh pool status; give it up: cachemesh pool give-up-resize")
+    say("watch: cachemesh migration status; give it up: cachemesh migration abort")
 
 
 def _has_changes(plan: Mapping[str, Any]) -> bool:

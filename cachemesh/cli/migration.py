@@ -17,8 +17,7 @@ from cachemesh.cli.change import (
 )
 from cachemesh.cli.context import CommandContext, with_context
 from cachemesh.cli.errors import CommandError, ExitCode
-from cachemesh.cli.output import emit, printable
-from cachemesh.cli.tables import show, table
+from cachemesh.cli.output import emit, show_fields
 
 
 @click.group(no_args_is_help=False)
@@ -38,13 +37,13 @@ def status(context: CommandContext) -> None:
             "see what was done: cachemesh event list",
             ExitCode.NOT_FOUND_OR_CONFLICT,
         )
-    emit(context.output, resize, lambda: _show(resize, context.wide))
+    emit(context.output, resize, lambda: show_fields(_fields(resize)))
 
 
-def _show(resize: Mapping[str, Any], wide: bool) -> None:
-    click.echo(printable(resize["summary"]))
+def _fields(resize: Mapping[str, Any]) -> list[tuple[str, object]]:
     bound = resize["keys_per_second"]
-    rows = [
+    return [
+        ("resize", resize["summary"]),
         ("state", resize["state"] + (", back" if resize["back"] else "")),
         ("attempt", resize["attempt"]),
         ("strategy", resize["strategy"]),
@@ -54,7 +53,6 @@ def _show(resize: Mapping[str, Any], wide: bool) -> None:
         ("at most", f"{bound:,} keys a second" if bound else "-"),
         ("detail", resize["detail"] or "-"),
     ]
-    show(table(["", ""], rows), wide=wide)
 
 
 @migration.command()
@@ -89,12 +87,7 @@ def _set(context: CommandContext, pace: dict[str, Any]) -> None:
 @dry_run_option
 @with_context
 def abort(context: CommandContext, yes: bool, dry_run: bool) -> None:
-    """Give the resize up: keys that have moved are moved back."""
-    give_up(context, yes=yes, dry_run=dry_run)
-
-
-def give_up(context: CommandContext, *, yes: bool, dry_run: bool) -> None:
-    """Give up the resize under way, once the user has confirmed it."""
+    """Give the resize up: the placement stays as it was, keys that have moved are moved back."""
     path = context.path("resize")
     plan = context.metaserver.request("DELETE", path, query={"dry_run": True})
     if dry_run:

@@ -11,12 +11,9 @@ from cachemesh.cli.change import (
     PlannedChange,
     carry_out,
     change_options,
-    dry_run_option,
-    yes_option,
 )
 from cachemesh.cli.context import CommandContext, about_pool, with_context
 from cachemesh.cli.errors import ExitCode
-from cachemesh.cli.migration import give_up
 from cachemesh.cli.output import emit, say
 from cachemesh.cli.pool_settings import set_settings
 from cachemesh.cli.pool_tables import next_step, show_convergence, show_document, show_status
@@ -139,16 +136,6 @@ def delete(context: CommandContext, name: str, dry_run: bool, yes: bool, wait: f
     context = about_pool(context, name)
     change = PlannedChange(f"delete pool {context.pool}", "DELETE", context.path())
     carry_out(context, change, ChangeFlags(dry_run, yes, wait))
-
-
-@pool.command("give-up-resize")
-@pool_name
-@yes_option
-@dry_run_option
-@with_context
-def give_up_resize(context: CommandContext, name: str | None, yes: bool, dry_run: bool) -> None:
-    """As `cachemesh migration abort`: the placement stays as it was."""
-    give_up(about_pool(context, name), yes=yes, dry_run=dry_run)
 
 
 def parse_shard(text: str) -> dict[str, Any]:

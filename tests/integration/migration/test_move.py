@@ -116,16 +116,18 @@ def test_paused_and_resumed(stack: LocalStack, client: CacheMesh) -> None:
         assert spare.dbsize() > moved
         assert spare.exists(key)
 
-    def command(*words: str) -> str:
+    def command(*words: str, exit_code: int = 0) -> str:
         variables = {"CACHEMESH_URL": url_of(stack), "CACHEMESH_TOKEN": stack.token}
         code, out, err = run_here(variables, "migration", *words)
-        assert code == 0, err
+        assert code == exit_code, err
         return out
 
     assert "an operator has paused it" in command("status")
     assert "100 keys a second" in command("status")
+    assert "move the keys back" in command("abort", "--dry-run", exit_code=6)
     command("throttle", "0")
     command("resume")
     pool.end(began)
+    command("status", exit_code=4)
     check_bulk(client)
     assert client.incr("counter") == 2
