@@ -27,6 +27,7 @@ from metaserver.loops.monitor import Monitor
 from metaserver.loops.repair import Repair
 from metaserver.loops.resize import ResizeBells, Resizer
 from metaserver.loops.resize_shards import ResizeShards
+from metaserver.loops.source_moves import SourceMoves
 from metaserver.loops.sweep import Sweeper
 from metaserver.loops.term import RESTART, Loop, TermLoops
 from metaserver.observing import Observer, source_of
@@ -138,6 +139,7 @@ class Runtime:
             store,
             clients,
             shards,
+            SourceMoves(self.config, self.networks, term),
             changed=backend.context.changed,
             bells=backend.resize_bells,
         )

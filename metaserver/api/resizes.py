@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
+from metaserver.api.contract.schema_parts import PACE
 from metaserver.api.request import Call, json_reply, operation
 from metaserver.api.request_outcome import note_outcome
 from metaserver.service import resizing
@@ -24,7 +25,7 @@ def give_up_resize(call: Call) -> Response:
 @operation(blueprint, "setPace")
 def set_pace(call: Call) -> Response:
     """Pause or resume the move of keys under way, or bound its speed."""
-    pace = {name: call.body[name] for name in ("paused", "keys_per_second") if name in call.body}
+    pace = {name: call.body[name] for name in ("paused", *PACE) if name in call.body}
     done = resizing.set_pace(
         call.backend.context, call.actor, call.pool, pace, dry_run=call.body.get("dry_run", False)
     )

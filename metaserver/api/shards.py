@@ -8,6 +8,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from cachemesh.core.placement import Shard
+from metaserver.api.contract.schema_parts import HOW
 from metaserver.api.request import Call, json_reply, operation
 from metaserver.api.request_outcome import change_reply, note_outcome
 from metaserver.domain.errors import shard_not_found
@@ -19,7 +20,7 @@ blueprint = Blueprint("shards", __name__)
 
 
 def _how(given: Mapping[str, Any]) -> How:
-    return How(given.get("strategy", "drop"), given.get("keys_per_second", 0))
+    return How(**{name: given[name] for name in HOW if name in given})
 
 
 @operation(blueprint, "listShards")

@@ -6,6 +6,11 @@
     planning        a change of a pool, worked out: the document after, the keys that move
     fence_record    which clients are fenced, as the pool document holds it
     resize          a resize under way, as the pool document holds it, and its transitions
+    resize_move     the documents of a resize that moves keys
+    resize_status   a resize under way as the API shows it
+    move_progress   how far keys have moved, as the leader tells it while they do
+    move_pace       how fast they may move, by an operator's bounds
+    batch_size      how many are copied at once, so that their source is not blocked for long
     resize_steps    what the leader does next about a resize: one decision from what it knows
     sentinel_view   what one Sentinel says about the shards that it monitors
     info_fields     reading the fields of INFO

@@ -33,9 +33,15 @@ def databases_in(info: Mapping[str, str]) -> dict[int, str]:
     return {int(name[2:]): value for name, value in info.items() if _DATABASE.fullmatch(name)}
 
 
+def keys_by_database(info: Mapping[str, str]) -> dict[int, int]:
+    """Return how many keys each database has, of those that have any, by number."""
+    found = databases_in(info)
+    return {db: number(_pairs(found[db]), "keys") for db in sorted(found)}
+
+
 def keys_in(info: Mapping[str, str]) -> int:
     """Return the number of keys in all databases together."""
-    return sum(number(_pairs(value), "keys") for value in databases_in(info).values())
+    return sum(keys_by_database(info).values())
 
 
 def is_replica_field(name: str) -> bool:

@@ -41,6 +41,8 @@ class ChangePlan:
         after: None when the pool is deleted; its version is not raised yet.
         strategy: what becomes of the keys that change their shard.
         keys_per_second: how many are moved at most; 0 for no bound.
+        max_latency: milliseconds; they are moved more slowly while a shard takes longer to answer.
+            0 for no bound.
     """
 
     summary: str
@@ -49,6 +51,7 @@ class ChangePlan:
     moves: Moves = NO_MOVES
     strategy: Strategy = "drop"
     keys_per_second: int = 0
+    max_latency: int = 0
 
     @property
     def changes_nothing(self) -> bool:

@@ -153,6 +153,8 @@ class PoolState:
         masters: shard -> last known master.
         work: shard -> its work.
         failovers: shard -> its planned failover under way.
+        progress: how far keys have moved, as `metaserver.domain.move_progress` tells it, if they
+            move or did lately.
     """
 
     document: PoolDocument
@@ -160,6 +162,7 @@ class PoolState:
     masters: Mapping[str, str] = field(default_factory=dict)
     work: Mapping[str, ShardWork] = field(default_factory=dict)
     failovers: Mapping[str, Failover] = field(default_factory=dict)
+    progress: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

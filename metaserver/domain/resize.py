@@ -62,6 +62,9 @@ class Resize:
         moved: how many keys the leader has moved from shards that are done.
         paused: the leader moves no keys; clients still pull those that they ask for.
         keys_per_second: how many keys the leader moves at most; 0 for no bound.
+        max_latency: milliseconds; the leader moves keys more slowly while a shard takes longer to
+            answer. 0 for no bound.
+        longest_hold: seconds for which an attempt had clients hold commands, the longest one.
         former: the document's migration from before this preparation.
     """
 
@@ -85,6 +88,8 @@ class Resize:
     moved: int = 0
     paused: bool = False
     keys_per_second: int = 0
+    max_latency: int = 0
+    longest_hold: float = 0.0
     former: Mapping[str, Any] | None = None
 
     @property
@@ -158,8 +163,16 @@ class Resize:
             intents=tuple(int(each) for each in intents),
             reason=str(kept.get("reason", "")),
             stays=kept.get("stays") is True,
+            longest_hold=_seconds(kept, "longest_hold"),
             **_of_move(kept),
         )
+
+
+def _seconds(kept: Mapping[str, Any], name: str) -> float:
+    value = kept.get(name, 0.0)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+        raise InvalidDocumentError(f"resize: {name} is no number from 0 on")
+    return float(value)
 
 
 def _of_move(kept: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,9 +187,11 @@ def _of_move(kept: Mapping[str, Any]) -> dict[str, Any]:
         read = Migration.from_dict({**kept, "phase": "move"})
     except InvalidDocumentError as error:
         raise InvalidDocumentError(f"resize: {error}") from error
-    moved, most, former = kept.get("moved", 0), kept.get("keys_per_second", 0), kept.get("former")
-    if not (isinstance(moved, int) and isinstance(most, int)):
-        raise InvalidDocumentError("resize: moved or keys_per_second is no number")
+    former = kept.get("former")
+    counts = {name: kept.get(name, 0) for name in ("moved", "keys_per_second", "max_latency")}
+    for name, value in counts.items():
+        if not isinstance(value, int):
+            raise InvalidDocumentError(f"resize: {name} is no number")
     return {
         "strategy": "move",
         "stage": read.stage,
@@ -184,9 +199,8 @@ def _of_move(kept: Mapping[str, Any]) -> dict[str, Any]:
         "back": read.back,
         "done": tuple(sorted(read.done)),
         "replicas": read.replicas,
-        "moved": moved,
+        **counts,
         "paused": kept.get("paused") is True,
-        "keys_per_second": most,
         "former": former if isinstance(former, Mapping) else None,
     }
 
@@ -221,47 +235,6 @@ def plan_of(document: PoolDocument, resize: Resize) -> ChangePlan:
     )
 
 
-def shown(resize: Resize) -> str:
-    """Return in words how far the resize is, and what it waits for."""
-    attempt = f", attempt {resize.attempt}" if resize.attempt > 1 else ""
-    back = " back" if resize.back else ""
-    paused = ", paused" if resize.paused else ""
-    return f"{resize.state}{back}{paused}{attempt}{f', {resize.reason}' if resize.reason else ''}"
-
-
-def status_of(document: PoolDocument) -> dict[str, Any] | None:
-    """Return the resize under way as docs/api.md shows it, or None."""
-    try:
-        resize = resize_of(document)
-    except InvalidDocumentError as error:
-        unknown = _told(Resize(0, "paused", document.placement, "", ""))
-        return {**unknown, "state": "invalid", "detail": str(error)}
-    return None if resize is None else _told(resize)
-
-
-def _told(resize: Resize) -> dict[str, Any]:
-    return {
-        "state": resize.state,
-        "attempt": resize.attempt,
-        "summary": resize.summary,
-        "detail": resize.reason or _how_it_moves(resize),
-        "strategy": resize.strategy,
-        "back": resize.back,
-        "stage": resize.stage,
-        "stages": resize.stages,
-        "done": list(resize.done),
-        "moved": resize.moved,
-        "paused": resize.paused,
-        "keys_per_second": resize.keys_per_second,
-    }
-
-
-def _how_it_moves(resize: Resize) -> str:
-    if resize.state != "moving":
-        return ""
-    return "an operator has paused it" if resize.paused else "keys move"
-
-
 def begun(
     plan: ChangePlan,
     actor: str,
@@ -288,6 +261,7 @@ def begun(
         strategy=plan.strategy,
         stages=_stages(plan),
         keys_per_second=plan.keys_per_second,
+        max_latency=plan.max_latency,
     )
     begins = with_resize(before, resize)
     return begins if to_clear(plan) else prepared(begins, resize)
@@ -329,6 +303,11 @@ def waiting(document: PoolDocument, resize: Resize, reason: str) -> PoolDocument
     return with_resize(document, replace(resize, reason=reason))
 
 
+def held(resize: Resize, seconds: float) -> Resize:
+    """Return the resize after an attempt that had clients hold commands for so long."""
+    return replace(resize, longest_hold=max(resize.longest_hold, round(seconds, 4)))
+
+
 def stepped_back(document: PoolDocument, resize: Resize, reason: str) -> PoolDocument:
     """Return the document that has clients act on P again until the next attempt."""
     paused = with_resize(document, replace(resize, state="paused", reason=reason))
@@ -364,6 +343,17 @@ def sweeps_after(state: PoolState, resize: Resize) -> list[NewSweep]:
         NewSweep(shard, masters.get(shard), drained=shard not in kept)
         for shard in (plan.gainers if resize.back else plan.losers)
     ]
+
+
+def incoming(document: PoolDocument) -> tuple[str, ...]:
+    """Return the shards that a resize adds, once keys may have moved there."""
+    try:
+        resize = resize_of(document)
+    except InvalidDocumentError:
+        return ()
+    if resize is None or not resize.has_moved:
+        return ()
+    return tuple(each for each in resize.placement.names if each not in document.placement.names)
 
 
 def masters_of(state: PoolState, resize: Resize) -> dict[str, str]:

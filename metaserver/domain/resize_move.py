@@ -79,6 +79,6 @@ def paced(document: PoolDocument, resize: Resize, pace: Mapping[str, Any]) -> Po
     """Return the document with another pace of a move.
 
     Args:
-        pace: ``paused`` and ``keys_per_second``, or one of them.
+        pace: some of ``paused``, ``keys_per_second``, ``max_latency``.
     """
     return with_resize(document, replace(resize, **pace))

@@ -1,7 +1,7 @@
 """The status document of docs/api.md, from what instances and Sentinels say.
 
-The state of a shard is that of `metaserver.domain.shard_state`, or `draining` once the shard has
-left the pool and is being emptied.
+The state of a shard is that of `metaserver.domain.shard_state`; or `joining` while keys move to a
+shard that is new and well; or `draining` once the shard has left the pool and is being emptied.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from metaserver.domain.fence_record import fenced_of
 from metaserver.domain.info_fields import MAX_REPLICAS, keys_in, number, replicas_in
 from metaserver.domain.planning import quorum_of
 from metaserver.domain.pool_state import PoolState, Sweep
-from metaserver.domain.resize import status_of
+from metaserver.domain.resize import incoming
+from metaserver.domain.resize_status import status_of
 from metaserver.domain.sentinel_view import SentinelView, majority
 from metaserver.domain.shard_state import (
     PlannedWork,
@@ -27,6 +28,8 @@ from metaserver.domain.shard_state import (
     views_of,
     warnings_of,
 )
+
+_INCOMING = "it is new, and keys move to it"
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,11 @@ class Observation:
 
 
 def shard_names(state: PoolState) -> tuple[str, ...]:
-    """Return the shards of a pool; those that have left it and are being emptied come last."""
-    names = state.document.placement.names
+    """Return the shards of a pool; those that have left it and are being emptied come last.
+
+    Before these come shards that keys move to already.
+    """
+    names = (*state.document.placement.names, *incoming(state.document))
     return (*names, *(s.shard for s in state.sweeps if s.drained and s.shard not in names))
 
 
@@ -112,7 +118,7 @@ def pool_status(seen: Observation) -> dict[str, Any]:
         "health": _health(shards, sentinels),
         "shards": shards,
         "sentinels": sentinels,
-        "resize": status_of(document),
+        "resize": status_of(seen.state),
         "fenced": fenced_of(document),
         "sweeps": [_sweep(sweep) for sweep in seen.state.sweeps],
         "clients": seen.clients,
@@ -135,7 +141,9 @@ def shard_status(name: str, seen: Observation) -> dict[str, Any]:
     sentinel, faults = _sentinel(name, seen.views, quorum, failover=failover)
     shard = next((shard for shard in placement.shards if shard.name == name), None)
     state, reason = judge(master, replicas, sentinel, faults, seen.work.get(name))
-    if shard is None:
+    if name in incoming(seen.state.document):
+        state, reason = ("joining", _INCOMING) if state == "up" else (state, reason)
+    elif shard is None:
         state = "draining"
     slots = placement.slot_counts().get(name, 0) if isinstance(placement, SlotsPlacement) else None
     return {

@@ -5,6 +5,10 @@
     monitor          observes every pool, keeps its status, records changes as events
     resize           takes each resize from phase to phase
     resize_shards    what a resize does at shards: clears, looks, fences
+    source_moves     the moves of all shards that lose keys in one stage, and how far they are
+    key_mover        the move of one of them: SCAN, and a pull of each batch
+    move_targets     the shards that gain keys
+    stage_move       what such moves read from the store and write there
     fence_keeper     keeps fences up until the last fenced client has acknowledged
     planned_work     tells which work on shards goes as planned; that explains their state
     sweep            removes keys from former owners, one instance after the other

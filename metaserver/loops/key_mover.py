@@ -8,104 +8,33 @@ it is copied its source serves nobody else: `metaserver.domain.batch_size` keeps
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import redis
 
 from cachemesh.core.fencing import MARKER
-from cachemesh.core.migration.pull import Link, Pull, PullError, SlowTransferError
-from cachemesh.core.names import parse_address
+from cachemesh.core.migration.pull import Pull, PullError, SlowTransferError
 from metaserver.domain.batch_size import BatchSize
-from metaserver.process.config import Config
-from metaserver.redis_io.allowed_networks import AllowedNetworks
+from metaserver.domain.move_pace import KeysPerSecond, Rests
+from metaserver.domain.move_progress import SourceCount
+from metaserver.loops.move_targets import MoveFailedError, Targets
 from metaserver.redis_io.bounded_connection import BoundedConnection
 from metaserver.redis_io.key_scan import databases_of, require_master, scanned
 from metaserver.redis_io.reply_parsers import NotRedisError
-from metaserver.redis_io.resp import LARGE, ReplyTooLargeError
-from metaserver.redis_io.term_fence import TermFence
+from metaserver.redis_io.resp import ReplyTooLargeError
 
 SCANNED = 4000  # keys that SCAN is asked for at once; fewer where they are too long for one reply
 COPIED_WITHIN = 10.0  # seconds that the target may take to build one large key
 _STEP = 0.05  # seconds that a slowed move waits at once
+_ASKED_EVERY = 0.05  # seconds between two looks at how quickly shards answer
 _MARKER = MARKER.encode()  # of a fence, which is for this shard
 
 
 class MoveCancelled(redis.RedisError):
     """The resize goes on otherwise, or another process leads."""
-
-
-class MoveFailedError(redis.RedisError):
-    """Keys could not be moved; the move can be begun again."""
-
-
-@dataclass
-class Targets:
-    """The shards that gain keys.
-
-    Args:
-        term: as of `ResizeShards`.
-        masters: shard -> its master.
-        replicas: shard -> how many of its replicas have to acknowledge.
-    """
-
-    config: Config
-    networks: AllowedNetworks
-    term: TermFence
-    masters: Mapping[str, str]
-    replicas: Mapping[str, int]
-    _connections: dict[str, BoundedConnection] = field(default_factory=dict)
-    _turns: dict[str, threading.Lock] = field(default_factory=dict)
-
-    @contextmanager
-    def opened(self) -> Iterator[Targets]:
-        """Return the same with connections of its own, for one thread, which are then closed."""
-        own = replace(self, _connections={})
-        try:
-            yield own
-        finally:
-            for connection in own._connections.values():
-                connection.close()
-
-    def connection(self, shard: str) -> BoundedConnection:
-        """Return the connection to a shard's master."""
-        if shard not in self._connections:
-            auth, timeout = self.config.redis_auth, self.config.instance_timeout
-            self._connections[shard] = BoundedConnection(
-                self.masters[shard], self.networks, auth, timeout, LARGE, self.term.enter
-            )
-        return self._connections[shard]
-
-    def turn(self, shard: str) -> threading.Lock:
-        """Return the lock by which one source at a time copies keys to a shard.
-
-        The others serve apps meanwhile.
-        """
-        return self._turns.setdefault(shard, threading.Lock())
-
-    def link(self, source: str, target: str, db: int) -> Link:
-        """Return how keys get from one shard to another.
-
-        Raises:
-            MoveFailedError: nothing tells the target's master.
-        """
-        master = self.masters.get(target)
-        if master is None:
-            raise MoveFailedError(f"nothing tells the master of shard {target}")
-        auth = self.config.redis_auth
-        login = None if auth.password is None else (auth.username or "", auth.password)
-        return Link(
-            parse_address(master),
-            self.replicas.get(source, 0),
-            self.replicas.get(target, 0),
-            int(500 * self.config.instance_timeout),
-            login,
-            db=db,
-        )
 
 
 @dataclass
@@ -114,25 +43,26 @@ class SourceMove:
 
     Args:
         connection: to its master.
-        shard: its name.
+        count: of its keys, for operators.
         leaving: tells which of many keys leave it, and where each goes.
         cancelled: asked before each request.
-        keys_per_second: how many are moved at most; 0 for no bound.
+        pace: of all sources together.
+        rests: of this source.
     """
 
     connection: BoundedConnection
-    shard: str
+    count: SourceCount
     leaving: Callable[[Sequence[bytes]], Iterator[tuple[bytes, str]]]
     targets: Targets
     cancelled: Callable[[], bool]
-    keys_per_second: float = 0.0
-    _due: float = 0.0
+    pace: KeysPerSecond
+    rests: Rests
     _batch: BatchSize = field(default_factory=BatchSize)
     _last: tuple[Pull, str] | None = None  # at its target, and to be removed at the source
-    _moved: int = 0
+    _asked_at: float = 0.0  # how quickly shards answer
 
-    def run(self) -> int:
-        """Move keys until a pass finds none left; return how many were moved.
+    def run(self) -> None:
+        """Move keys until a pass finds none left.
 
         SCAN gives every key that is there from its beginning to its end, and nobody adds any of
         these keys to the source.
@@ -143,7 +73,7 @@ class SourceMove:
         """
         asked_for = SCANNED
         while True:
-            before, self._last = self._moved, None
+            before, self._last = self.count.moved, None
             try:
                 self._pass_over_all(asked_for)
             except ReplyTooLargeError:
@@ -153,12 +83,14 @@ class SourceMove:
                 continue
             except PullError as error:
                 raise MoveFailedError(str(error)) from error
-            if self._moved == before:
-                return self._moved
+            if self.count.moved == before:
+                return
 
     def _pass_over_all(self, asked_for: int) -> None:
         require_master(self.connection)
-        for database in databases_of(self.connection):
+        databases = databases_of(self.connection)
+        self.count.begin_pass(sum(databases.values()))
+        for database in databases:
             waiting: dict[str, list[bytes]] = {}  # by target
             for keys in self._scan(database, asked_for):
                 self._sort(keys, waiting)
@@ -187,15 +119,16 @@ class SourceMove:
 
     def _sort(self, keys: list[bytes], waiting: dict[str, list[bytes]]) -> None:
         """Add the keys that leave this source to those that wait, by target."""
-        for key, target in self.leaving(keys):
-            if key != _MARKER:
-                waiting.setdefault(target, []).append(key)
+        leave = [(key, target) for key, target in self.leaving(keys) if key != _MARKER]
+        for key, target in leave:
+            waiting.setdefault(target, []).append(key)
+        self.count.scanned(len(keys), len(leave))
 
     def _move(self, target: str, database: int, waiting: list[bytes]) -> None:
         """Copy a batch of the keys that wait, and take them off; remove those copied before."""
-        size = self._pace()
+        size = self._paced(target)
         batch, waiting[:size] = tuple(dict.fromkeys(waiting[:size])), []
-        begun = Pull(self.targets.link(self.shard, target, database), batch)
+        begun = Pull(self.targets.link(self.count.shard, target, database), batch)
         try:
             pull = self._copied(begun, target, database)
             while pull is not None and pull.step != "remove":
@@ -205,14 +138,14 @@ class SourceMove:
             self.targets.connection(target).call("PING")
             for key in batch:
                 self._move_large(key, target, database)
-        self._moved += len(batch)
+        self.count.moved += len(batch)
 
     def _move_large(self, key: bytes, target: str, database: int) -> None:
         """Move one key, for which the source may wait long."""
-        link = self.targets.link(self.shard, target, database)
+        link = self.targets.link(self.count.shard, target, database)
         pull: Pull | None = Pull(replace(link, idle_ms=int(1000 * COPIED_WITHIN)), (key,))
         while pull is not None:
-            with self.targets.turn(target):
+            with self.targets.turns.of(target):
                 pull = self._asked(pull, target, database)
 
     def _copied(self, pull: Pull, target: str, database: int) -> Pull | None:
@@ -223,17 +156,21 @@ class SourceMove:
         last, self._last = self._last, None
         removal = [] if last is None else list(last[0].ask().commands[:-2])
         copy, *ends = pull.ask().commands
-        timed = [*removal, ("TIME",), copy, ("TIME",)]
-        with self.targets.turn(target):
+        timed = [("MEMORY", "USAGE", pull.keys[0]), ("TIME",), copy, ("TIME",)]
+        with self.targets.turns.of(target):
             self._check()
-            *removed, before, copied, after = self._selected(self.connection, database, timed)
-        ended = self._selected(self.connection, database, ends)
+            size, before, copied, after = self._selected(self.connection, database, timed)
+        *removed, published, acknowledged = self._selected(
+            self.connection, database, [*removal, *ends]
+        )
+        if isinstance(size, int):  # the right to ask is not needed
+            self.count.sized(size)
         if last is not None:
-            left = last[0].answered([*removed, *ended])
+            left = last[0].answered([*removed, published, acknowledged])
             while left is not None:
                 left = self._asked(left, last[1], database)
         self._batch.took(_seconds(after) - _seconds(before), len(pull.keys))
-        return pull.answered([copied, *ended])
+        return pull.answered([copied, published, acknowledged])
 
     def _end_copied(self, database: int) -> None:
         """Remove the keys that were copied last."""
@@ -243,17 +180,33 @@ class SourceMove:
             while pull is not None:
                 pull = self._asked(pull, last[1], database)
 
-    def _pace(self) -> int:
+    def _paced(self, target: str) -> int:
         """Return how many keys to move now, once it is time for them."""
         size = self._batch.size
-        if not self.keys_per_second:
-            return size
-        size = min(size, max(1, int(self.keys_per_second * _STEP)))
-        while (left := self._due - time.monotonic()) > 0:
+        if self.pace.most:
+            size = min(size, max(1, int(self.pace.most * _STEP)))
+        if self.rests.most:
+            self._ask_how_quickly(target)
+        left = self.pace.delay(time.monotonic(), size) + self.rests.seconds
+        until = time.monotonic() + left
+        while (left := until - time.monotonic()) > 0:
             self._check()
             time.sleep(min(left, _STEP))
-        self._due = max(self._due, time.monotonic()) + size / self.keys_per_second
         return size
+
+    def _ask_how_quickly(self, target: str) -> None:
+        """Look how long both shards take to answer, unless that was seen just now."""
+        now = time.monotonic()
+        if now - self._asked_at < _ASKED_EVERY:
+            return
+        self._asked_at = now
+        for shard, connection in (
+            (self.count.shard, self.connection),
+            (target, self.targets.connection(target)),
+        ):
+            asked = time.monotonic()
+            connection.call("PING")
+            self.rests.answered(shard, time.monotonic() - asked)
 
     def _asked(self, pull: Pull, target: str, database: int) -> Pull | None:
         """Send the next request of a pull, and return the pull after its replies."""

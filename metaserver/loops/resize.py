@@ -29,6 +29,7 @@ from metaserver.domain.resize import (
     Resize,
     ends_in,
     finished,
+    held,
     masters_of,
     prepared,
     resize_of,
@@ -55,6 +56,7 @@ from metaserver.domain.resize_steps import (
 )
 from metaserver.loops.keyed_workers import KeyedWorkers
 from metaserver.loops.resize_shards import ResizeShards
+from metaserver.loops.source_moves import SourceMoves
 from metaserver.loops.stage_move import StageMove
 from metaserver.process.bell import Bell
 from metaserver.store import StorageError, Store
@@ -64,6 +66,7 @@ log = logging.getLogger("metaserver")
 _IDLE = 0.1  # seconds between two looks for resizes of other processes
 _AT_ONCE = 8  # resizes, one for each pool
 _LOOK_AGAIN = 0.02  # seconds between two looks at the clients of other processes
+_MOVES_AGAIN = 0.02  # seconds after a move that has ended or was cancelled
 _RETRY = 1.0  # seconds after a failure, such as of a shard that cannot be cleared
 
 
@@ -112,6 +115,7 @@ class Resizer:
 
     Args:
         shards: clears, looks at and fences shards.
+        moves: moves the keys of a stage.
         changed: called after each change of a document; must not raise.
         bells: wake the loop.
         clock: returns monotonic seconds.
@@ -122,6 +126,7 @@ class Resizer:
         store: Store,
         clients: ResizedClients,
         shards: ResizeShards,
+        moves: SourceMoves,
         *,
         changed: Callable[[], None],
         bells: ResizeBells | None = None,
@@ -130,6 +135,7 @@ class Resizer:
         self._store = store
         self._clients = clients
         self._shards = shards
+        self._moves = moves
         self._changed = changed
         self._clock = clock
         self._seen: dict[str, _AtVersion] = {}
@@ -197,7 +203,7 @@ class Resizer:
         elif isinstance(step, PrepareNext):
             self._prepare_next(state, resize)
         elif isinstance(step, StepBack):
-            self._step_back(state, resize, step.reason)
+            self._step_back(state, held(resize, self._clock() - seen.since), step.reason)
         else:
             return self._finish(state, resize, seen)
         return 0.0
@@ -284,23 +290,18 @@ class Resizer:
         self._store_phase(state, document, "resize.prepare", detail)
 
     def _begin_moving(self, state: PoolState, resize: Resize, seen: _AtVersion) -> None:
-        document = moving(state.document, resize, seen.replicas, seen.fenced)
-        detail = f"{resize.summary}: keys move{_of_stage(resize)}"
+        seconds = self._clock() - seen.since
+        after = held(resize, seconds)
+        document = moving(state.document, after, seen.replicas, seen.fenced)
+        detail = f"{resize.summary}: keys move{_of_stage(resize)}, after a hold of "
+        detail += f"{1000 * seconds:.0f} ms"
         self._store_phase(state, document, "resize.move", detail)
 
     def _move_keys(self, state: PoolState, resize: Resize, stop: threading.Event) -> float:
         """Move keys until no shard has any left, or the document is another."""
-        work = StageMove(self._store, state, stop, self._store_phase)
-        failed = self._shards.move_keys(state, resize, work.cancelled, work.source_done)
-        if work.cancelled() or not failed:
-            return 0.0
-        shard, why = next(iter(failed.items()))
-        log.warning("resize of pool %s: shard %s: %s", state.document.pool, shard, why)
-        reason = f"keys cannot be moved from shard {shard}: {why}"
-        now = work.state()
-        if now is not None:
-            self._wait_for(*now, reason)
-        return _RETRY
+        stage = StageMove(self._store, state, stop, self._store_phase)
+        self._moves.run(state, resize, stage)
+        return _MOVES_AGAIN
 
     def _prepare_next(self, state: PoolState, resize: Resize) -> None:
         document = following(state.document, resize)

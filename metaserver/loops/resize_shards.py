@@ -6,11 +6,9 @@ All shards are asked at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
-from typing import TypeAlias
 
 import redis
 
-from cachemesh.core.migration.routing import leaving
 from cachemesh.core.placement import Placement
 from metaserver.domain.fence_record import FenceRecord
 from metaserver.domain.pool_state import PoolState
@@ -21,20 +19,15 @@ from metaserver.domain.resize import (
     plan_of,
     to_clear,
 )
-from metaserver.domain.resize_move import stage_sources
 from metaserver.loops.instance_sweep import InstanceSweep
-from metaserver.loops.key_mover import COPIED_WITHIN, SourceMove, Targets
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import BoundedConnection
 from metaserver.redis_io.client_list import LISTED
 from metaserver.redis_io.fence import Seen, fence, lift, look
 from metaserver.redis_io.resp import LARGE, Limits
-from metaserver.redis_io.sentinel_group import SentinelGroup
 from metaserver.redis_io.shard_masters import AskMaster, MasterAnswers, ShardMasters
 from metaserver.redis_io.term_fence import TermFence
-
-SourceDone: TypeAlias = "Callable[[str, int], None]"
 
 _REPLIES = Limits(LISTED.size, LARGE.elements)  # to CLIENT LIST and to SCAN
 _CLEARED_WITHIN = 24 * 3600.0  # seconds; each call to an instance has its own, short bound
@@ -109,50 +102,6 @@ class ResizeShards:
         ask = self._fenced(state, record).ask
         return ask(record.masters, lambda _, connection: lift(connection), within=_KEPT)
 
-    def move_keys(
-        self,
-        state: PoolState,
-        resize: Resize,
-        cancelled: Callable[[], bool],
-        source_done: SourceDone,
-    ) -> Mapping[str, str]:
-        """Move the keys of a stage, from all shards that have some left, at once.
-
-        Args:
-            source_done: called for each shard that has none left, with how many were moved.
-
-        Returns:
-            Shard -> why not all its keys could be moved.
-        """
-        document = state.document
-        known = {**masters_of(state, resize), **self._named(state, resize)}
-        to = Targets(self._config, self._networks, self._term, known, resize.replicas)
-        migration = resize.migration("move")
-
-        shards = stage_sources(document, resize)
-        pace = resize.keys_per_second / max(1, len(shards))
-
-        def move(shard: str, connection: BoundedConnection) -> None:
-            self._term.shut_out(connection)
-            with to.opened() as targets:
-                leave = leaving(document.placement, migration, shard)
-                moved = SourceMove(connection, shard, leave, targets, cancelled, pace).run()
-            source_done(shard, moved)
-
-        masters = self._at(state, known, timeout=COPIED_WITHIN + 1.0)
-        return masters.ask(shards, move, within=_CLEARED_WITHIN).failed
-
-    def _named(self, state: PoolState, resize: Resize) -> dict[str, str]:
-        """Return the masters that the Sentinels name by now."""
-        named = {}
-        group = SentinelGroup.from_config(self._config, self._networks, state.document.sentinels)
-        with group as sentinels:
-            for shard in concerned(state.document, resize):
-                address = sentinels.master_of(shard)
-                if address is not None:
-                    named[shard] = address
-        return named
-
     def _looking_alone(self, _: str, connection: BoundedConnection) -> Seen:
         """Look, and have nothing of an earlier term come there any more."""
         seen = look(connection)
@@ -172,9 +121,7 @@ class ResizeShards:
     def _fenced(self, state: PoolState, record: FenceRecord) -> ShardMasters:
         return self._at(state, {**record.masters, **state.masters})
 
-    def _at(
-        self, state: PoolState, known: Mapping[str, str], timeout: float | None = None
-    ) -> ShardMasters:
+    def _at(self, state: PoolState, known: Mapping[str, str]) -> ShardMasters:
         return ShardMasters(
             self._config,
             self._networks,
@@ -182,7 +129,6 @@ class ResizeShards:
             known,
             opened=self._term.enter,
             limits=_REPLIES,
-            timeout=timeout,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -10,9 +11,12 @@ from collections.abc import Callable
 from cachemesh.core.plurals import counted
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain import resize_move
+from metaserver.domain.move_progress import MoveProgress
 from metaserver.domain.pool_state import PoolState
-from metaserver.domain.resize import Resize, resize_of
+from metaserver.domain.resize import Resize, resize_of, waiting
 from metaserver.store import Store
+
+log = logging.getLogger("metaserver")
 
 _LOOK_EVERY = 0.02  # seconds between two looks at the store
 
@@ -54,6 +58,23 @@ class StageMove:
         if state is None or resize is None or state.document.version != self._version:
             return None
         return state, resize
+
+    def tell(self, progress: MoveProgress) -> None:
+        """Publish how far the sources are."""
+        self._store.publish_progress(self._pool, progress.to_dict())
+
+    def waits(self, shard: str, why: str) -> None:
+        """Store why keys cannot be moved from a shard, unless that is known."""
+        log.warning("resize of pool %s: shard %s: %s", self._pool, shard, why)
+        reason = f"keys cannot be moved from shard {shard}: {why}"
+        with self._lock:
+            now = self.state()
+            if now is None or now[1].reason == reason:
+                return
+            state, resize = now
+            document = waiting(state.document, resize, reason)
+            if self._put(state, document, "resize.waits", reason):
+                self._version += 1
 
     def source_done(self, shard: str, moved: int) -> None:
         """Store that a shard has no key left that moves from it."""

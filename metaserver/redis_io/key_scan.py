@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metaserver.domain.info_fields import databases_in
+from metaserver.domain.info_fields import keys_by_database
 from metaserver.redis_io.bounded_connection import BoundedConnection
 from metaserver.redis_io.reply_parsers import NotRedisError, parse_fields, parse_role
 from metaserver.redis_io.shard_masters import NotShardMasterError
@@ -15,14 +15,14 @@ def require_master(connection: BoundedConnection) -> None:
         raise NotShardMasterError(f"{connection.address} is a replica of {role.master}")
 
 
-def databases_of(connection: BoundedConnection) -> list[int]:
-    """Return the numbers of the databases that have keys.
+def databases_of(connection: BoundedConnection) -> dict[int, int]:
+    """Return how many keys each database has, of those that have any, by number.
 
     Raises:
         redis.RedisError: the instance failed.
     """
     connection.call("SELECT", 0)
-    return sorted(databases_in(parse_fields(connection.call("INFO", "keyspace"))))
+    return keys_by_database(parse_fields(connection.call("INFO", "keyspace")))
 
 
 def scanned(reply: object) -> tuple[bytes, list[bytes]]:

@@ -14,7 +14,8 @@ from metaserver.domain.errors import RequestRefused, pool_not_found, version_con
 from metaserver.domain.fence_record import is_lifted, without_fence
 from metaserver.domain.planning import ChangePlan
 from metaserver.domain.pool_state import PoolState
-from metaserver.domain.resize import begun, resize_of, shown
+from metaserver.domain.resize import begun, resize_of
+from metaserver.domain.resize_status import shown
 from metaserver.process.config import Config
 from metaserver.process.identity import process_identity
 from metaserver.redis_io.allowed_networks import AllowedNetworks

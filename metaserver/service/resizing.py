@@ -16,11 +16,10 @@ from metaserver.domain.resize import (
     Resize,
     given_up,
     resize_of,
-    shown,
-    status_of,
     to_clear,
 )
 from metaserver.domain.resize_move import paced, turned_back
+from metaserver.domain.resize_status import shown, status_of
 from metaserver.redis_io.fence import cannot_be_fenced, look
 from metaserver.redis_io.shard_masters import ShardMasters
 from metaserver.service import registration
@@ -101,22 +100,25 @@ def carried_out(context: ServiceContext, change: PoolChange) -> PoolChange:
     if begun is None:
         return change
     end = time.monotonic() + WITHIN
-    last = change.after
+    state: PoolState | None = None
     while True:
-        version = context.store.versions().get(change.pool)
-        if last is None or version != last.version:
-            last = context.state(change.pool).document
-            now = resize_of(last)
+        if state is None or context.store.versions().get(change.pool) != state.document.version:
+            state = context.state(change.pool)
+            now = resize_of(state.document)
             if now is None or now.id != begun.id:
                 _refuse_given_up(context, change.pool, begun)
-                return change.replace(after=last, version_after=last.version)
+                return _with_document(change, state.document)
         if time.monotonic() >= end or context.stopping.is_set():
             break
         time.sleep(_LOOK_EVERY)
-    status = status_of(last)
+    status = status_of(state)
     if status is not None and not status["detail"]:
         status["detail"] = "waits for the metaserver that leads"
-    return change.replace(after=last, version_after=last.version, resize=status)
+    return _with_document(change, state.document).replace(resize=status)
+
+
+def _with_document(change: PoolChange, document: PoolDocument) -> PoolChange:
+    return change.replace(after=document, version_after=document.version)
 
 
 def give_up(
@@ -166,7 +168,7 @@ def set_pace(
     """Pause or resume the move of keys under way, or bound its speed.
 
     Args:
-        pace: ``paused`` and ``keys_per_second``, or one of them.
+        pace: some of ``paused``, ``keys_per_second``, ``max_latency``.
 
     Raises:
         RequestRefused: pool-not-found; resize-not-found; invalid-content: it moves no keys;
@@ -175,7 +177,9 @@ def set_pace(
     """
     if not pace:
         raise RequestRefused(
-            "invalid-content", "There is nothing to set", "give paused, keys_per_second, or both"
+            "invalid-content",
+            "There is nothing to set",
+            "give paused, keys_per_second or max_latency",
         )
     told = ", ".join(f"{name} {value}" for name, value in sorted(pace.items()))
     for _ in range(_TRIES):

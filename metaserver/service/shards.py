@@ -37,12 +37,13 @@ class NewShard:
 class How:
     """What becomes of keys that change their shard; attributes as of `ChangePlan`."""
 
-    strategy: Strategy
+    strategy: Strategy = "drop"
     keys_per_second: int = 0
+    max_latency: int = 0
 
     def of(self, plan: ChangePlan) -> ChangePlan:
         """Return a plan of this kind."""
-        return replace(plan, strategy=self.strategy, keys_per_second=self.keys_per_second)
+        return replace(plan, **vars(self))
 
 
 DROP = How("drop")

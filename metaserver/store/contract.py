@@ -303,6 +303,13 @@ class ObservedStore(Protocol):
         Without the pool nothing happens. What was reported of a pool is deleted with the pool.
         """
 
+    def publish_progress(self, pool: str, progress: Mapping[str, Any]) -> None:
+        """Replace what is told of the move of a pool's keys; nothing without the pool.
+
+        Args:
+            progress: an object of JSON, some 10 KB at most, written each second while keys move.
+        """
+
     def prune_events(self, *, keep: int, since: str, at_most: int = 10_000) -> int:
         """Delete the oldest events, and return how many were deleted.
 

@@ -18,6 +18,7 @@ _JSON_COLUMNS = {
     "events": ("before", "after"),
     "failovers": ("sentinels", "notes"),
     "intents": ("sentinels",),
+    "progress": ("published",),
     "seen": ("seen",),
     "tokens": ("pools",),
 }

@@ -38,6 +38,7 @@ _PARTS = {
     "failovers": "{row}id",
     "work": "{row}pool",
     "seen": "{row}pool",
+    "progress": "{row}pool",
     "lead": "'lead'",
     "calls": "{row}id",
 }

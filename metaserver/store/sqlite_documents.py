@@ -75,6 +75,7 @@ class SqliteDocuments:
                 dict(masters.fetchall()),
                 sqlite_rows.work(db, pool),
                 {each.shard: each for each in sqlite_rows.failovers(db) if each.pool == pool},
+                sqlite_rows.progress(db, pool),
             )
 
     def next_version(self, pool: str) -> int:
@@ -151,7 +152,7 @@ class SqliteDocuments:
                 "UPDATE pools SET version = version + 1, document = NULL WHERE name = ?", (pool,)
             )
             db.execute("DELETE FROM sweeps WHERE pool = ?", (pool,))
-            for table in ("masters", "work", "seen"):
+            for table in ("masters", "work", "seen", "progress"):
                 db.execute(f"DELETE FROM {table} WHERE pool = ?", (pool,))
             db.execute("UPDATE intents SET undoing = 1 WHERE pool = ?", (pool,))
             sqlite_rows.log(db, event)

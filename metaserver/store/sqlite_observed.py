@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.pool_state import ReportedState
@@ -36,6 +37,15 @@ class SqliteObserved:
             if kept.rowcount:
                 for event in events:
                     sqlite_rows.log(db, event)
+
+    def publish_progress(self, pool: str, progress: Mapping[str, Any]) -> None:
+        text = json.dumps(progress, separators=(",", ":"))
+        with self._database.write() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO progress SELECT name, ? FROM pools"
+                " WHERE name = ? AND document IS NOT NULL",
+                (text, pool),
+            )
 
     def prune_events(self, *, keep: int, since: str, at_most: int = 10_000) -> int:
         with self._database.read() as db:

@@ -112,6 +112,12 @@ def work(db: sqlite3.Connection, pool: str) -> dict[str, ShardWork]:
     return {row[1]: ShardWork(*row) for row in found.fetchall()}
 
 
+def progress(db: sqlite3.Connection, pool: str) -> Mapping[str, Any] | None:
+    """Return what was published of the move of keys of a pool, or None."""
+    row = db.execute("SELECT published FROM progress WHERE pool = ?", (pool,)).fetchone()
+    return None if row is None else dict(json.loads(row[0]))
+
+
 def newest_to_prune(db: sqlite3.Connection, keep: int, since: str) -> int | None:
     """Return the id up to which events are too many or too old, or None if there are none.
 

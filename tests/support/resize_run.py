@@ -13,6 +13,7 @@ from metaserver.domain.resize import Resize, begun, resize_of
 from metaserver.domain.resize_move import paced, stage_sources
 from metaserver.domain.resize_steps import Laggards
 from metaserver.loops.resize import Resizer
+from metaserver.loops.stage_move import StageMove
 from metaserver.redis_io.fence import Seen
 from metaserver.redis_io.shard_masters import MasterAnswers
 from metaserver.store import Store
@@ -70,20 +71,16 @@ class Shards:
         given = {shard: 1 for shard in MASTERS if shard not in self.unfenced}
         return MasterAnswers(given, self.unfenced, MASTERS)
 
-    def move_keys(
-        self,
-        state: PoolState,
-        resize: Resize,
-        cancelled: Callable[[], bool],
-        source_done: Callable[[str, int], None],
-    ) -> dict[str, str]:
+    def run(self, state: PoolState, resize: Resize, stage: StageMove) -> None:
         """Move the keys of so many shards as `at_once` says, with something else in between."""
         left = stage_sources(state.document, resize)
         for shard in [each for each in left if each not in self.unmoved][: self.at_once]:
             self.done.append(f"move {shard}")
             self.between()
-            source_done(shard, 5)
-        return {shard: why for shard, why in self.unmoved.items() if shard in left}
+            stage.source_done(shard, 5)
+        for shard, why in self.unmoved.items():
+            if shard in left:
+                stage.waits(shard, why)
 
 
 class Run:
@@ -100,7 +97,8 @@ class Run:
         self._resizer = Resizer(
             self.store,
             self.clients,
-            self.shards,  # type: ignore[arg-type]  # it speaks to no instance
+            self.shards,  # type: ignore[arg-type]  # they speak to no instance
+            self.shards,  # type: ignore[arg-type]
             changed=lambda: None,
             clock=lambda: self.now,
         )

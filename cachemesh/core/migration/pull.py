@@ -1,7 +1,7 @@
 """A pull: keys leave the shard that loses them for the one that gains them, without I/O.
 
     copy     at the source:  MIGRATE ... COPY; PUBLISH, WAIT
-    confirm  at the target:  EXISTS of each key; PUBLISH, WAIT
+    confirm  at the target:  EXISTS of all keys, of each where some are missing; PUBLISH, WAIT
     remove   at the source:  UNLINK of the keys that the target has; MIGRATE of the others;
                              PUBLISH, WAIT
 
@@ -35,7 +35,7 @@ from typing import Any, Literal, TypeAlias
 from cachemesh.core.names import Address
 
 Side: TypeAlias = Literal["source", "target"]
-Step: TypeAlias = Literal["copy", "copy each", "confirm", "remove"]
+Step: TypeAlias = Literal["copy", "copy each", "confirm", "confirm each", "remove"]
 Word: TypeAlias = "bytes | str | int"
 
 CHANNEL = "cachemesh:pull"
@@ -136,8 +136,9 @@ class Pull:
     Attributes:
         link: from where to where.
         keys: that the source may still have; not empty.
-        step: as drawn above. `copy each` is `copy` with one MIGRATE for each key: of many keys
-            MIGRATE tells only the first refusal.
+        step: as drawn above. `copy each` is `copy` with one MIGRATE for each key, and `confirm
+            each` is `confirm` with one EXISTS: of many keys MIGRATE tells only the first refusal,
+            and EXISTS how many there are.
         found: of the keys, those that the target has.
         rounds: how often keys have been copied.
     """
@@ -151,6 +152,8 @@ class Pull:
     def ask(self) -> Ask:
         """Return what to send next."""
         if self.step == "confirm":
+            return Ask("target", (("EXISTS", *self.keys), *self.link.wait("target")))
+        if self.step == "confirm each":
             seen = [("EXISTS", key) for key in self.keys]
             return Ask("target", (*seen, *self.link.wait("target")))
         return Ask("source", (*self._of_source(), *self.link.wait("source")))
@@ -168,7 +171,9 @@ class Pull:
         *before, published, acknowledged = replies
         _raise_errors([published])
         if self.step == "confirm":
-            return self._confirmed(before, acknowledged)
+            return self._confirmed_all(before[0], acknowledged)
+        if self.step == "confirm each":
+            return self._confirmed_each(before, acknowledged)
         if self.step == "copy each":
             return self._copied_each(before, acknowledged)
         if self.step == "remove":
@@ -210,9 +215,18 @@ class Pull:
             self._check_replicated("source", acknowledged)
         return replace(self, step="confirm", keys=there) if there else None
 
-    def _confirmed(self, seen: Sequence[Any], acknowledged: Any) -> Pull:
+    def _confirmed_all(self, count: Any, acknowledged: Any) -> Pull:
+        _raise_errors([count])
+        if 0 < count < len(self.keys):
+            return replace(self, step="confirm each")
+        return self._confirmed(self.keys if count else (), acknowledged)
+
+    def _confirmed_each(self, seen: Sequence[Any], acknowledged: Any) -> Pull:
         _raise_errors(seen)
         found = tuple(key for key, count in zip(self.keys, seen, strict=True) if count)
+        return self._confirmed(found, acknowledged)
+
+    def _confirmed(self, found: tuple[bytes, ...], acknowledged: Any) -> Pull:
         if not found:
             if self.rounds >= ROUNDS:
                 raise NoRoomError(f"the target did not keep the keys, {ROUNDS} times in a row")

@@ -7,10 +7,9 @@ from typing import Any, Literal, TypeAlias
 
 from metaserver.api.contract.schema_parts import (
     DRY_RUN,
-    KEYS_PER_SECOND,
+    HOW,
     MAX_WHOLE,
     NAME,
-    STRATEGY,
     VERSION,
     Schema,
     number,
@@ -147,11 +146,7 @@ OPERATIONS: tuple[Operation, ...] = (
         _SHARD,
         "Remove a shard",
         "Change",
-        query={
-            **_CHANGE,
-            "strategy": STRATEGY,
-            "keys_per_second": KEYS_PER_SECOND,
-        },
+        query={**_CHANGE, **HOW},
     ),
     Operation(
         "failOver",

@@ -103,6 +103,16 @@ STRATEGY: Schema = {
 KEYS_PER_SECOND = number(
     "how many keys are moved at most; 0 for no bound", minimum=0, maximum=MAX_WHOLE, default=0
 )
+MAX_LATENCY = number(
+    "milliseconds that a shard may take to answer; keys are moved more slowly while one takes "
+    "longer; 0 for no bound",
+    minimum=0,
+    maximum=60_000,
+    default=0,
+)
+PACE: dict[str, Schema] = {"keys_per_second": KEYS_PER_SECOND, "max_latency": MAX_LATENCY}
+HOW: dict[str, Schema] = {"strategy": STRATEGY, **PACE}
+"""What becomes of keys that change their shard."""
 ALLOW_NONEMPTY = flag("take an instance that holds keys already")
 TIME = text("RFC 3339 in UTC", format="date-time")
 COUNT = number("how many", minimum=0)

@@ -19,12 +19,11 @@ from metaserver.domain.resize import (
     masters_of,
     prepared,
     resize_of,
-    shown,
-    status_of,
     stepped_back,
     sweeps_after,
     waiting,
 )
+from metaserver.domain.resize_status import shown, status_of
 from tests.support.store_records import document
 
 MASTERS = {"a": "10.0.0.1:6379", "b": "10.0.0.2:6379"}
@@ -95,6 +94,6 @@ def test_a_resize_that_cannot_be_read_is_told(changes: dict[str, Any]) -> None:
     broken = BEGUN.replace(extra={**BEGUN.extra, "resize": kept})
     with pytest.raises(InvalidDocumentError, match="resize"):
         resize_of(broken)
-    status = status_of(broken)
+    status = status_of(PoolState(broken))
     assert status is not None and status["state"] == "invalid"
     assert intents_of(broken) == ()

@@ -28,8 +28,6 @@ from metaserver.domain.resize import (
     plan_of,
     prepared,
     resize_of,
-    shown,
-    status_of,
     stepped_back,
     sweeps_after,
     waiting,
@@ -42,6 +40,7 @@ from metaserver.domain.resize_move import (
     stage_sources,
     turned_back,
 )
+from metaserver.domain.resize_status import shown, status_of
 from tests.support.store_records import document
 
 MASTERS = {"a": "10.0.0.1:6379", "b": "10.0.0.2:6379", "c": "10.0.0.3:6379"}
@@ -402,15 +401,21 @@ def test_another_pace_changes_nothing_else() -> None:
 
 def test_how_far_a_move_is_is_shown() -> None:
     run = Run(moved("a new shard", keys_per_second=50))
-    assert status_of(SLOTS) is None
+    assert status_of(PoolState(SLOTS)) is None
     shared = {
         "summary": "add shard c (10.0.0.3:6379), weight 1",
         "strategy": "move",
         "stage": 0,
         "stages": 1,
         "keys_per_second": 50,
+        "max_latency": 0,
+        "longest_hold": 0.0,
+        "left": None,
+        "rate": 0.0,
+        "seconds_left": None,
+        "sources": [],
     }
-    assert status_of(run.document) == {
+    assert status_of(run.state) == {
         **shared,
         "state": "preparing",
         "attempt": 1,
@@ -433,28 +438,28 @@ def test_how_far_a_move_is_is_shown() -> None:
         "moved": 5,
         "paused": False,
     }
-    assert status_of(run.document) == expected
+    assert status_of(run.state) == expected
     assert shown(run.resize) == "moving"
     run.store(paced(run.document, run.resize, {"paused": True}))
     paused = {**expected, "paused": True, "detail": "an operator has paused it"}
-    assert status_of(run.document) == paused
+    assert status_of(run.state) == paused
     assert shown(run.resize) == "moving, paused"
     run.store(waiting(run.document, run.resize, "shard b does not answer"))
-    assert status_of(run.document) == {**paused, "detail": "shard b does not answer"}
+    assert status_of(run.state) == {**paused, "detail": "shard b does not answer"}
     assert shown(run.resize) == "moving, paused, shard b does not answer"
     run.store(source_done(run.document, run.resize, "b", 5))
     assert run.resize.reason == "", "it waits for nothing any more"
     run.turn_back()
     assert shown(run.resize) == "preparing back"
-    told = status_of(run.document)
+    told = status_of(run.state)
     assert told is not None and (told["back"], told["done"], told["moved"]) == (True, [], 10)
 
 
 def test_a_status_has_the_same_fields_where_the_resize_cannot_be_read() -> None:
     run = Run(moved("a new shard"))
-    whole = status_of(run.document)
+    whole = status_of(run.state)
     broken = run.document.replace(extra={"resize": {"state": "moving"}})
-    invalid = status_of(broken)
+    invalid = status_of(PoolState(broken))
     assert whole is not None and invalid is not None
     assert whole.keys() == invalid.keys()
     assert (invalid["state"], invalid["moved"]) == ("invalid", 0)

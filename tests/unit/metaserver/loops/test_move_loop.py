@@ -57,7 +57,8 @@ def test_keys_are_moved_shard_by_shard_until_none_are_left(store: Store) -> None
     assert run.document.migrating is not None
     assert run.document.migrating.replicas == {"a": 1, "b": 1}, "one replica of each is enough"
     run.go()
-    assert (run.state, run.names, run.now) == ("stable", ("a", "b", "c"), 0.0)
+    assert (run.state, run.names) == ("stable", ("a", "b", "c"))
+    assert run.now < 1, "it waits for nothing"
     assert run.shards.done == ["look", "move a", "move b"]
     assert run.document.migration is None
     assert [(each.shard, each.drained) for each in store.sweeps()] == [("a", False), ("b", False)]

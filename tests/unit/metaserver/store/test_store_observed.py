@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from metaserver.domain.pool_state import JOINING_SECONDS, ReportedState
 from metaserver.store import Store
 from tests.support.store_records import actions, create, document, event, failover
@@ -136,3 +139,27 @@ class TestPruning:
         until(lambda: store.events())
         for place in (0, ids[1], ids[-1]):
             assert [each.action for each in store.events(after=place)] == ["later"]
+
+
+class TestProgress:
+    def test_the_last_one_is_part_of_the_state(self, store: Store, another: Opener) -> None:
+        create(store)
+        assert progress_of(store) is None
+        for moved in (1, 2):
+            store.publish_progress("cache", {"moved": moved})
+        until(lambda: progress_of(another()) == {"moved": 2})
+
+    def test_it_goes_with_the_pool(self, store: Store) -> None:
+        store.publish_progress("cache", {"moved": 1})
+        create(store)
+        assert progress_of(store) is None
+        store.publish_progress("cache", {"moved": 1})
+        assert store.delete_document("cache", 1, event()) is not None
+        create(store)
+        assert progress_of(store) is None
+
+
+def progress_of(store: Store) -> Mapping[str, Any] | None:
+    state = store.state("cache")
+    assert state is not None
+    return state.progress

@@ -1,0 +1,65 @@
+"""How fast the leader moves keys: no faster than an operator says, nor than the shards bear.
+
+keys a second     of all shards together
+max latency       each batch is followed by a rest, longer while a shard answers too slowly
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+_FIRST_REST = 0.001  # seconds
+_LONGEST_REST = 1.0
+_KEPT = 5  # answers that a latency is of
+
+
+@dataclass
+class KeysPerSecond:
+    """When the next keys may be moved.
+
+    Args:
+        most: keys a second; 0 for no bound.
+    """
+
+    most: int
+    _due: float = 0.0
+
+    def delay(self, now: float, keys: int) -> float:
+        """Return the seconds until so many more keys may be moved, which then counts them.
+
+        Args:
+            now: monotonic seconds.
+        """
+        if not self.most:
+            return 0.0
+        wait = max(0.0, self._due - now)
+        self._due = max(self._due, now) + keys / self.most
+        return wait
+
+
+@dataclass
+class Rests:
+    """How long a move rests after each batch, so that shards answer within a bound.
+
+    Every second slow answer could be an accident of the machine, so what counts is the median.
+
+    Args:
+        most: seconds that a shard may take to answer; 0 for no bound.
+    """
+
+    most: float
+    seconds: float = 0.0
+    _answers: dict[str, deque[float]] = field(default_factory=dict)
+
+    def answered(self, shard: str, seconds: float) -> None:
+        """Learn from how long a shard took to answer."""
+        answers = self._answers.setdefault(shard, deque(maxlen=_KEPT))
+        answers.append(seconds)
+        if not self.most:
+            return
+        slowest = max(sorted(each)[len(each) // 2] for each in self._answers.values())
+        if slowest > self.most:
+            self.seconds = min(_LONGEST_REST, max(_FIRST_REST, 2 * self.seconds))
+        else:
+            self.seconds = 0.0 if self.seconds < _FIRST_REST else 0.8 * self.seconds

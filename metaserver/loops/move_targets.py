@@ -1,0 +1,92 @@
+"""The shards that gain keys in a move: connections to them, and whose turn it is to copy."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import redis
+
+from cachemesh.core.migration.pull import Link
+from cachemesh.core.names import parse_address
+from metaserver.process.config import Config
+from metaserver.redis_io.allowed_networks import AllowedNetworks
+from metaserver.redis_io.bounded_connection import BoundedConnection
+from metaserver.redis_io.resp import LARGE
+from metaserver.redis_io.term_fence import TermFence
+
+
+class MoveFailedError(redis.RedisError):
+    """Keys could not be moved; the move can be begun again."""
+
+
+@dataclass
+class Turns:
+    """By which one source at a time copies keys to a shard; the others serve apps meanwhile."""
+
+    _locks: dict[str, threading.Lock] = field(default_factory=dict)
+
+    def of(self, shard: str) -> threading.Lock:
+        """Return the lock of a shard."""
+        return self._locks.setdefault(shard, threading.Lock())
+
+
+@dataclass
+class Targets:
+    """The shards that gain keys, for one source at a time.
+
+    Args:
+        term: as of `ResizeShards`.
+        masters: shard -> its master.
+        replicas: shard -> how many of its replicas have to acknowledge.
+        turns: shared by all sources.
+    """
+
+    config: Config
+    networks: AllowedNetworks
+    term: TermFence
+    masters: Mapping[str, str]
+    replicas: Mapping[str, int]
+    turns: Turns
+    _connections: dict[str, BoundedConnection] = field(default_factory=dict)
+
+    @contextmanager
+    def opened(self) -> Iterator[Targets]:
+        """Return the same with connections of its own, for one thread, which are then closed."""
+        own = replace(self, _connections={})
+        try:
+            yield own
+        finally:
+            for connection in own._connections.values():
+                connection.close()
+
+    def connection(self, shard: str) -> BoundedConnection:
+        """Return the connection to a shard's master."""
+        if shard not in self._connections:
+            auth, timeout = self.config.redis_auth, self.config.instance_timeout
+            self._connections[shard] = BoundedConnection(
+                self.masters[shard], self.networks, auth, timeout, LARGE, self.term.enter
+            )
+        return self._connections[shard]
+
+    def link(self, source: str, target: str, db: int) -> Link:
+        """Return how keys get from one shard to another.
+
+        Raises:
+            MoveFailedError: nothing tells the target's master.
+        """
+        master = self.masters.get(target)
+        if master is None:
+            raise MoveFailedError(f"nothing tells the master of shard {target}")
+        auth = self.config.redis_auth
+        login = None if auth.password is None else (auth.username or "", auth.password)
+        return Link(
+            parse_address(master),
+            self.replicas.get(source, 0),
+            self.replicas.get(target, 0),
+            int(500 * self.config.instance_timeout),
+            login,
+            db=db,
+        )

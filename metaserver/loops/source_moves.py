@@ -1,0 +1,193 @@
+"""The moves of all sources in one stage, at once, each tried again by itself when it fails.
+
+a worker for each source:  SourceMove --> done | why it waits --> again
+meanwhile:                 what all of them have counted is published
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from cachemesh.core.migration.routing import leaving
+from metaserver.domain.move_pace import KeysPerSecond, Rests
+from metaserver.domain.move_progress import MoveProgress, Rate, SourceCount
+from metaserver.domain.pool_state import PoolState
+from metaserver.domain.resize import Resize, concerned, masters_of
+from metaserver.domain.resize_move import stage_sources
+from metaserver.domain.resize_status import progress_of
+from metaserver.loops.key_mover import COPIED_WITHIN, SourceMove
+from metaserver.loops.keyed_workers import KeyedWorkers
+from metaserver.loops.move_targets import Targets, Turns
+from metaserver.loops.stage_move import StageMove
+from metaserver.process.config import Config
+from metaserver.redis_io.allowed_networks import AllowedNetworks
+from metaserver.redis_io.bounded_connection import BoundedConnection
+from metaserver.redis_io.client_list import LISTED
+from metaserver.redis_io.resp import LARGE, Limits
+from metaserver.redis_io.sentinel_group import SentinelGroup
+from metaserver.redis_io.shard_masters import ShardMasters
+from metaserver.redis_io.term_fence import TermFence
+
+_AT_ONCE = 16  # sources
+_MOVED_WITHIN = 24 * 3600.0  # seconds; each call to an instance has its own, short bound
+_REPLIES = Limits(LISTED.size, LARGE.elements)  # to CLIENT LIST and to SCAN
+_RETRY = 1.0  # seconds after a failure
+_TOLD_EVERY = 1.0  # seconds between two messages of how far it is
+
+
+@dataclass
+class _Source:
+    """A source, and when it is to be tried again, in monotonic seconds."""
+
+    count: SourceCount
+    rests: Rests
+    due: float = 0.0
+
+
+class SourceMoves:
+    """Moves the keys of a stage from all its sources.
+
+    Args:
+        term: as of `ResizeShards`.
+    """
+
+    def __init__(self, config: Config, networks: AllowedNetworks, term: TermFence) -> None:
+        self._config, self._networks, self._term = config, networks, term
+
+    def run(self, state: PoolState, resize: Resize, stage: StageMove) -> None:
+        """Move keys until no shard has any left, or the stage is cancelled.
+
+        A shard that fails is tried again each second, and what it waits for is stored.
+        """
+        work = _Work(self._config, self._networks, self._term, state, resize, stage)
+        with KeyedWorkers("move", _AT_ONCE) as workers:
+            work.go(workers)
+        work.tell()
+
+
+class _Work:
+    """One run of `SourceMoves`."""
+
+    def __init__(
+        self,
+        config: Config,
+        networks: AllowedNetworks,
+        term: TermFence,
+        state: PoolState,
+        resize: Resize,
+        stage: StageMove,
+    ) -> None:
+        self._config, self._networks, self._term = config, networks, term
+        self._state, self._resize, self._stage = state, resize, stage
+        self._turns, self._pace = Turns(), KeysPerSecond(resize.keys_per_second)
+        most = resize.max_latency / 1000
+        before = progress_of(state.progress, resize)
+        moved = {} if before is None else {each.shard: each.moved for each in before.sources}
+        self._sources = [
+            _Source(SourceCount(shard, moved=moved.get(shard, 0)), Rests(most))
+            for shard in stage_sources(state.document, resize)
+        ]
+        self._rate = Rate()
+        self._ended = threading.Event()  # an attempt has
+
+    def go(self, workers: KeyedWorkers) -> None:
+        """Have workers move keys until there is nothing left to do."""
+        told = 0.0
+        while not self._stage.cancelled() and (left := self._left()):
+            self._ended.clear()
+            now = time.monotonic()
+            workers.begin(self._due(left, now))
+            if now - told >= _TOLD_EVERY:
+                told = now
+                self.tell()
+            self._ended.wait(_TOLD_EVERY / 5)
+
+    def tell(self) -> None:
+        """Publish how far the sources are."""
+        self._stage.tell(self._progress(time.monotonic()))
+
+    def _left(self) -> list[_Source]:
+        return [each for each in self._sources if each.count.state != "done"]
+
+    def _due(self, left: list[_Source], now: float) -> Mapping[str, Callable[[], None]]:
+        pool = self._state.document.pool
+        return {
+            f"keys from {each.count.shard} in pool {pool}": partial(self._attempt, each)
+            for each in left
+            if each.due <= now
+        }
+
+    def _attempt(self, source: _Source) -> None:
+        """Move what is left at a source; note why it could not be moved, and try again later."""
+        count = source.count
+        try:
+            failed = self._moved_from(source)
+        finally:
+            source.due = time.monotonic() + _RETRY
+            self._ended.set()
+        if failed is None:
+            count.state, count.detail = "done", ""
+            self._stage.source_done(count.shard, count.moved)
+        elif not self._stage.cancelled():
+            count.state, count.detail = "waits", failed
+            self._stage.waits(count.shard, failed)
+
+    def _moved_from(self, source: _Source) -> str | None:
+        """Move what is left at a source; return why some of it could not be moved."""
+        known = {**masters_of(self._state, self._resize), **self._named()}
+        replicas = self._resize.replicas
+        to = Targets(self._config, self._networks, self._term, known, replicas, self._turns)
+        migration, before = self._resize.migration("move"), self._state.document.placement
+
+        def move(shard: str, connection: BoundedConnection) -> None:
+            self._term.shut_out(connection)
+            leave = leaving(before, migration, shard)
+            source.count.state = "moving"
+            with to.opened() as targets:
+                SourceMove(
+                    connection,
+                    source.count,
+                    leave,
+                    targets,
+                    self._stage.cancelled,
+                    self._pace,
+                    source.rests,
+                ).run()
+
+        masters = ShardMasters(
+            self._config,
+            self._networks,
+            self._state.document.sentinels,
+            known,
+            opened=self._term.enter,
+            limits=_REPLIES,
+            timeout=COPIED_WITHIN + 1.0,
+        )
+        shard = source.count.shard
+        return masters.ask([shard], move, within=_MOVED_WITHIN).failed.get(shard)
+
+    def _named(self) -> dict[str, str]:
+        """Return the masters that the Sentinels name by now."""
+        named, document = {}, self._state.document
+        group = SentinelGroup.from_config(self._config, self._networks, document.sentinels)
+        with group as sentinels:
+            for shard in concerned(document, self._resize):
+                address = sentinels.master_of(shard)
+                if address is not None:
+                    named[shard] = address
+        return named
+
+    def _progress(self, now: float) -> MoveProgress:
+        told = [each.count.told() for each in self._sources]
+        moved = sum(each.moved for each in told)
+        return MoveProgress(
+            self._resize.id,
+            self._resize.stage,
+            self._resize.back,
+            told,
+            round(self._rate.at(now, moved), 1),
+        )

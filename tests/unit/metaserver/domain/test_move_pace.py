@@ -1,0 +1,63 @@
+"""How fast keys are moved: by an operator's bounds."""
+
+from __future__ import annotations
+
+from itertools import repeat
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metaserver.domain.move_pace import KeysPerSecond, Rests
+
+
+@given(
+    most=st.integers(1, 100_000),
+    batches=st.lists(st.tuples(st.integers(1, 500), st.floats(0, 1)), min_size=1),
+)
+def test_no_more_keys_a_second_than_asked_for(most: int, batches: list[tuple[int, float]]) -> None:
+    pace, now, moved = KeysPerSecond(most), 0.0, 0
+    for keys, taken in batches:
+        now += pace.delay(now, keys)
+        assert moved <= most * now + 1e-6
+        moved += keys
+        now += taken
+
+
+def test_without_a_bound_nothing_waits() -> None:
+    pace = KeysPerSecond(0)
+    assert {pace.delay(0.0, keys) for keys in range(1000)} == {0.0}
+
+
+def answer(rests: Rests, shard: str, seconds: float, times: int) -> list[float]:
+    found = []
+    for each in repeat(seconds, times):
+        rests.answered(shard, each)
+        found.append(rests.seconds)
+    return found
+
+
+def test_a_move_rests_longer_while_a_shard_is_too_slow_and_shorter_once_it_is_not() -> None:
+    rests = Rests(0.010)
+    assert set(answer(rests, "a", 0.001, 20)) == {0.0}
+    grown = answer(rests, "a", 0.050, 30)
+    assert grown == sorted(grown) and grown[-1] == 1.0
+    shorter = answer(rests, "a", 0.001, 100)
+    assert shorter[-1] == 0.0 and shorter[10:] == sorted(shorter[10:], reverse=True)
+
+
+def test_one_slow_answer_is_an_accident() -> None:
+    rests = Rests(0.010)
+    answer(rests, "a", 0.001, 5)
+    assert answer(rests, "a", 5.0, 1) == [0.0]
+
+
+def test_the_slower_of_two_shards_counts() -> None:
+    rests = Rests(0.010)
+    answer(rests, "a", 0.050, 5)
+    was = rests.seconds
+    rests.answered("b", 0.001)
+    assert rests.seconds > was
+
+
+def test_without_a_bound_it_never_rests() -> None:
+    assert set(answer(Rests(0.0), "a", 9.0, 20)) == {0.0}
