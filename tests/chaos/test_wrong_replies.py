@@ -21,11 +21,11 @@ import redis
 from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.local import LocalStack
-from tests.support.waiting import AT_MOST
+from tests.support.waiting import PATIENT
 
 SCALE = float(os.environ.get("CHAOS_SCALE", "0.05"))
 KEYS = [f"key:{i}" for i in range(256)]
-PATIENT: dict[str, Any] = {"decode_responses": True, "command_timeout": AT_MOST}
+OPTIONS: dict[str, Any] = {"decode_responses": True, **PATIENT}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_cancelled_tasks(stack: LocalStack) -> None:
         counts["wrong"] += not right(key, got)
 
     async def main() -> None:
-        async with AsyncCacheMesh.from_url(stack.info["url"], **PATIENT) as mesh:
+        async with AsyncCacheMesh.from_url(stack.info["url"], **OPTIONS) as mesh:
             while counts["cancelled"] < 100_000 * SCALE:
                 tasks = [asyncio.create_task(one(mesh)) for _ in range(200)]
                 for _ in range(dice.randrange(6)):
@@ -94,7 +94,7 @@ def test_interrupted_calls(stack: LocalStack) -> None:
     dice = random.Random(2)
     counts = {"interrupted": 0, "checked": 0, "wrong": 0}
     stop = threading.Event()
-    mesh: Any = CacheMesh.from_url(stack.info["url"], **PATIENT)
+    mesh: Any = CacheMesh.from_url(stack.info["url"], **OPTIONS)
 
     def load() -> None:
         while not stop.is_set():
@@ -144,7 +144,7 @@ def test_interrupted_calls(stack: LocalStack) -> None:
 @pytest.mark.timeout(900)
 def test_forked_processes(stack: LocalStack) -> None:
     operations = int(10_000 * SCALE)
-    with contextlib.closing(CacheMesh.from_url(stack.info["url"], **PATIENT)) as mesh:
+    with contextlib.closing(CacheMesh.from_url(stack.info["url"], **OPTIONS)) as mesh:
         mesh.get(KEYS[0])
         children = [os.fork() or _child(mesh, number, operations) for number in range(8)]
         wrong = sum(not right(key, mesh.get(key)) for key in KEYS * max(1, operations // 256))

@@ -15,6 +15,10 @@ AT_MOST = 120.0
 """Seconds; a bound for a busy machine. Sentinels that did not agree on a failover try again after
 20 s, and Sentinels in TILT mode after 30 s."""
 
+PATIENT: dict[str, Any] = {"command_timeout": AT_MOST, "connect_timeout": AT_MOST}
+"""For a client that shall see no fault: three connections that take longer than their time, as on a
+busy machine they may, count as a shard that does not serve."""
+
 BOUNDED = 4.0
 """Seconds; less than the defaults of ``command_timeout`` and ``socket_timeout``."""
 

@@ -19,7 +19,7 @@ from cachemesh.core.placement import Placement, Shard, SlotsPlacement
 from cachemesh.local import LocalStack, Process
 from tests.support.plain_redis import direct
 from tests.support.resizable_pool import ResizablePool
-from tests.support.waiting import AT_MOST, until
+from tests.support.waiting import AT_MOST, PATIENT, until
 
 KEYS = [f"key:{number}" for number in range(60)]
 CYCLES = 2
@@ -149,7 +149,7 @@ def cycles(
     def went_on() -> None:
         rounds = [writer.rounds for writer in writers]
         until(lambda: crashed() or all(w.rounds > n for w, n in zip(writers, rounds, strict=True)))
-        assert not crashed(), crashed()
+        assert not crashed(), [str(each) for each in crashed()]
 
     for _ in range(CYCLES):
         went_on()
@@ -165,7 +165,7 @@ def cycles(
 def test_threads_never_run_at_a_former_owner(pool: ResizablePool) -> None:
     stop, errors = threading.Event(), list[BaseException]()
     writers = [Writer(KEYS[n::6]) for n in range(6)]
-    with CacheMesh.from_url(pool.url, command_timeout=AT_MOST) as client:
+    with CacheMesh.from_url(pool.url, **PATIENT) as client:
         client.ping()
 
         def run(writer: Writer) -> None:
@@ -191,7 +191,7 @@ def test_tasks_never_run_at_a_former_owner(pool: ResizablePool) -> None:
     writers = [Writer(KEYS[n::6]) for n in range(6)]
 
     async def main() -> None:
-        client = AsyncCacheMesh.from_url(pool.url, command_timeout=AT_MOST)
+        client = AsyncCacheMesh.from_url(pool.url, **PATIENT)
         await client.ping()
         tasks = [asyncio.create_task(writer.run_async(client, stop)) for writer in writers]
 
@@ -220,7 +220,7 @@ def is_held(thread: threading.Thread) -> bool:
 def test_only_keys_that_move_are_held(pool: ResizablePool) -> None:
     keys = moving(pool.small, pool.large)
     staying = next(key for key in KEYS if key not in keys)
-    with CacheMesh.from_url(pool.url, command_timeout=AT_MOST) as client:
+    with CacheMesh.from_url(pool.url, **PATIENT) as client:
         client.set(keys[0], "before")
         pool.write(pool.small, pool.large)
         until(lambda: client._core.holds)
@@ -265,7 +265,7 @@ def test_a_resize_that_does_not_go_on_is_an_error_in_time(pool: ResizablePool) -
 
 def test_a_watched_key_that_moves_fails_the_transaction(pool: ResizablePool) -> None:
     key = moving(pool.small, pool.large)[0]
-    with CacheMesh.from_url(pool.url, command_timeout=AT_MOST) as client:
+    with CacheMesh.from_url(pool.url, **PATIENT) as client:
         pipe: Any = client.pipeline()
         pipe.watch(key)
         pool.write(pool.small, pool.large)
@@ -284,7 +284,7 @@ def test_a_watched_key_that_moves_guards_keys_that_stay(pool: ResizablePool) -> 
     key = moving(pool.small, pool.large)[0]
     home = pool.small.shard_for(key)
     staying = next(k for k in KEYS if pool.large.shard_for(k) == pool.small.shard_for(k) == home)
-    with CacheMesh.from_url(pool.url, command_timeout=AT_MOST) as client:
+    with CacheMesh.from_url(pool.url, **PATIENT) as client:
         pipe: Any = client.pipeline()
         pipe.watch(key)
         pool.write(pool.small, pool.large)
@@ -302,7 +302,7 @@ def test_an_unknown_placement_is_left_only_once_nothing_is_under_way(pool: Resiz
     """The store was replaced: its shards are others than those that the client acts on."""
     last = pool.large.names[-1]
     key = next(key for key in KEYS if pool.large.shard_for(key) == last)
-    with CacheMesh.from_url(pool.url, command_timeout=AT_MOST) as client:
+    with CacheMesh.from_url(pool.url, **PATIENT) as client:
         version = pool.write(pool.large)
         until(lambda: client.topology.document.version == version)
         pipe: Any = client.pipeline()

@@ -14,7 +14,7 @@ from cachemesh.discovery.metaserver_tls import TLS_OPTIONS, MetaserverTls
 from cachemesh.local import LocalStack
 from tests.support.both_clients import CLIENTS, calling
 from tests.support.needs import needs
-from tests.support.waiting import AT_MOST
+from tests.support.waiting import AT_MOST, PATIENT
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +54,14 @@ def is_known(stack: LocalStack, app: Any) -> bool:
 
 @pytest.mark.parametrize("kind", CLIENTS)
 def test_a_client_speaks_tls_to_them(stack: LocalStack, kind: str) -> None:
-    with calling(kind, url_of(stack), token=stack.token, command_timeout=AT_MOST) as app:
+    with calling(kind, url_of(stack), token=stack.token, **PATIENT) as app:
         assert app(lambda mesh: mesh.set("k", "v"))
         assert is_known(stack, app)
 
 
 def test_a_client_that_does_not_trust_them_sends_them_nothing(stack: LocalStack) -> None:
     url = url_of(stack, *TLS_OPTIONS)
-    with calling("sync", url, token=stack.token, command_timeout=AT_MOST) as app:
+    with calling("sync", url, token=stack.token, **PATIENT) as app:
         assert app(lambda mesh: mesh.set("k", "v"))
         assert not is_known(stack, app)
 
