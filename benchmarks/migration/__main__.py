@@ -29,7 +29,7 @@ from cachemesh.local.probes import connect
 
 SHARDS = 4
 _BATCH = 1000
-_LOOK_EVERY = 0.02  # seconds
+_LOOK_EVERY = 0.1  # seconds; looks take time of the metaserver, which moves the keys
 _SETTLED_WITHIN = 600.0
 _POOL = "/v1/pools/cache"
 

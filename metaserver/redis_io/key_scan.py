@@ -36,6 +36,6 @@ def scanned(reply: object) -> tuple[bytes, list[bytes]]:
     cursor, keys = reply
     if not isinstance(cursor, bytes) or not cursor.isdigit() or len(cursor) > 20:
         raise NotRedisError("SCAN gives no cursor")
-    if not all(isinstance(key, bytes) for key in keys):
+    if not set(map(type, keys)) <= {bytes}:
         raise NotRedisError("SCAN gives something else than keys")
     return cursor, keys

@@ -174,14 +174,34 @@ class RespSocket:
         if self._elements_left < 0:
             raise ReplyTooLargeError("the reply has too many elements")
         replies: list[Reply] = []
+        all_texts = True  # as far as has been seen
         while len(replies) < count:
-            replies += self._texts(count - len(replies))
+            most = count - len(replies)
+            texts = self._texts(most) if all_texts else None
+            if texts is None:
+                all_texts, texts = False, self._texts_one_by_one(most)
+            replies += texts
             if len(replies) < count:
                 replies.append(self._reply(depth - 1))
         return replies
 
-    def _texts(self, most: int) -> list[bytes]:
-        """Take the texts that come next and are whole in the buffer, four times as fast."""
+    def _texts(self, most: int) -> list[bytes] | None:
+        """Take the texts that come next and are whole in the buffer.
+
+        Returns:
+            None, having taken nothing, where one has a CR LF in it, or something else is there.
+        """
+        lines = bytes(self._buffer[self._at :]).split(b"\r\n", 2 * most)
+        whole = (len(lines) - 1) // 2  # what follows the last CR LF is not whole
+        heads, texts = lines[: 2 * whole : 2], lines[1 : 2 * whole : 2]
+        sizes = [*map(len, texts)]
+        if heads != [b"$%d" % size for size in sizes]:
+            return None
+        self._at += sum(sizes) + sum(map(len, heads)) + 4 * whole
+        return texts
+
+    def _texts_one_by_one(self, most: int) -> list[bytes]:
+        """Take the texts that come next and are whole in the buffer, whatever is in them."""
         buffer, at, texts = self._buffer, self._at, list[bytes]()
         while len(texts) < most and buffer[at : at + 1] == b"$":
             end = buffer.find(b"\r\n", at, at + _LINE + 2)

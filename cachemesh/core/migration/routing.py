@@ -136,8 +136,9 @@ def leaving(
 
     def leave(keys: Sequence[bytes]) -> Iterator[tuple[bytes, str]]:
         owners = zip(keys, before.owners(keys), after.owners(keys), strict=True)
-        for key, one, other in owners:
-            if one != other and stages.of(one, other) == now:
+        changed = [each for each in owners if each[1] != each[2]]  # few of many
+        for key, one, other in changed:
+            if stages.of(one, other) == now:
                 gives, gains = (other, one) if back else (one, other)
                 if gives == source:
                     yield key, gains
