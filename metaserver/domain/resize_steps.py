@@ -23,6 +23,8 @@ from metaserver.domain.resize import Resize
 
 ATTEMPTS = 10  # after which a client that lags is fenced
 HOLD = 0.1  # seconds for which clients hold commands in the first attempt
+NEXT_HOLDS = 0.15  # in the attempts after it: apps feel many short ones less than a long one
+LONGER_FROM = 8  # the attempt from which on it doubles: some client is slower than that
 LONGEST_HOLD = 1.0
 STAY_HOLD = 2.0  # seconds for which all commands are held at most where a resize stays
 _DELAY = 0.05  # seconds before the second attempt, without jitter
@@ -164,7 +166,9 @@ def next_step(resize: Resize, known: Knowledge) -> Step:
 
 def hold(attempt: int) -> float:
     """Return the seconds for which an attempt waits for clients that lag."""
-    return float(min(LONGEST_HOLD, HOLD * 2.0 ** min(attempt - 1, 10)))
+    if attempt == 1:
+        return HOLD
+    return float(min(LONGEST_HOLD, NEXT_HOLDS * 2.0 ** max(0, attempt - LONGER_FROM + 1)))
 
 
 def delay(attempt: int, jitter: float) -> float:

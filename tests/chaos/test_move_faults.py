@@ -31,6 +31,9 @@ CLIENTS = int(os.environ.get("CHAOS_CLIENTS", "4"))
 SHARDS = 4 if CLIENTS > 4 else 2
 RATE = 0 if KEYS > 100_000 else 500  # keys a second, so that faults fall into a short move
 
+MOST_UNREPLICATED = 3 * 2 * CLIENTS
+"""Writes that two masters which die may not have replicated yet: one of each worker, twice."""
+
 pytestmark = pytest.mark.timeout(1800)
 
 
@@ -62,7 +65,7 @@ class Run:
 
 
 @contextmanager
-def run(directory: Path, metaservers: int = 1) -> Iterator[Run]:
+def run(directory: Path, metaservers: int = 1, down_after_ms: int = NO_FAILOVER) -> Iterator[Run]:
     """Start a pool, fill it, and have clients work."""
     with LocalStack(
         shards=SHARDS,
@@ -71,7 +74,7 @@ def run(directory: Path, metaservers: int = 1) -> Iterator[Run]:
         metaservers=metaservers,
         dashboard=False,
         timeout=AT_MOST,
-        down_after_ms=NO_FAILOVER,
+        down_after_ms=down_after_ms,
     ) as stack:
         urls = [url_of(stack, number) for number in range(CLIENTS)]
         with CacheMesh.from_url(urls[0], token=stack.token) as client:
@@ -159,3 +162,38 @@ def test_it_is_given_up_half_way(tmp_path: Path) -> None:
         chaos.check_keys()
         verdict = told(chaos)
     verdict.check()
+
+
+@pytest.mark.parametrize("resized", [True, False])
+def test_masters_are_killed(tmp_path: Path, resized: bool) -> None:
+    """A source, then a target; without a resize as many writes are lost.
+
+    Those are the last ones, which the master had acknowledged and not replicated.
+    """
+    with run(tmp_path, down_after_ms=2000) as chaos:
+        for shard in ("cache-0", "cache-1"):
+            began = time.time()
+            if resized and shard == "cache-0":
+                chaos.pool.begin_adding(keys_per_second=RATE)
+            elif resized:
+                chaos.pool.begin_removing(keys_per_second=RATE)
+            if resized:
+                chaos.pool.await_state("moving")
+            kill_master(chaos.stack, shard)
+            if resized:
+                chaos.pool.end(began)
+            chaos.load.await_progress()
+        chaos.check_keys()
+        verdict = told(chaos)
+    expected = ("ShardUnavailableError", "ShardTimeoutError", "ConnectionError", "WatchError")
+    assert set(verdict.errors) <= {*expected}, (verdict.errors, verdict.examples)
+    assert sum(verdict.wrong.values()) <= MOST_UNREPLICATED, (verdict.wrong, verdict.examples)
+
+
+def kill_master(stack: LocalStack, shard: str) -> None:
+    """SIGKILL a shard's master, wait for its successor, and start it again as a replica."""
+    before = stack.master_of(shard)
+    process = stack.process(before)
+    process.kill()
+    until(lambda: stack.master_of(shard) != before)
+    process.restart(AT_MOST)
