@@ -28,10 +28,10 @@ def _resize_options(command: Command) -> Command:
     """Add --strategy and --keys-per-second, taken as ``strategy`` and ``keys_per_second``."""
     strategy = click.option(
         "--strategy",
-        type=click.Choice(["drop", "move"]),
-        default="drop",
+        type=click.Choice(["move", "drop"]),
+        default="move",
         show_default=True,
-        help="What becomes of keys that change their shard: they go cold, or are moved.",
+        help="What becomes of keys that change their shard: they are moved, or go cold.",
     )
     pace = click.option(
         "--keys-per-second",
@@ -43,7 +43,7 @@ def _resize_options(command: Command) -> Command:
 
 
 def _how(strategy: str, keys_per_second: int) -> dict[str, Any]:
-    """Return the fields of a request that are not as the metaserver takes them by itself.
+    """Return the fields of a request for what becomes of keys.
 
     Raises:
         click.UsageError: a bound for keys that are not moved.
@@ -51,7 +51,7 @@ def _how(strategy: str, keys_per_second: int) -> dict[str, Any]:
     if strategy == "drop":
         if keys_per_second:
             raise click.UsageError("--keys-per-second is for --strategy move.")
-        return {}
+        return {"strategy": strategy}
     return {"strategy": strategy, "keys_per_second": keys_per_second}
 
 

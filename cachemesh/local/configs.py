@@ -48,6 +48,7 @@ def redis_conf(
     lines = [
         f"bind {HOST}",
         *_listening(port, tls),
+        *(["tls-cluster yes"] if tls is not None else []),  # MIGRATE speaks TLS with that alone
         "protected-mode yes",
         "daemonize no",
         f"dir {_quoted(data)}",

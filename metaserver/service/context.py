@@ -110,8 +110,10 @@ class ServiceContext:
             RequestRefused, StorageError: as `replace`.
         """
         before, after = plan.before, begun(plan, event.actor, event.target, masters, tuple(intents))
-        assert before is not None  # or `begun` has raised
-        return self._put(before, after, event)
+        assert before is not None and plan.after is not None  # or `begun` has raised
+        had = before.placement.names
+        new = [each for each in plan.after.placement.names if each not in had]
+        return self._put(before, after, event, joining=new)
 
     def _put(
         self,
@@ -120,14 +122,15 @@ class ServiceContext:
         event: NewEvent,
         masters: Mapping[str, str] | None = None,
         intents: Sequence[int] = (),
+        joining: Sequence[str] = (),
     ) -> PoolDocument:
         stored = self.store.put_document(
-            after, before.version, event, masters=masters, intents=intents
+            after, before.version, event, masters=masters, intents=intents, joining=joining
         )
         if stored is None:
             now = self.state(before.pool).document
             if is_lifted(before, now):  # which is no other operator's change
-                return self._put(now, without_fence(after), event, masters, intents)
+                return self._put(now, without_fence(after), event, masters, intents, joining)
             self.state(before.pool, before.version)
             self.refuse_during_failover(before.pool)
             raise too_slow(before.pool)

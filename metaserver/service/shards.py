@@ -37,7 +37,7 @@ class NewShard:
 class How:
     """What becomes of keys that change their shard; attributes as of `ChangePlan`."""
 
-    strategy: Strategy = "drop"
+    strategy: Strategy = "move"
     keys_per_second: int = 0
     max_latency: int = 0
 
@@ -46,7 +46,7 @@ class How:
         return replace(plan, **vars(self))
 
 
-DROP = How("drop")
+MOVE = How()
 
 
 def add(
@@ -55,7 +55,7 @@ def add(
     pool: str,
     new: NewShard,
     *,
-    how: How = DROP,
+    how: How = MOVE,
     version: int | None = None,
     dry_run: bool = False,
 ) -> PoolChange:
@@ -115,7 +115,7 @@ def set_weight(
     name: str,
     weight: int,
     *,
-    how: How = DROP,
+    how: How = MOVE,
     version: int | None = None,
     dry_run: bool = False,
 ) -> PoolChange:
@@ -139,7 +139,7 @@ def remove(
     pool: str,
     name: str,
     *,
-    how: How = DROP,
+    how: How = MOVE,
     version: int | None = None,
     dry_run: bool = False,
 ) -> PoolChange:

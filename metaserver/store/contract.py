@@ -123,6 +123,7 @@ class DocumentStore(Protocol):
         sweeps: Sequence[NewSweep] = (),
         masters: Mapping[str, str] | None = None,
         intents: Sequence[int] = (),
+        joining: Collection[str] = (),
     ) -> PoolDocument | None:
         """Replace a pool's document, if its version still is `expected_version`.
 
@@ -132,6 +133,7 @@ class DocumentStore(Protocol):
 
         Args:
             masters, intents: as in `create_document`.
+            joining: shards that a resize is about to add, which join already.
 
         Returns:
             The document with its new version, which is above `expected_version`, and

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.audit_log import Event, NewEvent
@@ -110,6 +110,7 @@ class SqliteDocuments:
         sweeps: Sequence[NewSweep] = (),
         masters: Mapping[str, str] | None = None,
         intents: Sequence[int] = (),
+        joining: Collection[str] = (),
     ) -> PoolDocument | None:
         pool = document.pool
         with self._database.write() as db:
@@ -124,7 +125,9 @@ class SqliteDocuments:
             had = before.placement.names if before is not None else ()
             version = max(expected_version + 1, document.version)
             saved = self._save(db, document, version, event, intents)
-            sqlite_rows.begin_joining(db, pool, [name for name in names if name not in had])
+            sqlite_rows.begin_joining(
+                db, pool, [*joining, *(name for name in names if name not in had)]
+            )
             sqlite_rows.end_work(db, pool, [name for name in had if name not in names])
             for sweep in sweeps:
                 db.execute(

@@ -86,8 +86,9 @@ class ResizedPool:
     def next_change(self) -> tuple[str, str, Any]:
         """Return the request that adds the spare shard, or removes it if it is there."""
         if SPARE in self.history.placements[-1].names:
-            return "DELETE", f"{POOL}/shards/{SPARE}", None
-        return "POST", f"{POOL}/shards", {"name": SPARE, "master": self.spare}
+            return "DELETE", f"{POOL}/shards/{SPARE}?strategy=drop", None
+        body = {"name": SPARE, "master": self.spare, "strategy": "drop"}
+        return "POST", f"{POOL}/shards", body
 
     def begin(self) -> float:
         """Have the resize begun, as soon as that is allowed; return when, in monotonic seconds."""

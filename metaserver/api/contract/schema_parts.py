@@ -96,9 +96,9 @@ VERSION = number(
 DRY_RUN = flag("say what would happen, and change nothing")
 STRATEGY: Schema = {
     "type": "string",
-    "enum": ["drop", "move"],
-    "default": "drop",
-    "description": "what becomes of keys that change their shard: they go cold, or are moved",
+    "enum": ["move", "drop"],
+    "default": "move",
+    "description": "what becomes of keys that change their shard: they are moved, or go cold",
 }
 KEYS_PER_SECOND = number(
     "how many keys are moved at most; 0 for no bound", minimum=0, maximum=MAX_WHOLE, default=0

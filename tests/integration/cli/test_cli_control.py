@@ -120,6 +120,9 @@ def test_settings(run: Run) -> None:
     assert "next: known are: command_timeout, " in err
 
 
+DROP = ("--strategy", "drop")
+
+
 def test_a_shard_comes_and_goes(run: Run, spare: dict[str, Any], client: CacheMesh) -> None:
     client.flushall()
     for number in range(600):
@@ -127,25 +130,25 @@ def test_a_shard_comes_and_goes(run: Run, spare: dict[str, Any], client: CacheMe
     until(lambda: sum(keys_per_shard(run)) == 600)
     address = spare["master"]
     before = run("pool", "show")[1]
-    code, plan, _ = run("shard", "add", "spare-1", address, "--dry-run")
+    code, plan, _ = run("shard", "add", "spare-1", address, *DROP, "--dry-run")
     assert code == 6
     assert plan["moved_slots"] == 5461 and plan["destroys"]
     assert run("pool", "show")[1] == before
 
-    code, _, err = run("shard", "add", "spare-1", address)  # keys go cold: not confirmed
+    code, _, err = run("shard", "add", "spare-1", address, *DROP)  # keys go cold: not confirmed
     assert code == 2
     assert "destroys: about" in err and "--yes" in err
     assert run("pool", "show")[1] == before
 
-    code, done, err = run("shard", "add", "spare-1", address, "--yes")
+    code, done, err = run("shard", "add", "spare-1", address, *DROP, "--yes")
     assert code == 0
     assert done["version_after"] > before["version"]
     assert "cachemesh pool status" in err
-    code, _, err = run("shard", "add", "spare-1", address, "--yes")
+    code, _, err = run("shard", "add", "spare-1", address, *DROP, "--yes")
     assert code == 4
     said(err)
     # A removal gives slots to shards that may still be swept: the command waits for that.
-    code, done, _ = run("shard", "remove", "spare-1", "--yes")
+    code, done, _ = run("shard", "remove", "spare-1", *DROP, "--yes")
     assert code == 0
     assert done["document"]["placement"]["shards"][-1]["name"] == "cache-1"
     until(lambda: not run("pool", "status")[1]["sweeps"])

@@ -44,9 +44,10 @@ def test_it_asks(here: None, cachemesh_client: CacheMesh) -> None:
 def test_the_confirmed_change_is_the_planned_one(here: None, cachemesh_client: CacheMesh) -> None:
     for number in range(100):
         cachemesh_client.set(f"key:{number}", number)
-    until(lambda: plan_of("shard", "remove", "cache-1")["destroys"])
+    remove = ("shard", "remove", "cache-1", "--strategy", "drop")
+    until(lambda: plan_of(*remove)["destroys"])
     before = cachemesh_client.topology.document
-    terminal = Terminal("shard", "remove", "cache-1")
+    terminal = Terminal(*remove)
     terminal.until("Go on? [y/N] ")
     assert "5,461 slots (33.3%)" in terminal.seen
     assert cli.run(["pool", "set", "poll_interval=3"]) == 0

@@ -76,7 +76,7 @@ def test_a_pool_of_another_strategy_lives_like_any_other(
         added = admin(
             "POST",
             f"/v1/pools/{strategy}/shards",
-            {"name": f"{strategy}-2", "master": masters[f"{strategy}-2"]},
+            {"name": f"{strategy}-2", "master": masters[f"{strategy}-2"], "strategy": "drop"},
         )
         assert added.status == 201, added.text
         assert added.json["moved_slots"] == 0

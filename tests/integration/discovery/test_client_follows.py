@@ -47,7 +47,8 @@ def test_a_running_client_follows_a_resize(stack: LocalStack, api: MetaserverCli
         keys = [f"r{i}" for i in range(300)]
         mesh.mset(dict.fromkeys(keys, "v"))
         before = {key: mesh.shard_for(key) for key in keys}
-        change = api.request("POST", "/v1/pools/cache/shards", {"name": "late", "master": spare})
+        body = {"name": "late", "master": spare, "strategy": "drop"}
+        change = api.request("POST", "/v1/pools/cache/shards", body)
         until(lambda: routes_by(mesh, change["version_after"]))
         moved = [key for key in keys if mesh.shard_for(key) == "late"]
         assert 50 < len(moved) < 150
@@ -62,7 +63,8 @@ def test_a_running_client_follows_a_resize(stack: LocalStack, api: MetaserverCli
             return status["version"] == change["version_after"] and not status["sweeps"]
 
         until(swept)
-        change = api.request("DELETE", "/v1/pools/cache/shards/late")
+        query = {"strategy": "drop"}
+        change = api.request("DELETE", "/v1/pools/cache/shards/late", query=query)
         # A resize that waits for a busy client steps back, so that versions tell nothing.
         until(lambda: "late" not in mesh.route_table().shards)
         assert mesh.mget(moved) == [None] * len(moved), "never what was there before"

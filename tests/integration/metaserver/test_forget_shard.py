@@ -33,7 +33,7 @@ def drain_a_dead_shard(stack: LocalStack, admin: Api, name: str) -> str:
     until(lambda: not admin("GET", "/v1/pools/cache/status").json["sweeps"])
     (gone,) = (each["master"] for each in stack.info["shards"] if each["name"] == name)
     stack.process(gone).kill()
-    assert admin("DELETE", f"/v1/pools/cache/shards/{name}").status == 200
+    assert admin("DELETE", f"/v1/pools/cache/shards/{name}?strategy=drop").status == 200
     return str(gone)
 
 
@@ -87,7 +87,8 @@ def test_it_is_seen_and_forgotten(
 def test_a_shard_of_the_pool_is_not_forgotten(stack: LocalStack, admin: Api) -> None:
     until(lambda: not admin("GET", "/v1/pools/cache/status").json["sweeps"])
     stack.process(stack.info["shards"][0]["master"]).kill()
-    made = admin("PATCH", "/v1/pools/cache/shards/cache-1", {"weight": 3})
+    body = {"weight": 3, "strategy": "drop"}
+    made = admin("PATCH", "/v1/pools/cache/shards/cache-1", body)
     assert made.status == 200, made.text
     fail_its_sweep(stack, "cache-0")
     refused = admin("DELETE", f"{PATH}/cache-0")

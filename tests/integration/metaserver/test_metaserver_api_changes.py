@@ -80,7 +80,7 @@ def owned(admin: Api, shard: str) -> set[str]:
 def test_a_shard_comes_and_goes(stack: LocalStack, admin: Api, sentinels: SentinelGroup) -> None:
     fill(admin, stack)
     master = spare(stack)
-    body = {"name": "cache-2", "master": master, "version": 1}
+    body = {"name": "cache-2", "master": master, "version": 1, "strategy": "drop"}
 
     preview = admin("POST", "/v1/pools/cache/shards", {**body, "dry_run": True})
     planned = changed(preview, 1)

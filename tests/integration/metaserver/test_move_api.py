@@ -64,7 +64,7 @@ def test_a_resize_that_drops_keys_has_no_pace(admin: Api) -> None:
     client = {"client": "frozen", "version": admin("GET", POOL).json["version"], "wait": 0}
     admin("POST", f"{POOL}/watch", client)
     try:
-        done = admin("PATCH", f"{POOL}/shards/cache-0", {"weight": 2})
+        done = admin("PATCH", f"{POOL}/shards/cache-0", {"weight": 2, "strategy": "drop"})
         assert done.status == 202
         status, code = code_of(admin, "PATCH", f"{POOL}/resize", {"paused": True})
         assert (status, code) in {(422, "invalid-content"), (404, "resize-not-found")}

@@ -66,7 +66,8 @@ def test_what_a_shard_is_about_to_own_is_removed_there_first(stack: LocalStack, 
     left = [key for key in keys if placement.shard_for(key) == "cache-1"]
     with connect(stack, "cache-0") as client:
         client.mset(dict.fromkeys(keys, "left there by somebody"))
-    done = admin("PATCH", "/v1/pools/cache/shards/cache-0", {"weight": 3})
+    body = {"weight": 3, "strategy": "drop"}
+    done = admin("PATCH", "/v1/pools/cache/shards/cache-0", body)
     assert done.status == 200, done.text
     with connect(stack, "cache-0") as client:
         assert client.exists(*left) == 0

@@ -29,7 +29,7 @@ def test_kill_9_at_any_moment_of_a_sweep() -> None:
         fill(drained)
         placement = PoolDocument.from_dict(api.request("GET", "/v1/pools/cache")).placement
         own = sum(placement.shard_for(key) == "cache-0" for key in KEYS)
-        api.request("DELETE", "/v1/pools/cache/shards/cache-1")
+        api.request("DELETE", "/v1/pools/cache/shards/cache-1", query={"strategy": "drop"})
 
         def left() -> int:
             with connect(drained) as client:

@@ -43,6 +43,13 @@ class TestWork:
         assert store.put_document(wider, 1, event()) is not None
         assert work_of(store) == {"b": "joining", "c": "joining"}
 
+    def test_a_shard_that_a_resize_will_add_joins_already(self, store: Store) -> None:
+        pool_without_work(store)
+        before = store.document("cache")
+        assert before is not None
+        assert store.put_document(before, 1, event(), joining=["c"]) is not None
+        assert work_of(store) == {"c": "joining"}
+
     def test_it_goes_with_the_shard_and_with_the_pool(self, store: Store) -> None:
         before = create(store)
         narrower = before.replace(placement=document("cache", "a").placement)
