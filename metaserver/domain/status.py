@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from cachemesh.core.placement import SlotsPlacement
@@ -69,6 +70,11 @@ class Observation:
     clients: int
     work: Mapping[str, PlannedWork] = field(default_factory=dict)
     observer: bool = False
+
+    @cached_property
+    def incoming(self) -> tuple[str, ...]:
+        """The shards that keys move to, and that the placement does not have yet."""
+        return incoming(self.state.document)
 
 
 def shard_names(state: PoolState) -> tuple[str, ...]:
@@ -141,7 +147,7 @@ def shard_status(name: str, seen: Observation) -> dict[str, Any]:
     sentinel, faults = _sentinel(name, seen.views, quorum, failover=failover)
     shard = next((shard for shard in placement.shards if shard.name == name), None)
     state, reason = judge(master, replicas, sentinel, faults, seen.work.get(name))
-    if name in incoming(seen.state.document):
+    if name in seen.incoming:
         state, reason = ("joining", _INCOMING) if state == "up" else (state, reason)
     elif shard is None:
         state = "draining"

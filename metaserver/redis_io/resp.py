@@ -33,6 +33,9 @@ _LINE = 4096  # bytes of a line: a status, an error or a number
 _DEPTH = 8  # nested lists; the replies asked for have three at most
 _PIECE = 16 * 1024  # bytes received at once
 
+_SHORT = 256  # bytes of a text
+_HEADS = [b"$%d" % size for size in range(_SHORT)]  # the line before each
+
 # redis-py's own table has errors that not every text can be made into, such as MOVED.
 _ERRORS: dict[str, type[redis.RedisError]] = {
     "LOADING": redis.BusyLoadingError,
@@ -195,7 +198,7 @@ class RespSocket:
         whole = (len(lines) - 1) // 2  # what follows the last CR LF is not whole
         heads, texts = lines[: 2 * whole : 2], lines[1 : 2 * whole : 2]
         sizes = [*map(len, texts)]
-        if heads != [b"$%d" % size for size in sizes]:
+        if heads != [_HEADS[size] if size < _SHORT else b"$%d" % size for size in sizes]:
             return None
         self._at += sum(sizes) + sum(map(len, heads)) + 4 * whole
         return texts

@@ -132,12 +132,10 @@ def leaving(
     """Return what tells which of many keys leave a shard in this stage, and where each goes."""
     after = migration.placement
     stages = Stages(migration.stages, ranked(before, after))
-    now, back = migration.stage, migration.back
+    now, back, changed = migration.stage, migration.back, before.changed(after)
 
     def leave(keys: Sequence[bytes]) -> Iterator[tuple[bytes, str]]:
-        owners = zip(keys, before.owners(keys), after.owners(keys), strict=True)
-        changed = [each for each in owners if each[1] != each[2]]  # few of many
-        for key, one, other in changed:
+        for key, one, other in changed(keys):
             if stages.of(one, other) == now:
                 gives, gains = (other, one) if back else (one, other)
                 if gives == source:

@@ -173,6 +173,20 @@ class Placement(ABC):
         """
         return list(map(self.owner, keys))
 
+    def changed(
+        self, after: Placement
+    ) -> Callable[[Sequence[bytes]], list[tuple[bytes, str, str]]]:
+        """Return what tells, of many keys, those with another owner in ``after``.
+
+        It returns each with its owner here and its owner there.
+        """
+
+        def changed(keys: Sequence[bytes]) -> list[tuple[bytes, str, str]]:
+            owners = zip(keys, self.owners(keys), after.owners(keys), strict=True)
+            return [each for each in owners if each[1] != each[2]]
+
+        return changed
+
     def channel_owners(self, channel: bytes) -> tuple[str, ...]:
         """Return the shards on which a channel is listened to, given as bytes."""
         return (self.owner(channel),)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from binascii import crc_hqx
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 
 from cachemesh.core.errors import InvalidDocumentError
@@ -117,9 +117,24 @@ class SlotsPlacement(Placement):
         return _find_in([of_shard[owner] for owner in self._owners])
 
     def owners(self, keys: Sequence[bytes]) -> list[str]:
-        hashed = _hash_tags(keys) if OPENING in b"".join(keys) else keys
         table = self.table
-        return [table[crc & 16_383] for crc in map(crc_hqx, hashed, repeat(0))]
+        return [table[crc & 16_383] for crc in _hashes(keys)]
+
+    def changed(
+        self, after: Placement
+    ) -> Callable[[Sequence[bytes]], list[tuple[bytes, str, str]]]:
+        if not isinstance(after, SlotsPlacement):
+            return super().changed(after)
+        pairs = [
+            None if one == other else (one, other)
+            for one, other in zip(self.table, after.table, strict=True)
+        ]
+
+        def changed(keys: Sequence[bytes]) -> list[tuple[bytes, str, str]]:
+            found = zip(keys, _hashes(keys), strict=True)
+            return [(key, *pair) for key, crc in found if (pair := pairs[crc & 16_383])]
+
+        return changed
 
     def with_shards(self, shards: Sequence[Shard]) -> SlotsPlacement:
         shards = check_shards(shards)
@@ -163,6 +178,12 @@ def _find_in(table: Sequence[Target]) -> Callable[[bytes], Target]:
         return table[crc_hqx(key, 0) & 16_383]
 
     return find
+
+
+def _hashes(keys: Sequence[bytes]) -> Iterator[int]:
+    """Return the CRC16 of the hash tag of each key."""
+    hashed = _hash_tags(keys) if OPENING in b"".join(keys) else keys
+    return map(crc_hqx, hashed, repeat(0))
 
 
 def _hash_tags(keys: Sequence[bytes]) -> list[bytes]:

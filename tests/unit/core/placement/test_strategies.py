@@ -345,3 +345,29 @@ def test_a_target_for_every_shard_is_needed() -> None:
     ):
         with pytest.raises(KeyError, match="cache-1"):
             RouteTable(placement, {"cache-0": 0})
+
+
+def weighed(strategy: str, weights: list[int]) -> Placement:
+    shards = [Shard(f"s{i}", weight) for i, weight in enumerate(weights)]
+    even: Placement = SlotsPlacement.even(shards)
+    if strategy == "slots":
+        return even
+    fields = {"strategy": strategy, "shards": [vars(shard) for shard in shards]}
+    return Placement.from_dict(fields)
+
+
+@given(
+    strategies=st.tuples(*[st.sampled_from(["slots", "ketama", "modula"])] * 2),
+    weights=st.tuples(*[st.lists(st.integers(1, 5), min_size=1, max_size=4)] * 2),
+    keys=st.lists(st.binary(max_size=12) | st.sampled_from([b"{a}1", b"{}b", b"{c"]), max_size=30),
+)
+def test_keys_with_another_owner_are_told_with_both(
+    strategies: tuple[str, str], weights: tuple[list[int], list[int]], keys: list[bytes]
+) -> None:
+    before, after = (weighed(s, w) for s, w in zip(strategies, weights, strict=True))
+    expected = [
+        (key, before.owner(key), after.owner(key))
+        for key in keys
+        if before.owner(key) != after.owner(key)
+    ]
+    assert before.changed(after)(keys) == expected
