@@ -5,6 +5,7 @@ pool*, shard*, key*, event, token, client, sentinel, metaserver   one noun each
 *_tables                      how a noun is shown
 stack*, doctor, replay        commands without a noun: up, down, status, doctor, replay
 change                        plans a change, asks, and makes it; errors: exit codes and next steps
+apply                         makes the change of a plan that was kept
 output, tables, escapes       what is printed; param_types: kinds of arguments
 """
 

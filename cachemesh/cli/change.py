@@ -6,7 +6,7 @@ import select
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 import click
@@ -43,6 +43,8 @@ class ChangeFlags:
 @dataclass(frozen=True)
 class PlannedChange:
     """A request to the metaserver that is sent twice: as a dry run for the plan, then to be made.
+
+    A dry run that prints JSON tells these attributes as ``change``, for `cachemesh apply`.
 
     Attributes:
         what: the change in words, for messages.
@@ -85,24 +87,30 @@ def change_options(command: Command) -> Command:
     return dry_run_option(yes_option(wait(command)))
 
 
-def carry_out(context: CommandContext, change: PlannedChange, flags: ChangeFlags) -> None:
+def carry_out(
+    context: CommandContext, change: PlannedChange, flags: ChangeFlags, version: int | None = None
+) -> None:
     """Plan a change, and make it unless this is a dry run or nothing would change.
 
     Args:
         context: names the metaserver and the output format.
         change: the change.
         flags: the command's options.
+        version: of the pool, that the change was planned for before; None: for that of now.
 
     Raises:
         click.exceptions.Exit: this was a dry run.
         CommandError: the change destroys something and the user did not confirm it.
         MetaserverError: the metaserver refused the change.
     """
+    asked: dict[str, int | bool] = {"dry_run": True}
+    if version is not None and change.versioned:
+        asked["version"] = version
     if flags.dry_run:
-        plan = _send(context, change, {"dry_run": True}, wait_s=0)
-        emit(context.output, plan, lambda: show_plan(plan))
+        plan = _send(context, change, asked, wait_s=0)
+        emit(context.output, {**plan, "change": asdict(change)}, lambda: show_plan(plan))
         end_dry_run(_has_changes(plan))
-    plan = _send(context, change, {"dry_run": True}, flags.wait_s)
+    plan = _send(context, change, asked, flags.wait_s)
     if not _has_changes(plan):
         emit(context.output, plan, lambda: click.echo("Nothing to change."))
         return

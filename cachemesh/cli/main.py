@@ -11,6 +11,7 @@ import redis
 from click.shell_completion import get_completion_class
 
 from cachemesh import __version__
+from cachemesh.cli.apply import apply
 from cachemesh.cli.client import client
 from cachemesh.cli.context import CommonOptions, add_common_options
 from cachemesh.cli.doctor import doctor
@@ -71,6 +72,7 @@ for _command in (
     pool,
     shard,
     migration,
+    apply,
     key,
     event,
     token,

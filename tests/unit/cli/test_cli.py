@@ -332,7 +332,7 @@ def all_commands(group: click.Group, path: str = "cachemesh") -> list[tuple[str,
 def test_every_command_explains_itself_and_every_change_can_be_tried() -> None:
     commands = dict(all_commands(cli.cachemesh))
     assert all(command.help for command in commands.values())
-    changes = ("create", "delete", "set", "add", "remove", "set-weight", "del", "revoke")
+    changes = ("create", "delete", "set", "add", "remove", "set-weight", "del", "revoke", "apply")
     for path, command in commands.items():
         if path.split()[-1] in changes:
             assert "dry_run" in {parameter.name for parameter in command.params}, path
