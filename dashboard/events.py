@@ -13,6 +13,7 @@ _ACTIONS = {
     "pool.create": ("change", "created pool {target}"),
     "pool.delete": ("change", "deleted pool {target}"),
     "pool.settings": ("change", "changed settings of {target}"),
+    "pool.placement": ("change", "changed the placement of {target}"),
     "pool.observe": ("info", "{target} as Sentinels have it"),
     "pool.restore": ("change", "restored {target}"),
     "pool.sweep": ("change", "swept {target} after a restore"),

@@ -20,7 +20,7 @@ from cachemesh.core.names import NAME_PATTERN, check_name
 
 _POOLS = "/v1/pools"
 _SHARD = f"/shards/{NAME_PATTERN.strip('^$')}"
-_BELOW_POOL = {"POST": "/shards", "PATCH": f"/settings|{_SHARD}", "DELETE": f"|{_SHARD}"}
+_BELOW_POOL = {"POST": "/shards", "PATCH": f"/settings|/placement|{_SHARD}", "DELETE": f"|{_SHARD}"}
 """Method -> what follows the path of the pool, in the requests of changes that are planned."""
 _GUARDS = frozenset({"dry_run", "version"})  # which `carry_out` sets
 

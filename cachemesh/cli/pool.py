@@ -15,6 +15,7 @@ from cachemesh.cli.change import (
 from cachemesh.cli.context import CommandContext, about_pool, with_context
 from cachemesh.cli.errors import ExitCode
 from cachemesh.cli.output import emit, say
+from cachemesh.cli.pool_rebalance import rebalance
 from cachemesh.cli.pool_settings import set_settings
 from cachemesh.cli.pool_tables import next_step, show_convergence, show_document, show_status
 from cachemesh.cli.tables import Column, show, state, table
@@ -27,6 +28,7 @@ def pool() -> None:
 
 
 pool.add_command(set_settings)
+pool.add_command(rebalance)
 pool_name = click.argument("name", required=False)
 
 

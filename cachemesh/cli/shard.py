@@ -6,15 +6,10 @@ from typing import Any
 
 import click
 
-from cachemesh.cli.change import (
-    ChangeFlags,
-    Command,
-    PlannedChange,
-    carry_out,
-    change_options,
-)
+from cachemesh.cli.change import ChangeFlags, PlannedChange, carry_out, change_options
 from cachemesh.cli.context import CommandContext, with_context
 from cachemesh.cli.output import emit
+from cachemesh.cli.resize_options import how, resize_options
 from cachemesh.cli.shard_failover import failover
 from cachemesh.cli.shard_forget import forget
 from cachemesh.cli.shard_tables import shard_table, show_shard_details
@@ -22,37 +17,6 @@ from cachemesh.cli.tables import show
 from cachemesh.core.names import check_name, parse_address
 
 _WEIGHT = click.IntRange(1, 1000)
-
-
-def _resize_options(command: Command) -> Command:
-    """Add --strategy and --keys-per-second, taken as ``strategy`` and ``keys_per_second``."""
-    strategy = click.option(
-        "--strategy",
-        type=click.Choice(["move", "drop"]),
-        default="move",
-        show_default=True,
-        help="What becomes of keys that change their shard: they are moved, or go cold.",
-    )
-    pace = click.option(
-        "--keys-per-second",
-        type=click.IntRange(0, 1_000_000_000),
-        default=0,
-        help="How many keys are moved at most; 0 = no bound.",
-    )
-    return strategy(pace(command))
-
-
-def _how(strategy: str, keys_per_second: int) -> dict[str, Any]:
-    """Return the fields of a request for what becomes of keys.
-
-    Raises:
-        click.UsageError: a bound for keys that are not moved.
-    """
-    if strategy == "drop":
-        if keys_per_second:
-            raise click.UsageError("--keys-per-second is for --strategy move.")
-        return {"strategy": strategy}
-    return {"strategy": strategy, "keys_per_second": keys_per_second}
 
 
 @click.group(no_args_is_help=False)
@@ -86,7 +50,7 @@ def show_shard(context: CommandContext, name: str) -> None:
 @click.argument("address", metavar="HOST:PORT")
 @click.option("--weight", type=_WEIGHT, help="Its share, relative to the other shards' [1].")
 @click.option("--allow-nonempty", is_flag=True, help="Take a master that already holds keys.")
-@_resize_options
+@resize_options
 @change_options
 @with_context
 def add(
@@ -110,14 +74,14 @@ def add(
         body["weight"] = weight
     if allow_nonempty:
         body["allow_nonempty"] = True
-    body |= _how(strategy, keys_per_second)
+    body |= how(strategy, keys_per_second)
     change = PlannedChange(f"add shard {name}", "POST", context.path("shards"), body)
     carry_out(context, change, ChangeFlags(dry_run, yes, wait))
 
 
 @shard.command()
 @click.argument("name")
-@_resize_options
+@resize_options
 @change_options
 @with_context
 def remove(
@@ -131,7 +95,7 @@ def remove(
 ) -> None:
     """Remove a shard; its instances keep running."""
     path = context.path("shards", check_name("shard", name))
-    query = _how(strategy, keys_per_second)
+    query = how(strategy, keys_per_second)
     change = PlannedChange(f"remove shard {name}", "DELETE", path, query=query)
     carry_out(context, change, ChangeFlags(dry_run, yes, wait))
 
@@ -140,7 +104,7 @@ def remove(
 @shard.command("set-weight", context_settings={"ignore_unknown_options": True})
 @click.argument("name")
 @click.argument("weight", type=_WEIGHT)
-@_resize_options
+@resize_options
 @change_options
 @with_context
 def set_weight(
@@ -155,6 +119,6 @@ def set_weight(
 ) -> None:
     """Give a shard a larger or smaller share of the keys."""
     path = context.path("shards", check_name("shard", name))
-    body = {"weight": weight, **_how(strategy, keys_per_second)}
+    body = {"weight": weight, **how(strategy, keys_per_second)}
     change = PlannedChange(f"set the weight of shard {name}", "PATCH", path, body)
     carry_out(context, change, ChangeFlags(dry_run, yes, wait))

@@ -13,7 +13,7 @@
     refusals         the log of refused calls
     metrics          request counters, and the Prometheus text format
     direct_watch     watch calls without Flask, for fleets
-    pools, shards, resizes, sweeps, watch, tokens, health   the views, by resource
+    pools, placement, shards, resizes, sweeps, watch, tokens, health   the views, by resource
 
 Imports all rooms below it; `runtime` and `cli` are on top.
 """

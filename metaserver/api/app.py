@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask, Response, request
 
-from metaserver.api import backups, health, pools, resizes, shards, sweeps, tokens, watch
+from metaserver.api import backups, health, placement, pools, resizes, shards, sweeps, tokens, watch
 from metaserver.api.backend import Backend
 from metaserver.api.problem_details import reply_with_problems
 from metaserver.api.request import check_requests
@@ -19,7 +19,7 @@ def create_app(backend: Backend) -> Flask:
     app.url_map.merge_slashes = False  # else //v1 redirects to wherever the Host header says
     check_requests(app, backend)
     reply_with_problems(app)
-    for part in (pools, shards, resizes, sweeps, watch, tokens, backups, health):
+    for part in (pools, placement, shards, resizes, sweeps, watch, tokens, backups, health):
         app.register_blueprint(part.blueprint)
 
     def count(reply: Response) -> Response:

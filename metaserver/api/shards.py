@@ -19,7 +19,8 @@ from metaserver.service.shards import How, NewShard
 blueprint = Blueprint("shards", __name__)
 
 
-def _how(given: Mapping[str, Any]) -> How:
+def how_of(given: Mapping[str, Any]) -> How:
+    """Return what a request says is to become of keys that change their shard."""
     return How(**{name: given[name] for name in HOW if name in given})
 
 
@@ -51,7 +52,7 @@ def add_shard(call: Call) -> Response:
             body["master"],
             body.get("allow_nonempty", False),
         ),
-        how=_how(body),
+        how=how_of(body),
         version=body.get("version"),
         dry_run=body.get("dry_run", False),
     )
@@ -67,7 +68,7 @@ def set_weight(call: Call) -> Response:
         call.pool,
         call.shard,
         call.body["weight"],
-        how=_how(call.body),
+        how=how_of(call.body),
         version=call.body.get("version"),
         dry_run=call.body.get("dry_run", False),
     )
@@ -82,7 +83,7 @@ def remove_shard(call: Call) -> Response:
         call.actor,
         call.pool,
         call.shard,
-        how=_how(call.query),
+        how=how_of(call.query),
         version=call.query.get("version"),
         dry_run=call.query["dry_run"],
     )

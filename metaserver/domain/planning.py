@@ -20,6 +20,8 @@ from cachemesh.core.placement import (
     SlotsPlacement,
     moves,
 )
+from cachemesh.core.placement.base import read_shards, unknown_fields
+from cachemesh.core.placement.hash_based import HashBasedPlacement
 from cachemesh.core.plurals import counted
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.pool.settings import check_settings
@@ -57,6 +59,11 @@ class ChangePlan:
     def changes_nothing(self) -> bool:
         """Whether the documents before and after are equal."""
         return self.before is not None and self.before == self.after
+
+    @property
+    def moves_keys(self) -> bool:
+        """Whether keys change their shard. Where only trying them could tell, some may."""
+        return bool(self.moves.by_pair) or self.moves.sampled
 
     @property
     def losers(self) -> tuple[str, ...]:
@@ -217,6 +224,56 @@ def plan_weight(document: PoolDocument, name: str, weight: int) -> ChangePlan:
     return _replaced(document, shards, f"set weight of shard {name} from {old.weight} to {weight}")
 
 
+def plan_placement(
+    document: PoolDocument, fields: Mapping[str, Any] | None, labels: Mapping[str, str]
+) -> ChangePlan:
+    """Plan another placement of the same shards and weights.
+
+    Args:
+        fields, labels: as in `new_placement`. With None, or with the strategy slots where the pool
+            has it, the slots are dealt evenly by weight again, and as few as possible move.
+
+    Raises:
+        InvalidDocumentError: the strategy does not have a field, or does not take its value.
+        RequestRefused: invalid-content: a label is for a shard that the pool does not have.
+    """
+    before = document.placement
+    if unknown := sorted(set(labels) - set(before.names)):
+        raise RequestRefused(
+            "invalid-content",
+            f"labels: pool {document.pool!r} has no shard {unknown[0]!r:.80}",
+            f"its shards are {', '.join(before.names)}",
+        )
+    asked = before if fields is None else new_placement(before.shards, fields, labels)
+    if asked.strategy == before.strategy == SlotsPlacement.strategy:
+        after, summary = before.with_shards(before.shards), "deal the slots evenly by weight again"
+    elif fields is None:
+        after, summary = before, f"deal keys again: by {before.strategy} there is nothing to deal"
+    else:
+        after = _with_unknown_fields(asked, before)
+        summary = f"place keys by {_in_words(after)} instead of {_in_words(before)}"
+    return ChangePlan(summary, document, document.replace(placement=after), moves(before, after))
+
+
+def _with_unknown_fields(placement: Placement, former: Placement) -> Placement:
+    """Return a placement with the fields of a former one that this release does not know."""
+    document, kept = placement.to_dict(), former.to_dict()
+    (_, entries), (_, former_entries) = read_shards(document), read_shards(kept)
+    shards = [
+        {**unknown_fields(former_entries[name], "name", "weight", "slots", "label"), **entry}
+        for name, entry in entries.items()
+    ]
+    more = unknown_fields(kept, "strategy", "hash", "hash_tag", "named", "shards")
+    return Placement.from_dict({**more, **document, "shards": shards})
+
+
+def _in_words(placement: Placement) -> str:
+    if not isinstance(placement, HashBasedPlacement):
+        return placement.strategy
+    tag = "" if placement.hash_tag is None else f", hash tag {placement.hash_tag}"
+    return f"{placement.strategy} (hash {placement.hash}{tag})"
+
+
 def plan_settings(document: PoolDocument, changes: Mapping[str, Any]) -> ChangePlan:
     """Plan other settings; None resets a setting to its default.
 
@@ -254,10 +311,13 @@ def keys_moved(plan: ChangePlan, keys: Mapping[str, int | None]) -> int | None:
         keys: shard -> its number of keys, None where that is not known.
 
     Returns:
-        The estimate, or None if the number of a shard that gives keys away is not known.
+        The estimate, or None if the number of a shard that gives keys away is not known, or none of
+        the keys that were tried changes its shard, and others may.
     """
     if plan.before is None:
         return 0
+    if plan.moves.sampled and not plan.moves.by_pair:
+        return None if any(keys.get(shard) != 0 for shard in plan.losers) else 0
     share = cache(plan.before.placement.share)
     total = 0.0
     for move in plan.moves.by_pair:
@@ -275,7 +335,7 @@ def what_is_lost(plan: ChangePlan, keys: Mapping[str, int | None]) -> list[str]:
             f"pool {plan.before.pool} is gone for every client; "
             "its instances keep running with the keys they hold"
         ]
-    if not plan.moves.share or plan.strategy == "move":
+    if not plan.moves_keys or plan.strategy == "move":
         return []
     count = keys_moved(plan, keys)
     if count == 0:
@@ -292,7 +352,10 @@ def what_is_lost(plan: ChangePlan, keys: Mapping[str, int | None]) -> list[str]:
 
 def moves_as_dicts(by_pair: Sequence[Move]) -> list[dict[str, object]]:
     """Return moves as docs/api.md shows them."""
-    return [{"source": m.source, "target": m.target, "slots": m.slots} for m in by_pair]
+    return [
+        {"source": m.source, "target": m.target, "slots": m.slots, "share": m.share}
+        for m in by_pair
+    ]
 
 
 def _replaced(document: PoolDocument, shards: Sequence[Shard], summary: str) -> ChangePlan:

@@ -4,6 +4,7 @@
     change        the outcome of a change of a pool, as docs/api.md shows it
     pools         create a pool, change its settings, delete it
     shards        add a shard, set its weight, remove it
+    placement     deals a pool's keys to its shards anew
     resizing      what a resize does, waiting for its end, giving one up
     registration  bringing instances into use: checked, registered with the Sentinels, or undone
     ahead         clients that are ahead of a store which was replaced by an older copy

@@ -220,13 +220,13 @@ def apply(
             plan, dry_run, pool, version, version, before, ["nothing to do"], keys or {}
         )
     steps.insert(0, f"store pool {pool} at version {version + 1}")
-    if plan.moves.by_pair:
+    if plan.moves_keys:
         steps[:1] = resizing.steps(plan)
     warnings: list[str] = []
     if dry_run:
         after = after.replace(version=version + 1)
         warnings = resizing.not_told(context, plan, masters)
-    elif plan.moves.by_pair:
+    elif plan.moves_keys:
         after = context.begin_resize(plan, event, masters, intents)
     else:
         after = context.replace(plan, event, masters, intents)

@@ -129,7 +129,7 @@ def set_weight(
     refuse_during_sweep(plan, state)
     event = _event("shard.set-weight", actor, plan, name)
     keys = context.key_counts(pool)
-    change = apply(context, plan, event, _masters(context, state), keys=keys, dry_run=dry_run)
+    change = apply(context, plan, event, known_masters(context, state), keys=keys, dry_run=dry_run)
     return resizing.carried_out(context, change)
 
 
@@ -152,7 +152,7 @@ def remove(
     plan = how.of(plan_remove(state.document, name))
     refuse_during_sweep(plan, state)
     context.refuse_during_failover(pool, [name])
-    masters = _masters(context, state)
+    masters = known_masters(context, state)
     keys = context.key_counts(pool)
     event = _event("shard.remove", actor, plan, name, {"master": masters.get(name)})
     change = apply(context, plan, event, masters, keys=keys, dry_run=dry_run)
@@ -162,7 +162,7 @@ def remove(
     return change.replace(steps=[*change.steps, last])
 
 
-def _masters(context: ServiceContext, state: PoolState) -> dict[str, str]:
+def known_masters(context: ServiceContext, state: PoolState) -> dict[str, str]:
     """Return each shard's master: the last known one, else the one that most Sentinels name."""
     masters = dict(state.masters)
     missing = [name for name in state.document.placement.names if name not in masters]

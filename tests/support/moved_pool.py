@@ -1,9 +1,12 @@
-"""A pool whose operator has keys moved: a spare shard is added and removed, with its replica."""
+"""A pool whose operator has keys moved: a spare shard, with its replica, is added and removed, or
+keys are placed anew."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
+from functools import cached_property
 from http.client import HTTPException
 from typing import Any
 
@@ -23,19 +26,23 @@ class MovedPool:
     """The pool of a stack, and one more shard that comes and goes.
 
     Attributes:
-        api: requests to its first metaserver.
-        spare: address of the spare shard's master.
         spans: when each move began and ended, in seconds since the epoch.
     """
 
     def __init__(self, stack: LocalStack, replicas: int = 1) -> None:
         self._stack = stack
-        self.spare = str(stack.start_redis().address)
-        for _ in range(replicas):
-            _replicate(str(stack.start_redis().address), self.spare)
+        self._replicas = replicas
         self.spans: list[tuple[float, float]] = []
         self._asking: threading.Thread | None = None
         self._answers: list[int] = []
+
+    @cached_property
+    def spare(self) -> str:
+        """Address of the spare shard's master, which is started."""
+        master = str(self._stack.start_redis().address)
+        for _ in range(self._replicas):
+            _replicate(str(self._stack.start_redis().address), master)
+        return master
 
     @property
     def api(self) -> Api:
@@ -61,6 +68,13 @@ class MovedPool:
         """Have the spare shard removed."""
         query = f"strategy=move&keys_per_second={keys_per_second}"
         self._ask("DELETE", f"{POOL}/shards/{SPARE}?{query}", None)
+
+    def begin_placing(
+        self, placement: Mapping[str, Any], strategy: str = "move", keys_per_second: int = 0
+    ) -> None:
+        """Have the keys placed by another strategy."""
+        how = {"strategy": strategy, "keys_per_second": keys_per_second}
+        self._ask("PATCH", f"{POOL}/placement", {"placement": placement, **how})
 
     def _ask(self, *request: Any) -> None:
         """Send a request that waits for the end of its resize, and go on once that has begun."""
@@ -125,6 +139,12 @@ class MovedPool:
         """Remove the spare shard, and wait until that is done."""
         began = time.time()
         self.begin_removing()
+        self.end(began)
+
+    def place(self, placement: Mapping[str, Any], strategy: str = "move") -> None:
+        """Have the keys placed by another strategy, and wait until that is done."""
+        began = time.time()
+        self.begin_placing(placement, strategy)
         self.end(began)
 
     def events(self) -> list[dict[str, Any]]:

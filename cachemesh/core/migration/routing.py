@@ -149,12 +149,13 @@ def sources_now(before: Placement, migration: Migration) -> tuple[str, ...]:
 
     Where only trying keys could tell exactly, every shard counts as one that loses keys.
     """
-    found, after = moves(before, migration.placement), migration.placement
-    if found.sampled:
+    after = migration.placement
+    found = before.overlap(after)
+    if found is None:
         return tuple(sorted((after if migration.back else before).names))
     stages = Stages(migration.stages, ranked(before, after))
-    now = [each for each in found.by_pair if stages.of(each.source, each.target) == migration.stage]
-    return tuple(sorted({each.target if migration.back else each.source for each in now}))
+    now = [pair for pair in found.moved if stages.of(*pair) == migration.stage]
+    return tuple(sorted({target if migration.back else source for source, target in now}))
 
 
 def _sources_first(before: Placement, migration: Migration) -> tuple[Shard, ...]:
@@ -184,7 +185,7 @@ def sources(before: Placement, after: Placement) -> frozenset[str]:
 
     Where only trying keys could tell exactly, every shard counts as one that does.
     """
-    found = moves(before, after)
-    if found.sampled:
+    found = before.overlap(after)
+    if found is None:
         return frozenset(before.names)
-    return frozenset(move.source for move in found.by_pair)
+    return frozenset(source for source, _ in found.moved)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
-from cachemesh.core.placement import Moves, Placement, moves
+from cachemesh.core.placement import Overlap, Placement
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ def stages(before: Placement, after: Placement) -> Stages:
 
     Where only trying keys could tell which shards exchange keys, any two of them may.
     """
-    found = moves(before, after)
-    if not found.sampled:
-        if not found.by_pair:
+    found = before.overlap(after)
+    if found is not None:
+        if not found.moved:
             return Stages(0, {})
         if not _has_circle(found):
             return Stages(1, {})
@@ -53,10 +53,10 @@ def ranked(before: Placement, after: Placement) -> dict[str, int]:
     return {name: rank for rank, name in enumerate(names)}
 
 
-def _has_circle(found: Moves) -> bool:
+def _has_circle(found: Overlap) -> bool:
     sorter = TopologicalSorter[str]()
-    for move in found.by_pair:
-        sorter.add(move.target, move.source)
+    for source, target in found.moved:
+        sorter.add(target, source)
     try:
         sorter.prepare()
     except CycleError:

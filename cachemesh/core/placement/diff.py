@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import md5
 
 from cachemesh.core.placement.base import Overlap, Placement
@@ -70,6 +70,7 @@ def moves(before: Placement, after: Placement) -> Moves:
     return Moves(by_pair, total if in_slots else 0, total / found.total, exact is None)
 
 
+@lru_cache(maxsize=4)  # a resize is looked at from several sides, some while commands are held
 def _sampled(before: Placement, after: Placement) -> Overlap:
     pairs = Counter((before.owner(key), after.owner(key)) for key in _sample())
     return Overlap({pair: n for pair, n in pairs.items() if pair[0] != pair[1]}, SAMPLE_KEYS)

@@ -83,6 +83,16 @@ OPERATIONS: tuple[Operation, ...] = (
         "Change",
         "SettingsRequest",
     ),
+    Operation(
+        "setPlacement",
+        "admin",
+        "PATCH",
+        f"{_POOL}/placement",
+        "Deal the keys to the shards anew: evenly again, or by another strategy",
+        "Change",
+        "PlacementRequest",
+        max_body=256 * 1024,
+    ),
     Operation("getStatus", "read", "GET", f"{_POOL}/status", "The live view of a pool", "Status"),
     Operation("listClients", "read", "GET", f"{_POOL}/clients", "The clients of a pool", "Clients"),
     Operation(

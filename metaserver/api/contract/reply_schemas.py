@@ -60,7 +60,7 @@ POOL_REPLIES: dict[str, Schema] = {
         version_after=COUNT,
         summary=text("the change in one line"),
         steps=array(text("what was done, or would be")),
-        moves=array(reply(source=NAME, target=NAME, slots=COUNT)),
+        moves=array(reply(source=NAME, target=NAME, slots=COUNT, share=RATIO)),
         moved_slots=COUNT,
         moved_share=RATIO,
         keys_moved={"type": ["integer", "null"], "description": "an estimate"},

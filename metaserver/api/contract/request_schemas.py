@@ -30,6 +30,15 @@ from metaserver.api.contract.schema_parts import (
     text,
 )
 
+_PLACEMENT: dict[str, Schema] = {
+    "hash": text("the strategy's hash function; its default unless given"),
+    "hash_tag": nullable(text("the two characters round the part of a key that is hashed")),
+    "named": {"type": "boolean", "description": "strategy jedis: whether its shards have names"},
+}
+_STRATEGY: Schema = text(
+    "how keys find their shard, see docs/placement.md", enum=sorted(Placement.strategies)
+)
+
 REQUESTS: dict[str, Schema] = {
     "NewPoolRequest": request(
         ("pool", "sentinels", "shards"),
@@ -52,14 +61,8 @@ REQUESTS: dict[str, Schema] = {
                 "description": f"one of the settings {', '.join(SETTINGS)}",
             },
         },
-        strategy=text(
-            "how keys find their shard, see docs/placement.md",
-            enum=sorted(Placement.strategies),
-            default="slots",
-        ),
-        hash=text("the strategy's hash function; its default unless given"),
-        hash_tag=nullable(text("the two characters round the part of a key that is hashed")),
-        named={"type": "boolean", "description": "strategy jedis: whether its shards have names"},
+        strategy={**_STRATEGY, "default": "slots"},
+        **_PLACEMENT,
         allow_nonempty=ALLOW_NONEMPTY,
         dry_run=DRY_RUN,
     ),
@@ -74,6 +77,26 @@ REQUESTS: dict[str, Schema] = {
                 "description": f"one of the settings {', '.join(SETTINGS)}",
             },
         },
+        version=VERSION,
+        dry_run=DRY_RUN,
+    ),
+    "PlacementRequest": request(
+        (),
+        placement={
+            **request(
+                ("strategy",),
+                strategy=_STRATEGY,
+                **_PLACEMENT,
+                labels={
+                    "type": "object",
+                    "description": "shard -> what the strategy hashes in place of its name",
+                    "maxProperties": 1024,
+                    "additionalProperties": LABEL,
+                },
+            ),
+            "description": "the one to change to; without it, slots are dealt evenly again",
+        },
+        **HOW,
         version=VERSION,
         dry_run=DRY_RUN,
     ),

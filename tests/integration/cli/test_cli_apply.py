@@ -56,8 +56,10 @@ def test_every_change_of_a_pool_is_made_from_its_plan(
     commands = (
         ("pool", "set", "command_timeout=2.5"),
         ("shard", "add", "spare", str(spare), "--weight", "2"),
-        ("shard", "set-weight", "spare", "1", "--strategy", "move", "--keys-per-second", "9"),
-        ("shard", "remove", "spare", "--strategy", "move"),
+        ("shard", "set-weight", "spare", "1", "--keys-per-second", "9"),
+        ("shard", "remove", "spare", "--strategy", "drop"),
+        ("pool", "rebalance", "--placement", "jedis", "--unnamed"),
+        ("pool", "rebalance", "--placement", "slots"),
         ("pool", "set", "command_timeout="),
         ("pool", "create", "new", "--shard", f"new-0={other}", "--sentinel", sentinel),
         ("pool", "delete", "new"),

@@ -39,7 +39,16 @@ def applied(directory: Path, plan: object, *words: str) -> tuple[int, str]:
     return code, err
 
 
-@pytest.mark.parametrize("change", [CHANGE, REMOVE, CREATE, {**REMOVE, "path": "/v1/pools/cache"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        CHANGE,
+        REMOVE,
+        CREATE,
+        {**REMOVE, "path": "/v1/pools/cache"},
+        {**CHANGE, "path": "/v1/pools/cache/placement"},
+    ],
+)
 def test_a_plan_is_sent_to_the_metaserver(tmp_path: Path, change: dict[str, Any]) -> None:
     code, said = applied(tmp_path, {**PLAN, "change": change})
     assert code == ExitCode.UNREACHABLE, said

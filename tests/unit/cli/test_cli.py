@@ -77,6 +77,17 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
             "use 59 at most",
         ),
         (["shard", "add", "a", "h", "--url", "cachemesh://h:1/x"], "write host:port"),
+        (["pool", "rebalance", "--hash", "md5", "--url", "cachemesh://h:1/x"], "Give --placement"),
+        (["pool", "rebalance", "--unnamed", "--url", "cachemesh://h:1/x"], "Give --placement"),
+        (["pool", "rebalance", "--placement", "move"], "'move' is not one of"),
+        (["pool", "rebalance", "--label", "a", "--url", "cachemesh://h:1/x"], "write SHARD=LABEL"),
+        (
+            [
+                *("pool", "rebalance", "--strategy", "drop", "--keys-per-second", "5"),
+                *("--url", "cachemesh://h:1/x"),
+            ],
+            "--keys-per-second is for --strategy move",
+        ),
         (["shard", "add", "a", "h:1", "--weight", "0"], "0 is not in the range"),
         (["shard", "set-weight", "a", "-1"], "-1 is not in the range"),
         (["shard", "set-weight", "a", "x"], "not a valid integer"),
@@ -332,7 +343,8 @@ def all_commands(group: click.Group, path: str = "cachemesh") -> list[tuple[str,
 def test_every_command_explains_itself_and_every_change_can_be_tried() -> None:
     commands = dict(all_commands(cli.cachemesh))
     assert all(command.help for command in commands.values())
-    changes = ("create", "delete", "set", "add", "remove", "set-weight", "del", "revoke", "apply")
+    shards = ("add", "remove", "set-weight")
+    changes = (*shards, "create", "delete", "set", "rebalance", "apply", "del", "revoke")
     for path, command in commands.items():
         if path.split()[-1] in changes:
             assert "dry_run" in {parameter.name for parameter in command.params}, path
