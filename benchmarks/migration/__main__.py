@@ -20,47 +20,33 @@ from typing import Any
 import redis
 
 from benchmarks import cluster
-from cachemesh import CacheMesh
-from cachemesh.core.names import Address
+from benchmarks.migration.pool import POOL, SHARDS, filled_pool, spare_of, until
+from cachemesh.core.names import Address, parse_address
 from cachemesh.core.placement.keys import SLOT_COUNT
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
 from cachemesh.local.probes import connect
 
-SHARDS = 4
 _BATCH = 1000
-_LOOK_EVERY = 0.1  # seconds; looks take time of the metaserver, which moves the keys
-_SETTLED_WITHIN = 600.0
-_POOL = "/v1/pools/cache"
 
 
 def moved_in_pool(keys: int, replicas: int) -> float:
     """Return how many keys a second move to a fifth shard of a pool."""
-    with LocalStack(
-        shards=SHARDS, replicas=replicas, sentinels=1, metaservers=1, dashboard=False
-    ) as stack:
-        url = f"cachemesh://{stack.info['metaservers'][0]}/cache"
-        with CacheMesh.from_url(url, token=stack.token) as client:
-            for first in range(0, keys, _BATCH):
-                numbers = range(first, first + _BATCH)
-                client.mset({f"key:{n}": f"value:{n}" for n in numbers})
-        spare = stack.start_redis()
-        for _ in range(replicas):
-            _replicate(stack.start_redis().address, spare.address)
+    with filled_pool(keys, replicas) as stack:
+        spare = spare_of(stack, replicas)
         api = MetaserverClient(stack.info["metaservers"], stack.token)
         began = time.monotonic()
-        body = {"name": "spare", "master": str(spare.address), "strategy": "move"}
-        api.request("POST", f"{_POOL}/shards", body)
-        _until(lambda: api.request("GET", f"{_POOL}/status")["resize"] is None)
+        api.request("POST", f"{POOL}/shards", {"name": "spare", "master": spare})
+        until(lambda: api.request("GET", f"{POOL}/status")["resize"] is None)
         took = time.monotonic() - began
-        return float(connect(spare.address).dbsize() / took)
+        return float(connect(parse_address(spare)).dbsize() / took)
 
 
 def moved_in_cluster(keys: int) -> float:
     """Return how many keys a second redis-cli moves to a fifth node of a Redis Cluster."""
     with (
         LocalStack(shards=1, replicas=0, sentinels=1, metaservers=0, dashboard=False) as stack,
-        ExitStack() as until,
+        ExitStack() as closing,
     ):
         nodes = [
             stack.start_redis(None, *cluster.configuration()).address for _ in range(SHARDS + 1)
@@ -69,14 +55,14 @@ def moved_in_cluster(keys: int) -> float:
         _cli("--cluster", "add-node", _text(nodes[-1]), _text(nodes[0]))
         host, port = nodes[0]
         client = redis.RedisCluster(host=host, port=port)
-        until.callback(client.close)
+        closing.callback(client.close)
         for first in range(0, keys, _BATCH):
             numbers = range(first, first + _BATCH)
             client.mset_nonatomic({f"key:{n}": f"value:{n}" for n in numbers})
         newcomer: Any = connect(nodes[-1])  # untyped in redis-py
         slots, name = str(SLOT_COUNT // (SHARDS + 1)), str(newcomer.execute_command("CLUSTER MYID"))
-        _until(lambda: all(_knows(node, name) for node in nodes))
-        _until(lambda: _is_sound(nodes[0]))
+        until(lambda: all(_knows(node, name) for node in nodes))
+        until(lambda: _is_sound(nodes[0]))
         began = time.monotonic()
         _cli(
             *("--cluster", "reshard", _text(nodes[0]), "--cluster-from", "all"),
@@ -107,20 +93,6 @@ def _cli(*arguments: str) -> None:
 
 def _text(address: Address) -> str:
     return f"{address.host}:{address.port}"
-
-
-def _replicate(replica: Address, master: Address) -> None:
-    client = connect(replica)
-    client.replicaof(*master)
-    _until(lambda: client.info("replication")["master_link_status"] == "up")
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _SETTLED_WITHIN
-    while not condition():
-        if time.monotonic() > deadline:
-            raise SystemExit(f"no end within {_SETTLED_WITHIN:g} s")
-        time.sleep(_LOOK_EVERY)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
