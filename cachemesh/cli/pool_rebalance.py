@@ -8,7 +8,7 @@ import click
 
 from cachemesh.cli.change import ChangeFlags, PlannedChange, carry_out, change_options
 from cachemesh.cli.context import CommandContext, about_pool, with_context
-from cachemesh.cli.resize_options import how, resize_options
+from cachemesh.cli.resize_options import resize_options
 from cachemesh.core.names import check_name
 from cachemesh.core.placement import Placement
 
@@ -41,8 +41,7 @@ def rebalance(
     hash_tag: str | None,
     labels: tuple[str, ...],
     unnamed: bool,
-    strategy: str,
-    keys_per_second: int,
+    how: dict[str, Any],
     dry_run: bool,
     yes: bool,
     wait: float,
@@ -63,7 +62,7 @@ def rebalance(
         f"rebalance pool {context.pool}",
         "PATCH",
         context.path("placement"),
-        {**asked, **how(strategy, keys_per_second)},
+        {**asked, **how},
     )
     carry_out(context, change, ChangeFlags(dry_run, yes, wait))
 

@@ -9,7 +9,7 @@ import click
 from cachemesh.cli.change import ChangeFlags, PlannedChange, carry_out, change_options
 from cachemesh.cli.context import CommandContext, with_context
 from cachemesh.cli.output import emit
-from cachemesh.cli.resize_options import how, resize_options
+from cachemesh.cli.resize_options import resize_options
 from cachemesh.cli.shard_failover import failover
 from cachemesh.cli.shard_forget import forget
 from cachemesh.cli.shard_tables import shard_table, show_shard_details
@@ -59,8 +59,7 @@ def add(
     address: str,
     weight: int | None,
     allow_nonempty: bool,
-    strategy: str,
-    keys_per_second: int,
+    how: dict[str, Any],
     dry_run: bool,
     yes: bool,
     wait: float,
@@ -74,7 +73,7 @@ def add(
         body["weight"] = weight
     if allow_nonempty:
         body["allow_nonempty"] = True
-    body |= how(strategy, keys_per_second)
+    body |= how
     change = PlannedChange(f"add shard {name}", "POST", context.path("shards"), body)
     carry_out(context, change, ChangeFlags(dry_run, yes, wait))
 
@@ -87,16 +86,14 @@ def add(
 def remove(
     context: CommandContext,
     name: str,
-    strategy: str,
-    keys_per_second: int,
+    how: dict[str, Any],
     dry_run: bool,
     yes: bool,
     wait: float,
 ) -> None:
     """Remove a shard; its instances keep running."""
     path = context.path("shards", check_name("shard", name))
-    query = how(strategy, keys_per_second)
-    change = PlannedChange(f"remove shard {name}", "DELETE", path, query=query)
+    change = PlannedChange(f"remove shard {name}", "DELETE", path, query=how)
     carry_out(context, change, ChangeFlags(dry_run, yes, wait))
 
 
@@ -111,14 +108,13 @@ def set_weight(
     context: CommandContext,
     name: str,
     weight: int,
-    strategy: str,
-    keys_per_second: int,
+    how: dict[str, Any],
     dry_run: bool,
     yes: bool,
     wait: float,
 ) -> None:
     """Give a shard a larger or smaller share of the keys."""
     path = context.path("shards", check_name("shard", name))
-    body = {"weight": weight, **how(strategy, keys_per_second)}
+    body = {"weight": weight, **how}
     change = PlannedChange(f"set the weight of shard {name}", "PATCH", path, body)
     carry_out(context, change, ChangeFlags(dry_run, yes, wait))

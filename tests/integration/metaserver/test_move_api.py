@@ -76,7 +76,8 @@ def test_a_resize_that_drops_keys_has_no_pace(admin: Api) -> None:
 def test_weights_move_keys_there_and_back(stack: LocalStack, admin: Api) -> None:
     for weight in (5, 1):
         until(lambda: not admin("GET", f"{POOL}/status").json["sweeps"])
-        done = admin("PATCH", f"{POOL}/shards/cache-0", {"weight": weight, "strategy": "move"})
+        bounds = {"keys_per_second": 100_000, "max_latency": 100}
+        done = admin("PATCH", f"{POOL}/shards/cache-0", {"weight": weight, **bounds})
         assert done.status in (200, 202), done.text
         until(lambda: admin("GET", f"{POOL}/status").json["resize"] is None)
     actions = [event["action"] for event in admin("GET", "/v1/events?pool=cache").json["events"]]
