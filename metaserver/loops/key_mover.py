@@ -2,14 +2,15 @@
 
     SCAN --> keys that move, by target --> batches --> a pull of each (`cachemesh.core.migration`)
 
-A batch is copied, seen at its target, and removed together with the copying of the next one. While
-it is copied its source serves nobody else: `metaserver.domain.batch_size` keeps that short.
+While a batch is copied its source serves nobody else: `metaserver.domain.batch_size` keeps that
+short.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -58,7 +59,6 @@ class SourceMove:
     pace: KeysPerSecond
     rests: Rests
     _batch: BatchSize = field(default_factory=BatchSize)
-    _last: tuple[Pull, str] | None = None  # at its target, and to be removed at the source
     _asked_at: float = 0.0  # how quickly shards answer
 
     def run(self) -> None:
@@ -73,7 +73,7 @@ class SourceMove:
         """
         asked_for = SCANNED
         while True:
-            before, self._last = self.count.moved, None
+            before = self.count.moved
             try:
                 self._pass_over_all(asked_for)
             except ReplyTooLargeError:
@@ -100,7 +100,6 @@ class SourceMove:
             for target, some in waiting.items():
                 while some:
                     self._move(target, database, some)
-            self._end_copied(database)
         require_master(self.connection)
 
     def _scan(self, database: int, asked_for: int) -> Iterator[list[bytes]]:
@@ -125,60 +124,42 @@ class SourceMove:
         self.count.scanned(len(keys), len(leave))
 
     def _move(self, target: str, database: int, waiting: list[bytes]) -> None:
-        """Copy a batch of the keys that wait, and take them off; remove those copied before."""
+        """Move a batch of the keys that wait, and take them off."""
         size = self._paced(target)
         batch, waiting[:size] = tuple(dict.fromkeys(waiting[:size])), []
-        begun = Pull(self.targets.link(self.count.shard, target, database), batch)
+        link = self.targets.link(self.count.shard, target, database)
         try:
-            pull = self._copied(begun, target, database)
-            while pull is not None and pull.step != "remove":
-                pull = self._asked(pull, target, database)
-            self._last = None if pull is None else (pull, target)
+            self._finish(self._copied(Pull(link, batch), target, database), target, database)
         except SlowTransferError:  # one of the keys may be large
             self.targets.connection(target).call("PING")
+            patient = replace(link, idle_ms=int(1000 * COPIED_WITHIN))
             for key in batch:
-                self._move_large(key, target, database)
+                self._finish(Pull(patient, (key,)), target, database)
         self.count.moved += len(batch)
 
-    def _move_large(self, key: bytes, target: str, database: int) -> None:
-        """Move one key, for which the source may wait long."""
-        link = self.targets.link(self.count.shard, target, database)
-        pull: Pull | None = Pull(replace(link, idle_ms=int(1000 * COPIED_WITHIN)), (key,))
-        while pull is not None:
-            with self.targets.turns.of(target):
-                pull = self._asked(pull, target, database)
-
     def _copied(self, pull: Pull, target: str, database: int) -> Pull | None:
-        """Return a pull after its first request, with which the last one's keys are removed.
-
-        One PUBLISH and one WAIT are enough for both.
-        """
-        last, self._last = self._last, None
-        removal = [] if last is None else list(last[0].ask().commands[:-2])
-        copy, *ends = pull.ask().commands
+        """Return a pull after its first request, and learn how large a batch may be."""
+        (copy,) = pull.ask().commands
         timed = [("MEMORY", "USAGE", pull.keys[0]), ("TIME",), copy, ("TIME",)]
         with self.targets.turns.of(target):
             self._check()
             size, before, copied, after = self._selected(self.connection, database, timed)
-        *removed, published, acknowledged = self._selected(
-            self.connection, database, [*removal, *ends]
-        )
         if isinstance(size, int):  # the right to ask is not needed
             self.count.sized(size)
-        if last is not None:
-            left = last[0].answered([*removed, published, acknowledged])
-            while left is not None:
-                left = self._asked(left, last[1], database)
         self._batch.took(_seconds(after) - _seconds(before), len(pull.keys))
-        return pull.answered([copied, published, acknowledged])
+        return pull.answered([copied])
 
-    def _end_copied(self, database: int) -> None:
-        """Remove the keys that were copied last."""
-        last, self._last = self._last, None
-        if last is not None:
-            pull: Pull | None = last[0]
-            while pull is not None:
-                pull = self._asked(pull, last[1], database)
+    def _finish(self, pull: Pull | None, target: str, database: int) -> None:
+        """Go on with a pull until it has ended."""
+        while pull is not None:
+            asked = pull.ask()
+            at_source = asked.side == "source"
+            connection = self.connection if at_source else self.targets.connection(target)
+            copies = at_source and pull.step != "remove"
+            with self.targets.turns.of(target) if copies else nullcontext():
+                self._check()
+                replies = self._selected(connection, database, asked.commands)
+            pull = pull.answered(replies)
 
     def _paced(self, target: str) -> int:
         """Return how many keys to move now, once it is time for them."""
@@ -207,14 +188,6 @@ class SourceMove:
             asked = time.monotonic()
             connection.call("PING")
             self.rests.answered(shard, time.monotonic() - asked)
-
-    def _asked(self, pull: Pull, target: str, database: int) -> Pull | None:
-        """Send the next request of a pull, and return the pull after its replies."""
-        self._check()
-        asked = pull.ask()
-        at_source = asked.side == "source"
-        connection = self.connection if at_source else self.targets.connection(target)
-        return pull.answered(self._selected(connection, database, asked.commands))
 
     def _selected(
         self, connection: BoundedConnection, database: int, commands: Sequence[Sequence[Any]]

@@ -129,6 +129,7 @@ class MigratingKey:
     no_wait_at_target: bool = False
     no_wait_at_source: bool = False
     no_wait_where_nothing_was_found: bool = False
+    waits_without_a_look: bool = False
     unconfirmed: bool = False
     copies_through_the_client: bool = False
     writes_without_a_pull: bool = False
@@ -228,21 +229,25 @@ class MigratingKey:
         assert actor.pull is not None
         asked = actor.pull.ask()
         server: Server = getattr(world, asked.side)
+        names = [str(command[0]) for command in asked.commands]
+        waits = names[-1] == "WAIT"
+        if self.waits_without_a_look and actor.pull.step == "gone" and actor.replies is None:
+            yield now(world, replies=("NOKEY",), epoch=server.epoch)
+            return
         if actor.replies is None:
-            *commands, _, _ = asked.commands
-            for after, replies in self._performed(world, [str(each[0]) for each in commands]):
+            for after, replies in self._performed(world, names[:-2] if waits else names):
                 epoch = getattr(after, asked.side).epoch
                 yield now(after, replies=tuple(replies), epoch=epoch)
             return
         if actor.epoch != server.epoch:  # the connection is gone, and with it the replies
             yield now(world, pull=self._pull(), replies=None)
             return
-        needed = actor.pull.link.needed(asked.side)
+        needed = actor.pull.link.needed(asked.side) if waits else 0
         nothing = actor.replies == ("NOKEY",) and self.no_wait_where_nothing_was_found
         if needed and server.stream and not (nothing or self._skips_confirming(asked.side)):
             return  # WAIT goes on
         try:
-            pull = actor.pull.answered([*actor.replies, 0, needed])
+            pull = actor.pull.answered([*actor.replies, *([0, needed] if waits else [])])
         except PullError:
             pull = self._pull()
         if pull is not None:

@@ -1,6 +1,7 @@
 """A pull: keys leave the shard that loses them for the one that gains them, without I/O.
 
-    copy     at the source:  MIGRATE ... COPY; PUBLISH, WAIT
+    copy     at the source:  MIGRATE ... COPY
+    gone     at the source:  MIGRATE ... COPY; PUBLISH, WAIT; where it had none of the keys
     confirm  at the target:  EXISTS of all keys, of each where some are missing; PUBLISH, WAIT
     remove   at the source:  UNLINK of the keys that the target has; MIGRATE of the others;
                              PUBLISH, WAIT
@@ -35,7 +36,7 @@ from typing import Any, Literal, TypeAlias
 from cachemesh.core.names import Address
 
 Side: TypeAlias = Literal["source", "target"]
-Step: TypeAlias = Literal["copy", "copy each", "confirm", "confirm each", "remove"]
+Step: TypeAlias = Literal["copy", "gone", "copy each", "confirm", "confirm each", "remove"]
 Word: TypeAlias = "bytes | str | int"
 
 CHANNEL = "cachemesh:pull"
@@ -136,9 +137,10 @@ class Pull:
     Attributes:
         link: from where to where.
         keys: that the source may still have; not empty.
-        step: as drawn above. `copy each` is `copy` with one MIGRATE for each key, and `confirm
-            each` is `confirm` with one EXISTS: of many keys MIGRATE tells only the first refusal,
-            and EXISTS how many there are.
+        step: as drawn above. `gone` copies once more, as WAIT tells only of what was seen on its
+            own connection: another master may have the keys. `copy each` is `gone` with one MIGRATE
+            for each key, and `confirm each` is `confirm` with one EXISTS: of many keys MIGRATE
+            tells only the first refusal, and EXISTS how many there are.
         found: of the keys, those that the target has.
         rounds: how often keys have been copied.
     """
@@ -151,6 +153,8 @@ class Pull:
 
     def ask(self) -> Ask:
         """Return what to send next."""
+        if self.step == "copy":
+            return Ask("source", (self.link.migrate(self.keys),))
         if self.step == "confirm":
             return Ask("target", (("EXISTS", *self.keys), *self.link.wait("target")))
         if self.step == "confirm each":
@@ -168,6 +172,8 @@ class Pull:
             PullError: it did not end, see the classes of it.
             Exception: the first error reply of an instance that did not do as asked.
         """
+        if self.step == "copy":
+            return self._copied(replies[0])
         *before, published, acknowledged = replies
         _raise_errors([published])
         if self.step == "confirm":
@@ -183,13 +189,13 @@ class Pull:
             if not left:
                 return None
             again = replace(self, keys=left, found=(), rounds=self.rounds + 1)
-            return again._copied(before[1], acknowledged)
-        return self._copied(before[0], acknowledged)
+            return again._copied(before[1])
+        return self._gone(before[0], acknowledged)
 
     def _of_source(self) -> Sequence[tuple[Word, ...]]:
         if self.step == "copy each":
             return [self.link.migrate([key]) for key in self.keys]
-        if self.step == "copy":
+        if self.step == "gone":
             return [self.link.migrate(self.keys)]
         left = self._left()
         again = [self.link.migrate(left)] if left else []
@@ -199,11 +205,17 @@ class Pull:
         found = set(self.found)
         return tuple(key for key in self.keys if key not in found)
 
-    def _copied(self, reply: Any, acknowledged: Any) -> Pull | None:
+    def _gone(self, reply: Any, acknowledged: Any) -> Pull | None:
+        after = self._copied(reply)
+        if after.step != "gone":
+            return after
+        self._check_replicated("source", acknowledged)
+        return None
+
+    def _copied(self, reply: Any) -> Pull:
         how = _outcome(reply)
         if how == "no key":
-            self._check_replicated("source", acknowledged)
-            return None
+            return replace(self, step="gone")
         if how == "busy" and len(self.keys) > 1:
             return replace(self, step="copy each")
         return replace(self, step="confirm")

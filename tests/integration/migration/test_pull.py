@@ -138,8 +138,8 @@ def test_keys_of_all_types_with_their_ttl(shards: Shards) -> None:
             assert replica.dbsize() == (len(keys) if side == "target" else 0)
 
 
-def test_what_the_source_has_not_takes_one_request(shards: Shards) -> None:
-    assert shards.pull(b"a", b"b") == 1
+def test_what_the_source_has_not_takes_two_requests(shards: Shards) -> None:
+    assert shards.pull(b"a", b"b") == 2
 
 
 def test_some_are_absent_and_some_at_the_target_already(shards: Shards) -> None:

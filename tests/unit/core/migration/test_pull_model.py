@@ -31,6 +31,7 @@ MISTAKES: dict[str, tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]] = {
     "no_wait_at_target": ((("write",),), ("fail over T",)),
     "no_wait_at_source": ((("delete",),), ("fail over S",)),
     "no_wait_where_nothing_was_found": ((("pull",), ("delete",)), ("fail over S",)),
+    "waits_without_a_look": ((("pull",), ("delete",)), ("fail over S",)),
     "unconfirmed": ((("pull",),), ("fail over T",)),
     "copies_through_the_client": ((("pull",), ("delete",)), ()),
     "writes_without_a_pull": ((("delete",),), ()),
