@@ -14,6 +14,7 @@ import click
 
 from cachemesh.cli.context import CommandContext
 from cachemesh.cli.errors import CommandError, ExitCode
+from cachemesh.cli.migration_plan import show_migration
 from cachemesh.cli.output import emit, percent, printable, say
 from cachemesh.cli.param_types import Number
 from cachemesh.cli.tables import Column, Table, show, table
@@ -179,7 +180,9 @@ def show_plan(plan: Mapping[str, Any], *, err: bool = False) -> None:
 
     after = "-" if plan["version_after"] is None else plan["version_after"]
     show_steps(plan, f" (version {plan['version_before']} -> {after})", err=err)
-    if plan["moves"]:
+    if plan.get("migration"):
+        show_migration(plan, err=err)
+    elif plan["moves"]:
         show(_moves_table(plan), err=err)
         moved = plan["keys_moved"]
         keys = "an unknown number of keys" if moved is None else counted(moved, "key")

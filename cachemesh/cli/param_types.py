@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+_BYTES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -36,3 +37,20 @@ def duration(_context: click.Context, _param: click.Parameter, given: str | None
     if found is None:
         raise click.BadParameter(f"{given!r} is no duration; write it like 45s, 30m, 12h or 90d")
     return int(found[1]) * _SECONDS[found[2]]
+
+
+def byte_count(_context: click.Context, _param: click.Parameter, given: str | None) -> int | None:
+    """Return an option such as 500000, 64K, 10M or 2G in bytes; the callback of the option.
+
+    K, M and G are powers of 1024.
+
+    Raises:
+        click.BadParameter: the option is no number of bytes from 1 on.
+    """
+    if given is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,12})([KMG]?)", given.upper(), re.ASCII)
+    count = 0 if found is None else int(found[1]) * _BYTES[found[2]]
+    if not 1 <= count < 2**53:
+        raise click.BadParameter(f"{given!r} is no size; write it like 500000, 64K, 10M or 2G")
+    return count

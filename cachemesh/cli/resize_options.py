@@ -8,20 +8,22 @@ from typing import Any
 
 import click
 
-_BOUNDS = ("keys_per_second", "max_latency")
+from cachemesh.cli.param_types import byte_count
+
+_OF_MOVES = ("keys_per_second", "max_latency", "sample", "big_key")
 
 
 def resize_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --strategy, --keys-per-second and --max-latency.
+    """Add --strategy, --keys-per-second, --max-latency, --sample and --big-key.
 
     The command takes them as ``how``, the fields of its request. They are refused as a wrong use if
-    there is a bound for keys that are not moved.
+    there is one of the others for keys that are not moved.
     """
 
     @wraps(command)
     def with_how(*args: Any, strategy: str, **given: Any) -> Any:
-        bounds = {name: given.pop(name) for name in _BOUNDS}
-        return command(*args, how=_how(strategy, bounds), **given)
+        of_moves = {name: given.pop(name) for name in _OF_MOVES}
+        return command(*args, how=_how(strategy, of_moves), **given)
 
     for option in reversed(_OPTIONS):
         with_how = option(with_how)
@@ -49,18 +51,33 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         metavar="MS",
         help="Move keys more slowly while a shard takes longer to answer; 0 = no bound.",
     ),
+    click.option(
+        "--sample",
+        type=click.IntRange(0, 1_000_000_000),
+        help="How many keys of each shard a plan looks at; 0 = all [10000].",
+    ),
+    click.option(
+        "--big-key",
+        callback=byte_count,
+        metavar="SIZE",
+        help="From which size on a plan names a key, such as 64K or 10M [1M].",
+    ),
 )
 
 
-def _how(strategy: str, bounds: dict[str, int]) -> dict[str, Any]:
+def _how(strategy: str, of_moves: dict[str, int | None]) -> dict[str, Any]:
     """Return the fields of a request for what becomes of keys.
 
+    Args:
+        of_moves: the options for keys that are moved; None where the metaserver's value is taken.
+
     Raises:
-        click.UsageError: a bound for keys that are not moved.
+        click.UsageError: one of these, for keys that are not moved.
     """
     if strategy == "drop":
-        for name, bound in bounds.items():
-            if bound:
+        for name, value in of_moves.items():
+            if value:
                 raise click.UsageError(f"--{name.replace('_', '-')} is for --strategy move.")
         return {"strategy": strategy}
-    return {"strategy": strategy, **bounds}
+    given = {name: value for name, value in of_moves.items() if value is not None}
+    return {"strategy": strategy, **given}

@@ -12,6 +12,7 @@ from metaserver.api.contract.schema_parts import HOW
 from metaserver.api.request import Call, json_reply, operation
 from metaserver.api.request_outcome import change_reply, note_outcome
 from metaserver.domain.errors import shard_not_found
+from metaserver.redis_io.key_sampler import Sampling
 from metaserver.service import shards
 from metaserver.service.failover import TIMEOUT, FailoverRequest, fail_over
 from metaserver.service.shards import How, NewShard
@@ -21,7 +22,9 @@ blueprint = Blueprint("shards", __name__)
 
 def how_of(given: Mapping[str, Any]) -> How:
     """Return what a request says is to become of keys that change their shard."""
-    return How(**{name: given[name] for name in HOW if name in given})
+    usual = Sampling()
+    sampling = Sampling(given.get("sample", usual.keys), given.get("big_key", usual.big_key))
+    return How(**{name: given[name] for name in HOW if name in given}, sampling=sampling)
 
 
 @operation(blueprint, "listShards")

@@ -8,6 +8,7 @@ from typing import Any
 
 from cachemesh.core.placement import SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
+from metaserver.domain.migration_plan import MigrationPlan
 from metaserver.domain.planning import ChangePlan, keys_moved, moves_as_dicts, what_is_lost
 
 
@@ -20,6 +21,7 @@ class PoolChange:
         steps: what was done, or would be, in words.
         keys: shard -> its number of keys before, None where that is not known.
         resize: how far the resize is, as in the status, if it was not over in time.
+        migration: of a preview, what a look at the shards has told, if keys are moved.
     """
 
     plan: ChangePlan
@@ -32,6 +34,7 @@ class PoolChange:
     keys: Mapping[str, int | None]
     warnings: Sequence[str] = ()
     resize: Mapping[str, Any] | None = None
+    migration: MigrationPlan | None = None
 
     def replace(self, **changes: Any) -> PoolChange:
         """Return a copy with some fields changed."""
@@ -53,6 +56,7 @@ class PoolChange:
             "destroys": what_is_lost(self.plan, self.keys),
             "warnings": list(self.warnings),
             "resize": self.resize,
+            "migration": None if self.migration is None else self.migration.to_dict(),
             "document": None if self.after is None else self.after.to_dict(),
         }
 

@@ -43,7 +43,7 @@ def set_placement(
         "pool.placement", actor, pool, None, plan.summary, *map(_told, (plan.before, plan.after))
     )
     keys, masters = context.key_counts(pool), known_masters(context, state)
-    change = apply(context, plan, event, masters, keys=keys, dry_run=dry_run)
+    change = apply(context, plan, event, masters, keys=keys, sampling=how.sampling, dry_run=dry_run)
     change = resizing.carried_out(context, change)
     return change.replace(warnings=[*_of_other_programs(plan), *change.warnings])
 

@@ -22,10 +22,14 @@ from metaserver.domain.planning import (
 from metaserver.domain.pool_state import NewIntent
 from metaserver.domain.shard_state import NO_REPLICA
 from metaserver.redis_io.admission import InstanceReport
+from metaserver.redis_io.key_sampler import Sampling
 from metaserver.service import registration, resizing
 from metaserver.service.change import PoolChange, outline
 from metaserver.service.context import ServiceContext, refuse_during_resize, too_slow
+from metaserver.service.migration_plan import look_ahead
 from metaserver.service.registration import MasterCandidate
+
+_SAMPLING = Sampling()
 
 
 @dataclass(frozen=True)
@@ -196,14 +200,16 @@ def apply(
     *,
     keys: Mapping[str, int | None] | None = None,
     intents: Sequence[int] = (),
+    sampling: Sampling = _SAMPLING,
     dry_run: bool,
 ) -> PoolChange:
     """Store a change that needs nothing but the document, or begin it as a resize if keys move.
 
     Args:
-        masters: shard -> address of its master.
+        masters: shard -> address of its master, also of a shard that is to be added.
         keys: shard -> its number of keys, for the estimate of keys that move.
         intents: ids of the intents that the change completes.
+        sampling: of a dry run, what is looked at where keys are moved.
     """
     before, after = plan.before, _document_after(plan)
     if before is None:
@@ -223,15 +229,27 @@ def apply(
     if plan.moves_keys:
         steps[:1] = resizing.steps(plan)
     warnings: list[str] = []
+    migration = None
     if dry_run:
         after = after.replace(version=version + 1)
         warnings = resizing.not_told(context, plan, masters)
+        migration = look_ahead(context, plan, masters, sampling)
+        warnings += [] if migration is None else migration.warnings
     elif plan.moves_keys:
         after = context.begin_resize(plan, event, masters, intents)
     else:
         after = context.replace(plan, event, masters, intents)
     return PoolChange(
-        plan, dry_run, pool, version, after.version, after, steps, keys or {}, warnings
+        plan,
+        dry_run,
+        pool,
+        version,
+        after.version,
+        after,
+        steps,
+        keys or {},
+        warnings,
+        migration=migration,
     )
 
 

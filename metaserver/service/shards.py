@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from cachemesh.core.placement import Shard
 from cachemesh.core.plurals import counted
@@ -17,6 +17,7 @@ from metaserver.domain.planning import (
     quorum_of,
 )
 from metaserver.domain.pool_state import PoolState
+from metaserver.redis_io.key_sampler import Sampling
 from metaserver.service import registration, resizing
 from metaserver.service.change import PoolChange, outline
 from metaserver.service.context import ServiceContext, refuse_during_sweep
@@ -35,15 +36,26 @@ class NewShard:
 
 @dataclass(frozen=True)
 class How:
-    """What becomes of keys that change their shard; attributes as of `ChangePlan`."""
+    """What becomes of keys that change their shard.
+
+    Attributes:
+        strategy, keys_per_second, max_latency: as of `ChangePlan`.
+        sampling: what a dry run looks at.
+    """
 
     strategy: Strategy = "move"
     keys_per_second: int = 0
     max_latency: int = 0
+    sampling: Sampling = field(default_factory=Sampling)
 
     def of(self, plan: ChangePlan) -> ChangePlan:
         """Return a plan of this kind."""
-        return replace(plan, **vars(self))
+        return replace(
+            plan,
+            strategy=self.strategy,
+            keys_per_second=self.keys_per_second,
+            max_latency=self.max_latency,
+        )
 
 
 MOVE = How()
@@ -83,8 +95,11 @@ def add(
     first = registration.checked_step(candidate, report)
     keys = context.key_counts(pool)
     event = _event("shard.add", actor, plan, name, {"master": report.address})
+    masters = {**state.masters, name: report.address}
     if dry_run:
-        change = apply(context, plan, event, state.masters, keys=keys, dry_run=True)
+        change = apply(
+            context, plan, event, masters, keys=keys, sampling=how.sampling, dry_run=True
+        )
         told = f"SENTINEL MONITOR {name} on {counted(len(before.sentinels), 'Sentinel')}"
         return change.replace(
             steps=[first, told, *change.steps], warnings=[*warnings, *change.warnings]
@@ -98,7 +113,6 @@ def add(
         quorum_of(before),
         like=before.placement.names[0],
     ) as result:
-        masters = {**state.masters, name: report.address}
         change = apply(
             context, plan, event, masters, keys=keys, intents=result.intents, dry_run=False
         )
@@ -129,7 +143,8 @@ def set_weight(
     refuse_during_sweep(plan, state)
     event = _event("shard.set-weight", actor, plan, name)
     keys = context.key_counts(pool)
-    change = apply(context, plan, event, known_masters(context, state), keys=keys, dry_run=dry_run)
+    masters = known_masters(context, state)
+    change = apply(context, plan, event, masters, keys=keys, sampling=how.sampling, dry_run=dry_run)
     return resizing.carried_out(context, change)
 
 
@@ -155,7 +170,7 @@ def remove(
     masters = known_masters(context, state)
     keys = context.key_counts(pool)
     event = _event("shard.remove", actor, plan, name, {"master": masters.get(name)})
-    change = apply(context, plan, event, masters, keys=keys, dry_run=dry_run)
+    change = apply(context, plan, event, masters, keys=keys, sampling=how.sampling, dry_run=dry_run)
     change = resizing.carried_out(context, change)
     count = len(state.document.sentinels)
     last = f"SENTINEL REMOVE {name} on {counted(count, 'Sentinel')}, once it is empty"

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 from metaserver.api.contract.schema_parts import (
     DRY_RUN,
     HOW,
+    LOOK,
     MAX_WHOLE,
     NAME,
     VERSION,
@@ -156,7 +157,7 @@ OPERATIONS: tuple[Operation, ...] = (
         _SHARD,
         "Remove a shard",
         "Change",
-        query={**_CHANGE, **HOW},
+        query={**_CHANGE, **HOW, **LOOK},
     ),
     Operation(
         "failOver",

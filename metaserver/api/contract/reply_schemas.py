@@ -67,7 +67,55 @@ POOL_REPLIES: dict[str, Schema] = {
         destroys=array(text("what is lost")),
         warnings=array(text("what to look at")),
         resize=nullable(ref("Resize")),
+        migration=nullable(ref("MigrationPlan")),
         document=nullable(ref("Document")),
+    ),
+    "MigrationPlan": reply(
+        keys=nullable(ref("Estimate")),
+        bytes=nullable(ref("Estimate")),
+        pairs=array(
+            reply(
+                source=NAME,
+                target=NAME,
+                keys=nullable(ref("Estimate")),
+                bytes=nullable(ref("Estimate")),
+            )
+        ),
+        sources=array(
+            reply(
+                shard=NAME,
+                keys=nullable(COUNT),
+                looked_at=number("of its keys", minimum=0),
+                complete={"type": "boolean", "description": "whether that was all of them"},
+                error=nullable(text("why nothing is known")),
+            )
+        ),
+        big_key=number("bytes from which on a key is named", minimum=1),
+        big_keys=array(
+            reply(
+                source=NAME,
+                target=NAME,
+                database=COUNT,
+                key=text("its name, the first 200 bytes"),
+                type=text("as TYPE tells it"),
+                bytes=COUNT,
+            )
+        ),
+        memory=array(
+            reply(
+                shard=NAME,
+                used=nullable(number("bytes, by now", minimum=0)),
+                after=nullable(ref("Estimate")),
+                maxmemory=nullable(number("bytes; 0 for no bound", minimum=0)),
+                policy=nullable(text("its maxmemory-policy")),
+                error=nullable(text("why nothing is known")),
+            )
+        ),
+    ),
+    "Estimate": reply(
+        estimate=COUNT,
+        low=number("the bounds hold in 95 % of all cases", minimum=0),
+        high=number("equal to the estimate and to low where that is exact", minimum=0),
     ),
     "Resize": reply(
         state={"enum": ["clearing", "preparing", "paused", "moving", "invalid"]},

@@ -10,6 +10,7 @@ from metaserver.api.contract.schema_parts import (
     DRY_RUN,
     HOW,
     LABEL,
+    LOOK,
     MAX_WAIT,
     MAX_WHOLE,
     MOST_SECONDS,
@@ -97,6 +98,7 @@ REQUESTS: dict[str, Schema] = {
             "description": "the one to change to; without it, slots are dealt evenly again",
         },
         **HOW,
+        **LOOK,
         version=VERSION,
         dry_run=DRY_RUN,
     ),
@@ -109,6 +111,7 @@ REQUESTS: dict[str, Schema] = {
         version=VERSION,
         dry_run=DRY_RUN,
         **HOW,
+        **LOOK,
     ),
     "WeightRequest": request(
         ("weight",),
@@ -116,6 +119,7 @@ REQUESTS: dict[str, Schema] = {
         version=VERSION,
         dry_run=DRY_RUN,
         **HOW,
+        **LOOK,
     ),
     "PaceRequest": request(
         (),

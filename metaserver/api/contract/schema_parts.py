@@ -113,6 +113,20 @@ MAX_LATENCY = number(
 PACE: dict[str, Schema] = {"keys_per_second": KEYS_PER_SECOND, "max_latency": MAX_LATENCY}
 HOW: dict[str, Schema] = {"strategy": STRATEGY, **PACE}
 """What becomes of keys that change their shard."""
+SAMPLE = number(
+    "of a dry run that moves keys: how many keys of each shard to look at; 0 for all",
+    minimum=0,
+    maximum=MAX_WHOLE,
+    default=10_000,
+)
+BIG_KEY = number(
+    "of a dry run that moves keys: bytes from which on a key is named",
+    minimum=1,
+    maximum=MAX_WHOLE,
+    default=1024 * 1024,
+)
+LOOK: dict[str, Schema] = {"sample": SAMPLE, "big_key": BIG_KEY}
+"""What a dry run looks at."""
 ALLOW_NONEMPTY = flag("take an instance that holds keys already")
 TIME = text("RFC 3339 in UTC", format="date-time")
 COUNT = number("how many", minimum=0)
