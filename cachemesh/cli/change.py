@@ -7,17 +7,16 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from operator import itemgetter
 from typing import Any, TypeVar
 
 import click
 
 from cachemesh.cli.context import CommandContext
 from cachemesh.cli.errors import CommandError, ExitCode
-from cachemesh.cli.migration_plan import show_migration
-from cachemesh.cli.output import emit, percent, printable, say
+from cachemesh.cli.migration_plan import moved_in_words, moves_table, show_migration
+from cachemesh.cli.output import emit, printable, say
 from cachemesh.cli.param_types import Number
-from cachemesh.cli.tables import Column, Table, show, table
+from cachemesh.cli.tables import show
 from cachemesh.core.errors import MetaserverError
 from cachemesh.core.plurals import counted
 
@@ -183,33 +182,15 @@ def show_plan(plan: Mapping[str, Any], *, err: bool = False) -> None:
     if plan.get("migration"):
         show_migration(plan, err=err)
     elif plan["moves"]:
-        show(_moves_table(plan), err=err)
+        show(moves_table(plan), err=err)
         moved = plan["keys_moved"]
         keys = "an unknown number of keys" if moved is None else counted(moved, "key")
-        line(f"moves: {_moved(plan)}, {keys}")
+        line(f"moves: {moved_in_words(plan)}, {keys}")
     for item in plan["destroys"]:
         line(f"destroys: {item}")
     show_warnings(plan, err=err)
     if not _has_changes(plan):
         line("Nothing to change.")
-
-
-def _moves_table(plan: Mapping[str, Any]) -> Table:
-    """Return who gives how many slots to whom; where there are none, which part of the keys."""
-    amount: Callable[[Mapping[str, Any]], object]
-    if plan["moved_slots"]:
-        heading, amount = "slots>", itemgetter("slots")
-    else:
-        heading, amount = "share>", lambda move: percent(move.get("share"))
-    rows = [(move["source"], move["target"], amount(move)) for move in plan["moves"]]
-    return table((Column("from", fit="middle"), Column("to", fit="middle"), heading), rows)
-
-
-def _moved(plan: Mapping[str, Any]) -> str:
-    share = percent(plan["moved_share"])
-    if plan["moved_slots"]:
-        return f"{counted(plan['moved_slots'], 'slot')} ({share})"
-    return f"{share} of all keys"
 
 
 def show_steps(plan: Mapping[str, Any], note: str = "", *, err: bool = False) -> None:
@@ -259,7 +240,7 @@ def _has_changes(plan: Mapping[str, Any]) -> bool:
 
 def _show_outcome(done: Mapping[str, Any]) -> None:
     if done["moves"]:
-        click.echo(f"moved {_moved(done)}")
+        click.echo(f"moved {moved_in_words(done)}")
     if done["document"] is not None:
         click.echo(printable(f"pool {done['pool']} is at version {done['version_after']}"))
 

@@ -1,25 +1,19 @@
-"""How the CLI shows the plan of a resize that moves keys."""
+"""How the CLI shows what a resize moves."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from typing import Any
 
-import click
-
-from cachemesh.cli.output import percent, printable, size
-from cachemesh.cli.tables import Cell, Column, show, table
+from cachemesh.cli.output import duration as span
+from cachemesh.cli.output import percent, printable, show_fields, size
+from cachemesh.cli.tables import Cell, Column, Table, show, table
 from cachemesh.core.plurals import counted
 
 Json = Mapping[str, Any]
 
-_PAIRS = (
-    Column("from", fit="middle"),
-    Column("to", fit="middle"),
-    Column("slots", right=True, rank=1),
-    Column("keys", right=True),
-    Column("bytes", right=True),
-)
+_PAIR = (Column("from", fit="middle"), Column("to", fit="middle"))
 _MEMORY = (
     Column("shard", fit="middle"),
     Column("memory now", right=True),
@@ -36,6 +30,28 @@ _BIG_KEYS = (
 )
 
 
+def moves_table(plan: Json) -> Table:
+    """Return who gives how many slots to whom; where there are none, which part of the keys."""
+    amount, amount_of = _amount(plan)
+    rows = [(move["source"], move["target"], amount_of(move)) for move in plan["moves"]]
+    return table((*_PAIR, amount), rows)
+
+
+def moved_in_words(plan: Json) -> str:
+    """Return how many slots move, or which part of the keys."""
+    share = percent(plan["moved_share"])
+    if plan["moved_slots"]:
+        return f"{counted(plan['moved_slots'], 'slot')} ({share})"
+    return f"{share} of all keys"
+
+
+def _amount(plan: Json) -> tuple[Column, Callable[[Json], object]]:
+    """Return the column of how much a move is, and its value of a move."""
+    if plan["moved_slots"]:
+        return Column("slots", right=True, rank=1), itemgetter("slots")
+    return Column("share", right=True, rank=1), lambda move: percent(move.get("share"))
+
+
 def show_migration(plan: Json, *, err: bool = False) -> None:
     """Print what will move between shards, their memory, and the big keys.
 
@@ -44,24 +60,21 @@ def show_migration(plan: Json, *, err: bool = False) -> None:
         err: print on stderr.
     """
     migration = plan["migration"]
-    slots = {(move["source"], move["target"]): move["slots"] for move in plan["moves"]}
+    amount, amount_of = _amount(plan)
+    amounts = {(move["source"], move["target"]): amount_of(move) for move in plan["moves"]}
     pairs = [
         (
             pair["source"],
             pair["target"],
-            slots.get((pair["source"], pair["target"]), 0),
+            amounts.get((pair["source"], pair["target"])),
             _estimated(pair["keys"], _count),
             _estimated(pair["bytes"], size),
         )
         for pair in migration["pairs"]
     ]
-    show(table(_PAIRS, pairs), err=err)
-    click.echo(
-        f"moves: {counted(plan['moved_slots'], 'slot')} ({percent(plan['moved_share'])})", err=err
-    )
-    click.echo(f"keys:  {_estimated(migration['keys'], _count).full}", err=err)
-    click.echo(f"bytes: {_estimated(migration['bytes'], size).full}", err=err)
-    click.echo(_sampled(migration), err=err)
+    columns = (*_PAIR, amount, Column("keys", right=True), Column("bytes", right=True))
+    show(table(columns, pairs), err=err)
+    show_fields(_in_all(plan), err=err)
     memory = [
         (
             shard["shard"],
@@ -79,6 +92,20 @@ def show_migration(plan: Json, *, err: bool = False) -> None:
             for key in migration["big_keys"]
         ]
         show(table(_BIG_KEYS, rows), err=err)
+    show_fields([("clients", told) for told in migration["feel"]], err=err)
+
+
+def _in_all(plan: Json) -> list[tuple[str, object]]:
+    """Return what moves between all shards together, and how long that takes."""
+    migration = plan["migration"]
+    fields: list[tuple[str, object]] = [
+        ("moves", moved_in_words(plan)),
+        ("keys", _estimated(migration["keys"], _count).full),
+        ("bytes", _estimated(migration["bytes"], size).full),
+        ("looked at", _sampled(migration)),
+        ("takes", _estimated(migration["seconds"], span).full),
+    ]
+    return [*fields, ("", migration["rests_on"])] if migration["rests_on"] else fields
 
 
 def _sampled(migration: Json) -> str:
@@ -87,13 +114,13 @@ def _sampled(migration: Json) -> str:
     over = size(migration["big_key"])
     if all(source["complete"] for source in migration["sources"]):
         big = "" if migration["big_keys"] else f"; none that moves has {over}"
-        return f"looked at: all {counted(looked_at, 'key')}{big}"
+        return f"all {counted(looked_at, 'key')}{big}"
     of = sum(source["keys"] or 0 for source in migration["sources"])
     big = "there may be more big keys" if migration["big_keys"] else f"none of {over} among them"
-    return f"looked at: {looked_at:,} of {counted(of, 'key')}, bounds are of 95%; {big}"
+    return f"{looked_at:,} of {counted(of, 'key')}, bounds are of 95%; {big}"
 
 
-def _estimated(told: Json | None, shown: Callable[[int], str]) -> Cell:
+def _estimated(told: Json | None, shown: Callable[[Any], str]) -> Cell:
     """Return the cell of an estimate, with its bounds unless it is exact."""
     if told is None:
         return Cell("not known", "?")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from metaserver.domain.key_sample import BigKey, Estimate, ShardSample, added, biggest
+from metaserver.domain.migration_time import MoveSpeed, Moving, blocked_by, felt, seconds
 from metaserver.domain.planning import ChangePlan
 from metaserver.domain.shard_memory import ShardMemory
 
@@ -27,6 +28,7 @@ class MigrationPlan:
         memory: shard -> its memory by now.
         samples: shard that loses keys -> those that were looked at.
         unknown: shard -> why it told nothing.
+        speed: how fast test keys moved; None if that was not tried.
     """
 
     plan: ChangePlan
@@ -34,6 +36,7 @@ class MigrationPlan:
     memory: Mapping[str, ShardMemory] = field(default_factory=dict)
     samples: Mapping[str, ShardSample] = field(default_factory=dict)
     unknown: Mapping[str, str] = field(default_factory=dict)
+    speed: MoveSpeed | None = None
 
     @property
     def pairs(self) -> list[Pair]:
@@ -71,6 +74,23 @@ class MigrationPlan:
         sample = self.samples.get(pair[0])
         return None if sample is None else sample.bytes_to(pair[1])
 
+    @property
+    def moving(self) -> dict[Pair, Moving]:
+        """What moves, of the pairs of which that is known."""
+        found = {pair: (self.keys(pair), self.bytes(pair)) for pair in self.pairs}
+        return {
+            pair: Moving(keys, taken)
+            for pair, (keys, taken) in found.items()
+            if keys is not None and taken is not None
+        }
+
+    @property
+    def seconds(self) -> Estimate | None:
+        """How long the leader takes to move all keys, or None if that is not known."""
+        if self.speed is None or len(self.moving) < len(self.pairs):
+            return None
+        return seconds(self.plan, self.moving, self.speed)
+
     def memory_after(self, shard: str) -> Estimate | None:
         """Return the bytes that a shard uses in the end, or None if that is not known."""
         gained = [self.bytes(pair) for pair in self.pairs if pair[1] == shard]
@@ -100,8 +120,14 @@ class MigrationPlan:
             ],
             "sources": [self._source(shard) for shard in self.plan.losers],
             "big_key": self.big_key,
-            "big_keys": [key.to_dict() for key in self.big_keys],
+            "big_keys": [
+                {**key.to_dict(), "blocks_seconds": round(blocked_by(key), 3)}
+                for key in self.big_keys
+            ],
             "memory": [self._memory(shard) for shard in concerned],
+            "seconds": None if self.seconds is None else _in_hundredths(self.seconds),
+            "rests_on": "" if self.speed is None else self.speed.told,
+            "feel": felt(self.plan, self.big_keys),
         }
 
     def _in_all(self, estimate: Callable[[Pair], Estimate | None]) -> Estimate | None:
@@ -129,6 +155,11 @@ class MigrationPlan:
             "policy": None if memory is None else memory.policy,
             "error": self.unknown.get(shard),
         }
+
+
+def _in_hundredths(estimate: Estimate) -> dict[str, float]:
+    told = {"estimate": estimate.value, "low": estimate.low, "high": estimate.high}
+    return {name: round(number, 2) for name, number in told.items()}
 
 
 def _told(estimate: Estimate | None) -> dict[str, int] | None:

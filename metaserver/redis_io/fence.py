@@ -53,7 +53,7 @@ def look(connection: BoundedConnection) -> Seen:
         redis.RedisError: also if the instance is no master.
     """
     role, marker, listed = connection.call_all([("ROLE",), ("GET", MARKER), ("CLIENT", "LIST")])
-    replicas = _replicas_of_master(connection, role)
+    replicas = replicas_of_master(connection, role)
     if isinstance(marker, redis.RedisError):
         raise marker
     others: dict[str, int] = {}
@@ -93,7 +93,7 @@ def fence(connection: BoundedConnection, version: int, acknowledged: Container[s
     """
     role, marked = connection.call_all([("ROLE",), ("GET", MARKER)])
     # A master that became a replica may have the marker, and must not count as fenced.
-    replicas = _replicas_of_master(connection, role)
+    replicas = replicas_of_master(connection, role)
     if isinstance(marked, redis.RedisError):
         raise marked
     marker = parse_marker(marked)
@@ -126,7 +126,7 @@ def cannot_be_fenced(shard: str, address: str, others: Mapping[str, int]) -> str
     )
 
 
-def _replicas_of_master(connection: BoundedConnection, reply: object) -> int:
+def replicas_of_master(connection: BoundedConnection, reply: object) -> int:
     """Return the number of replicas in a reply to ROLE; raise unless it is a master's."""
     if isinstance(reply, redis.RedisError):
         raise reply

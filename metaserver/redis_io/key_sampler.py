@@ -63,7 +63,8 @@ def memory_of(connection: BoundedConnection) -> ShardMemory:
     require_master(connection)
     info = parse_fields(connection.call("INFO", "memory"))
     policy = info.get("maxmemory_policy", "noeviction")
-    return ShardMemory(number(info, "used_memory"), number(info, "maxmemory"), policy)
+    used, most = (max(0, number(info, name)) for name in ("used_memory", "maxmemory"))
+    return ShardMemory(used, most, policy)
 
 
 def sample_of(
@@ -81,7 +82,8 @@ def sample_of(
     Raises:
         redis.RedisError: the shard failed, or refuses one of the commands.
     """
-    keys = keys_by_database(parse_fields(connection.call("INFO", "keyspace")))
+    told = keys_by_database(parse_fields(connection.call("INFO", "keyspace")))
+    keys = {database: max(0, count) for database, count in told.items()}
     begun, left, total = time.monotonic(), shares(keys, sampling.keys), max(1, sum(keys.values()))
     looked_at = _KeysLookedAt(connection, shard, leaving, sampling.big_key)
     databases, before = dict[int, DatabaseSample](), 0
@@ -133,8 +135,9 @@ class _KeysLookedAt:
             sizes = self._selected(database, [("MEMORY", "USAGE", key) for key, _ in some])
             for (key, target), size in zip(some, sizes, strict=True):
                 if size is not None:
-                    sample.add(target, whole(size))
-                    self._note_big(BigKey(whole(size), key, database, self.shard, target))
+                    taken = max(0, whole(size))
+                    sample.add(target, taken)
+                    self._note_big(BigKey(taken, key, database, self.shard, target))
 
     def _note_big(self, key: BigKey) -> None:
         if key.size >= self.big_key:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from cachemesh.core.migration.phase import Migration
 from cachemesh.core.migration.routing import leaving
 from metaserver.domain.key_sample import ShardSample
 from metaserver.domain.migration_plan import MigrationPlan
+from metaserver.domain.migration_time import MOST_VALUE
 from metaserver.domain.planning import ChangePlan
 from metaserver.domain.shard_memory import ShardMemory
 from metaserver.redis_io.bounded_connection import BoundedConnection
@@ -15,6 +17,7 @@ from metaserver.redis_io.key_sampler import WITHIN, Sampling, memory_of, sample_
 from metaserver.redis_io.resp import LARGE
 from metaserver.redis_io.shard_masters import ShardMasters
 from metaserver.service.context import ServiceContext
+from metaserver.service.move_check import speed_of
 
 
 def look_ahead(
@@ -40,10 +43,15 @@ def look_ahead(
     asked = ShardMasters(context.config, context.networks, before.sentinels, masters, limits=LARGE)
     concerned = sorted({*plan.losers, *plan.gainers})
     seen = asked.ask(concerned, look, within=WITHIN + context.config.instance_timeout)
-    return MigrationPlan(
+    found = MigrationPlan(
         plan,
         sampling.big_key,
         {shard: memory for shard, (memory, _) in seen.given.items()},
         {shard: sample for shard, (_, sample) in seen.given.items() if sample is not None},
         seen.failed,
     )
+    if not found.moving:
+        return found
+    pair, most = max(found.moving.items(), key=lambda each: each[1].keys.value)
+    value = min(MOST_VALUE, round(most.mean))
+    return replace(found, speed=speed_of(context, plan, masters, pair, value))

@@ -27,6 +27,7 @@ from metaserver.service import registration, resizing
 from metaserver.service.change import PoolChange, outline
 from metaserver.service.context import ServiceContext, refuse_during_resize, too_slow
 from metaserver.service.migration_plan import look_ahead
+from metaserver.service.move_check import check_moves
 from metaserver.service.registration import MasterCandidate
 
 _SAMPLING = Sampling()
@@ -210,6 +211,9 @@ def apply(
         keys: shard -> its number of keys, for the estimate of keys that move.
         intents: ids of the intents that the change completes.
         sampling: of a dry run, what is looked at where keys are moved.
+
+    Raises:
+        RequestRefused: move-impossible: keys cannot be moved, and nothing was changed.
     """
     before, after = plan.before, _document_after(plan)
     if before is None:
@@ -228,11 +232,12 @@ def apply(
     steps.insert(0, f"store pool {pool} at version {version + 1}")
     if plan.moves_keys:
         steps[:1] = resizing.steps(plan)
-    warnings: list[str] = []
+    # A shard that is registered by now was checked before.
+    warnings = [] if intents else check_moves(context, plan, masters)
     migration = None
     if dry_run:
         after = after.replace(version=version + 1)
-        warnings = resizing.not_told(context, plan, masters)
+        warnings += resizing.not_told(context, plan, masters)
         migration = look_ahead(context, plan, masters, sampling)
         warnings += [] if migration is None else migration.warnings
     elif plan.moves_keys:

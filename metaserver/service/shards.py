@@ -21,6 +21,7 @@ from metaserver.redis_io.key_sampler import Sampling
 from metaserver.service import registration, resizing
 from metaserver.service.change import PoolChange, outline
 from metaserver.service.context import ServiceContext, refuse_during_sweep
+from metaserver.service.move_check import check_moves
 from metaserver.service.pools import apply, reservations
 from metaserver.service.registration import MasterCandidate
 
@@ -104,6 +105,7 @@ def add(
         return change.replace(
             steps=[first, told, *change.steps], warnings=[*warnings, *change.warnings]
         )
+    check_moves(context, plan, masters)  # before any Sentinel hears of the shard
     with registration.registered(
         context,
         pool,

@@ -163,14 +163,15 @@ def _issue(site: Site) -> None:
 
 def _start_instances(site: Site) -> None:
     secure = [
-        *("port 0", "tls-port PORT", "tls-replication yes", 'save ""'),
+        *("port 0", "tls-port PORT", "tls-replication yes", "tls-cluster yes", 'save ""'),
         *(f'tls-{kind}-file "{site.path(name)}"' for kind, name in (
             ("ca-cert", "ca.pem"), ("cert", "server.pem"), ("key", "server.key")
         )),
     ]  # fmt: skip
     logins = [
         f"user ops on >{site.secret(OPS)} ~* &* +@all",
-        f"user app on >{site.secret(APP)} ~* &* +@all -@dangerous +role +keys +info",
+        f"user app on >{site.secret(APP)} ~* &* +@all -@dangerous +role +keys +info "
+        "+migrate +restore",
         "user default off",
         f"masterauth {site.secret(OPS)}",
         "masteruser ops",

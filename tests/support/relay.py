@@ -52,6 +52,10 @@ class Relay:
         self._refuses = False
         self._passes.set()
 
+    def lets_through(self, data: bytes) -> bool:
+        """Return whether data goes on."""
+        return True
+
     def __enter__(self) -> Self:
         return self
 
@@ -93,7 +97,29 @@ class Relay:
         with suppress(OSError):
             while data := source.recv(_READ):
                 self._passes.wait()
-                target.sendall(data)
+                if self.lets_through(data):
+                    target.sendall(data)
         for sock in (source, target):  # one end is gone: so is the other
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+
+
+class SelectiveRelay(Relay):
+    """A relay that keeps for itself what has a word in it, as a firewall may.
+
+    Args:
+        swallowed: what comes with this word does not go on.
+
+    Attributes:
+        seen: all that came, in both directions.
+    """
+
+    def __init__(self, upstream: str, swallowed: bytes) -> None:
+        self._swallowed = swallowed
+        self.seen = bytearray()
+        super().__init__(upstream)
+
+    def lets_through(self, data: bytes) -> bool:
+        """Return whether data has not the word."""
+        self.seen += data
+        return self._swallowed not in data

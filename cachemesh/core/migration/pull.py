@@ -33,11 +33,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
+from cachemesh.core.hidden_secrets import hide
+from cachemesh.core.malformed_replies import reading_reply
 from cachemesh.core.names import Address
 
 Side: TypeAlias = Literal["source", "target"]
 Step: TypeAlias = Literal["copy", "gone", "copy each", "confirm", "confirm each", "remove"]
 Word: TypeAlias = "bytes | str | int"
+Outcome: TypeAlias = Literal["copied", "no key", "busy"]
 
 CHANNEL = "cachemesh:pull"
 """Nobody listens. A user who pulls needs the right to publish there."""
@@ -71,6 +74,10 @@ class NoRoomError(PullError):
 
 class TransferError(PullError):
     """Source and target lost each other; whether the target has the keys is not known."""
+
+
+class NotReachedError(TransferError):
+    """The source has no connection to the target."""
 
 
 class SlowTransferError(TransferError):
@@ -170,8 +177,13 @@ class Pull:
 
         Raises:
             PullError: it did not end, see the classes of it.
+            redis.InvalidResponse: a reply that no Redis gives.
             Exception: the first error reply of an instance that did not do as asked.
         """
+        with reading_reply():
+            return self._answered(replies)
+
+    def _answered(self, replies: Sequence[Any]) -> Pull | None:
         if self.step == "copy":
             return self._copied(replies[0])
         *before, published, acknowledged = replies
@@ -213,7 +225,7 @@ class Pull:
         return None
 
     def _copied(self, reply: Any) -> Pull:
-        how = _outcome(reply)
+        how = self._outcome(reply)
         if how == "no key":
             return replace(self, step="gone")
         if how == "busy" and len(self.keys) > 1:
@@ -221,11 +233,17 @@ class Pull:
         return replace(self, step="confirm")
 
     def _copied_each(self, replies: Sequence[Any], acknowledged: Any) -> Pull | None:
-        outcomes = [_outcome(reply) for reply in replies]
+        outcomes = [self._outcome(reply) for reply in replies]
         there = tuple(key for key, how in zip(self.keys, outcomes, strict=True) if how != "no key")
         if len(there) < len(self.keys):
             self._check_replicated("source", acknowledged)
         return replace(self, step="confirm", keys=there) if there else None
+
+    def _outcome(self, reply: Any) -> Outcome:
+        """Return what MIGRATE did. Its error may repeat login and values: these are taken out."""
+        if isinstance(reply, Exception):
+            hide(reply, None if self.link.login is None else self.link.login[1])
+        return _outcome(reply)
 
     def _confirmed_all(self, count: Any, acknowledged: Any) -> Pull:
         _raise_errors([count])
@@ -253,7 +271,7 @@ class Pull:
             raise NotReplicatedError(side, acknowledged, needed)
 
 
-def _outcome(reply: Any) -> Literal["copied", "no key", "busy"]:
+def _outcome(reply: Any) -> Outcome:
     """Return what MIGRATE did.
 
     Raises:
@@ -265,7 +283,7 @@ def _outcome(reply: Any) -> Literal["copied", "no key", "busy"]:
     text = str(reply)
     if text.startswith("IOERR"):
         if "connecting" in text:
-            raise TransferError("the source did not reach the target in time") from reply
+            raise NotReachedError("the source did not reach the target in time") from reply
         raise SlowTransferError("the target did not answer the source in time") from reply
     _, told, refusal = text.partition(_TARGET_SAID)
     if not told:

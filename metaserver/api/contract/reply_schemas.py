@@ -99,8 +99,19 @@ POOL_REPLIES: dict[str, Schema] = {
                 key=text("its name, the first 200 bytes"),
                 type=text("as TYPE tells it"),
                 bytes=COUNT,
+                blocks_seconds=number("for which its shards serve nobody", "number", minimum=0),
             )
         ),
+        seconds=nullable(
+            reply(
+                **{
+                    name: number("that moving all keys takes", "number", minimum=0)
+                    for name in ("estimate", "low", "high")
+                }
+            )
+        ),
+        rests_on=text("what this estimate was made from"),
+        feel=array(text("what clients will notice")),
         memory=array(
             reply(
                 shard=NAME,

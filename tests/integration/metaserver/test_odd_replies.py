@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -11,10 +12,12 @@ from cachemesh.core.placement import Shard, SlotsPlacement
 from metaserver.failover.participant_instance import ParticipantInstance
 from metaserver.failover.participant_sentinel import ParticipantSentinel
 from metaserver.loops.instance_sweep import InstanceSweep
-from metaserver.process.config import RedisAuth
+from metaserver.process.config import Config, RedisAuth
 from metaserver.redis_io.admission import check_new_master
 from metaserver.redis_io.allowed_networks import InstanceRejected
 from metaserver.redis_io.bounded_connection import BoundedConnection
+from metaserver.redis_io.key_sampler import Sampling, memory_of, sample_of
+from metaserver.redis_io.move_probe import MoveProbe
 from metaserver.redis_io.resp import LARGE
 from metaserver.redis_io.sentinel_group import SentinelGroup
 from tests.support.malformed_replies_to_metaserver import (
@@ -40,6 +43,14 @@ HONEST = {
     "INFO": info(),
     "SCAN": array(bulk("0"), array(bulk("a"), bulk("b"))),
     "UNLINK": b":0\r\n",
+    "DEL": b":0\r\n",
+    "MEMORY": b":100\r\n",
+    "TYPE": b"+string\r\n",
+    "TIME": words(1, 2),
+    "MIGRATE": OK,
+    "EXISTS": b":1\r\n",
+    "PUBLISH": b":0\r\n",
+    "WAIT": b":0\r\n",
     "CONFIG": words("replica-priority", "100"),
     "GET-MASTER-ADDR-BY-NAME": b"*-1\r\n",
     "MASTERS": array(),
@@ -71,6 +82,22 @@ def sweep(address: str) -> None:
     InstanceSweep(connection, "gone", placement, lambda count: None).run()
 
 
+def sample(address: str) -> None:
+    connection = BoundedConnection(address, NETWORKS, NOBODY, TIMEOUT, LARGE)
+    used = memory_of(connection).used
+    look_at = Sampling(big_key=1)
+    found = sample_of(connection, "bad-0", lambda keys: ((k, "t") for k in keys), look_at, used)
+    for told in (found.keys_to("t"), found.bytes_to("t"), found.bytes_to("u")):
+        assert 0 <= told.low <= told.value <= told.high
+    assert all(isinstance(key.to_dict()["type"], str) for key in found.big)
+
+
+def try_move(address: str) -> None:
+    config = Config(Path("none"), instance_timeout=TIMEOUT)
+    with MoveProbe(config, NETWORKS, {"s": address, "t": address}) as probe:
+        probe.try_move("s", "t")
+
+
 def instance(address: str) -> ParticipantInstance:
     return ParticipantInstance(address, address, NETWORKS, NOBODY, TIMEOUT)
 
@@ -90,6 +117,13 @@ ASKED: dict[str, Callable[[str], object]] = {
     "SELECT": sweep,
     "SCAN": sweep,
     "UNLINK": sweep,
+    "MEMORY": sample,
+    "TYPE": sample,
+    "TIME": try_move,
+    "MIGRATE": try_move,
+    "EXISTS": try_move,
+    "PUBLISH": try_move,
+    "WAIT": try_move,
     "CONFIG": lambda at: instance(at).setting("replica-priority"),
     "MULTI": lambda at: instance(at).forbidden(),
     "CLIENT": lambda at: instance(at).pause_fenced(100, 1),
@@ -117,12 +151,22 @@ def test_any_odd_reply_is_an_error_of_redis(liar: LyingServer, command: str, nam
     answered(liar, command, ANY[name])
 
 
-def answered(liar: LyingServer, command: str, odd: Odd) -> None:
+@pytest.mark.parametrize(
+    "odd", [info("used_memory:-1", "db0:keys=-3"), info(f"db0:keys={2**62}", "db7:keys=5"), info()]
+)
+def test_what_a_sample_is_told_of_numbers(liar: LyingServer, odd: bytes) -> None:
+    answered(liar, "INFO", odd, sample)
+
+
+def answered(
+    liar: LyingServer, command: str, odd: Odd, ask: Callable[[str], object] | None = None
+) -> None:
+    """Ask a server that lies in one command until it has: that is an error, or a value."""
     told = liar.told
 
     def was_told() -> bool:
         try:
-            ASKED[command](str(liar))
+            (ask or ASKED[command])(str(liar))
         except REFUSED as error:
             assert len(str(error)) < 500
         return liar.told > told  # not if an honest reply before came too late, on a busy machine

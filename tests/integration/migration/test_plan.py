@@ -109,6 +109,25 @@ def test_big_keys_are_named_the_biggest_first(pool: PlannedPool) -> None:
     assert pool.plan_of_adding(sample=0)["migration"]["big_keys"] == []
 
 
+def test_it_tells_how_long_it_takes_and_what_clients_feel(pool: PlannedPool) -> None:
+    pool.put({f"big:{n}": "x" * (n + 1) * 1_000_000 for n in range(4)})
+    migration = pool.plan_of_adding(sample=0)["migration"]
+    assert "keys a second" in migration["rests_on"]
+    takes = migration["seconds"]
+    assert 0 <= takes["low"] == takes["estimate"] == takes["high"]
+    held, first, *blocked = migration["feel"]
+    assert "for up to 100 ms" in held
+    assert "round trip" in first
+    assert len(blocked) == bool(migration["big_keys"])
+    assert all(key["blocks_seconds"] > 0 for key in migration["big_keys"])
+    slow = pool.plan_of_adding(sample=0, keys_per_second=10)["migration"]["seconds"]
+    moved = max(pair["keys"]["estimate"] for pair in migration["pairs"])
+    assert slow["estimate"] >= moved / 5  # two sources share the bound
+    for shard in ("cache-0", "cache-1", SPARE):
+        with pool.shard(shard) as client:
+            assert client.keys("cachemesh:probe:*") == []
+
+
 @pytest.mark.parametrize(
     ("policy", "follows"),
     [("noeviction", "stop when it is full"), ("allkeys-lru", "evict keys (allkeys-lru)")],
@@ -145,6 +164,8 @@ def test_a_shard_that_does_not_answer_is_not_known(stack: LocalStack, pool: Plan
     assert known["keys"]["estimate"] > 0
     assert (unknown["source"], unknown["keys"], unknown["bytes"]) == ("cache-1", None, None)
     assert plan["migration"]["keys"] is plan["migration"]["bytes"] is None
+    assert plan["migration"]["seconds"] is None
+    assert any("from cache-1 to spare is not known: " in each for each in plan["warnings"])
     (source,) = [each for each in plan["migration"]["sources"] if each["shard"] == "cache-1"]
     assert source["keys"] is None
     assert source["error"]
@@ -174,5 +195,5 @@ def test_the_command_shows_it_in_80_columns(
     lines = terminal.seen.splitlines()
     shown = [line for line in lines if not line.startswith(("  ", "plan:", "warning:"))]
     assert max(map(len, shown)) <= 80, terminal.seen
-    for part in ("cache-1", "keys:  ", "bytes: ", "looked at: ", "bounds are of 95%", "maxmemory"):
-        assert part in terminal.seen
+    for part in ("cache-1", "looked at", "bounds are of 95%", "maxmemory", "keys a second", "held"):
+        assert part in " ".join(terminal.seen.split())

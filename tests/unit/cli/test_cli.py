@@ -99,8 +99,14 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
         (["shard", "failover", "a", "--timeout", "nan"], "nan is not a number"),
         (["shard", "set-weight", "a", "1", "--wait", "nan"], "nan is not a number"),
         (["replay", "file", "--duration", "nan"], "nan is not a number"),
-        (["shard", "remove", "a", "--sample", "5"], "--sample is for --strategy move"),
-        (["shard", "remove", "a", "--big-key", "1M"], "--big-key is for --strategy move"),
+        (
+            ["shard", "remove", "a", "--strategy", "drop", "--sample", "5"],
+            "--sample is for --strategy",
+        ),
+        (
+            ["shard", "remove", "a", "--strategy", "drop", "--big-key", "1M"],
+            "--big-key is for",
+        ),
         (["shard", "remove", "a", "--big-key", "0K"], "'0K' is no size; write it like"),
         (["shard", "remove", "a", "--big-key", "1T"], "'1T' is no size; write it like"),
         (["token", "create", "x", "--role", "root"], "'root' is not one of"),
