@@ -231,7 +231,7 @@ def _report_under_way(context: CommandContext, begun: Mapping[str, Any]) -> None
     text = f"under way: {begun['summary']}: {resize['state']}, {resize['detail']}"
     emit(context.output, begun, lambda: click.echo(printable(text)))
     show_warnings(begun, err=True)
-    say("watch: cachemesh migration status; give it up: cachemesh migration abort")
+    say("watch: cachemesh migration watch; give it up: cachemesh migration abort")
 
 
 def _has_changes(plan: Mapping[str, Any]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -16,8 +15,10 @@ from cachemesh.cli.change import (
     yes_option,
 )
 from cachemesh.cli.context import CommandContext, with_context
-from cachemesh.cli.errors import CommandError, ExitCode
-from cachemesh.cli.output import emit, show_fields
+from cachemesh.cli.migration_list import list_migrations
+from cachemesh.cli.migration_tables import show_resize
+from cachemesh.cli.migration_watch import under_way, watch
+from cachemesh.cli.output import emit
 
 
 @click.group(no_args_is_help=False)
@@ -25,34 +26,16 @@ def migration() -> None:
     """Migrations: keys that move between shards while a pool is resized."""
 
 
+migration.add_command(list_migrations)
+migration.add_command(watch)
+
+
 @migration.command()
 @with_context
 def status(context: CommandContext) -> None:
     """Show the resize under way; exits 4 if there is none."""
-    resize = context.get("status")["resize"]
-    if resize is None:
-        raise CommandError(
-            f"pool {context.pool}",
-            "no resize is under way",
-            "see what was done: cachemesh event list",
-            ExitCode.NOT_FOUND_OR_CONFLICT,
-        )
-    emit(context.output, resize, lambda: show_fields(_fields(resize)))
-
-
-def _fields(resize: Mapping[str, Any]) -> list[tuple[str, object]]:
-    bound = resize["keys_per_second"]
-    return [
-        ("resize", resize["summary"]),
-        ("state", resize["state"] + (", back" if resize["back"] else "")),
-        ("attempt", resize["attempt"]),
-        ("strategy", resize["strategy"]),
-        ("stage", f"{resize['stage'] + 1} of {resize['stages']}"),
-        ("moved", f"{resize['moved']:,} keys, from shards that are done"),
-        ("done", ", ".join(resize["done"]) or "-"),
-        ("at most", f"{bound:,} keys a second" if bound else "-"),
-        ("detail", resize["detail"] or "-"),
-    ]
+    resize = under_way(context)
+    emit(context.output, resize, lambda: show_resize(resize, context.wide))
 
 
 @migration.command()
@@ -71,11 +54,21 @@ def resume(context: CommandContext) -> None:
 
 # Else "-1" would be refused as an unknown option, not as a number.
 @migration.command(context_settings={"ignore_unknown_options": True})
-@click.argument("keys_per_second", type=click.IntRange(0, 1_000_000_000))
+@click.argument("keys_per_second", type=click.IntRange(0, 1_000_000_000), required=False)
+@click.option(
+    "--max-latency",
+    type=click.IntRange(0, 60_000),
+    metavar="MS",
+    help="Move more slowly while a shard takes longer to answer, in milliseconds; 0: no bound.",
+)
 @with_context
-def throttle(context: CommandContext, keys_per_second: int) -> None:
+def throttle(context: CommandContext, keys_per_second: int | None, max_latency: int | None) -> None:
     """Move at most so many keys a second; 0 for no bound."""
-    _set(context, {"keys_per_second": keys_per_second})
+    given = {"keys_per_second": keys_per_second, "max_latency": max_latency}
+    pace = {name: value for name, value in given.items() if value is not None}
+    if not pace:
+        raise click.UsageError("Give KEYS_PER_SECOND, --max-latency or both.")
+    _set(context, pace)
 
 
 def _set(context: CommandContext, pace: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from cachemesh.cli.client import show_clients
+from cachemesh.cli.migration_tables import show_migration_line
 from cachemesh.cli.output import printable, show_fields
 from cachemesh.cli.shard_tables import shard_table
 from cachemesh.cli.tables import Column, show, state, table
@@ -54,12 +55,7 @@ def show_status(data: Mapping[str, Any], wide: bool) -> None:
     ]
     click.echo()
     show(table(["sentinel", "state", Column("reason", fit="end")], sentinels), wide=wide)
-    resize = data.get("resize")
-    if resize:
-        attempt = f" (attempt {resize['attempt']})" if resize["attempt"] > 1 else ""
-        click.echo()
-        said = f"resize: {resize['state']}{attempt}, {resize['detail'] or resize['summary']}"
-        click.echo(printable(said))
+    show_migration_line(data)
     if data.get("fenced"):
         click.echo(printable(f"fenced until they acknowledge: {', '.join(data['fenced'])}"))
     if data["sweeps"]:

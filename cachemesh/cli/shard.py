@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from cachemesh.cli.change import ChangeFlags, PlannedChange, carry_out, change_options
 from cachemesh.cli.context import CommandContext, with_context
+from cachemesh.cli.migration_tables import show_migration_line
 from cachemesh.cli.output import emit
 from cachemesh.cli.resize_options import resize_options
 from cachemesh.cli.shard_failover import failover
@@ -32,8 +34,14 @@ shard.add_command(forget)
 @with_context
 def list_shards(context: CommandContext) -> None:
     """List a pool's shards and how they do."""
-    data = context.get("shards")
-    emit(context.output, data, lambda: show(shard_table(data["shards"]), wide=context.wide))
+    status = context.get("status")
+    data = {"shards": status["shards"]}
+    emit(context.output, data, lambda: _show_shards(status, context.wide))
+
+
+def _show_shards(status: Mapping[str, Any], wide: bool) -> None:
+    show(shard_table(status["shards"]), wide=wide)
+    show_migration_line(status)
 
 
 @shard.command("show")

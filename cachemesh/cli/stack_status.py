@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from cachemesh.cli.errors import ExitCode
+from cachemesh.cli.migration_tables import show_migration_line
 from cachemesh.cli.output import Output, emit, say, show_fields
 from cachemesh.cli.stack_info import address_list, info_fields
 from cachemesh.cli.stack_options import (
@@ -67,6 +68,7 @@ def status(pool: str, directory: Path | None, output: Output | None) -> None:
         ]
         columns = (Column("shard", fit="middle"), "master now", Column("replicas now", rank=1))
         show(table(columns, shards), wide=wide)
+        show_migration_line(found)
 
     emit(chosen_output(output), found, as_table)
     if found["state"] != "up":

@@ -8,11 +8,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import redis
 
-from cachemesh.core.errors import SentinelUnavailableError
+from cachemesh.core.errors import (
+    MetaserverError,
+    MetaserverUnavailableError,
+    SentinelUnavailableError,
+)
 from cachemesh.core.names import Address, parse_address
+from cachemesh.discovery.bearer_token import find_token
+from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.discovery.sentinel import LookupResult, SentinelClient
 from cachemesh.discovery.sentinel_connection import SentinelOptions
 from cachemesh.discovery.survey import ask_each
@@ -64,7 +71,8 @@ def examine_stack(path: Path) -> dict[str, Any]:
         The object that `cachemesh up -o json` prints, with "state" ("up", "degraded", "down" or
         "starting"), "processes" (`ProcessStatus` as dicts) and as "shards" those that the pool has
         now, each with "master_now" and "replicas_now" as Sentinel names them (None and [] when no
-        Sentinel answers). "spares" are the shards that serve no pool yet.
+        Sentinel answers). "spares" are the shards that serve no pool yet. "resize" is that of the
+        pool's status; None if none is under way, or no metaserver answers.
 
     Raises:
         NoStackError: the directory holds no stack.
@@ -84,8 +92,33 @@ def examine_stack(path: Path) -> dict[str, Any]:
         state = "starting"
     elif all(process.up for process in processes) and _masters_answer(shards, processes, tls):
         state = "up"
-    shown = [vars(process) for process in processes]
-    return {**info, "state": state, "shards": shards, "spares": spares, "processes": shown}
+    return {
+        **info,
+        "state": state,
+        "shards": shards,
+        "spares": spares,
+        "resize": _resize(info, tls),
+        "processes": [vars(process) for process in processes],
+    }
+
+
+def _resize(info: Mapping[str, Any], tls: StackTls | None) -> dict[str, Any] | None:
+    """Return the resize under way, as the pool's status has it."""
+    if not info["metaservers"]:
+        return None
+    scheme = "http" if tls is None else "https"
+    metaservers = MetaserverClient(
+        [f"{scheme}://{address}" for address in info["metaservers"]],
+        find_token(None, info["token_file"]),
+        timeout=_TIMEOUT,
+        tls=metaserver_tls_of(tls),
+    )
+    try:
+        status = metaservers.request("GET", f"/v1/pools/{quote(info['pool'], safe='')}/status")
+    except (MetaserverError, MetaserverUnavailableError):
+        return None
+    resize: dict[str, Any] | None = status["resize"]
+    return resize
 
 
 def _shards(info: Mapping[str, Any], tls: StackTls | None) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@
     call_limits      how many calls of one token may be in progress, and come in a second
     refusals         the log of refused calls
     metrics          request counters, and the Prometheus text format
+    resize_metrics   the metrics of a resize under way
     direct_watch     watch calls without Flask, for fleets
     pools, placement, shards, resizes, sweeps, watch, tokens, health   the views, by resource
 

@@ -11,6 +11,7 @@ from metaserver.api.backend import Backend
 from metaserver.api.contract import openapi
 from metaserver.api.metrics import Measurement, histogram, render
 from metaserver.api.request import Call, json_reply, operation, raw_reply
+from metaserver.api.resize_metrics import of_resize
 from metaserver.domain.errors import RequestRefused
 
 blueprint = Blueprint("health", __name__)
@@ -102,6 +103,7 @@ def _pools(call: Call) -> Iterator[Measurement]:
         yield Measurement("cachemesh_pool_shards", len(document.placement.shards), labels)
         yield Measurement("cachemesh_pool_clients", backend.clients.count(pool), labels)
         yield Measurement("cachemesh_pool_sweeps", len(backend.store.sweeps(pool)), labels)
+        yield from of_resize(pool, status["resize"])
         yield from _felt(backend, pool, document.placement.names)
         for shard in status["shards"]:
             labels = {"pool": pool, "shard": shard["name"]}

@@ -31,6 +31,16 @@ METRICS: dict[str, tuple[str, str]] = {
     "cachemesh_pool_shards": ("gauge", "Shards of the pool"),
     "cachemesh_pool_clients": ("gauge", "Live clients of the pool on this process"),
     "cachemesh_pool_sweeps": ("gauge", "Unfinished sweeps of the pool"),
+    "cachemesh_resize_under_way": ("gauge", "1 while the pool is resized"),
+    "cachemesh_resize_start_time_seconds": ("gauge", "When it began, in seconds since the epoch"),
+    "cachemesh_resize_longest_hold_seconds": (
+        "gauge",
+        "For how long clients were asked to hold commands, in the longest attempt",
+    ),
+    "cachemesh_resize_paused": ("gauge", "1 while an operator has paused the move"),
+    "cachemesh_resize_moved_keys": ("gauge", "Keys that the leader has moved"),
+    "cachemesh_resize_left_keys": ("gauge", "Keys left to move in this stage, estimated"),
+    "cachemesh_resize_moved_keys_per_second": ("gauge", "Keys moved, over the last seconds"),
     "cachemesh_shard_up": ("gauge", "1 if the shard's master answers"),
     "cachemesh_shard_keys": ("gauge", "Keys on the shard's master"),
     "cachemesh_apps_calls_total": (
@@ -107,12 +117,17 @@ def render(measurements: Iterable[Measurement]) -> str:
         labels = ",".join(f'{name}="{_escaped(value)}"' for name, value in each.labels.items())
         name = each.name + each.suffix
         sample = f"{name}{{{labels}}}" if labels else name
-        lines.setdefault(each.name, []).append(f"{sample} {each.value:g}")
+        lines.setdefault(each.name, []).append(f"{sample} {_number(each.value)}")
     text: list[str] = []
     for name, (kind, description) in METRICS.items():
         if name in lines:
             text += [f"# HELP {name} {description}", f"# TYPE {name} {kind}", *lines[name]]
     return "\n".join(text) + "\n"
+
+
+def _number(value: float) -> str:
+    """Return a number in full: rounded to six digits, a time would be days off."""
+    return f"{value:g}" if abs(value) < 1e5 else repr(float(value)).removesuffix(".0")
 
 
 def _escaped(value: str) -> str:

@@ -64,6 +64,14 @@ class MoveProgress:
         return sum(known) if len(known) == len(counts) else None
 
     @property
+    def share(self) -> float | None:
+        """How much of this stage is done, from 0 to 1, estimated; None if that is not known."""
+        left, moved = self.left, sum(each.moved for each in self.sources)
+        if left is None:
+            return None
+        return round(moved / (moved + left), 4) if left else 1.0
+
+    @property
     def seconds_left(self) -> float | None:
         """How long that takes at the rate of the last seconds; None if that is not known."""
         left = self.left

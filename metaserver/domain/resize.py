@@ -53,6 +53,7 @@ class Resize:
         attempt: how often clients were asked to hold so far.
         placement: Q.
         summary, actor, target: of the change that an operator asked for.
+        began: when, RFC 3339 in UTC; "" for a resize of an earlier release.
         masters: shard -> its master, as known when the resize began.
         intents: ids of the intents that the resize completes.
         reason: what it waits for, or why the last attempt was stepped back; "" at first.
@@ -74,6 +75,7 @@ class Resize:
     summary: str
     actor: str
     target: str | None = None
+    began: str = ""
     attempt: int = 0
     masters: Mapping[str, str] = field(default_factory=dict)
     intents: tuple[int, ...] = ()
@@ -158,6 +160,7 @@ class Resize:
             summary=str(kept.get("summary", "")),
             actor=str(kept.get("actor", "system")),
             target=None if target is None else str(target),
+            began=str(kept.get("began", "")),
             attempt=kept["attempt"],
             masters={str(shard): str(address) for shard, address in masters.items()},
             intents=tuple(int(each) for each in intents),
@@ -241,10 +244,15 @@ def begun(
     target: str | None,
     masters: Mapping[str, str],
     intents: tuple[int, ...] = (),
+    at: str = "",
 ) -> PoolDocument:
     """Return the document that begins the resize of a plan.
 
     Only shards that serve already may hold keys that are not theirs: those are cleared first.
+
+    Args:
+        masters, intents: as of `Resize`.
+        at: when it begins.
     """
     before, after = plan.before, plan.after
     if before is None or after is None:
@@ -256,6 +264,7 @@ def begun(
         summary=plan.summary,
         actor=actor,
         target=target,
+        began=at,
         masters=dict(masters),
         intents=tuple(intents),
         strategy=plan.strategy,

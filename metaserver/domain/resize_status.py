@@ -7,6 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from cachemesh.core.errors import InvalidDocumentError
+from cachemesh.core.migration.stages import Stages, ranked
+from cachemesh.core.placement import Placement, moves
 from metaserver.domain.move_progress import MoveProgress
 from metaserver.domain.pool_state import PoolState
 from metaserver.domain.resize import Resize, resize_of
@@ -26,9 +28,26 @@ def status_of(state: PoolState) -> dict[str, Any] | None:
     try:
         resize = resize_of(document)
     except InvalidDocumentError as error:
-        unknown = _told(Resize(0, "paused", document.placement, "", ""), None)
+        unknown = _told(Resize(0, "paused", document.placement, "", ""), None, [])
         return {**unknown, "state": "invalid", "detail": str(error)}
-    return None if resize is None else _told(resize, progress_of(state.progress, resize))
+    if resize is None:
+        return None
+    progress = progress_of(state.progress, resize)
+    return _told(resize, progress, _sources(document.placement, resize, progress))
+
+
+def outcome(resize: Resize, version: int) -> dict[str, object]:
+    """Return what the audit log has of a resize that ends, or turns back, with a version."""
+    return {
+        "resize": resize.id,
+        "version": version,
+        "summary": resize.summary,
+        "asked_by": resize.actor,
+        "began": resize.began or None,
+        "strategy": resize.strategy,
+        "back": resize.back,
+        "moved": resize.moved,
+    }
 
 
 def progress_of(published: Mapping[str, Any] | None, resize: Resize) -> MoveProgress | None:
@@ -39,14 +58,19 @@ def progress_of(published: Mapping[str, Any] | None, resize: Resize) -> MoveProg
     return found if found.is_of(resize.id, resize.stage, resize.back) else None
 
 
-def _told(resize: Resize, progress: MoveProgress | None) -> dict[str, Any]:
-    sources = [] if progress is None else progress.sources
+def _told(
+    resize: Resize, progress: MoveProgress | None, sources: list[dict[str, Any]]
+) -> dict[str, Any]:
+    counted = [] if progress is None else progress.sources
     rate = 0.0 if progress is None or resize.paused else progress.keys_per_second
-    on_the_way = sum(each.moved for each in sources if each.shard not in resize.done)
+    on_the_way = sum(each.moved for each in counted if each.shard not in resize.done)
     return {
+        "id": resize.id,
         "state": resize.state,
         "attempt": resize.attempt,
         "summary": resize.summary,
+        "actor": resize.actor,
+        "began": resize.began or None,
         "detail": resize.reason or _how_it_moves(resize),
         "strategy": resize.strategy,
         "back": resize.back,
@@ -55,14 +79,52 @@ def _told(resize: Resize, progress: MoveProgress | None) -> dict[str, Any]:
         "done": list(resize.done),
         "moved": resize.moved + on_the_way,
         "left": None if progress is None else progress.left,
+        "share": None if progress is None else progress.share,
         "rate": round(rate, 1),
         "seconds_left": None if progress is None or resize.paused else progress.seconds_left,
         "longest_hold": resize.longest_hold,
-        "sources": [asdict(each) for each in sources],
+        "sources": sources,
         "paused": resize.paused,
         "keys_per_second": resize.keys_per_second,
         "max_latency": resize.max_latency,
     }
+
+
+def _sources(
+    before: Placement, resize: Resize, progress: MoveProgress | None
+) -> list[dict[str, Any]]:
+    """Return what is told of each shard that keys move from in this stage, in name order."""
+    if resize.strategy != "move":
+        return []
+    gain = _targets(before, resize)
+    known = {} if progress is None else {each.shard: asdict(each) for each in progress.sources}
+    return [
+        {"shard": shard, "to": gain.get(shard, []), **known.get(shard, _unknown(shard, resize))}
+        for shard in sorted({*gain, *known})
+    ]
+
+
+def _unknown(shard: str, resize: Resize) -> dict[str, Any]:
+    done = shard in resize.done
+    return {
+        "state": "done" if done else "waits",
+        "moved": None,
+        "bytes_moved": None,
+        "left": 0 if done else None,
+        "detail": "",
+    }
+
+
+def _targets(before: Placement, resize: Resize) -> dict[str, list[str]]:
+    """Return each shard that keys move from in this stage, with those that they go to."""
+    stages = Stages(resize.stages, ranked(before, resize.placement))
+    found = dict[str, list[str]]()
+    for move in moves(before, resize.placement).by_pair:
+        if stages.of(move.source, move.target) == resize.stage:
+            pair = (move.source, move.target)
+            source, target = reversed(pair) if resize.back else pair
+            found.setdefault(source, []).append(target)
+    return found
 
 
 def _how_it_moves(resize: Resize) -> str:

@@ -38,6 +38,7 @@ from metaserver.domain.resize import (
     waiting,
 )
 from metaserver.domain.resize_move import following, moving, stage_sources
+from metaserver.domain.resize_status import outcome
 from metaserver.domain.resize_steps import (
     Begin,
     Clear,
@@ -336,7 +337,7 @@ class Resizer:
                 pool=before.pool,
                 target=resize.target,
                 detail=done,
-                after={"resize": resize.id, "version": before.version + 1},
+                after=outcome(resize, before.version + 1),
             ),
             sweeps=sweeps_after(state, resize),
             masters={each: at for each, at in masters_of(state, resize).items() if each in kept},

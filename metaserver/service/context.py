@@ -16,6 +16,7 @@ from metaserver.domain.planning import ChangePlan
 from metaserver.domain.pool_state import PoolState
 from metaserver.domain.resize import begun, resize_of
 from metaserver.domain.resize_status import shown
+from metaserver.process.clock import rfc3339
 from metaserver.process.config import Config
 from metaserver.process.identity import process_identity
 from metaserver.redis_io.allowed_networks import AllowedNetworks
@@ -109,7 +110,8 @@ class ServiceContext:
         Raises:
             RequestRefused, StorageError: as `replace`.
         """
-        before, after = plan.before, begun(plan, event.actor, event.target, masters, tuple(intents))
+        before, now = plan.before, rfc3339()
+        after = begun(plan, event.actor, event.target, masters, tuple(intents), now)
         assert before is not None and plan.after is not None  # or `begun` has raised
         had = before.placement.names
         new = [each for each in plan.after.placement.names if each not in had]

@@ -19,7 +19,7 @@ from metaserver.domain.resize import (
     to_clear,
 )
 from metaserver.domain.resize_move import paced, turned_back
-from metaserver.domain.resize_status import shown, status_of
+from metaserver.domain.resize_status import outcome, shown, status_of
 from metaserver.redis_io.fence import cannot_be_fenced, look
 from metaserver.redis_io.shard_masters import ShardMasters
 from metaserver.service import registration
@@ -229,7 +229,7 @@ def _store_step(
         before.pool,
         resize.target,
         f"{resize.summary}: {detail}",
-        after={"resize": resize.id, "version": before.version + 1},
+        after=outcome(resize, before.version + 1),
     )
     stored = context.store.put_document(after, before.version, event)
     if stored is None:

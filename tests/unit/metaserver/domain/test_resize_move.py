@@ -16,6 +16,7 @@ from cachemesh.core.migration.routing import MigratingPlacement
 from cachemesh.core.placement import Placement, Shard, SlotsPlacement, moves
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.fence_record import FenceRecord, fence_of
+from metaserver.domain.move_progress import MoveProgress, SourceProgress
 from metaserver.domain.planning import ChangePlan, plan_add, plan_remove, plan_weight
 from metaserver.domain.pool_state import NewSweep, PoolState
 from metaserver.domain.resize import (
@@ -403,7 +404,10 @@ def test_how_far_a_move_is_is_shown() -> None:
     run = Run(moved("a new shard", keys_per_second=50))
     assert status_of(PoolState(SLOTS)) is None
     shared = {
+        "id": run.resize.id,
         "summary": "add shard c (10.0.0.3:6379), weight 1",
+        "actor": "token:me",
+        "began": None,
         "strategy": "move",
         "stage": 0,
         "stages": 1,
@@ -413,10 +417,13 @@ def test_how_far_a_move_is_is_shown() -> None:
         "left": None,
         "rate": 0.0,
         "seconds_left": None,
-        "sources": [],
+        "share": None,
     }
+    nothing = {"state": "waits", "moved": None, "bytes_moved": None, "left": None, "detail": ""}
+    sources = [{"shard": shard, "to": ["c"], **nothing} for shard in ("a", "b")]
     assert status_of(run.state) == {
         **shared,
+        "sources": sources,
         "state": "preparing",
         "attempt": 1,
         "detail": "",
@@ -430,6 +437,7 @@ def test_how_far_a_move_is_is_shown() -> None:
     run.store(source_done(run.document, run.resize, "a", 5))
     expected = {
         **shared,
+        "sources": [{**sources[0], "state": "done", "left": 0}, sources[1]],
         "state": "moving",
         "attempt": 1,
         "detail": "keys move",
@@ -453,6 +461,18 @@ def test_how_far_a_move_is_is_shown() -> None:
     assert shown(run.resize) == "preparing back"
     told = status_of(run.state)
     assert told is not None and (told["back"], told["done"], told["moved"]) == (True, [], 10)
+    assert [(each["shard"], each["to"]) for each in told["sources"]] == [("c", ["a", "b"])]
+
+
+def test_what_the_leader_has_counted_is_told_with_where_the_keys_go() -> None:
+    run = Run(moved("a new shard"))
+    run.store(moving(run.document, run.resize, REPLICAS))
+    counts = (SourceProgress("a", "moving", 30, 900, 60), SourceProgress("b", "done", 10, 300, 0))
+    progress = MoveProgress(run.resize.id, 0, False, counts, 20.0)
+    told = status_of(replace(run.state, progress=progress.to_dict()))
+    assert told is not None
+    assert (told["moved"], told["left"], told["share"], told["seconds_left"]) == (40, 60, 0.4, 3.0)
+    assert [(each["to"], each["moved"]) for each in told["sources"]] == [(["c"], 30), (["c"], 10)]
 
 
 def test_a_status_has_the_same_fields_where_the_resize_cannot_be_read() -> None:
