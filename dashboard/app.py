@@ -8,7 +8,7 @@ from flask import Flask, g, render_template
 from markupsafe import escape
 from werkzeug.exceptions import HTTPException
 
-from dashboard import auth, board, changes, failover, format
+from dashboard import auth, board, changes, failover, format, migration
 from dashboard.config import DashboardConfig
 from dashboard.security import HEADERS, secure
 from dashboard.sessions import Session
@@ -27,7 +27,7 @@ def create_app(config: DashboardConfig) -> Flask:
     app.jinja_env.lstrip_blocks = True
     keep_state(app.extensions, new_state(config))
     secure(app)
-    for pages in (auth.pages, board.pages, changes.pages, failover.pages):
+    for pages in (auth.pages, board.pages, changes.pages, failover.pages, migration.pages):
         app.register_blueprint(pages)
     for word in format.FILTERS:
         app.add_template_filter(getattr(format, word), word)

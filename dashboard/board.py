@@ -29,7 +29,7 @@ from dashboard.view import board, freshness
 pages = Blueprint("board", __name__)
 pages.before_request(require_session)
 
-FRAGMENTS = ("pools", "alerts", "totals", "slots", "shards", "events", "side")
+FRAGMENTS = ("pools", "alerts", "totals", "slots", "migration", "shards", "events", "side")
 FIRST_DATA_SECONDS = 8.0
 KEEP_ALIVE_SECONDS = 4.0
 LEAST_SECONDS_BETWEEN = 0.25

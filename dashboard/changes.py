@@ -19,6 +19,8 @@ from dashboard.view_model import Segment
 pages = Blueprint("changes", __name__, url_prefix="/pools/<pool>/shards")
 pages.before_request(require_session)
 Page = Response | str | tuple[str, int]
+STRATEGIES = ("drop", "move")
+"""What may become of keys that change their shard; the first unless the user chooses otherwise."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class ChangeForm:
         kind: "add", "remove" or "weight".
         pool: to be changed.
         shard, address, weight, allow_nonempty: what the user entered.
+        strategy: what becomes of keys that change their shard, as chosen.
         typed: the shard's name, which the user types to confirm a removal.
         preview: the metaserver's plan, or None.
         before, after: the slot bar before and after the change.
@@ -41,6 +44,7 @@ class ChangeForm:
     address: str = ""
     weight: str = "1"
     allow_nonempty: bool = False
+    strategy: str = STRATEGIES[0]
     typed: str = ""
     preview: Json | None = None
     before: tuple[Segment, ...] = ()
@@ -75,6 +79,7 @@ def add(pool: str) -> Page:
         address=_typed("master"),
         weight=_typed("weight", "1"),
         allow_nonempty="allow_nonempty" in request.form,
+        strategy=_strategy(),
     )
     if request.method == "GET" or _typed("step") == "edit":
         return _show(form)
@@ -86,7 +91,7 @@ def add(pool: str) -> Page:
             "weight": _weight(form.weight),
             "allow_nonempty": form.allow_nonempty,
         }
-        return upstream.add_shard(pool, body | _how(version))
+        return upstream.add_shard(pool, body | _how(form, version))
 
     return _step(form, change)
 
@@ -94,7 +99,7 @@ def add(pool: str) -> Page:
 @pages.route("/<name>/remove", methods=["GET", "POST"])
 def remove(pool: str, name: str) -> Page:
     """Remove a shard."""
-    form = ChangeForm("remove", pool, shard=name, typed=_typed("typed"))
+    form = ChangeForm("remove", pool, shard=name, typed=_typed("typed"), strategy=_strategy())
 
     def change(upstream: Upstream, version: int | None) -> Json:
         if version is not None and form.typed != name:
@@ -105,7 +110,7 @@ def remove(pool: str, name: str) -> Page:
                     "Type the shard's name exactly to confirm.",
                 )
             )
-        return upstream.remove_shard(pool, name, version=version, dry_run=version is None)
+        return upstream.remove_shard(pool, name, _how(form, version))
 
     return _step(form, change)
 
@@ -113,7 +118,7 @@ def remove(pool: str, name: str) -> Page:
 @pages.route("/<name>/weight", methods=["GET", "POST"])
 def weight(pool: str, name: str) -> Page:
     """Set the weight of a shard."""
-    form = ChangeForm("weight", pool, shard=name, weight=_typed("weight"))
+    form = ChangeForm("weight", pool, shard=name, weight=_typed("weight"), strategy=_strategy())
     if request.method == "GET":
         try:
             now = state().connect(current_session().token).shard(pool, name)
@@ -125,7 +130,7 @@ def weight(pool: str, name: str) -> Page:
 
     def change(upstream: Upstream, version: int | None) -> Json:
         body: dict[str, object] = {"weight": _weight(form.weight)}
-        return upstream.set_weight(pool, name, body | _how(version))
+        return upstream.set_weight(pool, name, body | _how(form, version))
 
     return _step(form, change)
 
@@ -142,7 +147,8 @@ def _step(form: ChangeForm, change: Callable[[Upstream, int | None], Json]) -> P
     try:
         if _typed("step") == "confirm":
             done = change(upstream, _version())
-            current_session().notices.append(f"Done: {done['summary']}.")
+            how = "Under way" if done.get("resize") else "Done"
+            current_session().notices.append(f"{how}: {done['summary']}.")
             return redirect(url_for("board.pool", pool=form.pool), code=303)
     except InputError as error:
         failed = error.problem
@@ -204,8 +210,17 @@ def _version() -> int:
         abort(400, "The form lacks the version of the preview; start the change again.")
 
 
-def _how(version: int | None) -> dict[str, object]:
-    return {"dry_run": True} if version is None else {"version": version}
+def _how(form: ChangeForm, version: int | None) -> dict[str, str | int | bool]:
+    how: dict[str, str | int | bool] = {"strategy": form.strategy}
+    return how | ({"dry_run": True} if version is None else {"version": version})
+
+
+def _strategy() -> str:
+    """Return the chosen strategy: that of a button which changes it, else that of the form."""
+    chosen = _typed("instead") or _typed("strategy", STRATEGIES[0])
+    if chosen not in STRATEGIES:
+        abort(400, "The form names no strategy that there is; start the change again.")
+    return chosen
 
 
 def _weight(text: str) -> int:

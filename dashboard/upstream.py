@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from cachemesh.core.errors import MetaserverError, MetaserverUnavailableError
 from cachemesh.discovery.metaserver import MetaserverClient
+from cachemesh.discovery.metaserver_request import Query
 from dashboard.config import DashboardConfig
 
 Json = Mapping[str, Any]
@@ -115,12 +116,17 @@ class Upstream:
         """Set a shard's weight; return the plan or the outcome."""
         return self._change("PATCH", _shard(pool, name), body=dict(body))
 
-    def remove_shard(self, pool: str, name: str, *, version: int | None, dry_run: bool) -> Json:
+    def remove_shard(self, pool: str, name: str, query: Query) -> Json:
         """Remove a shard; return the plan or the outcome."""
-        query: dict[str, str | int | bool] = {"strategy": "drop", "dry_run": dry_run}
-        if version is not None:
-            query["version"] = version
         return self._change("DELETE", _shard(pool, name), query=query)
+
+    def set_pace(self, pool: str, pace: Json) -> Json:
+        """Pause or resume the move of keys under way, or bound its speed."""
+        return self._change("PATCH", _pool(pool) + "/resize", body=dict(pace))
+
+    def give_up_resize(self, pool: str, *, dry_run: bool) -> Json:
+        """Give up the resize under way; return the plan or the outcome."""
+        return self._change("DELETE", _pool(pool) + "/resize", query={"dry_run": dry_run})
 
     def fail_over(self, pool: str, name: str, body: Json) -> Json:
         """Fail over a shard; return the plan or the outcome."""
@@ -135,7 +141,7 @@ class Upstream:
         method: str,
         path: str,
         body: Json | None = None,
-        query: Mapping[str, str | int | bool] | None = None,
+        query: Query | None = None,
     ) -> Json:
         answer: Json = self._client.request(
             method, path, body=body, query=query, timeout=self._change_timeout

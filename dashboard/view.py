@@ -11,6 +11,7 @@ from dashboard.events import event_line
 from dashboard.feed import PoolSnapshot
 from dashboard.felt import felt_pool
 from dashboard.history import SAMPLES, HistorySample, figures_of, pool_figures
+from dashboard.migration_view import migration_of
 from dashboard.upstream import Json
 from dashboard.view_model import Alert, Board, Freshness, InstanceRow, Segment, ShardRow, Totals
 
@@ -45,6 +46,7 @@ def board(pool: str, snapshot: PoolSnapshot) -> Board:
         sweeps=tuple(_list(status, "sweeps")),
         events=tuple(event_line(event) for event in snapshot.events),
         felt=felt_pool(snapshot.quality),
+        migration=migration_of(status, {shard.name: shard.hue for shard in shards}),
         observer=bool(status.get("observer")),
         alerts=tuple(_alerts(status)),
     )
@@ -69,7 +71,7 @@ def segments(shares: Sequence[tuple[str, float]], order: Sequence[str] = ()) -> 
 def _shard(index: int, shard: Json, samples: Sequence[HistorySample]) -> ShardRow:
     name = str(shard["name"])
     own = [sample.shards.get(name) for sample in samples]
-    working = shard.get("state") in WORKING
+    working, weight = shard.get("state") in WORKING, int(shard.get("weight", 1))
     instances = []
     if shard.get("master"):
         instances.append(_instance(shard["master"], is_master=True))
@@ -81,9 +83,10 @@ def _shard(index: int, shard: Json, samples: Sequence[HistorySample]) -> ShardRo
         hue=index % HUES,
         state=str(shard.get("state", "unknown")),
         working=working,
+        placed=weight > 0,
         warnings=tuple(_list(shard, "warnings")),
         reason=shard.get("reason"),
-        weight=int(shard.get("weight", 1)),
+        weight=weight,
         slots=shard.get("slots"),
         share=float(shard.get("share") or 0.0),
         instances=tuple(instances),

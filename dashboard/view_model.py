@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from dashboard import charts
 from dashboard.events import EventLine
@@ -99,6 +100,7 @@ class ShardRow:
         name, state, reason, warnings, weight, slots, sentinel: as the status has them.
         hue: the number of its colour.
         working: whether a failover or a join explains the state.
+        placed: whether it is in the pool's placement.
         share: of the slots, 0 to 1.
         instances: master first.
         ops_spark, hit_spark: operations per second and hit ratio of the last minutes.
@@ -108,6 +110,7 @@ class ShardRow:
     hue: int
     state: str
     working: bool
+    placed: bool
     reason: str | None
     warnings: tuple[str, ...]
     weight: int
@@ -146,6 +149,86 @@ class Totals:
     sentinels: int
     ops_spark: charts.Spark | None
     hit_spark: charts.Spark | None
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A phase of a resize, and where it stands."""
+
+    word: str
+    standing: Literal["past", "now", "to come"]
+
+
+@dataclass(frozen=True)
+class MigrationSource:
+    """A shard that keys leave in this stage of a resize.
+
+    Attributes:
+        shard, to: the shard, and those that its keys go to.
+        hue: the number of its colour.
+        state: "moving", "waits" or "done".
+        share: of its keys that have left it, 0 to 1; None if that is not known.
+        moved, left: keys; None where not known.
+        size: bytes that the moved keys took; None if that is not known.
+        why: it waits, or "".
+    """
+
+    shard: str
+    hue: int
+    to: tuple[str, ...]
+    state: str
+    share: float | None
+    moved: int | None
+    size: int | None
+    left: int | None
+    why: str
+
+
+@dataclass(frozen=True)
+class Migration:
+    """A resize under way.
+
+    Attributes:
+        summary, actor: the change, and who asked for it.
+        state: in a word or two.
+        phases: all, in order.
+        moves: whether keys are moved, and not dropped.
+        back: whether it was given up, and keys move back.
+        paused: whether an operator has paused it.
+        stage, stages: the stage, from 1 on, and how many there are.
+        share: of this stage that is done, 0 to 1; None if that is not known.
+        moved, left: keys; None where not known.
+        size: bytes that the keys moved in this stage took; None if that is not known.
+        rate: keys a second.
+        seconds_left: of this stage; None if that is not known.
+        longest_hold: seconds that clients held commands at most; None before that.
+        keys_per_second, max_latency: bounds; 0 for none.
+        why: it waits, or "".
+        fenced: ids of clients.
+        sources: by name.
+    """
+
+    summary: str
+    actor: str
+    state: str
+    phases: tuple[Phase, ...]
+    moves: bool
+    back: bool
+    paused: bool
+    stage: int
+    stages: int
+    share: float | None
+    moved: int
+    size: int | None
+    left: int | None
+    rate: float
+    seconds_left: float | None
+    longest_hold: float | None
+    keys_per_second: int
+    max_latency: int
+    why: str
+    fenced: tuple[str, ...]
+    sources: tuple[MigrationSource, ...]
 
 
 @dataclass(frozen=True)
@@ -188,5 +271,6 @@ class Board:
     sweeps: tuple[Json, ...]
     events: tuple[EventLine, ...]
     felt: FeltPool | None
+    migration: Migration | None
     observer: bool
     alerts: tuple[Alert, ...]

@@ -1,7 +1,7 @@
 """The `cachemesh` command.
 
 main                          joins the commands; context: their options, and the pool in question
-pool*, shard*, key*, event, token, client, sentinel, metaserver   one noun each
+pool*, shard*, migration*, key*, event, token, client, sentinel, metaserver   one noun each
 *_tables                      how a noun is shown
 stack*, doctor, replay        commands without a noun: up, down, status, doctor, replay
 change                        plans a change, asks, and makes it; errors: exit codes and next steps
