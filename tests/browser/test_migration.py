@@ -84,6 +84,7 @@ def test_a_move_is_seen_paused_slowed_down_and_given_up(
     board.fill("keys_per_second", "many")
     board.press("Set the pace")
     assert "not a whole number" in board.text("[role=alert]")
+    assert "400" in "".join(board.complaints())
     board.fill("keys_per_second", "20")  # so that the way back is seen
     board.fill("max_latency", "40")
     board.press("Set the pace")
@@ -101,7 +102,7 @@ def test_a_move_is_seen_paused_slowed_down_and_given_up(
     assert "Give up" not in board.text("#migration")
     metaserver.request("PATCH", f"{POOL}/resize", {"keys_per_second": 0, "max_latency": 0})
     board.until(lambda: not board.driver.find_elements("id", "migration"))
-    board.see("Keys of cache move back", "#live-events")
+    board.see("admin gave up the resize of late: keys move back", "#live-events")
     assert board.complaints() == []
 
 
