@@ -19,7 +19,7 @@ from dashboard.view_model import Segment
 pages = Blueprint("changes", __name__, url_prefix="/pools/<pool>/shards")
 pages.before_request(require_session)
 Page = Response | str | tuple[str, int]
-STRATEGIES = ("drop", "move")
+STRATEGIES = ("move", "drop")
 """What may become of keys that change their shard; the first unless the user chooses otherwise."""
 
 

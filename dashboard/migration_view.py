@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Literal
 
 from dashboard.upstream import Json
-from dashboard.view_model import Migration, MigrationSource, Phase
+from dashboard.view_model import MigrationPanel, MigrationSource, Phase
 
 _PHASES = {"clearing": "clear", "preparing": "prepare", "paused": "prepare", "moving": "move"}
 _NO_REASON = ("", "keys move", "an operator has paused it")
 
 
-def migration_of(status: Json, hues: Mapping[str, int]) -> Migration | None:
+def migration_of(status: Json, hues: Mapping[str, int]) -> MigrationPanel | None:
     """Return the resize under way, or None.
 
     Args:
@@ -26,7 +26,7 @@ def migration_of(status: Json, hues: Mapping[str, int]) -> Migration | None:
     sources = tuple(_source(each, hues) for each in resize["sources"])
     sizes = [each.size for each in sources if each.size is not None]
     why = str(resize["detail"])
-    return Migration(
+    return MigrationPanel(
         summary=str(resize["summary"]),
         actor=str(resize["actor"]).removeprefix("token:"),
         state=_state(resize),

@@ -185,7 +185,7 @@ class MigrationSource:
 
 
 @dataclass(frozen=True)
-class Migration:
+class MigrationPanel:
     """A resize under way.
 
     Attributes:
@@ -271,6 +271,6 @@ class Board:
     sweeps: tuple[Json, ...]
     events: tuple[EventLine, ...]
     felt: FeltPool | None
-    migration: Migration | None
+    migration: MigrationPanel | None
     observer: bool
     alerts: tuple[Alert, ...]

@@ -145,22 +145,19 @@ def test_a_change_says_what_becomes_of_the_keys(
     board.open("/pools/cache/shards/new")
     board.fill("name", "late")
     board.fill("master", stack.info["spares"][0]["master"])
-    board.driver.find_element("css selector", "[name=strategy][value=move]").click()
+    board.driver.find_element("css selector", "[name=strategy][value=drop]").click()
     board.press("Preview")
-    assert "Keys that move" in board.text("#preview")
-    assert "move keys from cache-0 to late" in board.text("#preview")
-    assert len(board.driver.find_elements("css selector", "#preview .slotbar")) == 2
-    board.press("Drop the keys instead")
     assert "Keys that go cold" in board.text("#preview")
     board.press("Move the keys instead")
+    assert "move keys from cache-0 to late" in board.text("#preview")
+    assert len(board.driver.find_elements("css selector", "#preview .slotbar")) == 2
     assert "Keys that move" in board.text("#preview")
     board.press("Add late")
     assert "add shard late" in board.text(".notice")
     await_rest(board, metaserver)
     assert all_keys(stack) == KEYS, "no key went cold"
     board.open("/pools/cache/shards/late/remove")
-    assert "Keys that go cold" in board.text("#preview")
-    board.press("Move the keys instead")
+    assert "Keys that move" in board.text("#preview"), "unless told otherwise"
     board.fill("typed", "late")
     board.press("Remove late")
     assert "remove shard late" in board.text(".notice")
