@@ -84,6 +84,8 @@ def event_line(event: Json) -> EventLine:
         str(event.get("target") or event.get("pool") or ""),
     )
     kind, words = _ACTIONS.get(action, ("info", "{action} {target}"))
+    if action == "resize.done" and (event.get("after") or {}).get("back"):
+        kind, words = "warn", "Resize of {target} is turned back"
     actor = str(event.get("actor") or "system")
     return EventLine(
         id=str(event.get("id", "")),

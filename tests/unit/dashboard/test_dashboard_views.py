@@ -174,6 +174,9 @@ def test_events_in_words() -> None:
     event = {"id": 1, "at": "2026-01-01T00:00:00Z", "actor": "token:ops", "action": "shard.add"}
     line = event_line(event | {"target": "cache-3", "detail": None})
     assert (line.actor, line.text, line.detail) == ("ops", "added shard cache-3", "")
+    ended = event | {"actor": "system", "action": "resize.done", "target": "cache-3"}
+    assert event_line(ended).text == "Resize of cache-3 done"
+    assert event_line(ended | {"after": {"back": True}}).text == "Resize of cache-3 is turned back"
     line = event_line(event | {"actor": "system", "action": "moon.rose", "target": "x"})
     assert (line.actor, line.kind, line.text) == (None, "info", "moon.rose x")
 
