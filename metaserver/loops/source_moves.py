@@ -85,8 +85,10 @@ class _Work:
         self._state, self._resize, self._stage = state, resize, stage
         self._turns, self._pace = Turns(), KeysPerSecond(resize.keys_per_second)
         most = resize.max_latency / 1000
-        before = progress_of(state.progress, resize)
-        moved = {} if before is None else {each.shard: each.moved for each in before.sources}
+        published = progress_of(state.progress, resize)  # before a pause, or by another leader
+        before = () if published is None else published.sources
+        self._done_before = [each for each in before if each.shard in resize.done]
+        moved = {each.shard: each.moved for each in before}
         self._sources = [
             _Source(SourceCount(shard, moved=moved.get(shard, 0)), Rests(most))
             for shard in stage_sources(state.document, resize)
@@ -188,6 +190,6 @@ class _Work:
             self._resize.id,
             self._resize.stage,
             self._resize.back,
-            told,
+            [*self._done_before, *told],
             round(self._rate.at(now, moved), 1),
         )
