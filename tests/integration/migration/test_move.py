@@ -123,7 +123,7 @@ def test_paused_and_resumed(stack: LocalStack, client: CacheMesh) -> None:
         return out
 
     assert "an operator has paused it" in command("status")
-    assert "100 keys a second" in command("status")
+    assert "100 keys/s" in command("status")
     assert "move the keys back" in command("abort", "--dry-run", exit_code=6)
     command("throttle", "0")
     command("resume")
