@@ -11,6 +11,7 @@
     move_progress   how far keys have moved, as the leader tells it while they do
     move_pace       how fast they may move, by an operator's bounds
     batch_size      how many are copied at once, so that their source is not blocked for long
+    large_keys      which keys are too large to be moved
     resize_steps    what the leader does next about a resize: one decision from what it knows
     sentinel_view   what one Sentinel says about the shards that it monitors
     info_fields     reading the fields of INFO

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from metaserver.domain.key_sample import BigKey, Estimate, ShardSample, added, biggest
+from metaserver.domain.large_keys import too_large
 from metaserver.domain.migration_time import MoveSpeed, Moving, blocked_by, felt, seconds
 from metaserver.domain.planning import ChangePlan
 from metaserver.domain.shard_memory import ShardMemory
@@ -52,7 +53,7 @@ class MigrationPlan:
 
     @property
     def warnings(self) -> list[str]:
-        """What is not known, and which shards have too little memory."""
+        """What is not known, which keys are too large, which shards have too little memory."""
         unknown = [
             f"what moves from and to shard {shard} is not known: {why}"
             for shard, why in sorted(self.unknown.items())
@@ -62,6 +63,9 @@ class MigrationPlan:
             for shard, memory in sorted(self.memory.items())
             if shard in self.plan.gainers and (after := self.memory_after(shard)) is not None
         ]
+        large = too_large(self.big_keys)
+        if large is not None:
+            unknown.append(f"the resize will not begin: {large}")
         return [*unknown, *(warning for warning in lacking if warning is not None)]
 
     def keys(self, pair: Pair) -> Estimate | None:

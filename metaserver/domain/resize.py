@@ -1,7 +1,8 @@
 """A resize under way, as the pool document holds it, so that any leader can go on with it.
 
     stable(P) --begun--> clearing --prepared--> preparing --finished--> stable(Q)
-    clearing    the shards that gain keys are swept of what is not theirs by P
+    clearing    the shards that gain keys are swept of what is not theirs by P; where keys are to
+                be moved, the others are looked at for keys that are too large
     preparing   the document's migration is `prepare`: clients hold commands on keys that move
     paused      clients act on P again, as some of them did not acknowledge in time
     given up    stable(P) again, because an operator said so
@@ -273,7 +274,8 @@ def begun(
         max_latency=plan.max_latency,
     )
     begins = with_resize(before, resize)
-    return begins if to_clear(plan) else prepared(begins, resize)
+    looked_at = plan.strategy == "move" or to_clear(plan)
+    return begins if looked_at else prepared(begins, resize)
 
 
 def _stages(plan: ChangePlan) -> int:

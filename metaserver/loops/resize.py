@@ -246,11 +246,14 @@ class Resizer:
             return stop.is_set() or self._store.versions().get(pool) != version
 
         failed = self._shards.clear(state, resize, cancelled)
+        reason = "shard {} cannot be cleared of keys that are not its own: {}"
+        if not failed and resize.strategy == "move":
+            failed = self._shards.too_large(state, resize)
+            reason = "keys cannot be moved from shard {}: {}"
         if not failed:
             seen.cleared = True
             return 0.0
-        shard, why = next(iter(failed.items()))
-        reason = f"shard {shard} cannot be cleared of keys that are not its own: {why}"
+        reason = reason.format(*next(iter(failed.items())))
         if reason != resize.reason and not cancelled():
             document = waiting(state.document, resize, reason)
             self._store_phase(state, document, "resize.waits", reason)

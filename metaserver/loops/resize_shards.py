@@ -5,12 +5,16 @@ All shards are asked at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Mapping
 
 import redis
 
+from cachemesh.core.migration.phase import Migration
+from cachemesh.core.migration.routing import leaving
 from cachemesh.core.placement import Placement
 from metaserver.domain.fence_record import FenceRecord
+from metaserver.domain.large_keys import SUSPECT, too_large
 from metaserver.domain.pool_state import PoolState
 from metaserver.domain.resize import (
     Resize,
@@ -25,12 +29,14 @@ from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import BoundedConnection
 from metaserver.redis_io.client_list import LISTED
 from metaserver.redis_io.fence import Seen, fence, lift, look
+from metaserver.redis_io.key_sampler import Sampling, memory_of, sample_of
 from metaserver.redis_io.resp import LARGE, Limits
 from metaserver.redis_io.shard_masters import AskMaster, MasterAnswers, ShardMasters
 from metaserver.redis_io.term_fence import TermFence
 
 _REPLIES = Limits(LISTED.size, LARGE.elements)  # to CLIENT LIST and to SCAN
 _CLEARED_WITHIN = 24 * 3600.0  # seconds; each call to an instance has its own, short bound
+_ALL_LARGE = Sampling(keys=0, big_key=SUSPECT, within=math.inf)
 _HELD = 0.7  # seconds for a shard to answer while clients hold commands
 _KEPT = 2.0  # seconds for the masters of a pool to answer when a fence is kept up
 
@@ -72,6 +78,29 @@ class ResizeShards:
 
         shards = to_clear(plan_of(state.document, resize))
         return self._masters(state, resize).ask(shards, sweep, within=_CLEARED_WITHIN).failed
+
+    def too_large(self, state: PoolState, resize: Resize) -> Mapping[str, str]:
+        """Look for keys that are too large to be moved.
+
+        Returns:
+            Shard -> why its keys cannot be moved. Empty: they can.
+        """
+        placement, migration = state.document.placement, Migration("move", resize.placement)
+
+        def look(shard: str, connection: BoundedConnection) -> str | None:
+            used = memory_of(connection).used
+            if used < SUSPECT:
+                return None
+            leaves = leaving(placement, migration, shard)
+            try:
+                return too_large(sample_of(connection, shard, leaves, _ALL_LARGE, used).big)
+            except redis.exceptions.NoPermissionError:
+                return None  # the right to ask for sizes is not needed
+
+        shards = plan_of(state.document, resize).losers
+        answers = self._masters(state, resize).ask(shards, look, within=_CLEARED_WITHIN)
+        found = {shard: why for shard, why in answers.given.items() if why is not None}
+        return {**answers.failed, **found}
 
     def look(self, state: PoolState, resize: Resize) -> MasterAnswers[Seen]:
         """Return who is connected to the shards that clients may be fenced off."""

@@ -34,7 +34,7 @@ from metaserver.redis_io.resp import ReplyTooLargeError
 Leaving: TypeAlias = "Callable[[Sequence[bytes]], Iterator[tuple[bytes, str]]]"
 """Tells which of many keys leave a shard, and the shard that each goes to."""
 
-WITHIN = 8.0  # seconds for all keys of a shard, after which the sample is what was looked at
+WITHIN = 8.0  # seconds
 _SCANNED = 500  # keys that SCAN is asked for at once
 _MEASURED = 100  # keys whose sizes are asked for at once
 _MARKER = MARKER.encode()  # of a fence, which is for this shard
@@ -48,10 +48,12 @@ class Sampling:
     Attributes:
         keys: of each shard, about; 0: all of them.
         big_key: bytes from which on a key is big.
+        within: seconds for all keys of a shard, after which the sample is what was looked at.
     """
 
     keys: int = 10_000
     big_key: int = 1024 * 1024
+    within: float = WITHIN
 
 
 def memory_of(connection: BoundedConnection) -> ShardMemory:
@@ -89,7 +91,7 @@ def sample_of(
     databases, before = dict[int, DatabaseSample](), 0
     for database, count in sorted(keys.items()):
         before += count
-        end = begun + WITHIN * before / total
+        end = begun + sampling.within * before / total
         databases[database] = looked_at.of_database(database, count, left[database], end)
     return ShardSample(databases, used, tuple(looked_at.named()))
 

@@ -53,12 +53,16 @@ class Shards:
     done: list[str] = field(default_factory=list)
     unseen: dict[str, str] = field(default_factory=dict)
     unmoved: dict[str, str] = field(default_factory=dict)
+    large: dict[str, str] = field(default_factory=dict)
     at_once: int = 99
     between: Callable[[], object] = lambda: None
 
     def clear(self, *_: object) -> dict[str, str]:
         self.done.append("clear")
         return self.unclear
+
+    def too_large(self, *_: object) -> dict[str, str]:
+        return self.large
 
     def look(self, *_: object) -> MasterAnswers[Seen]:
         self.done.append("look")

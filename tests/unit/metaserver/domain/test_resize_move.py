@@ -164,6 +164,7 @@ def test_a_move_has_as_many_stages_as_keep_shards_from_waiting_for_one_another(n
 
 def test_with_one_stage_clients_are_told_to_hold_then_to_pull_then_that_all_have_moved() -> None:
     run = Run(moved("a new shard", keys_per_second=50))
+    run.prepare()
     assert run.document.migration == {
         "phase": "prepare",
         "strategy": "move",
@@ -252,6 +253,7 @@ def test_a_fence_of_the_preparation_is_kept() -> None:
 
 def test_stepping_back_in_the_first_stage_has_clients_act_as_before() -> None:
     run = Run(moved("a new shard"))
+    run.prepare()
     run.step_back()
     assert (run.document.migration, run.document.placement) == (None, run.before)
     assert shown(run.resize) == "paused, waits for client x"
@@ -381,6 +383,7 @@ def test_clients_are_fenced_off_all_shards_between_which_keys_move(name: str) ->
 
 def test_before_any_key_has_moved_it_is_given_up_at_once() -> None:
     run = Run(moved("a new shard"))
+    run.prepare()
     assert not run.resize.has_moved
     after = given_up(run.state, run.resize)
     assert (after.migration, after.placement, resize_of(after)) == (None, run.before, None)
@@ -402,6 +405,7 @@ def test_another_pace_changes_nothing_else() -> None:
 
 def test_how_far_a_move_is_is_shown() -> None:
     run = Run(moved("a new shard", keys_per_second=50))
+    run.prepare()
     assert status_of(PoolState(SLOTS)) is None
     shared = {
         "id": run.resize.id,

@@ -59,7 +59,7 @@ def test_keys_are_moved_shard_by_shard_until_none_are_left(store: Store) -> None
     run.go()
     assert (run.state, run.names) == ("stable", ("a", "b", "c"))
     assert run.now < 1, "it waits for nothing"
-    assert run.shards.done == ["look", "move a", "move b"]
+    assert run.shards.done == ["clear", "look", "move a", "move b"]
     assert run.document.migration is None
     assert [(each.shard, each.drained) for each in store.sweeps()] == [("a", False), ("b", False)]
     assert store.intents() == ()
@@ -117,6 +117,19 @@ def test_a_shard_whose_keys_cannot_be_moved_is_told_and_tried_again(store: Store
     run.shards.unmoved = {}
     run.go()
     assert (run.state, run.moves_of()) == ("stable", ["move b", "move a"])
+
+
+def test_with_keys_that_are_too_large_nobody_is_asked_to_hold(store: Store) -> None:
+    run = Run(store)
+    begin_added(run, create(store))
+    run.shards.large = {"b": "key 'k' of 1.0 GiB is too large"}
+    run.go(lambda: run.now > 5)
+    assert run.state == "clearing 0" and run.document.migration is None
+    assert run.resize.reason == "keys cannot be moved from shard b: key 'k' of 1.0 GiB is too large"
+    assert actions(store).count("resize.waits") == 1
+    run.shards.large = {}
+    run.go()
+    assert (run.state, run.names) == ("stable", ("a", "b", "c"))
 
 
 def test_another_leader_moves_the_keys_of_the_shards_that_are_left(store: Store) -> None:
