@@ -1,0 +1,62 @@
+"""A source is gone for good in the midst of a move, and an empty server takes its place."""
+
+from __future__ import annotations
+
+import pytest
+
+from cachemesh import CacheMesh, CacheMeshError, ShardUnavailableError
+from cachemesh.local import LocalStack
+from tests.support.moved_pool import SPARE, MovedPool
+from tests.support.plain_redis import direct
+from tests.support.waiting import AT_MOST, until
+
+KEYS = [f"key:{n}" for n in range(900)]
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+def test_what_it_had_given_away_stays(given_up: bool) -> None:
+    with (
+        LocalStack(
+            shards=2,
+            replicas=0,
+            sentinels=1,
+            metaservers=1,
+            dashboard=False,
+            timeout=AT_MOST,
+        ) as stack,
+        CacheMesh.from_url(stack.info["url"], token=stack.token) as client,
+    ):
+        client.mset(dict.fromkeys(KEYS, "value"))
+        pool = MovedPool(stack, replicas=0)
+        pool.begin_adding(keys_per_second=100)
+        pool.await_state("moving")
+        pool.await_moved_keys()
+        dead = stack.process(stack.master_of("cache-0"))
+        dead.kill()
+        until(lambda: "cannot be moved from shard cache-0" in (pool.resize() or {})["detail"])
+        left = sum(keys_at(address) for address in (stack.master_of("cache-1"), pool.spare))
+        assert len(KEYS) / 2 - 100 < left < len(KEYS)
+        with pytest.raises(ShardUnavailableError, match="'cache-0'"):
+            for key in KEYS:
+                client.get(key)
+        if given_up:
+            pool.give_up()
+        pool.set_pace(keys_per_second=0)
+        dead.restart(AT_MOST)
+        until(lambda: pool.resize() is None)
+        until(lambda: hits(client) == left)
+        names = client.topology.document.placement.names
+        assert (SPARE in names) is not given_up
+
+
+def hits(client: CacheMesh) -> int:
+    """Return how many keys are there, once all shards serve."""
+    try:
+        return sum(value is not None for value in client.mget(KEYS))
+    except CacheMeshError:
+        return 0
+
+
+def keys_at(address: str) -> int:
+    with direct(address) as client:
+        return int(client.dbsize())
