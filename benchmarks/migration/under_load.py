@@ -1,7 +1,8 @@
 """What apps feel of a move, and whether it ends while they write as fast as they can.
 
 ``python -m benchmarks.migration.under_load --help``. A fifth shard is added to four with a replica
-each, once without clients, once beside client processes that read and write all keys.
+each: without clients, beside client processes that pause between two calls, and beside as many that
+do not.
 """
 
 from __future__ import annotations
@@ -59,14 +60,14 @@ class Felt:
 
 
 @contextmanager
-def writing(stack: LocalStack, clients: int, keys: int) -> Iterator[Felt]:
+def writing(stack: LocalStack, clients: int, keys: int, pause: float) -> Iterator[Felt]:
     """Have client processes read and write; afterwards tell what they felt."""
     url = f"cachemesh://{stack.info['metaservers'][0]}/cache"
     command = (sys.executable, "-m", "benchmarks.migration.writer", url)
     environment = {**os.environ, "CACHEMESH_TOKEN": stack.token}
     processes = [
         subprocess.Popen(
-            [*command, ("sync", "asyncio")[number % 2], str(keys)],
+            [*command, ("sync", "asyncio")[number % 2], str(keys), str(pause)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -88,10 +89,10 @@ def writing(stack: LocalStack, clients: int, keys: int) -> Iterator[Felt]:
             felt.errors.update(told["errors"])
 
 
-def moved(stack: LocalStack, api: MetaserverClient, spare: str) -> tuple[float, float]:
+def moved(api: MetaserverClient, spare: str, bounds: Mapping[str, int]) -> tuple[float, float]:
     """Add the spare shard; return when that began and ended, in seconds since the epoch."""
     began = time.time()
-    api.request("POST", f"{POOL}/shards", {"name": "spare", "master": spare})
+    api.request("POST", f"{POOL}/shards", {"name": "spare", "master": spare, **bounds})
     while api.request("GET", f"{POOL}/status")["resize"] is not None:
         time.sleep(0.1)
     return began, time.time()
@@ -111,7 +112,7 @@ def blocked(stack: LocalStack) -> list[float]:
     return sorted(found)
 
 
-def measured(keys: int, clients: int) -> Mapping[str, Any]:
+def measured(keys: int, clients: int, pause: float, bounds: Mapping[str, int]) -> Mapping[str, Any]:
     """Return what one move took, and what clients felt."""
     with filled_pool(keys, replicas=1) as stack:
         for shard in stack.info["shards"]:
@@ -120,15 +121,16 @@ def measured(keys: int, clients: int) -> Mapping[str, Any]:
                 client.config_set("slowlog-max-len", 1000)
         spare = spare_of(stack, replicas=1)
         api = MetaserverClient(stack.info["metaservers"], stack.token)
-        with writing(stack, clients, keys) as felt:
+        with writing(stack, clients, keys, pause) as felt:
             if clients:
                 time.sleep(2 * _BEFORE)  # the first calls connect
-            began, ended = moved(stack, api, spare)
+            began, ended = moved(api, spare, bounds)
         events = api.request("GET", "/v1/events", query={"pool": "cache", "limit": 50})["events"]
         holds = [event["detail"] for event in events if event["action"] == "resize.move"]
-        attempts = sum(event["action"] == "resize.prepare" for event in events) + 1
+        attempts = sum(event["action"] == "resize.prepare" for event in events)
         return {
             "clients": clients,
+            "pause_ms": 1000 * pause,
             "seconds": round(ended - began, 2),
             "keys_moved": connect(parse_address(spare)).dbsize(),
             "attempts": attempts,
@@ -148,11 +150,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--keys", type=int, default=300_000, help="in the pool [300,000]")
     parser.add_argument("--clients", type=int, default=8, help="client processes [8]")
+    parser.add_argument("--pause", type=float, default=10.0, help="between two calls, in ms [10]")
+    parser.add_argument("--keys-per-second", type=int, default=0, help="as of the change [0]")
+    parser.add_argument("--max-latency", type=int, default=0, help="as of the change, in ms [0]")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args(arguments)
+    bounds = {"keys_per_second": given.keys_per_second, "max_latency": given.max_latency}
     for _ in range(given.rounds):
-        for clients in (0, given.clients):
-            sys.stdout.write(json.dumps(measured(given.keys, clients)) + "\n")
+        for clients, pause in ((0, 0.0), (given.clients, given.pause / 1000), (given.clients, 0.0)):
+            sys.stdout.write(json.dumps(measured(given.keys, clients, pause, bounds)) + "\n")
             sys.stdout.flush()
 
 

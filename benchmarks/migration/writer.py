@@ -1,8 +1,9 @@
-"""A client process that reads and writes keys of the pool as fast as it can.
+"""A client process that reads and writes keys of the pool.
 
-``python -m benchmarks.migration.writer URL KIND KEYS`` with the token in CACHEMESH_TOKEN. KIND is
-sync or asyncio. It goes on until standard input ends, and then prints a line of JSON: when each
-call began, in seconds since the epoch, and how many seconds it took; and the errors by class.
+``python -m benchmarks.migration.writer URL KIND KEYS PAUSE``, with the token in CACHEMESH_TOKEN.
+KIND is sync or asyncio, PAUSE the seconds between two calls; with 0 it calls as fast as it can. It
+goes on until standard input ends, and then prints a line of JSON: when each call began, in seconds
+since the epoch, and how many seconds it took; and the errors by class.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ _TASKS = 4  # of an asyncio client; a sync one has one thread
 class Calls:
     """What was called, and how long it took."""
 
-    def __init__(self, keys: int) -> None:
+    def __init__(self, keys: int, pause: float) -> None:
         self._keys, self._random = keys, random.Random()
+        self.pause = pause
         self.took = array("d")
         self.errors = Counter[str]()
 
@@ -58,6 +60,8 @@ def run(url: str, token: str | None, calls: Calls, stop: threading.Event) -> Non
             except (redis.RedisError, CacheMeshError) as error:
                 failed = error
             calls.note(began, failed)
+            if calls.pause:
+                stop.wait(calls.pause)
 
 
 async def run_async(url: str, token: str | None, calls: Calls, stop: threading.Event) -> None:
@@ -72,14 +76,16 @@ async def run_async(url: str, token: str | None, calls: Calls, stop: threading.E
             except (redis.RedisError, CacheMeshError) as error:
                 failed = error
             calls.note(began, failed)
+            if calls.pause:
+                await asyncio.sleep(calls.pause)
 
     async with AsyncCacheMesh.from_url(url, token=token) as client:
         await asyncio.gather(*(work(client) for _ in range(_TASKS)))
 
 
-def main(url: str, kind: str, keys: str) -> None:
+def main(url: str, kind: str, keys: str, pause: str) -> None:
     """Run the process."""
-    calls, stop = Calls(int(keys)), threading.Event()
+    calls, stop = Calls(int(keys), float(pause)), threading.Event()
 
     def wait() -> None:
         sys.stdin.read()
