@@ -189,3 +189,14 @@ def sources(before: Placement, after: Placement) -> frozenset[str]:
     if found is None:
         return frozenset(before.names)
     return frozenset(source for source, _ in found.moved)
+
+
+def exchanging(before: Placement, after: Placement) -> frozenset[str]:
+    """Return the shards that lose or gain keys in a change of placement.
+
+    Where only trying keys could tell exactly, every shard counts as one that does.
+    """
+    found = before.overlap(after)
+    if found is None:
+        return frozenset((*before.names, *after.names))
+    return frozenset(name for pair in found.moved for name in pair)

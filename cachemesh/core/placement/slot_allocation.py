@@ -98,7 +98,7 @@ def owners_from_ranges(names: Sequence[str], ranges: Sequence[object]) -> list[i
             raise InvalidDocumentError(f"slots of shard {name!r} is not a list of [first, last]")
         for item in listed:
             first, last = _check_range(name, item)
-            if any(owner >= 0 for owner in owners[first : last + 1]):
+            if max(owners[first : last + 1]) >= 0:
                 raise InvalidDocumentError(
                     f"Slots {first} to {last} of shard {name!r} overlap those of another shard"
                 )

@@ -112,6 +112,23 @@ class SlotsPlacement(Placement):
             ],
         }
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SlotsPlacement):
+            return super().__eq__(other)
+        # As `to_dict` tells, which takes milliseconds. Clients compare while commands are held.
+        return (
+            self.shards == other.shards
+            and self.table == other.table
+            and self._extra == other._extra
+            and self._known_extra() == other._known_extra()
+        )
+
+    def __hash__(self) -> int:
+        return super().__hash__()
+
+    def _known_extra(self) -> dict[str, Mapping[str, object]]:
+        return {name: fields for name, fields in self._shard_extra.items() if fields}
+
     def finder(self, targets: Mapping[str, Target]) -> Callable[[bytes], Target]:
         of_shard = [targets[shard.name] for shard in self.shards]
         return _find_in([of_shard[owner] for owner in self._owners])
@@ -151,9 +168,8 @@ class SlotsPlacement(Placement):
     def overlap(self, after: Placement) -> Overlap | None:
         if not isinstance(after, SlotsPlacement):
             return None
-        pairs = Counter(zip(self.table, after.table, strict=True))
-        moved = {pair: count for pair, count in pairs.items() if pair[0] != pair[1]}
-        return Overlap(moved, SLOT_COUNT)
+        pairs = zip(self.table, after.table, strict=True)
+        return Overlap(Counter([pair for pair in pairs if pair[0] != pair[1]]), SLOT_COUNT)
 
     def slot_counts(self) -> dict[str, int]:
         """Return the number of slots that each shard owns, by shard name."""

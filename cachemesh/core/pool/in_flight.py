@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from cachemesh.core.migration.routing import sources
+from cachemesh.core.migration.routing import exchanging, sources
 from cachemesh.core.pool.document import PoolDocument
 
 Place: TypeAlias = Literal["before", "held", "moving", "returning", "after"]
@@ -48,10 +48,9 @@ def involved(document: PoolDocument) -> frozenset[str]:
     migrating = document.migrating
     if migrating is None:
         return frozenset()
-    lose = sources(document.placement, migrating.placement)
     if not migrating.moves:
-        return lose
-    return lose | sources(migrating.placement, document.placement)
+        return sources(document.placement, migrating.placement)
+    return exchanging(document.placement, migrating.placement)
 
 
 def _moves(document: PoolDocument) -> bool:

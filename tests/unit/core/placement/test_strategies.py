@@ -371,3 +371,27 @@ def test_keys_with_another_owner_are_told_with_both(
         if before.owner(key) != after.owner(key)
     ]
     assert before.changed(after)(keys) == expected
+
+
+@given(
+    weights=st.tuples(*[st.lists(st.integers(1, 3), min_size=1, max_size=3)] * 2),
+    fields=st.tuples(*[st.sampled_from([{}, {"note": 1}])] * 2),
+    of_shard=st.tuples(*[st.sampled_from([{}, {"zone": "a"}])] * 2),
+)
+def test_placements_with_slots_are_equal_as_their_documents_are(
+    weights: tuple[list[int], list[int]],
+    fields: tuple[dict[str, object], ...],
+    of_shard: tuple[dict[str, object], ...],
+) -> None:
+    found = []
+    for each, more, own in zip(weights, fields, of_shard, strict=True):
+        document: Any = weighed("slots", each).to_dict()
+        document["shards"][0] |= own
+        found.append(Placement.from_dict({**document, **more}))
+    one, other = found
+    assert (one == other) is (one.to_dict() == other.to_dict())
+    assert one != other or hash(one) == hash(other)
+    assert one == Placement.from_dict(one.to_dict())
+    assert weighed("slots", weights[0]) == Placement.from_dict(
+        weighed("slots", weights[0]).to_dict()
+    )
