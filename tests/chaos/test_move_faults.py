@@ -166,10 +166,12 @@ def test_it_is_given_up_half_way(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("resized", [True, False])
 def test_masters_are_killed(tmp_path: Path, resized: bool) -> None:
-    """A source, then a target; without a resize as many writes are lost.
+    """A source, then a target; without a resize as many writes are lost, which long runs show.
 
     Those are the last ones, which the master had acknowledged and not replicated.
     """
+    if not resized and "CHAOS_KEYS" not in os.environ:
+        pytest.skip("is for comparison; set CHAOS_KEYS")
     with run(tmp_path, down_after_ms=2000) as chaos:
         for shard in ("cache-0", "cache-1"):
             began = time.time()
