@@ -21,6 +21,7 @@ _ACTIONS = {
     "resize.prepare": ("info", "Resize of {target} is prepared"),
     "resize.move": ("info", "Keys of {target} move"),
     "resize.source-done": ("info", "A shard of {target} has no key left to move"),
+    "resize.replicas": ("warn", "Replicas of a shard of {target} are gone, or are back"),
     "resize.paced": ("change", "changed the pace of the resize of {target}"),
     "resize.turned-back": ("warn", "gave up the resize of {target}: keys move back"),
     "resize.step-back": ("warn", "Resize of {target} waits for its clients"),

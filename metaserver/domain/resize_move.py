@@ -42,6 +42,14 @@ def source_done(document: PoolDocument, resize: Resize, shard: str, moved: int) 
     return with_resize(document, goes_on).replace(migration=goes_on.migration("move").to_dict())
 
 
+def with_replicas(
+    document: PoolDocument, resize: Resize, replicas: Mapping[str, int]
+) -> PoolDocument:
+    """Return the document once some shards have other numbers of replicas to be waited for."""
+    goes_on = replace(resize, replicas={**resize.replicas, **replicas}, reason="")
+    return with_resize(document, goes_on).replace(migration=goes_on.migration("move").to_dict())
+
+
 def following(document: PoolDocument, resize: Resize) -> PoolDocument:
     """Return the document that prepares the next stage."""
     stage = resize.stage + (-1 if resize.back else 1)

@@ -62,7 +62,8 @@ def _told(
     resize: Resize, progress: MoveProgress | None, sources: list[dict[str, Any]]
 ) -> dict[str, Any]:
     counted = [] if progress is None else progress.sources
-    rate = 0.0 if progress is None or resize.paused else progress.keys_per_second
+    moving = any(each.state == "moving" for each in counted) and not resize.paused
+    rate = progress.keys_per_second if progress is not None and moving else 0.0
     on_the_way = sum(each.moved for each in counted if each.shard not in resize.done)
     return {
         "id": resize.id,
@@ -81,7 +82,7 @@ def _told(
         "left": None if progress is None else progress.left,
         "share": None if progress is None else progress.share,
         "rate": round(rate, 1),
-        "seconds_left": None if progress is None or resize.paused else progress.seconds_left,
+        "seconds_left": progress.seconds_left if progress is not None and moving else None,
         "longest_hold": resize.longest_hold,
         "sources": sources,
         "paused": resize.paused,

@@ -17,12 +17,17 @@ from typing import Any
 import redis
 
 from cachemesh.core.fencing import MARKER
-from cachemesh.core.migration.pull import Pull, PullError, SlowTransferError
+from cachemesh.core.migration.pull import (
+    NotReplicatedError,
+    Pull,
+    PullError,
+    SlowTransferError,
+)
 from metaserver.domain.batch_size import BatchSize
 from metaserver.domain.move_pace import KeysPerSecond, Rests
 from metaserver.domain.move_progress import SourceCount
-from metaserver.loops.move_targets import MoveFailedError, Targets
-from metaserver.redis_io.bounded_connection import BoundedConnection
+from metaserver.loops.move_targets import MoveFailedError, Targets, UnreplicatedError
+from metaserver.redis_io.bounded_connection import BoundedConnection, reason_of
 from metaserver.redis_io.key_scan import databases_of, require_master, scanned
 from metaserver.redis_io.reply_parsers import NotRedisError
 from metaserver.redis_io.resp import ReplyTooLargeError
@@ -81,8 +86,6 @@ class SourceMove:
                     raise
                 asked_for = max(1, asked_for // 10)
                 continue
-            except PullError as error:
-                raise MoveFailedError(str(error)) from error
             if self.count.moved == before:
                 return
 
@@ -125,6 +128,15 @@ class SourceMove:
 
     def _move(self, target: str, database: int, waiting: list[bytes]) -> None:
         """Move a batch of the keys that wait, and take them off."""
+        try:
+            self._move_batch(target, database, waiting)
+        except NotReplicatedError as error:
+            shard = self.count.shard if error.side == "source" else target
+            raise UnreplicatedError(f"to shard {target}: {error}", shard) from error
+        except PullError as error:
+            raise MoveFailedError(f"to shard {target}: {error}") from error
+
+    def _move_batch(self, target: str, database: int, waiting: list[bytes]) -> None:
         size = self._paced(target)
         batch, waiting[:size] = tuple(dict.fromkeys(waiting[:size])), []
         link = self.targets.link(self.count.shard, target, database)
@@ -153,13 +165,26 @@ class SourceMove:
         """Go on with a pull until it has ended."""
         while pull is not None:
             asked = pull.ask()
-            at_source = asked.side == "source"
-            connection = self.connection if at_source else self.targets.connection(target)
-            copies = at_source and pull.step != "remove"
-            with self.targets.turns.of(target) if copies else nullcontext():
-                self._check()
-                replies = self._selected(connection, database, asked.commands)
+            if asked.side == "target":
+                replies = self._asked_target(target, database, asked.commands)
+            else:
+                copies = pull.step != "remove"
+                with self.targets.turns.of(target) if copies else nullcontext():
+                    self._check()
+                    replies = self._selected(self.connection, database, asked.commands)
             pull = pull.answered(replies)
+
+    def _asked_target(
+        self, target: str, database: int, commands: Sequence[Sequence[Any]]
+    ) -> list[Any]:
+        """Return the target's replies; raise MoveFailedError, which names it, if it fails."""
+        self._check()
+        connection = self.targets.connection(target)
+        try:
+            return self._selected(connection, database, commands)
+        except redis.RedisError as error:
+            why = f"shard {target} at {connection.address}: {reason_of(error)}"
+            raise MoveFailedError(why) from error
 
     def _paced(self, target: str) -> int:
         """Return how many keys to move now, once it is time for them."""

@@ -22,6 +22,18 @@ class MoveFailedError(redis.RedisError):
     """Keys could not be moved; the move can be begun again."""
 
 
+class UnreplicatedError(MoveFailedError):
+    """Replicas of a shard did not acknowledge.
+
+    Attributes:
+        shard: whose replicas.
+    """
+
+    def __init__(self, message: str, shard: str) -> None:
+        super().__init__(message)
+        self.shard = shard
+
+
 @dataclass
 class Turns:
     """By which one source at a time copies keys to a shard; the others serve apps meanwhile."""

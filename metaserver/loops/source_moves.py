@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from cachemesh.core.migration.routing import leaving
@@ -21,12 +21,13 @@ from metaserver.domain.resize_move import stage_sources
 from metaserver.domain.resize_status import progress_of
 from metaserver.loops.key_mover import COPIED_WITHIN, SourceMove
 from metaserver.loops.keyed_workers import KeyedWorkers
-from metaserver.loops.move_targets import Targets, Turns
+from metaserver.loops.move_targets import Targets, Turns, UnreplicatedError
 from metaserver.loops.stage_move import StageMove
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import BoundedConnection
 from metaserver.redis_io.client_list import LISTED
+from metaserver.redis_io.fence import replicas_of_master
 from metaserver.redis_io.resp import LARGE, Limits
 from metaserver.redis_io.sentinel_group import SentinelGroup
 from metaserver.redis_io.shard_masters import ShardMasters
@@ -36,6 +37,7 @@ _AT_ONCE = 16  # sources
 _MOVED_WITHIN = 24 * 3600.0  # seconds; each call to an instance has its own, short bound
 _REPLIES = Limits(LISTED.size, LARGE.elements)  # to CLIENT LIST and to SCAN
 _RETRY = 1.0  # seconds after a failure
+_UNREPLICATED = 3.0  # seconds without an acknowledgement, after which replicas are counted again
 _TOLD_EVERY = 1.0  # seconds between two messages of how far it is
 
 
@@ -46,6 +48,8 @@ class _Source:
     count: SourceCount
     rests: Rests
     due: float = 0.0
+    lacks: str | None = None  # the shard whose replicas did not acknowledge, in the last attempt
+    lacks_since: float = 0.0
 
 
 class SourceMoves:
@@ -93,6 +97,7 @@ class _Work:
             _Source(SourceCount(shard, moved=moved.get(shard, 0)), Rests(most))
             for shard in stage_sources(state.document, resize)
         ]
+        self._concerned = concerned(state.document, resize)
         self._rate = Rate()
         self._ended = threading.Event()  # an attempt has
 
@@ -106,11 +111,32 @@ class _Work:
             if now - told >= _TOLD_EVERY:
                 told = now
                 self.tell()
+                self._count_replicas()
             self._ended.wait(_TOLD_EVERY / 5)
 
     def tell(self) -> None:
         """Publish how far the sources are."""
         self._stage.tell(self._progress(time.monotonic()))
+
+    def _count_replicas(self) -> None:
+        """Wait for no replicas where there are none any more, and for them where they are back.
+
+        A shard whose replica was promoted has none, until its former master comes back.
+        """
+        now, needed = time.monotonic(), self._resize.replicas
+        lacking = {
+            each.lacks
+            for each in self._sources
+            if each.lacks is not None and now - each.lacks_since >= _UNREPLICATED
+        }
+        without = {each for each in self._concerned if not needed.get(each, 0)}
+        suspects = lacking | without
+        if not suspects:
+            return
+        found = self._masters(LISTED).ask(suspects, _replicas, within=_TOLD_EVERY).given
+        changed = {shard: count for shard, count in found.items() if count != needed.get(shard, 0)}
+        if changed and self._stage.replicated(changed):
+            self._resize = replace(self._resize, replicas={**needed, **changed})
 
     def _left(self) -> list[_Source]:
         return [each for each in self._sources if each.count.state != "done"]
@@ -132,6 +158,7 @@ class _Work:
             source.due = time.monotonic() + _RETRY
             self._ended.set()
         if failed is None:
+            source.lacks = None
             count.state, count.detail = "done", ""
             self._stage.source_done(count.shard, count.moved)
         elif not self._stage.cancelled():
@@ -150,27 +177,43 @@ class _Work:
             leave = leaving(before, migration, shard)
             source.count.state = "moving"
             with to.opened() as targets:
-                SourceMove(
-                    connection,
-                    source.count,
-                    leave,
-                    targets,
-                    self._stage.cancelled,
-                    self._pace,
-                    source.rests,
-                ).run()
+                self._run(
+                    source,
+                    SourceMove(
+                        connection,
+                        source.count,
+                        leave,
+                        targets,
+                        self._stage.cancelled,
+                        self._pace,
+                        source.rests,
+                    ),
+                )
 
-        masters = ShardMasters(
+        shard, masters = source.count.shard, self._masters(_REPLIES, COPIED_WITHIN + 1.0)
+        return masters.ask([shard], move, within=_MOVED_WITHIN).failed.get(shard)
+
+    def _run(self, source: _Source, moves: SourceMove) -> None:
+        """Move keys; remember whose replicas did not acknowledge, and since when."""
+        try:
+            moves.run()
+        except UnreplicatedError as error:
+            if source.lacks != error.shard:
+                source.lacks, source.lacks_since = error.shard, time.monotonic()
+            raise
+        source.lacks = None
+
+    def _masters(self, limits: Limits, timeout: float | None = None) -> ShardMasters:
+        known = {**masters_of(self._state, self._resize), **self._named()}
+        return ShardMasters(
             self._config,
             self._networks,
             self._state.document.sentinels,
             known,
             opened=self._term.enter,
-            limits=_REPLIES,
-            timeout=COPIED_WITHIN + 1.0,
+            limits=limits,
+            timeout=timeout,
         )
-        shard = source.count.shard
-        return masters.ask([shard], move, within=_MOVED_WITHIN).failed.get(shard)
 
     def _named(self) -> dict[str, str]:
         """Return the masters that the Sentinels name by now."""
@@ -193,3 +236,7 @@ class _Work:
             [*self._done_before, *told],
             round(self._rate.at(now, moved), 1),
         )
+
+
+def _replicas(_: str, connection: BoundedConnection) -> int:
+    return min(1, replicas_of_master(connection, connection.call("ROLE")))

@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cachemesh.core.plurals import counted
 from cachemesh.core.pool.document import PoolDocument
@@ -75,6 +75,28 @@ class StageMove:
             document = waiting(state.document, resize, reason)
             if self._put(state, document, "resize.waits", reason):
                 self._version += 1
+
+    def replicated(self, replicas: Mapping[str, int]) -> bool:
+        """Store of how many replicas of some shards an acknowledgement is waited for from now on.
+
+        Returns:
+            Whether it was stored.
+        """
+        told = ", ".join(
+            f"shard {shard} has a replica again: it is waited for"
+            if count
+            else f"shard {shard} has no replica any more: none is waited for"
+            for shard, count in sorted(replicas.items())
+        )
+        with self._lock:
+            now = self.state()
+            if now is None:
+                return False
+            state, resize = now
+            document = resize_move.with_replicas(state.document, resize, replicas)
+            stored = self._put(state, document, "resize.replicas", f"{resize.summary}: {told}")
+            self._version += stored
+            return stored
 
     def source_done(self, shard: str, moved: int) -> None:
         """Store that a shard has no key left that moves from it."""

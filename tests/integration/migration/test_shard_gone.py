@@ -49,6 +49,41 @@ def test_what_it_had_given_away_stays(given_up: bool) -> None:
         assert (SPARE in names) is not given_up
 
 
+@pytest.mark.parametrize("which", ["source", "target"])
+def test_without_its_last_replica_keys_move_on(which: str) -> None:
+    """The replica took over; the former master stays away for a while."""
+    with (
+        LocalStack(
+            shards=2,
+            replicas=1,
+            sentinels=3,
+            metaservers=1,
+            dashboard=False,
+            timeout=AT_MOST,
+            down_after_ms=2000,
+        ) as stack,
+        CacheMesh.from_url(stack.info["url"], token=stack.token) as client,
+    ):
+        client.mset(dict.fromkeys(KEYS, "value"))
+        pool = MovedPool(stack)
+        pool.add()
+        until(lambda: hits(client) == len(KEYS))
+        pool.begin_removing(keys_per_second=5)
+        pool.await_state("moving")
+        pool.await_moved_keys()
+        shard = SPARE if which == "source" else "cache-1"
+        before = pool.spare if which == "source" else stack.master_of(shard)
+        dead = stack.process(before)
+        dead.kill()
+        until(lambda: "resize.replicas" in [event["action"] for event in pool.events()])
+        dead.restart(AT_MOST)
+        replicas = "it is waited for"
+        until(lambda: any(replicas in event["detail"] for event in pool.events()))
+        pool.set_pace(keys_per_second=0)
+        until(lambda: pool.resize() is None)
+        until(lambda: hits(client) == len(KEYS))
+
+
 def hits(client: CacheMesh) -> int:
     """Return how many keys are there, once all shards serve."""
     try:
