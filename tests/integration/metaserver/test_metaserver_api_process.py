@@ -232,10 +232,10 @@ def test_killed_between_sentinel_monitor_and_the_document(tmp_path: Path) -> Non
 
 
 def test_a_full_disk(tmp_path: Path) -> None:
-    """The database on a file system of 400 KiB, in a mount namespace of its own."""
+    """The database on a file system of 1 MiB, in a mount namespace of its own."""
     with LocalStack(shards=1, replicas=0, metaservers=0, dashboard=False) as stack:
         (tmp_path / "disk").mkdir()
-        prefix = mounted(tmp_path / "disk", "size=400k")
+        prefix = mounted(tmp_path / "disk", "size=1m")
         server = OnSmallDisk(tmp_path / "disk", prefix=prefix, token_file=tmp_path / "token")
         with server as admin:
             pool = {
