@@ -137,13 +137,13 @@ class SourceMove:
             raise MoveFailedError(f"to shard {target}: {error}") from error
 
     def _move_batch(self, target: str, database: int, waiting: list[bytes]) -> None:
-        size = self._paced(target)
+        size = self._paced(target, database)
         batch, waiting[:size] = tuple(dict.fromkeys(waiting[:size])), []
         link = self.targets.link(self.count.shard, target, database)
         try:
             self._finish(self._copied(Pull(link, batch), target, database), target, database)
         except SlowTransferError:  # one of the keys may be large
-            self.targets.connection(target).call("PING")
+            self._asked_target(target, database, [("PING",)])
             patient = replace(link, idle_ms=int(1000 * COPIED_WITHIN))
             for key in batch:
                 self._finish(Pull(patient, (key,)), target, database)
@@ -186,13 +186,13 @@ class SourceMove:
             why = f"shard {target} at {connection.address}: {reason_of(error)}"
             raise MoveFailedError(why) from error
 
-    def _paced(self, target: str) -> int:
+    def _paced(self, target: str, database: int) -> int:
         """Return how many keys to move now, once it is time for them."""
         size = self._batch.size
         if self.pace.most:
             size = min(size, max(1, int(self.pace.most * _STEP)))
         if self.rests.most:
-            self._ask_how_quickly(target)
+            self._ask_how_quickly(target, database)
         left = self.pace.delay(time.monotonic(), size) + self.rests.seconds
         until = time.monotonic() + left
         while (left := until - time.monotonic()) > 0:
@@ -200,19 +200,17 @@ class SourceMove:
             time.sleep(min(left, _STEP))
         return size
 
-    def _ask_how_quickly(self, target: str) -> None:
+    def _ask_how_quickly(self, target: str, database: int) -> None:
         """Look how long both shards take to answer, unless that was seen just now."""
-        now = time.monotonic()
-        if now - self._asked_at < _ASKED_EVERY:
+        begun = time.monotonic()
+        if begun - self._asked_at < _ASKED_EVERY:
             return
-        self._asked_at = now
-        for shard, connection in (
-            (self.count.shard, self.connection),
-            (target, self.targets.connection(target)),
-        ):
-            asked = time.monotonic()
-            connection.call("PING")
-            self.rests.answered(shard, time.monotonic() - asked)
+        self._asked_at = begun
+        self.connection.call("PING")
+        between = time.monotonic()
+        self._asked_target(target, database, [("PING",)])
+        self.rests.answered(self.count.shard, between - begun)
+        self.rests.answered(target, time.monotonic() - between)
 
     def _selected(
         self, connection: BoundedConnection, database: int, commands: Sequence[Sequence[Any]]

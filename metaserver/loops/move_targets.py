@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 import redis
 
 from cachemesh.core.migration.pull import Link
-from cachemesh.core.names import parse_address
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import BoundedConnection
+from metaserver.redis_io.pull_link import link_to
 from metaserver.redis_io.resp import LARGE
 from metaserver.redis_io.term_fence import TermFence
 
@@ -92,13 +92,5 @@ class Targets:
         master = self.masters.get(target)
         if master is None:
             raise MoveFailedError(f"nothing tells the master of shard {target}")
-        auth = self.config.redis_auth
-        login = None if auth.password is None else (auth.username or "", auth.password)
-        return Link(
-            parse_address(master),
-            self.replicas.get(source, 0),
-            self.replicas.get(target, 0),
-            int(500 * self.config.instance_timeout),
-            login,
-            db=db,
-        )
+        needed = (self.replicas.get(source, 0), self.replicas.get(target, 0))
+        return link_to(master, self.config, *needed, db=db)

@@ -27,14 +27,12 @@ from metaserver.loops.instance_sweep import InstanceSweep
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import BoundedConnection
-from metaserver.redis_io.client_list import LISTED
 from metaserver.redis_io.fence import Seen, fence, lift, look
 from metaserver.redis_io.key_sampler import Sampling, memory_of, sample_of
-from metaserver.redis_io.resp import LARGE, Limits
+from metaserver.redis_io.key_scan import LISTED_OR_SCANNED
 from metaserver.redis_io.shard_masters import AskMaster, MasterAnswers, ShardMasters
 from metaserver.redis_io.term_fence import TermFence
 
-_REPLIES = Limits(LISTED.size, LARGE.elements)  # to CLIENT LIST and to SCAN
 _CLEARED_WITHIN = 24 * 3600.0  # seconds; each call to an instance has its own, short bound
 _ALL_LARGE = Sampling(keys=0, big_key=SUSPECT, within=math.inf)
 _HELD = 0.7  # seconds for a shard to answer while clients hold commands
@@ -157,7 +155,7 @@ class ResizeShards:
             state.document.sentinels,
             known,
             opened=self._term.enter,
-            limits=_REPLIES,
+            limits=LISTED_OR_SCANNED,
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from cachemesh.core.migration.routing import leaving
@@ -28,16 +28,17 @@ from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import BoundedConnection
 from metaserver.redis_io.client_list import LISTED
 from metaserver.redis_io.fence import replicas_of_master
-from metaserver.redis_io.resp import LARGE, Limits
+from metaserver.redis_io.key_scan import LISTED_OR_SCANNED
+from metaserver.redis_io.resp import Limits
 from metaserver.redis_io.sentinel_group import SentinelGroup
 from metaserver.redis_io.shard_masters import ShardMasters
 from metaserver.redis_io.term_fence import TermFence
 
 _AT_ONCE = 16  # sources
 _MOVED_WITHIN = 24 * 3600.0  # seconds; each call to an instance has its own, short bound
-_REPLIES = Limits(LISTED.size, LARGE.elements)  # to CLIENT LIST and to SCAN
 _RETRY = 1.0  # seconds after a failure
 _UNREPLICATED = 3.0  # seconds without an acknowledgement, after which replicas are counted again
+_COUNTED_EVERY = 5.0  # seconds between two looks at shards that had no replica
 _TOLD_EVERY = 1.0  # seconds between two messages of how far it is
 
 
@@ -98,6 +99,8 @@ class _Work:
             for shard in stage_sources(state.document, resize)
         ]
         self._concerned = concerned(state.document, resize)
+        self._replicas = dict(resize.replicas)  # moves under way see what becomes of it
+        self._counted_at = time.monotonic()
         self._rate = Rate()
         self._ended = threading.Event()  # an attempt has
 
@@ -123,20 +126,21 @@ class _Work:
 
         A shard whose replica was promoted has none, until its former master comes back.
         """
-        now, needed = time.monotonic(), self._resize.replicas
-        lacking = {
+        now, needed = time.monotonic(), self._replicas
+        suspects = {
             each.lacks
             for each in self._sources
             if each.lacks is not None and now - each.lacks_since >= _UNREPLICATED
         }
-        without = {each for each in self._concerned if not needed.get(each, 0)}
-        suspects = lacking | without
+        if now - self._counted_at >= _COUNTED_EVERY:
+            self._counted_at = now
+            suspects |= {each for each in self._concerned if not needed.get(each, 0)}
         if not suspects:
             return
         found = self._masters(LISTED).ask(suspects, _replicas, within=_TOLD_EVERY).given
         changed = {shard: count for shard, count in found.items() if count != needed.get(shard, 0)}
         if changed and self._stage.replicated(changed):
-            self._resize = replace(self._resize, replicas={**needed, **changed})
+            needed.update(changed)
 
     def _left(self) -> list[_Source]:
         return [each for each in self._sources if each.count.state != "done"]
@@ -168,8 +172,8 @@ class _Work:
     def _moved_from(self, source: _Source) -> str | None:
         """Move what is left at a source; return why some of it could not be moved."""
         known = {**masters_of(self._state, self._resize), **self._named()}
-        replicas = self._resize.replicas
-        to = Targets(self._config, self._networks, self._term, known, replicas, self._turns)
+        needed = self._replicas
+        to = Targets(self._config, self._networks, self._term, known, needed, self._turns)
         migration, before = self._resize.migration("move"), self._state.document.placement
 
         def move(shard: str, connection: BoundedConnection) -> None:
@@ -190,7 +194,7 @@ class _Work:
                     ),
                 )
 
-        shard, masters = source.count.shard, self._masters(_REPLIES, COPIED_WITHIN + 1.0)
+        shard, masters = source.count.shard, self._masters(LISTED_OR_SCANNED, COPIED_WITHIN + 1.0)
         return masters.ask([shard], move, within=_MOVED_WITHIN).failed.get(shard)
 
     def _run(self, source: _Source, moves: SourceMove) -> None:
@@ -217,14 +221,9 @@ class _Work:
 
     def _named(self) -> dict[str, str]:
         """Return the masters that the Sentinels name by now."""
-        named, document = {}, self._state.document
-        group = SentinelGroup.from_config(self._config, self._networks, document.sentinels)
-        with group as sentinels:
-            for shard in concerned(document, self._resize):
-                address = sentinels.master_of(shard)
-                if address is not None:
-                    named[shard] = address
-        return named
+        addresses = self._state.document.sentinels
+        with SentinelGroup.from_config(self._config, self._networks, addresses) as sentinels:
+            return sentinels.named(self._concerned)
 
     def _progress(self, now: float) -> MoveProgress:
         told = [each.count.told() for each in self._sources]

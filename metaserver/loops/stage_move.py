@@ -14,7 +14,7 @@ from metaserver.domain import resize_move
 from metaserver.domain.move_progress import MoveProgress
 from metaserver.domain.pool_state import PoolState
 from metaserver.domain.resize import Resize, resize_of, waiting
-from metaserver.store import Store
+from metaserver.store import StorageError, Store
 
 log = logging.getLogger("metaserver")
 
@@ -60,8 +60,11 @@ class StageMove:
         return state, resize
 
     def tell(self, progress: MoveProgress) -> None:
-        """Publish how far the sources are."""
-        self._store.publish_progress(self._pool, progress.to_dict())
+        """Publish how far the sources are; keys move on where the store does not take it."""
+        try:
+            self._store.publish_progress(self._pool, progress.to_dict())
+        except StorageError as error:
+            log.warning("resize of pool %s: its progress is not published: %s", self._pool, error)
 
     def waits(self, shard: str, why: str) -> None:
         """Store why keys cannot be moved from a shard, unless that is known."""

@@ -10,6 +10,10 @@
     term_fence          connections of one term of the leader, which shut out those of earlier terms
     admission           what an instance must be before it becomes a shard's master
     fence               fencing off clients: the marker, and the killing of connections
+    key_scan            going through all keys of a master
+    key_sampler         looking at some keys of a shard: which leave it, and their sizes
+    pull_link           how keys get from one shard to another
+    move_probe          whether they can: test keys are moved
     instance_sampler    INFO of a pool's instances
     sentinel_group      the Sentinels of a pool: asking them, registering shards with them
     sentinel_replies    what one Sentinel says about shards, as a `SentinelView` has it

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from metaserver.domain.info_fields import keys_by_database
 from metaserver.redis_io.bounded_connection import BoundedConnection
+from metaserver.redis_io.client_list import LISTED
 from metaserver.redis_io.reply_parsers import NotRedisError, parse_fields, parse_role
+from metaserver.redis_io.resp import LARGE, Limits
 from metaserver.redis_io.shard_masters import NotShardMasterError
+
+LISTED_OR_SCANNED = Limits(LISTED.size, LARGE.elements)
+"""For connections over which CLIENT LIST is asked as well as SCAN."""
 
 
 def require_master(connection: BoundedConnection) -> None:

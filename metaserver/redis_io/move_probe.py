@@ -27,12 +27,12 @@ from cachemesh.core.migration.pull import (
     SlowTransferError,
     TargetRefusedError,
 )
-from cachemesh.core.names import parse_address
 from metaserver.domain.migration_time import MoveSpeed
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import BoundedConnection, reason_of
 from metaserver.redis_io.fence import replicas_of_master
+from metaserver.redis_io.pull_link import link_to
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
@@ -137,10 +137,7 @@ class MoveProbe:
             MoveNotTriedError: one of the shards does not answer.
         """
         needed = [min(1, self._replicas_of(shard)) for shard in (source, target)]
-        auth = self.config.redis_auth
-        login = None if auth.password is None else (auth.username or "", auth.password)
-        waits = int(500 * self.config.instance_timeout)
-        return Link(parse_address(self.masters[target]), needed[0], needed[1], waits, login)
+        return link_to(self.masters[target], self.config, *needed)
 
     @contextlib.contextmanager
     def keys(

@@ -8,7 +8,7 @@ Commands: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -168,6 +168,14 @@ class SentinelGroup:
         ).values()
         named = [answer for answer in answers if not isinstance(answer, redis.RedisError)]
         return majority(named)
+
+    def named(self, shards: Collection[str]) -> dict[str, str]:
+        """Return the masters of shards, of those that the Sentinels name: none if none answers."""
+        try:
+            monitored = self.monitored()
+        except SentinelUnavailableError:
+            return {}
+        return {shard: monitored[shard] for shard in shards if shard in monitored}
 
     def monitored(self) -> dict[str, str]:
         """Return every shard that an answering Sentinel monitors, with its master.

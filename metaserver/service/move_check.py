@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from cachemesh.core.errors import SentinelUnavailableError
 from cachemesh.core.migration.pull import TransferError
 from metaserver.domain.errors import RequestRefused
 from metaserver.domain.migration_time import MoveSpeed
@@ -68,21 +67,10 @@ def speed_of(
 
 
 def _probe(context: ServiceContext, plan: ChangePlan, masters: Mapping[str, str]) -> MoveProbe:
-    known = {**masters, **_named_by_sentinels(context, plan)}
-    return MoveProbe(context.config, context.networks, known)
-
-
-def _named_by_sentinels(context: ServiceContext, plan: ChangePlan) -> dict[str, str]:
-    """Return the masters that the Sentinels name: shards reach one another at these addresses."""
-    if plan.before is None:
-        return {}
-    try:
-        with context.sentinels(plan.before.sentinels) as sentinels:
-            monitored = sentinels.monitored()
-    except SentinelUnavailableError:
-        return {}
-    names = {*plan.losers, *plan.gainers}
-    return {shard: address for shard, address in monitored.items() if shard in names}
+    """Return what moves test keys; shards reach one another where the Sentinels say."""
+    with context.sentinels(() if plan.before is None else plan.before.sentinels) as sentinels:
+        named = sentinels.named({*plan.losers, *plan.gainers})
+    return MoveProbe(context.config, context.networks, {**masters, **named})
 
 
 def _impossible(source: str, target: str, reason: str) -> RequestRefused:
