@@ -166,13 +166,17 @@ class BigKey:
     target: str
     kind: str = ""
 
+    def text(self, most: int = _SHOWN) -> str:
+        """Return the first bytes of its name as text."""
+        return self.name[:most].decode("utf-8", "backslashreplace")
+
     def to_dict(self) -> dict[str, object]:
         """Return the key as docs/api.md shows it."""
         return {
             "source": self.source,
             "target": self.target,
             "database": self.database,
-            "key": self.name[:_SHOWN].decode("utf-8", "backslashreplace"),
+            "key": self.text(),
             "type": self.kind,
             "bytes": self.size,
         }

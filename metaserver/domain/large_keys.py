@@ -23,8 +23,7 @@ _SHOWN = 60  # characters of a key's name
 def too_large(keys: Sequence[BigKey]) -> str | None:
     """Return why keys cannot be moved as some are too large; None if none is."""
     for key in keys:
-        name = key.name[:_SHOWN].decode("utf-8", "backslashreplace")
-        named = f"key {name!r} of {in_units(key.size)} is too large"
+        named = f"key {key.text(_SHOWN)!r} of {in_units(key.size)} is too large"
         if key.size > LARGEST_VALUE:
             return f"{named}: a server takes {in_units(LARGEST_VALUE)} at once. Split or delete it"
         seconds = blocked_by(key)

@@ -121,7 +121,6 @@ def felt(plan: ChangePlan, big_keys: list[BigKey]) -> list[str]:
     ]
     if big_keys:
         key = big_keys[0]
-        name = key.name[:_SHOWN].decode("utf-8", "backslashreplace")
         more = (
             ""
             if len(big_keys) == 1
@@ -129,7 +128,7 @@ def felt(plan: ChangePlan, big_keys: list[BigKey]) -> list[str]:
         )
         told.append(
             f"{key.source} and {key.target} serve nobody for about "
-            f"{1000 * blocked_by(key):,.0f} ms while big key {name!r} of {in_units(key.size)} is "
-            f"copied{more}"
+            f"{1000 * blocked_by(key):,.0f} ms while big key {key.text(_SHOWN)!r} of "
+            f"{in_units(key.size)} is copied{more}"
         )
     return told

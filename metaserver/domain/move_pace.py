@@ -1,7 +1,7 @@
 """How fast the leader moves keys: no faster than an operator says, nor than the shards bear.
 
 keys a second     of all shards together
-max latency       each batch is followed by a rest, longer while a shard answers too slowly
+max latency       each batch is preceded by a rest, longer while a shard answers too slowly
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class KeysPerSecond:
 class Rests:
     """How long a move rests after each batch, so that shards answer within a bound.
 
-    Every second slow answer could be an accident of the machine, so what counts is the median.
+    One slow answer may be an accident of the machine, so what counts is the median of the last.
 
     Args:
         most: seconds that a shard may take to answer; 0 for no bound.

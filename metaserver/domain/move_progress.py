@@ -1,7 +1,7 @@
 """How far the keys of a resize have moved, as the leader tells it while they do.
 
 The leader counts in memory, and publishes the counts for all metaservers each second. They tell
-operators how it goes; nothing is decided by them, and another leader counts anew.
+operators how it goes; nothing is decided by them. Another leader goes on from what was published.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class SourceProgress:
     """How far one shard is in this stage.
 
     Attributes:
-        moved: keys that this leader has moved from it.
+        moved: keys that leaders have moved from it.
         bytes_moved: the memory that they took at the source, estimated; None if that is not known.
         left: keys that have still to leave it, estimated; None as long as nothing is known.
         detail: why it waits, or "".

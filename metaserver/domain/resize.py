@@ -249,7 +249,8 @@ def begun(
 ) -> PoolDocument:
     """Return the document that begins the resize of a plan.
 
-    Only shards that serve already may hold keys that are not theirs: those are cleared first.
+    Only shards that serve already may hold keys that are not theirs: those are cleared first. Where
+    keys are to be moved, too large ones are looked for then.
 
     Args:
         masters, intents: as of `Resize`.

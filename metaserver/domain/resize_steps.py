@@ -1,6 +1,7 @@
 """What the leader does next about a resize: one decision, from what it knows.
 
-    clearing    clear the shards that gain keys, then have clients hold
+    clearing    clear the shards that gain keys, look for keys that are too large to be moved;
+                then have clients hold
     paused      wait out a delay, then have clients hold once more
     preparing   wait for the clients within the hold; look who is connected to the shards that lose
                 keys; fence who has not acknowledged; then finish, or have keys move
@@ -64,7 +65,8 @@ class Knowledge:
     Attributes:
         elapsed: seconds since this leader first saw the version.
         laggards: of this version.
-        cleared: whether the shards that gain keys hold none that are not theirs.
+        cleared: whether the shards that gain keys hold none that are not theirs, and none is too
+            large to be moved.
         strangers: ids of the clients with a connection to a shard that loses keys which have not
             acknowledged; None as long as nobody has looked.
         marked: whether a marker is on one of these shards: a leader that died was about to fence,
@@ -88,7 +90,7 @@ class Knowledge:
 
 @dataclass(frozen=True)
 class Clear:
-    """Sweep the shards that gain keys."""
+    """Sweep the shards that gain keys; look for keys that are too large to be moved."""
 
 
 @dataclass(frozen=True)

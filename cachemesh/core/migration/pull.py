@@ -225,7 +225,7 @@ class Pull:
         return None
 
     def _copied(self, reply: Any) -> Pull:
-        how = self._outcome(reply)
+        how = self._outcome_of(reply)
         if how == "no key":
             return replace(self, step="gone")
         if how == "busy" and len(self.keys) > 1:
@@ -233,13 +233,13 @@ class Pull:
         return replace(self, step="confirm")
 
     def _copied_each(self, replies: Sequence[Any], acknowledged: Any) -> Pull | None:
-        outcomes = [self._outcome(reply) for reply in replies]
+        outcomes = [self._outcome_of(reply) for reply in replies]
         there = tuple(key for key, how in zip(self.keys, outcomes, strict=True) if how != "no key")
         if len(there) < len(self.keys):
             self._check_replicated("source", acknowledged)
         return replace(self, step="confirm", keys=there) if there else None
 
-    def _outcome(self, reply: Any) -> Outcome:
+    def _outcome_of(self, reply: Any) -> Outcome:
         """Return what MIGRATE did. Its error may repeat login and values: these are taken out."""
         if isinstance(reply, Exception):
             hide(reply, None if self.link.login is None else self.link.login[1])

@@ -123,8 +123,7 @@ class SlotsPlacement(Placement):
             and self._known_extra() == other._known_extra()
         )
 
-    def __hash__(self) -> int:
-        return super().__hash__()
+    __hash__ = Placement.__hash__
 
     def _known_extra(self) -> dict[str, Mapping[str, object]]:
         return {name: fields for name, fields in self._shard_extra.items() if fields}

@@ -12,6 +12,7 @@ from cachemesh.core.names import NAME_PATTERN
 from cachemesh.core.placement import MAX_WEIGHT
 from cachemesh.core.pool.settings import SETTINGS, Setting
 from cachemesh.core.quality.report import BREAKERS, ERRORS, MOST_SHARDS
+from metaserver.redis_io.key_sampler import Sampling
 
 Schema = dict[str, Any]
 
@@ -117,13 +118,13 @@ SAMPLE = number(
     "of a dry run that moves keys: how many keys of each shard to look at; 0 for all",
     minimum=0,
     maximum=MAX_WHOLE,
-    default=10_000,
+    default=Sampling().keys,
 )
 BIG_KEY = number(
     "of a dry run that moves keys: bytes from which on a key is named",
     minimum=1,
     maximum=MAX_WHOLE,
-    default=1024 * 1024,
+    default=Sampling().big_key,
 )
 LOOK: dict[str, Schema] = {"sample": SAMPLE, "big_key": BIG_KEY}
 """What a dry run looks at."""
