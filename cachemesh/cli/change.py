@@ -115,13 +115,15 @@ def carry_out(
     if not _has_changes(plan):
         emit(context.output, plan, lambda: click.echo("Nothing to change."))
         return
+    if flags.yes or not plan["destroys"]:
+        show_warnings(plan, err=True)
     confirm(change.what, plan["destroys"], flags.yes, lambda: show_plan(plan, err=True))
     guard = {"version": plan["version_before"]} if change.versioned else {}
     done = _send(context, change, guard, flags.wait_s)
     if done.get("resize"):
-        _report_under_way(context, done)
+        _report_under_way(context, done, plan["warnings"])
         return
-    report(context, done, lambda: _show_outcome(done))
+    report(context, done, lambda: _show_outcome(done), plan["warnings"])
     if done["moves"] and done["document"] is not None:
         say("keys left on their former shards are removed now; watch: cachemesh pool status")
 
@@ -200,14 +202,18 @@ def show_steps(plan: Mapping[str, Any], note: str = "", *, err: bool = False) ->
         click.echo(printable(f"  {number}. {step}"), err=err)
 
 
-def show_warnings(told: Mapping[str, Any], *, err: bool = False) -> None:
-    """Print the warnings of a plan or of a change that was made."""
+def show_warnings(told: Mapping[str, Any], shown: Sequence[str] = (), *, err: bool = False) -> None:
+    """Print the warnings of a plan or of a change that was made, but for those shown before."""
     for item in told["warnings"]:
-        click.echo(printable(f"warning: {item}"), err=err)
+        if item not in shown:
+            click.echo(printable(f"warning: {item}"), err=err)
 
 
 def report(
-    context: CommandContext, done: Mapping[str, Any], show_outcome: Callable[[], None] | None = None
+    context: CommandContext,
+    done: Mapping[str, Any],
+    show_outcome: Callable[[], None] | None = None,
+    shown: Sequence[str] = (),
 ) -> None:
     """Print a change that was made.
 
@@ -215,6 +221,7 @@ def report(
         context: has the output format.
         done: the metaserver's reply.
         show_outcome: prints further lines in the table format.
+        shown: the warnings that were printed before.
     """
 
     def show_done() -> None:
@@ -223,14 +230,16 @@ def report(
             show_outcome()
 
     emit(context.output, done, show_done)
-    show_warnings(done, err=True)
+    show_warnings(done, shown, err=True)
 
 
-def _report_under_way(context: CommandContext, begun: Mapping[str, Any]) -> None:
+def _report_under_way(
+    context: CommandContext, begun: Mapping[str, Any], shown: Sequence[str]
+) -> None:
     resize = begun["resize"]
     text = f"under way: {begun['summary']}: {resize['state']}, {resize['detail']}"
     emit(context.output, begun, lambda: click.echo(printable(text)))
-    show_warnings(begun, err=True)
+    show_warnings(begun, shown, err=True)
     say("watch: cachemesh migration watch; give it up: cachemesh migration abort")
 
 

@@ -19,6 +19,7 @@ from cachemesh.cli.migration_list import list_migrations
 from cachemesh.cli.migration_tables import show_resize
 from cachemesh.cli.migration_watch import under_way, watch
 from cachemesh.cli.output import emit
+from cachemesh.cli.resize_options import KEYS_PER_SECOND, MAX_LATENCY
 
 
 @click.group(no_args_is_help=False)
@@ -54,16 +55,16 @@ def resume(context: CommandContext) -> None:
 
 # Else "-1" would be refused as an unknown option, not as a number.
 @migration.command(context_settings={"ignore_unknown_options": True})
-@click.argument("keys_per_second", type=click.IntRange(0, 1_000_000_000), required=False)
+@click.argument("keys_per_second", type=KEYS_PER_SECOND, required=False)
 @click.option(
     "--max-latency",
-    type=click.IntRange(0, 60_000),
+    type=MAX_LATENCY,
     metavar="MS",
     help="Move more slowly while a shard takes longer to answer, in milliseconds; 0: no bound.",
 )
 @with_context
 def throttle(context: CommandContext, keys_per_second: int | None, max_latency: int | None) -> None:
-    """Move at most so many keys a second; 0 for no bound."""
+    """Bound how fast keys move, by their number or by how shards answer; 0 for no bound."""
     given = {"keys_per_second": keys_per_second, "max_latency": max_latency}
     pace = {name: value for name, value in given.items() if value is not None}
     if not pace:

@@ -10,6 +10,8 @@ import click
 
 from cachemesh.cli.param_types import byte_count
 
+KEYS_PER_SECOND = click.IntRange(0, 1_000_000_000)
+MAX_LATENCY = click.IntRange(0, 60_000)  # milliseconds
 _OF_MOVES = ("keys_per_second", "max_latency", "sample", "big_key")
 
 
@@ -40,13 +42,13 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option(
         "--keys-per-second",
-        type=click.IntRange(0, 1_000_000_000),
+        type=KEYS_PER_SECOND,
         default=0,
         help="How many keys are moved at most; 0 = no bound.",
     ),
     click.option(
         "--max-latency",
-        type=click.IntRange(0, 60_000),
+        type=MAX_LATENCY,
         default=0,
         metavar="MS",
         help="Move keys more slowly while a shard takes longer to answer; 0 = no bound.",

@@ -219,43 +219,38 @@ def apply(
     if before is None:
         raise ValueError(f"{plan.summary}: not a change of an existing pool")
     pool, version = before.pool, before.version
-    steps = [
-        f"remove keys from {shard} that it no longer owns"
-        if shard in after.placement.names
-        else f"unlink everything on {shard}"
-        for shard in plan.losers
-    ]
     if plan.changes_nothing:
         return PoolChange(
             plan, dry_run, pool, version, version, before, ["nothing to do"], keys or {}
         )
-    steps.insert(0, f"store pool {pool} at version {version + 1}")
-    if plan.moves_keys:
-        steps[:1] = resizing.steps(plan)
     # A shard that is registered by now was checked before.
     warnings = [] if intents else check_moves(context, plan, masters)
     migration = None
     if dry_run:
         after = after.replace(version=version + 1)
-        warnings += resizing.not_told(context, plan, masters)
         migration = look_ahead(context, plan, masters, sampling)
+        warnings += resizing.not_told(context, plan, masters)
         warnings += [] if migration is None else migration.warnings
     elif plan.moves_keys:
         after = context.begin_resize(plan, event, masters, intents)
     else:
         after = context.replace(plan, event, masters, intents)
-    return PoolChange(
-        plan,
-        dry_run,
-        pool,
-        version,
-        after.version,
-        after,
-        steps,
-        keys or {},
-        warnings,
-        migration=migration,
+    done = PoolChange(
+        plan, dry_run, pool, version, after.version, after, _steps(plan, version), keys or {}
     )
+    return done.replace(warnings=warnings, migration=migration)
+
+
+def _steps(plan: ChangePlan, version: int) -> list[str]:
+    """Return in words what a change does to a pool at a version."""
+    after = _document_after(plan)
+    stored = [f"store pool {after.pool} at version {version + 1}"]
+    return (resizing.steps(plan) if plan.moves_keys else stored) + [
+        f"remove keys from {shard} that it no longer owns"
+        if shard in after.placement.names
+        else f"unlink everything on {shard}"
+        for shard in plan.losers
+    ]
 
 
 def reservations(reports: Mapping[str, InstanceReport]) -> list[str]:
