@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,9 +21,8 @@ from cachemesh import CacheMesh
 from cachemesh.local import LocalStack
 from tests.support.leading import leading, process_of
 from tests.support.move_load import MoveLoad, MoveVerdict
-from tests.support.moved_pool import MovedPool
+from tests.support.moved_pool import MovedPool, moving_stack
 from tests.support.planned_failovers import fail_over
-from tests.support.replicated_stack import NO_FAILOVER
 from tests.support.resize_stack import url_of
 from tests.support.waiting import AT_MOST, until
 
@@ -31,6 +31,7 @@ CLIENTS = int(os.environ.get("CHAOS_CLIENTS", "4"))
 SHARDS = 4 if CLIENTS > 4 else 2
 RATE = 0 if KEYS > 100_000 else 500  # keys a second, so that faults fall into a short move
 
+COMPARED = [True, False] if "CHAOS_KEYS" in os.environ else [True]
 MOST_UNREPLICATED = 3 * 2 * CLIENTS
 """Writes that two masters which die may not have replicated yet: one of each worker, twice."""
 
@@ -65,17 +66,9 @@ class Run:
 
 
 @contextmanager
-def run(directory: Path, metaservers: int = 1, down_after_ms: int = NO_FAILOVER) -> Iterator[Run]:
-    """Start a pool, fill it, and have clients work."""
-    with LocalStack(
-        shards=SHARDS,
-        replicas=1,
-        sentinels=3,
-        metaservers=metaservers,
-        dashboard=False,
-        timeout=AT_MOST,
-        down_after_ms=down_after_ms,
-    ) as stack:
+def run(directory: Path, **options: Any) -> Iterator[Run]:
+    """Start a pool, fill it, and have clients work; ``options`` are those of its stack."""
+    with moving_stack(shards=SHARDS, replicas=1, sentinels=3, **options) as stack:
         urls = [url_of(stack, number) for number in range(CLIENTS)]
         with CacheMesh.from_url(urls[0], token=stack.token) as client:
             for first in range(0, KEYS, 1000):
@@ -164,14 +157,12 @@ def test_it_is_given_up_half_way(tmp_path: Path) -> None:
     verdict.check()
 
 
-@pytest.mark.parametrize("resized", [True, False])
+@pytest.mark.parametrize("resized", COMPARED)
 def test_masters_are_killed(tmp_path: Path, resized: bool) -> None:
     """A source, then a target; without a resize as many writes are lost, which long runs show.
 
     Those are the last ones, which the master had acknowledged and not replicated.
     """
-    if not resized and "CHAOS_KEYS" not in os.environ:
-        pytest.skip("is for comparison; set CHAOS_KEYS")
     with run(tmp_path, down_after_ms=2000) as chaos:
         for shard in ("cache-0", "cache-1"):
             began = time.time()

@@ -19,7 +19,7 @@ from cachemesh import CacheMesh
 from cachemesh.local import LocalStack
 from cachemesh.replay import Replay, ReplayResult, open_trace
 from tests.support.metaserver_process import Api
-from tests.support.replicated_stack import NO_FAILOVER
+from tests.support.moved_pool import moving_stack
 from tests.support.waiting import AT_MOST, PATIENT, until
 
 ACCESSES = int(os.environ.get("CHAOS_ACCESSES", "0"))
@@ -106,16 +106,7 @@ def test_hits_stay_hits(tmp_path: Path) -> None:
         pytest.skip(f"{TRACE} is missing: the traces are not part of the project")
     keys = list(open_trace(str(TRACE)).keys(ACCESSES or FEW))
     with (
-        LocalStack(
-            shards=3,
-            replicas=1,
-            spares=MORE,
-            sentinels=1,
-            metaservers=1,
-            dashboard=False,
-            timeout=AT_MOST,
-            down_after_ms=NO_FAILOVER,
-        ) as stack,
+        moving_stack(shards=3, replicas=1, spares=MORE) as stack,
         CacheMesh.from_url(stack.info["url"], token=stack.token, **PATIENT) as client,
     ):
         before = replayed(client, iter(keys))

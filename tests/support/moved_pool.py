@@ -15,11 +15,21 @@ import redis
 from cachemesh.local import LocalStack
 from tests.support.metaserver_process import Api
 from tests.support.plain_redis import direct
+from tests.support.replicated_stack import NO_FAILOVER
 from tests.support.waiting import AT_MOST, until
 
 POOL = "/v1/pools/cache"
 SPARE = "spare"
 LONGEST = 1200.0  # seconds that a move of a million keys may take on a busy machine
+
+
+def moving_stack(**options: Any) -> LocalStack:
+    """Return a stack, not started, with what a test of a move needs and ``options`` besides.
+
+    A master that gets no time on a busy machine is not failed over.
+    """
+    usual = {"shards": 2, "replicas": 0, "sentinels": 1, "metaservers": 1, "dashboard": False}
+    return LocalStack(**{**usual, "timeout": AT_MOST, "down_after_ms": NO_FAILOVER, **options})
 
 
 class MovedPool:

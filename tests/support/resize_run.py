@@ -98,11 +98,12 @@ class Run:
 
     def another_leader(self) -> None:
         """Go on with a leader that knows nothing of what the last one saw and did."""
+        shards: Any = self.shards  # they speak to no instance
         self._resizer = Resizer(
             self.store,
             self.clients,
-            self.shards,  # type: ignore[arg-type]  # they speak to no instance
-            self.shards,  # type: ignore[arg-type]
+            shards,
+            shards,
             changed=lambda: None,
             clock=lambda: self.now,
         )

@@ -6,26 +6,16 @@ from itertools import count
 
 from cachemesh import CacheMesh
 from cachemesh.core.placement import Shard
-from cachemesh.local import LocalStack
 from metaserver.domain.large_keys import SUSPECT
-from tests.support.moved_pool import SPARE, MovedPool
-from tests.support.replicated_stack import NO_FAILOVER
-from tests.support.waiting import AT_MOST, PATIENT, until
+from tests.support.moved_pool import SPARE, MovedPool, moving_stack
+from tests.support.waiting import PATIENT, until
 
 ELEMENT = 8 * 1024**2  # bytes
 
 
 def test_it_is_told_and_the_resize_begins_once_it_is_gone() -> None:
     with (
-        LocalStack(
-            shards=2,
-            replicas=0,
-            sentinels=1,
-            metaservers=1,
-            dashboard=False,
-            timeout=AT_MOST,
-            down_after_ms=NO_FAILOVER,
-        ) as stack,
+        moving_stack() as stack,
         CacheMesh.from_url(stack.info["url"], token=stack.token, **PATIENT) as client,
     ):
         before = client.topology.document.placement

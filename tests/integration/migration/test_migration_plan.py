@@ -10,9 +10,9 @@ import pytest
 
 from cachemesh.core.placement import Placement
 from cachemesh.local import LocalStack
+from tests.support.moved_pool import moving_stack
 from tests.support.planned_moves import POOL, SPARE, PlannedPool
 from tests.support.terminal import Terminal
-from tests.support.waiting import AT_MOST
 
 KEYS = 3000
 NAMES = [f"key:{n}" for n in range(KEYS)]
@@ -20,9 +20,7 @@ NAMES = [f"key:{n}" for n in range(KEYS)]
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
-    with LocalStack(
-        shards=2, replicas=0, sentinels=1, metaservers=1, dashboard=False, timeout=AT_MOST
-    ) as stack:
+    with moving_stack() as stack:
         yield stack
 
 

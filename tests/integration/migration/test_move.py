@@ -14,11 +14,10 @@ from cachemesh import CacheMesh
 from cachemesh.local import LocalStack
 from tests.support.cli_in_process import run_here
 from tests.support.move_load import MoveLoad
-from tests.support.moved_pool import SPARE, MovedPool
+from tests.support.moved_pool import SPARE, MovedPool, moving_stack
 from tests.support.plain_redis import direct
-from tests.support.replicated_stack import NO_FAILOVER
 from tests.support.resize_stack import url_of
-from tests.support.waiting import AT_MOST, until
+from tests.support.waiting import until
 
 BULK = 5000
 CALLS = 50  # of the API, which take longer than several batches
@@ -26,15 +25,7 @@ CALLS = 50  # of the API, which take longer than several batches
 
 @pytest.fixture
 def stack() -> Iterator[LocalStack]:
-    with LocalStack(
-        shards=2,
-        replicas=1,
-        sentinels=1,
-        metaservers=1,
-        dashboard=False,
-        timeout=AT_MOST,
-        down_after_ms=NO_FAILOVER,
-    ) as stack:
+    with moving_stack(replicas=1) as stack:
         yield stack
 
 

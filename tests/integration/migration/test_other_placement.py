@@ -14,11 +14,10 @@ from cachemesh import CacheMesh
 from cachemesh.core.placement import Placement
 from cachemesh.local import LocalStack
 from tests.support.move_load import MoveLoad
-from tests.support.moved_pool import MovedPool
+from tests.support.moved_pool import MovedPool, moving_stack
 from tests.support.plain_redis import direct
-from tests.support.replicated_stack import NO_FAILOVER
 from tests.support.resize_stack import url_of
-from tests.support.waiting import AT_MOST, until
+from tests.support.waiting import until
 
 BULK = {f"{{user:{n % 500}}}:{n}": f"value:{n}".encode() for n in range(3000)}
 SLOTS = {"strategy": "slots"}
@@ -35,15 +34,7 @@ SLOWLY = 300  # keys per second
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
-    with LocalStack(
-        shards=3,
-        replicas=1,
-        sentinels=1,
-        metaservers=1,
-        dashboard=False,
-        timeout=AT_MOST,
-        down_after_ms=NO_FAILOVER,
-    ) as stack:
+    with moving_stack(shards=3, replicas=1) as stack:
         yield stack
 
 

@@ -25,11 +25,11 @@ from metaserver.redis_io.move_probe import (
 )
 from tests.support.cli_in_process import run_here
 from tests.support.metaserver_loops import NETWORKS
+from tests.support.moved_pool import moving_stack
 from tests.support.network_namespaces import MAJORITY, MINORITY, needs_namespaces, split_network
 from tests.support.plain_redis import connect, direct
 from tests.support.planned_moves import POOL, SPARE, PlannedPool
 from tests.support.relay import SelectiveRelay
-from tests.support.replicated_stack import NO_FAILOVER
 from tests.support.server_capabilities import needs_tls
 from tests.support.waiting import AT_MOST, until
 
@@ -38,15 +38,7 @@ SECRET = "s3cret-of-the-metaserver"
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[LocalStack]:
-    with LocalStack(
-        shards=2,
-        replicas=1,
-        sentinels=1,
-        metaservers=1,
-        dashboard=False,
-        timeout=AT_MOST,
-        down_after_ms=NO_FAILOVER,
-    ) as stack:
+    with moving_stack(replicas=1) as stack:
         yield stack
 
 
@@ -264,15 +256,7 @@ def test_a_full_source_or_target_is_not_refused(stack: LocalStack) -> None:
 @pytest.fixture(scope="module")
 def encrypted() -> Iterator[LocalStack]:
     needs_tls(str(find_redis_server().path))
-    with LocalStack(
-        shards=2,
-        replicas=0,
-        sentinels=1,
-        metaservers=0,
-        dashboard=False,
-        tls=True,
-        timeout=AT_MOST,
-    ) as stack:
+    with moving_stack(metaservers=0, tls=True) as stack:
         yield stack
 
 

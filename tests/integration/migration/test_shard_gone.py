@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cachemesh import CacheMesh, CacheMeshError, ShardUnavailableError
-from cachemesh.local import LocalStack
-from tests.support.moved_pool import SPARE, MovedPool
+from tests.support.moved_pool import SPARE, MovedPool, moving_stack
 from tests.support.plain_redis import direct
 from tests.support.waiting import AT_MOST, until
 
@@ -16,14 +15,7 @@ KEYS = [f"key:{n}" for n in range(900)]
 @pytest.mark.parametrize("given_up", [False, True])
 def test_what_it_had_given_away_stays(given_up: bool) -> None:
     with (
-        LocalStack(
-            shards=2,
-            replicas=0,
-            sentinels=1,
-            metaservers=1,
-            dashboard=False,
-            timeout=AT_MOST,
-        ) as stack,
+        moving_stack() as stack,
         CacheMesh.from_url(stack.info["url"], token=stack.token) as client,
     ):
         client.mset(dict.fromkeys(KEYS, "value"))
@@ -53,15 +45,7 @@ def test_what_it_had_given_away_stays(given_up: bool) -> None:
 def test_without_its_last_replica_keys_move_on(which: str) -> None:
     """The replica took over; the former master stays away for a while."""
     with (
-        LocalStack(
-            shards=2,
-            replicas=1,
-            sentinels=3,
-            metaservers=1,
-            dashboard=False,
-            timeout=AT_MOST,
-            down_after_ms=2000,
-        ) as stack,
+        moving_stack(replicas=1, sentinels=3, down_after_ms=2000) as stack,
         CacheMesh.from_url(stack.info["url"], token=stack.token) as client,
     ):
         client.mset(dict.fromkeys(KEYS, "value"))

@@ -118,8 +118,8 @@ def test_hash_tag_and_labels_are_those_given() -> None:
 
 
 def test_fields_of_later_releases_stay() -> None:
-    before = even().placement.to_dict() | {"of_the_future": 1}
-    before["shards"][0]["zone"] = "z"  # type: ignore[index]
+    before: dict[str, Any] = even().placement.to_dict() | {"of_the_future": 1}
+    before["shards"][0]["zone"] = "z"
     plan = plan_placement(pool(Placement.from_dict(before)), KETAMA, LABELS)
     document: Any = placement_after(plan).to_dict()
     assert document["of_the_future"] == 1

@@ -13,145 +13,37 @@ from hypothesis import strategies as st
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.migration.phase import Migration
 from cachemesh.core.migration.routing import MigratingPlacement
-from cachemesh.core.placement import Placement, Shard, SlotsPlacement, moves
-from cachemesh.core.pool.document import PoolDocument
+from cachemesh.core.placement import Shard, SlotsPlacement
 from metaserver.domain.fence_record import FenceRecord, fence_of
-from metaserver.domain.move_progress import MoveProgress, SourceProgress
-from metaserver.domain.planning import ChangePlan, plan_add, plan_remove, plan_weight
-from metaserver.domain.pool_state import NewSweep, PoolState
+from metaserver.domain.pool_state import NewSweep
 from metaserver.domain.resize import (
     Resize,
-    begun,
     concerned,
     ends_in,
     finished,
     given_up,
     plan_of,
-    prepared,
     resize_of,
-    stepped_back,
     sweeps_after,
-    waiting,
 )
 from metaserver.domain.resize_move import (
-    following,
     moving,
     paced,
     source_done,
     stage_sources,
-    turned_back,
 )
-from metaserver.domain.resize_status import shown, status_of
-from tests.support.store_records import document
-
-MASTERS = {"a": "10.0.0.1:6379", "b": "10.0.0.2:6379", "c": "10.0.0.3:6379"}
-REPLICAS = {"a": 1, "b": 0, "c": 1}
-KEYS = [b"key:%d" % number for number in range(200)]
-
-
-def of_names(strategy: str, *names: str) -> Placement:
-    shards = [{"name": name, "weight": 1} for name in names]
-    return Placement.from_dict({"strategy": strategy, "hash": "md5", "shards": shards})
-
-
-def plan_to(before: PoolDocument, placement: Placement) -> ChangePlan:
-    """Plan another placement, such as of another strategy."""
-    found = moves(before.placement, placement)
-    return ChangePlan("place anew", before, before.replace(placement=placement), found)
-
-
-SLOTS = document()
-MODULA = document().replace(placement=of_names("modula", "a", "b"))
-KETAMA = document().replace(placement=of_names("ketama", "a", "b"))
-JEDIS = document().replace(placement=of_names("jedis", "a", "b"))
-PLANS = {
-    "a new shard": plan_add(SLOTS, Shard("c"), MASTERS["c"]),
-    "one that leaves": plan_remove(document("cache", "a", "b", "c"), "b"),
-    "another weight": plan_weight(SLOTS, "a", 3),
-    "modula": plan_add(MODULA, Shard("c"), MASTERS["c"]),
-    "ketama to modula": plan_to(KETAMA, MODULA.placement),
-    "jedis to slots": plan_to(JEDIS, SLOTS.placement),
-    "jedis to ketama": plan_to(JEDIS, of_names("ketama", "a", "b", "c")),
-}
-IN_TWO_STAGES = ("modula", "ketama to modula", "jedis to slots", "jedis to ketama")
-
-
-def moved(name: str, **changes: Any) -> ChangePlan:
-    return replace(PLANS[name], strategy="move", **changes)
-
-
-def under_way(of: PoolDocument) -> Resize:
-    found = resize_of(of)
-    assert found is not None
-    return found
-
-
-class Run:
-    """A resize, document by document; each is stored, and read by clients, before the next."""
-
-    def __init__(self, plan: ChangePlan) -> None:
-        assert plan.before is not None and plan.after is not None
-        self.before, self.after = plan.before.placement, plan.after.placement
-        self.document = begun(plan, "token:me", "c", MASTERS, (7,))
-        self.store(self.document)
-
-    def store(self, after: PoolDocument) -> None:
-        later = after.replace(version=self.document.version + 1)
-        self.document = PoolDocument.from_json(later.to_json())
-
-    @property
-    def resize(self) -> Resize:
-        return under_way(self.document)
-
-    @property
-    def told(self) -> Migration:
-        assert self.document.migrating is not None
-        return self.document.migrating
-
-    @property
-    def state(self) -> PoolState:
-        return PoolState(self.document)
-
-    def prepare(self) -> None:
-        self.store(prepared(self.document, self.resize))
-
-    def move(self) -> None:
-        """Have keys move, and sweep every shard of the stage."""
-        if self.resize.state != "preparing":
-            self.prepare()
-        self.store(moving(self.document, self.resize, REPLICAS))
-        self.sweep()
-
-    def sweep(self) -> None:
-        for shard in stage_sources(self.document, self.resize):
-            self.store(source_done(self.document, self.resize, shard, 10))
-        assert stage_sources(self.document, self.resize) == ()
-
-    def move_all(self) -> None:
-        """Have keys move in every stage that is left."""
-        self.move()
-        while not self.resize.last_stage:
-            self.next()
-            self.move()
-
-    def next(self) -> None:
-        self.store(following(self.document, self.resize))
-
-    def turn_back(self) -> None:
-        self.store(turned_back(self.document, self.resize))
-
-    def step_back(self) -> None:
-        self.store(stepped_back(self.document, self.resize, "waits for client x"))
-
-    def finish(self) -> PoolDocument:
-        done = finished(self.document, self.resize, None)
-        assert (done.migration, resize_of(done)) == (None, None)
-        return done
-
-    @property
-    def brief(self) -> tuple[str, int, bool, int]:
-        now = self.resize
-        return now.state, now.stage, now.back, now.attempt
+from metaserver.domain.resize_status import shown
+from tests.support.move_documents import (
+    IN_TWO_STAGES,
+    KEYS,
+    MASTERS,
+    PLANS,
+    REPLICAS,
+    SLOTS,
+    Run,
+    moved,
+    under_way,
+)
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -403,92 +295,6 @@ def test_another_pace_changes_nothing_else() -> None:
     assert (run.document.migration, run.document.placement) == (was.migration, was.placement)
 
 
-def test_how_far_a_move_is_is_shown() -> None:
-    run = Run(moved("a new shard", keys_per_second=50))
-    run.prepare()
-    assert status_of(PoolState(SLOTS)) is None
-    shared = {
-        "id": run.resize.id,
-        "summary": "add shard c (10.0.0.3:6379), weight 1",
-        "actor": "token:me",
-        "began": None,
-        "strategy": "move",
-        "stage": 0,
-        "stages": 1,
-        "keys_per_second": 50,
-        "max_latency": 0,
-        "longest_hold": 0.0,
-        "left": None,
-        "rate": 0.0,
-        "seconds_left": None,
-        "share": None,
-    }
-    nothing = {"state": "waits", "moved": None, "bytes_moved": None, "left": None, "detail": ""}
-    sources = [{"shard": shard, "to": ["c"], **nothing} for shard in ("a", "b")]
-    assert status_of(run.state) == {
-        **shared,
-        "sources": sources,
-        "state": "preparing",
-        "attempt": 1,
-        "detail": "",
-        "back": False,
-        "done": [],
-        "moved": 0,
-        "paused": False,
-    }
-    assert shown(run.resize) == "preparing"
-    run.store(moving(run.document, run.resize, REPLICAS))
-    run.store(source_done(run.document, run.resize, "a", 5))
-    expected = {
-        **shared,
-        "sources": [{**sources[0], "state": "done", "left": 0}, sources[1]],
-        "state": "moving",
-        "attempt": 1,
-        "detail": "keys move",
-        "back": False,
-        "done": ["a"],
-        "moved": 5,
-        "paused": False,
-    }
-    assert status_of(run.state) == expected
-    assert shown(run.resize) == "moving"
-    run.store(paced(run.document, run.resize, {"paused": True}))
-    paused = {**expected, "paused": True, "detail": "an operator has paused it"}
-    assert status_of(run.state) == paused
-    assert shown(run.resize) == "moving, paused"
-    run.store(waiting(run.document, run.resize, "shard b does not answer"))
-    assert status_of(run.state) == {**paused, "detail": "shard b does not answer"}
-    assert shown(run.resize) == "moving, paused, shard b does not answer"
-    run.store(source_done(run.document, run.resize, "b", 5))
-    assert run.resize.reason == "", "it waits for nothing any more"
-    run.turn_back()
-    assert shown(run.resize) == "preparing back"
-    told = status_of(run.state)
-    assert told is not None and (told["back"], told["done"], told["moved"]) == (True, [], 10)
-    assert [(each["shard"], each["to"]) for each in told["sources"]] == [("c", ["a", "b"])]
-
-
-def test_what_the_leader_has_counted_is_told_with_where_the_keys_go() -> None:
-    run = Run(moved("a new shard"))
-    run.store(moving(run.document, run.resize, REPLICAS))
-    counts = (SourceProgress("a", "moving", 30, 900, 60), SourceProgress("b", "done", 10, 300, 0))
-    progress = MoveProgress(run.resize.id, 0, False, counts, 20.0)
-    told = status_of(replace(run.state, progress=progress.to_dict()))
-    assert told is not None
-    assert (told["moved"], told["left"], told["share"], told["seconds_left"]) == (40, 60, 0.4, 3.0)
-    assert [(each["to"], each["moved"]) for each in told["sources"]] == [(["c"], 30), (["c"], 10)]
-
-
-def test_a_status_has_the_same_fields_where_the_resize_cannot_be_read() -> None:
-    run = Run(moved("a new shard"))
-    whole = status_of(run.state)
-    broken = run.document.replace(extra={"resize": {"state": "moving"}})
-    invalid = status_of(PoolState(broken))
-    assert whole is not None and invalid is not None
-    assert whole.keys() == invalid.keys()
-    assert (invalid["state"], invalid["moved"]) == ("invalid", 0)
-
-
 names = st.sampled_from(["a", "b", "c"])
 resizes = st.builds(
     Resize,
@@ -512,6 +318,9 @@ resizes = st.builds(
     moved=st.integers(0, 10**12),
     paused=st.booleans(),
     keys_per_second=st.integers(0, 10**6),
+    max_latency=st.integers(0, 60_000),
+    longest_hold=st.floats(0, 10),
+    began=st.sampled_from(["", "2026-01-02T03:04:05.678Z"]),
     former=st.none() | st.just(Migration("move", SLOTS.placement, moves=True).to_dict()),
 )
 
@@ -524,7 +333,8 @@ def test_a_later_leader_reads_all_of_it(resize: Resize) -> None:
 def test_a_resize_of_an_earlier_release_is_read() -> None:
     kept = Run(PLANS["a new shard"]).resize.to_dict()
     new = ("strategy", "stage", "stages", "back", "done", "replicas", "moved", "paused")
-    for name in (*new, "keys_per_second", "former"):
+    later = ("max_latency", "longest_hold", "began")
+    for name in (*new, *later, "keys_per_second", "former"):
         del kept[name]
     read = Resize.from_dict(kept)
     assert (read.strategy, read.stage, read.stages, read.former) == ("drop", 0, 1, None)
@@ -541,6 +351,8 @@ def test_a_resize_of_an_earlier_release_is_read() -> None:
         {"replicas": {"a": "some"}},
         {"moved": {}},
         {"keys_per_second": "fast"},
+        {"max_latency": "short"},
+        {"longest_hold": -1},
         {"state": []},
     ],
 )
