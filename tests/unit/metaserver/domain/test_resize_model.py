@@ -64,7 +64,7 @@ class World:
         history: the phase of each version from 1 on: P, H (prepare) or Q.
         attempt: of the newest version.
         marker: on the shard that loses the key.
-        waited, strangers, marked, fence: what the leader has seen and done at this version.
+        waited, strangers, looks, marked, fence: what the leader has seen and done at this version.
         crashes: how often another leader has taken over, on a store restored from a backup.
         broken: a command ran at the shard after Q was stored.
     """
@@ -75,6 +75,7 @@ class World:
     marker: int = 0
     waited: bool = False
     strangers: tuple[int, ...] | None = None
+    looks: int = 0
     fence: str | None = None
     marked: bool = False
     crashes: int = 0
@@ -114,8 +115,7 @@ class Model:
         yield from self._leader(world)
         if world.crashes == 0:
             forgotten = tuple(replace(each, acknowledged=None) for each in world.clients)
-            unseen = replace(world, waited=False, strangers=None, marked=False, fence=None)
-            yield replace(unseen, clients=forgotten, crashes=1)
+            yield replace(_unseen(world), clients=forgotten, crashes=1)
 
     def _client(self, world: World, number: int, client: Client) -> Iterator[World]:
         def now(**changes: object) -> World:
@@ -168,7 +168,8 @@ class Model:
             yield _stored(world, "P", attempt=world.attempt)
         elif isinstance(step, Look):
             marked = world.marker > 0 and not self.ignores_markers
-            yield replace(world, strangers=self._connected(world), marked=marked)
+            connected = self._connected(world)
+            yield replace(world, strangers=connected, looks=world.looks + 1, marked=marked)
         elif isinstance(step, FenceOff):
             yield from self._fence(world)
         elif isinstance(step, Finish):
@@ -189,7 +190,8 @@ class Model:
             if self.never_looks
             else None
             if world.strangers is None
-            else tuple(map(str, world.strangers)),
+            else tuple(str(each) for each in world.strangers if _lags(world.clients[each], world)),
+            looks=world.looks,
             marked=world.marked,
             fence=FenceOutcome() if world.fence == "up" else None,
         )
@@ -198,7 +200,7 @@ class Model:
         return tuple(
             number
             for number, each in enumerate(world.clients)
-            if each.connection in ("named", "open") and (each.acknowledged or 0) < world.version
+            if each.connection in ("named", "open") and _lags(each, world)
         )
 
     def _fence(self, world: World) -> Iterator[World]:
@@ -216,10 +218,18 @@ class Model:
             yield replace(order[1], fence="up")
 
 
+def _lags(client: Client, world: World) -> bool:
+    return (client.acknowledged or 0) < world.version
+
+
 def _stored(world: World, phase: str, *, attempt: int) -> World:
     history = world.history + phase
-    later = replace(world, history=history, attempt=attempt, waited=False)
-    return replace(later, strangers=None, marked=False, fence=None)
+    return replace(_unseen(world), history=history, attempt=attempt)
+
+
+def _unseen(world: World) -> World:
+    """Return the world for a leader that has seen and done nothing at this version."""
+    return replace(world, waited=False, strangers=None, looks=0, marked=False, fence=None)
 
 
 @pytest.fixture(autouse=True)
