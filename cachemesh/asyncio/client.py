@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any  # asyncio
 
 # sync: from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from cachemesh.core.errors import FencedError, ShardUnavailableError
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.topology import Topology
-from cachemesh.core.rerouting import KeyMovingError, RerouteError
+from cachemesh.core.rerouting import LEFT, KeyMovingError, RerouteError
 from cachemesh.core.resilience.error_classification import NOT_SERVED  # asyncio
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.transport.aio.mesh_pool import MeshPool
@@ -189,24 +188,40 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
         """Return what a command that ended with an error returns; raise the error otherwise.
 
         A command that was routed by a document before a resize was sent nowhere, and goes to where
-        its key is by now. So does one whose key was on its way to another shard, once it is there,
-        and one that a shard has refused because of the version which this client acted on, once a
-        later one has come.
+        its key is by now. So does one that a shard has refused because of the version which this
+        client acted on, once a later one has come.
         """
         if isinstance(error, RerouteError):
-            try:
-                await self._core.await_route(error)
-            except ShardUnavailableError as failure:
-                return self._missed_route(failure, args)
-            except redis.exceptions.OutOfMemoryError as full:
-                return await self._read_at_source(error, args, options, full)
-            return await self.execute_command(*args, **options)
+            return await self._rerouted(error, args, options)
         if isinstance(error, FencedError):
             if args[0] in FIRST_KEY and self._core.acts_on(error.wanted):
                 return await self.execute_command(*args, **options)
         elif EMPTY_RESPONSE in options:
             return options[EMPTY_RESPONSE]
         raise error
+
+    async def _rerouted(
+        self, error: RerouteError, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
+        """Return what a command returns that could not be sent at once.
+
+        A read of a key that is to move is answered by its source as long as that has the key. Any
+        other command waits until the key is where it moves to.
+        """
+        reply: Any = LEFT
+        try:
+            if isinstance(error, KeyMovingError) and FIRST_KEY.get(args[0]):
+                decode = NEVER_DECODE not in options
+                reply = await self._core.read_at_source(error, args, decode)
+            else:
+                await self._core.await_route(error)
+        except ShardUnavailableError as failure:
+            return self._missed_route(failure, args)
+        except redis.ResponseError as refused:
+            return await self._outcome_of(refused, args, options)
+        if reply is LEFT:
+            return await self.execute_command(*args, **options)
+        return await self._as_given(args[0], reply, options)
 
     async def _as_given(self, name: Any, reply: Any, options: dict[str, Any]) -> Any:
         """Return a reply as redis-py gives it to the app."""
@@ -216,34 +231,6 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
         # sync: return callback(reply, **for_callback(options))
         result = callback(reply, **for_callback(options))  # asyncio
         return await result if asyncio.iscoroutine(result) else result  # asyncio
-
-    async def _read_at_source(
-        self,
-        moving: RerouteError,
-        args: tuple[Any, ...],
-        options: dict[str, Any],
-        full: Exception,
-    ) -> Any:
-        """Return the reply to a read of one key that its target has no room for.
-
-        A shard gains none of the keys that leave it. So if the source has the key after it has
-        answered, it had it before, and nobody has asked the target for it yet.
-
-        Raises:
-            redis.OutOfMemoryError: the command writes, or has several keys, or the key has left.
-        """
-        name = args[0]
-        if not (isinstance(moving, KeyMovingError) and FIRST_KEY.get(name)):
-            raise full
-        (((source, _), (key, *_)),) = moving.keys.items()
-        shard, decode = moving.stage.shards[source], NEVER_DECODE not in options
-        deadline = time.monotonic() + shard.limit
-        reply, there = await shard.ask_apart([args, ("EXISTS", key)], deadline, decode)
-        if isinstance(reply, Exception):
-            raise reply
-        if not there:
-            raise full
-        return await self._as_given(name, reply, options)
 
     if True:  # asyncio
 

@@ -16,7 +16,7 @@ from cachemesh._client.migration_state import Stage
 from cachemesh.core.errors import ConfigurationError
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.topology import Topology
-from cachemesh.core.rerouting import KeyMovingError, Pair, RerouteError, ShardRetiredError
+from cachemesh.core.rerouting import LEFT, KeyMovingError, Pair, RerouteError, ShardRetiredError
 from cachemesh.discovery.url import MeshUrl
 from cachemesh.transport import redis_py
 from cachemesh.transport.aio import handshake
@@ -128,11 +128,40 @@ class Core(MeshCore[ShardClient]):
         if hold is not None and not await _passed(hold.gate, limit):  # asyncio
             raise self.still_held()
 
-    async def await_route(self, error: RerouteError) -> None:
+    async def read_at_source(
+        self, moving: KeyMovingError, args: tuple[Any, ...], decode: bool
+    ) -> Any:
+        """Return the reply of the shard that a key is to leave, for a read of that key alone.
+
+        A shard gains none of the keys that leave it. So if the source has the key after it has
+        answered, it had it before, and nobody has asked the target for it yet.
+
+        Returns:
+            `LEFT` if the source has the key no more. It can be asked for at its target then.
+
+        Raises:
+            As `await_route`, and the server's error.
+        """
+        (((source, _), (key, *_)),) = moving.keys.items()
+        shard: ShardClient = moving.stage.shards[source]
+        try:
+            asked = [args, ("EXISTS", key)]
+            reply, there = await shard.ask_apart(asked, time.monotonic() + shard.limit, decode)
+        except ShardRetiredError:  # the stage is over
+            return LEFT
+        if there != 1:  # or the app may not ask for that
+            await self.await_route(moving, gone=there == 0)
+            return LEFT
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    async def await_route(self, error: RerouteError, gone: bool = False) -> None:
         """Wait until a command that was to be routed anew can be.
 
         Args:
             error: why it was not sent.
+            gone: the keys have been seen to have left their source, but maybe not its replicas.
 
         Raises:
             ShardUnavailableError: that takes longer than a command may, or a shard does not serve.
@@ -141,21 +170,25 @@ class Core(MeshCore[ShardClient]):
         if isinstance(error, KeyMovingError):
             limit = self.policy.timeouts.reply
             seconds = math.inf if limit is None else limit
-            # sync: self._settle(error, time.monotonic() + seconds)
+            # sync: self._settle(error, time.monotonic() + seconds, gone)
             if True:  # asyncio
                 try:
-                    await in_time(self._settle(error, time.monotonic() + seconds), seconds)
+                    await in_time(self._settle(error, time.monotonic() + seconds, gone), seconds)
                 except TimeoutError as late:
                     raise self._puller(error.stage, next(iter(error.keys))).still_moving() from late
         else:
             await self.hold_over()
 
-    async def _settle(self, moving: KeyMovingError, deadline: float) -> None:
+    async def _settle(self, moving: KeyMovingError, deadline: float, gone: bool) -> None:
         """Pull keys, unless the stage in which they move is over."""
         stage: Stage[ShardClient] = moving.stage
         try:
             for pair, keys in moving.keys.items():
-                await self._puller(stage, pair).pull(keys, deadline)
+                puller = self._puller(stage, pair)
+                if gone:
+                    await puller.see_gone(keys, deadline)
+                else:
+                    await puller.pull(keys, deadline)
         except ShardRetiredError:
             return
         self.note_settled(stage, moving)

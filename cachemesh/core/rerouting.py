@@ -8,6 +8,9 @@ from typing import Any, TypeAlias
 Pair: TypeAlias = "tuple[str, str]"
 """The shard that a key moves from, and the one that it moves to."""
 
+LEFT: Any = object()
+"""In place of the reply to a read: the key has left the shard that was asked."""
+
 
 class RerouteError(Exception):
     """A command was not sent where it would have gone, and is to be routed anew. No app sees it."""

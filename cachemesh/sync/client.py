@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -16,7 +15,7 @@ from cachemesh.core.errors import FencedError, ShardUnavailableError
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.topology import Topology
-from cachemesh.core.rerouting import KeyMovingError, RerouteError
+from cachemesh.core.rerouting import LEFT, KeyMovingError, RerouteError
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.sync.core import Core
 from cachemesh.sync.pipeline import Pipeline
@@ -157,18 +156,11 @@ class CacheMesh(PlannedCommands, redis.Redis):
         """Return what a command that ended with an error returns; raise the error otherwise.
 
         A command that was routed by a document before a resize was sent nowhere, and goes to where
-        its key is by now. So does one whose key was on its way to another shard, once it is there,
-        and one that a shard has refused because of the version which this client acted on, once a
-        later one has come.
+        its key is by now. So does one that a shard has refused because of the version which this
+        client acted on, once a later one has come.
         """
         if isinstance(error, RerouteError):
-            try:
-                self._core.await_route(error)
-            except ShardUnavailableError as failure:
-                return self._missed_route(failure, args)
-            except redis.exceptions.OutOfMemoryError as full:
-                return self._read_at_source(error, args, options, full)
-            return self.execute_command(*args, **options)
+            return self._rerouted(error, args, options)
         if isinstance(error, FencedError):
             if args[0] in FIRST_KEY and self._core.acts_on(error.wanted):
                 return self.execute_command(*args, **options)
@@ -176,40 +168,33 @@ class CacheMesh(PlannedCommands, redis.Redis):
             return options[EMPTY_RESPONSE]
         raise error
 
+    def _rerouted(self, error: RerouteError, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Return what a command returns that could not be sent at once.
+
+        A read of a key that is to move is answered by its source as long as that has the key. Any
+        other command waits until the key is where it moves to.
+        """
+        reply: Any = LEFT
+        try:
+            if isinstance(error, KeyMovingError) and FIRST_KEY.get(args[0]):
+                decode = NEVER_DECODE not in options
+                reply = self._core.read_at_source(error, args, decode)
+            else:
+                self._core.await_route(error)
+        except ShardUnavailableError as failure:
+            return self._missed_route(failure, args)
+        except redis.ResponseError as refused:
+            return self._outcome_of(refused, args, options)
+        if reply is LEFT:
+            return self.execute_command(*args, **options)
+        return self._as_given(args[0], reply, options)
+
     def _as_given(self, name: Any, reply: Any, options: dict[str, Any]) -> Any:
         """Return a reply as redis-py gives it to the app."""
         callback = self.response_callbacks.get(name)
         if callback is None:
             return reply
         return callback(reply, **for_callback(options))
-
-    def _read_at_source(
-        self,
-        moving: RerouteError,
-        args: tuple[Any, ...],
-        options: dict[str, Any],
-        full: Exception,
-    ) -> Any:
-        """Return the reply to a read of one key that its target has no room for.
-
-        A shard gains none of the keys that leave it. So if the source has the key after it has
-        answered, it had it before, and nobody has asked the target for it yet.
-
-        Raises:
-            redis.OutOfMemoryError: the command writes, or has several keys, or the key has left.
-        """
-        name = args[0]
-        if not (isinstance(moving, KeyMovingError) and FIRST_KEY.get(name)):
-            raise full
-        (((source, _), (key, *_)),) = moving.keys.items()
-        shard, decode = moving.stage.shards[source], NEVER_DECODE not in options
-        deadline = time.monotonic() + shard.limit
-        reply, there = shard.ask_apart([args, ("EXISTS", key)], deadline, decode)
-        if isinstance(reply, Exception):
-            raise reply
-        if not there:
-            raise full
-        return self._as_given(name, reply, options)
 
     def _execute_on_connection(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Execute as redis-py does, over the connection that `client` took, or that the app set."""

@@ -14,7 +14,7 @@ from cachemesh._client.core import MeshCore
 from cachemesh._client.migration_state import Stage
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.topology import Topology
-from cachemesh.core.rerouting import KeyMovingError, Pair, RerouteError, ShardRetiredError
+from cachemesh.core.rerouting import LEFT, KeyMovingError, Pair, RerouteError, ShardRetiredError
 from cachemesh.transport import redis_py
 from cachemesh.transport.lease_clock import clock
 from cachemesh.transport.sync import handshake
@@ -75,11 +75,38 @@ class Core(MeshCore[ShardClient]):
         if hold is not None and not hold.gate.wait(limit):
             raise self.still_held()
 
-    def await_route(self, error: RerouteError) -> None:
+    def read_at_source(self, moving: KeyMovingError, args: tuple[Any, ...], decode: bool) -> Any:
+        """Return the reply of the shard that a key is to leave, for a read of that key alone.
+
+        A shard gains none of the keys that leave it. So if the source has the key after it has
+        answered, it had it before, and nobody has asked the target for it yet.
+
+        Returns:
+            `LEFT` if the source has the key no more. It can be asked for at its target then.
+
+        Raises:
+            As `await_route`, and the server's error.
+        """
+        (((source, _), (key, *_)),) = moving.keys.items()
+        shard: ShardClient = moving.stage.shards[source]
+        try:
+            asked = [args, ("EXISTS", key)]
+            reply, there = shard.ask_apart(asked, time.monotonic() + shard.limit, decode)
+        except ShardRetiredError:  # the stage is over
+            return LEFT
+        if there != 1:  # or the app may not ask for that
+            self.await_route(moving, gone=there == 0)
+            return LEFT
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    def await_route(self, error: RerouteError, gone: bool = False) -> None:
         """Wait until a command that was to be routed anew can be.
 
         Args:
             error: why it was not sent.
+            gone: the keys have been seen to have left their source, but maybe not its replicas.
 
         Raises:
             ShardUnavailableError: that takes longer than a command may, or a shard does not serve.
@@ -88,16 +115,20 @@ class Core(MeshCore[ShardClient]):
         if isinstance(error, KeyMovingError):
             limit = self.policy.timeouts.reply
             seconds = math.inf if limit is None else limit
-            self._settle(error, time.monotonic() + seconds)
+            self._settle(error, time.monotonic() + seconds, gone)
         else:
             self.hold_over()
 
-    def _settle(self, moving: KeyMovingError, deadline: float) -> None:
+    def _settle(self, moving: KeyMovingError, deadline: float, gone: bool) -> None:
         """Pull keys, unless the stage in which they move is over."""
         stage: Stage[ShardClient] = moving.stage
         try:
             for pair, keys in moving.keys.items():
-                self._puller(stage, pair).pull(keys, deadline)
+                puller = self._puller(stage, pair)
+                if gone:
+                    puller.see_gone(keys, deadline)
+                else:
+                    puller.pull(keys, deadline)
         except ShardRetiredError:
             return
         self.note_settled(stage, moving)

@@ -117,7 +117,7 @@ def felt(plan: ChangePlan, big_keys: list[BigKey]) -> list[str]:
     told = [
         f"commands on keys that move are held{often} for up to {1000 * HOLD:.0f} ms; if a client "
         f"lags, again and for up to {1000 * LONGEST_HOLD:.0f} ms",
-        "the first command on each key that moves takes a round trip between its shards more",
+        "the first write to each key that moves takes a round trip between its shards more",
     ]
     if big_keys:
         key = big_keys[0]

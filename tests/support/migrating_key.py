@@ -58,7 +58,7 @@ class Actor:
 
     Attributes:
         doing: read, write, delete or pull; None between two operations.
-        stage: first (a read at T), pull, or last (the command at T).
+        stage: first (a read at S), pull, or last (the command at T).
         pull: how far its pull is.
         replies: those of the present request, once all but WAIT have come.
         epoch: of the server that has been asked.
@@ -134,6 +134,8 @@ class MigratingKey:
     copies_through_the_client: bool = False
     writes_without_a_pull: bool = False
     reads_without_a_pull: bool = False
+    reads_at_source_alone: bool = False
+    looks_before_it_reads: bool = False
     unlinks_before_an_overwrite: bool = False
     unlinks_after_an_overwrite: bool = False
     done_too_early: bool = False
@@ -187,10 +189,14 @@ class MigratingKey:
                 done = world.done or (self.done_too_early and doing == "pull")
                 yield now(replace(world, done=done), **begun, **self._begins(world, doing))
         elif actor.stage == "first":
-            if world.target.master is None and not (world.done or self.reads_without_a_pull):
-                yield now(world, stage="pull", pull=self._pull())
+            if world.source.master is None and not self.reads_at_source_alone:
+                yield now(world, stage="pull", pull=replace(self._pull(), step="gone"))
+            elif self.looks_before_it_reads:
+                yield now(world, stage="seen")
             else:
-                yield now(_read(world), **idle)
+                yield now(_read(world, world.source), **idle)
+        elif actor.stage == "seen":  # a mistake: EXISTS came before the read
+            yield now(_read(world, world.source), **idle)
         elif actor.stage == "last":
             yield now(self._runs(world, number, actor), **idle)
         elif actor.stage == "restore":  # a mistake: what the client read, maybe long ago
@@ -204,8 +210,10 @@ class MigratingKey:
             yield from self._pulls(world, actor, now, idle)
 
     def _begins(self, world: World, doing: str) -> dict[str, Any]:
-        if doing == "read":
+        if doing == "read" and not (world.done or self.reads_without_a_pull):
             return {"stage": "first"}
+        if doing == "read":
+            return {"stage": "last"}
         if doing != "pull" and (world.done or self.writes_without_a_pull):
             return {"stage": "last"}
         if doing == "write" and self.unlinks_before_an_overwrite:
@@ -286,7 +294,7 @@ class MigratingKey:
 
     def _runs(self, world: World, number: int, actor: Actor) -> World:
         if actor.doing == "read":
-            return _read(world)
+            return _read(world, world.target)
         value = None if actor.doing == "delete" else 10 * (number + 1) + len(actor.left)
         target = world.target.write(value, world.true)
         return replace(world, target=target, truth=value, excused=())
@@ -339,8 +347,8 @@ def _without(world: World, fault: str) -> World:
     return replace(world, faults=tuple(left))
 
 
-def _read(world: World) -> World:
-    value = world.target.master
+def _read(world: World, server: Server) -> World:
+    value = server.master
     if value in world.true:
         return world
     return replace(world, wrong=f"{value} was read instead of {world.truth}")

@@ -128,8 +128,11 @@ def test_each_command_finds_its_keys(moved: Moved) -> None:
     moved.begin()
     client = moved.call.driven
     assert client.get(first) == VALUES[first]
+    assert moved.at(moved.before, first) == VALUES[first].decode(), "reads do not move it"
+    assert client.append(first, "") == len(VALUES[first])
     assert moved.at(moved.before, first) is None
     assert moved.at(moved.after, first) == VALUES[first].decode()
+    assert client.get(first) == VALUES[first]
     assert client.append(second, "+") == len(VALUES[second]) + 1
     assert client.delete(third) == 1
     assert client.get(third) is None
@@ -141,6 +144,23 @@ def test_each_command_finds_its_keys(moved: Moved) -> None:
     moved.finish()
     assert client.mget(KEYS) == list(VALUES.values())
     assert others
+
+
+def test_a_read_of_a_key_that_somebody_else_has_moved_or_removed(moved: Moved) -> None:
+    first, second, third, *_ = moved.keys
+    moved.begin()
+    with moved.server(moved.before, first) as source, moved.server(moved.after, first) as target:
+        source.delete(first)
+        target.set(first, "moved")
+    with moved.server(moved.before, second) as source:
+        source.delete(second)
+    client = moved.call.driven
+    assert client.get(first) == b"moved"
+    assert client.get(second) is None
+    assert client.strlen(third) == len(VALUES[third])
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        client.llen(third)
+    assert moved.at(moved.before, third) == VALUES[third].decode()
 
 
 def test_a_write_without_a_read_before_it(moved: Moved) -> None:
@@ -259,11 +279,11 @@ def test_a_pull_that_outlasts_the_move_is_no_error(moved: Moved, stack: LocalSta
     with ThreadPoolExecutor(1) as threads:
         replica.pause()
         try:
-            asked = threads.submit(moved.call, lambda mesh: mesh.get(key))
+            asked = threads.submit(moved.call, lambda mesh: mesh.append(key, "+"))
             with moved.server(moved.after, key) as target:
                 until(lambda: target.exists(key))
             moved.finish()
-            assert asked.result(AT_MOST) == VALUES[key]
+            assert asked.result(AT_MOST) == len(VALUES[key]) + 1
         finally:
             replica.resume()
 
@@ -462,11 +482,12 @@ def test_a_replica_that_does_not_acknowledge_is_told_in_time(
         replica = stack.process(shard["replicas"][0])
         replica.pause()
         try:
-            told, _ = call.timed(lambda mesh: mesh.get(key))
+            told, _ = call.timed(lambda mesh: mesh.append(key, "+"))
             assert isinstance(told, ShardUnavailableError)
             assert "moving from shard" in str(told) and "replicas of the source" in str(told)
-            assert call(lambda mesh: mesh.with_options(on_error="miss").get(key)) is None
+            assert call(lambda mesh: mesh.with_options(on_error="miss").mget([key])) == [None]
+            assert call.driven.get(moved.keys[1]) == VALUES[moved.keys[1]]
         finally:
             replica.resume()
-        call.warm(lambda mesh: mesh.get(key))
+        call.warm(lambda mesh: mesh.append(key, ""))
         assert call.driven.get(key) == VALUES[key]

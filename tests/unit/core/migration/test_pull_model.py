@@ -36,6 +36,8 @@ MISTAKES: dict[str, tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]] = {
     "copies_through_the_client": ((("pull",), ("delete",)), ()),
     "writes_without_a_pull": ((("delete",),), ()),
     "reads_without_a_pull": ((("read",),), ()),
+    "reads_at_source_alone": ((("pull",), ("read",)), ()),
+    "looks_before_it_reads": ((("pull",), ("read",)), ()),
     "unlinks_before_an_overwrite": ((("write",),), ()),
     "unlinks_after_an_overwrite": ((("write",),), ("evict",)),
     "done_too_early": ((("pull",), ("read",)), ()),
@@ -53,6 +55,6 @@ def test_a_planted_mistake_is_found(mistake: str) -> None:
 
 
 def test_what_has_to_happen_does() -> None:
-    model = MigratingKey((("read",), ("write",)), ("turn back",))
+    model = MigratingKey((("write",), ("write",)), ("turn back",))
     assert not model.explore()
     assert model.reached == {"busy", "turned back"}
