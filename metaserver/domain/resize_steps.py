@@ -12,7 +12,8 @@ Where the resize stays (`metaserver.domain.resize`), nobody steps back: who has 
 fenced early, so that it asks, and waited for.
 
 A client that lags has the resize step back, which costs it nothing. It is fenced when its lease is
-over, or at the last attempt. Nothing here waits, asks or stores: `metaserver.loops.resize` does.
+over, at the last attempt, or where it has no connection that fencing it would end, as after its
+process was killed. Nothing here waits, asks or stores: `metaserver.loops.resize` does.
 """
 
 from __future__ import annotations
@@ -42,10 +43,12 @@ class Laggards:
     Attributes:
         live: ids of those whose lease runs.
         expired: ids of those whose lease is over, and that have not left.
+        unnamed: whether nobody knows the ids of some that are live.
     """
 
     live: tuple[str, ...] = ()
     expired: tuple[str, ...] = ()
+    unnamed: bool = False
 
 
 @dataclass(frozen=True)
@@ -192,9 +195,9 @@ def _of_prepare(resize: Resize, known: Knowledge) -> Step:
         left = hold(resize.attempt) - known.elapsed
         if left > 0:
             return Wait(left, waits_for)
-        if not last:
+        if not last and (lag.unnamed or set(lag.live) & set(known.strangers)):
             return StepBack(waits_for)
-    if known.strangers and known.looks == 1:
+    if (known.strangers or lag.live) and known.looks == 1:
         return Look()
     if known.unseen:
         shard, why = known.unseen[0]

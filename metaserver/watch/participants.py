@@ -20,9 +20,11 @@ class RegisteredClients:
             StorageError: what other processes have published cannot be read.
         """
         late = self._registry.laggards(pool, version)
+        live = [each for each in late if not each.lease_over]
         return Laggards(
-            live=tuple(_name(each) for each in late if not each.lease_over),
+            live=tuple(map(_name, live)),
             expired=tuple(_name(each) for each in late if each.lease_over),
+            unnamed=any(each.client is None for each in live),
         )
 
     def acknowledged(self, pool: str, version: int) -> AcknowledgedIds:

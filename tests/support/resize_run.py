@@ -31,12 +31,14 @@ class Clients:
 
     versions: dict[str, int] = field(default_factory=dict)
     expired: set[str] = field(default_factory=set)
+    unnamed: bool = False
 
     def laggards(self, _pool: str, version: int) -> Laggards:
         late = [each for each, acknowledged in self.versions.items() if acknowledged < version]
         return Laggards(
             tuple(each for each in late if each not in self.expired),
             tuple(each for each in late if each in self.expired),
+            self.unnamed,
         )
 
     def acknowledged(self, _pool: str, version: int) -> frozenset[str]:

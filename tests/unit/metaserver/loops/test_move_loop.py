@@ -92,6 +92,7 @@ def test_a_client_that_lags_in_the_second_stage_has_the_first_go_on(store: Store
     begin_added(run, create_modula(store))
     run.go(lambda: run.state == "moving 1")
     run.shards.between = lambda: run.clients.versions.update(slow=run.document.version)
+    run.shards.connected = {"slow"}
     run.go(lambda: run.state == "paused 1")
     assert (run.resize.stage, run.resize.reason) == (1, "waits for client slow")
     assert run.document.migrating is not None
@@ -241,7 +242,7 @@ def test_turned_back_in_the_second_stage_it_ends_where_it_began(store: Store, at
     run.go(lambda: run.resize.stage == 1 and run.state == at)
     turn_back(run)
     assert (run.resize.stage, run.resize.back) == (1 if at == "moving 1" else 0, True)
-    run.clients.versions = {"slow": 1}
+    run.clients.versions, run.shards.connected = {"slow": 1}, {"slow"}
     run.go(lambda: run.state == "paused 1")
     assert run.document.migrating is not None and not run.document.migrating.back
     run.clients.versions = {}

@@ -60,6 +60,7 @@ def test_shards_that_gain_are_cleared_before(store: Store) -> None:
 def test_a_client_that_lags_is_waited_for_then_stepped_back_for_then_fenced(store: Store) -> None:
     run = Run(store)
     run.clients.versions = {"quick": 99, "frozen": 1}
+    run.shards.connected = {"quick", "frozen"}
     run.begin(plan_remove(create(store), "b"))
     run.go(lambda: run.state == "paused 1")
     assert run.now >= hold(1)
@@ -72,6 +73,31 @@ def test_a_client_that_lags_is_waited_for_then_stepped_back_for_then_fenced(stor
     record = None if after is None else fence_of(after)
     assert record is not None and record.clients == ("frozen",)
     assert set(record.masters) == set(MASTERS)
+
+
+def test_a_client_that_lags_and_has_no_connection_is_fenced_at_the_first_attempt(
+    store: Store,
+) -> None:
+    """Its process may have been killed; fenced, a live one asks before it connects."""
+    run = Run(store)
+    run.clients.versions = {"quick": 99, "killed": 1}
+    run.shards.connected = {"quick"}
+    run.begin(plan_remove(create(store), "b"))
+    run.go()
+    assert run.state == "stable" and run.now < 2 * hold(1)
+    assert "resize.step-back" not in actions(store)
+    assert run.shards.done[-1].startswith("fence")
+    after = store.document("cache")
+    record = None if after is None else fence_of(after)
+    assert record is not None and record.clients == ("killed",)
+
+
+def test_a_client_that_lags_and_is_not_named_may_have_connections(store: Store) -> None:
+    run = Run(store)
+    run.clients.versions, run.clients.unnamed = {"(3 not named)": 1}, True
+    run.begin(plan_remove(create(store), "b"))
+    run.go(lambda: run.state == "paused 1")
+    assert run.now >= hold(1)
 
 
 def test_a_client_whose_lease_is_over_is_fenced_at_once(store: Store) -> None:
@@ -116,6 +142,7 @@ def test_another_leader_goes_on(store: Store) -> None:
     """At every step one dies, and the next one knows nothing but the document."""
     run = Run(store)
     run.clients.versions = {"slow": 1}
+    run.shards.connected = {"slow"}
     run.begin(plan_weight(create(store), "a", 3))
     states = []
     for _ in range(200):
