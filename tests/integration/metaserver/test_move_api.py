@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from cachemesh.local import LocalStack
+from tests.support.lagging_client import lagging_client
 from tests.support.metaserver_process import Api
 from tests.support.waiting import AT_MOST, until
 
@@ -60,16 +61,12 @@ def test_a_plan_destroys_nothing(admin: Api) -> None:
     assert not any(step.startswith("move keys") for step in dropped["steps"])
 
 
-def test_a_resize_that_drops_keys_has_no_pace(admin: Api) -> None:
-    client = {"client": "frozen", "version": admin("GET", POOL).json["version"], "wait": 0}
-    admin("POST", f"{POOL}/watch", client)
-    try:
+def test_a_resize_that_drops_keys_has_no_pace(stack: LocalStack, admin: Api) -> None:
+    with lagging_client(admin, POOL, stack.master_of("cache-1")):
         done = admin("PATCH", f"{POOL}/shards/cache-0", {"weight": 2, "strategy": "drop"})
         assert done.status == 202
         status, code = code_of(admin, "PATCH", f"{POOL}/resize", {"paused": True})
         assert (status, code) in {(422, "invalid-content"), (404, "resize-not-found")}
-    finally:
-        admin("DELETE", f"{POOL}/clients/frozen")
     until(lambda: admin("GET", f"{POOL}/status").json["resize"] is None)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +13,12 @@ from cachemesh import CacheMesh
 from cachemesh.core.fencing import MARKER
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
+from tests.support.client_processes import ClientProcesses
+from tests.support.lagging_client import lagging_client
 from tests.support.metaserver_process import Api
 from tests.support.waiting import until
 
-WATCH = "/v1/pools/cache/watch"
+POOL = "/v1/pools/cache"
 
 
 @pytest.fixture(scope="module")
@@ -47,17 +49,6 @@ def actions(admin: Api) -> list[str]:
 def resize(admin: Api) -> dict[str, Any]:
     found: dict[str, Any] = admin("GET", "/v1/pools/cache/status").json["resize"]
     return found
-
-
-@contextmanager
-def lagging(admin: Api, client: str = "frozen") -> Iterator[None]:
-    """Have a client watch that acknowledges no version."""
-    body = {"client": client, "version": document(admin)["version"], "wait": 0}
-    admin("POST", WATCH, body)
-    try:
-        yield
-    finally:
-        admin("DELETE", f"/v1/pools/cache/clients/{client}")
 
 
 def test_what_a_shard_is_about_to_own_is_removed_there_first(stack: LocalStack, admin: Api) -> None:
@@ -95,7 +86,7 @@ def test_a_plan_warns_of_connections_that_are_not_told(stack: LocalStack, admin:
 
 def test_a_resize_that_waits_is_told_and_can_be_given_up(stack: LocalStack, admin: Api) -> None:
     before = document(admin)
-    with lagging(admin):
+    with lagging_client(admin, POOL, stack.master_of("cache-0")):
         spare = str(stack.start_redis().address)
         begun = admin("POST", "/v1/pools/cache/shards", {"name": "cache-2", "master": spare})
         assert begun.status == 202
@@ -138,3 +129,23 @@ def test_a_marker_that_nobody_needs_is_no_key_and_is_lifted(stack: LocalStack, a
         assert removed.status == 200, removed.text
         until(lambda: not admin("GET", "/v1/pools/cache/status").json["sweeps"])
         until(lambda: client.keys() == [])
+
+
+def test_a_killed_app_does_not_delay_a_resize(
+    stack: LocalStack, admin: Api, tmp_path: Path
+) -> None:
+    url = {"CACHEMESH_URL": f"cachemesh://{stack.info['metaservers'][0]}/cache"}
+    log = tmp_path / "log"
+    with ClientProcesses("tests.support.idle_app", [[]], stack.token, log, url) as apps:
+        (app,) = apps.processes
+        assert app.stdout is not None and app.stdout.readline() == "ready\n"
+        before = actions(admin).count("resize.step-back")
+        app.kill()
+        app.wait()
+        done = admin("PATCH", f"{POOL}/shards/cache-0", {"weight": 2})
+        assert done.status in (200, 202), done.text  # a slow machine takes longer than the call
+    until(lambda: resize(admin) is None)
+    assert actions(admin).count("resize.step-back") == before
+    after = document(admin)
+    assert after["placement"]["shards"][0]["weight"] == 2
+    assert len(after["fence"]["clients"]) == 1, "for a day: nobody knows that it was killed"
