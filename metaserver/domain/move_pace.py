@@ -7,11 +7,37 @@ max latency       each batch is preceded by a rest, longer while a shard answers
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 _FIRST_REST = 0.001  # seconds
 _LONGEST_REST = 1.0
 _KEPT = 5  # answers that a latency is of
+
+
+def in_words(pace: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Return what a change of the pace does, in a verb and in steps.
+
+    Args:
+        pace: some of ``paused``, ``keys_per_second``, ``max_latency``.
+    """
+    told = []
+    if (paused := pace.get("paused")) is not None:
+        told.append("move no more keys until it is resumed" if paused else "go on moving keys")
+    if (keys := pace.get("keys_per_second")) is not None:
+        told.append(
+            f"move at most {keys:,} keys a second" if keys else "have no bound on keys a second"
+        )
+    if (most := pace.get("max_latency")) is not None:
+        told.append(
+            f"move more slowly while a shard takes longer than {most:,} ms to answer"
+            if most
+            else "have no bound on how long a shard takes to answer"
+        )
+    if list(pace) == ["paused"]:
+        return "pause" if pace["paused"] else "resume", told
+    return "set the pace of", told
 
 
 @dataclass

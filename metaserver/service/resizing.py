@@ -10,6 +10,7 @@ from typing import Any
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.errors import RequestRefused, version_conflict
+from metaserver.domain.move_pace import in_words
 from metaserver.domain.planning import ChangePlan
 from metaserver.domain.pool_state import PoolState
 from metaserver.domain.resize import (
@@ -181,7 +182,7 @@ def set_pace(
             "There is nothing to set",
             "give paused, keys_per_second or max_latency",
         )
-    told = ", ".join(f"{name} {value}" for name, value in sorted(pace.items()))
+    verb, told = in_words(pace)
     for _ in range(_TRIES):
         state = context.state(pool)
         resize = _under_way(state)
@@ -191,13 +192,11 @@ def set_pace(
                 f"{resize.summary}: it moves no keys, so there is nothing to pause",
                 "see how it is: cachemesh pool status",
             )
-        result = ResizeChange(
-            dry_run, pool, f"set the pace of the resize: {resize.summary}", [told], []
-        )
+        result = ResizeChange(dry_run, pool, f"{verb} the resize: {resize.summary}", told, [])
         if dry_run:
             return result
         after = paced(state.document, resize, pace)
-        if _store_step(context, actor, state, after, "resize.paced", told):
+        if _store_step(context, actor, state, after, "resize.paced", ", ".join(told)):
             return result
     raise version_conflict(pool, state.document.version, context.state(pool).document.version)
 

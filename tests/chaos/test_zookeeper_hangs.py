@@ -19,7 +19,7 @@ session = ZookeeperSession(ZookeeperOptions(sys.argv[1], "/hangs"), lambda: None
 print(session.call("exists", "/") is not None, flush=True)
 sys.stdin.readline()
 try:
-    session.call("exists", "/", bound=0.2)
+    print("it answered", session.call("exists", "/", bound=0.2), flush=True)
 except NoAnswerError as error:
     print(error, flush=True)
 sys.stdin.readline()

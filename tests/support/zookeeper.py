@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -59,11 +60,16 @@ class ZookeeperServer:
         return probes.zookeeper_mode(self.address) == "leader"
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Send the server a signal; after SIGKILL, wait for its end."""
+        """Send the server a signal; after SIGKILL or SIGSTOP, wait for what it does.
+
+        A thread of Java may else answer after SIGSTOP was sent.
+        """
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
             if number == signal.SIGKILL:
                 self.process.wait(AT_MOST)
+            elif number == signal.SIGSTOP:
+                os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
 
 class Ensemble:

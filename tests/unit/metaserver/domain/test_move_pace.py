@@ -7,7 +7,7 @@ from itertools import repeat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaserver.domain.move_pace import KeysPerSecond, Rests
+from metaserver.domain.move_pace import KeysPerSecond, Rests, in_words
 
 
 @given(
@@ -61,3 +61,14 @@ def test_the_slower_of_two_shards_counts() -> None:
 
 def test_without_a_bound_it_never_rests() -> None:
     assert set(answer(Rests(0.0), "a", 9.0, 20)) == {0.0}
+
+
+def test_a_change_of_the_pace_in_words() -> None:
+    assert in_words({"paused": True})[0] == "pause"
+    assert in_words({"paused": False}) == ("resume", ["go on moving keys"])
+    verb, told = in_words({"keys_per_second": 5000, "max_latency": 0})
+    assert verb == "set the pace of"
+    assert told == [
+        "move at most 5,000 keys a second",
+        "have no bound on how long a shard takes to answer",
+    ]
