@@ -70,17 +70,20 @@ class SnapshotKeeper:
     def run(self, stop: StopEvent) -> None:
         """Store each topology that is new, at most one a second. The body of a thread.
 
-        On a thread of its own: a file system that hangs must delay no failover.
+        On a thread of its own: a file system that hangs must delay no failover. The first one is
+        stored at once, the others after a second: until then the app may need the time itself, as
+        in a resize.
 
         Args:
             stop: ends the thread soon after it is set.
         """
         stored: Topology | None = None
         while not stop.is_set():
-            stored = self._next(stored)
+            first, stored = stored is None, self._next(stored)
+            if not first and not stop.wait(_BETWEEN_SECONDS):
+                stored = self._state.topology
             if stored is not None:
                 self._store(stored)
-            stop.wait(_BETWEEN_SECONDS)
 
     def _next(self, stored: Topology | None) -> Topology | None:
         """Wait for a topology that is not stored, or until the stored one has to be renewed."""

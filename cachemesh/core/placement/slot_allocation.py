@@ -8,6 +8,8 @@ owner.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress, islice, pairwise
+from operator import ne
 
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.placement.keys import SLOT_COUNT
@@ -73,11 +75,10 @@ def ranges_from_owners(shards: int, owners: Sequence[int]) -> list[Ranges]:
         owners: the owner of each slot.
     """
     ranges: list[list[tuple[int, int]]] = [[] for _ in range(shards)]
-    start = 0
-    for slot in range(1, len(owners) + 1):
-        if slot == len(owners) or owners[slot] != owners[start]:
-            ranges[owners[start]].append((start, slot - 1))
-            start = slot
+    following = islice(owners, 1, None)
+    starts = [0, *compress(range(1, len(owners)), map(ne, owners, following)), len(owners)]
+    for start, end in pairwise(starts):
+        ranges[owners[start]].append((start, end - 1))
     return [tuple(r) for r in ranges]
 
 

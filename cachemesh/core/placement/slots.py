@@ -10,7 +10,8 @@ from __future__ import annotations
 from binascii import crc_hqx
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import repeat
+from itertools import compress, repeat
+from operator import ne
 
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.placement import slot_allocation
@@ -52,7 +53,7 @@ class SlotsPlacement(Placement):
         self._extra = extra
         self._shard_extra = shard_extra
         names = [shard.name for shard in self.shards]
-        self.table: list[str] = [names[owner] for owner in owners]
+        self.table: list[str] = list(map(names.__getitem__, owners))
         """Slot -> shard name."""
         self.owner = _find_in(self.table)
 
@@ -130,7 +131,7 @@ class SlotsPlacement(Placement):
 
     def finder(self, targets: Mapping[str, Target]) -> Callable[[bytes], Target]:
         of_shard = [targets[shard.name] for shard in self.shards]
-        return _find_in([of_shard[owner] for owner in self._owners])
+        return _find_in(list(map(of_shard.__getitem__, self._owners)))
 
     def owners(self, keys: Sequence[bytes]) -> list[str]:
         table = self.table
@@ -168,7 +169,7 @@ class SlotsPlacement(Placement):
         if not isinstance(after, SlotsPlacement):
             return None
         pairs = zip(self.table, after.table, strict=True)
-        return Overlap(Counter([pair for pair in pairs if pair[0] != pair[1]]), SLOT_COUNT)
+        return Overlap(Counter(compress(pairs, map(ne, self.table, after.table))), SLOT_COUNT)
 
     def slot_counts(self) -> dict[str, int]:
         """Return the number of slots that each shard owns, by shard name."""
