@@ -92,20 +92,24 @@ def owners_from_ranges(names: Sequence[str], ranges: Sequence[object]) -> list[i
     Raises:
         InvalidDocumentError: a range is not valid, or a slot has two owners or none.
     """
-    owners = [-1] * SLOT_COUNT
+    owned = []
     for i, name in enumerate(names):
         listed = ranges[i]
         if not isinstance(listed, (list, tuple)):
             raise InvalidDocumentError(f"slots of shard {name!r} is not a list of [first, last]")
-        for item in listed:
-            first, last = _check_range(name, item)
-            if max(owners[first : last + 1]) >= 0:
-                raise InvalidDocumentError(
-                    f"Slots {first} to {last} of shard {name!r} overlap those of another shard"
-                )
-            owners[first : last + 1] = [i] * (last - first + 1)
-    if -1 in owners:
-        raise InvalidDocumentError(f"Slot {owners.index(-1)} is owned by no shard")
+        owned += [(*_check_range(name, item), i) for item in listed]
+    owners: list[int] = []
+    for first, last, i in sorted(owned):
+        if first < len(owners):
+            raise InvalidDocumentError(
+                f"Slots {first} to {last} of shard {names[i]!r} overlap those of shard "
+                f"{names[owners[first]]!r}"
+            )
+        if first > len(owners):
+            break
+        owners += [i] * (last - first + 1)
+    if len(owners) < SLOT_COUNT:
+        raise InvalidDocumentError(f"Slot {len(owners)} is owned by no shard")
     return owners
 
 
