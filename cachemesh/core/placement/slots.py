@@ -10,6 +10,7 @@ from __future__ import annotations
 from binascii import crc_hqx
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import compress, repeat
 from operator import ne
 
@@ -163,7 +164,7 @@ class SlotsPlacement(Placement):
         return SlotsPlacement(shards, owners, self._extra, kept)
 
     def share(self, name: str) -> float:
-        return self.slot_counts()[name] / SLOT_COUNT
+        return self._counts[name] / SLOT_COUNT
 
     def overlap(self, after: Placement) -> Overlap | None:
         if not isinstance(after, SlotsPlacement):
@@ -173,9 +174,11 @@ class SlotsPlacement(Placement):
 
     def slot_counts(self) -> dict[str, int]:
         """Return the number of slots that each shard owns, by shard name."""
-        counts = [0] * len(self.shards)
-        for owner in self._owners:
-            counts[owner] += 1
+        return dict(self._counts)
+
+    @cached_property
+    def _counts(self) -> Mapping[str, int]:
+        counts = Counter(self._owners)
         return {shard.name: counts[i] for i, shard in enumerate(self.shards)}
 
     def __repr__(self) -> str:
