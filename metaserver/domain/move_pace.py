@@ -7,13 +7,17 @@ max latency       each batch is preceded by a rest, longer while a shard answers
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-_FIRST_REST = 0.001  # seconds
+_FIRST_REST = 0.002  # seconds
 _LONGEST_REST = 1.0
-_KEPT = 5  # answers that a latency is of
+_SLOW_START = 0.02
+_LONGER, _SHORTER = 1.5, 0.9  # times as long is the next rest
+_ADJUSTED_EVERY = 0.1  # seconds
+_KEPT = 20  # answers of a shard that count
+_MOSTLY = 0.9  # this share of them has to be in time
 
 
 def in_words(pace: Mapping[str, Any]) -> tuple[str, list[str]]:
@@ -66,26 +70,42 @@ class KeysPerSecond:
 
 @dataclass
 class Rests:
-    """How long a move rests after each batch, so that shards answer within a bound.
+    """How long the move of a source rests after each batch, so that shards answer within a bound.
 
-    One slow answer may be an accident of the machine, so what counts is the median of the last.
+    One slow answer may be an accident of the machine; what counts is whether one in ten is slow.
 
     Args:
         most: seconds that a shard may take to answer; 0 for no bound.
+
+    Attributes:
+        seconds: to rest after a batch.
+        shards: those that are to answer in time.
     """
 
     most: float
-    seconds: float = 0.0
+    seconds: float = field(init=False)
+    shards: set[str] = field(default_factory=set)
     _answers: dict[str, deque[float]] = field(default_factory=dict)
+    _adjusted: float = 0.0
 
-    def answered(self, shard: str, seconds: float) -> None:
-        """Learn from how long a shard took to answer."""
+    def __post_init__(self) -> None:
+        self.seconds = _SLOW_START if self.most else 0.0
+
+    def answered(self, shard: str, seconds: float, now: float) -> None:
+        """Learn from how long a shard took to answer.
+
+        Args:
+            now: monotonic seconds.
+        """
         answers = self._answers.setdefault(shard, deque(maxlen=_KEPT))
         answers.append(seconds)
-        if not self.most:
+        if not self.most or now - self._adjusted < _ADJUSTED_EVERY:
             return
-        slowest = max(sorted(each)[len(each) // 2] for each in self._answers.values())
-        if slowest > self.most:
-            self.seconds = min(_LONGEST_REST, max(_FIRST_REST, 2 * self.seconds))
+        self._adjusted = now
+        if any(map(self._is_slow, self._answers.values())):
+            self.seconds = min(_LONGEST_REST, max(_FIRST_REST, _LONGER * self.seconds))
         else:
-            self.seconds = 0.0 if self.seconds < _FIRST_REST else 0.8 * self.seconds
+            self.seconds = 0.0 if self.seconds < _FIRST_REST else _SHORTER * self.seconds
+
+    def _is_slow(self, answers: Collection[float]) -> bool:
+        return sorted(answers)[int(_MOSTLY * len(answers))] > self.most

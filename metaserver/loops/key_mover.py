@@ -35,7 +35,6 @@ from metaserver.redis_io.resp import ReplyTooLargeError
 SCANNED = 4000  # keys that SCAN is asked for at once; fewer where they are too long for one reply
 COPIED_WITHIN = 10.0  # seconds that the target may take to build one large key
 _STEP = 0.05  # seconds that a slowed move waits at once
-_ASKED_EVERY = 0.05  # seconds between two looks at how quickly shards answer
 _MARKER = MARKER.encode()  # of a fence, which is for this shard
 
 
@@ -64,7 +63,6 @@ class SourceMove:
     pace: KeysPerSecond
     rests: Rests
     _batch: BatchSize = field(default_factory=BatchSize)
-    _asked_at: float = 0.0  # how quickly shards answer
 
     def run(self) -> None:
         """Move keys until a pass finds none left.
@@ -137,7 +135,7 @@ class SourceMove:
             raise MoveFailedError(f"to shard {target}: {error}") from error
 
     def _move_batch(self, target: str, database: int, waiting: list[bytes]) -> None:
-        size = self._paced(target, database)
+        size = self._paced(target)
         batch, waiting[:size] = tuple(dict.fromkeys(waiting[:size])), []
         link = self.targets.link(self.count.shard, target, database)
         try:
@@ -186,31 +184,18 @@ class SourceMove:
             why = f"shard {target} at {connection.address}: {reason_of(error)}"
             raise MoveFailedError(why) from error
 
-    def _paced(self, target: str, database: int) -> int:
+    def _paced(self, target: str) -> int:
         """Return how many keys to move now, once it is time for them."""
         size = self._batch.size
         if self.pace.most:
             size = min(size, max(1, int(self.pace.most * _STEP)))
-        if self.rests.most:
-            self._ask_how_quickly(target, database)
+        self.rests.shards.update((self.count.shard, target))
         left = self.pace.delay(time.monotonic(), size) + self.rests.seconds
         until = time.monotonic() + left
         while (left := until - time.monotonic()) > 0:
             self._check()
             time.sleep(min(left, _STEP))
         return size
-
-    def _ask_how_quickly(self, target: str, database: int) -> None:
-        """Look how long both shards take to answer, unless that was seen just now."""
-        begun = time.monotonic()
-        if begun - self._asked_at < _ASKED_EVERY:
-            return
-        self._asked_at = begun
-        self.connection.call("PING")
-        between = time.monotonic()
-        self._asked_target(target, database, [("PING",)])
-        self.rests.answered(self.count.shard, between - begun)
-        self.rests.answered(target, time.monotonic() - between)
 
     def _selected(
         self, connection: BoundedConnection, database: int, commands: Sequence[Sequence[Any]]

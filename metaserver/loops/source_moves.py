@@ -21,6 +21,7 @@ from metaserver.domain.resize_move import stage_sources
 from metaserver.domain.resize_status import progress_of
 from metaserver.loops.key_mover import COPIED_WITHIN, SourceMove
 from metaserver.loops.keyed_workers import KeyedWorkers
+from metaserver.loops.latency_probe import probing
 from metaserver.loops.move_targets import Targets, Turns, UnreplicatedError
 from metaserver.loops.stage_move import StageMove
 from metaserver.process.config import Config
@@ -180,7 +181,7 @@ class _Work:
             self._term.shut_out(connection)
             leave = leaving(before, migration, shard)
             source.count.state = "moving"
-            with to.opened() as targets:
+            with to.opened() as targets, probing(source.rests, to):
                 self._run(
                     source,
                     SourceMove(
