@@ -44,6 +44,9 @@ def _replicate(replica: Address, master: Address) -> None:
     client = connect(replica)
     client.replicaof(*master)
     until(lambda: client.info("replication")["master_link_status"] == "up")
+    with connect(master) as source:  # the first acknowledgement takes up to a second
+        source.publish("replicated", "")
+        until(lambda: bool(source.wait(1, 1000)))
 
 
 def until(condition: Callable[[], bool]) -> None:
