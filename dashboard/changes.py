@@ -10,6 +10,7 @@ from werkzeug.wrappers import Response
 
 from cachemesh.core.placement import Placement
 from dashboard.auth import require_session, revoked
+from dashboard.planned_move import PlannedMove, planned_move
 from dashboard.security import check_csrf
 from dashboard.state import current_session, state
 from dashboard.upstream import UPSTREAM_ERRORS, Json, OperatorProblem, Upstream, problem_of
@@ -34,6 +35,7 @@ class ChangeForm:
         strategy: what becomes of keys that change their shard, as chosen.
         typed: the shard's name, which the user types to confirm a removal.
         preview: the metaserver's plan, or None.
+        move: the keys that will move, or None.
         before, after: the slot bar before and after the change.
         problem: what went wrong, or None.
     """
@@ -47,6 +49,7 @@ class ChangeForm:
     strategy: str = STRATEGIES[0]
     typed: str = ""
     preview: Json | None = None
+    move: PlannedMove | None = None
     before: tuple[Segment, ...] = ()
     after: tuple[Segment, ...] = ()
     problem: OperatorProblem | None = None
@@ -183,7 +186,11 @@ def _with_preview(form: ChangeForm, status: Json, preview: Json) -> ChangeForm:
     placement = Placement.from_dict(preview["document"]["placement"])
     after = [(name, placement.share(name)) for name in placement.names]
     return replace(
-        form, preview=preview, before=segments(shares, names), after=segments(after, names)
+        form,
+        preview=preview,
+        move=planned_move(preview),
+        before=segments(shares, names),
+        after=segments(after, names),
     )
 
 

@@ -40,6 +40,8 @@ def test_add_a_shard(board: Page, stack: LocalStack, metaserver: MetaserverClien
     assert "Nothing has changed yet" in preview
     assert "4,096" in preview
     assert "25.0%" in preview
+    for told in ("Keys that move", "It takes", "What moves. ", "maxmemory", "What apps feel"):
+        assert told in preview
     assert shard_names(metaserver) == ["cache-0", "cache-1", "cache-2"]
     board.press("Add cache-3")
     board.see("Done: add shard cache-3")
