@@ -13,7 +13,7 @@ _SHOWN = 60  # characters of a key
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ShownEstimate:
     """A number from a sample.
 
     Attributes:
@@ -36,8 +36,8 @@ class PairRow:
     source: str
     target: str
     amount: str
-    keys: Estimate
-    bytes: Estimate
+    keys: ShownEstimate
+    bytes: ShownEstimate
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class MemoryRow:
 
     shard: str
     now: str
-    after: Estimate
+    after: ShownEstimate
     most: str
     policy: str
     full: bool
@@ -87,10 +87,10 @@ class PlannedMove:
 
     in_slots: bool
     pairs: tuple[PairRow, ...]
-    keys: Estimate
-    bytes: Estimate
+    keys: ShownEstimate
+    bytes: ShownEstimate
     looked_at: str
-    takes: Estimate
+    takes: ShownEstimate
     rests_on: str
     memory: tuple[MemoryRow, ...]
     big_keys: tuple[BigKeyRow, ...]
@@ -137,11 +137,11 @@ def planned_move(plan: Json) -> PlannedMove | None:
     )
 
 
-def _estimate(told: Json | None, shown: Callable[[float], str]) -> Estimate:
+def _estimate(told: Json | None, shown: Callable[[float], str]) -> ShownEstimate:
     if told is None:
-        return Estimate(UNKNOWN)
+        return ShownEstimate(UNKNOWN)
     value, low, high = (shown(told[name]) for name in ("estimate", "low", "high"))
-    return Estimate(value) if low == high else Estimate(value, f"{low} to {high}")
+    return ShownEstimate(value) if low == high else ShownEstimate(value, f"{low} to {high}")
 
 
 def _looked_at(told: Json) -> str:
