@@ -24,9 +24,13 @@ import redis
 from cachemesh import CacheMesh, CacheMeshError
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from tests.support.typed_keys import KINDS, Kind, Step, WrongReplyError
+from tests.support.waiting import PATIENT
 
 KEYS = int(os.environ.get("MOVE_CLIENT_KEYS", "20"))  # of each kind and worker
 PAUSE = float(os.environ.get("MOVE_CLIENT_PAUSE", "0.002"))  # seconds between two calls
+TOKEN = os.environ.get("CACHEMESH_TOKEN")
+LIMITS = {} if "CHAOS_KEYS" in os.environ else PATIENT
+"""The usual time limits, where a large run has the machine to itself."""
 _EXAMPLES = 5
 
 
@@ -72,7 +76,7 @@ class Worker:
         self.took.extend((self._began, time.time() - self._began))
         if isinstance(reply, Exception):
             self.errors[type(reply).__name__] += 1
-            self._tell(f"{name}: {reply!r}")
+            self._tell(f"{name}: {type(reply).__name__}: {reply}")
             if self._kind not in self._unsure:
                 self._unsure.append(self._kind)
             return
@@ -123,7 +127,7 @@ def _answer_lines(workers: list[Worker]) -> None:
 
 def _threads(url: str, workers: list[Worker]) -> None:
     stop = threading.Event()
-    with CacheMesh.from_url(url, token=os.environ.get("CACHEMESH_TOKEN")) as client:
+    with CacheMesh.from_url(url, token=TOKEN, **LIMITS) as client:
         threads = [threading.Thread(target=run, args=(each, client, stop)) for each in workers]
         for thread in threads:
             thread.start()
@@ -135,7 +139,7 @@ def _threads(url: str, workers: list[Worker]) -> None:
 
 async def _tasks(url: str, workers: list[Worker]) -> None:
     stop = threading.Event()
-    async with AsyncCacheMesh.from_url(url, token=os.environ.get("CACHEMESH_TOKEN")) as client:
+    async with AsyncCacheMesh.from_url(url, token=TOKEN, **LIMITS) as client:
         tasks = [asyncio.create_task(run_async(worker, client, stop)) for worker in workers]
         await asyncio.to_thread(_answer_lines, workers)
         stop.set()
