@@ -10,6 +10,8 @@ from importlib.metadata import entry_points
 import pytest
 from hypothesis import HealthCheck, settings
 
+from cachemesh.local.ports import VARIABLE, usual_ports
+from tests.support.own_ports import own_ports
 from tests.support.process_cleanup import end_left
 from tests.support.process_leaks import adopt_orphans, descendants
 
@@ -42,6 +44,10 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 # Nor may a test start from what another one has left, or litter a home. Tests of snapshots name a
 # directory of their own.
 os.environ["CACHEMESH_SNAPSHOT_DIR"] = "off"
+
+# Nor may files that run side by side take each other's ports.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ[VARIABLE] = own_ports(os.environ, usual_ports())
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,12 +6,16 @@ import errno
 import os
 import random
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cachemesh.core.errors import LocalStackError
 
 HOST = "127.0.0.1"
+VARIABLE = "CACHEMESH_PORTS"
+"""Names the ports that local stacks may use."""
+
 _LOWEST = 10240
 _TRIES = 200
 
@@ -40,11 +44,36 @@ def is_free(port: int) -> bool:
     return True
 
 
-class Ports:
-    """Gives out free ports, each one once.
+def usual_ports() -> range:
+    """Return the ports that are given out where the user has not chosen others.
 
-    Where possible the ports lie below the range of outgoing connections: while a server restarts,
-    any client on the machine could get a port of that range.
+    Where possible they lie below those of outgoing connections: while a server restarts, any client
+    on the machine could get one of these.
+    """
+    found = range(_LOWEST, _first_ephemeral())
+    return found if len(found) > 1000 else range(0)
+
+
+def chosen_ports(environ: Mapping[str, str]) -> range | None:
+    """Return the ports that CACHEMESH_PORTS names, as in ``20000-20999``; None without it.
+
+    Raises:
+        LocalStackError: it names none.
+    """
+    text = environ.get(VARIABLE, "")
+    if not text:
+        return None
+    low, _, high = text.partition("-")
+    if low.isdecimal() and high.isdecimal() and 0 < int(low) <= int(high) < 65536:
+        return range(int(low), int(high) + 1)
+    raise LocalStackError(f"{VARIABLE} is {text!r}; give the first and the last port: 20000-20999")
+
+
+class Ports:
+    """Gives out free ports, each one once: of CACHEMESH_PORTS, or of the usual ones.
+
+    Between the moment when a port is given out and the one when a server listens on it, another
+    program may take it. Programs that start many servers at once are given ports of their own.
     """
 
     def __init__(self) -> None:
@@ -53,12 +82,16 @@ class Ports:
 
     def take(self) -> int:
         """Return a free port. Raises LocalStackError when none is found."""
-        highest = _first_ephemeral() - 1
-        for _ in range(_TRIES if highest - _LOWEST > 1000 else 0):
-            port = self._random.randint(_LOWEST, highest)
+        chosen = chosen_ports(os.environ)
+        ports = usual_ports() if chosen is None else chosen
+        for port in self._random.sample(ports, min(_TRIES, len(ports))):
             if port not in self._given and is_free(port):
                 self._given.add(port)
                 return port
+        if chosen is not None:
+            raise LocalStackError(
+                f"no free TCP port of {VARIABLE} on 127.0.0.1; name more, or stop some servers"
+            )
         for _ in range(_TRIES):
             with socket.socket() as probe:
                 probe.bind((HOST, 0))

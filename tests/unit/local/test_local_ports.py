@@ -9,7 +9,16 @@ from collections.abc import Iterator
 import pytest
 
 from cachemesh.core.errors import LocalStackError
-from cachemesh.local.ports import HOST, Ports, holder_of, is_free
+from cachemesh.local.ports import (
+    HOST,
+    VARIABLE,
+    Ports,
+    chosen_ports,
+    holder_of,
+    is_free,
+    usual_ports,
+)
+from tests.support.own_ports import own_ports
 
 
 @pytest.fixture
@@ -25,6 +34,37 @@ def test_ports_are_free_and_never_given_twice() -> None:
     given = [ports.take() for _ in range(50)]
     assert len(set(given)) == 50
     assert all(is_free(port) for port in given)
+
+
+def test_ports_are_those_that_the_user_has_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Ports().take()
+    monkeypatch.setenv(VARIABLE, f"{first}-{first}")
+    ports = Ports()
+    assert ports.take() == first
+    with pytest.raises(LocalStackError, match="name more"):
+        ports.take()
+
+
+@pytest.mark.parametrize("text", ["20000", "20999-20000", "0-5", "1-65536", "a-b", "1-2-3"])
+def test_what_names_no_ports_is_refused(text: str) -> None:
+    with pytest.raises(LocalStackError, match="20000-20999"):
+        chosen_ports({VARIABLE: text})
+
+
+def test_files_that_run_side_by_side_share_no_port() -> None:
+    parts = [
+        chosen_ports(
+            {
+                VARIABLE: own_ports(
+                    {"PYTEST_XDIST_WORKER": f"gw{n}", "PYTEST_XDIST_WORKER_COUNT": "6"},
+                    usual_ports(),
+                )
+            }
+        )
+        for n in range(6)
+    ]
+    given = [port for part in parts if part is not None for port in part]
+    assert len(given) == len(set(given)) > 0.9 * len(usual_ports())
 
 
 def test_a_listened_on_port_is_not_free_and_its_holder_is_named(taken: int) -> None:
