@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-BLOCKED = 0.002  # seconds for which a source serves nobody else, about
+BLOCKED = 0.001  # seconds for which a source serves nobody else, about
 SMALLEST, FIRST, LARGEST = 8, 16, 500  # keys
 _WINDOW = 8  # batches
 _FAR_MORE = 4  # times as long as expected: its keys are larger than those before
