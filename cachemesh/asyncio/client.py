@@ -21,7 +21,7 @@ from cachemesh.core.errors import FencedError, ShardUnavailableError
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.topology import Topology
-from cachemesh.core.rerouting import LEFT, KeyMovingError, RerouteError
+from cachemesh.core.rerouting import ANEW, KeyMovingError, RerouteError
 from cachemesh.core.resilience.error_classification import NOT_SERVED  # asyncio
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.transport.aio.mesh_pool import MeshPool
@@ -205,21 +205,21 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
     ) -> Any:
         """Return what a command returns that could not be sent at once.
 
-        A read of a key that is to move is answered by its source as long as that has the key. Any
-        other command waits until the key is where it moves to.
+        A read of one key is answered by the shard that has the key. Any other command waits until
+        its keys are where they move to.
         """
-        reply: Any = LEFT
+        reply: Any = ANEW
         try:
             if isinstance(error, KeyMovingError) and FIRST_KEY.get(args[0]):
                 decode = NEVER_DECODE not in options
-                reply = await self._core.read_at_source(error, args, decode)
+                reply = await self._core.read_moving(error, args, decode)
             else:
                 await self._core.await_route(error)
+        except (redis.ResponseError, FencedError) as refused:
+            return await self._outcome_of(refused, args, options)
         except ShardUnavailableError as failure:
             return self._missed_route(failure, args)
-        except redis.ResponseError as refused:
-            return await self._outcome_of(refused, args, options)
-        if reply is LEFT:
+        if reply is ANEW:
             return await self.execute_command(*args, **options)
         return await self._as_given(args[0], reply, options)
 

@@ -16,7 +16,7 @@ from cachemesh._client.migration_state import Stage
 from cachemesh.core.errors import ConfigurationError
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.topology import Topology
-from cachemesh.core.rerouting import LEFT, KeyMovingError, Pair, RerouteError, ShardRetiredError
+from cachemesh.core.rerouting import ANEW, KeyMovingError, Pair, RerouteError, ShardRetiredError
 from cachemesh.discovery.url import MeshUrl
 from cachemesh.transport import redis_py
 from cachemesh.transport.aio import handshake
@@ -128,40 +128,44 @@ class Core(MeshCore[ShardClient]):
         if hold is not None and not await _passed(hold.gate, limit):  # asyncio
             raise self.still_held()
 
-    async def read_at_source(
-        self, moving: KeyMovingError, args: tuple[Any, ...], decode: bool
-    ) -> Any:
-        """Return the reply of the shard that a key is to leave, for a read of that key alone.
+    async def read_moving(self, moving: KeyMovingError, args: tuple[Any, ...], decode: bool) -> Any:
+        """Return the reply to a read of a key that moves, and of that key alone.
 
-        A shard gains none of the keys that leave it. So if the source has the key after it has
-        answered, it had it before, and nobody has asked the target for it yet.
+        What the target has is current, whether or not the source has a copy yet. Where the target
+        has nothing, what the source has is, for nobody has asked the target to write it. A shard
+        gains none of the keys that leave it; so if the source has the key after it has answered, it
+        had it before. If it has not, the key may have got to the target meanwhile.
 
         Returns:
-            `LEFT` if the source has the key no more. It can be asked for at its target then.
+            `ANEW` if the command is to be routed anew.
 
         Raises:
             As `await_route`, and the server's error.
         """
-        (((source, _), (key, *_)),) = moving.keys.items()
-        shard: ShardClient = moving.stage.shards[source]
+        (((source, target), (key, *_)),) = moving.keys.items()
+        before: ShardClient = moving.stage.shards[source]
+        after: ShardClient = moving.stage.shards[target]
+        deadline, exists = time.monotonic() + after.limit, ("EXISTS", key)
         try:
-            asked = [args, ("EXISTS", key)]
-            reply, there = await shard.ask_apart(asked, time.monotonic() + shard.limit, decode)
+            there, reply = await after.ask_all([exists, args], deadline, decode)
+            if there == 0:
+                reply, there = await before.ask_all([args, exists], deadline, decode)
+                if there == 0:
+                    (reply,) = await after.ask_all([args], deadline, decode)
         except ShardRetiredError:  # the stage is over
-            return LEFT
-        if there != 1:  # or the app may not ask for that
-            await self.await_route(moving, gone=there == 0)
-            return LEFT
+            return ANEW
+        if isinstance(there, Exception):  # the app may not ask that
+            await self.await_route(moving)
+            return ANEW
         if isinstance(reply, Exception):
             raise reply
         return reply
 
-    async def await_route(self, error: RerouteError, gone: bool = False) -> None:
+    async def await_route(self, error: RerouteError) -> None:
         """Wait until a command that was to be routed anew can be.
 
         Args:
             error: why it was not sent.
-            gone: the keys have been seen to have left their source, but maybe not its replicas.
 
         Raises:
             ShardUnavailableError: that takes longer than a command may, or a shard does not serve.
@@ -170,25 +174,21 @@ class Core(MeshCore[ShardClient]):
         if isinstance(error, KeyMovingError):
             limit = self.policy.timeouts.reply
             seconds = math.inf if limit is None else limit
-            # sync: self._settle(error, time.monotonic() + seconds, gone)
+            # sync: self._settle(error, time.monotonic() + seconds)
             if True:  # asyncio
                 try:
-                    await in_time(self._settle(error, time.monotonic() + seconds, gone), seconds)
+                    await in_time(self._settle(error, time.monotonic() + seconds), seconds)
                 except TimeoutError as late:
                     raise self._puller(error.stage, next(iter(error.keys))).still_moving() from late
         else:
             await self.hold_over()
 
-    async def _settle(self, moving: KeyMovingError, deadline: float, gone: bool) -> None:
+    async def _settle(self, moving: KeyMovingError, deadline: float) -> None:
         """Pull keys, unless the stage in which they move is over."""
         stage: Stage[ShardClient] = moving.stage
         try:
             for pair, keys in moving.keys.items():
-                puller = self._puller(stage, pair)
-                if gone:
-                    await puller.see_gone(keys, deadline)
-                else:
-                    await puller.pull(keys, deadline)
+                await self._puller(stage, pair).pull(keys, deadline)
         except ShardRetiredError:
             return
         self.note_settled(stage, moving)

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 Pair: TypeAlias = "tuple[str, str]"
 """The shard that a key moves from, and the one that it moves to."""
 
-LEFT: Any = object()
-"""In place of the reply to a read: the key has left the shard that was asked."""
+ANEW: Any = object()
+"""In place of the reply to a command: it is to be routed anew."""
 
 
 class RerouteError(Exception):

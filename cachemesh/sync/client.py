@@ -15,7 +15,7 @@ from cachemesh.core.errors import FencedError, ShardUnavailableError
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.topology import Topology
-from cachemesh.core.rerouting import LEFT, KeyMovingError, RerouteError
+from cachemesh.core.rerouting import ANEW, KeyMovingError, RerouteError
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.sync.core import Core
 from cachemesh.sync.pipeline import Pipeline
@@ -171,21 +171,21 @@ class CacheMesh(PlannedCommands, redis.Redis):
     def _rerouted(self, error: RerouteError, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Return what a command returns that could not be sent at once.
 
-        A read of a key that is to move is answered by its source as long as that has the key. Any
-        other command waits until the key is where it moves to.
+        A read of one key is answered by the shard that has the key. Any other command waits until
+        its keys are where they move to.
         """
-        reply: Any = LEFT
+        reply: Any = ANEW
         try:
             if isinstance(error, KeyMovingError) and FIRST_KEY.get(args[0]):
                 decode = NEVER_DECODE not in options
-                reply = self._core.read_at_source(error, args, decode)
+                reply = self._core.read_moving(error, args, decode)
             else:
                 self._core.await_route(error)
+        except (redis.ResponseError, FencedError) as refused:
+            return self._outcome_of(refused, args, options)
         except ShardUnavailableError as failure:
             return self._missed_route(failure, args)
-        except redis.ResponseError as refused:
-            return self._outcome_of(refused, args, options)
-        if reply is LEFT:
+        if reply is ANEW:
             return self.execute_command(*args, **options)
         return self._as_given(args[0], reply, options)
 

@@ -3,9 +3,8 @@
     clearing    clear the shards that gain keys, look for keys that are too large to be moved;
                 then have clients hold
     paused      wait out a delay, then have clients hold once more
-    preparing   look who is connected to the shards that lose keys, while clients acknowledge; wait
-                for them within the hold; fence who has not acknowledged; then finish, or have keys
-                move
+    preparing   wait for the clients within the hold; look who is connected to the shards that lose
+                keys; fence who has not acknowledged; then finish, or have keys move
     moving      move keys until no shard has any left; then the next stage, or finish
 
 Where the resize stays (`metaserver.domain.resize`), nobody steps back: who has not acknowledged is
@@ -73,8 +72,6 @@ class Knowledge:
             large to be moved.
         strangers: ids of the clients with a connection to a shard that loses keys which have not
             acknowledged; None as long as nobody has looked.
-        looks: how often somebody has. The first time is before all have acknowledged: who has
-            left since then is seen no more at the second.
         marked: whether a marker is on one of these shards: a leader that died was about to fence,
             or clients of an earlier resize are still fenced.
         unseen: of a move: shard that did not answer the look -> why.
@@ -87,7 +84,6 @@ class Knowledge:
     laggards: Laggards = Laggards()
     cleared: bool = False
     strangers: tuple[str, ...] | None = None
-    looks: int = 0
     marked: bool = False
     unseen: tuple[tuple[str, str], ...] = ()
     fence: FenceOutcome | None = None
@@ -188,17 +184,12 @@ def delay(attempt: int, jitter: float) -> float:
 def _of_prepare(resize: Resize, known: Knowledge) -> Step:
     lag = known.laggards
     last = resize.attempt >= ATTEMPTS
+    if lag.live and (left := hold(resize.attempt) - known.elapsed) > 0:
+        return Wait(left, f"waits for {named(lag.live)}")
     if known.strangers is None:
         return Look()
-    if lag.live:
-        waits_for = f"waits for {named(lag.live)}"
-        left = hold(resize.attempt) - known.elapsed
-        if left > 0:
-            return Wait(left, waits_for)
-        if not last and (lag.unnamed or set(lag.live) & set(known.strangers)):
-            return StepBack(waits_for)
-    if (known.strangers or lag.live) and known.looks == 1:
-        return Look()
+    if not last and (lag.unnamed or set(lag.live) & set(known.strangers)):
+        return StepBack(f"waits for {named(lag.live)}")
     if known.unseen:
         shard, why = known.unseen[0]
         return StepBack(f"shard {shard} does not answer: {why}")

@@ -103,7 +103,6 @@ class _AtVersion:
     jitter: float = field(default_factory=random.random)
     cleared: bool = False
     strangers: tuple[str, ...] | None = None
-    looks: int = 0
     marked: bool = False
     unseen: tuple[tuple[str, str], ...] = ()
     replicas: Mapping[str, int] = field(default_factory=dict)
@@ -218,7 +217,7 @@ class Resizer:
             else Laggards()
         )
         strangers = seen.strangers
-        if strangers:
+        if resize.stays and strangers:
             acknowledged = self._clients.acknowledged(pool, seen.version)
             strangers = tuple(each for each in strangers if each not in acknowledged)
         return Knowledge(
@@ -226,7 +225,6 @@ class Resizer:
             lagging,
             cleared=seen.cleared,
             strangers=strangers,
-            looks=seen.looks,
             marked=seen.marked,
             unseen=seen.unseen,
             fence=seen.fence,
@@ -267,7 +265,6 @@ class Resizer:
         found = looked.given.values()
         clients = {client for each in found for client in each.clients}
         seen.strangers = tuple(sorted(each for each in clients if each not in acknowledged))
-        seen.looks += 1
         seen.marked = any(each.marker is not None for each in found)
         seen.replicas = {shard: min(1, each.replicas) for shard, each in looked.given.items()}
         if resize.strategy == "move":

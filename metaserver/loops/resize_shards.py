@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Mapping
+from dataclasses import replace
+from typing import TypeVar
 
 import redis
 
@@ -23,6 +25,7 @@ from metaserver.domain.resize import (
     plan_of,
     to_clear,
 )
+from metaserver.loops.agreed_masters import agreed_masters
 from metaserver.loops.instance_sweep import InstanceSweep
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
@@ -32,6 +35,8 @@ from metaserver.redis_io.key_sampler import Sampling, memory_of, sample_of
 from metaserver.redis_io.key_scan import LISTED_OR_SCANNED
 from metaserver.redis_io.shard_masters import AskMaster, MasterAnswers, ShardMasters
 from metaserver.redis_io.term_fence import TermFence
+
+T = TypeVar("T")
 
 _CLEARED_WITHIN = 24 * 3600.0  # seconds; each call to an instance has its own, short bound
 _ALL_LARGE = Sampling(keys=0, big_key=SUSPECT, within=math.inf)
@@ -102,16 +107,13 @@ class ResizeShards:
 
     def look(self, state: PoolState, resize: Resize) -> MasterAnswers[Seen]:
         """Return who is connected to the shards that clients may be fenced off."""
-        shards = concerned(state.document, resize)
-        return self._masters(state, resize).ask(shards, self._looking_alone, within=_HELD)
+        return self._ask_agreed(state, resize, self._looking_alone)
 
     def fence(
         self, state: PoolState, resize: Resize, version: int, acknowledged: Container[str]
     ) -> MasterAnswers[int]:
         """Fence those shards; the answers are how many connections were killed."""
-        shards = concerned(state.document, resize)
-        ask = self._fencing(version, acknowledged)
-        return self._masters(state, resize).ask(shards, ask, within=_HELD)
+        return self._ask_agreed(state, resize, self._fencing(version, acknowledged))
 
     def look_at_fenced(self, state: PoolState, record: FenceRecord) -> MasterAnswers[Seen]:
         """Return who is connected to the shards that a fence is on."""
@@ -141,6 +143,14 @@ class ResizeShards:
             return fence(connection, version, acknowledged)
 
         return close_off
+
+    def _ask_agreed(self, state: PoolState, resize: Resize, ask: AskMaster[T]) -> MasterAnswers[T]:
+        """Ask the masters that all Sentinels name; a former one would tell who is not connected."""
+        shards = concerned(state.document, resize)
+        now = agreed_masters(self._config, self._networks, state, resize, shards)
+        asked = [shard for shard in shards if shard not in now.disputed]
+        found = self._at(state, now.known).ask(asked, ask, within=_HELD)
+        return replace(found, failed={**found.failed, **now.disputed})
 
     def _masters(self, state: PoolState, resize: Resize) -> ShardMasters:
         return self._at(state, masters_of(state, resize))

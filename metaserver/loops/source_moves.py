@@ -16,9 +16,10 @@ from cachemesh.core.migration.routing import leaving
 from metaserver.domain.move_pace import KeysPerSecond, Rests
 from metaserver.domain.move_progress import MoveProgress, Rate, SourceCount
 from metaserver.domain.pool_state import PoolState
-from metaserver.domain.resize import Resize, concerned, masters_of
+from metaserver.domain.resize import Resize, concerned
 from metaserver.domain.resize_move import stage_sources
 from metaserver.domain.resize_status import progress_of
+from metaserver.loops.agreed_masters import AgreedMasters, agreed_masters
 from metaserver.loops.key_mover import COPIED_WITHIN, SourceMove
 from metaserver.loops.keyed_workers import KeyedWorkers
 from metaserver.loops.latency_probe import probing
@@ -31,8 +32,7 @@ from metaserver.redis_io.client_list import LISTED
 from metaserver.redis_io.fence import replicas_of_master
 from metaserver.redis_io.key_scan import LISTED_OR_SCANNED
 from metaserver.redis_io.resp import Limits
-from metaserver.redis_io.sentinel_group import SentinelGroup
-from metaserver.redis_io.shard_masters import ShardMasters
+from metaserver.redis_io.shard_masters import NotShardMasterError, ShardMasters
 from metaserver.redis_io.term_fence import TermFence
 
 _AT_ONCE = 16  # sources
@@ -127,18 +127,20 @@ class _Work:
 
         A shard whose replica was promoted has none, until its former master comes back.
         """
-        now, needed = time.monotonic(), self._replicas
+        moment, needed = time.monotonic(), self._replicas
         suspects = {
             each.lacks
             for each in self._sources
-            if each.lacks is not None and now - each.lacks_since >= _UNREPLICATED
+            if each.lacks is not None and moment - each.lacks_since >= _UNREPLICATED
         }
-        if now - self._counted_at >= _COUNTED_EVERY:
-            self._counted_at = now
+        if moment - self._counted_at >= _COUNTED_EVERY:
+            self._counted_at = moment
             suspects |= {each for each in self._concerned if not needed.get(each, 0)}
         if not suspects:
             return
-        found = self._masters(LISTED).ask(suspects, _replicas, within=_TOLD_EVERY).given
+        now = self._agreed()
+        asked = suspects - now.disputed.keys()
+        found = self._masters(now, LISTED).ask(asked, _replicas, within=_TOLD_EVERY).given
         changed = {shard: count for shard, count in found.items() if count != needed.get(shard, 0)}
         if changed and self._stage.replicated(changed):
             needed.update(changed)
@@ -172,9 +174,11 @@ class _Work:
 
     def _moved_from(self, source: _Source) -> str | None:
         """Move what is left at a source; return why some of it could not be moved."""
-        known = {**masters_of(self._state, self._resize), **self._named()}
+        shard, now = source.count.shard, self._agreed()
+        if shard in now.disputed:
+            return now.disputed[shard]
         needed = self._replicas
-        to = Targets(self._config, self._networks, self._term, known, needed, self._turns)
+        to = Targets(self._config, self._networks, self._term, now.known, needed, self._turns)
         migration, before = self._resize.migration("move"), self._state.document.placement
 
         def move(shard: str, connection: BoundedConnection) -> None:
@@ -194,9 +198,17 @@ class _Work:
                         source.rests,
                     ),
                 )
+            self._require_master_yet(shard, connection.address)
 
-        shard, masters = source.count.shard, self._masters(LISTED_OR_SCANNED, COPIED_WITHIN + 1.0)
+        masters = self._masters(now, LISTED_OR_SCANNED, COPIED_WITHIN + 1.0)
         return masters.ask([shard], move, within=_MOVED_WITHIN).failed.get(shard)
+
+    def _require_master_yet(self, shard: str, address: str) -> None:
+        """Raise unless the instance that has no key left is the shard's master."""
+        now = self._agreed()
+        if now.known.get(shard) != address:
+            why = now.disputed.get(shard, f"{address} is not the master any more")
+            raise NotShardMasterError(why)
 
     def _run(self, source: _Source, moves: SourceMove) -> None:
         """Move keys; remember whose replicas did not acknowledge, and since when."""
@@ -208,23 +220,22 @@ class _Work:
             raise
         source.lacks = None
 
-    def _masters(self, limits: Limits, timeout: float | None = None) -> ShardMasters:
-        known = {**masters_of(self._state, self._resize), **self._named()}
+    def _masters(
+        self, now: AgreedMasters, limits: Limits, timeout: float | None = None
+    ) -> ShardMasters:
         return ShardMasters(
             self._config,
             self._networks,
             self._state.document.sentinels,
-            known,
+            now.known,
             opened=self._term.enter,
             limits=limits,
             timeout=timeout,
         )
 
-    def _named(self) -> dict[str, str]:
-        """Return the masters that the Sentinels name by now."""
-        addresses = self._state.document.sentinels
-        with SentinelGroup.from_config(self._config, self._networks, addresses) as sentinels:
-            return sentinels.named(self._concerned)
+    def _agreed(self) -> AgreedMasters:
+        state, resize = self._state, self._resize
+        return agreed_masters(self._config, self._networks, state, resize, self._concerned)
 
     def _progress(self, now: float) -> MoveProgress:
         told = [each.count.told() for each in self._sources]

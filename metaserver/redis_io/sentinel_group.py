@@ -26,6 +26,7 @@ from metaserver.redis_io.sentinel_replies import (
     DEFAULT_OPTIONS,
     master_of,
     masters,
+    masters_of,
     monitored_shards,
     replicas_of,
 )
@@ -169,13 +170,27 @@ class SentinelGroup:
         named = [answer for answer in answers if not isinstance(answer, redis.RedisError)]
         return majority(named)
 
-    def named(self, shards: Collection[str]) -> dict[str, str]:
-        """Return the masters of shards, of those that the Sentinels name: none if none answers."""
-        try:
-            monitored = self.monitored()
-        except SentinelUnavailableError:
-            return {}
-        return {shard: monitored[shard] for shard in shards if shard in monitored}
+    def agreed(self, shards: Collection[str]) -> dict[str, str | None]:
+        """Return the masters of shards; None where it is not certain, as no Sentinel answers or
+        those that do name different ones.
+
+        For a second or two after a failover some Sentinels name the former master, which may run
+        again, without a key, and take itself for a master yet. Shards that the Sentinels do not
+        know are left out.
+        """
+        asked = tuple(shards)
+        answers = ask_all(
+            self._connections, lambda each: masters_of(each, asked), within=self._timeout
+        )
+        tables = [each for each in answers.values() if not isinstance(each, redis.RedisError)]
+        found: dict[str, str | None] = {}
+        if not tables:
+            return dict.fromkeys(asked) if self.addresses else found
+        for shard in asked:
+            named = {table[shard] for table in tables} - {None}
+            if named:
+                found[shard] = named.pop() if len(named) == 1 else None
+        return found
 
     def monitored(self) -> dict[str, str]:
         """Return every shard that an answering Sentinel monitors, with its master.

@@ -39,6 +39,20 @@ def master_of(connection: BoundedConnection, shard: str) -> str | None:
     return parse_master(connection.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", shard))
 
 
+def masters_of(connection: BoundedConnection, shards: Sequence[str]) -> dict[str, str | None]:
+    """Return what `master_of` does, for several shards at once.
+
+    Raises:
+        redis.RedisError: also if it is no Sentinel, or denies the command.
+    """
+    question = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME")
+    replies = connection.call_all([(*question, shard) for shard in shards])
+    for reply in replies:
+        if isinstance(reply, redis.RedisError):
+            raise reply
+    return dict(zip(shards, map(parse_master, replies), strict=True))
+
+
 def masters(connection: BoundedConnection) -> dict[str, str]:
     """Return the master's address of every shard that the Sentinel monitors."""
     rows = parse_rows(connection.call("SENTINEL", "MASTERS"))

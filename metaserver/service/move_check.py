@@ -69,7 +69,8 @@ def speed_of(
 def _probe(context: ServiceContext, plan: ChangePlan, masters: Mapping[str, str]) -> MoveProbe:
     """Return what moves test keys; shards reach one another where the Sentinels say."""
     with context.sentinels(() if plan.before is None else plan.before.sentinels) as sentinels:
-        named = sentinels.named({*plan.losers, *plan.gainers})
+        said = sentinels.agreed({*plan.losers, *plan.gainers})
+    named = {shard: address for shard, address in said.items() if address is not None}
     return MoveProbe(context.config, context.networks, {**masters, **named})
 
 

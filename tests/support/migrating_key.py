@@ -58,7 +58,7 @@ class Actor:
 
     Attributes:
         doing: read, write, delete or pull; None between two operations.
-        stage: first (a read at S), pull, or last (the command at T).
+        stage: first (a read at T), source (a read at S), pull, or last (the command at T).
         pull: how far its pull is.
         replies: those of the present request, once all but WAIT have come.
         epoch: of the server that has been asked.
@@ -134,7 +134,7 @@ class MigratingKey:
     copies_through_the_client: bool = False
     writes_without_a_pull: bool = False
     reads_without_a_pull: bool = False
-    reads_at_source_alone: bool = False
+    reads_at_target_once: bool = False
     looks_before_it_reads: bool = False
     unlinks_before_an_overwrite: bool = False
     unlinks_after_an_overwrite: bool = False
@@ -188,15 +188,8 @@ class MigratingKey:
                 begun = {"doing": doing, "left": tuple(left)}
                 done = world.done or (self.done_too_early and doing == "pull")
                 yield now(replace(world, done=done), **begun, **self._begins(world, doing))
-        elif actor.stage == "first":
-            if world.source.master is None and not self.reads_at_source_alone:
-                yield now(world, stage="pull", pull=replace(self._pull(), step="gone"))
-            elif self.looks_before_it_reads:
-                yield now(world, stage="seen")
-            else:
-                yield now(_read(world, world.source), **idle)
-        elif actor.stage == "seen":  # a mistake: EXISTS came before the read
-            yield now(_read(world, world.source), **idle)
+        elif actor.stage in ("first", "source", "seen"):
+            yield self._reads(world, actor, now, idle)
         elif actor.stage == "last":
             yield now(self._runs(world, number, actor), **idle)
         elif actor.stage == "restore":  # a mistake: what the client read, maybe long ago
@@ -208,6 +201,23 @@ class MigratingKey:
             yield now(gone, **({"stage": "last"} if self.unlinks_before_an_overwrite else idle))
         else:
             yield from self._pulls(world, actor, now, idle)
+
+    def _reads(self, world: World, actor: Actor, now: Any, idle: dict[str, Any]) -> World:
+        """Read at T, and if it has nothing at S, and if that has nothing either at T once more."""
+        done: World
+        if actor.stage == "first" and world.target.master is None:
+            done = now(world, stage="source")
+        elif actor.stage == "first":
+            done = now(_read(world, world.target), **idle)
+        elif actor.stage == "seen":  # a mistake: EXISTS came before the read
+            done = now(_read(world, world.source), **idle)
+        elif world.source.master is None and not self.reads_at_target_once:
+            done = now(world, stage="last")
+        elif self.looks_before_it_reads:
+            done = now(world, stage="seen")
+        else:
+            done = now(_read(world, world.source), **idle)
+        return done
 
     def _begins(self, world: World, doing: str) -> dict[str, Any]:
         if doing == "read" and not (world.done or self.reads_without_a_pull):

@@ -28,7 +28,6 @@ from cachemesh.core.migration.pull import (
     Pull,
     PullError,
     SlowTransferError,
-    Step,
     TransferError,
 )
 from cachemesh.core.resilience.error_classification import NotSentError
@@ -93,13 +92,6 @@ class Puller:
         finally:
             del self._waiting[id(left)]
 
-    async def see_gone(self, keys: Collection[bytes], deadline: float) -> None:
-        """As `pull`, for keys that the source's master has been seen to have no more.
-
-        That takes one request, which copies nothing; so it waits for no other pull.
-        """
-        await self._pull(list(keys), deadline, "gone")
-
     async def _pull_some(self, left: set[bytes], deadline: float) -> None:
         """Pull some of these keys, and some of those that others wait for."""
         if not left:
@@ -119,11 +111,11 @@ class Puller:
         for keys in list(self._waiting.values()):
             keys.difference_update(pulled)
 
-    async def _pull(self, keys: list[bytes], deadline: float, first: Step = "copy") -> None:
+    async def _pull(self, keys: list[bytes], deadline: float) -> None:
         idle = IDLE_MS
         while True:
             try:
-                await self._attempt(keys, idle, deadline, first)
+                await self._attempt(keys, idle, deadline)
                 self._why = None
                 return
             except ShardTimeoutError as late:
@@ -148,15 +140,15 @@ class Puller:
             except (PullError, redis.ResponseError) as error:
                 raise still_moving(self._source.name, self._target.name, error) from error
 
-    async def _attempt(self, keys: list[bytes], idle: int, deadline: float, first: Step) -> None:
-        """Pull the keys once, from the first step on."""
+    async def _attempt(self, keys: list[bytes], idle: int, deadline: float) -> None:
+        """Pull the keys once, from the beginning."""
         self._target.require_serving()  # else the source would wait for it, and serve nobody
         left = deadline - time.monotonic()
         link = self._link(min(max(0.0, left) / 2, _LONGEST))
         if link is None:
             raise self._target.unavailable(None, NotSentError("no master of it is known"))
         link = replace(link, idle_ms=max(1, int(min(idle, 1000 * left))))
-        pull: Pull | None = Pull(link, tuple(keys), first)
+        pull: Pull | None = Pull(link, tuple(keys))
         while pull is not None:
             asked = pull.ask()
             shard = self._source if asked.side == "source" else self._target

@@ -162,15 +162,24 @@ class RetryingShard(ShardBase[Instance]):
         loop = RetryLoop(self, False, deadline, time.monotonic, random.random, blocks)
         return await self.drive(loop.again(args, instance, outcome), send)
 
-    async def ask_apart(
-        self, commands: Sequence[tuple[Any, ...]], deadline: float, decode: bool = False
+    async def ask_apart(self, commands: Sequence[tuple[Any, ...]], deadline: float) -> list[Any]:
+        """As `ask_all`, over a connection that the commands have to themselves: they may block."""
+        return await self.ask_all(commands, deadline, apart=True)
+
+    async def ask_all(
+        self,
+        commands: Sequence[tuple[Any, ...]],
+        deadline: float,
+        decode: bool = False,
+        apart: bool = False,
     ) -> list[Any]:
-        """Send commands that may run twice, over a connection that they have to themselves.
+        """Send commands that may run twice, in one write.
 
         Args:
-            commands: sent in one write.
+            commands: in this order.
             deadline: by `time.monotonic`.
             decode: whether to decode the replies, if the client decodes replies at all.
+            apart: as `ask_apart`.
 
         Returns:
             The replies, error replies among them; none of them says that the instance does not
@@ -183,7 +192,8 @@ class RetryingShard(ShardBase[Instance]):
         payload, decoded = redis_py.pack_all(commands), [decode] * len(commands)
 
         async def ask(instance: Instance, seconds: float) -> list[Any]:
-            replies: Any = await instance.ask_all_apart(payload, decoded, seconds)
+            send_all = instance.ask_all_apart if apart else instance.ask_all
+            replies: Any = await send_all(payload, decoded, seconds)
             # sync: if isinstance(replies, Exception):
             # sync:     raise replies
             for reply in replies:

@@ -27,7 +27,6 @@ from cachemesh.core.migration.pull import (
     Pull,
     PullError,
     SlowTransferError,
-    Step,
     TransferError,
 )
 from cachemesh.core.resilience.error_classification import NotSentError
@@ -88,13 +87,6 @@ class Puller:
         finally:
             del self._waiting[id(left)]
 
-    def see_gone(self, keys: Collection[bytes], deadline: float) -> None:
-        """As `pull`, for keys that the source's master has been seen to have no more.
-
-        That takes one request, which copies nothing; so it waits for no other pull.
-        """
-        self._pull(list(keys), deadline, "gone")
-
     def _pull_some(self, left: set[bytes], deadline: float) -> None:
         """Pull some of these keys, and some of those that others wait for."""
         if not left:
@@ -114,11 +106,11 @@ class Puller:
         for keys in list(self._waiting.values()):
             keys.difference_update(pulled)
 
-    def _pull(self, keys: list[bytes], deadline: float, first: Step = "copy") -> None:
+    def _pull(self, keys: list[bytes], deadline: float) -> None:
         idle = IDLE_MS
         while True:
             try:
-                self._attempt(keys, idle, deadline, first)
+                self._attempt(keys, idle, deadline)
                 self._why = None
                 return
             except ShardTimeoutError as late:
@@ -143,15 +135,15 @@ class Puller:
             except (PullError, redis.ResponseError) as error:
                 raise still_moving(self._source.name, self._target.name, error) from error
 
-    def _attempt(self, keys: list[bytes], idle: int, deadline: float, first: Step) -> None:
-        """Pull the keys once, from the first step on."""
+    def _attempt(self, keys: list[bytes], idle: int, deadline: float) -> None:
+        """Pull the keys once, from the beginning."""
         self._target.require_serving()  # else the source would wait for it, and serve nobody
         left = deadline - time.monotonic()
         link = self._link(min(max(0.0, left) / 2, _LONGEST))
         if link is None:
             raise self._target.unavailable(None, NotSentError("no master of it is known"))
         link = replace(link, idle_ms=max(1, int(min(idle, 1000 * left))))
-        pull: Pull | None = Pull(link, tuple(keys), first)
+        pull: Pull | None = Pull(link, tuple(keys))
         while pull is not None:
             asked = pull.ask()
             shard = self._source if asked.side == "source" else self._target

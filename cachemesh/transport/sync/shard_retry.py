@@ -160,15 +160,24 @@ class RetryingShard(ShardBase[Instance]):
         loop = RetryLoop(self, False, deadline, time.monotonic, random.random, blocks)
         return self.drive(loop.again(args, instance, outcome), send)
 
-    def ask_apart(
-        self, commands: Sequence[tuple[Any, ...]], deadline: float, decode: bool = False
+    def ask_apart(self, commands: Sequence[tuple[Any, ...]], deadline: float) -> list[Any]:
+        """As `ask_all`, over a connection that the commands have to themselves: they may block."""
+        return self.ask_all(commands, deadline, apart=True)
+
+    def ask_all(
+        self,
+        commands: Sequence[tuple[Any, ...]],
+        deadline: float,
+        decode: bool = False,
+        apart: bool = False,
     ) -> list[Any]:
-        """Send commands that may run twice, over a connection that they have to themselves.
+        """Send commands that may run twice, in one write.
 
         Args:
-            commands: sent in one write.
+            commands: in this order.
             deadline: by `time.monotonic`.
             decode: whether to decode the replies, if the client decodes replies at all.
+            apart: as `ask_apart`.
 
         Returns:
             The replies, error replies among them; none of them says that the instance does not
@@ -181,7 +190,8 @@ class RetryingShard(ShardBase[Instance]):
         payload, decoded = redis_py.pack_all(commands), [decode] * len(commands)
 
         def ask(instance: Instance, seconds: float) -> list[Any]:
-            replies: Any = instance.ask_all_apart(payload, decoded, seconds)
+            send_all = instance.ask_all_apart if apart else instance.ask_all
+            replies: Any = send_all(payload, decoded, seconds)
             if isinstance(replies, Exception):
                 raise replies
             for reply in replies:

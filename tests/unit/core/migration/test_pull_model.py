@@ -36,7 +36,7 @@ MISTAKES: dict[str, tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]] = {
     "copies_through_the_client": ((("pull",), ("delete",)), ()),
     "writes_without_a_pull": ((("delete",),), ()),
     "reads_without_a_pull": ((("read",),), ()),
-    "reads_at_source_alone": ((("pull",), ("read",)), ()),
+    "reads_at_target_once": ((("pull",), ("read",)), ()),
     "looks_before_it_reads": ((("pull",), ("read",)), ()),
     "unlinks_before_an_overwrite": ((("write",),), ()),
     "unlinks_after_an_overwrite": ((("write",),), ("evict",)),

@@ -64,7 +64,7 @@ class World:
         history: the phase of each version from 1 on: P, H (prepare) or Q.
         attempt: of the newest version.
         marker: on the shard that loses the key.
-        waited, strangers, looks, marked, fence: what the leader has seen and done at this version.
+        waited, strangers, marked, fence: what the leader has seen and done at this version.
         crashes: how often another leader has taken over, on a store restored from a backup.
         broken: a command ran at the shard after Q was stored.
     """
@@ -75,7 +75,6 @@ class World:
     marker: int = 0
     waited: bool = False
     strangers: tuple[int, ...] | None = None
-    looks: int = 0
     fence: str | None = None
     marked: bool = False
     crashes: int = 0
@@ -168,8 +167,7 @@ class Model:
             yield _stored(world, "P", attempt=world.attempt)
         elif isinstance(step, Look):
             marked = world.marker > 0 and not self.ignores_markers
-            connected = self._connected(world)
-            yield replace(world, strangers=connected, looks=world.looks + 1, marked=marked)
+            yield replace(world, strangers=self._connected(world), marked=marked)
         elif isinstance(step, FenceOff):
             yield from self._fence(world)
         elif isinstance(step, Finish):
@@ -190,8 +188,7 @@ class Model:
             if self.never_looks
             else None
             if world.strangers is None
-            else tuple(str(each) for each in world.strangers if _lags(world.clients[each], world)),
-            looks=world.looks,
+            else tuple(map(str, world.strangers)),
             marked=world.marked,
             fence=FenceOutcome() if world.fence == "up" else None,
         )
@@ -229,7 +226,7 @@ def _stored(world: World, phase: str, *, attempt: int) -> World:
 
 def _unseen(world: World) -> World:
     """Return the world for a leader that has seen and done nothing at this version."""
-    return replace(world, waited=False, strangers=None, looks=0, marked=False, fence=None)
+    return replace(world, waited=False, strangers=None, marked=False, fence=None)
 
 
 @pytest.fixture(autouse=True)
