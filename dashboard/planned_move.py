@@ -147,9 +147,12 @@ def _estimate(told: Json | None, shown: Callable[[float], str]) -> ShownEstimate
 def _looked_at(told: Json) -> str:
     """Return how many keys were looked at, and how certain that makes the rest."""
     looked_at = sum(source["looked_at"] for source in told["sources"])
+    silent = [source["shard"] for source in told["sources"] if source["keys"] is None]
+    if silent:
+        return f"{number(looked_at)} keys were looked at, none of {', '.join(silent)}."
     if all(source["complete"] for source in told["sources"]):
         return f"All {counted(looked_at, 'key')} of the shards that lose some were looked at."
-    of = sum(source["keys"] or 0 for source in told["sources"])
+    of = sum(source["keys"] for source in told["sources"])
     more = "there may be more big keys" if told["big_keys"] else "none of them is big"
     seen = f"{number(looked_at)} of {counted(of, 'key')} were looked at; {more}."
     return f"{seen} Bounds hold in 95% of all cases."
@@ -157,12 +160,12 @@ def _looked_at(told: Json) -> str:
 
 def _memory_row(told: Json) -> MemoryRow:
     after, most = told["after"], told["maxmemory"]
-    full = after is not None and 0 < most < after["high"]
+    full = after is not None and bool(most) and after["high"] > most
     return MemoryRow(
         told["shard"],
         size(told["used"]),
         _estimate(after, size),
-        size(most) if most else "no bound",
+        UNKNOWN if most is None else size(most) if most else "no bound",
         told["policy"] or UNKNOWN,
         full,
     )

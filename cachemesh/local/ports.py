@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def chosen_ports(environ: Mapping[str, str]) -> range | None:
     if not text:
         return None
     low, _, high = text.partition("-")
-    if low.isdecimal() and high.isdecimal() and 0 < int(low) <= int(high) < 65536:
+    if re.fullmatch("[0-9]{1,5}-[0-9]{1,5}", text) and 0 < int(low) <= int(high) < 65536:
         return range(int(low), int(high) + 1)
     raise LocalStackError(f"{VARIABLE} is {text!r}; give the first and the last port: 20000-20999")
 

@@ -107,5 +107,10 @@ class Rests:
         else:
             self.seconds = 0.0 if self.seconds < _FIRST_REST else _SHORTER * self.seconds
 
+    def forget(self) -> None:
+        """Forget the shards and what they have answered, not how long to rest."""
+        self.shards.clear()
+        self._answers.clear()
+
     def _is_slow(self, answers: Collection[float]) -> bool:
         return sorted(answers)[int(_MOSTLY * len(answers))] > self.most

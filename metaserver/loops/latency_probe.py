@@ -6,6 +6,7 @@ the move has a shard do.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from metaserver.domain.move_pace import Rests
 from metaserver.loops.move_targets import Targets
 
 _EVERY = 0.01  # seconds
-_AGAIN = 1.0  # seconds after a shard has failed: the move itself tells of that
+_AGAIN = 0.2  # seconds after a shard has failed
 
 
 @contextmanager
@@ -26,6 +27,7 @@ def probing(rests: Rests, shards: Targets) -> Iterator[None]:
     if not rests.most:
         yield
         return
+    rests.forget()
     over = threading.Event()
     with shards.opened() as own:
         thread = threading.Thread(target=_probe, args=(rests, own, over), name="latency-probe")
@@ -39,15 +41,15 @@ def probing(rests: Rests, shards: Targets) -> Iterator[None]:
 
 def _probe(rests: Rests, shards: Targets, over: threading.Event) -> None:
     connected = set[str]()
-    wait = _EVERY
-    while not over.wait(wait):
-        wait = _EVERY
-        for shard in tuple(rests.shards):
+    while not over.wait(_EVERY):
+        for shard in sorted(rests.shards & shards.masters.keys()):
             begun = time.monotonic()
             try:
                 shards.connection(shard).call("PING")
             except redis.RedisError:
-                wait = _AGAIN
+                rests.answered(shard, math.inf, time.monotonic())
+                connected.discard(shard)
+                over.wait(_AGAIN)  # the move itself tells of that
                 continue
             if shard in connected:
                 now = time.monotonic()

@@ -16,6 +16,7 @@ from cachemesh.core.placement.keys import SLOT_COUNT, key_bytes
 MAX_WEIGHT = 1_000
 MAX_SHARDS = SLOT_COUNT
 _KEPT = 8  # placements that were read last
+_LONGEST = 1 << 20  # characters of one that is kept
 
 Target = TypeVar("Target")
 
@@ -90,7 +91,7 @@ class Placement(ABC):
         """Return the placement that the ``placement`` object of a pool document describes.
 
         A document is read again and again, and takes a millisecond each time; so the last few
-        placements are kept.
+        placements are kept. Equal documents may give one object, of which nothing may be changed.
 
         Args:
             document: decoded JSON.
@@ -104,7 +105,7 @@ class Placement(ABC):
             text = json.dumps(document, default=dict)  # of a Mapping that is no dict
         except (TypeError, ValueError, RecursionError):  # it is no decoded JSON
             return _read(document)
-        return _read_text(text)
+        return _read_text(text) if len(text) <= _LONGEST else _read(document)
 
     @classmethod
     @abstractmethod

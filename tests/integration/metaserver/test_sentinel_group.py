@@ -74,6 +74,29 @@ def test_one_sentinel_can_be_told_alone(stack: LocalStack, sentinels: SentinelGr
     assert sentinels.master_of("x") == master
 
 
+def test_a_master_is_certain_where_those_who_answer_name_one(
+    stack: LocalStack, sentinels: SentinelGroup
+) -> None:
+    former, master = (str(stack.start_redis().address) for _ in range(2))
+    first, *others = stack.info["sentinels"]
+    sentinels.register("x", master, 2, NOBODY, only=[first])
+    known = {"cache-0": stack.master_of("cache-0")}
+    assert sentinels.agreed(["cache-0", "x", "nobody"]) == {**known, "x": master}
+    sentinels.register("x", former, 2, NOBODY, only=others)
+    assert sentinels.monitored()["x"] == former, "most of them"
+    assert sentinels.agreed(["cache-0", "x"]) == {**known, "x": None}
+    sentinels.unregister("x", only=others)
+    sentinels.register("x", master, 2, NOBODY, only=others)
+    assert sentinels.agreed(["x"]) == {"x": master}
+
+
+def test_without_a_sentinel_that_answers_no_master_is_certain() -> None:
+    with SentinelGroup(["127.0.0.1:1"], NETWORKS, NOBODY, timeout=0.5) as nobody:
+        assert nobody.agreed(["x"]) == {"x": None}
+    with SentinelGroup([], NETWORKS, NOBODY) as none:
+        assert none.agreed(["x"]) == {}
+
+
 def test_a_name_in_use_elsewhere_is_left_alone(stack: LocalStack, sentinels: SentinelGroup) -> None:
     before = sentinels.master_of("cache-0")
     outcome = sentinels.register("cache-0", "127.0.0.1:1", 2, NOBODY)

@@ -86,7 +86,7 @@ def test_a_shard_that_may_need_more_than_it_has_stands_out() -> None:
     found = planned_move(plan())
     assert found is not None
     assert [(shard.shard, shard.full) for shard in found.memory] == [("c", True), ("d", False)]
-    assert found.memory[1].most == "no bound"
+    assert found.memory[1].most == "\N{EN DASH}", "nobody told it"
 
 
 def test_a_key_is_shown_without_what_a_page_cannot_show() -> None:
@@ -101,6 +101,15 @@ def test_when_all_keys_were_looked_at_it_says_so() -> None:
     sources = [{"shard": "a", "keys": 5, "looked_at": 5, "complete": True, "error": None}]
     found = planned_move(plan(sources=sources))
     assert found is not None and found.looked_at.startswith("All 5 keys")
+
+
+def test_a_shard_that_could_not_be_looked_at_is_named() -> None:
+    sources = [
+        {"shard": "a", "keys": 5, "looked_at": 5, "complete": True, "error": None},
+        {"shard": "b", "keys": None, "looked_at": 0, "complete": False, "error": "refused"},
+    ]
+    found = planned_move(plan(sources=sources))
+    assert found is not None and found.looked_at == "5 keys were looked at, none of b."
 
 
 def test_a_change_that_moves_no_keys_has_none() -> None:

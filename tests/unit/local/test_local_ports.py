@@ -45,7 +45,9 @@ def test_ports_are_those_that_the_user_has_chosen(monkeypatch: pytest.MonkeyPatc
         ports.take()
 
 
-@pytest.mark.parametrize("text", ["20000", "20999-20000", "0-5", "1-65536", "a-b", "1-2-3"])
+@pytest.mark.parametrize(
+    "text", ["20000", "20999-20000", "0-5", "1-65536", "a-b", "1-2-3", "1-" + 5000 * "9"]
+)
 def test_what_names_no_ports_is_refused(text: str) -> None:
     with pytest.raises(LocalStackError, match="20000-20999"):
         chosen_ports({VARIABLE: text})
