@@ -15,6 +15,7 @@ import redis
 
 from cachemesh.core.errors import CrossShardError, ShardUnavailableError
 from cachemesh.core.migration.phase import Migration
+from cachemesh.core.migration.settled import SettledKeys
 from cachemesh.core.placement import Placement, Shard, SlotsPlacement
 from cachemesh.local import LocalStack, Process
 from tests.support.both_clients import CLIENTS, Caller, calling
@@ -161,6 +162,41 @@ def test_a_read_of_a_key_that_somebody_else_has_moved_or_removed(moved: Moved) -
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         client.llen(third)
     assert moved.at(moved.before, third) == VALUES[third].decode()
+
+
+def test_many_reads_at_once_share_a_connection(stack: LocalStack, tmp_path: Path) -> None:
+    masters = emptied(stack)
+    with (
+        ResizablePool(masters, tmp_path) as pool,
+        calling("asyncio", pool.url, **LONG) as call,
+    ):
+        call.driven.mset(VALUES)
+        moved = Moved(pool, call, pool.small, pool.large)
+        moved.begin()
+
+        async def read_all(mesh: Any) -> list[Any]:
+            return list(await asyncio.gather(*(mesh.get(key) for key in moved.keys * 20)))
+
+        def connections() -> int:
+            with moved.server(moved.before, moved.keys[0]) as source:
+                return int(source.info("clients")["connected_clients"])
+
+        call.driven.get(moved.keys[0])
+        before = connections()
+        assert call(read_all) == [VALUES[key] for key in moved.keys * 20]
+        assert connections() == before
+
+
+def test_a_key_that_the_source_has_got_back_is_read_at_the_target(moved: Moved) -> None:
+    """As after a restart from a file: with a pull, too, what the target has stays."""
+    key = moved.keys[0]
+    moved.begin()
+    client = moved.call.driven
+    client.set(key, "new")
+    with moved.server(moved.before, key) as source:
+        source.set(key, "of long ago")
+    moved.call.mesh._core._stage.settled = SettledKeys()
+    assert client.get(key) == b"new"
 
 
 def test_a_write_without_a_read_before_it(moved: Moved) -> None:
