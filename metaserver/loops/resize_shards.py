@@ -6,7 +6,7 @@ All shards are asked at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -21,7 +21,6 @@ from metaserver.domain.pool_state import PoolState
 from metaserver.domain.resize import (
     Resize,
     concerned,
-    masters_of,
     plan_of,
     to_clear,
 )
@@ -80,7 +79,7 @@ class ResizeShards:
             InstanceSweep(connection, shard, current, lambda _: None).run()
 
         shards = to_clear(plan_of(state.document, resize))
-        return self._masters(state, resize).ask(shards, sweep, within=_CLEARED_WITHIN).failed
+        return self._ask(state, resize, shards, sweep, _CLEARED_WITHIN).failed
 
     def too_large(self, state: PoolState, resize: Resize) -> Mapping[str, str]:
         """Look for keys that are too large to be moved.
@@ -101,19 +100,21 @@ class ResizeShards:
                 return None  # the right to ask for sizes is not needed
 
         shards = plan_of(state.document, resize).losers
-        answers = self._masters(state, resize).ask(shards, look, within=_CLEARED_WITHIN)
+        answers = self._ask(state, resize, shards, look, _CLEARED_WITHIN)
         found = {shard: why for shard, why in answers.given.items() if why is not None}
         return {**answers.failed, **found}
 
     def look(self, state: PoolState, resize: Resize) -> MasterAnswers[Seen]:
         """Return who is connected to the shards that clients may be fenced off."""
-        return self._ask_agreed(state, resize, self._looking_alone)
+        shards = concerned(state.document, resize)
+        return self._ask(state, resize, shards, self._looking_alone, _HELD)
 
     def fence(
         self, state: PoolState, resize: Resize, version: int, acknowledged: Container[str]
     ) -> MasterAnswers[int]:
         """Fence those shards; the answers are how many connections were killed."""
-        return self._ask_agreed(state, resize, self._fencing(version, acknowledged))
+        shards, ask = concerned(state.document, resize), self._fencing(version, acknowledged)
+        return self._ask(state, resize, shards, ask, _HELD)
 
     def look_at_fenced(self, state: PoolState, record: FenceRecord) -> MasterAnswers[Seen]:
         """Return who is connected to the shards that a fence is on."""
@@ -144,16 +145,19 @@ class ResizeShards:
 
         return close_off
 
-    def _ask_agreed(self, state: PoolState, resize: Resize, ask: AskMaster[T]) -> MasterAnswers[T]:
-        """Ask the masters that all Sentinels name; a former one would tell who is not connected."""
-        shards = concerned(state.document, resize)
+    def _ask(
+        self,
+        state: PoolState,
+        resize: Resize,
+        shards: Collection[str],
+        ask: AskMaster[T],
+        within: float,
+    ) -> MasterAnswers[T]:
+        """Ask the masters that all Sentinels name: a former one has neither clients nor keys."""
         now = agreed_masters(self._config, self._networks, state, resize, shards)
         asked = [shard for shard in shards if shard not in now.disputed]
-        found = self._at(state, now.known).ask(asked, ask, within=_HELD)
+        found = self._at(state, now.known).ask(asked, ask, within=within)
         return replace(found, failed={**found.failed, **now.disputed})
-
-    def _masters(self, state: PoolState, resize: Resize) -> ShardMasters:
-        return self._at(state, masters_of(state, resize))
 
     def _fenced(self, state: PoolState, record: FenceRecord) -> ShardMasters:
         return self._at(state, {**record.masters, **state.masters})
