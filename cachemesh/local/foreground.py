@@ -53,12 +53,13 @@ def run_in_foreground(
             signal.signal(each, signal.SIG_IGN)
         # Kept in a list too: an exception raised while Python runs a finalizer is lost.
         requests.append(StopRequestedError(number))
-        raise requests[0]
+        if not up:  # later it is looked for: raised anywhere, it may leave a lock held for ever
+            raise requests[0]
 
+    up = False
     for number in _STOPPING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has it ignored
             signal.signal(number, request_stop)
-    up = False
     try:
         stack.start(progress, takes_sigterm=True)
         _raise_first(requests)
@@ -84,7 +85,7 @@ def _watch(
     """Report ended processes until the reaper has ended.
 
     Raises:
-        StopRequestedError: a signal came whose own exception was lost.
+        StopRequestedError: a signal has come.
     """
     ended: set[str] = set()
     while stack.alive():
