@@ -8,6 +8,8 @@
     source_moves     the moves of all shards that lose keys in one stage, and how far they are
     key_mover        the move of one of them: SCAN, and a pull of each batch
     move_targets     the shards that gain keys
+    latency_probe    how quickly shards answer meanwhile
+    agreed_masters   which masters a resize may ask: those that all Sentinels name
     stage_move       what such moves read from the store and write there
     fence_keeper     keeps fences up until the last fenced client has acknowledged
     planned_work     tells which work on shards goes as planned; that explains their state

@@ -26,8 +26,8 @@ from metaserver.redis_io.sentinel_replies import (
     DEFAULT_OPTIONS,
     master_of,
     masters,
-    masters_of,
     monitored_shards,
+    named_masters,
     replicas_of,
 )
 
@@ -180,7 +180,7 @@ class SentinelGroup:
         """
         asked = tuple(shards)
         answers = ask_all(
-            self._connections, lambda each: masters_of(each, asked), within=self._timeout
+            self._connections, lambda each: named_masters(each, asked), within=self._timeout
         )
         tables = [each for each in answers.values() if not isinstance(each, redis.RedisError)]
         found: dict[str, str | None] = {}

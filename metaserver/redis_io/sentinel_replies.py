@@ -39,7 +39,7 @@ def master_of(connection: BoundedConnection, shard: str) -> str | None:
     return parse_master(connection.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", shard))
 
 
-def masters_of(connection: BoundedConnection, shards: Sequence[str]) -> dict[str, str | None]:
+def named_masters(connection: BoundedConnection, shards: Sequence[str]) -> dict[str, str | None]:
     """Return what `master_of` does, for several shards at once.
 
     Raises:
