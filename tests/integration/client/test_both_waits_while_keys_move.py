@@ -1,0 +1,140 @@
+"""What waits when keys begin to move: watched keys, commands that block, subscriptions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from cachemesh.local import LocalStack
+from tests.support.both_clients import CLIENTS
+from tests.support.moved_keys import VALUES, Moved, filled, three_shards
+from tests.support.waiting import AT_MOST, until
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[LocalStack]:
+    with three_shards() as stack:
+        yield stack
+
+
+@pytest.fixture(params=CLIENTS)
+def moved(request: pytest.FixtureRequest, stack: LocalStack, tmp_path: Path) -> Iterator[Moved]:
+    with filled(request.param, stack, tmp_path) as moved:
+        yield moved
+
+
+def test_what_watches_a_key_when_keys_begin_to_move_fails(moved: Moved) -> None:
+    key = moved.keys[0]
+    pipe = moved.call.drive(moved.call.mesh.pipeline())
+    pipe.watch(key)
+    moved.migration = replace(moved.migration, phase="prepare")
+    moved._write(moved.migration)
+    pipe.it.multi()
+    pipe.it.set(key, "not set")
+    with pytest.raises(redis.WatchError):
+        pipe.execute()
+    moved.prepare()
+    moved.move()
+    assert moved.call.driven.get(key) == VALUES[key]
+
+
+def test_a_transaction_that_reads_first_is_repeated(moved: Moved) -> None:
+    """Between WATCH and MULTI a resize begins: the pipeline finds the shard of now."""
+    key, begun = moved.keys[0], list[str]()
+    mesh = moved.call.mesh
+
+    def begin() -> None:
+        if not begun:
+            begun.append("prepared")
+            moved.migration = replace(moved.migration, phase="prepare")
+            moved.pool.write(moved.before, moved.migration)
+            until(lambda: mesh._core.holds)
+            until(lambda: moved.keys_retired())
+            threads.submit(go_on)
+
+    def go_on() -> None:
+        until(mesh._core.drained)
+        moved.move()
+
+    def change(pipe: Any) -> Any:
+        begin()
+        value = pipe.get(key)
+        pipe.multi()
+        pipe.set(key, value + b"+")
+
+    async def change_async(pipe: Any) -> Any:
+        await asyncio.to_thread(begin)
+        value = await pipe.get(key)
+        pipe.multi()
+        pipe.set(key, value + b"+")
+
+    with ThreadPoolExecutor(1) as threads:
+        how = change if moved.call.loop is None else change_async
+        assert moved.call(lambda mesh: mesh.transaction(how, key)) == [True]
+    assert moved.call.driven.get(key) == VALUES[key] + b"+"
+
+
+def test_a_command_that_blocks_on_a_key_that_stays_is_left_alone(moved: Moved) -> None:
+    names = [f"queue:{n}" for n in range(100)]
+    source = moved.before.shard_for(moved.keys[0])
+    stays = next(
+        name
+        for name in names
+        if moved.before.shard_for(name) == moved.after.shard_for(name) == source
+    )
+    with ThreadPoolExecutor(1) as threads, moved.server(moved.before, stays) as shard:
+        popped = threads.submit(moved.call, lambda mesh: mesh.blpop([stays], timeout=0))
+        until(lambda: shard.info("clients")["blocked_clients"] == 1)
+        waiting = {each["id"] for each in shard.client_list() if each["cmd"] == "blpop"}
+        moved.begin()
+        moved.finish()
+        assert {each["id"] for each in shard.client_list() if each["cmd"] == "blpop"} == waiting
+        moved.call.driven.rpush(stays, "item")
+        assert popped.result(AT_MOST) == (stays.encode(), b"item")
+
+
+def test_a_command_that_blocks_goes_on_at_the_target(moved: Moved) -> None:
+    queue = next(
+        name
+        for name in (f"queue:{n}" for n in range(100))
+        if moved.before.shard_for(name) != moved.after.shard_for(name)
+    )
+    with ThreadPoolExecutor(1) as threads:
+        popped = threads.submit(moved.call, lambda mesh: mesh.blpop([queue], timeout=0))
+        with moved.server(moved.before, queue) as shard:
+            until(lambda: shard.info("clients")["blocked_clients"] == 1)
+        moved.begin()
+        with moved.server(moved.after, queue) as shard:
+            until(lambda: shard.info("clients")["blocked_clients"] == 1)
+        moved.call.driven.rpush(queue, "item")
+        assert popped.result(AT_MOST) == (queue.encode(), b"item")
+
+
+def test_messages_arrive_before_during_and_after(moved: Moved) -> None:
+    channel = moved.keys[0]
+    pubsub = moved.call.drive(moved.call.mesh.pubsub(ignore_subscribe_messages=True))
+    pubsub.subscribe(channel)
+
+    def said(text: str) -> None:
+        assert moved.call.driven.publish(channel, text) == 1
+
+        def heard() -> Any:
+            return pubsub.get_message(timeout=0.1)
+
+        assert until(heard)["data"] == text.encode()
+
+    said("before")
+    moved.prepare()
+    pubsub.get_message()
+    moved.move()
+    said("during")
+    moved.finish()
+    said("after")
+    pubsub.close()
