@@ -28,7 +28,7 @@ from metaserver.domain.move_pace import KeysPerSecond, Rests
 from metaserver.domain.move_progress import SourceCount
 from metaserver.loops.move_targets import MoveFailedError, Targets, UnreplicatedError
 from metaserver.redis_io.bounded_connection import BoundedConnection, reason_of
-from metaserver.redis_io.key_scan import databases_of, require_master, scanned
+from metaserver.redis_io.key_scan import databases_of, replication_id_of, scanned
 from metaserver.redis_io.reply_parsers import NotRedisError
 from metaserver.redis_io.resp import ReplyTooLargeError
 
@@ -65,30 +65,27 @@ class SourceMove:
     _batch: BatchSize = field(default_factory=BatchSize)
 
     def run(self) -> None:
-        """Move keys until a pass finds none left.
+        """Move all keys that leave.
 
         SCAN gives every key that is there from its beginning to its end, and nobody adds any of
-        these keys to the source.
+        these keys to the source. A source that became a replica and a master again may have got
+        other keys meanwhile: it is gone through once more.
 
         Raises:
             MoveCancelled: as soon as `cancelled` says so.
             redis.RedisError: a shard failed. The move can be begun again.
         """
-        asked_for = SCANNED
-        while True:
-            before = self.count.moved
+        asked_for, gone_through = SCANNED, None
+        while (mastership := replication_id_of(self.connection)) != gone_through:
             try:
-                self._pass_over_all(asked_for)
+                self._go_through(asked_for)
+                gone_through = mastership
             except ReplyTooLargeError:
                 if asked_for == 1:
                     raise
                 asked_for = max(1, asked_for // 10)
-                continue
-            if self.count.moved == before:
-                return
 
-    def _pass_over_all(self, asked_for: int) -> None:
-        require_master(self.connection)
+    def _go_through(self, asked_for: int) -> None:
         databases = databases_of(self.connection)
         self.count.begin_pass(sum(databases.values()))
         for database in databases:
@@ -101,7 +98,6 @@ class SourceMove:
             for target, some in waiting.items():
                 while some:
                     self._move(target, database, some)
-        require_master(self.connection)
 
     def _scan(self, database: int, asked_for: int) -> Iterator[list[bytes]]:
         cursor = b"0"

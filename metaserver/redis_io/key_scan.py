@@ -20,6 +20,22 @@ def require_master(connection: BoundedConnection) -> None:
         raise NotShardMasterError(f"{connection.address} is a replica of {role.master}")
 
 
+def replication_id_of(connection: BoundedConnection) -> str:
+    """Return the replication id of a master, which is another one once it was a replica meanwhile.
+
+    Source: https://redis.io/docs/latest/operate/oss_and_stack/management/replication/.
+
+    Raises:
+        NotShardMasterError: the instance is a replica.
+        redis.RedisError: it failed.
+    """
+    found = parse_fields(connection.call("INFO", "replication"))
+    if found.get("role") != "master":
+        master = f"{found.get('master_host')}:{found.get('master_port')}"
+        raise NotShardMasterError(f"{connection.address} is a replica of {master}")
+    return found.get("master_replid", "")
+
+
 def databases_of(connection: BoundedConnection) -> dict[int, int]:
     """Return how many keys each database has, of those that have any, by number.
 

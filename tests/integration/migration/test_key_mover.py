@@ -1,0 +1,99 @@
+"""One source and one target, and the mover between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cachemesh.local import LocalStack
+from metaserver.domain.move_pace import KeysPerSecond, Rests
+from metaserver.domain.move_progress import SourceCount
+from metaserver.loops.key_mover import SourceMove
+from metaserver.loops.move_targets import Targets, Turns
+from metaserver.process.config import Config, RedisAuth
+from metaserver.redis_io.allowed_networks import AllowedNetworks
+from metaserver.redis_io.bounded_connection import BoundedConnection
+from metaserver.redis_io.resp import LARGE
+from metaserver.redis_io.term_fence import TermFence
+from tests.support.plain_redis import connect
+from tests.support.waiting import AT_MOST, until
+
+KEYS = 3000
+
+
+@pytest.fixture
+def servers() -> Iterator[list[str]]:
+    """The addresses of three servers that nobody watches."""
+    with LocalStack(shards=1, replicas=0, sentinels=1, metaservers=0, dashboard=False) as stack:
+        yield [str(stack.start_redis().address) for _ in range(3)]
+
+
+def move(source: str, target: str, meanwhile: Callable[[], object]) -> SourceCount:
+    """Move all keys; ``meanwhile`` is called before each request."""
+    config = Config(Path("none"), instance_timeout=AT_MOST)
+    networks, term = AllowedNetworks(("127.0.0.0/8",)), TermFence(1, lambda: None)
+    targets = Targets(config, networks, term, {"target": target}, {}, Turns())
+    count = SourceCount("source")
+
+    def leaving(keys: Sequence[bytes]) -> Iterator[tuple[bytes, str]]:
+        return ((key, "target") for key in keys)
+
+    def cancelled() -> bool:
+        meanwhile()
+        return False
+
+    connection = BoundedConnection(source, networks, RedisAuth(), AT_MOST, LARGE, term.enter)
+    with targets.opened() as own:
+        SourceMove(connection, count, leaving, own, cancelled, KeysPerSecond(0), Rests(0.0)).run()
+    connection.close()
+    return count
+
+
+def fill(server: str, prefix: str) -> None:
+    """Write the keys of one prefix."""
+    with connect(server) as client:
+        client.mset({f"{prefix}:{number}": "value" for number in range(KEYS)})
+
+
+def test_a_source_is_gone_through_once(servers: list[str]) -> None:
+    source, target, _ = servers
+    fill(source, "key")
+    scans = 0
+
+    def count_scans() -> None:
+        nonlocal scans
+        with connect(source) as client:
+            scans = client.info("commandstats").get("cmdstat_scan", {}).get("calls", 0)
+
+    assert move(source, target, count_scans).moved == KEYS
+    assert scans <= 2  # thousands of keys each
+    assert connect(source).dbsize() == 0
+    assert connect(target).dbsize() == KEYS
+
+
+def test_keys_that_a_source_gets_as_a_replica_meanwhile_are_moved_as_well(
+    servers: list[str],
+) -> None:
+    source, target, other = servers
+    fill(source, "key")
+    fill(other, "late")
+    flipped = False
+
+    def flip() -> None:
+        nonlocal flipped
+        client: Any = connect(source)
+        if flipped or not client.info("commandstats").get("cmdstat_scan"):
+            return
+        flipped = True
+        host, port = other.rsplit(":", 1)
+        client.replicaof(host, port)
+        until(lambda: client.info("replication").get("master_link_status") == "up")
+        client.replicaof("NO", "ONE")
+
+    move(source, target, flip)
+    assert flipped
+    assert connect(source).dbsize() == 0
+    assert connect(target).exists(*(f"late:{number}" for number in range(KEYS))) == KEYS
