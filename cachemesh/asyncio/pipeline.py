@@ -73,12 +73,6 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
     @asynccontextmanager
     async def _in_time(self, home: ShardClient) -> AsyncIterator[None]:
         deadline = time.monotonic() + home.limit
-        if self not in home.watching:
-            # In this order: a resize waits for this pipeline, or this pipeline sees the resize.
-            home.watching.add(self)
-            if home.retired:
-                home.watching.discard(self)
-                raise ShardRetiredError
         if self.connection is None:
             self.connection = await home.pool.get_connection()
         with in_all(self.connection, deadline - time.monotonic()):
@@ -87,7 +81,7 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
     async def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command now, on the shard that is being watched."""
         require_watching(self)
-        home = await self._bound([args])
+        home = await self._joined([args])
         immediate: Any = super().immediate_execute_command  # untyped in redis-py
         try:
             async with self._in_time(home):
@@ -136,13 +130,27 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
                 await self.load_scripts()
                 self.scripts = set()
             require_watching(self)
-            if self.watching or self.explicit_transaction or self._one_shard_only:
-                await self._bound([args for args, _ in stack])
+            commands = [args for args, _ in stack]
             if self.watching or self.explicit_transaction:
-                return await self._in_one_shard(raise_on_error)
+                return await self._in_one_shard(await self._joined(commands), raise_on_error)
+            if self._one_shard_only:
+                await self._bound(commands)
             return await self._over_shards(raise_on_error)
         finally:
             await self.reset()
+
+    async def _joined(self, commands: Sequence[tuple[Any, ...]]) -> ShardClient:
+        """As `_bound`; from then on a resize waits for this pipeline, until it is reset."""
+        while True:
+            home = await self._bound(commands)
+            if self in home.watching:
+                return home
+            # In this order: a resize waits for this pipeline, or this pipeline sees the resize.
+            home.watching.add(self)
+            if not home.retired:
+                return home
+            home.watching.discard(self)
+            self._home = None
 
     async def _bound(self, commands: Sequence[tuple[Any, ...]]) -> ShardClient:
         """As `_bind`, once no key of the commands is about to move.
@@ -180,9 +188,8 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
             self.connection_pool = self._home.pool
         return self._home
 
-    async def _in_one_shard(self, raise_on_error: bool) -> list[Any]:
-        home, watched = self._home, self.watching  # redis-py's pipeline resets itself
-        assert home is not None  # they were bound to it
+    async def _in_one_shard(self, home: ShardClient, raise_on_error: bool) -> list[Any]:
+        watched = self.watching  # redis-py's pipeline resets itself
         try:
             async with self._in_time(home):
                 return await super().execute(raise_on_error)
@@ -203,7 +210,8 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
         stack: Stack = self.command_stack
         replies = await self._routed(stack)
         if replies is None:  # some commands run on any shard
-            return await self._in_one_shard(raise_on_error)
+            home = await self._joined([args for args, _ in stack])
+            return await self._in_one_shard(home, raise_on_error)
         finals = finished(replies, stack, self.response_callbacks, self.annotate_exception)
         if True:  # asyncio
             for at, final in enumerate(finals):

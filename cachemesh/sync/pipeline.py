@@ -72,12 +72,6 @@ class Pipeline(PipelineBase, RedisPipeline):
     @contextmanager
     def _in_time(self, home: ShardClient) -> Iterator[None]:
         deadline = time.monotonic() + home.limit
-        if self not in home.watching:
-            # In this order: a resize waits for this pipeline, or this pipeline sees the resize.
-            home.watching.add(self)
-            if home.retired:
-                home.watching.discard(self)
-                raise ShardRetiredError
         if self.connection is None:
             self.connection = home.pool.get_connection()
         with in_all(self.connection, deadline - time.monotonic()):
@@ -86,7 +80,7 @@ class Pipeline(PipelineBase, RedisPipeline):
     def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command now, on the shard that is being watched."""
         require_watching(self)
-        home = self._bound([args])
+        home = self._joined([args])
         immediate: Any = super().immediate_execute_command  # untyped in redis-py
         try:
             with self._in_time(home):
@@ -123,13 +117,27 @@ class Pipeline(PipelineBase, RedisPipeline):
                 self.load_scripts()
                 self.scripts = set()
             require_watching(self)
-            if self.watching or self.explicit_transaction or self._one_shard_only:
-                self._bound([args for args, _ in stack])
+            commands = [args for args, _ in stack]
             if self.watching or self.explicit_transaction:
-                return self._in_one_shard(raise_on_error)
+                return self._in_one_shard(self._joined(commands), raise_on_error)
+            if self._one_shard_only:
+                self._bound(commands)
             return self._over_shards(raise_on_error)
         finally:
             self.reset()
+
+    def _joined(self, commands: Sequence[tuple[Any, ...]]) -> ShardClient:
+        """As `_bound`; from then on a resize waits for this pipeline, until it is reset."""
+        while True:
+            home = self._bound(commands)
+            if self in home.watching:
+                return home
+            # In this order: a resize waits for this pipeline, or this pipeline sees the resize.
+            home.watching.add(self)
+            if not home.retired:
+                return home
+            home.watching.discard(self)
+            self._home = None
 
     def _bound(self, commands: Sequence[tuple[Any, ...]]) -> ShardClient:
         """As `_bind`, once no key of the commands is about to move.
@@ -167,9 +175,8 @@ class Pipeline(PipelineBase, RedisPipeline):
             self.connection_pool = self._home.pool
         return self._home
 
-    def _in_one_shard(self, raise_on_error: bool) -> list[Any]:
-        home, watched = self._home, self.watching  # redis-py's pipeline resets itself
-        assert home is not None  # they were bound to it
+    def _in_one_shard(self, home: ShardClient, raise_on_error: bool) -> list[Any]:
+        watched = self.watching  # redis-py's pipeline resets itself
         try:
             with self._in_time(home):
                 return super().execute(raise_on_error)
@@ -190,7 +197,8 @@ class Pipeline(PipelineBase, RedisPipeline):
         stack: Stack = self.command_stack
         replies = self._routed(stack)
         if replies is None:  # some commands run on any shard
-            return self._in_one_shard(raise_on_error)
+            home = self._joined([args for args, _ in stack])
+            return self._in_one_shard(home, raise_on_error)
         finals = finished(replies, stack, self.response_callbacks, self.annotate_exception)
         if raise_on_error:
             raise_first(finals, stack, self.annotate_exception)

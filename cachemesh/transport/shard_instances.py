@@ -75,6 +75,7 @@ class ShardInstances(Generic[InstanceT]):
         self.ended = self.closed = self.forked = False
         self.identity = object()
         self.retired = False
+        self._successor: Self | None = None
         self.watching: set[object] = set()
         self._retiring: tuple[InstanceT, ...] = ()  # of a retired shard
         self._pool: Any = None
@@ -170,7 +171,7 @@ class ShardInstances(Generic[InstanceT]):
         table finds either a connection, which `drained` waits for, or none.
         """
         with self._switching:
-            self.retired = True
+            self.retired, self._successor = True, successor
             master, replicas = self.instance, self.replicas
             self.instance, self.replicas = None, ()
             self._retiring = (*(() if master is None else (master,)), *replicas)

@@ -51,6 +51,8 @@ class RetryingShard(ShardBase[Instance]):
     def pool(self) -> ShardPool:
         """A redis-py connection pool to this shard's master."""
         if self._pool is None:
+            if self._successor is not None:
+                return self._successor.pool
             self._pool = ShardPool(
                 self.name, self._template, self.timeouts_now, self.where, self.advice
             )
@@ -66,6 +68,8 @@ class RetryingShard(ShardBase[Instance]):
         if error is None and instance is not None:
             self._check_breaker(instance)
             return instance.address
+        if self._successor is not None:  # which has the same master
+            return self._successor.where(error)
         self._find(instance, error or NotSentError(), FIND_SECONDS, None)
         return self.master
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,47 @@ def test_a_transaction_that_reads_first_is_repeated(moved: Moved) -> None:
         how = change if moved.call.loop is None else change_async
         assert moved.call(lambda mesh: mesh.transaction(how, key)) == [True]
     assert moved.call.driven.get(key) == VALUES[key] + b"+"
+
+
+def test_a_resize_that_begins_before_a_key_is_watched_is_seen(moved: Moved) -> None:
+    """The pipeline has found the shard that loses the key, and has sent nothing yet."""
+    key = moved.keys[0]
+    pipeline = moved.call.mesh.pipeline(True)
+    bound = pipeline._bound
+
+    def begin(home: Any) -> Any:
+        del pipeline._bound
+        moved.begin()
+        assert home.retired
+        return home
+
+    async def begin_async(commands: Any) -> Any:
+        return await asyncio.to_thread(begin, await bound(commands))
+
+    pipeline._bound = begin_async if moved.call.loop else lambda commands: begin(bound(commands))
+    pipe = moved.call.drive(pipeline)
+    pipe.watch(key)
+    assert pipe.get(key) == VALUES[key]
+    pipe.it.multi()
+    pipe.it.append(key, "+")
+    assert pipe.execute() == [len(VALUES[key]) + 1]
+
+
+def test_connections_of_a_shard_that_was_just_retired_go_to_its_master(moved: Moved) -> None:
+
+    def where(shard: Any, _: Any) -> Any:
+        return shard.where(None)
+
+    core = moved.call.mesh._core
+    with_a_pool, without = (core.shards()[name] for name in ("cache-0", "cache-1"))
+    before = [with_a_pool.master, without.master]
+    pool = with_a_pool.pool
+    moved.prepare()
+    found = [moved.call(partial(where, shard)) for shard in (with_a_pool, without)]
+    assert with_a_pool.master is without.master is None
+    assert found == before
+    assert core.shards()["cache-0"].pool is with_a_pool.pool is pool
+    assert core.shards()["cache-1"].pool is without.pool
 
 
 def test_a_command_that_blocks_on_a_key_that_stays_is_left_alone(moved: Moved) -> None:
