@@ -196,7 +196,8 @@ def _of_prepare(resize: Resize, known: Knowledge) -> Step:
     fenced = tuple(dict.fromkeys([*lag.live, *lag.expired, *known.strangers]))
     if (fenced or known.marked) and known.fence is None:
         return FenceOff(fenced)
-    if known.fence is not None and known.fence.failed and fenced and not last:
+    can_begin = last and resize.strategy == "drop"  # who is connected loses nothing by that
+    if known.fence is not None and known.fence.failed and fenced and not can_begin:
         shard, why = known.fence.failed[0]
         return StepBack(f"{named(fenced)} cannot be fenced off shard {shard}: {why}")
     return Begin() if resize.strategy == "move" else Finish()

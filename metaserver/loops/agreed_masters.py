@@ -11,7 +11,7 @@ from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.sentinel_group import SentinelGroup
 
-DISPUTED = "its Sentinels do not answer, or name different masters, as they do in a failover"
+DISPUTED = "too few of its Sentinels answer, or they name different masters, as in a failover"
 
 
 @dataclass(frozen=True)

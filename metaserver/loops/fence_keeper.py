@@ -81,15 +81,15 @@ class FenceKeeper:
             connected = {each for found in seen.given.values() for each in found.clients}
             strangers = [each for each in connected if each not in acknowledged]
             gone = _gone(state, record)
-            if too_long or (not strangers and set(seen.failed) <= gone):
+            ended = too_long or (not strangers and set(seen.failed) <= gone)
+            # A resize may be about to fence the same shards.
+            if ended and resize_of(state.document) is None:
                 self._lift(state, record, late)
                 return
         self._shards.fence_again(state, record, acknowledged)
 
     def _lift(self, state: PoolState, record: FenceRecord, late: tuple[str, ...]) -> None:
         """Remove the markers, then the fence from the document; a failure has both done again."""
-        if resize_of(state.document) is not None:
-            return  # it may be about to fence the same shards
         lifted = self._shards.lift(state, record)
         if set(lifted.failed) - _gone(state, record):
             return

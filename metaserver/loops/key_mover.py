@@ -29,6 +29,7 @@ from metaserver.domain.move_progress import SourceCount
 from metaserver.loops.move_targets import MoveFailedError, Targets, UnreplicatedError
 from metaserver.redis_io.bounded_connection import BoundedConnection, reason_of
 from metaserver.redis_io.key_scan import databases_of, replication_id_of, scanned
+from metaserver.redis_io.replica_wait import acknowledging, wait_ms
 from metaserver.redis_io.reply_parsers import NotRedisError
 from metaserver.redis_io.resp import ReplyTooLargeError
 
@@ -79,6 +80,7 @@ class SourceMove:
         while (mastership := replication_id_of(self.connection)) != gone_through:
             try:
                 self._go_through(asked_for)
+                self._await_replicas()
                 gone_through = mastership
             except ReplyTooLargeError:
                 if asked_for == 1:
@@ -98,6 +100,16 @@ class SourceMove:
             for target, some in waiting.items():
                 while some:
                     self._move(target, database, some)
+
+    def _await_replicas(self) -> None:
+        """Wait for the source's replicas: a master that has none any more may be a former one."""
+        needed = self.targets.replicas.get(self.count.shard, 0)
+        if not needed:
+            return
+        count = acknowledging(self.connection, needed, wait_ms(self.targets.config))
+        if count < needed:
+            error = NotReplicatedError("source", count, needed)
+            raise UnreplicatedError(str(error), self.count.shard)
 
     def _scan(self, database: int, asked_for: int) -> Iterator[list[bytes]]:
         cursor = b"0"

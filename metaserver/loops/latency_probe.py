@@ -16,6 +16,7 @@ import redis
 
 from metaserver.domain.move_pace import Rests
 from metaserver.loops.move_targets import Targets
+from metaserver.store import StorageError
 
 _EVERY = 0.01  # seconds
 _AGAIN = 0.2  # seconds after a shard has failed
@@ -46,7 +47,7 @@ def _probe(rests: Rests, shards: Targets, over: threading.Event) -> None:
             begun = time.monotonic()
             try:
                 shards.connection(shard).call("PING")
-            except redis.RedisError:
+            except (redis.RedisError, StorageError):
                 rests.answered(shard, math.inf, time.monotonic())
                 connected.discard(shard)
                 over.wait(_AGAIN)  # the move itself tells of that

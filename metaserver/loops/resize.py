@@ -65,7 +65,7 @@ from metaserver.store import StorageError, Store
 log = logging.getLogger("metaserver")
 
 _IDLE = 0.1  # seconds between two looks for resizes of other processes
-_AT_ONCE = 8  # resizes, one for each pool
+_AT_ONCE = 64  # resizes, one for each pool; most of their time they wait
 _LOOK_AGAIN = 0.02  # seconds between two looks at the clients of other processes
 _MOVES_AGAIN = 0.02  # seconds after a move that has ended or was cancelled
 _RETRY = 1.0  # seconds after a failure, such as of a shard that cannot be cleared

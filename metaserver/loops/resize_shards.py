@@ -21,6 +21,7 @@ from metaserver.domain.pool_state import PoolState
 from metaserver.domain.resize import (
     Resize,
     concerned,
+    masters_of,
     plan_of,
     to_clear,
 )
@@ -29,9 +30,10 @@ from metaserver.loops.instance_sweep import InstanceSweep
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import BoundedConnection
-from metaserver.redis_io.fence import Seen, fence, lift, look
+from metaserver.redis_io.fence import Seen, fence, lift, look, replicas_of_master
 from metaserver.redis_io.key_sampler import Sampling, memory_of, sample_of
 from metaserver.redis_io.key_scan import LISTED_OR_SCANNED
+from metaserver.redis_io.replica_wait import acknowledging, wait_ms
 from metaserver.redis_io.shard_masters import AskMaster, MasterAnswers, ShardMasters
 from metaserver.redis_io.term_fence import TermFence
 
@@ -77,9 +79,26 @@ class ResizeShards:
         def sweep(shard: str, connection: BoundedConnection) -> None:
             self._term.shut_out(connection)
             InstanceSweep(connection, shard, current, lambda _: None).run()
+            self._require_replicated(connection)
 
         shards = to_clear(plan_of(state.document, resize))
-        return self._ask(state, resize, shards, sweep, _CLEARED_WITHIN).failed
+        swept = self._ask(state, resize, shards, sweep, _CLEARED_WITHIN)
+        now = agreed_masters(self._config, self._networks, state, resize, shards)
+        changed = {
+            shard: now.disputed.get(shard, f"{swept.masters[shard]} is not the master any more")
+            for shard in swept.given
+            if now.known.get(shard) != swept.masters[shard]
+        }
+        return {**swept.failed, **changed}
+
+    def _require_replicated(self, connection: BoundedConnection) -> None:
+        """Raise unless a replica, if there is one, has lost the keys that the master has lost.
+
+        What a replica still had would come back with it, and win over what is moved there.
+        """
+        needed = min(1, replicas_of_master(connection, connection.call("ROLE")))
+        if needed and not acknowledging(connection, needed, wait_ms(self._config)):
+            raise redis.ResponseError("no replica has acknowledged in time that keys are removed")
 
     def too_large(self, state: PoolState, resize: Resize) -> Mapping[str, str]:
         """Look for keys that are too large to be moved.
@@ -129,8 +148,11 @@ class ResizeShards:
 
     def lift(self, state: PoolState, record: FenceRecord) -> MasterAnswers[None]:
         """Remove the markers of a fence."""
-        ask = self._fenced(state, record).ask
-        return ask(record.masters, lambda _, connection: lift(connection), within=_KEPT)
+
+        def lower(_: str, connection: BoundedConnection) -> None:
+            lift(connection, record.version)
+
+        return self._fenced(state, record).ask(record.masters, lower, within=_KEPT)
 
     def _looking_alone(self, _: str, connection: BoundedConnection) -> Seen:
         """Look, and have nothing of an earlier term come there any more."""
@@ -157,7 +179,9 @@ class ResizeShards:
         now = agreed_masters(self._config, self._networks, state, resize, shards)
         asked = [shard for shard in shards if shard not in now.disputed]
         found = self._at(state, now.known).ask(asked, ask, within=within)
-        return replace(found, failed={**found.failed, **now.disputed})
+        failed, masters = {**found.failed, **now.disputed}, masters_of(state, resize)
+        at = {shard: masters[shard] for shard in now.disputed if shard in masters}
+        return replace(found, failed=failed, masters={**at, **found.masters})
 
     def _fenced(self, state: PoolState, record: FenceRecord) -> ShardMasters:
         return self._at(state, {**record.masters, **state.masters})

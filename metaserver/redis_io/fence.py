@@ -24,6 +24,7 @@ from metaserver.redis_io.shard_masters import NotShardMasterError
 
 _REPLICAS_MS = 100  # within which replicas shall have the marker
 _ROUNDS = 10  # of listing and killing in one call; a client that connects each time is refused
+_SET_ALWAYS = "#!lua flags=allow-oom\nreturn redis.call('SET', KEYS[1], ARGV[1])"
 _NAMED = 3  # kinds of other software that a warning names
 
 
@@ -98,19 +99,52 @@ def fence(connection: BoundedConnection, version: int, acknowledged: Container[s
         raise marked
     marker = parse_marker(marked)
     if marker is None or marker < version:
-        connection.call("SET", MARKER, version)
+        try:
+            _set_marker(connection, version)
+        except redis.RedisError:
+            _kill_late(connection, acknowledged)  # for now: who comes back is not refused
+            raise
         if replicas:
             connection.call("WAIT", replicas, _REPLICAS_MS)
     return _kill_late(connection, acknowledged)
 
 
-def lift(connection: BoundedConnection) -> None:
-    """Remove the marker.
+def _set_marker(connection: BoundedConnection, version: int) -> None:
+    """Set the marker, also at an instance that has no room for more keys.
+
+    Source: https://redis.io/docs/latest/develop/programmability/eval-intro/, on `allow-oom`, from
+    Redis 7.0 on.
+    """
+    try:
+        connection.call("SET", MARKER, version)
+    except redis.ResponseError as error:
+        if not str(error).startswith("OOM"):
+            raise
+        try:
+            connection.call("EVAL", _SET_ALWAYS, 1, MARKER, version)
+        except redis.ResponseError:
+            raise error from None
+
+
+def lift(connection: BoundedConnection, version: int) -> None:
+    """Remove the marker, unless a later resize has set it.
 
     Raises:
-        redis.RedisError
+        redis.RedisError: also if it was set just now.
     """
-    connection.call("DEL", MARKER)
+    watched, marked = connection.call_all([("WATCH", MARKER), ("GET", MARKER)])
+    for reply in (watched, marked):
+        if isinstance(reply, redis.RedisError):
+            raise reply
+    marker = parse_marker(marked)
+    if marker is not None and marker > version:
+        connection.call("UNWATCH")
+        return
+    *_, done = connection.call_all([("MULTI",), ("DEL", MARKER), ("EXEC",)])
+    if isinstance(done, redis.RedisError):
+        raise done
+    if done is None:
+        raise redis.WatchError("the marker was set just now")
 
 
 def cannot_be_fenced(shard: str, address: str, others: Mapping[str, int]) -> str | None:

@@ -171,12 +171,12 @@ class SentinelGroup:
         return majority(named)
 
     def agreed(self, shards: Collection[str]) -> dict[str, str | None]:
-        """Return the masters of shards; None where it is not certain, as no Sentinel answers or
-        those that do name different ones.
+        """Return the masters of shards; None where it is not certain.
 
-        For a second or two after a failover some Sentinels name the former master, which may run
-        again, without a key, and take itself for a master yet. Shards that the Sentinels do not
-        know are left out.
+        That is where half of the Sentinels or more do not answer, or those that do name different
+        masters. For a second or two after a failover some Sentinels name the former master, which
+        may run again, without a key, and take itself for a master yet. Shards that the Sentinels do
+        not know are left out.
         """
         asked = tuple(shards)
         answers = ask_all(
@@ -184,8 +184,8 @@ class SentinelGroup:
         )
         tables = [each for each in answers.values() if not isinstance(each, redis.RedisError)]
         found: dict[str, str | None] = {}
-        if not tables:
-            return dict.fromkeys(asked) if self.addresses else found
+        if self.addresses and 2 * len(tables) <= len(self.addresses):
+            return dict.fromkeys(asked)
         for shard in asked:
             named = {table[shard] for table in tables} - {None}
             if named:

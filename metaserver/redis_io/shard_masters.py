@@ -110,11 +110,15 @@ class ShardMasters:
     ) -> MasterAnswers[T]:
         connections = {shard: self._connection(address) for shard, address in masters.items()}
         shard_at = {id(connection): shard for shard, connection in connections.items()}
-        answers = ask_all(
-            connections, lambda connection: ask(shard_at[id(connection)], connection), within=within
-        )
-        for connection in connections.values():
-            connection.close()
+        try:
+            answers = ask_all(
+                connections,
+                lambda connection: ask(shard_at[id(connection)], connection),
+                within=within,
+            )
+        finally:
+            for connection in connections.values():
+                connection.close()
         given: dict[str, T] = {}
         failed: dict[str, str] = {}
         for shard, answer in answers.items():

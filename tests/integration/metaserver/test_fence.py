@@ -106,10 +106,32 @@ def test_only_those_who_have_not_acknowledged_lose_their_connections(
     assert new.ping() and other.ping()
     fence(leader, 4, {NEW})
     assert look(leader).marker == 5, "it never goes down"
-    lift(leader)
+    lift(leader, 4)
+    assert look(leader).marker == 5, "a later resize has set it"
+    lift(leader, 5)
     assert look(leader).marker is None
+    lift(leader, 5)
     for client in (old, new, other, blocked):
         client.close()
+
+
+def test_who_lags_is_fenced_off_a_server_that_has_no_room(
+    server: Process, leader: BoundedConnection
+) -> None:
+    old = named(server, f"cachemesh:{OLD}")
+    old.config_set("maxmemory", 1)
+    try:
+        if old.info("server")["redis_version"] >= "7":
+            assert fence(leader, 5, {NEW}) == 1
+            assert look(leader).marker == 5
+        else:
+            with pytest.raises(redis.ResponseError, match="OOM"):
+                fence(leader, 5, {NEW})
+        with pytest.raises(redis.ConnectionError):
+            old.ping()
+    finally:
+        leader.call("CONFIG", "SET", "maxmemory", 0)
+    lift(leader, 5)
 
 
 @pytest.mark.parametrize("database", [0, 3])

@@ -90,7 +90,12 @@ def test_a_master_is_certain_where_those_who_answer_name_one(
     assert sentinels.agreed(["x"]) == {"x": master}
 
 
-def test_without_a_sentinel_that_answers_no_master_is_certain() -> None:
+def test_where_half_of_the_sentinels_do_not_answer_no_master_is_certain(stack: LocalStack) -> None:
+    first, second, _ = stack.info["sentinels"]
+    with SentinelGroup([first, "127.0.0.1:1"], NETWORKS, NOBODY) as some:
+        assert some.agreed(["cache-0"]) == {"cache-0": None}
+    with SentinelGroup([first, second, "127.0.0.1:1"], NETWORKS, NOBODY) as some:
+        assert some.agreed(["cache-0"]) == {"cache-0": stack.master_of("cache-0")}
     with SentinelGroup(["127.0.0.1:1"], NETWORKS, NOBODY, timeout=0.5) as nobody:
         assert nobody.agreed(["x"]) == {"x": None}
     with SentinelGroup([], NETWORKS, NOBODY) as none:
