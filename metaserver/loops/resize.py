@@ -12,7 +12,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -344,7 +344,7 @@ class Resizer:
             ),
             sweeps=sweeps_after(state, resize),
             masters={each: at for each, at in masters_of(state, resize).items() if each in kept},
-            intents=resize.intents,
+            intents=self._intents_of(resize),
         )
         if stored is not None:
             log.info("resize of pool %s: %s", before.pool, done)
@@ -356,6 +356,13 @@ class Resizer:
                 return _RETRY
             self._step_back(state, resize, reason)
         return 0.0
+
+    def _intents_of(self, resize: Resize) -> Sequence[int]:
+        """Return the intents that end with the resize; given up, it ends without those too."""
+        if not resize.back:
+            return resize.intents
+        left = {intent.id for intent in self._store.intents() if not intent.undoing}
+        return [each for each in resize.intents if each in left]
 
     def _wait_for(self, state: PoolState, resize: Resize, reason: str) -> None:
         """Store what the resize waits for, unless that is known."""

@@ -115,7 +115,7 @@ class ServiceContext:
         assert before is not None and plan.after is not None  # or `begun` has raised
         had = before.placement.names
         new = [each for each in plan.after.placement.names if each not in had]
-        return self._put(before, after, event, joining=new)
+        return self._put(before, after, event, joining=new, carried=intents)
 
     def _put(
         self,
@@ -125,14 +125,22 @@ class ServiceContext:
         masters: Mapping[str, str] | None = None,
         intents: Sequence[int] = (),
         joining: Sequence[str] = (),
+        carried: Sequence[int] = (),
     ) -> PoolDocument:
         stored = self.store.put_document(
-            after, before.version, event, masters=masters, intents=intents, joining=joining
+            after,
+            before.version,
+            event,
+            masters=masters,
+            intents=intents,
+            joining=joining,
+            carried=carried,
         )
         if stored is None:
             now = self.state(before.pool).document
             if is_lifted(before, now):  # which is no other operator's change
-                return self._put(now, without_fence(after), event, masters, intents, joining)
+                after = without_fence(after)
+                return self._put(now, after, event, masters, intents, joining, carried)
             self.state(before.pool, before.version)
             self.refuse_during_failover(before.pool)
             raise too_slow(before.pool)

@@ -124,6 +124,7 @@ class DocumentStore(Protocol):
         masters: Mapping[str, str] | None = None,
         intents: Sequence[int] = (),
         joining: Collection[str] = (),
+        carried: Collection[int] = (),
     ) -> PoolDocument | None:
         """Replace a pool's document, if its version still is `expected_version`.
 
@@ -134,6 +135,7 @@ class DocumentStore(Protocol):
         Args:
             masters, intents: as in `create_document`.
             joining: shards that a resize is about to add, which join already.
+            carried: ids of intents that stay until the resize which the document begins is over.
 
         Returns:
             The document with its new version, which is above `expected_version`, and
@@ -214,7 +216,8 @@ class ProgressStore(Protocol):
     def claim_intent(self, intent_id: int) -> bool:
         """Set `undoing` of an intent, so that its document change can no longer happen.
 
-        True also if `undoing` was set before. False: the intent is gone; its change happened.
+        True also if `undoing` was set before. False: the intent is gone, as its change happened, or
+        a resize that is under way completes it.
         """
 
     def finish_intent(self, intent_id: int, event: NewEvent | None = None) -> bool:

@@ -111,12 +111,13 @@ class SqliteDocuments:
         masters: Mapping[str, str] | None = None,
         intents: Sequence[int] = (),
         joining: Collection[str] = (),
+        carried: Collection[int] = (),
     ) -> PoolDocument | None:
         pool = document.pool
         with self._database.write() as db:
-            if not sqlite_rows.is_at(db, pool, expected_version) or not sqlite_rows.intents_open(
-                db, intents
-            ):
+            if not sqlite_rows.is_at(db, pool, expected_version):
+                return None
+            if not sqlite_rows.intents_open(db, [*intents, *carried]):
                 return None
             if sqlite_rows.failing_over(db, pool, staying=document.placement.names):
                 return None

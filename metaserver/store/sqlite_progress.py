@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from metaserver.domain.pool_state import (
     Sweep,
     SweepState,
 )
+from metaserver.domain.resize import intents_of
 from metaserver.store import sqlite_rows
 from metaserver.store.sqlite_connection import Transactions
 from metaserver.store.sqlite_documents import DocumentCache
@@ -80,8 +82,17 @@ class SqliteProgress:
 
     def claim_intent(self, intent_id: int) -> bool:
         with self._database.write() as db:
-            done = db.execute("UPDATE intents SET undoing = 1 WHERE id = ?", (intent_id,))
-            return done.rowcount > 0
+            found = db.execute("SELECT pool, undoing FROM intents WHERE id = ?", (intent_id,))
+            pool, undoing = found.fetchone() or (None, False)
+            if pool is None or (not undoing and self._is_carried(db, pool, intent_id)):
+                return False
+            db.execute("UPDATE intents SET undoing = 1 WHERE id = ?", (intent_id,))
+            return True
+
+    def _is_carried(self, db: sqlite3.Connection, pool: str, intent_id: int) -> bool:
+        """Return whether a resize is to complete the intent, or to give it up."""
+        document = self._documents.read(db, pool)
+        return document is not None and intent_id in intents_of(document)
 
     def finish_intent(self, intent_id: int, event: NewEvent | None = None) -> bool:
         with self._database.write() as db:

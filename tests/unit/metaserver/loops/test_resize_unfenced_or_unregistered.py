@@ -40,7 +40,8 @@ def test_a_resize_whose_new_shard_is_registered_no_more_can_be_given_up(store: S
     run = Run(store)
     registered = added(store, intent())
     run.begin(adding(create(store)), registered.id)
-    assert store.claim_intent(registered.id) and store.finish_intent(registered.id)
+    assert not store.claim_intent(registered.id), "by repair"
+    assert store.finish_intent(registered.id), "by whatever else"
     run.go(lambda: "give the resize up" in run.resize.reason)
     run.ask(turned_back(run.document, run.resize))
     run.go()
