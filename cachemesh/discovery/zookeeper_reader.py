@@ -141,17 +141,20 @@ class ZookeeperReader:
 
     def _connected(self) -> Any:
         """Return the client of kazoo, connected."""
-        if self._zk is None:
-            self._zk = self._started()
+        zk = self._zk
+        if zk is None:
+            zk = self._zk = self._started()
         deadline = time.monotonic() + _BOUND
-        while not self._zk.connected:
+        while not zk.connected:
+            if self._zk is not zk:
+                raise self._gone("it was left by another thread")
             if self._login_failed:
                 self.close()  # kazoo gives up; the next call begins anew
                 raise self._refused()
             if time.monotonic() > deadline:
                 raise self._gone(f"no connection{self._log.reason()}")
             time.sleep(0.01)
-        return self._zk
+        return zk
 
     def _refused(self) -> ConfigurationError:
         return ConfigurationError(

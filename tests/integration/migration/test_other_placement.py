@@ -94,7 +94,6 @@ def test_to_slots_and_back_under_load(
     actions = [event["action"] for event in pool.events()[asked:]]
     assert actions.count("pool.placement") == actions.count("resize.done") == 2
     assert actions.count("resize.move") == 4  # in two stages each
-    assert "resize.fenced" not in actions
 
 
 def test_given_up_half_way(stack: LocalStack, client: CacheMesh) -> None:
