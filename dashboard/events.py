@@ -22,6 +22,7 @@ _ACTIONS = {
     "resize.move": ("info", "Keys of {target} move"),
     "resize.source-done": ("info", "A shard of {target} has no key left to move"),
     "resize.replicas": ("warn", "Replicas of a shard of {target} are gone, or are back"),
+    "resize.shard-lost": ("warn", "goes on with the resize of {target} without a lost shard"),
     "resize.paced": ("change", "changed the pace of the resize of {target}"),
     "resize.turned-back": ("warn", "gave up the resize of {target}: keys move back"),
     "resize.step-back": ("warn", "Resize of {target} waits for its clients"),

@@ -47,6 +47,7 @@ def migration_of(status: Json, hues: Mapping[str, int]) -> MigrationPanel | None
         max_latency=int(resize["max_latency"]),
         why="" if why in _NO_REASON else why,
         fenced=tuple(status.get("fenced") or ()),
+        lost=tuple(resize.get("lost") or ()),
         sources=sources,
     )
 

@@ -205,6 +205,7 @@ class MigrationPanel:
         keys_per_second, max_latency: bounds; 0 for none.
         why: it waits, or "".
         fenced: ids of clients.
+        lost: shards whose data is lost, as an operator has said.
         sources: by name.
     """
 
@@ -228,6 +229,7 @@ class MigrationPanel:
     max_latency: int
     why: str
     fenced: tuple[str, ...]
+    lost: tuple[str, ...]
     sources: tuple[MigrationSource, ...]
 
 

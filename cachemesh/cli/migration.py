@@ -16,6 +16,7 @@ from cachemesh.cli.change import (
 )
 from cachemesh.cli.context import CommandContext, with_context
 from cachemesh.cli.migration_list import list_migrations
+from cachemesh.cli.migration_lost import mark_lost
 from cachemesh.cli.migration_tables import show_resize
 from cachemesh.cli.migration_watch import under_way, watch
 from cachemesh.cli.output import emit
@@ -29,6 +30,7 @@ def migration() -> None:
 
 migration.add_command(list_migrations)
 migration.add_command(watch)
+migration.add_command(mark_lost)
 
 
 @migration.command()

@@ -80,6 +80,7 @@ def _fields(resize: Resize) -> list[tuple[str, object]]:
         ("strategy", resize["strategy"]),
         ("state", phase(resize)),
         ("waits for", _waits_for(resize)),
+        *([("lost", ", ".join(resize["lost"]))] if resize.get("lost") else []),
         ("longest hold", duration(resize["longest_hold"])),
     ]
     if resize["strategy"] != "move":

@@ -1,4 +1,4 @@
-"""The view of /v1/pools/POOL/resize."""
+"""The views of /v1/pools/POOL/resize."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from flask import Blueprint, Response
 from metaserver.api.contract.schema_parts import PACE
 from metaserver.api.request import Call, json_reply, operation
 from metaserver.api.request_outcome import note_outcome
-from metaserver.service import resizing
+from metaserver.service import lost_shards, resizing
 
 blueprint = Blueprint("resizes", __name__)
 
@@ -28,6 +28,20 @@ def set_pace(call: Call) -> Response:
     pace = {name: call.body[name] for name in ("paused", *PACE) if name in call.body}
     done = resizing.set_pace(
         call.backend.context, call.actor, call.pool, pace, dry_run=call.body.get("dry_run", False)
+    )
+    note_outcome(dry_run=done.dry_run)
+    return json_reply(done.to_dict())
+
+
+@operation(blueprint, "markLost")
+def mark_lost(call: Call) -> Response:
+    """Go on with the resize under way without the data of a shard."""
+    done = lost_shards.mark_lost(
+        call.backend.context,
+        call.actor,
+        call.pool,
+        call.body["shard"],
+        dry_run=call.body.get("dry_run", False),
     )
     note_outcome(dry_run=done.dry_run)
     return json_reply(done.to_dict())

@@ -27,6 +27,7 @@ ErrorCode: TypeAlias = Literal[
     "version-conflict",
     "resize-in-progress",
     "resize-given-up",
+    "resize-refused",
     "move-impossible",
     "sweep-needed",
     "failover-in-progress",

@@ -15,24 +15,23 @@ That is strategy `drop`: keys that change their shard go cold. With strategy `mo
     preparing --moving--> moving --source_done--> ... --following--> preparing, the next stage
                              |                        --finished--> stable(Q)
                              +--turned_back--> preparing, back --> ... --> stable(P)
+                             '--with_lost--> preparing, the same stage (`domain.lost_shard`)
     moving      the document's migration is `move`: clients and the leader pull keys
     source_done a shard has none left of the keys that move from it in this stage
 
-A resize that *stays* ends in P: the store was replaced by an older copy of itself, and some clients
-act on a placement that it does not know. So all hold every command, and go on once all act on P.
+A resize that *stays* ends in P (`metaserver.domain.resize_stay`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import count
 from typing import Any, Literal, TypeAlias, get_args
 
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.migration.phase import Migration, PhaseName
 from cachemesh.core.migration.stages import stages
-from cachemesh.core.placement import Placement, Shard, SlotsPlacement, moves
+from cachemesh.core.placement import Placement, moves
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.fence_record import FenceRecord, with_fence
 from metaserver.domain.planning import ChangePlan, Strategy
@@ -60,7 +59,7 @@ class Resize:
         reason: what it waits for, or why the last attempt was stepped back; "" at first.
         stays: whether it ends in P; see above.
         strategy: what becomes of the keys that change their shard.
-        stage, stages, back, done, replicas: of a move, see `cachemesh.core.migration.phase`.
+        stage, stages, back, done, replicas, lost: of a move, see `cachemesh.core.migration.phase`.
         moved: how many keys the leader has moved from shards that are done.
         paused: the leader moves no keys; clients still pull those that they ask for.
         keys_per_second: how many keys the leader moves at most; 0 for no bound.
@@ -94,6 +93,7 @@ class Resize:
     max_latency: int = 0
     longest_hold: float = 0.0
     former: Mapping[str, Any] | None = None
+    lost: tuple[str, ...] = ()
 
     @property
     def has_moved(self) -> bool:
@@ -119,6 +119,7 @@ class Resize:
             back=self.back,
             done=frozenset(self.done),
             replicas=self.replicas,
+            lost=frozenset(self.lost),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -129,6 +130,7 @@ class Resize:
             "masters": dict(self.masters),
             "intents": list(self.intents),
             "done": list(self.done),
+            "lost": list(self.lost),
             "replicas": dict(self.replicas),
             "former": None if self.former is None else dict(self.former),
         }
@@ -202,6 +204,7 @@ def _of_move(kept: Mapping[str, Any]) -> dict[str, Any]:
         "stages": read.stages,
         "back": read.back,
         "done": tuple(sorted(read.done)),
+        "lost": tuple(sorted(read.lost)),
         "replicas": read.replicas,
         **counts,
         "paused": kept.get("paused") is True,
@@ -303,11 +306,14 @@ def prepared(document: PoolDocument, resize: Resize) -> PoolDocument:
 
 
 def concerned(document: PoolDocument, resize: Resize) -> tuple[str, ...]:
-    """Return the shards that no client may use by a rule of before: those it is fenced off."""
+    """Return the shards that no client may use by a rule of before: those it is fenced off.
+
+    One whose data is lost is not asked: it would be waited for.
+    """
     plan = plan_of(document, resize)
     if resize.strategy == "drop":
         return plan.losers
-    return tuple(sorted({*plan.losers, *plan.gainers}))
+    return tuple(sorted({*plan.losers, *plan.gainers} - {*resize.lost}))
 
 
 def waiting(document: PoolDocument, resize: Resize, reason: str) -> PoolDocument:
@@ -371,29 +377,6 @@ def incoming(document: PoolDocument) -> tuple[str, ...]:
 def masters_of(state: PoolState, resize: Resize) -> dict[str, str]:
     """Return each shard's last known master, also of shards that the resize adds."""
     return {**resize.masters, **state.masters}
-
-
-def taken_back(document: PoolDocument, version: int, masters: Mapping[str, str]) -> PoolDocument:
-    """Return the document that has all clients hold every command until all act on it.
-
-    Args:
-        document: of a store that was replaced by an older copy of itself.
-        version: the highest one that a client acts on.
-        masters: shard -> its last known master.
-    """
-    names = document.placement.names
-    nobody = next(name for n in count() if (name := f"nobody-{n}") not in names)
-    resize = Resize(
-        id=version + 1,
-        state="preparing",
-        placement=SlotsPlacement.even([Shard(nobody)]),  # so every key counts as one that moves
-        summary=f"have every client act on the placement of an older copy, version {version + 1}",
-        actor="system",
-        target=None,
-        masters=dict(masters),
-        stays=True,
-    )
-    return prepared(document.replace(version=version + 1), resize)
 
 
 def stable(document: PoolDocument) -> PoolDocument:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from cachemesh.core.migration.phase import Migration
 from cachemesh.core.migration.routing import sources_now
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.fence_record import FenceRecord, with_fence
@@ -24,8 +25,9 @@ def moving(
         replicas: shard -> how many of its replicas have to acknowledge.
         fence: that the preparation needed, if any.
     """
+    done = tuple(sorted({*resize.done, *resize.lost}))
     moves = replace(
-        resize, state="moving", replicas=dict(replicas), done=(), reason="", former=None
+        resize, state="moving", replicas=dict(replicas), done=done, reason="", former=None
     )
     after = with_resize(document, moves).replace(migration=moves.migration("move").to_dict())
     return after if fence is None else with_fence(after, fence)
@@ -59,9 +61,19 @@ def following(document: PoolDocument, resize: Resize) -> PoolDocument:
 
 def turned_back(document: PoolDocument, resize: Resize) -> PoolDocument:
     """Return the document that prepares to move keys back to where they were."""
-    stage = resize.stage if resize.state == "moving" else resize.stage - 1
-    former = document.migration if resize.state == "moving" else resize.former
+    stage, former = turned_back_stage(document, resize), moved_by(document, resize)
     return prepared(document, replace(_unprepared(resize, former), stage=stage, back=True))
+
+
+def turned_back_stage(document: PoolDocument, resize: Resize) -> int:
+    """Return the stage that moves back first: the one that keys have moved in last."""
+    former = moved_by(document, resize)
+    return resize.stage if former is None else Migration.from_dict(former).stage
+
+
+def moved_by(document: PoolDocument, resize: Resize) -> Mapping[str, Any] | None:
+    """Return the document's migration by which keys have moved last."""
+    return document.migration if resize.state == "moving" else resize.former
 
 
 def _unprepared(resize: Resize, former: Mapping[str, Any] | None) -> Resize:

@@ -9,9 +9,12 @@ from typing import Any
 from cachemesh.core.errors import InvalidDocumentError
 from cachemesh.core.migration.stages import Stages, ranked
 from cachemesh.core.placement import Placement, moves
+from cachemesh.core.plurals import counted
 from metaserver.domain.move_progress import MoveProgress
 from metaserver.domain.pool_state import PoolState
 from metaserver.domain.resize import Resize, resize_of
+
+_LOST = {"state": "done", "left": 0, "detail": "its data is lost, as an operator has said"}
 
 
 def shown(resize: Resize) -> str:
@@ -20,6 +23,20 @@ def shown(resize: Resize) -> str:
     back = " back" if resize.back else ""
     paused = ", paused" if resize.paused else ""
     return f"{resize.state}{back}{paused}{attempt}{f', {resize.reason}' if resize.reason else ''}"
+
+
+def how_done(resize: Resize) -> str:
+    """Return in words how a resize ends."""
+    if resize.strategy == "drop":
+        return f"done after {counted(resize.attempt, 'attempt')}"
+    how = "turned back" if resize.back else "done"
+    return f"{how}, {counted(resize.moved, 'key')} moved"
+
+
+def of_stage(resize: Resize) -> str:
+    """Return in words which stage of a move it is, as the end of a sentence."""
+    back = " back" if resize.back else ""
+    return back if resize.stages == 1 else f"{back}, stage {resize.stage + 1} of {resize.stages}"
 
 
 def status_of(state: PoolState) -> dict[str, Any] | None:
@@ -78,6 +95,7 @@ def _told(
         "stage": resize.stage,
         "stages": resize.stages,
         "done": list(resize.done),
+        "lost": list(resize.lost),
         "moved": resize.moved + on_the_way,
         "left": None if progress is None else progress.left,
         "share": None if progress is None else progress.share,
@@ -100,7 +118,12 @@ def _sources(
     gain = _targets(before, resize)
     known = {} if progress is None else {each.shard: asdict(each) for each in progress.sources}
     return [
-        {"shard": shard, "to": gain.get(shard, []), **known.get(shard, _unknown(shard, resize))}
+        {
+            "shard": shard,
+            "to": gain.get(shard, []),
+            **known.get(shard, _unknown(shard, resize)),
+            **(_LOST if shard in resize.lost else {}),
+        }
         for shard in sorted({*gain, *known})
     ]
 

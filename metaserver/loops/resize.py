@@ -20,10 +20,10 @@ from typing import Protocol
 import redis
 
 from cachemesh.core.errors import CacheMeshError
-from cachemesh.core.plurals import counted
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.fence_record import FenceRecord
+from metaserver.domain.lost_shard import lost_masters
 from metaserver.domain.pool_state import PoolState
 from metaserver.domain.resize import (
     Resize,
@@ -38,7 +38,7 @@ from metaserver.domain.resize import (
     waiting,
 )
 from metaserver.domain.resize_move import following, moving, stage_sources
-from metaserver.domain.resize_status import outcome
+from metaserver.domain.resize_status import how_done, of_stage, outcome
 from metaserver.domain.resize_steps import (
     Begin,
     Clear,
@@ -269,7 +269,8 @@ class Resizer:
         seen.replicas = {shard: min(1, each.replicas) for shard, each in looked.given.items()}
         if resize.strategy == "move":
             seen.unseen = tuple(looked.failed.items())
-        missed = {s: at for s, at in looked.masters.items() if s in looked.failed}
+        failed = {s: at for s, at in looked.masters.items() if s in looked.failed}
+        missed = {**lost_masters(state, resize), **failed}
         if missed:  # who is connected there is seen once it answers
             seen.fenced = FenceRecord(seen.version, (), missed)
 
@@ -278,7 +279,8 @@ class Resizer:
     ) -> None:
         acknowledged = self._clients.acknowledged(state.document.pool, seen.version)
         outcome = self._shards.fence(state, resize, seen.version, acknowledged)
-        seen.fenced = FenceRecord(seen.version, clients, outcome.masters)
+        masters = {**lost_masters(state, resize), **outcome.masters}
+        seen.fenced = FenceRecord(seen.version, clients, masters)
         seen.fence = FenceOutcome(tuple(outcome.failed.items()))
         if clients:
             detail = f"{named(clients)} fenced off {', '.join(sorted(outcome.given)) or 'nothing'}"
@@ -297,7 +299,7 @@ class Resizer:
         seconds = self._clock() - seen.since
         after = held(resize, seconds)
         document = moving(state.document, after, seen.replicas, seen.fenced)
-        detail = f"{resize.summary}: keys move{_of_stage(resize)}, after a hold of "
+        detail = f"{resize.summary}: keys move{of_stage(resize)}, after a hold of "
         detail += f"{1000 * seconds:.0f} ms"
         self._store_phase(state, document, "resize.move", detail)
 
@@ -331,7 +333,7 @@ class Resizer:
     def _finish(self, state: PoolState, resize: Resize, seen: _AtVersion) -> float:
         """Store Q, with a sweep for each shard that loses keys."""
         before, kept = state.document, ends_in(state.document, resize).names
-        done = f"{resize.summary}: {_how_done(resize)}"
+        done = f"{resize.summary}: {how_done(resize)}"
         stored = self._store.put_document(
             finished(before, resize, seen.fenced),
             before.version,
@@ -348,6 +350,7 @@ class Resizer:
         )
         if stored is not None:
             log.info("resize of pool %s: %s", before.pool, done)
+            self._forget_lost(before, resize)
             self._changed()
         elif self._store.versions().get(before.pool) == before.version:
             reason = _why_refused(state, resize)
@@ -364,23 +367,23 @@ class Resizer:
         left = {intent.id for intent in self._store.intents() if not intent.undoing}
         return [each for each in resize.intents if each in left]
 
+    def _forget_lost(self, before: PoolDocument, resize: Resize) -> None:
+        """Wait no more for shards that have left the pool, and whose data is lost.
+
+        What fails here is tried again with the sweep, which is then left.
+        """
+        for sweep in self._store.sweeps(before.pool) if resize.lost else ():
+            if sweep.drained and sweep.shard in resize.lost:
+                try:
+                    self._shards.forget(self._store, sweep, before.sentinels)
+                except (redis.RedisError, CacheMeshError) as error:
+                    log.warning("resize of pool %s: shard %s: %s", before.pool, sweep.shard, error)
+
     def _wait_for(self, state: PoolState, resize: Resize, reason: str) -> None:
         """Store what the resize waits for, unless that is known."""
         if resize.reason != reason:
             document = waiting(state.document, resize, reason)
             self._store_phase(state, document, "resize.waits", reason)
-
-
-def _how_done(resize: Resize) -> str:
-    if resize.strategy == "drop":
-        return f"done after {counted(resize.attempt, 'attempt')}"
-    how = "turned back" if resize.back else "done"
-    return f"{how}, {counted(resize.moved, 'key')} moved"
-
-
-def _of_stage(resize: Resize) -> str:
-    back = " back" if resize.back else ""
-    return back if resize.stages == 1 else f"{back}, stage {resize.stage + 1} of {resize.stages}"
 
 
 def _why_refused(state: PoolState, resize: Resize) -> str:

@@ -15,9 +15,10 @@ import redis
 from cachemesh.core.migration.phase import Migration
 from cachemesh.core.migration.routing import leaving
 from cachemesh.core.placement import Placement
+from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.fence_record import FenceRecord
 from metaserver.domain.large_keys import SUSPECT, too_large
-from metaserver.domain.pool_state import PoolState
+from metaserver.domain.pool_state import PoolState, Sweep
 from metaserver.domain.resize import (
     Resize,
     concerned,
@@ -34,8 +35,11 @@ from metaserver.redis_io.fence import Seen, fence, lift, look, replicas_of_maste
 from metaserver.redis_io.key_sampler import Sampling, memory_of, sample_of
 from metaserver.redis_io.key_scan import LISTED_OR_SCANNED
 from metaserver.redis_io.replica_wait import acknowledging, wait_ms
+from metaserver.redis_io.sentinel_group import SentinelGroup
 from metaserver.redis_io.shard_masters import AskMaster, MasterAnswers, ShardMasters
 from metaserver.redis_io.term_fence import TermFence
+from metaserver.service.forgetting import end_drained, forget_shard
+from metaserver.store import Store
 
 T = TypeVar("T")
 
@@ -153,6 +157,22 @@ class ResizeShards:
             lift(connection, record.version)
 
         return self._fenced(state, record).ask(record.masters, lower, within=_KEPT)
+
+    def forget(self, store: Store, sweep: Sweep, sentinels: tuple[str, ...]) -> None:
+        """Have the Sentinels forget a shard that has left, and whose data is lost.
+
+        Raises:
+            CacheMeshError, redis.RedisError: its sweep, or the intent to forget it, is left.
+        """
+        detail = (
+            f"the data of {sweep.shard} is lost, as an operator has said: it is not waited for, "
+            "and what it holds remains there: empty it before it is used again"
+        )
+        event = NewEvent("sweep.given-up", pool=sweep.pool, target=sweep.shard, detail=detail)
+        intent = end_drained(store, sweep, sweep.master or "", sentinels, event)
+        if intent is not None:
+            with SentinelGroup.from_config(self._config, self._networks, sentinels) as group:
+                forget_shard(store, group, intent)
 
     def _looking_alone(self, _: str, connection: BoundedConnection) -> Seen:
         """Look, and have nothing of an earlier term come there any more."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from cachemesh.core.migration.routing import leaving
@@ -93,7 +93,11 @@ class _Work:
         most = resize.max_latency / 1000
         published = progress_of(state.progress, resize)  # before a pause, or by another leader
         before = () if published is None else published.sources
-        self._done_before = [each for each in before if each.shard in resize.done]
+        self._done_before = [
+            replace(each, state="done", left=0, detail="") if each.shard in resize.lost else each
+            for each in before
+            if each.shard in resize.done
+        ]
         moved = {each.shard: each.moved for each in before}
         self._sources = [
             _Source(SourceCount(shard, moved=moved.get(shard, 0)), Rests(most))

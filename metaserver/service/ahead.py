@@ -12,7 +12,8 @@ import time
 
 from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.errors import RequestRefused, pool_not_found
-from metaserver.domain.resize import resize_of, taken_back
+from metaserver.domain.resize import resize_of
+from metaserver.domain.resize_stay import taken_back
 from metaserver.process.clock import rfc3339
 from metaserver.service.context import ServiceContext
 

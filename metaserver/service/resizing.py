@@ -10,6 +10,7 @@ from typing import Any
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.errors import RequestRefused, version_conflict
+from metaserver.domain.lost_shard import require_may_turn_back
 from metaserver.domain.move_pace import in_words
 from metaserver.domain.planning import ChangePlan
 from metaserver.domain.pool_state import PoolState
@@ -29,7 +30,7 @@ from metaserver.service.context import ServiceContext
 
 WITHIN = 5.0  # seconds that a call waits for the end of its resize
 _LOOK_EVERY = 0.01  # seconds
-_TRIES = 10  # of giving up a resize that goes on meanwhile
+TRIES = 10  # of a change of a resize that goes on meanwhile
 _LOOKED_WITHIN = 1.0  # seconds for all shards of a plan to say who is connected
 _HOLD = "have every client hold commands on keys that move"
 _EVENTS = 50  # in which the end of a resize is looked for
@@ -130,12 +131,13 @@ def give_up(
     Keys that have moved already are moved back.
 
     Raises:
-        RequestRefused: pool-not-found; resize-not-found; version-conflict; resize-given-up.
+        RequestRefused: pool-not-found; resize-not-found; version-conflict; resize-given-up;
+            resize-refused: keys would move back to a shard whose data is lost.
         StorageError: nothing was changed.
     """
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         state = context.state(pool)
-        resize = _under_way(state)
+        resize = under_way(state)
         result = ResizeChange(
             dry_run, pool, f"give up the resize: {resize.summary}", _steps_back(state, resize), []
         )
@@ -145,6 +147,7 @@ def give_up(
                 f"{resize.summary}: it is given up already ({shown(resize)})",
                 "wait until its keys are back: cachemesh pool status",
             )
+        require_may_turn_back(state.document, resize)
         if dry_run:
             return result
         how = shown(resize)
@@ -152,7 +155,7 @@ def give_up(
             after, action = turned_back(state.document, resize), "resize.turned-back"
         else:
             after, action = given_up(state, resize), "resize.given-up"
-        if _store_step(context, actor, state, after, action, f"given up while {how}"):
+        if store_step(context, actor, state, after, action, f"given up while {how}"):
             forgotten = () if resize.has_moved else _forget_new(context, resize)
             return replace(result, warnings=forgotten)
     raise version_conflict(pool, state.document.version, context.state(pool).document.version)
@@ -183,9 +186,9 @@ def set_pace(
             "give paused, keys_per_second or max_latency",
         )
     verb, told = in_words(pace)
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         state = context.state(pool)
-        resize = _under_way(state)
+        resize = under_way(state)
         if resize.strategy != "move":
             raise RequestRefused(
                 "invalid-content",
@@ -196,12 +199,13 @@ def set_pace(
         if dry_run:
             return result
         after = paced(state.document, resize, pace)
-        if _store_step(context, actor, state, after, "resize.paced", ", ".join(told)):
+        if store_step(context, actor, state, after, "resize.paced", ", ".join(told)):
             return result
     raise version_conflict(pool, state.document.version, context.state(pool).document.version)
 
 
-def _under_way(state: PoolState) -> Resize:
+def under_way(state: PoolState) -> Resize:
+    """Return the resize under way; raise RequestRefused, resize-not-found, if there is none."""
     resize = resize_of(state.document)
     if resize is None:
         raise RequestRefused(
@@ -212,7 +216,7 @@ def _under_way(state: PoolState) -> Resize:
     return resize
 
 
-def _store_step(
+def store_step(
     context: ServiceContext,
     actor: str,
     state: PoolState,
@@ -221,7 +225,7 @@ def _store_step(
     detail: str,
 ) -> bool:
     """Store what an operator has asked of a resize; return False if another was faster."""
-    before, resize = state.document, _under_way(state)
+    before, resize = state.document, under_way(state)
     event = NewEvent(
         action,
         actor,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cachemesh.core.pool.document import PoolDocument
-from metaserver.domain.pool_state import PoolState
-from metaserver.domain.resize import Resize, begun, resize_of
+from metaserver.domain.pool_state import PoolState, Sweep
+from metaserver.domain.resize import Resize, begun, concerned, resize_of
 from metaserver.domain.resize_move import paced, stage_sources
 from metaserver.domain.resize_steps import Laggards
 from metaserver.loops.resize import Resizer
@@ -66,11 +66,17 @@ class Shards:
     def too_large(self, *_: object) -> dict[str, str]:
         return self.large
 
-    def look(self, *_: object) -> MasterAnswers[Seen]:
+    def look(self, state: PoolState, resize: Resize) -> MasterAnswers[Seen]:
         self.done.append("look")
+        asked = concerned(state.document, resize)
         seen = Seen(frozenset(self.connected), None, {}, replicas=2)
-        given = {shard: seen for shard in MASTERS if shard not in self.unseen}
-        return MasterAnswers(given, self.unseen, MASTERS)
+        given = {each: seen for each in MASTERS if each in asked and each not in self.unseen}
+        failed = {each: why for each, why in self.unseen.items() if each in asked}
+        return MasterAnswers(given, failed, MASTERS)
+
+    def forget(self, store: Store, sweep: Sweep, _: object) -> None:
+        self.done.append(f"forget {sweep.shard}")
+        store.finish_sweep(sweep.id, event("sweep.given-up"))
 
     def fence(self, _state: object, _resize: object, version: int, _: object) -> Any:
         self.done.append(f"fence {version}")

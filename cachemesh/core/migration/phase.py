@@ -32,6 +32,8 @@ class Migration:
         stage, stages: which stage it is, from 0 on, and how many there are.
         back: keys move from Q to P.
         done: shards that have none left of the keys that move from them in this stage.
+        lost: shards whose data is lost, as an operator has said. Nobody asks them any more for the
+            keys that move from them. Each one has a stage prepared anew, once keys have moved.
         replicas: shard -> how many of its replicas have to acknowledge; 0 for those left out.
         id: tells it from another one between the same placements; 0 of one that has none.
     """
@@ -45,16 +47,26 @@ class Migration:
     done: frozenset[str] = frozenset()
     replicas: Mapping[str, int] = field(default_factory=dict)
     id: int = 0
+    lost: frozenset[str] = frozenset()
 
     @property
     def begun(self) -> bool:
         """Whether some keys may have moved already."""
-        return self.moves and (self.phase == "move" or self.stage > 0 or self.back)
+        return self.moves and (
+            self.phase == "move" or self.stage > 0 or self.back or bool(self.lost)
+        )
 
     def is_of(self, other: Migration) -> bool:
-        """Return whether both are phases of one migration, in one direction."""
-        mine = (self.id, self.moves, self.stages, self.back, self.placement)
-        return mine == (other.id, other.moves, other.stages, other.back, other.placement)
+        """Return whether both are phases of one migration, in one direction, with equal losses."""
+        mine = (self.id, self.moves, self.stages, self.back, self.lost, self.placement)
+        return mine == (
+            other.id,
+            other.moves,
+            other.stages,
+            other.back,
+            other.lost,
+            other.placement,
+        )
 
     @classmethod
     def from_dict(cls, kept: Mapping[str, Any]) -> Migration:
@@ -76,9 +88,8 @@ class Migration:
             raise InvalidDocumentError(
                 f"migration: stage {stage!r} of {stages!r}; there are one or two, from 0 on"
             )
-        done, replicas = kept.get("done", []), kept.get("replicas", {})
-        if not isinstance(done, (list, tuple)):
-            raise InvalidDocumentError("migration.done is not a list of shards")
+        replicas = kept.get("replicas", {})
+        done, lost = _shards(kept, "done"), _shards(kept, "lost")
         if not (isinstance(replicas, Mapping) and all(map(_is_count, replicas.values()))):
             raise InvalidDocumentError("migration.replicas is not an object of numbers")
         number = kept.get("id", 0)
@@ -92,7 +103,8 @@ class Migration:
             stage=stage,
             stages=stages,
             back=kept.get("back") is True,
-            done=frozenset(str(shard) for shard in done),
+            done=done,
+            lost=lost,
             replicas={str(shard): count for shard, count in replicas.items()},
         )
 
@@ -112,11 +124,19 @@ class Migration:
             "stages": self.stages,
             "back": self.back,
             "done": sorted(self.done),
+            "lost": sorted(self.lost),
             "replicas": dict(self.replicas),
         }
 
 
 _PHASES: dict[str, PhaseName] = {"prepare": "prepare", "move": "move"}
+
+
+def _shards(kept: Mapping[str, Any], name: str) -> frozenset[str]:
+    shards = kept.get(name, [])
+    if not isinstance(shards, (list, tuple)):
+        raise InvalidDocumentError(f"migration.{name} is not a list of shards")
+    return frozenset(str(shard) for shard in shards)
 
 
 def _is_count(value: object) -> bool:

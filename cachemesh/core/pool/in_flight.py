@@ -8,18 +8,34 @@ For each stage, a document says where its keys are:
     moving     pulled from P, then at Q
     returning  pulled from Q, then at P
     after      at Q
+
+What moves is told apart by the shards whose data is lost (`Migration.lost`): a key was pulled from
+them before, and is not any more.
 """
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
+from cachemesh.core.migration.phase import Migration
 from cachemesh.core.migration.routing import exchanging, sources
 from cachemesh.core.pool.document import PoolDocument
 
 Place: TypeAlias = Literal["before", "held", "moving", "returning", "after"]
 
 _GOES_ON = {("moving", "after"), ("returning", "before")}
+
+
+class _Rule(NamedTuple):
+    """Where the keys of a stage are, and which shards have lost those that move from them."""
+
+    place: Place
+    lost: frozenset[str] = frozenset()
+
+    def allows(self, later: _Rule) -> bool:
+        """Return whether what is under way by this rule may go on by a later one."""
+        changed = (self.place, later.place)
+        return self.place == "held" or self == later or changed in _GOES_ON
 
 
 def in_flight(known: PoolDocument | None, document: PoolDocument) -> frozenset[str]:
@@ -37,8 +53,7 @@ def in_flight(known: PoolDocument | None, document: PoolDocument) -> frozenset[s
     before, after = _places(known, of), _places(document, of)
     if before is None or after is None:
         return frozenset((*known.shard_names, *document.shard_names))
-    changes = zip(before, after, strict=True)
-    if all(one in (other, "held") or (one, other) in _GOES_ON for one, other in changes):
+    if all(one.allows(other) for one, other in zip(before, after, strict=True)):
         return frozenset()
     return involved(of)
 
@@ -65,7 +80,7 @@ def _of_drop(known: PoolDocument, document: PoolDocument) -> frozenset[str]:
     return sources(known.placement, document.placement)
 
 
-def _places(document: PoolDocument, of: PoolDocument) -> list[Place] | None:
+def _places(document: PoolDocument, of: PoolDocument) -> list[_Rule] | None:
     """Return where the keys of each stage are; None if the document is of another migration.
 
     Args:
@@ -75,19 +90,17 @@ def _places(document: PoolDocument, of: PoolDocument) -> list[Place] | None:
     assert whole is not None
     if now is None:
         if document.placement == of.placement:
-            return ["before"] * whole.stages
-        return ["after"] * whole.stages if document.placement == whole.placement else None
+            return [_Rule("before")] * whole.stages
+        return [_Rule("after")] * whole.stages if document.placement == whole.placement else None
     same = document.placement == of.placement and now.placement == whole.placement
     if not same or now.stages != whole.stages or now.id != whole.id or not now.moves:
         return None
-    return [
-        _place(stage, now.stage, now.phase == "prepare", now.back) for stage in range(now.stages)
-    ]
+    return [_rule(stage, now) for stage in range(now.stages)]
 
 
-def _place(stage: int, now: int, held: bool, back: bool) -> Place:
-    if stage != now:
-        return "after" if stage < now else "before"
-    if held:
-        return "held"
-    return "returning" if back else "moving"
+def _rule(stage: int, now: Migration) -> _Rule:
+    if stage != now.stage:
+        return _Rule("after" if stage < now.stage else "before")
+    if now.phase == "prepare":
+        return _Rule("held")
+    return _Rule("returning" if now.back else "moving", now.lost)

@@ -187,6 +187,15 @@ OPERATIONS: tuple[Operation, ...] = (
         "PaceRequest",
     ),
     Operation(
+        "markLost",
+        "admin",
+        "POST",
+        f"{_POOL}/resize/lost",
+        "Go on with the resize under way without the data of a shard, which is lost",
+        "ResizeChange",
+        "LostRequest",
+    ),
+    Operation(
         "forgetSweep",
         "admin",
         "DELETE",

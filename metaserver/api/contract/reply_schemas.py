@@ -141,6 +141,7 @@ POOL_REPLIES: dict[str, Schema] = {
         stage=number("of a move, from 0 on", minimum=0),
         stages=number("of a move", minimum=1),
         done=array(text("a shard that no key is left to move from in this stage")),
+        lost=array(text("a shard whose data is lost, as an operator has said")),
         moved=number("how many keys the leader has moved", minimum=0),
         left=nullable(number("how many have still to move in this stage, estimated", minimum=0)),
         share=nullable(number("how much of this stage is done, estimated", "number", minimum=0)),

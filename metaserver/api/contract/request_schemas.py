@@ -127,6 +127,7 @@ REQUESTS: dict[str, Schema] = {
         dry_run=DRY_RUN,
         **PACE,
     ),
+    "LostRequest": request(("shard",), shard=NAME, dry_run=DRY_RUN),
     "FailoverRequest": request(
         to={**ADDRESS, "description": "the replica to promote, host:port, port 1 to 65535"},
         timeout=number(

@@ -38,6 +38,7 @@ moved = st.builds(
     stages=st.integers(1, 2),
     back=st.booleans(),
     done=st.frozensets(names),
+    lost=st.frozensets(names),
     replicas=st.dictionaries(names, st.integers(0, 3)),
 ) | st.builds(
     Migration,
@@ -75,7 +76,9 @@ def test_fields_of_later_releases_are_left_out() -> None:
     assert Migration.from_dict(least) == Migration("move", AFTER, True)
 
 
-@pytest.mark.parametrize("changes", [{"phase": "move"}, {"stage": 1}, {"back": True}])
+@pytest.mark.parametrize(
+    "changes", [{"phase": "move"}, {"stage": 1}, {"back": True}, {"lost": frozenset("a")}]
+)
 def test_keys_may_have_moved_from_the_first_move_on(changes: dict[str, Any]) -> None:
     fields: dict[str, Any] = {"phase": "prepare", "placement": AFTER, "stages": 2}
     assert not Migration(**fields, moves=True).begun
@@ -115,6 +118,7 @@ def test_so_it_does_where_a_later_release_has_an_object_or_a_list(name: str, val
         ({"done": "a"}, "migration.done"),
         ({"done": None}, "migration.done"),
         ({"done": {"a": 1}}, "migration.done"),
+        ({"lost": "a"}, "migration.lost"),
         ({"replicas": [1]}, "migration.replicas"),
         ({"replicas": {"a": -1}}, "migration.replicas"),
         ({"replicas": {"a": "1"}}, "migration.replicas"),

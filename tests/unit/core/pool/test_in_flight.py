@@ -8,7 +8,7 @@ and pulls from no other. Else each of these shards is to be retired.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -307,3 +307,24 @@ def test_all_that_keys_move_between_is_involved(
     assert involved(line.phase("prepare", 0).document) == lose | gain
     assert involved(dropping("P to Q", before, after).document) == lose
     assert involved(line.stable()[0].document) == frozenset()
+
+
+@each_case
+def test_once_the_data_of_a_shard_is_lost_nothing_is_pulled_from_it(
+    before: Placement, after: Placement, other: Placement
+) -> None:
+    """It may come back with its old data: a pull of it must not go on, even without an attempt."""
+    line = Line(before, after)
+    for stage in range(line.stages):
+        for back in (False, True):
+            known = line.phase("move", stage, back=back)
+            sources = sources_now(before, known.migration)
+            for shard in sources:
+                lost = frozenset([shard])
+                told = replace(known.migration, done=lost, lost=lost)
+                then = _read("lost", before, told)
+                assert {shard} <= retired(known, then)
+                assert not retired(
+                    then, _read("more done", before, replace(told, done=frozenset(sources)))
+                )
+                assert involved(then.document) <= retired(then, known), "it was stepped back"

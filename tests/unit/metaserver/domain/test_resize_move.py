@@ -66,6 +66,7 @@ def test_with_one_stage_clients_are_told_to_hold_then_to_pull_then_that_all_have
         "stages": 1,
         "back": False,
         "done": [],
+        "lost": [],
         "replicas": {},
         "attempt": 1,
     }

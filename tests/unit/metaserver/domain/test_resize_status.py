@@ -35,6 +35,7 @@ def test_how_far_a_move_is_is_shown() -> None:
         "strategy": "move",
         "stage": 0,
         "stages": 1,
+        "lost": [],
         "keys_per_second": 50,
         "max_latency": 0,
         "longest_hold": 0.0,

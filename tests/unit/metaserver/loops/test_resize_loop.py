@@ -7,7 +7,7 @@ import pytest
 from cachemesh.core.placement import Shard
 from metaserver.domain.fence_record import fence_of
 from metaserver.domain.planning import plan_add, plan_remove, plan_weight
-from metaserver.domain.resize import taken_back
+from metaserver.domain.resize_stay import taken_back
 from metaserver.domain.resize_steps import ATTEMPTS, STAY_HOLD, hold
 from metaserver.store import Store
 from tests.support.resize_run import MASTERS, Run
