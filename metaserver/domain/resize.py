@@ -67,6 +67,7 @@ class Resize:
             answer. 0 for no bound.
         longest_hold: seconds for which an attempt had clients hold commands, the longest one.
         former: the document's migration from before this preparation.
+        masterships: shard -> the replication id that its master had when keys began to move.
     """
 
     id: int
@@ -94,6 +95,7 @@ class Resize:
     longest_hold: float = 0.0
     former: Mapping[str, Any] | None = None
     lost: tuple[str, ...] = ()
+    masterships: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def has_moved(self) -> bool:
@@ -132,6 +134,7 @@ class Resize:
             "done": list(self.done),
             "lost": list(self.lost),
             "replicas": dict(self.replicas),
+            "masterships": dict(self.masterships),
             "former": None if self.former is None else dict(self.former),
         }
 
@@ -193,7 +196,7 @@ def _of_move(kept: Mapping[str, Any]) -> dict[str, Any]:
         read = Migration.from_dict({**kept, "phase": "move"})
     except InvalidDocumentError as error:
         raise InvalidDocumentError(f"resize: {error}") from error
-    former = kept.get("former")
+    former, masterships = kept.get("former"), kept.get("masterships")
     counts = {name: kept.get(name, 0) for name in ("moved", "keys_per_second", "max_latency")}
     for name, value in counts.items():
         if not isinstance(value, int):
@@ -209,6 +212,11 @@ def _of_move(kept: Mapping[str, Any]) -> dict[str, Any]:
         **counts,
         "paused": kept.get("paused") is True,
         "former": former if isinstance(former, Mapping) else None,
+        "masterships": (
+            {str(shard): str(each) for shard, each in masterships.items()}
+            if isinstance(masterships, Mapping)
+            else {}
+        ),
     }
 
 

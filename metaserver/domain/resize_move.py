@@ -10,7 +10,7 @@ from cachemesh.core.migration.phase import Migration
 from cachemesh.core.migration.routing import sources_now
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.fence_record import FenceRecord, with_fence
-from metaserver.domain.resize import Resize, prepared, with_resize
+from metaserver.domain.resize import Resize, prepared, stepped_back, with_resize
 
 
 def moving(
@@ -18,16 +18,23 @@ def moving(
     resize: Resize,
     replicas: Mapping[str, int],
     fence: FenceRecord | None = None,
+    masterships: Mapping[str, str] | None = None,
 ) -> PoolDocument:
     """Return the document in which keys of the resize's stage move.
 
     Args:
         replicas: shard -> how many of its replicas have to acknowledge.
         fence: that the preparation needed, if any.
+        masterships: shard -> the replication id of its master. Those of an earlier stage stay.
     """
-    done = tuple(sorted({*resize.done, *resize.lost}))
     moves = replace(
-        resize, state="moving", replicas=dict(replicas), done=done, reason="", former=None
+        resize,
+        state="moving",
+        replicas=dict(replicas),
+        done=tuple(sorted({*resize.done, *resize.lost})),
+        reason="",
+        former=None,
+        masterships={**(masterships or {}), **resize.masterships},
     )
     after = with_resize(document, moves).replace(migration=moves.migration("move").to_dict())
     return after if fence is None else with_fence(after, fence)
@@ -53,16 +60,32 @@ def with_replicas(
 
 
 def following(document: PoolDocument, resize: Resize) -> PoolDocument:
-    """Return the document that prepares the next stage."""
-    stage = resize.stage + (-1 if resize.back else 1)
+    """Return the document that prepares the next stage, or where it is turned back is about to."""
     former = document.migration
-    return prepared(document, replace(_unprepared(resize, former), stage=stage))
+    if resize.back:
+        return stepped_back(
+            document, replace(_unprepared(resize, former), stage=resize.stage - 1), ""
+        )
+    return prepared(document, replace(_unprepared(resize, former), stage=resize.stage + 1))
 
 
 def turned_back(document: PoolDocument, resize: Resize) -> PoolDocument:
-    """Return the document that prepares to move keys back to where they were."""
+    """Return the document that is about to prepare to move keys back to where they were.
+
+    Before, stale copies are removed from where they were: see `metaserver.loops.stale_copies`.
+    """
     stage, former = turned_back_stage(document, resize), moved_by(document, resize)
-    return prepared(document, replace(_unprepared(resize, former), stage=stage, back=True))
+    about_to = replace(_unprepared(resize, former), stage=stage, back=True)
+    return stepped_back(document, about_to, "")
+
+
+def moved_forward(document: PoolDocument, resize: Resize) -> Migration:
+    """Return how keys have moved in the stage that is about to be turned back."""
+    forward = replace(resize, back=False, done=()).migration("move")
+    former = None if resize.former is None else Migration.from_dict(resize.former)
+    if former is not None and not former.back and former.stage == resize.stage:
+        return replace(forward, done=former.done)
+    return replace(forward, done=frozenset(sources_now(document.placement, forward)))
 
 
 def turned_back_stage(document: PoolDocument, resize: Resize) -> int:
@@ -87,6 +110,12 @@ def _unprepared(resize: Resize, former: Mapping[str, Any] | None) -> Resize:
         former=None if former is None else dict(former),
         paused=False,
     )
+
+
+def regaining(document: PoolDocument, resize: Resize) -> tuple[str, ...]:
+    """Return the shards that keys move back to, or are about to, in a stage."""
+    found = sources_now(document.placement, moved_forward(document, resize))
+    return tuple(shard for shard in found if shard not in resize.lost)
 
 
 def stage_sources(document: PoolDocument, resize: Resize) -> tuple[str, ...]:

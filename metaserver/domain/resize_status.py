@@ -12,7 +12,7 @@ from cachemesh.core.placement import Placement, moves
 from cachemesh.core.plurals import counted
 from metaserver.domain.move_progress import MoveProgress
 from metaserver.domain.pool_state import PoolState
-from metaserver.domain.resize import Resize, resize_of
+from metaserver.domain.resize import Resize, ends_in, resize_of
 
 _LOST = {"state": "done", "left": 0, "detail": "its data is lost, as an operator has said"}
 
@@ -155,3 +155,12 @@ def _how_it_moves(resize: Resize) -> str:
     if resize.state != "moving":
         return ""
     return "an operator has paused it" if resize.paused else "keys move"
+
+
+def why_refused(state: PoolState, resize: Resize) -> str:
+    """Return why the end of a resize could not be stored."""
+    kept = ends_in(state.document, resize).names
+    leaving = [each for each in state.failovers if each not in kept]
+    if leaving:
+        return f"waits for the failover of {', '.join(leaving)}"
+    return "the registration of its new shard with the Sentinels is gone; give the resize up"

@@ -78,6 +78,8 @@ class Knowledge:
         fence: None as long as nobody has fenced.
         all_moved: whether no shard has any key left that moves from it in this stage.
         jitter: drawn from 0 to 1, once for each version.
+        without_stale: turned back: whether no shard has older copies of keys that move back to it.
+        restarted: turned back: shards that may have some again since.
     """
 
     elapsed: float
@@ -89,11 +91,18 @@ class Knowledge:
     fence: FenceOutcome | None = None
     all_moved: bool = False
     jitter: float = 0.5
+    without_stale: bool = False
+    restarted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Clear:
     """Sweep the shards that gain keys; look for keys that are too large to be moved."""
+
+
+@dataclass(frozen=True)
+class RemoveStale:
+    """Remove older copies of keys from the shards that they are about to move back to."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +158,8 @@ class Finish:
 
 
 Step: TypeAlias = (
-    "Clear | Prepare | Wait | Look | FenceOff | StepBack | Begin | MoveKeys | PrepareNext | Finish"
+    "Clear | RemoveStale | Prepare | Wait | Look | FenceOff | StepBack | Begin | MoveKeys "
+    "| PrepareNext | Finish"
 )
 
 
@@ -160,7 +170,9 @@ def next_step(resize: Resize, known: Knowledge) -> Step:
     if resize.stays:
         return _of_stay(known)
     if resize.state == "paused":
-        left = delay(resize.attempt, known.jitter) - known.elapsed
+        if resize.back and not known.without_stale:
+            return RemoveStale()
+        left = delay(resize.attempt, known.jitter) - known.elapsed if resize.attempt else 0.0
         return Wait(left, resize.reason) if left > 0 else Prepare()
     if resize.state == "moving":
         if not known.all_moved:
@@ -193,6 +205,11 @@ def _of_prepare(resize: Resize, known: Knowledge) -> Step:
     if known.unseen:
         shard, why = known.unseen[0]
         return StepBack(f"shard {shard} does not answer: {why}")
+    if resize.back and known.restarted:
+        return StepBack(
+            f"shard {known.restarted[0]} was started again, or has failed over: it may have older "
+            "copies of keys that move back"
+        )
     fenced = tuple(dict.fromkeys([*lag.live, *lag.expired, *known.strangers]))
     if (fenced or known.marked) and known.fence is None:
         return FenceOff(fenced)

@@ -7,6 +7,7 @@
     resize_shards    what a resize does at shards: clears, looks, fences
     source_moves     the moves of all shards that lose keys in one stage, and how far they are
     key_mover        the move of one of them: SCAN, and a pull of each batch
+    stale_copies     removes older copies of keys from there, before they move back
     move_targets     the shards that gain keys
     latency_probe    how quickly shards answer meanwhile
     agreed_masters   which masters a resize may ask: those that all Sentinels name

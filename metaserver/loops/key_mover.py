@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import redis
 
@@ -39,6 +39,10 @@ _STEP = 0.05  # seconds that a slowed move waits at once
 _MARKER = MARKER.encode()  # of a fence, which is for this shard
 
 
+Leaving: TypeAlias = "Callable[[Sequence[bytes]], Iterator[tuple[bytes, str]]]"
+"""Tells which of many keys leave a source, and where each goes."""
+
+
 class MoveCancelled(redis.RedisError):
     """The resize goes on otherwise, or another process leads."""
 
@@ -58,7 +62,7 @@ class SourceMove:
 
     connection: BoundedConnection
     count: SourceCount
-    leaving: Callable[[Sequence[bytes]], Iterator[tuple[bytes, str]]]
+    leaving: Leaving
     targets: Targets
     cancelled: Callable[[], bool]
     pace: KeysPerSecond

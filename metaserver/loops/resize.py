@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -37,19 +37,21 @@ from metaserver.domain.resize import (
     sweeps_after,
     waiting,
 )
-from metaserver.domain.resize_move import following, moving, stage_sources
-from metaserver.domain.resize_status import how_done, of_stage, outcome
+from metaserver.domain.resize_move import following, moving, regaining, stage_sources
+from metaserver.domain.resize_status import how_done, of_stage, outcome, why_refused
 from metaserver.domain.resize_steps import (
     Begin,
     Clear,
     FenceOff,
     FenceOutcome,
+    Finish,
     Knowledge,
     Laggards,
     Look,
     MoveKeys,
     Prepare,
     PrepareNext,
+    RemoveStale,
     StepBack,
     Wait,
     named,
@@ -109,6 +111,9 @@ class _AtVersion:
     fence: FenceOutcome | None = None
     fenced: FenceRecord | None = None
     all_moved: bool | None = None
+    masterships: Mapping[str, str] = field(default_factory=dict)
+    without_stale: bool = False
+    restarted: tuple[str, ...] = ()
 
 
 class Resizer:
@@ -191,22 +196,24 @@ class Resizer:
             return step.seconds
         if isinstance(step, Clear):
             return self._clear(state, resize, seen, stop)
-        if isinstance(step, Look):
-            self._look(state, resize, seen)
-        elif isinstance(step, FenceOff):
-            self._fence(state, resize, seen, step.clients)
-        elif isinstance(step, Prepare):
-            self._prepare(state, resize)
-        elif isinstance(step, Begin):
-            self._begin_moving(state, resize, seen)
-        elif isinstance(step, MoveKeys):
+        if isinstance(step, RemoveStale):
+            return self._remove_stale(state, resize, seen, stop)
+        if isinstance(step, MoveKeys):
             return self._move_keys(state, resize, stop)
-        elif isinstance(step, PrepareNext):
-            self._prepare_next(state, resize)
+        if isinstance(step, Finish):
+            return self._finish(state, resize, seen)
+        if isinstance(step, FenceOff):
+            self._fence(state, resize, seen, step.clients)
         elif isinstance(step, StepBack):
             self._step_back(state, held(resize, self._clock() - seen.since), step.reason)
         else:
-            return self._finish(state, resize, seen)
+            begin: dict[type, Callable[[PoolState, Resize, _AtVersion], None]] = {
+                Look: self._look,
+                Prepare: self._prepare,
+                Begin: self._begin_moving,
+                PrepareNext: self._prepare_next,
+            }
+            begin[type(step)](state, resize, seen)
         return 0.0
 
     def _known(self, document: PoolDocument, resize: Resize, seen: _AtVersion) -> Knowledge:
@@ -230,6 +237,8 @@ class Resizer:
             fence=seen.fence,
             all_moved=self._all_moved(document, resize, seen),
             jitter=seen.jitter,
+            without_stale=seen.without_stale,
+            restarted=seen.restarted,
         )
 
     def _all_moved(self, document: PoolDocument, resize: Resize, seen: _AtVersion) -> bool:
@@ -240,11 +249,7 @@ class Resizer:
     def _clear(
         self, state: PoolState, resize: Resize, seen: _AtVersion, stop: threading.Event
     ) -> float:
-        pool, version = state.document.pool, seen.version
-
-        def cancelled() -> bool:
-            return stop.is_set() or self._store.versions().get(pool) != version
-
+        cancelled = self._cancelled(state, stop)
         failed = self._shards.clear(state, resize, cancelled)
         reason = "shard {} cannot be cleared of keys that are not its own: {}"
         if not failed and resize.strategy == "move":
@@ -253,11 +258,27 @@ class Resizer:
         if not failed:
             seen.cleared = True
             return 0.0
-        reason = reason.format(*next(iter(failed.items())))
-        if reason != resize.reason and not cancelled():
-            document = waiting(state.document, resize, reason)
-            self._store_phase(state, document, "resize.waits", reason)
+        if not cancelled():
+            self._wait_for(state, resize, reason.format(*next(iter(failed.items()))))
         return _RETRY
+
+    def _remove_stale(
+        self, state: PoolState, resize: Resize, seen: _AtVersion, stop: threading.Event
+    ) -> float:
+        cancelled = self._cancelled(state, stop)
+        found = self._shards.remove_stale(state, resize, cancelled)
+        if not found.failed:
+            seen.without_stale, seen.masterships = True, found.given
+            return 0.0
+        if not cancelled():
+            reason = "shard {} may have older copies of keys that move back: {}"
+            self._wait_for(state, resize, reason.format(*next(iter(found.failed.items()))))
+        return _RETRY
+
+    def _cancelled(self, state: PoolState, stop: threading.Event) -> Callable[[], bool]:
+        """Return what tells whether the document is another by now, or another process leads."""
+        pool, version = state.document.pool, state.document.version
+        return lambda: stop.is_set() or self._store.versions().get(pool) != version
 
     def _look(self, state: PoolState, resize: Resize, seen: _AtVersion) -> None:
         acknowledged = self._clients.acknowledged(state.document.pool, seen.version)
@@ -267,6 +288,12 @@ class Resizer:
         seen.strangers = tuple(sorted(each for each in clients if each not in acknowledged))
         seen.marked = any(each.marker is not None for each in found)
         seen.replicas = {shard: min(1, each.replicas) for shard, each in looked.given.items()}
+        seen.masterships = {shard: each.mastership for shard, each in looked.given.items()}
+        regain = regaining(state.document, resize) if resize.back else ()
+        known, now = resize.masterships, seen.masterships
+        seen.restarted = tuple(
+            each for each in regain if each in now and now[each] != known.get(each)
+        )
         if resize.strategy == "move":
             seen.unseen = tuple(looked.failed.items())
         failed = {s: at for s, at in looked.masters.items() if s in looked.failed}
@@ -290,15 +317,16 @@ class Resizer:
                 NewEvent("resize.fenced", pool=state.document.pool, detail=detail)
             )
 
-    def _prepare(self, state: PoolState, resize: Resize) -> None:
-        document = prepared(state.document, resize)
+    def _prepare(self, state: PoolState, resize: Resize, seen: _AtVersion) -> None:
+        known = replace(resize, masterships={**resize.masterships, **seen.masterships})
+        document = prepared(state.document, known)
         detail = f"{resize.summary}: attempt {resize.attempt + 1}"
         self._store_phase(state, document, "resize.prepare", detail)
 
     def _begin_moving(self, state: PoolState, resize: Resize, seen: _AtVersion) -> None:
         seconds = self._clock() - seen.since
         after = held(resize, seconds)
-        document = moving(state.document, after, seen.replicas, seen.fenced)
+        document = moving(state.document, after, seen.replicas, seen.fenced, seen.masterships)
         detail = f"{resize.summary}: keys move{of_stage(resize)}, after a hold of "
         detail += f"{1000 * seconds:.0f} ms"
         self._store_phase(state, document, "resize.move", detail)
@@ -309,7 +337,7 @@ class Resizer:
         self._moves.run(state, resize, stage)
         return _MOVES_AGAIN
 
-    def _prepare_next(self, state: PoolState, resize: Resize) -> None:
+    def _prepare_next(self, state: PoolState, resize: Resize, _: _AtVersion) -> None:
         document = following(state.document, resize)
         detail = f"{resize.summary}: the next stage"
         self._store_phase(state, document, "resize.prepare", detail)
@@ -353,7 +381,7 @@ class Resizer:
             self._forget_lost(before, resize)
             self._changed()
         elif self._store.versions().get(before.pool) == before.version:
-            reason = _why_refused(state, resize)
+            reason = why_refused(state, resize)
             if resize.strategy == "move":  # the keys have moved
                 self._wait_for(state, resize, reason)
                 return _RETRY
@@ -384,14 +412,6 @@ class Resizer:
         if resize.reason != reason:
             document = waiting(state.document, resize, reason)
             self._store_phase(state, document, "resize.waits", reason)
-
-
-def _why_refused(state: PoolState, resize: Resize) -> str:
-    kept = ends_in(state.document, resize).names
-    leaving = [each for each in state.failovers if each not in kept]
-    if leaving:
-        return f"waits for the failover of {', '.join(leaving)}"
-    return "the registration of its new shard with the Sentinels is gone; give the resize up"
 
 
 def _is_resized(document: PoolDocument) -> bool:

@@ -26,14 +26,17 @@ from metaserver.domain.resize import (
     plan_of,
     to_clear,
 )
+from metaserver.domain.resize_move import moved_forward, regaining
 from metaserver.loops.agreed_masters import agreed_masters
 from metaserver.loops.instance_sweep import InstanceSweep
+from metaserver.loops.move_targets import Targets, Turns
+from metaserver.loops.stale_copies import StaleCopies
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import BoundedConnection
 from metaserver.redis_io.fence import Seen, fence, lift, look, replicas_of_master
 from metaserver.redis_io.key_sampler import Sampling, memory_of, sample_of
-from metaserver.redis_io.key_scan import LISTED_OR_SCANNED
+from metaserver.redis_io.key_scan import LISTED_OR_SCANNED, replication_id_of
 from metaserver.redis_io.replica_wait import acknowledging, wait_ms
 from metaserver.redis_io.sentinel_group import SentinelGroup
 from metaserver.redis_io.shard_masters import AskMaster, MasterAnswers, ShardMasters
@@ -103,6 +106,37 @@ class ResizeShards:
         needed = min(1, replicas_of_master(connection, connection.call("ROLE")))
         if needed and not acknowledging(connection, needed, wait_ms(self._config)):
             raise redis.ResponseError("no replica has acknowledged in time that keys are removed")
+
+    def remove_stale(
+        self, state: PoolState, resize: Resize, cancelled: Callable[[], bool]
+    ) -> MasterAnswers[str]:
+        """Remove older copies of keys from the shards that they are about to move back to.
+
+        A master that has been one ever since keys began to move has none.
+
+        Returns:
+            The replication ids of the masters that have none.
+        """
+        forward, everybody = (
+            moved_forward(state.document, resize),
+            concerned(state.document, resize),
+        )
+        masters = agreed_masters(self._config, self._networks, state, resize, everybody).known
+
+        def remove(shard: str, connection: BoundedConnection) -> str:
+            self._term.shut_out(connection)
+            mastership = replication_id_of(connection)
+            if mastership and mastership == resize.masterships.get(shard):
+                return mastership
+            config, networks, needed = self._config, self._networks, resize.replicas
+            to = Targets(config, networks, self._term, masters, needed, Turns())
+            leave, gone = leaving(state.document.placement, forward, shard), shard in forward.done
+            with to.opened() as own:
+                StaleCopies.at(connection, shard, leave, own, cancelled, all_moved=gone).run()
+            return replication_id_of(connection)
+
+        shards = regaining(state.document, resize)
+        return self._ask(state, resize, shards, remove, _CLEARED_WITHIN)
 
     def too_large(self, state: PoolState, resize: Resize) -> Mapping[str, str]:
         """Look for keys that are too large to be moved.

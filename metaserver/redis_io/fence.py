@@ -19,7 +19,7 @@ from cachemesh.core.fencing import MARKER, parse_marker
 from cachemesh.core.plurals import counted
 from metaserver.redis_io.bounded_connection import BoundedConnection
 from metaserver.redis_io.client_list import Connected, connections, kill, parse_client_list
-from metaserver.redis_io.reply_parsers import parse_role
+from metaserver.redis_io.reply_parsers import parse_fields, parse_role
 from metaserver.redis_io.shard_masters import NotShardMasterError
 
 _REPLICAS_MS = 100  # within which replicas shall have the marker
@@ -38,6 +38,7 @@ class Seen:
         others: software -> how many connections it has.
         replicas: how many replicas are connected.
         connected: all connections.
+        mastership: the replication id.
     """
 
     clients: frozenset[str]
@@ -45,6 +46,7 @@ class Seen:
     others: Mapping[str, int]
     replicas: int = 0
     connected: tuple[Connected, ...] = ()
+    mastership: str = ""
 
 
 def look(connection: BoundedConnection) -> Seen:
@@ -53,10 +55,14 @@ def look(connection: BoundedConnection) -> Seen:
     Raises:
         redis.RedisError: also if the instance is no master.
     """
-    role, marker, listed = connection.call_all([("ROLE",), ("GET", MARKER), ("CLIENT", "LIST")])
+    role, marker, info, listed = connection.call_all(
+        [("ROLE",), ("GET", MARKER), ("INFO", "replication"), ("CLIENT", "LIST")]
+    )
     replicas = replicas_of_master(connection, role)
-    if isinstance(marker, redis.RedisError):
-        raise marker
+    for reply in (marker, info):
+        if isinstance(reply, redis.RedisError):
+            raise reply
+    mastership = parse_fields(info).get("master_replid", "")
     others: dict[str, int] = {}
     clients: set[str] = set()
     connected = tuple(parse_client_list(listed))
@@ -65,7 +71,7 @@ def look(connection: BoundedConnection) -> Seen:
             clients.add(each.client)
         elif each.software:
             others[each.software] = others.get(each.software, 0) + 1
-    return Seen(frozenset(clients), parse_marker(marker), others, replicas, connected)
+    return Seen(frozenset(clients), parse_marker(marker), others, replicas, connected, mastership)
 
 
 def marker_of(connection: BoundedConnection) -> int | None:

@@ -85,6 +85,7 @@ class World:
         faults: those that may still happen, by name.
         evicted: T has evicted the key at least once.
         done: clients do not pull any more.
+        restarted: S was started again from a file, and has the key as it was before the move.
         late: a frozen client, fenced off one side alone, has yet to send an UNLINK to the other.
         wrong: what is wrong, or "".
     """
@@ -97,6 +98,7 @@ class World:
     excused: tuple[Value, ...] = ()
     evicted: bool = False
     done: bool = False
+    restarted: bool = False
     late: bool = False
     wrong: str = ""
 
@@ -119,7 +121,8 @@ class MigratingKey:
 
     Args:
         actors: the operations of each client; `pull` is the mover.
-        faults: `fail over S`, `fail over T`, `evict`, `expire`, `io error`, `die`, `turn back`.
+        faults: `fail over S`, `fail over T`, `evict`, `expire`, `io error`, `die`, `turn back`,
+            `restart S`.
         lagging: the replica of S has an older value at first.
     """
 
@@ -141,6 +144,7 @@ class MigratingKey:
     done_too_early: bool = False
     fences_one_side_alone: bool = False
     turns_back_without_a_fence: bool = False
+    turns_back_without_a_look: bool = False
     reached: set[str] = field(default_factory=set)
 
     def explore(self) -> list[World]:
@@ -331,10 +335,24 @@ class MigratingKey:
                     yield replace(world, actors=tuple(actors))
         elif fault == "turn back" and not world.done:
             yield from self._turned_back(world)
+        elif fault == "restart S":
+            again = Server(FIRST, FIRST, epoch=world.source.epoch + 1)
+            yield replace(world, source=again, restarted=True)
 
     def _turned_back(self, world: World) -> Iterator[World]:
-        """S and T change their parts. Who has not acknowledged is fenced: its command is lost."""
+        """S and T change their parts. Who has not acknowledged is fenced: its command is lost.
+
+        Before, a source that was started again loses the key, if T and its replica have it.
+        """
         self.reached.add("turned back")
+        if world.restarted and not self.turns_back_without_a_look:
+            if world.target.master is not None and world.target.stream:
+                return  # WAIT goes on
+            if world.target.master is not None:
+                cleaned = Server(None, None, epoch=world.source.epoch)
+                world = replace(world, source=cleaned)
+        # A target that is started again has lost what was written there, as without a migration.
+        world = replace(world, faults=tuple(f for f in world.faults if f != "restart S"))
         busy = any(actor.doing is not None for actor in world.actors)
         if busy and self.turns_back_without_a_fence:
             yield replace(world, source=world.target, target=world.source)

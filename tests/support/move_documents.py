@@ -119,9 +119,12 @@ class Run:
 
     def next(self) -> None:
         self.store(following(self.document, self.resize))
+        if self.resize.back:
+            self.prepare()
 
     def turn_back(self) -> None:
         self.store(turned_back(self.document, self.resize))
+        self.prepare()
 
     def step_back(self) -> None:
         self.store(stepped_back(self.document, self.resize, "waits for client x"))

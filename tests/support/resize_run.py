@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.pool_state import PoolState, Sweep
 from metaserver.domain.resize import Resize, begun, concerned, resize_of
-from metaserver.domain.resize_move import paced, stage_sources
+from metaserver.domain.resize_move import paced, regaining, stage_sources
 from metaserver.domain.resize_steps import Laggards
 from metaserver.loops.resize import Resizer
 from metaserver.loops.stage_move import StageMove
@@ -56,6 +56,8 @@ class Shards:
     unseen: dict[str, str] = field(default_factory=dict)
     unmoved: dict[str, str] = field(default_factory=dict)
     large: dict[str, str] = field(default_factory=dict)
+    stale: dict[str, str] = field(default_factory=dict)
+    masterships: dict[str, str] = field(default_factory=dict)
     at_once: int = 99
     between: Callable[[], object] = lambda: None
 
@@ -66,11 +68,24 @@ class Shards:
     def too_large(self, *_: object) -> dict[str, str]:
         return self.large
 
+    def remove_stale(self, state: PoolState, resize: Resize, *_: object) -> MasterAnswers[str]:
+        self.done.append("remove stale")
+        given = {
+            each: self.masterships.get(each, "")
+            for each in regaining(state.document, resize)
+            if each not in self.stale
+        }
+        return MasterAnswers(given, self.stale, MASTERS)
+
     def look(self, state: PoolState, resize: Resize) -> MasterAnswers[Seen]:
         self.done.append("look")
         asked = concerned(state.document, resize)
         seen = Seen(frozenset(self.connected), None, {}, replicas=2)
-        given = {each: seen for each in MASTERS if each in asked and each not in self.unseen}
+        given = {
+            each: replace(seen, mastership=self.masterships.get(each, ""))
+            for each in MASTERS
+            if each in asked and each not in self.unseen
+        }
         failed = {each: why for each, why in self.unseen.items() if each in asked}
         return MasterAnswers(given, failed, MASTERS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from metaserver.domain.move_pace import KeysPerSecond, Rests
 from metaserver.domain.move_progress import SourceCount
 from metaserver.loops.key_mover import SourceMove
 from metaserver.loops.move_targets import Targets, Turns
+from metaserver.loops.stale_copies import StaleCopies
 from metaserver.process.config import Config, RedisAuth
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import BoundedConnection
@@ -31,24 +33,34 @@ def servers() -> Iterator[list[str]]:
         yield [str(stack.start_redis().address) for _ in range(3)]
 
 
-def move(source: str, target: str, meanwhile: Callable[[], object]) -> SourceCount:
-    """Move all keys; ``meanwhile`` is called before each request."""
+@contextmanager
+def moving(source: str, target: str) -> Iterator[tuple[BoundedConnection, Targets]]:
+    """Connect the mover to both."""
     config = Config(Path("none"), instance_timeout=AT_MOST)
     networks, term = AllowedNetworks(("127.0.0.0/8",)), TermFence(1, lambda: None)
     targets = Targets(config, networks, term, {"target": target}, {}, Turns())
-    count = SourceCount("source")
+    connection = BoundedConnection(source, networks, RedisAuth(), AT_MOST, LARGE, term.enter)
+    with targets.opened() as own, closing(connection):
+        yield connection, own
 
-    def leaving(keys: Sequence[bytes]) -> Iterator[tuple[bytes, str]]:
-        return ((key, "target") for key in keys)
+
+def leaving_all(keys: Sequence[bytes]) -> Iterator[tuple[bytes, str]]:
+    """Tell that all keys leave."""
+    return ((key, "target") for key in keys)
+
+
+def move(source: str, target: str, meanwhile: Callable[[], object]) -> SourceCount:
+    """Move all keys; ``meanwhile`` is called before each request."""
+    count = SourceCount("source")
 
     def cancelled() -> bool:
         meanwhile()
         return False
 
-    connection = BoundedConnection(source, networks, RedisAuth(), AT_MOST, LARGE, term.enter)
-    with targets.opened() as own:
-        SourceMove(connection, count, leaving, own, cancelled, KeysPerSecond(0), Rests(0.0)).run()
-    connection.close()
+    with moving(source, target) as (connection, targets):
+        SourceMove(
+            connection, count, leaving_all, targets, cancelled, KeysPerSecond(0), Rests(0.0)
+        ).run()
     return count
 
 
@@ -56,6 +68,21 @@ def fill(server: str, prefix: str) -> None:
     """Write the keys of one prefix."""
     with connect(server) as client:
         client.mset({f"{prefix}:{number}": "value" for number in range(KEYS)})
+
+
+@pytest.mark.parametrize("all_moved", [False, True])
+def test_stale_copies_are_removed_and_other_keys_stay(servers: list[str], all_moved: bool) -> None:
+    source, target, _ = servers
+    fill(source, "stale")
+    fill(source, "yet to move")
+    fill(target, "stale")
+    with moving(source, target) as (connection, targets):
+        StaleCopies.at(
+            connection, "source", leaving_all, targets, lambda: False, all_moved=all_moved
+        ).run()
+    assert connect(source).exists("stale:0") == 0
+    assert connect(source).dbsize() == (0 if all_moved else KEYS)
+    assert connect(target).dbsize() == KEYS
 
 
 def test_a_source_is_gone_through_once(servers: list[str]) -> None:

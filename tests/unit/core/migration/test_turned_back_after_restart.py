@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+import pytest
 
-from tests.support.migrating_key import FIRST, MigratingKey, Server, World
+from tests.support.migrating_key import MigratingKey
 
-
-class RestartedSource(MigratingKey):
-    """The model with one more fault: S, and its replica after it, has its first value again."""
-
-    def _fails(self, world: World, fault: str) -> Iterator[World]:
-        if fault == "restart S":
-            again = Server(FIRST, FIRST, epoch=world.source.epoch + 1)
-            yield replace(world, source=again)
-        else:
-            yield from super()._fails(world, fault)
+WRITES = (("write",), ("write", "read"), ("pull", "write"))
+"""No deletes: of a key that is nowhere else the file is believed, as without a migration."""
 
 
-WRITES = (("write",),)
+@pytest.mark.parametrize("actor", WRITES)
+def test_what_the_target_has_wins(actor: tuple[str, ...]) -> None:
+    assert not MigratingKey((actor,), ("restart S",)).explore()
 
 
-def test_forward_what_the_target_has_wins() -> None:
-    assert not RestartedSource(WRITES, ("restart S",)).explore()
+@pytest.mark.parametrize("actor", WRITES)
+def test_what_was_written_at_the_target_is_kept_when_it_is_turned_back(
+    actor: tuple[str, ...],
+) -> None:
+    faults = ("restart S", "turn back", "fail over T")
+    assert not MigratingKey((actor, ("pull",)), faults).explore()
 
 
-def test_turned_back_what_was_written_at_the_target_is_kept() -> None:
-    path = RestartedSource(WRITES, ("restart S", "turn back")).explore()
-    assert not path, path[-1].wrong
+def test_without_a_look_at_the_source_it_is_lost() -> None:
+    faults = ("restart S", "turn back")
+    path = MigratingKey((("write",),), faults, turns_back_without_a_look=True).explore()
+    assert path[-1].wrong

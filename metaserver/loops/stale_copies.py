@@ -1,0 +1,62 @@
+"""Removing what a source has of keys that have moved from it, before they move back.
+
+A source that was started again from a file has them once more, older than at their targets, and
+wins when they move back. While keys still move forward a copy at the target is the newer one:
+
+    SCAN of the source --> keys that the target has, and its replicas too --> UNLINK at the source
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from cachemesh.core.migration.pull import Pull
+from metaserver.domain.batch_size import LARGEST, BatchSize
+from metaserver.domain.move_pace import KeysPerSecond, Rests
+from metaserver.domain.move_progress import SourceCount
+from metaserver.loops.key_mover import Leaving, SourceMove
+from metaserver.loops.move_targets import Targets
+from metaserver.redis_io.bounded_connection import BoundedConnection
+
+
+@dataclass
+class StaleCopies(SourceMove):
+    """As a `SourceMove`, of the keys alone that are at their targets.
+
+    Args:
+        all_moved: the source was done: every key that has left it is stale there, also one that
+            the target has not any more.
+    """
+
+    all_moved: bool = False
+
+    @classmethod
+    def at(
+        cls,
+        connection: BoundedConnection,
+        shard: str,
+        leaving: Leaving,
+        targets: Targets,
+        cancelled: Callable[[], bool],
+        *,
+        all_moved: bool,
+    ) -> StaleCopies:
+        """Return those of one shard."""
+        no_bounds = KeysPerSecond(0), Rests(0.0), BatchSize(LARGEST)
+        count = SourceCount(shard)
+        return cls(connection, count, leaving, targets, cancelled, *no_bounds, all_moved)
+
+    def _move_batch(self, target: str, database: int, waiting: list[bytes]) -> None:
+        batch, waiting[:LARGEST] = tuple(dict.fromkeys(waiting[:LARGEST])), []
+        link = self.targets.link(self.count.shard, target, database)
+        stale = batch if self.all_moved else self._at_target(target, database, Pull(link, batch))
+        if stale:
+            self._finish(Pull(link, stale, "remove", stale), target, database)
+
+    def _at_target(self, target: str, database: int, pull: Pull) -> tuple[bytes, ...]:
+        """Return those of the keys that the target has, once its replicas have them, too."""
+        looked = replace(pull, step="confirm each")
+        asked = looked.ask()
+        after = looked.answered(self._asked_target(target, database, asked.commands))
+        return () if after is None else after.found
