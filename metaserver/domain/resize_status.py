@@ -14,7 +14,11 @@ from metaserver.domain.move_progress import MoveProgress
 from metaserver.domain.pool_state import PoolState
 from metaserver.domain.resize import Resize, ends_in, resize_of
 
-_LOST = {"state": "done", "left": 0, "detail": "its data is lost, as an operator has said"}
+_LOST: dict[str, Any] = {
+    "state": "done",
+    "left": 0,
+    "detail": "its data is lost, as an operator has said",
+}
 
 
 def shown(resize: Resize) -> str:

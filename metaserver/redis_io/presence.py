@@ -21,19 +21,36 @@ ANSWERS = "answers"
 HANGS = "accepts connections, and does not answer"
 
 
-def presences(
-    addresses: Collection[str], config: Config, networks: AllowedNetworks
-) -> dict[str, str]:
-    """Return each address at which something may be -> what is known of it. All are asked at once.
+class PresenceCheck:
+    """Tells at which addresses something is."""
 
-    Nothing is there if it cannot be connected to, or closes the connection without a reply.
-    """
+    def __init__(self, config: Config, networks: AllowedNetworks) -> None:
+        self._networks = networks
+        self._auth = config.redis_auth
+        self._timeout = config.instance_timeout
 
-    def presence(connection: BoundedConnection) -> str | None:
+    def at(self, addresses: Collection[str]) -> dict[str, str]:
+        """Return each address at which something may be -> what is known of it.
+
+        Nothing is there if it cannot be connected to, or closes the connection without a reply.
+        All are asked at once.
+        """
+        auth, timeout = self._auth, self._timeout
+        asked = {each: BoundedConnection(each, self._networks, auth, timeout) for each in addresses}
+        found = ask_all(asked, self._presence, within=3 * timeout)
+        for connection in asked.values():
+            connection.close()
+        there = {
+            address: HANGS if isinstance(each, redis.RedisError) else each
+            for address, each in found.items()
+        }
+        return {address: each for address, each in there.items() if each is not None}
+
+    def _presence(self, connection: BoundedConnection) -> str | None:
         try:
             connection.call("PING")
         except redis.TimeoutError:
-            return HANGS if _accepts(connection.address, config, networks) else None
+            return HANGS if self._accepts(connection.address) else None
         except redis.ConnectionError as error:
             if type(error) is not redis.ConnectionError:
                 return ANSWERS  # such as with LOADING or NOAUTH
@@ -42,16 +59,12 @@ def presences(
             return ANSWERS
         return ANSWERS
 
-    timeout = config.instance_timeout
-    asked = {
-        address: BoundedConnection(address, networks, config.redis_auth, timeout)
-        for address in addresses
-    }
-    found = ask_all(asked, presence, within=3 * timeout)
-    for connection in asked.values():
-        connection.close()
-    told = {at: HANGS if isinstance(each, redis.RedisError) else each for at, each in found.items()}
-    return {at: each for at, each in told.items() if each is not None}
+    def _accepts(self, address: str) -> bool:
+        """Return whether a server, even one that is frozen, has a connection accepted."""
+        with contextlib.suppress(OSError, CacheMeshError):
+            self._networks.connect(address, timeout=self._timeout).close()
+            return True
+        return False
 
 
 def _is_of_nobody(error: redis.ConnectionError) -> bool:
@@ -60,11 +73,3 @@ def _is_of_nobody(error: redis.ConnectionError) -> bool:
     if isinstance(cause, InstanceRejected):
         return cause.reason != "address-not-allowed"
     return not isinstance(cause, OSError) or cause.errno not in (errno.EMFILE, errno.ENFILE)
-
-
-def _accepts(address: str, config: Config, networks: AllowedNetworks) -> bool:
-    """Return whether a server, even one that is frozen, has a connection accepted."""
-    with contextlib.suppress(OSError, CacheMeshError):
-        networks.connect(address, timeout=config.instance_timeout).close()
-        return True
-    return False

@@ -15,7 +15,7 @@ from metaserver.domain.pool_state import PoolState
 from metaserver.domain.resize import Resize, masters_of
 from metaserver.domain.resize_status import progress_of
 from metaserver.domain.sentinel_view import MonitoredShard
-from metaserver.redis_io.presence import presences
+from metaserver.redis_io.presence import PresenceCheck
 from metaserver.service.context import ServiceContext
 from metaserver.service.resizing import TRIES, ResizeChange, store_step, under_way
 
@@ -98,7 +98,7 @@ def _require_gone(context: ServiceContext, state: PoolState, resize: Resize, sha
 def _require_nobody(
     context: ServiceContext, resize: Resize, shard: str, masters: set[str], replicas: set[str]
 ) -> None:
-    found = presences(masters | replicas, context.config, context.networks)
+    found = PresenceCheck(context.config, context.networks).at(masters | replicas)
     for address, presence in sorted(found.items()):
         if address in masters:
             raise _refused(

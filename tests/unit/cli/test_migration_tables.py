@@ -33,6 +33,7 @@ RESIZE: dict[str, Any] = {
     "stage": 0,
     "stages": 1,
     "done": [],
+    "lost": [],
     "moved": 620,
     "left": 4362,
     "share": 0.1245,

@@ -77,6 +77,11 @@ def test_what_it_waits_for_is_not_that_it_goes_on() -> None:
     assert shown(detail="waits for client x").why == "waits for client x"
 
 
+def test_shards_without_whose_data_it_goes_on_are_named() -> None:
+    assert shown().lost == ()
+    assert shown(lost=["a"]).lost == ("a",)
+
+
 def test_each_source_has_its_share() -> None:
     unknown = {**SOURCE, "shard": "b", "state": "waits", "moved": None, "left": None}
     done = {**unknown, "shard": "d", "state": "done", "bytes_moved": None, "left": 0}

@@ -11,7 +11,7 @@ import pytest
 
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
-from metaserver.redis_io.presence import ANSWERS, HANGS, presences
+from metaserver.redis_io.presence import ANSWERS, HANGS, PresenceCheck
 
 CONFIG = Config(Path("none"), instance_timeout=0.3)
 LOCAL = AllowedNetworks(["127.0.0.0/8"])
@@ -47,28 +47,30 @@ def replying(listening: socket.socket, reply: bytes) -> threading.Thread:
 )
 def test_whatever_answers_is_there(listener: socket.socket, reply: bytes) -> None:
     server = replying(listener, reply)
-    assert presences([address_of(listener)], CONFIG, LOCAL) == {address_of(listener): ANSWERS}
+    assert PresenceCheck(CONFIG, LOCAL).at([address_of(listener)]) == {
+        address_of(listener): ANSWERS
+    }
     server.join()
 
 
 def test_what_accepts_connections_and_says_nothing_is_there(listener: socket.socket) -> None:
-    assert presences([address_of(listener)], CONFIG, LOCAL) == {address_of(listener): HANGS}
+    assert PresenceCheck(CONFIG, LOCAL).at([address_of(listener)]) == {address_of(listener): HANGS}
 
 
 def test_a_relay_to_nobody_is_nobody(listener: socket.socket) -> None:
     server = replying(listener, b"")
-    assert presences([address_of(listener)], CONFIG, LOCAL) == {}
+    assert PresenceCheck(CONFIG, LOCAL).at([address_of(listener)]) == {}
     server.join()
 
 
 def test_where_nothing_listens_is_nobody(listener: socket.socket) -> None:
     address = address_of(listener)
     listener.close()
-    assert presences([address], CONFIG, LOCAL) == {}
-    assert presences([], CONFIG, LOCAL) == {}
+    assert PresenceCheck(CONFIG, LOCAL).at([address]) == {}
+    assert PresenceCheck(CONFIG, LOCAL).at([]) == {}
 
 
 def test_of_what_may_not_be_asked_nobody_knows(listener: socket.socket) -> None:
     elsewhere = AllowedNetworks(["10.0.0.0/8"])
-    found = presences([address_of(listener)], CONFIG, elsewhere)
+    found = PresenceCheck(CONFIG, elsewhere).at([address_of(listener)])
     assert "outside the allowed networks" in found[address_of(listener)]
