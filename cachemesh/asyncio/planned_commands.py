@@ -63,13 +63,33 @@ class PlannedCommands(MeshBase[ShardClient]):
             else:
                 replies = await self._several(planned, requests, decode)
         except PartlyRetiredError as error:
-            replies = [
-                await self._sent_anew(command, shard, words, decode)
-                if isinstance(reply, RerouteError)
-                else reply
-                for reply, (shard, words) in zip(error.replies, requests, strict=True)
-            ]
+            replies = await self._completed(planned, requests, error.replies, decode)
         return planned.merge(replies)
+
+    async def _completed(
+        self,
+        planned: CommandPlan,
+        requests: Sequence[tuple[ShardClient, tuple[Any, ...]]],
+        replies: Sequence[Any],
+        decode: bool,
+    ) -> list[Any]:
+        """Return the replies to a command's sub-requests, once those are sent anew that were not.
+
+        Args:
+            requests: one for each reply.
+            replies: errors and `ShardRetiredError` among them, as `PartlyRetiredError` has them.
+        """
+        now = self._core.shards()  # of which misses are counted
+        asked = [(now.get(shard.name, shard), words) for shard, words in requests]
+        results = []
+        for reply, (retired, words), (shard, _) in zip(replies, requests, asked, strict=True):
+            if isinstance(reply, RerouteError):
+                try:
+                    reply = await self._sent_anew(planned.command, retired, words, decode)
+                except (ShardUnavailableError, redis.ResponseError) as error:
+                    reply = self._missed(error, shard, words, planned.command.read_only)
+            results.append(reply)
+        return self._judged(planned, asked, results)
 
     async def _one_by_one(
         self,
@@ -179,8 +199,18 @@ class PlannedCommands(MeshBase[ShardClient]):
                 if self._core.reads_replicas and not command.read_only:
                     for shard, words in requests:
                         self.wrote_to(shard, keys_of(command, words))
+        return self._judged(planned, requests, replies)
+
+    def _judged(
+        self,
+        planned: CommandPlan,
+        requests: Sequence[tuple[ShardClient, tuple[Any, ...]]],
+        replies: list[Any],
+    ) -> list[Any]:
+        """Return replies with misses in place of errors, as the policy says; raise other errors."""
+        command, misses = planned.command, self._policy.misses
         for at, (reply, (shard, words)) in enumerate(zip(replies, requests, strict=True)):
-            if policy.misses and command.specs and may_be_missed(reply):
+            if misses and command.specs and may_be_missed(reply):
                 replies[at] = self._missed(reply, shard, words, command.read_only)
             elif isinstance(reply, Exception) and not planned.takes_errors:
                 raise reply

@@ -148,16 +148,21 @@ def in_key_order(
 
 
 def checked_merge(
-    merge: Callable[[Sequence[Reply]], Reply], name: str
+    merge: Callable[[Sequence[Reply]], Reply], name: str, takes_errors: bool = False
 ) -> Callable[[Sequence[Reply]], Reply]:
     """Return a merge that raises redis.InvalidResponse if the replies have an unexpected form.
 
     Args:
         merge: replies -> reply.
         name: of the command, for the message.
+        takes_errors: of the merge; otherwise the first error among the replies is raised, so that
+            a command which a shard has refused never looks as if it had succeeded.
     """
 
     def checked(replies: Sequence[Reply]) -> Reply:
+        for reply in () if takes_errors else replies:
+            if isinstance(reply, Exception):
+                raise reply
         try:
             return merge(replies)
         except (TypeError, ValueError, LookupError, AttributeError) as error:

@@ -211,7 +211,8 @@ def _keyless(command: Command, words: Args, placement: Placement) -> CommandPlan
 
     sub_requests = tuple(SubRequest(name, words) for name in names)
     takes_errors = merge_with is any_success
-    return CommandPlan(command, sub_requests, checked_merge(merge, command.name), takes_errors)
+    checked = checked_merge(merge, command.name, takes_errors)
+    return CommandPlan(command, sub_requests, checked, takes_errors)
 
 
 def keys_of(command: Command, words: Args) -> list[bytes]:

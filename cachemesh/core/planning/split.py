@@ -194,4 +194,4 @@ def split_msetex(command: Command, words: Args, owners: Sequence[str]) -> Comman
         SubRequest(shard, (words[0], len(part) // 2, *part, *options))
         for shard, part in parts.items()
     ]
-    return CommandPlan(command, tuple(sub_requests), min)
+    return CommandPlan(command, tuple(sub_requests), checked_merge(min, command.name))

@@ -161,6 +161,24 @@ def test_a_reply_with_too_few_items_is_noticed() -> None:
         plan_.merge(replies)
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("MSET", "a", 1, "b", 2, "c", 3, "d", 4),
+        ("MGET", "a", "b", "c", "d"),
+        ("DEL", "a", "b", "c", "d"),
+        ("MSETEX", 4, "a", 1, "b", 2, "c", 3, "d", 4),
+        ("DBSIZE",),
+    ],
+)
+def test_an_error_among_the_replies_is_never_taken_for_a_success(args: tuple[Any, ...]) -> None:
+    plan_ = planned(*args)
+    replies: list[Any] = ["OK"] * len(plan_.sub_requests)
+    replies[-1] = redis.exceptions.OutOfMemoryError("OOM")
+    with pytest.raises(redis.exceptions.OutOfMemoryError):
+        plan_.merge(replies)
+
+
 @given(st.lists(st.one_of(st.text("ab{}*", max_size=8), st.binary(max_size=8))), st.integers(1, 6))
 def test_owners_of_many_keys_are_the_owners_of_each(keys: list[Any], shards: int) -> None:
     for placement in (
