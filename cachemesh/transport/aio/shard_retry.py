@@ -226,15 +226,24 @@ class RetryingShard(ShardBase[Instance]):
         seconds: float,
         keys: Sequence[bytes],
     ) -> Any:
-        """Send a command over a connection that it has to itself."""
+        """Send a command over a connection that it has to itself.
+
+        Raises:
+            ShardRetiredError: its keys have left, or may be about to: a server from Redis 7.2 on
+                answers XREADGROUP with an error as the stream is removed there.
+        """
         connection = await instance.take(seconds)
         self._blocked[connection] = keys
         try:
             if self.closed:  # before `close` could see the connection
                 connection.shut()
-            return await instance.ask_on(connection, payload, decode, seconds)
+            return await instance.ask_on(connection, payload, decode, seconds)  # asyncio
+            # sync: reply = instance.ask_on(connection, payload, decode, seconds)
+            # sync: if self.retired and isinstance(reply, Exception) and is_answer(reply):
+            # sync:     raise ShardRetiredError from reply
+            # sync: return reply
         except NOT_SERVED as error:
-            if connection in self._unblocked and not is_answer(error):
+            if self.retired if is_answer(error) else connection in self._unblocked:
                 raise ShardRetiredError from error
             raise
         finally:

@@ -159,6 +159,32 @@ def test_a_command_that_blocks_goes_on_at_the_target(moved: Moved) -> None:
         assert popped.result(AT_MOST) == (queue.encode(), b"item")
 
 
+def test_a_command_that_blocks_on_a_stream_goes_on_where_others_have_moved_that(
+    moved: Moved,
+) -> None:
+    """They have it moved before this client knows: the server ends the wait with an error."""
+    stream, group = moved.keys[0], ("g", "consumer", {moved.keys[0]: ">"})
+    client = moved.call.driven
+    client.delete(stream)
+    client.xgroup_create(stream, "g", mkstream=True)
+    with (
+        ThreadPoolExecutor(1) as threads,
+        moved.server(moved.before, stream) as source,
+        moved.server(moved.after, stream) as target,
+    ):
+        read = threads.submit(moved.call, lambda mesh: mesh.xreadgroup(*group, block=0))
+        until(lambda: source.info("clients")["blocked_clients"] == 1)
+        moved.prepare()
+        target.xgroup_create(stream, "g", mkstream=True)
+        source.xgroup_destroy(stream, "g")  # answers as UNLINK does from Redis 7.2 on: NOGROUP
+        source.unlink(stream)
+        until(lambda: source.info("clients")["blocked_clients"] == 0)
+        moved.move()
+        until(lambda: read.done() or target.info("clients")["blocked_clients"] == 1)
+        added = client.xadd(stream, {"field": "value"})
+        assert read.result(AT_MOST) == [[stream.encode(), [(added, {b"field": b"value"})]]]
+
+
 def test_messages_arrive_before_during_and_after(moved: Moved) -> None:
     channel = moved.keys[0]
     pubsub = moved.call.drive(moved.call.mesh.pubsub(ignore_subscribe_messages=True))
