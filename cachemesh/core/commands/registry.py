@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cachemesh.core.commands.command_info import command_rows
+from cachemesh.core.commands.command_info import CommandFacts, as_text, command_rows
 from cachemesh.core.commands.spec import (
     COMMANDS,
     CONTAINERS,
@@ -73,6 +73,8 @@ class CommandRegistry:
     def learn(self, words: Args, reply: Any) -> Command | None:
         """Remember the reply to `command_info_request`.
 
+        A server describes a command that its configuration renames under the name of before.
+
         Args:
             words: the call, as `look_up` returned it.
             reply: a list with one item; the item is nil for an unknown command.
@@ -84,7 +86,7 @@ class CommandRegistry:
             UnsupportedCommandError: the reply is not one of COMMAND INFO.
         """
         try:
-            rows = command_rows(reply[0]) if reply[0] else {}
+            rows = _named(words[0], reply[0]) if reply[0] else {}
         except (IndexError, KeyError, TypeError, ValueError) as error:
             raise UnsupportedCommandError(
                 f"The server's description of {words[0]} is not understood: {error!r}; "
@@ -102,6 +104,12 @@ class CommandRegistry:
 
     def _find(self, name: str) -> Command | None:
         return COMMANDS.get(name) or self._learned.get(name)
+
+
+def _named(asked: str, reply: Any) -> dict[str, CommandFacts]:
+    """Return the rows of a command and its subcommands, under the name that was asked for."""
+    told = len(as_text(reply[0]))
+    return {asked + name[told:]: row for name, row in command_rows(reply).items()}
 
 
 def command_info_request(words: Args) -> Args:

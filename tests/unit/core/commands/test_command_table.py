@@ -341,3 +341,12 @@ def test_not_more_is_remembered_than_has_room() -> None:
         registry.learn((name.decode().upper(), "a"), [[name, *REDIS_6[1:]]])
     assert len(registry._learned) <= 10_000
     assert registry.knows(("M10049", "a"))
+
+
+def test_a_command_that_a_server_has_renamed_is_known_by_its_name_of_now() -> None:
+    registry = CommandRegistry()
+    registry.learn(("MY.SET", "a"), [[b"set", *REDIS_6[1:]]])
+    assert registry.knows(("my.set", "a"))
+    container = [b"xgroup", -2, [], 0, 0, 0, [], [], [], [[b"xgroup|create", *REDIS_6[1:]]]]
+    registry.learn(("MY.XGROUP", "CREATE", "a"), [container])
+    assert registry.knows(("MY.XGROUP CREATE", "a"))
