@@ -68,7 +68,8 @@ def plan(
             connection.
         InvalidKeyError: Redis cannot hold such a key.
         InvalidCursorError: a SCAN with a cursor that SCAN of a pool did not return.
-        UnknownCommandError: the command is not known, and the pool has several shards.
+        UnknownCommandError: the command is not known, and the pool has several shards, or is about
+            to.
     """
     name = args[0] if args else None
     command: Command | None
@@ -77,7 +78,7 @@ def plan(
     else:
         command, words = registry.look_up(tuple(args))
         if command is None or not command.all_keys_known:
-            if len(placement.shards) > 1:
+            if _keys_matter(placement):
                 raise UnknownCommandError(words[0])
             command = command or Command(words[0])
     rule = SPLIT_RULES.get(command.name)
@@ -87,6 +88,11 @@ def plan(
             return planned
     keys = [words[at] for at in key_positions(command, words)]
     return plan_known(command, words, keys, placement, encode, master_of)
+
+
+def _keys_matter(placement: Placement) -> bool:
+    """Return whether a command's keys say where it goes: another shard may be about to get them."""
+    return len(placement.shards) > 1 or placement.stable is not placement
 
 
 def plan_known(
@@ -243,7 +249,7 @@ def shards_in_transaction(
     """
     command, words = registry.look_up(tuple(args))
     if command is None or not command.all_keys_known:
-        if len(placement.shards) > 1:
+        if _keys_matter(placement):
             raise UnknownCommandError(words[0])
         return ()
     if command.name in ALWAYS_REFUSED and command.name not in _TRANSACTION:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from cachemesh.local import Process
+from cachemesh.local import LocalStack, Process
 from tests.support.both_clients import CLIENTS, calling
 from tests.support.movable_pool import reset
 from tests.support.plain_redis import direct
 from tests.support.resizable_pool import ResizablePool
 from tests.support.waiting import AT_MOST, until
+
+
+@pytest.fixture(scope="module")
+def renamed() -> Iterator[list[Process]]:
+    """Two masters with a command that no client knows beforehand, as of a module."""
+    with LocalStack(shards=1, replicas=0, sentinels=1, metaservers=0) as stack:
+        yield [stack.start_redis(None, "rename-command APPEND MY.APPEND") for _ in range(2)]
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
@@ -41,3 +49,32 @@ def test_commands_with_several_keys_are_held_on_a_pool_of_one_shard(
         assert held.result(AT_MOST)
         assert at_source.exists(*keys) == 0
         assert at_target.exists(*keys) == 3
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+@pytest.mark.parametrize("grown", [False, True])
+def test_a_command_that_only_servers_know_goes_where_its_key_is(
+    kind: str, grown: bool, renamed: list[Process], tmp_path: Path
+) -> None:
+    source, target = renamed
+    reset(source)
+    reset(target)
+    with (
+        ResizablePool([source, target], tmp_path) as pool,
+        calling(kind, pool.url, socket_timeout=AT_MOST) as call,
+        ThreadPoolExecutor(1) as threads,
+        direct(source) as at_source,
+        direct(target) as at_target,
+    ):
+        call(lambda mesh: mesh.ping())
+        key = next(key for key in map(str, range(40)) if pool.large.shard_for(key) == "cache-1")
+        pool.write(pool.large if grown else pool.small, None if grown else pool.large)
+        until(lambda: call.mesh._core.holds or (grown and len(call.mesh._core.shards()) == 2))
+        asked = threads.submit(call, lambda mesh: mesh.execute_command("my.append", key, "x"))
+        if not grown:
+            until(lambda: call.mesh._core.registry.knows(("MY.APPEND", key)) or asked.done())
+            assert at_source.exists(key) == 0 and not asked.done()
+            pool.write(pool.large)
+        assert asked.result(AT_MOST) == 1
+        assert at_source.exists(key) == 0
+        assert at_target.get(key) == "x"

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from cachemesh.core.commands.registry import TABLE_REGISTRY
 from cachemesh.core.commands.spec import FIRST_KEY, key_positions
 from cachemesh.core.errors import CrossShardError, InvalidKeyError, UnsupportedCommandError
+from cachemesh.core.migration.phase import Migration
+from cachemesh.core.migration.routing import MigratingPlacement
 from cachemesh.core.placement import KetamaPlacement, Shard, SlotsPlacement
 from cachemesh.core.placement.keys import key_bytes
 from cachemesh.core.planning.plan import UnknownCommandError, plan, shards_in_transaction
@@ -225,6 +227,16 @@ def test_bad_commands_are_refused_before_anything_is_sent() -> None:
         planned("MGET", "a", None)
     with pytest.raises(InvalidKeyError):
         planned("GET", None, placement=ONE)
+
+
+def test_on_a_pool_of_one_shard_that_grows_a_server_is_asked_for_unknown_keys() -> None:
+    migration = Migration("prepare", ONE.with_shards(FOUR.shards), moves=True)
+    growing = MigratingPlacement(ONE, migration)
+    for call in (("NOSUCH", "a"), ("OBJECT", "NOSUCH", "a")):
+        with pytest.raises(UnknownCommandError):
+            plan(call, growing)
+        with pytest.raises(UnknownCommandError):
+            shards_in_transaction(call, growing)
 
 
 def test_within_a_transaction_keys_decide_and_the_rest_goes_along() -> None:
