@@ -26,6 +26,7 @@ from cachemesh.core.names import Address
 from cachemesh.core.placement import Placement
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.policy import Policy
+from cachemesh.core.pool.arrivals import arrived
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.pool.in_flight import in_flight, involved
 from cachemesh.core.pool.topology import Topology
@@ -148,11 +149,13 @@ class MeshCore(Generic[S]):
         hold = self._hold_of(document, migrating)
         losers = self._losers(document, hold) & before.keys()
         successors = {name: before[name].successor() for name in losers}
+        unseen = losers | self._gainers(document)
         shards = {}
         for name in document.shard_names:
             shard = successors.get(name, before.get(name))
-            if self.reads_replicas and name in losers and shard is not None:
-                shard.wrote((), time.monotonic())  # what is under way is noted elsewhere
+            if self.reads_replicas and name in unseen and shard is not None:
+                # What is under way is noted elsewhere, and nowhere what others have moved here.
+                shard.wrote((), time.monotonic())
             if shard is None:
                 shard = self._make_shard(name)
                 if self._prober is not None:
@@ -203,6 +206,10 @@ class MeshCore(Generic[S]):
         """
         lost = in_flight(None if self._topology is None else self._topology.document, document)
         return lost if hold is None or hold is self._hold else hold.shards | lost
+
+    def _gainers(self, document: PoolDocument) -> frozenset[str]:
+        """Return the shards that are asked for keys from now on which others have moved there."""
+        return arrived(None if self._topology is None else self._topology.document, document)
 
     def _hold_of(self, document: PoolDocument, migrating: MigratingPlacement | None) -> Hold | None:
         """Return the hold of a document: that of now, if version and moves are the same."""
