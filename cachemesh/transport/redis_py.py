@@ -17,6 +17,7 @@ import select
 import socket
 import ssl
 import struct
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from typing import Any, NoReturn
@@ -32,6 +33,10 @@ from cachemesh.core.commands.encoding import encode
 from cachemesh.core.names import Address
 from cachemesh.core.resilience.retry import Timeouts
 from cachemesh.transport.read_deadline import in_all
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 PLAIN_SOCKET = socket.socket if socket.socket.__module__ == "socket" else None
 """The standard library's class, if it was not replaced (by gevent) before this was imported."""
@@ -268,6 +273,20 @@ def input_probe(sock: socket.socket) -> Callable[[], object]:
     if isinstance(sock, ssl.SSLSocket):
         return lambda: sock.pending() or poller.poll(0)
     return partial(poller.poll, 0)
+
+
+def has_arrived(sock: Any) -> bool:
+    """Return whether the server's machine has all that was sent over a TCP connection.
+
+    Only Linux tells. Elsewhere, and once the socket is closed, all of it counts as arrived.
+    """
+    unacknowledged = bytearray(4)
+    try:
+        if sys.platform == "linux":
+            fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, unacknowledged)
+    except (OSError, ValueError, AttributeError):
+        return True
+    return not any(unacknowledged)
 
 
 _pack: Callable[[tuple[Any, ...]], bytes] = hiredis.pack_command

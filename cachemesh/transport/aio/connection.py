@@ -65,6 +65,8 @@ class Connection(asyncio.Protocol):
         out: commands that leave at the end of this turn of the event loop.
         asked: when a command of this turn asked for the lease, by the clock of leases; else 0.
         closed: whether the connection was closed.
+        sent: the command that has this connection to itself is in `out` or was sent, see
+            `has_arrived`.
         why_closed: the error that closed the connection.
         meter: counts the replies and times some writes, on the connection that tasks share.
     """
@@ -99,7 +101,7 @@ class Connection(asyncio.Protocol):
         self._counted = 0  # of those answered
         self._timed: tuple[int, float] | None = None  # a write: commands sent by then, and when
         self.closed = False
-        self.ready = True
+        self.ready = self.sent = True
         self.why_closed: Exception = ConnectionClosedError("Connection closed")
 
     def take_over(self, redis_connection: Any) -> None:
@@ -203,6 +205,23 @@ class Connection(asyncio.Protocol):
             self._transport.write_eof()
         else:  # TLS
             self.shut()
+
+    def has_arrived(self) -> bool:
+        """Return whether the server's machine has the command that has this connection to itself.
+
+        From any thread.
+        """
+        transport = self._transport
+        if not self.sent or self.out:
+            return False
+        if transport is None:
+            return True
+        try:  # in this order: bytes go from `out` to the transport, and from there to the kernel
+            if transport.get_write_buffer_size():
+                return False
+        except RuntimeError:  # it changes just now
+            return False
+        return redis_py.has_arrived(transport.get_extra_info("socket"))
 
     def shut(self) -> None:
         """Close now, under a task that waits for a reply: that one gets an error."""

@@ -183,7 +183,9 @@ class Instance(ProbedInstance):
         """As `ask_within`, on a connection that `take` gave, which is given back."""
         connection.wait_at_most(seconds)
         try:
-            reply = await connection.send(payload, decode)
+            sending = connection.send(payload, decode)
+            connection.sent = True
+            reply = await sending
         except redis.ResponseError as error:
             if refused(error) is Failure.NOT_MASTER:
                 connection.retire()  # after UNBLOCKED Redis hangs up

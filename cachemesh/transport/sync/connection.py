@@ -30,6 +30,7 @@ class Connection:
         address: of the instance.
         began: when `Instance.start` sent what it waits for now, by `time.monotonic`.
         send, recv, feed, gets: the calls of an exchange.
+        sent: the command that has this connection to itself was sent, see `has_arrived`.
         has_input, has_reply: true between two exchanges: the server has closed the connection, or
             has sent something that nobody asked for.
     """
@@ -47,6 +48,7 @@ class Connection:
         "has_reply",
         "recv",
         "send",
+        "sent",
         "timeouts",
     )
 
@@ -60,6 +62,7 @@ class Connection:
         self.has_input, self.has_reply = redis_py.input_probe(sock), reader.has_data
         self.address = address
         self.began = 0.0
+        self.sent = True
         self.timeouts: Timeouts | None = None  # of the instance, when the bound was last set
         self._bound = -1.0  # not set yet
 
@@ -151,6 +154,13 @@ class Connection:
         except (TypeError, ValueError) as error:
             redis_py.raise_unreadable(error)
         return replies
+
+    def has_arrived(self) -> bool:
+        """Return whether the server's machine has the command that has this connection to itself.
+
+        From any thread.
+        """
+        return self.sent and redis_py.has_arrived(redis_py.socket_of(self._redis_connection))
 
     def close(self) -> None:
         """Close the connection."""

@@ -106,6 +106,7 @@ class Instance(ProbedInstance):
         try:
             connection.wait_until(deadline)
             connection.send_within(payload, deadline)
+            connection.sent = True
             reply = connection.read(decode, deadline)
         except BaseException:
             self.close(connection)

@@ -231,6 +231,7 @@ class RetryingShard(ShardBase[Instance]):
                 answers XREADGROUP with an error as the stream is removed there.
         """
         connection = instance.take(seconds)
+        connection.sent = False  # until then `drained` waits for it
         self._blocked[connection] = keys
         try:
             if self.closed:  # before `close` could see the connection

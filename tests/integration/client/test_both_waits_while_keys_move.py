@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,6 +15,8 @@ import pytest
 import redis
 
 from cachemesh.local import LocalStack
+from cachemesh.transport.aio.connection import Connection as AsyncConnection
+from cachemesh.transport.sync.instance import Instance
 from tests.support.both_clients import CLIENTS
 from tests.support.moved_keys import VALUES, Moved, filled, three_shards
 from tests.support.waiting import AT_MOST, until
@@ -185,24 +188,52 @@ def test_a_command_that_blocks_on_a_stream_goes_on_where_others_have_moved_that(
         assert read.result(AT_MOST) == [[stream.encode(), [(added, {b"field": b"value"})]]]
 
 
-def test_messages_arrive_before_during_and_after(moved: Moved) -> None:
-    channel = moved.keys[0]
-    pubsub = moved.call.drive(moved.call.mesh.pubsub(ignore_subscribe_messages=True))
-    pubsub.subscribe(channel)
+class HeldBack:
+    """Commands with a word in them are not sent before a test says so, by clients of either kind.
 
-    def said(text: str) -> None:
-        assert moved.call.driven.publish(channel, text) == 1
+    Attributes:
+        about: one is about to be sent.
+        goes_on: all are sent from now on.
+    """
 
-        def heard() -> Any:
-            return pubsub.get_message(timeout=0.1)
+    def __init__(self, patch: pytest.MonkeyPatch, word: bytes) -> None:
+        self.about, self.goes_on = about, goes_on = threading.Event(), threading.Event()
+        ask_on, flush = Instance.ask_on, AsyncConnection._flush
 
-        assert until(heard)["data"] == text.encode()
+        def preempted(instance: Any, connection: Any, payload: bytes, *rest: Any) -> Any:
+            if word in payload:
+                about.set()
+                goes_on.wait(AT_MOST)
+            return ask_on(instance, connection, payload, *rest)
 
-    said("before")
-    moved.prepare()
-    pubsub.get_message()
-    moved.move()
-    said("during")
-    moved.finish()
-    said("after")
-    pubsub.close()
+        def waiting(connection: Any) -> None:
+            if goes_on.is_set() or not any(word in payload for payload in connection.out):
+                flush(connection)
+                return
+            about.set()
+            connection._loop.call_later(0.01, connection._flush)
+
+        patch.setattr(Instance, "ask_on", preempted)
+        patch.setattr(AsyncConnection, "_flush", waiting)
+
+
+def test_a_command_that_may_block_is_under_way_until_it_is_sent(
+    moved: Moved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it could take what others have copied to the target meanwhile."""
+    queue = moved.keys[0]
+    moved.call.driven.delete(queue)
+    moved.call.driven.rpush(queue, "a", "b")
+    sending = HeldBack(monkeypatch, b"BLPOP")
+    with ThreadPoolExecutor(1) as threads:
+        popped = threads.submit(moved.call, lambda mesh: mesh.blpop([queue], timeout=0))
+        try:
+            assert sending.about.wait(AT_MOST)
+            moved._write(moved.migration)
+            until(moved.keys_retired)
+            assert not moved.call.mesh._core.drained()
+        finally:
+            sending.goes_on.set()
+        assert popped.result(AT_MOST) == (queue.encode(), b"a")
+        moved.begin()
+        assert moved.call.driven.lrange(queue, 0, -1) == [b"b"]
