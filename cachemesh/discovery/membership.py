@@ -85,6 +85,7 @@ class Membership:
         self._join_lock = threading.Lock()
         self._listener_lock = threading.Lock()
         self._delivered: Topology | None = None
+        self._failed: Topology | None = None  # later than the one delivered: the listener failed
         self._follower: Follower | None = None
         self._key = -1
 
@@ -137,7 +138,7 @@ class Membership:
         try:
             return follower.look_up_master(shard, seen, timeout)
         finally:
-            self._deliver_now()
+            self.catch_up(wait=True)
 
     def wait_for_master(self, shard: str, seen: Address | None, timeout: float) -> Address | None:
         """Wait as `Follower.wait_for_master` does, and deliver the change, if any.
@@ -150,7 +151,7 @@ class Membership:
         try:
             return follower.wait_for_master(shard, seen, timeout)
         finally:
-            self._deliver_now()
+            self.catch_up(wait=True)
 
     def advice(self, shard: str) -> str:
         """Return what a reader of an error about a shard can do, as the end of a sentence."""
@@ -166,7 +167,7 @@ class Membership:
         follower = self._follower
         if follower is not None:
             follower.report_master(shard, seen, master)
-            self._deliver_now()
+            self.catch_up(wait=True)
 
     def want_replicas(self) -> None:
         """Look up replicas too from now on, also after a later `close` and use."""
@@ -198,7 +199,7 @@ class Membership:
         try:
             return follower.renew_lease(seconds)
         finally:
-            self._deliver_now()
+            self.catch_up(wait=True)
 
     @property
     def acting_version(self) -> int | None:
@@ -211,7 +212,7 @@ class Membership:
         follower = self._follower
         if follower is not None:
             follower.fetch(version)
-            self._deliver_now()
+            self.catch_up(wait=True)
 
     @property
     def client_id(self) -> str | None:
@@ -236,8 +237,11 @@ class Membership:
         return None if follower is None else follower.health()
 
     def drained(self) -> bool:
-        """Return whether nothing is under way that was routed before a resize."""
-        return self._drained()
+        """Return whether nothing is under way that was routed before a resize.
+
+        That is not known while the listener could not take over the present topology.
+        """
+        return self._failed is None and self._drained()
 
     def felt(self) -> Mapping[str, ShardQuality]:
         """Return what clients felt of each shard since the last call."""
@@ -246,38 +250,48 @@ class Membership:
     def catch_up(self, wait: bool = False) -> None:
         """Deliver the present topology to the listener, unless that is done already.
 
+        One that the listener could not take over is delivered again at the next call.
+
         Args:
             wait: return only once the topology is delivered. If False, a thread that is just
                 delivering another one may deliver this one later.
         """
-        if wait:
-            self._deliver_now()
-        while self._behind() and self._listener_lock.acquire(blocking=False):
+        failed = self._deliver_now() if wait else None
+        while self._behind(failed) and self._listener_lock.acquire(blocking=False):
             try:
-                self._deliver()
+                failed = self._deliver()
             finally:
                 self._listener_lock.release()
 
-    def _deliver_now(self) -> None:
-        if self._behind():
-            with self._listener_lock:
-                self._deliver()
-            self.catch_up()  # another thread may have left a later one to this one
+    def _deliver_now(self) -> Topology | None:
+        """As `_deliver`. Another thread may leave a later topology to this one, see `catch_up`."""
+        if not self._behind(None):
+            return None
+        with self._listener_lock:
+            return self._deliver()
 
-    def _behind(self) -> bool:
+    def _behind(self, failed: Topology | None) -> bool:
+        """Return whether there is a topology to be delivered, other than one that has failed."""
         follower = self._follower
-        return follower is not None and follower.latest is not self._delivered
+        latest = None if follower is None else follower.latest
+        return latest is not None and latest is not self._delivered and latest is not failed
 
-    def _deliver(self) -> None:
+    def _deliver(self) -> Topology | None:
+        """Deliver the present topology; return it if the listener fails."""
         follower = self._follower
         topology = None if follower is None else follower.latest
         if topology is None or topology is self._delivered:
-            return
+            return None
         try:
             self._listener(topology)
         except (CacheMeshError, redis.RedisError, OSError, RuntimeError) as error:
-            logger.warning("a client cannot follow its pool: %r", error)
+            if topology is not self._failed:
+                logger.warning("a client cannot follow its pool, and tries again: %r", error)
+            self._failed = topology
+            return topology
         self._delivered = topology  # last: from now on the clients count as acting on it
+        self._failed = None
+        return None
 
     def _loaded(self) -> tuple[Follower, Topology]:
         while True:

@@ -12,6 +12,7 @@ import redis
 
 from cachemesh.core.errors import CrossShardError, ShardUnavailableError
 from cachemesh.core.placement import Shard, SlotsPlacement
+from cachemesh.core.pool.topology import Topology
 from cachemesh.local import LocalStack
 from tests.support.both_clients import CLIENTS, calling
 from tests.support.moved_keys import KEYS, LONG, VALUES, Moved, emptied, filled, three_shards
@@ -219,3 +220,27 @@ def test_a_replica_that_does_not_acknowledge_is_told_in_time(
             replica.resume()
         call.warm(lambda mesh: mesh.append(key, ""))
         assert call.driven.get(key) == VALUES[key]
+
+
+def test_a_client_that_cannot_take_over_a_document_yet_holds_up_the_resize(
+    moved: Moved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core, tried = moved.call.mesh._core, list[int]()
+    membership, apply, fails = core.membership, core.apply, [True]
+
+    def applied(topology: Topology) -> None:
+        tried.append(topology.document.version)
+        if fails:
+            raise RuntimeError("can't start new thread")
+        apply(topology)
+
+    monkeypatch.setattr(core, "apply", applied)
+    version = moved.pool.write(moved.before, moved.migration)
+    until(lambda: version in tried and not membership._listener_lock.locked())
+    assert not core.holds
+    assert not membership.drained(), "it would acknowledge the preparation"
+    fails.clear()
+    until(lambda: core.holds)
+    until(membership.drained)
+    moved.move()
+    assert moved.call.driven.mget(KEYS) == list(VALUES.values())
