@@ -277,7 +277,11 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
         return [results[part.shard] for _, part in parts]
 
     async def _sent_anew(self, part: Part) -> list[Any] | ShardUnavailableError:
-        """Send a part whose shard was retired in a resize to where its keys are by now."""
+        """Send a part whose shard was retired in a resize to where its keys are by now.
+
+        Raises:
+            CrossShardError: the part was all of a transaction, whose keys are on two shards by now.
+        """
         if not part.keyed(self._core.registry):  # for this shard, of which nobody knows the place
             return unrouted(part.shard)
         commands = part.commands[1:-1] if part.atomic else part.commands
@@ -286,5 +290,9 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
             (args, {} if decoded else {NEVER_DECODE: True})
             for args, decoded in zip(commands, decode, strict=True)
         ]
-        replies = await self._routed(stack) or []
+        replies = await self._routed(stack)
+        if replies is None:
+            self._home = None  # where the keys have been
+            await self._bound([args for args, _ in stack])
+            return unrouted(part.shard)
         return [*[None] * (len(commands) + 1), replies] if part.atomic else replies

@@ -260,7 +260,11 @@ class Pipeline(PipelineBase, RedisPipeline):
         return [results[part.shard] for _, part in parts]
 
     def _sent_anew(self, part: Part) -> list[Any] | ShardUnavailableError:
-        """Send a part whose shard was retired in a resize to where its keys are by now."""
+        """Send a part whose shard was retired in a resize to where its keys are by now.
+
+        Raises:
+            CrossShardError: the part was all of a transaction, whose keys are on two shards by now.
+        """
         if not part.keyed(self._core.registry):  # for this shard, of which nobody knows the place
             return unrouted(part.shard)
         commands = part.commands[1:-1] if part.atomic else part.commands
@@ -269,5 +273,9 @@ class Pipeline(PipelineBase, RedisPipeline):
             (args, {} if decoded else {NEVER_DECODE: True})
             for args, decoded in zip(commands, decode, strict=True)
         ]
-        replies = self._routed(stack) or []
+        replies = self._routed(stack)
+        if replies is None:
+            self._home = None  # where the keys have been
+            self._bound([args for args, _ in stack])
+            return unrouted(part.shard)
         return [*[None] * (len(commands) + 1), replies] if part.atomic else replies

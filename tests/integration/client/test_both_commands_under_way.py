@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
+from cachemesh.asyncio import pipeline as asyncio_pipeline
+from cachemesh.core.errors import CrossShardError
 from cachemesh.core.migration.phase import Migration
 from cachemesh.core.placement import Placement
 from cachemesh.local import Process
+from cachemesh.sync import pipeline as sync_pipeline
 from tests.support.both_clients import CLIENTS, Caller, calling
 from tests.support.movable_pool import reset
 from tests.support.plain_redis import direct
@@ -69,8 +74,8 @@ def server_of(pool: ResizablePool, shard: str) -> str:
 
 def sent_late(pool: ResizablePool, call: Caller, *words: Any) -> Any:
     """Return the reply to a command that is routed, and sent once cache-0 is retired."""
-    tell(pool, call)
     call(lambda mesh: mesh.ping())
+    tell(pool, call)
     routed_by = call.mesh._core.route_table
     tell(pool, call, Migration("prepare", AFTER, moves=True))
     until(call.mesh._core.drained)
@@ -87,7 +92,6 @@ def test_an_error_of_another_shard_is_raised(
         calling(kind, pool.url, socket_timeout=AT_MOST, **options) as call,
         direct(server_of(pool, "cache-2")) as full,
     ):
-        call(lambda mesh: mesh.ping())
         full.config_set("maxmemory", 1)
         with pytest.raises(redis.exceptions.OutOfMemoryError):
             sent_late(pool, call, "MSET", keys[0], "new", keys[1], "new")
@@ -99,8 +103,50 @@ def test_a_write_that_another_shard_refuses_is_dropped(kind: str, pool: Resizabl
         calling(kind, pool.url, socket_timeout=AT_MOST, on_error="miss") as call,
         direct(server_of(pool, "cache-2")) as alone,
     ):
-        call(lambda mesh: mesh.ping())
         alone.config_set("min-replicas-to-write", 1)
         assert sent_late(pool, call, "MSET", STAYS, "new", OTHER, "new") is None
         assert call.driven.mget(STAYS, OTHER) == [b"new", None]
         assert call.health("cache-2").dropped == 1
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_a_transaction_whose_keys_go_to_two_shards_is_refused(
+    kind: str, pool: ResizablePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has found the one shard that has both keys, and is sent as a resize has begun."""
+    goes = next(k for k in NAMES if BEFORE.shard_for(k) == "cache-0" != AFTER.shard_for(k))
+    with (
+        calling(kind, pool.url, socket_timeout=AT_MOST) as call,
+        ThreadPoolExecutor(1) as threads,
+        direct(server_of(pool, "cache-0")) as source,
+    ):
+        module: Any = asyncio_pipeline if call.loop else sync_pipeline
+        send_parts, begun = module.send_parts, list[Any]()
+
+        def begin() -> None:
+            tell(pool, call, Migration("prepare", AFTER, moves=True))
+            begun.append(threads.submit(go_on))
+
+        def go_on() -> None:
+            until(call.mesh._core.drained)
+            tell(pool, call, Migration("move", AFTER, moves=True))
+
+        def preempted(parts: Any, lazily: bool) -> Any:
+            if not begun:
+                begin()
+            return send_parts(parts, lazily)
+
+        async def preempted_async(parts: Any, lazily: bool) -> Any:
+            if not begun:
+                await asyncio.to_thread(begin)
+            return await send_parts(parts, lazily)
+
+        call(lambda mesh: mesh.ping())
+        tell(pool, call)
+        monkeypatch.setattr(module, "send_parts", preempted_async if call.loop else preempted)
+        with pytest.raises(
+            CrossShardError, match="on one shard, but SET goes to cache-0 and SET to cache-1"
+        ):
+            call(lambda mesh: mesh.pipeline(True).set(STAYS, 1).set(goes, 1).execute())
+        begun[0].result(AT_MOST)
+        assert source.exists(STAYS, goes) == 0
