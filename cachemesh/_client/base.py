@@ -13,6 +13,7 @@ import redis
 from cachemesh._client.core import MeshCore
 from cachemesh._client.options import changed_policy, check_call_options
 from cachemesh._client.pool_health import PoolHealth
+from cachemesh.core.commands.blocking import block_seconds
 from cachemesh.core.commands.spec import Args
 from cachemesh.core.connection_names import NAMED_BY, full_name, showing_own_names
 from cachemesh.core.errors import ConfigurationError, ShardUnavailableError, UnsupportedCommandError
@@ -154,6 +155,11 @@ class MeshBase(Generic[S]):
         if client_id is None or len(words) != 3 or _upper(words[1]) != "SETNAME":
             return args
         return ("CLIENT SETNAME", full_name(client_id, words[2]))
+
+    def _may_block(self, args: Args) -> bool:
+        """Return whether a command may wait on the server."""
+        command, words = self._core.registry.look_up(args)
+        return command is not None and block_seconds(command.name, words) is not None
 
     def _show_own_names(self) -> None:
         """Have replies show names of connections as the app has given them."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Generic
 
@@ -169,7 +169,7 @@ class MeshCore(Generic[S]):
         self._topology = topology
         self.lease = self.membership.lease_end(strict=self.policy.refuses_unleased)
         retiring = [(before[name], successors[name]) for name in losers]
-        self._remember_retired(retiring)  # before the hold can be seen
+        self._remember_retired([former for former, _ in retiring])  # before the hold can be seen
         placement = document.placement if migrating is None else migrating
         route_table = RouteTable(placement, shards)
         ended, self._hold = self._hold, hold
@@ -273,10 +273,10 @@ class MeshCore(Generic[S]):
         for former, successor in shards:
             former.retire(successor)
 
-    def _remember_retired(self, shards: Sequence[tuple[S, S]]) -> None:
-        """Remember shards that are retired in favour of the second, until they are drained."""
+    def _remember_retired(self, shards: Iterable[S]) -> None:
+        """Remember shards that are retired, or closed, until they are drained."""
         undone = [shard for shard in self._retired if not shard.drained()]
-        self._retired = (*undone, *(former for former, _ in shards))
+        self._retired = (*undone, *shards)
 
     def _gate(self) -> Any:
         """Return a gate, at which held commands wait."""
@@ -387,7 +387,7 @@ class MeshCore(Generic[S]):
     def drop_route_table(self) -> Mapping[str, S]:
         """Take the shards away: the next command loads the topology anew."""
         shards, self.route_table = self.shards(), None
-        hold, self._hold, self._retired = self._hold, None, ()
+        hold, self._hold = self._hold, None
         self._moves = None
         if hold is not None:
             self._open(hold.gate)
@@ -397,6 +397,7 @@ class MeshCore(Generic[S]):
         """In the child: leave connections and threads to the parent."""
         for shard in self.drop_route_table().values():
             shard.leave_to_parent()
+        self._retired = ()
         if self._prober is not None:
             self._prober.forget()
             self._prober = None

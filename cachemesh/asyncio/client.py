@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import Any  # asyncio
 
 # sync: from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from cachemesh.core.errors import FencedError, ShardUnavailableError
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.topology import Topology
-from cachemesh.core.rerouting import ANEW, KeyMovingError, RerouteError
+from cachemesh.core.rerouting import ANEW, KeyMovingError, RerouteError, ShardRetiredError
 from cachemesh.core.resilience.error_classification import NOT_SERVED  # asyncio
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.transport.aio.mesh_pool import MeshPool
@@ -246,7 +247,19 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
         if self._core.holds:  # whatever the key: what is sent here cannot be routed anew
             await self._core.hold_over()
             return await self.execute_command(*args, **options)  # there may be more shards now
-        (shard,) = (await self.route_table()).shards.values()
+        shard, *others = (await self.route_table()).shards.values()
+        try:
+            if others:
+                raise ShardRetiredError
+            # What blocks gets nothing once keys move; a resize does not wait for that.
+            with nullcontext() if self._may_block(args) else shard.in_use():
+                return await self._execute_on(shard, args, options)
+        except ShardRetiredError:  # nothing was sent
+            return await self.execute_command(*args, **options)
+
+    async def _execute_on(
+        self, shard: ShardClient, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
         async with self._single_conn_lock:
             own = await self._core.take_connection(shard)
             # sync: return self._execute_over(own, shard, args, options)

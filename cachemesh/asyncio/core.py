@@ -254,7 +254,9 @@ class Core(MeshCore[ShardClient]):
             if self.loop is not loop:
                 self._abandon()
             self.closings += 1
-            for shard in self.drop_route_table().values():
+            shards = self.drop_route_table()
+            self._remember_retired(shards.values())  # others that follow the pool go on
+            for shard in shards.values():
                 await shard.close()
             self.loop = None
 
@@ -262,7 +264,9 @@ class Core(MeshCore[ShardClient]):
     # sync:     self.leave_pool(at_once)
     # sync:     self.stop_measuring()
     # sync:     self.closings += 1
-    # sync:     for shard in self.drop_route_table().values():
+    # sync:     shards = self.drop_route_table()
+    # sync:     self._remember_retired(shards.values())  # others that follow the pool go on
+    # sync:     for shard in shards.values():
     # sync:         shard.close()
 
     if True:  # asyncio
@@ -271,6 +275,7 @@ class Core(MeshCore[ShardClient]):
             """Let go of the connections, whose event loop may be another, or closed."""
             for shard in self.drop_route_table().values():
                 shard.abandon()
+            self._retired = ()
 
         def after_fork(self) -> None:
             """In the child: leave connections, threads and the event loop to the parent."""

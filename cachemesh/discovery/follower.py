@@ -99,8 +99,9 @@ class Follower:
         self._inbox: SimpleQueue[int | None] = SimpleQueue()  # keys of those that leave, or None
         self._state = TopologyState()
         self._lookups = MasterLookups(self._state, self._inbox)
-        self._changed = self._state.changed  # guards the next three
+        self._changed = self._state.changed  # guards the next four
         self._subscribers: dict[int, weakref.ref[TopologySubscriber]] = {}
+        self._left = weakref.WeakSet[TopologySubscriber]()  # may have something under way yet
         self._keys = itertools.count()
         self._with_replicas = False
         self._wakeup: Wakeup | None = None
@@ -150,7 +151,9 @@ class Follower:
             key: as `join` has returned it.
         """
         with self._changed:
-            self._subscribers.pop(key, None)
+            left = self._subscribers.pop(key, None)
+            if left is not None and (subscriber := left()) is not None:
+                self._left.add(subscriber)
             if self._subscribers:
                 return
         self.end()
@@ -326,7 +329,9 @@ class Follower:
         self._inbox.put(None)  # poll_interval may be another
 
     def _drained(self) -> bool:
-        return all(subscriber.drained() for subscriber in self._present())
+        with self._changed:
+            left = list(self._left)
+        return all(subscriber.drained() for subscriber in (*left, *self._present()))
 
     def _notify_soon(self) -> None:
         """Have the hear thread call `_notify`, so that the calling thread waits for no client."""

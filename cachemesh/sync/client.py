@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -15,7 +16,7 @@ from cachemesh.core.errors import FencedError, ShardUnavailableError
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.topology import Topology
-from cachemesh.core.rerouting import ANEW, KeyMovingError, RerouteError
+from cachemesh.core.rerouting import ANEW, KeyMovingError, RerouteError, ShardRetiredError
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.sync.core import Core
 from cachemesh.sync.pipeline import Pipeline
@@ -201,7 +202,19 @@ class CacheMesh(PlannedCommands, redis.Redis):
         if self._core.holds:  # whatever the key: what is sent here cannot be routed anew
             self._core.hold_over()
             return self.execute_command(*args, **options)  # there may be more shards now
-        (shard,) = self.route_table().shards.values()
+        shard, *others = self.route_table().shards.values()
+        try:
+            if others:
+                raise ShardRetiredError
+            # What blocks gets nothing once keys move; a resize does not wait for that.
+            with nullcontext() if self._may_block(args) else shard.in_use():
+                return self._execute_on(shard, args, options)
+        except ShardRetiredError:  # nothing was sent
+            return self.execute_command(*args, **options)
+
+    def _execute_on(
+        self, shard: ShardClient, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
         with self.single_connection_lock:
             own = self._core.take_connection(shard)
             return self._execute_over(own, shard, args, options)

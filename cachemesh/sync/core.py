@@ -177,7 +177,9 @@ class Core(MeshCore[ShardClient]):
         self.leave_pool(at_once)
         self.stop_measuring()
         self.closings += 1
-        for shard in self.drop_route_table().values():
+        shards = self.drop_route_table()
+        self._remember_retired(shards.values())  # others that follow the pool go on
+        for shard in shards.values():
             shard.close()
 
     def __del__(self) -> None:

@@ -53,8 +53,7 @@ class InstanceBase:
     Attributes:
         breaker: whether commands are sent to the instance.
         window: how the instance answered reads lately.
-        dropped: the instance is used no more.
-        retired: the same, and no new connection may be used either.
+        dropped: the instance is used no more, nor is a connection that is made from now on.
         doubted: the last attempt failed, or the breaker is not closed.
         probes: whether a breaker that opens starts a probe.
     """
@@ -68,7 +67,7 @@ class InstanceBase:
         self.meter = spec.meter
         self.breaker = Breaker()
         self.window = LoadWindow()
-        self.dropped = self.retired = False
+        self.dropped = False
         self.doubted = False
         self.probes = True
         self._lock = threading.Lock()
@@ -113,7 +112,7 @@ class InstanceBase:
     def drained(self, but: Collection[Any]) -> bool:
         """Return whether no command is under way any more, nor can be, `but` on these connections.
 
-        Called after `retire`.
+        Called once `dropped` is set.
         """
         raise NotImplementedError
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -14,6 +15,7 @@ from cachemesh.core.names import Address
 from cachemesh.core.pool.topology import Candidate
 from cachemesh.core.quality.meter import QualityMeter
 from cachemesh.core.reads.replication_lag import LagMeter
+from cachemesh.core.rerouting import ShardRetiredError
 from cachemesh.core.resilience.retry import Timeouts
 from cachemesh.transport import redis_py
 from cachemesh.transport.instance_base import InstanceBase, InstanceSpec
@@ -76,8 +78,10 @@ class ShardInstances(Generic[InstanceT]):
         self.identity = object()
         self.retired = False
         self._successor: Self | None = None
-        self.watching: set[object] = set()
+        self.watching = set[object]()
+        self._uses = set[object]()  # of connections of `pool`, by single commands
         self._retiring: tuple[InstanceT, ...] = ()  # of a retired shard
+        self._former: tuple[InstanceT, ...] = ()  # that others have taken the place of
         self._pool: Any = None
         self._unblocked: set[Any] = set()  # connections that were ended because keys have moved
         self._blocked: dict[Any, Sequence[bytes]] = {}  # where commands block, on which keys
@@ -139,8 +143,8 @@ class ShardInstances(Generic[InstanceT]):
             self._set_master(self.master, None)
             former = self.replicas
             self.replicas = tuple(self._make(replica.address, None) for replica in former)
-        for replica in former:
-            replica.drop()
+            for replica in former:
+                self._let_go(replica, None)
 
     def end(self) -> None:
         """Drop all connections, and neither probe instances nor look for the master any more.
@@ -159,7 +163,7 @@ class ShardInstances(Generic[InstanceT]):
         Both have the same instances until then, and the same pool.
         """
         other = copy(self)
-        other.watching = set()
+        other.watching, other._uses, other._former = set(), set(), ()
         other._earlier, other._blocked = (*self._earlier, self._blocked), {}
         return other
 
@@ -174,16 +178,27 @@ class ShardInstances(Generic[InstanceT]):
             self.retired, self._successor = True, successor
             master, replicas = self.instance, self.replicas
             self.instance, self.replicas = None, ()
-            self._retiring = (*(() if master is None else (master,)), *replicas)
-            if master is not None and successor.instance is master:
-                successor.instance = successor._succeed(master)
-            kept = {replica: successor._succeed(replica) for replica in replicas}
-            successor.replicas = tuple(kept.get(each, each) for each in successor.replicas)
+            present = (*(() if master is None else (master,)), *replicas)
+            self._retiring = (*present, *self._former)
+            if successor.instance is not None:
+                successor.instance = successor._succeed(successor.instance, present)
+            successor.replicas = tuple(
+                successor._succeed(each, present) for each in successor.replicas
+            )
+            for each in present:
+                if not each.dropped:  # the successor had another already
+                    each.drop()
             if self._pool is not None:
                 self._pool.serve(successor)
 
-    def _succeed(self, former: InstanceT) -> InstanceT:
-        """Return an instance in place of one that is used no more."""
+    def _succeed(self, former: InstanceT, left: Sequence[InstanceT]) -> InstanceT:
+        """Return an instance in place of one that is used no more; else that one.
+
+        Args:
+            left: are used no more, as the shard is retired; others were dropped meanwhile.
+        """
+        if former not in left and not former.dropped:
+            return former
         instance = self._make(former.address, former.role)
         instance.breaker, instance.doubted = former.breaker, former.doubted
         instance.window = former.window
@@ -191,7 +206,9 @@ class ShardInstances(Generic[InstanceT]):
         return instance
 
     def drained(self) -> bool:
-        """Return whether all that was sent before `retire` is over; what blocks does not count.
+        """Return whether all is over that was sent before `retire`, or before the client's end.
+
+        What blocks does not count.
 
         A command that blocks gets nothing any more: nobody writes to its keys here. That holds for
         one that the server has. One that comes there later may find what was copied meanwhile, and
@@ -199,10 +216,33 @@ class ShardInstances(Generic[InstanceT]):
         asks each server once before keys move (the leader, for its connections): with the answer,
         the server has read all that had come to its machine before.
         """
-        if not self.retired or self.watching:
+        instances = self._retiring
+        if not self.retired:
+            if not self.closed:
+                return False
+            # Whoever holds a connection of `pool` finds it closed.
+            master = () if self.instance is None else (self.instance,)
+            instances = (*master, *self.replicas, *self._former)
+        elif self.watching or self._uses:
             return False
         arrived = {each for each in list(self._blocked) if each.has_arrived()}
-        return all(instance.drained(arrived) for instance in self._retiring)
+        return all(each.dropped and each.drained(arrived) for each in instances)
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Have a resize wait for a command over a connection of `pool`.
+
+        Raises:
+            ShardRetiredError: one has begun.
+        """
+        use = object()
+        self._uses.add(use)
+        try:
+            if self.retired:  # in this order: a resize waits for the command, or this sees it
+                raise ShardRetiredError
+            yield
+        finally:
+            self._uses.discard(use)
 
     def unblock(self, left: Callable[[bytes], bool]) -> None:
         """End commands that block on keys which have left; they are routed anew. From any thread.
@@ -236,8 +276,14 @@ class ShardInstances(Generic[InstanceT]):
         former = self.instance
         self.instance = None if master is None else self._make(master, "master")
         if former is not None:
-            former.drop(grace)
+            self._let_go(former, grace)
         self._switched(grace)
+
+    def _let_go(self, former: InstanceT, grace: float | None) -> None:
+        """Drop an instance that another has taken the place of; a resize waits for its commands."""
+        former.drop(grace)
+        left = (each for each in self._former if not each.drained(()))
+        self._former = (*left, former)
 
     def _switched(self, grace: float | None) -> None:
         """Tell all that wait, and close idle connections to the former master.
@@ -259,7 +305,7 @@ class ShardInstances(Generic[InstanceT]):
             return
         self.replicas = tuple(known.pop(a, None) or self._newcomer(a) for a in addresses)
         for former in known.values():
-            former.drop(SWITCH_GRACE)
+            self._let_go(former, SWITCH_GRACE)
 
     def _newcomer(self, address: Address) -> InstanceT:
         """Return a replica of any role: one that has become a master since has all that it had."""

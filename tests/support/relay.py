@@ -123,3 +123,31 @@ class SelectiveRelay(Relay):
         """Return whether data has not the word."""
         self.seen += data
         return self._swallowed not in data
+
+
+class LateRelay(Relay):
+    """A relay that passes on late what has a word in it, once, as a network that loses a packet.
+
+    Args:
+        word: in what is late.
+
+    Attributes:
+        kept: something is late.
+        arrives: lets it arrive.
+    """
+
+    def __init__(self, upstream: str, word: bytes) -> None:
+        self._word = word
+        self.kept, self.arrives = threading.Event(), threading.Event()
+        super().__init__(upstream)
+
+    def lets_through(self, data: bytes) -> bool:
+        """Return true, once the data may arrive."""
+        if self._word in data and not self.kept.is_set():
+            self.kept.set()
+            self.arrives.wait()
+        return True
+
+    def __exit__(self, *of: object) -> None:
+        self.arrives.set()
+        super().__exit__(*of)

@@ -164,9 +164,9 @@ class Instance(ProbedInstance):
             if not connection.closed:
                 return connection
         connection = await self.connect(within)
-        if self.retired:
+        if self.dropped:
             connection.retire()
-            raise NotSentError("a resize has begun")
+            raise NotSentError("the connection was dropped")
         return connection
 
     def give_back(self, connection: Connection) -> None:
@@ -258,10 +258,12 @@ class Instance(ProbedInstance):
 
     def retire(self, successor: Instance) -> None:
         # The shared connection stays: tasks may be about to send on it. The successor opens one.
-        self.retired = self.dropped = True
+        self.dropped = True
         self._end(None)
 
     def drained(self, but: Collection[Any]) -> bool:
+        if self.loop.is_closed():
+            return True
         return self._connecting is None and not self._connections.difference(but)
 
     def retime(self, timeouts: Timeouts) -> None:

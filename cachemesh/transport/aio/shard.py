@@ -128,10 +128,12 @@ class ShardClient(RetryingShard):
         """Close all connections. Replies under way still come, but for commands that block."""
         self.ended = self.closed = True
         self._end_blocked()
-        former, self.instance, self.replicas = (self.instance, *self.replicas), None, ()
+        master = () if self.instance is None else (self.instance,)
+        former = (*master, *self.replicas)
+        self._former = (*self._former, *former)  # first, for `drained`
+        self.instance, self.replicas = None, ()
         for instance in former:
-            if instance is not None:
-                await instance.close()
+            await instance.close()
         tasks = [task for task in (self._seeking, self._awaiting_promotion) if task is not None]
         for task in tasks:
             task.cancel()

@@ -212,16 +212,16 @@ class Instance(ProbedInstance):
             try:
                 connection = self.idle.pop()
             except IndexError:
-                return self._unless_retired(self.connect(within))
+                return self._unless_dropped(self.connect(within))
             if not connection.has_input():
                 return connection
             self.close(connection)  # stale
 
-    def _unless_retired(self, connection: Connection) -> Connection:
+    def _unless_dropped(self, connection: Connection) -> Connection:
         """Return a new connection; raise NotSentError if none may be used any more."""
-        if self.retired:
+        if self.dropped:
             self.close(connection)
-            raise NotSentError("a resize has begun")
+            raise NotSentError("the connection was dropped")
         return connection
 
     def give_back(self, connection: Connection) -> None:
@@ -284,7 +284,7 @@ class Instance(ProbedInstance):
 
     def retire(self, successor: Instance) -> None:
         # In this order: a thread that connects sees the flag, or `drained` sees its connection.
-        self.retired = self.dropped = True
+        self.dropped = True
         self._gone.set()
         while self.idle:
             try:

@@ -121,6 +121,9 @@ class ShardClient(RetryingShard):
         """
         self.closed = True
         self.end()
+        for instance in (self.instance, *self.replicas):
+            if instance is not None:
+                instance.drop()
         self._end_blocked()
         if self._pool is not None:
             self._pool.disconnect()
