@@ -4,7 +4,8 @@
     task 2 -- c ------+-- one pull of a, b, c --> source, target
     task 3 -- a -----/
 
-One pull at a time runs between two shards; who comes meanwhile shares the next one.
+One pull at a time runs between two shards; who comes meanwhile shares the next one. If that fails
+in a way that may be due to one of the keys, each goes on alone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import asyncio
 # sync: import threading
 import time
 from collections.abc import Callable, Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import redis
 
@@ -42,6 +43,24 @@ _LONGER = 4  # times as long may the target take to answer in the next attempt, 
 _AGAIN = 0.02  # seconds before a pull that did not end is begun anew
 
 
+@dataclass(eq=False)
+class _Waiter:
+    """Somebody who waits for keys.
+
+    Attributes:
+        left: keys that the source may still have.
+        shares: with others, who pull each other's keys too. Not once an attempt has failed in a way
+            that may be due to one of the keys.
+        idle: milliseconds that the source waits for the target.
+        why: the last attempt did not end.
+    """
+
+    left: set[bytes]
+    shares: bool = True
+    idle: int = IDLE_MS
+    why: Exception | None = None
+
+
 class Puller:
     """Pulls keys from one shard to another.
 
@@ -57,8 +76,8 @@ class Puller:
     ) -> None:
         self._source, self._target = source, target
         self._link = link
-        self._why: PullError | None = None  # the last attempt did not end
-        self._waiting: dict[int, set[bytes]] = {}  # keys that somebody waits for, by `id`
+        self._why: Exception | None = None  # the last attempt did not end
+        self._waiting = set[_Waiter]()
         self._pulling = asyncio.Lock()  # asyncio
         # sync: self._pulling = threading.Lock()
 
@@ -74,71 +93,79 @@ class Puller:
             ShardUnavailableError: a shard does not serve, or its replicas do not.
             redis.OutOfMemoryError: the target has no room.
         """
-        left = set(keys)
-        self._waiting[id(left)] = left
+        waiter = _Waiter(set(keys))
+        self._waiting.add(waiter)
         try:
-            while left:
+            while waiter.left:
                 # sync: seconds = deadline - time.monotonic()
                 # sync: at_most = -1 if math.isinf(seconds) else max(0.0, seconds)
                 # sync: if not self._pulling.acquire(timeout=at_most):
                 # sync:     raise self.still_moving()
-                # sync: try:
-                # sync:     self._pull_some(left, deadline)
-                # sync: finally:
-                # sync:     self._pulling.release()
-                if True:  # asyncio: the lock is let go when a task is cancelled
-                    async with self._pulling:
-                        await self._pull_some(left, deadline)
+                if True:  # asyncio: whoever waits for this has a bound on it
+                    await self._pulling.acquire()
+                try:
+                    failure = await self._pull_some(waiter, deadline)
+                finally:
+                    self._pulling.release()
+                if failure is not None:  # others have their turn
+                    await self._before_next(waiter, failure, deadline)
         finally:
-            del self._waiting[id(left)]
+            self._waiting.discard(waiter)
 
-    async def _pull_some(self, left: set[bytes], deadline: float) -> None:
-        """Pull some of these keys, and some of those that others wait for."""
-        if not left:
-            return  # another did
-        own = list(left)[:BATCH]
+    async def _pull_some(self, waiter: _Waiter, deadline: float) -> Exception | None:
+        """Pull some of the keys that one waits for, and some of those that others wait for, once.
+
+        Returns:
+            Why that did not end; None if all may have been due to others' keys, too.
+        """
+        if not waiter.left:
+            return None  # another did
+        own = list(waiter.left)[:BATCH]
         batch = dict.fromkeys(own)
-        for others in list(self._waiting.values()):
-            batch.update(dict.fromkeys(list(others)[: BATCH - len(batch)]))
-        pulled = list(batch)
+        for other in [each for each in list(self._waiting) if waiter.shares and each.shares]:
+            batch.update(dict.fromkeys(list(other.left)[: BATCH - len(batch)]))
         try:
-            await self._pull(pulled, deadline)
-        except redis.exceptions.OutOfMemoryError:
-            if len(pulled) == len(own):
+            await self._attempt(list(batch), waiter.idle, deadline)
+        except ShardTimeoutError as late:
+            if waiter.why is None:
                 raise
-            pulled = own  # it may be the others' keys that do not fit
-            await self._pull(pulled, deadline)
-        for keys in list(self._waiting.values()):
-            keys.difference_update(pulled)
+            raise self.still_moving(waiter) from late
+        except (PullError, redis.ResponseError) as error:
+            if len(batch) > len(own) and _of_some_key(error):
+                waiter.shares = False
+                return None
+            return error
+        waiter.why = None
+        waiting = list(self._waiting)
+        for each in waiting:
+            each.left.difference_update(batch)
+        self._why = next((each.why for each in waiting if each.why is not None), None)
+        return None
 
-    async def _pull(self, keys: list[bytes], deadline: float) -> None:
-        idle = IDLE_MS
-        while True:
-            try:
-                await self._attempt(keys, idle, deadline)
-                self._why = None
-                return
-            except ShardTimeoutError as late:
-                if self._why is None:
-                    raise
-                raise self.still_moving() from late
-            except (TransferError, NotReplicatedError) as error:
-                self._why = error
-                if time.monotonic() + _AGAIN >= deadline:
-                    raise self.still_moving() from error
-                await asyncio.sleep(_AGAIN)
-                if isinstance(error, TransferError):
-                    slow = isinstance(error, SlowTransferError)
-                    idle = idle * _LONGER if slow else IDLE_MS
-                    # It may have another master by now.
-                    await self._target.execute(("PING",), True)
-            except NoRoomError as error:
-                raise redis.exceptions.OutOfMemoryError(
-                    f"OOM {error}; the key stays on shard {self._source.name!r} until shard "
-                    f"{self._target.name!r} has room"
-                ) from error
-            except (PullError, redis.ResponseError) as error:
-                raise still_moving(self._source.name, self._target.name, error) from error
+    async def _before_next(self, waiter: _Waiter, failure: Exception, deadline: float) -> None:
+        """Return when it is time for the next attempt, after one that failed for a waiter's keys.
+
+        Raises:
+            As `pull`: there is to be no other attempt.
+        """
+        if isinstance(failure, NoRoomError):
+            raise redis.exceptions.OutOfMemoryError(
+                f"OOM {failure}; the key stays on shard {self._source.name!r} until shard "
+                f"{self._target.name!r} has room"
+            ) from failure
+        if not isinstance(failure, (TransferError, NotReplicatedError)):
+            raise still_moving(self._source.name, self._target.name, failure) from failure
+        waiter.why = self._why = failure
+        if isinstance(failure, SlowTransferError):
+            waiter.shares, waiter.idle = False, waiter.idle * _LONGER
+        else:
+            waiter.idle = IDLE_MS
+        if time.monotonic() + _AGAIN >= deadline:
+            raise self.still_moving(waiter) from failure
+        await asyncio.sleep(_AGAIN)
+        if isinstance(failure, TransferError):
+            # It may have another master by now.
+            await self._target.execute(("PING",), True)
 
     async def _attempt(self, keys: list[bytes], idle: int, deadline: float) -> None:
         """Pull the keys once, from the beginning."""
@@ -154,6 +181,14 @@ class Puller:
             shard = self._source if asked.side == "source" else self._target
             pull = pull.answered(await shard.ask_apart(asked.commands, deadline))
 
-    def still_moving(self) -> ShardUnavailableError:
+    def still_moving(self, waiter: _Waiter | None = None) -> ShardUnavailableError:
         """Return the error for a command that has no time left, with what went wrong last."""
-        return still_moving(self._source.name, self._target.name, self._why)
+        why = self._why if waiter is None or waiter.why is None else waiter.why
+        return still_moving(self._source.name, self._target.name, why)
+
+
+def _of_some_key(error: Exception) -> bool:
+    """Return whether an attempt with other keys may succeed: it is not the shards that fail."""
+    if isinstance(error, TransferError):
+        return isinstance(error, SlowTransferError)
+    return not isinstance(error, NotReplicatedError)

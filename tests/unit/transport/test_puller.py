@@ -1,0 +1,133 @@
+"""Who pulls keys together: nobody is held up, or failed, by what is wrong with others' keys."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
+import redis
+
+from cachemesh.core.errors import ShardTimeoutError, ShardUnavailableError
+from cachemesh.core.migration.pull import Link
+from cachemesh.core.names import Address
+from cachemesh.transport.aio.puller import Puller
+
+OK, GONE = b"OK", b"NOKEY"
+LARGE_MS = 500
+"""Milliseconds that a target takes to build a large key."""
+
+
+class Source:
+    """A shard that copies most keys, but neither bad nor large ones.
+
+    Attributes:
+        copied: the keys of each copy that was tried.
+        goes_on: copies are made.
+    """
+
+    name = "a"
+
+    def __init__(self) -> None:
+        self.copied: list[list[bytes]] = []
+        self.goes_on = asyncio.Event()
+        self.kept = {b"first", b"good", b"bad", b"no room", b"large", b"last"}
+
+    async def ask_apart(self, commands: Sequence[tuple[Any, ...]], _: float) -> list[Any]:
+        await self.goes_on.wait()
+        await asyncio.sleep(0)
+        return [self._answer(*command) for command in commands]
+
+    def _answer(self, name: str, *words: Any) -> Any:
+        if name == "UNLINK":
+            self.kept.difference_update(words)
+            return len(words)
+        if name != "MIGRATE":
+            return 0
+        keys, idle = list(words[words.index("KEYS") + 1 :]), words[4]
+        self.copied.append(keys)
+        if not self.kept.intersection(keys):
+            return GONE
+        if b"bad" in keys:
+            return redis.ResponseError("Target instance replied with error: NOPERM no")
+        if b"no room" in keys:
+            return redis.ResponseError("Target instance replied with error: OOM no")
+        if b"large" in keys and idle < LARGE_MS:
+            return redis.ResponseError("IOERR error or timeout reading to target instance")
+        return OK
+
+
+class Target:
+    """A shard that has what was copied to it."""
+
+    name = "b"
+
+    async def ask_apart(self, commands: Sequence[tuple[Any, ...]], _: float) -> list[Any]:
+        return [len(words) if name == "EXISTS" else 0 for name, *words in commands]
+
+    async def execute(self, *_: Any) -> bytes:
+        return b"PONG"
+
+    def require_serving(self) -> None:
+        """Return: it serves."""
+
+
+def pulling(body: Callable[[Source, Callable[..., Any]], Awaitable[None]]) -> None:
+    """Run a test with a source, and what begins to pull a key, of which the first one waits."""
+
+    async def run() -> None:
+        source = Source()
+        link = Link(Address("b", 1), 0, 0, 100)
+        shards: list[Any] = [source, Target()]
+        puller = Puller(shards[0], shards[1], lambda _: link)
+
+        async def begun(*keys: bytes, seconds: float = 60.0) -> asyncio.Task[None]:
+            task = asyncio.create_task(puller.pull(keys, time.monotonic() + seconds))
+            await asyncio.sleep(0)  # it has its place in the queue
+            return task
+
+        await body(source, begun)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("key", "error"),
+    [(b"bad", ShardUnavailableError), (b"no room", redis.exceptions.OutOfMemoryError)],
+)
+def test_a_key_that_cannot_be_pulled_fails_nobody_else(key: bytes, error: type[Exception]) -> None:
+    async def body(source: Source, begun: Any) -> None:
+        tasks = [await begun(each) for each in (b"first", b"good", key, b"last")]
+        source.goes_on.set()
+        first, good, bad, last = await asyncio.gather(*tasks, return_exceptions=True)
+        assert first is good is last is None
+        assert isinstance(bad, error)
+        assert any(len(keys) > 1 for keys in source.copied), "they have shared a pull"
+        assert source.kept.isdisjoint({b"first", b"good", b"last"})
+
+    pulling(body)
+
+
+def test_a_large_key_holds_up_nobody_else() -> None:
+    async def body(source: Source, begun: Any) -> None:
+        large, good = await begun(b"large"), await begun(b"good")
+        source.goes_on.set()
+        done, _ = await asyncio.wait([large, good], return_when=asyncio.FIRST_COMPLETED)
+        assert good in done
+        assert large not in done, "it takes more time than the first attempt has"
+        await asyncio.gather(large, await begun(b"last"))
+        assert source.copied.count([b"large"]) > 1
+        assert not any(b"large" in keys and b"last" in keys for keys in source.copied)
+
+    pulling(body)
+
+
+def test_an_error_tells_what_was_wrong_with_ones_own_keys() -> None:
+    async def body(source: Source, begun: Any) -> None:
+        source.goes_on.set()
+        with pytest.raises(ShardTimeoutError, match="target did not answer the source in time"):
+            await (await begun(b"large", seconds=0.05))
+
+    pulling(body)
