@@ -166,7 +166,6 @@ class MeshCore(Generic[S]):
             shard.point_to(topology.masters.get(name), topology.replicas.get(name))
             shard.expect(topology.candidates.get(name))
             shards[name] = shard
-        self._topology = topology
         self.lease = self.membership.lease_end(strict=self.policy.refuses_unleased)
         retiring = [(before[name], successors[name]) for name in losers]
         self._remember_retired([former for former, _ in retiring])  # before the hold can be seen
@@ -174,6 +173,7 @@ class MeshCore(Generic[S]):
         route_table = RouteTable(placement, shards)
         ended, self._hold = self._hold, hold
         self._moves, self._stage, stage.shards = migrating, stage, shards
+        self._topology = topology  # with the route table, as `acts_on` tells of both
         # First: whoever finds a retired shard looks here for the one in its place.
         self.route_table = route_table
         if losers:
