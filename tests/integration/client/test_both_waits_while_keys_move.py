@@ -237,3 +237,26 @@ def test_a_command_that_may_block_is_under_way_until_it_is_sent(
         assert popped.result(AT_MOST) == (queue.encode(), b"a")
         moved.begin()
         assert moved.call.driven.lrange(queue, 0, -1) == [b"b"]
+
+
+def test_messages_arrive_before_during_and_after(moved: Moved) -> None:
+    channel = moved.keys[0]
+    pubsub = moved.call.drive(moved.call.mesh.pubsub(ignore_subscribe_messages=True))
+    pubsub.subscribe(channel)
+
+    def said(text: str) -> None:
+        assert moved.call.driven.publish(channel, text) == 1
+
+        def heard() -> Any:
+            return pubsub.get_message(timeout=0.1)
+
+        assert until(heard)["data"] == text.encode()
+
+    said("before")
+    moved.prepare()
+    pubsub.get_message()
+    moved.move()
+    said("during")
+    moved.finish()
+    said("after")
+    pubsub.close()
