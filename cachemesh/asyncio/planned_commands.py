@@ -17,11 +17,11 @@ from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.placement.keys import key_bytes
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.planning.pipeline import Plans
-from cachemesh.core.planning.plan import UnknownCommandError, keys_of, plan
+from cachemesh.core.planning.plan import REMOVES_ALL, UnknownCommandError, keys_of, plan
 from cachemesh.core.planning.split import CommandPlan
 from cachemesh.core.planning.unknown_commands import Calls, resolve_all
 from cachemesh.core.reads.read_preference import CURSORS
-from cachemesh.core.rerouting import PartlyRetiredError, RerouteError
+from cachemesh.core.rerouting import PartlyRetiredError, RerouteError, ShardRetiredError
 from cachemesh.core.resilience.error_classification import NotSentError
 from cachemesh.transport.aio.replica_reads import read
 from cachemesh.transport.aio.scatter_gather import gather, gather_reads
@@ -63,6 +63,8 @@ class PlannedCommands(MeshBase[ShardClient]):
             else:
                 replies = await self._several(planned, requests, decode)
         except PartlyRetiredError as error:
+            if not command.specs and (command.read_only or command.name in REMOVES_ALL):
+                raise ShardRetiredError from error  # keys have gone the other way meanwhile
             replies = await self._completed(planned, requests, error.replies, decode)
         return planned.merge(replies)
 

@@ -34,17 +34,13 @@ class MigratingPlacement(Placement):
         self._settled = settled
         self.migration = migration
         self.in_order = migration.begun
+        self.holds = migration.phase == "prepare"
         self.shards = _sources_first(before, migration) if migration.begun else before.shards
         self.owner = _owner_of(before, migration, settled)
 
     @property
     def stable(self) -> Placement:
         return self._before
-
-    @property
-    def holds(self) -> bool:
-        """Whether commands on keys that are about to move are held."""
-        return self.migration.phase == "prepare"
 
     def goes_on(self, before: Placement, migration: Migration) -> bool:
         """Return whether the same keys move from and to the same shards in a later document."""
@@ -67,7 +63,7 @@ class MigratingPlacement(Placement):
         document = self._before.to_dict()
         if not self.migration.begun:
             return document
-        stage = {"stage": self.migration.stage, "back": self.migration.back}
+        stage = {"stage": self.migration.stage, "back": _goes_back(self.migration)}
         return {**document, "after": self.migration.placement.to_dict(), **stage}
 
     def owners(self, keys: Sequence[bytes]) -> list[str]:
@@ -163,21 +159,26 @@ def _sources_first(before: Placement, migration: Migration) -> tuple[Shard, ...]
 
     Whoever reads all shards in this order meets each key: at its source, or later at its target.
     """
-    after = migration.placement
+    after, back = migration.placement, _goes_back(migration)
     shards = {shard.name: shard for shard in (*after.shards, *before.shards)}
     names = list(shards)
     if migration.stages > 1:
-        names.sort(reverse=(migration.stage == 1) != migration.back)
+        names.sort(reverse=(migration.stage == 1) != back)
     else:
         sorter = TopologicalSorter[str](dict.fromkeys(names, ()))
         for move in moves(before, after).by_pair:
             pair = (move.target, move.source)
-            sorter.add(*(reversed(pair) if migration.back else pair))
+            sorter.add(*(reversed(pair) if back else pair))
         try:
             names = list(sorter.static_order())
         except CycleError:  # of a foreign document: one of this project has two stages then
             names.sort()
     return tuple(shards[name] for name in names)
+
+
+def _goes_back(migration: Migration) -> bool:
+    """Return whether keys go back by now: while that is prepared, others move them forward yet."""
+    return migration.back and migration.phase == "move"
 
 
 def sources(before: Placement, after: Placement) -> frozenset[str]:

@@ -71,9 +71,11 @@ class Placement(ABC):
         owner: returns the name of the shard that owns a key, given as bytes. On the hot path.
         in_order: a command without keys is sent to one shard after the other, as they are listed:
             keys are moving, from shards to later ones.
+        holds: commands on keys that are about to move wait, and so do those that remove all keys.
     """
 
     in_order: bool = False
+    holds: bool = False
     strategy: ClassVar[str]
     strategies: ClassVar[dict[str, type[Placement]]] = {}
     """Strategy name -> class. A class with a `strategy` of its own is added when it is defined."""

@@ -28,6 +28,7 @@ from cachemesh.core.planning.split import (
     split,
     split_msetex,
 )
+from cachemesh.core.rerouting import KeyHeldError
 
 
 class UnknownCommandError(UnsupportedCommandError):
@@ -70,6 +71,7 @@ def plan(
         InvalidCursorError: a SCAN with a cursor that SCAN of a pool did not return.
         UnknownCommandError: the command is not known, and the pool has several shards, or is about
             to.
+        KeyHeldError, KeyMovingError: as `MigratingPlacement`; KeyHeldError for `REMOVES_ALL`, too.
     """
     name = args[0] if args else None
     command: Command | None
@@ -117,6 +119,7 @@ def plan_known(
     if command.name in ALWAYS_REFUSED:
         raise _always_refused(command)
     owners = placement.owners([encode(key) for key in keys])
+    _check_held(command, placement)
     if command.name == "SCAN" and len(words) > 1:
         return _scan(command, words, placement, master_of)
     if len(placement.shards) == 1:
@@ -256,6 +259,7 @@ def shards_in_transaction(
         raise _always_refused(command)
     keys = [key_bytes(words[at]) for at in key_positions(command, words)]
     owners = placement.owners(keys)
+    _check_held(command, placement)
     if len(placement.shards) == 1 or command.specs or command.name in _TRANSACTION:
         if command.name in ("SORT", "SORT_RO") and owners:
             _check_patterns(command, words, owners[0], placement, key_bytes)
@@ -269,6 +273,19 @@ def shards_in_transaction(
 
 
 _TRANSACTION = frozenset({"MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH"})
+
+
+REMOVES_ALL = frozenset({"FLUSHALL", "FLUSHDB"})
+"""The commands that remove all keys, wherever these are."""
+
+
+def _check_held(command: Command, placement: Placement) -> None:
+    """Hold a command that removes all keys while keys are about to move.
+
+    If it came late, keys would have moved to where it is not sent, or where it has been already.
+    """
+    if placement.holds and command.name in REMOVES_ALL:
+        raise KeyHeldError
 
 
 def _always_refused(command: Command) -> UnsupportedCommandError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ import redis
 from cachemesh.core.errors import CrossShardError, ShardUnavailableError
 from cachemesh.core.placement import Shard, SlotsPlacement
 from cachemesh.core.pool.topology import Topology
+from cachemesh.core.rerouting import ShardRetiredError
 from cachemesh.local import LocalStack
 from tests.support.both_clients import CLIENTS, calling
 from tests.support.moved_keys import KEYS, LONG, VALUES, Moved, emptied, filled, three_shards
@@ -142,6 +144,38 @@ def test_commands_for_all_shards(moved: Moved) -> None:
     assert client.flushdb()
     assert client.mget(KEYS) == [None] * len(KEYS)
     assert client.dbsize() == 0
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_what_removes_all_keys_waits_until_it_can_reach_them(moved: Moved, back: bool) -> None:
+    core, held = moved.call.mesh._core, threading.Event()
+    hold_over = core.hold_over
+
+    def noted() -> Any:
+        held.set()
+        return hold_over()
+
+    if back:
+        moved.begin()
+    moved.prepare(back=back)
+    core.hold_over = noted
+    with ThreadPoolExecutor(1) as threads:
+        flushed = threads.submit(moved.call, lambda mesh: mesh.flushdb())
+        until(lambda: held.is_set() or flushed.done())
+        assert held.is_set() and not flushed.done()
+        moved.move()
+        assert flushed.result(AT_MOST)
+    assert moved.call.driven.dbsize() == 0
+
+
+def test_a_listing_begins_again_where_keys_begin_to_go_the_other_way(moved: Moved) -> None:
+    moved.begin()
+    mesh = moved.call.mesh
+    route_table = mesh._core.route_table
+    moved.prepare(back=True)
+    with pytest.raises(ShardRetiredError):
+        moved.call(lambda mesh: mesh._execute_planned(("KEYS", "*"), route_table, True))
+    assert sorted(moved.call.driven.keys()) == sorted(key.encode() for key in KEYS)
 
 
 def test_keys_that_have_moved_move_back(moved: Moved) -> None:

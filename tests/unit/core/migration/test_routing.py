@@ -287,7 +287,9 @@ def test_sources_stand_before_their_targets_once_keys_may_have_moved(change: Cha
             continue
         assert sorted(moving.names) == sorted({*change.before.names, *change.after.names})
         at = {name: number for number, name in enumerate(moving.names)}
-        now = change.migration("move", migration.stage, back=migration.back)
+        # While the way back is prepared, other clients go on forward.
+        back = migration.back and migration.phase == "move"
+        now = change.migration("move", migration.stage, back=back)
         for source, target in moving_by_pair(change, now, (), SAMPLE):
             assert at[source] < at[target]
 
@@ -372,7 +374,9 @@ def test_a_scan_begins_again_when_other_keys_begin_to_move(change: Change) -> No
                 assert not goes_on(cursor_of(following), at_first)
             if not back:
                 turned = routed(change, change.migration("prepare", stage, back=True))
-                assert not goes_on(cursor_of(at_first), turned)
+                returning = routed(change, change.migration("move", stage, back=True))
+                assert goes_on(cursor_of(at_first), turned)
+                assert not goes_on(cursor_of(turned), returning)
     assert not goes_on(cursor_of(routed(change, change.migration("move", last))), change.after)
     assert not goes_on(cursor_of(routed(change, change.migration("move", back=True))), before)
 

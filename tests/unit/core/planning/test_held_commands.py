@@ -1,0 +1,63 @@
+"""Commands that remove all keys wait while keys are about to move; others go on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cachemesh.core.migration.phase import Migration, PhaseName
+from cachemesh.core.migration.routing import MigratingPlacement
+from cachemesh.core.placement import Placement, Shard, SlotsPlacement
+from cachemesh.core.planning.pipeline import plan_batch
+from cachemesh.core.planning.plan import plan, shards_in_transaction
+from cachemesh.core.rerouting import KeyHeldError
+
+ONE = SlotsPlacement.even([Shard("a")])
+TWO = ONE.with_shards([Shard("a"), Shard("b")])
+THREE = TWO.with_shards([Shard("a"), Shard("b"), Shard("c")])
+CHANGES = [(ONE, TWO), (TWO, THREE), (THREE, TWO), (TWO, ONE)]
+
+each_change = pytest.mark.parametrize(("before", "after"), CHANGES)
+each_name = pytest.mark.parametrize("name", ["FLUSHDB", "FLUSHALL", "flushdb"])
+
+
+def phase(before: Placement, after: Placement, name: PhaseName, **of: Any) -> Placement:
+    return MigratingPlacement(before, Migration(name, after, moves=True, **of))
+
+
+def asked(args: tuple[Any, ...], placement: Placement) -> tuple[str, ...]:
+    """Return the shards that a command goes to."""
+    return tuple(request.shard for request in plan(args, placement).sub_requests)
+
+
+@each_change
+@each_name
+def test_they_wait_until_they_can_reach_all_keys(
+    before: Placement, after: Placement, name: str
+) -> None:
+    prepared = [
+        MigratingPlacement(before, Migration("prepare", after)),
+        phase(before, after, "prepare"),
+        phase(before, after, "prepare", back=True),
+    ]
+    for placement in prepared:
+        with pytest.raises(KeyHeldError):
+            plan((name,), placement)
+        with pytest.raises(KeyHeldError):
+            plan_batch([("PING",), (name,)], placement)
+        with pytest.raises(KeyHeldError):
+            shards_in_transaction((name,), placement)
+        assert asked(("DBSIZE",), placement) == placement.names
+    for placement in (before, phase(before, after, "move"), after):
+        assert asked((name,), placement) == placement.names
+
+
+@each_change
+def test_all_shards_are_asked_in_the_order_in_which_others_move_keys_yet(
+    before: Placement, after: Placement
+) -> None:
+    moving, returning = (phase(before, after, "move", back=back) for back in (False, True))
+    turned = phase(before, after, "prepare", back=True)
+    assert turned.names == moving.names != returning.names
+    assert asked(("KEYS", "*"), turned) == moving.names
