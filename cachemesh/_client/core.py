@@ -31,7 +31,7 @@ from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.pool.in_flight import in_flight, involved
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.reads.read_preference import Reading
-from cachemesh.core.rerouting import KeyMovingError, RerouteError, ShardRetiredError
+from cachemesh.core.rerouting import RerouteError, ShardRetiredError
 from cachemesh.discovery.lease import NEVER_OVER
 from cachemesh.discovery.membership import Membership
 from cachemesh.discovery.url import MeshUrl
@@ -253,16 +253,14 @@ class MeshCore(Generic[S]):
             db=int(self.url.options.get("db") or 0),
         )
 
-    def note_settled(self, stage: Stage[S], moving: KeyMovingError) -> None:
+    def note_settled(self, stage: Stage[S], target: str, keys: Sequence[bytes]) -> None:
         """Remember that keys are where they move to.
 
         Reads from replicas go to those that have what a master had by now.
         """
-        now = time.monotonic()
-        for (_, target), keys in moving.keys.items():
-            if self.reads_replicas:
-                stage.shards[target].wrote(keys, now)
-            stage.settled.add(keys)
+        if self.reads_replicas:
+            stage.shards[target].wrote(keys, time.monotonic())
+        stage.settled.add(keys)
 
     def drained(self) -> bool:
         """Return whether no command is under way any more that was routed before a hold."""

@@ -207,7 +207,8 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
         """Return what a command returns that could not be sent at once.
 
         A read of one key is answered by the shard that has the key. Any other command waits until
-        its keys are where they move to.
+        its keys are where they move to. Of many keys, as the policy says, those alone are misses
+        that do not get there.
         """
         reply: Any = ANEW
         try:
@@ -215,11 +216,11 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
                 decode = NEVER_DECODE not in options
                 reply = await self._core.read_moving(error, args, decode)
             else:
-                await self._core.await_route(error)
+                await self._core.await_route(error, self._policy.misses)
         except (redis.ResponseError, FencedError) as refused:
             return await self._outcome_of(refused, args, options)
         except ShardUnavailableError as failure:
-            return self._missed_route(failure, args)
+            reply = await self._in_part(failure, args, NEVER_DECODE not in options)
         if reply is ANEW:
             return await self.execute_command(*args, **options)
         return await self._as_given(args[0], reply, options)

@@ -13,7 +13,7 @@ from typing import Any
 
 from cachemesh._client.core import MeshCore
 from cachemesh._client.migration_state import Stage
-from cachemesh.core.errors import ConfigurationError
+from cachemesh.core.errors import ConfigurationError, ShardUnavailableError
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.rerouting import ANEW, KeyMovingError, Pair, RerouteError, ShardRetiredError
@@ -161,11 +161,12 @@ class Core(MeshCore[ShardClient]):
             raise reply
         return reply
 
-    async def await_route(self, error: RerouteError) -> None:
+    async def await_route(self, error: RerouteError, in_part: bool = False) -> None:
         """Wait until a command that was to be routed anew can be.
 
         Args:
             error: why it was not sent.
+            in_part: keys that cannot get to their shard leave the others some of the time.
 
         Raises:
             ShardUnavailableError: that takes longer than a command may, or a shard does not serve.
@@ -174,24 +175,31 @@ class Core(MeshCore[ShardClient]):
         if isinstance(error, KeyMovingError):
             limit = self.policy.timeouts.reply
             seconds = math.inf if limit is None else limit
-            # sync: self._settle(error, time.monotonic() + seconds)
-            if True:  # asyncio
-                try:
-                    await in_time(self._settle(error, time.monotonic() + seconds), seconds)
-                except TimeoutError as late:
-                    raise self._puller(error.stage, next(iter(error.keys))).still_moving() from late
+            await self._settle(error, time.monotonic() + seconds, in_part)
         else:
             await self.hold_over()
 
-    async def _settle(self, moving: KeyMovingError, deadline: float) -> None:
+    async def _settle(self, moving: KeyMovingError, deadline: float, in_part: bool) -> None:
         """Pull keys, unless the stage in which they move is over."""
         stage: Stage[ShardClient] = moving.stage
-        try:
-            for pair, keys in moving.keys.items():
-                await self._puller(stage, pair).pull(keys, deadline)
-        except ShardRetiredError:
-            return
-        self.note_settled(stage, moving)
+        failure: ShardUnavailableError | None = None
+        for at, (pair, keys) in enumerate(moving.keys.items()):
+            now, puller = time.monotonic(), self._puller(stage, pair)
+            seconds = (deadline - now) / (len(moving.keys) - at if in_part else 1)
+            try:
+                # sync: puller.pull(keys, now + seconds)
+                if True:  # asyncio
+                    await _pulled(puller, keys, now + seconds)
+            except ShardRetiredError:
+                return
+            except ShardUnavailableError as error:
+                if not in_part:
+                    raise
+                failure = failure or error
+            else:
+                self.note_settled(stage, pair[1], keys)
+        if failure is not None:
+            raise failure
 
     def _puller(self, stage: Stage[ShardClient], pair: Pair) -> Puller:
         puller: Puller | None = stage.pullers.get(pair)
@@ -298,3 +306,10 @@ if True:  # asyncio
         except TimeoutError:
             return False
         return True
+
+    async def _pulled(puller: Puller, keys: Sequence[bytes], deadline: float) -> None:
+        """Pull keys, and wait for others who do no longer than until the deadline."""
+        try:
+            await in_time(puller.pull(keys, deadline), deadline - time.monotonic())
+        except TimeoutError as late:
+            raise puller.still_moving() from late

@@ -21,8 +21,10 @@ from cachemesh._client.pipelining import (
     unrouted,
 )
 from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.planning.pipeline import NO_PLANS
 from cachemesh.core.planning.pipeline_parts import Part, Stack, one_shard, spread
 from cachemesh.core.planning.plan import UnknownCommandError
+from cachemesh.core.planning.stuck_keys import STUCK, plans_apart
 from cachemesh.core.rerouting import KeyHeldError, KeyMovingError, ShardRetiredError
 from cachemesh.core.resilience.pipeline_part import RoutedPartResult
 from cachemesh.transport import redis_py
@@ -208,7 +210,8 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
 
     async def _over_shards(self, raise_on_error: bool) -> list[Any]:
         stack: Stack = self.command_stack
-        replies = await self._routed(stack)
+        in_part = self._mesh._policy.misses or not raise_on_error
+        replies = await self._routed(stack, in_part and not self._one_shard_only)
         if replies is None:  # some commands run on any shard
             home = await self._joined([args for args, _ in stack])
             return await self._in_one_shard(home, raise_on_error)
@@ -221,16 +224,35 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
             raise_first(finals, stack, self.annotate_exception)
         return finals
 
-    async def _routed(self, stack: Stack) -> list[Any] | None:
-        """As `_spread`, once no key of the commands is about to move."""
+    async def _routed(self, stack: Stack, in_part: bool) -> list[Any] | None:
+        """As `_spread`, once no key of the commands is about to move.
+
+        Args:
+            stack: the commands.
+            in_part: those whose keys cannot get to their shard fail alone.
+        """
+        failure: ShardUnavailableError | None = None
         while True:
             try:
-                return await self._spread(stack)
+                return await self._spread(stack, in_part, failure)
             except (KeyHeldError, KeyMovingError) as error:
-                await self._core.await_route(error)
+                if failure is not None:
+                    raise failure from error
+                try:
+                    await self._core.await_route(error, in_part)
+                except ShardUnavailableError as stuck:
+                    if not in_part:
+                        raise
+                    failure = stuck
 
-    async def _spread(self, stack: Stack) -> list[Any] | None:
+    async def _spread(
+        self, stack: Stack, in_part: bool, failure: ShardUnavailableError | None
+    ) -> list[Any] | None:
         """Send commands to the shards of their keys, and return the reply of each.
+
+        Args:
+            stack, in_part: as of `_routed`.
+            failure: why keys that still move cannot be reached; it stands for the replies.
 
         Returns:
             None if the commands must stay on one shard, and several are concerned.
@@ -239,27 +261,40 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
         route_table = await core.loaded()
         placement, pack = route_table.placement, redis_py.pack_all
         how = (stack, placement, pack, self._atomic, core.registry, core.master_of)
+        plans = NO_PLANS
+        if failure is not None:
+            plans = plans_apart([args for args, _ in stack], placement, core.registry)
         try:
-            spread_out = spread(*how, retry_writes=policy.retry_writes)
-        except UnknownCommandError:
-            plans = await mesh.plans_of([args for args, _ in stack], route_table)
             spread_out = spread(*how, plans, policy.retry_writes)
+        except UnknownCommandError:
+            asked = await mesh.plans_of([args for args, _ in stack], route_table)
+            spread_out = spread(*how, {**asked, **plans}, policy.retry_writes)
         if self._one_shard_only and len(spread_out.parts) > 1:
             return None
-        parts = [(route_table.shards[part.shard], part) for part in spread_out.parts]
+        parts = [
+            (route_table.shards[part.shard], part)
+            for part in spread_out.parts
+            if not part.shard.startswith(STUCK)
+        ]
         try:
             if placement.in_order and spread_out.for_all_shards():
                 sent = await self._sent_in_order(parts, placement.names)
             else:
                 sent = await send_parts(parts, lazily=spread_out.only_reads())
             results = [
-                await self._sent_anew(part) if isinstance(result, ShardRetiredError) else result
+                await self._sent_anew(part, in_part)
+                if isinstance(result, ShardRetiredError)
+                else result
                 for result, (_, part) in zip(sent, parts, strict=True)
             ]
+            if failure is not None:
+                found = dict(zip([part.shard for _, part in parts], results, strict=True))
+                results = [found.get(part.shard, failure) for part in spread_out.parts]
             if policy.misses:
+                shards = [part.shard.removeprefix(STUCK) for part in spread_out.parts]
                 results = [
-                    mesh.missed_part(result, shard, part)
-                    for result, (shard, part) in zip(results, parts, strict=True)
+                    mesh.missed_part(result, route_table.shards[shard], part)
+                    for result, shard, part in zip(results, shards, spread_out.parts, strict=True)
                 ]
         finally:
             if core.reads_replicas:
@@ -276,7 +311,7 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
             (results[part.shard],) = await send_parts([(shard, part)], lazily=False)
         return [results[part.shard] for _, part in parts]
 
-    async def _sent_anew(self, part: Part) -> list[Any] | ShardUnavailableError:
+    async def _sent_anew(self, part: Part, in_part: bool) -> list[Any] | ShardUnavailableError:
         """Send a part whose shard was retired in a resize to where its keys are by now.
 
         Raises:
@@ -290,7 +325,7 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
             (args, {} if decoded else {NEVER_DECODE: True})
             for args, decoded in zip(commands, decode, strict=True)
         ]
-        replies = await self._routed(stack)
+        replies = await self._routed(stack, in_part)
         if replies is None:
             self._home = None  # where the keys have been
             await self._bound([args for args, _ in stack])

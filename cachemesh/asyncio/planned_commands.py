@@ -19,6 +19,7 @@ from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.planning.pipeline import Plans
 from cachemesh.core.planning.plan import REMOVES_ALL, UnknownCommandError, keys_of, plan
 from cachemesh.core.planning.split import CommandPlan
+from cachemesh.core.planning.stuck_keys import STUCK, plan_apart
 from cachemesh.core.planning.unknown_commands import Calls, resolve_all
 from cachemesh.core.reads.read_preference import CURSORS
 from cachemesh.core.rerouting import PartlyRetiredError, RerouteError, ShardRetiredError
@@ -127,7 +128,42 @@ class PlannedCommands(MeshBase[ShardClient]):
                 shard = route_table.shards[retired.name]
                 return await shard.execute(words, command.read_only, decode)
             except RerouteError as error:
-                await self._core.await_route(error)
+                try:
+                    await self._core.await_route(error, self._policy.misses)
+                except ShardUnavailableError as failure:
+                    return await self._in_part(failure, words, decode)
+
+    async def _in_part(
+        self, failure: ShardUnavailableError, args: tuple[Any, ...], decode: bool
+    ) -> Any:
+        """Return the reply to a command of which some keys are misses, as they cannot be reached.
+
+        Args:
+            failure: why; raised if the policy asks for no misses, or the command has none.
+            args: the command.
+            decode: the reply.
+        """
+        core, route_table, planned = self._core, self._core.route_table, None
+        if route_table is not None and self._policy.misses:
+            planned = plan_apart(args, route_table.placement, core.registry)
+        if route_table is None or planned is None:
+            return self._missed_route(failure, args)
+        read_only, replies, reached = planned.command.read_only, list[Any](), list[Any]()
+        for name, words in planned.sub_requests:
+            shard = route_table.shards[name.removeprefix(STUCK)]
+            if name.startswith(STUCK):
+                replies.append(self._missed(failure, shard, words, read_only))
+            else:
+                reached.append((len(replies), (shard, words)))
+                replies.append(None)
+        requests = [request for _, request in reached]
+        try:
+            found = await self._several(planned, requests, decode) if requests else []
+        except PartlyRetiredError as error:
+            found = await self._completed(planned, requests, error.replies, decode)
+        for (at, _), reply in zip(reached, found, strict=True):
+            replies[at] = reply
+        return planned.merge(replies)
 
     async def _one_planned(
         self,

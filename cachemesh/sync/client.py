@@ -173,7 +173,8 @@ class CacheMesh(PlannedCommands, redis.Redis):
         """Return what a command returns that could not be sent at once.
 
         A read of one key is answered by the shard that has the key. Any other command waits until
-        its keys are where they move to.
+        its keys are where they move to. Of many keys, as the policy says, those alone are misses
+        that do not get there.
         """
         reply: Any = ANEW
         try:
@@ -181,11 +182,11 @@ class CacheMesh(PlannedCommands, redis.Redis):
                 decode = NEVER_DECODE not in options
                 reply = self._core.read_moving(error, args, decode)
             else:
-                self._core.await_route(error)
+                self._core.await_route(error, self._policy.misses)
         except (redis.ResponseError, FencedError) as refused:
             return self._outcome_of(refused, args, options)
         except ShardUnavailableError as failure:
-            return self._missed_route(failure, args)
+            reply = self._in_part(failure, args, NEVER_DECODE not in options)
         if reply is ANEW:
             return self.execute_command(*args, **options)
         return self._as_given(args[0], reply, options)

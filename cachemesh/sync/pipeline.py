@@ -20,8 +20,10 @@ from cachemesh._client.pipelining import (
     unrouted,
 )
 from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.planning.pipeline import NO_PLANS
 from cachemesh.core.planning.pipeline_parts import Part, Stack, one_shard, spread
 from cachemesh.core.planning.plan import UnknownCommandError
+from cachemesh.core.planning.stuck_keys import STUCK, plans_apart
 from cachemesh.core.rerouting import KeyHeldError, KeyMovingError, ShardRetiredError
 from cachemesh.core.resilience.pipeline_part import RoutedPartResult
 from cachemesh.transport import redis_py
@@ -195,7 +197,8 @@ class Pipeline(PipelineBase, RedisPipeline):
 
     def _over_shards(self, raise_on_error: bool) -> list[Any]:
         stack: Stack = self.command_stack
-        replies = self._routed(stack)
+        in_part = self._mesh._policy.misses or not raise_on_error
+        replies = self._routed(stack, in_part and not self._one_shard_only)
         if replies is None:  # some commands run on any shard
             home = self._joined([args for args, _ in stack])
             return self._in_one_shard(home, raise_on_error)
@@ -204,16 +207,35 @@ class Pipeline(PipelineBase, RedisPipeline):
             raise_first(finals, stack, self.annotate_exception)
         return finals
 
-    def _routed(self, stack: Stack) -> list[Any] | None:
-        """As `_spread`, once no key of the commands is about to move."""
+    def _routed(self, stack: Stack, in_part: bool) -> list[Any] | None:
+        """As `_spread`, once no key of the commands is about to move.
+
+        Args:
+            stack: the commands.
+            in_part: those whose keys cannot get to their shard fail alone.
+        """
+        failure: ShardUnavailableError | None = None
         while True:
             try:
-                return self._spread(stack)
+                return self._spread(stack, in_part, failure)
             except (KeyHeldError, KeyMovingError) as error:
-                self._core.await_route(error)
+                if failure is not None:
+                    raise failure from error
+                try:
+                    self._core.await_route(error, in_part)
+                except ShardUnavailableError as stuck:
+                    if not in_part:
+                        raise
+                    failure = stuck
 
-    def _spread(self, stack: Stack) -> list[Any] | None:
+    def _spread(
+        self, stack: Stack, in_part: bool, failure: ShardUnavailableError | None
+    ) -> list[Any] | None:
         """Send commands to the shards of their keys, and return the reply of each.
+
+        Args:
+            stack, in_part: as of `_routed`.
+            failure: why keys that still move cannot be reached; it stands for the replies.
 
         Returns:
             None if the commands must stay on one shard, and several are concerned.
@@ -222,27 +244,38 @@ class Pipeline(PipelineBase, RedisPipeline):
         route_table = core.loaded()
         placement, pack = route_table.placement, redis_py.pack_all
         how = (stack, placement, pack, self._atomic, core.registry, core.master_of)
+        plans = NO_PLANS
+        if failure is not None:
+            plans = plans_apart([args for args, _ in stack], placement, core.registry)
         try:
-            spread_out = spread(*how, retry_writes=policy.retry_writes)
-        except UnknownCommandError:
-            plans = mesh.plans_of([args for args, _ in stack], route_table)
             spread_out = spread(*how, plans, policy.retry_writes)
+        except UnknownCommandError:
+            asked = mesh.plans_of([args for args, _ in stack], route_table)
+            spread_out = spread(*how, {**asked, **plans}, policy.retry_writes)
         if self._one_shard_only and len(spread_out.parts) > 1:
             return None
-        parts = [(route_table.shards[part.shard], part) for part in spread_out.parts]
+        parts = [
+            (route_table.shards[part.shard], part)
+            for part in spread_out.parts
+            if not part.shard.startswith(STUCK)
+        ]
         try:
             if placement.in_order and spread_out.for_all_shards():
                 sent = self._sent_in_order(parts, placement.names)
             else:
                 sent = send_parts(parts, lazily=spread_out.only_reads())
             results = [
-                self._sent_anew(part) if isinstance(result, ShardRetiredError) else result
+                self._sent_anew(part, in_part) if isinstance(result, ShardRetiredError) else result
                 for result, (_, part) in zip(sent, parts, strict=True)
             ]
+            if failure is not None:
+                found = dict(zip([part.shard for _, part in parts], results, strict=True))
+                results = [found.get(part.shard, failure) for part in spread_out.parts]
             if policy.misses:
+                shards = [part.shard.removeprefix(STUCK) for part in spread_out.parts]
                 results = [
-                    mesh.missed_part(result, shard, part)
-                    for result, (shard, part) in zip(results, parts, strict=True)
+                    mesh.missed_part(result, route_table.shards[shard], part)
+                    for result, shard, part in zip(results, shards, spread_out.parts, strict=True)
                 ]
         finally:
             if core.reads_replicas:
@@ -259,7 +292,7 @@ class Pipeline(PipelineBase, RedisPipeline):
             (results[part.shard],) = send_parts([(shard, part)], lazily=False)
         return [results[part.shard] for _, part in parts]
 
-    def _sent_anew(self, part: Part) -> list[Any] | ShardUnavailableError:
+    def _sent_anew(self, part: Part, in_part: bool) -> list[Any] | ShardUnavailableError:
         """Send a part whose shard was retired in a resize to where its keys are by now.
 
         Raises:
@@ -273,7 +306,7 @@ class Pipeline(PipelineBase, RedisPipeline):
             (args, {} if decoded else {NEVER_DECODE: True})
             for args, decoded in zip(commands, decode, strict=True)
         ]
-        replies = self._routed(stack)
+        replies = self._routed(stack, in_part)
         if replies is None:
             self._home = None  # where the keys have been
             self._bound([args for args, _ in stack])

@@ -6,5 +6,6 @@
   others.
 - `pipeline`, `pipeline_parts`: a pipeline's commands by shard, and the replies in order.
 - `scan_cursor`: SCAN over all shards. `subscriptions`: the shards that pub/sub listens to.
-- `miss_replies`: the reply in place of an error with ``on_error="miss"``.
+- `miss_replies`: the reply in place of an error with ``on_error="miss"``. `stuck_keys`: which part
+  of a call that is, where keys move.
 """

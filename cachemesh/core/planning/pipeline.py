@@ -108,7 +108,8 @@ def plan_batch(
         KeyMovingError: as `MigratingPlacement`, with such keys of all commands.
     """
     names = {args[0] for args in commands}
-    if names <= FIRST_KEY.keys() and min(map(len, commands), default=0) > 1:  # nearly always
+    simple = names <= FIRST_KEY.keys() and min(map(len, commands), default=0) > 1
+    if simple and not plans:  # nearly always
         homes = placement.owners(encode_keys([args[1] for args in commands], key_bytes))
         return Batch(group_by_owner(commands, homes), homes)
     batch, moving = Batch(), dict[Pair, list[bytes]]()
@@ -135,12 +136,13 @@ def _add(
 ) -> None:
     """Add a command to a batch."""
     parts, homes = batch.parts, batch.homes
-    if len(args) > 1 and args[0] in FIRST_KEY:
+    known = plans.get(id(args))
+    if len(args) > 1 and args[0] in FIRST_KEY and known is None:
         shard = placement.owner(key_bytes(args[1]))
         parts.setdefault(shard, []).append(args)
         homes.append(shard)
         return
-    planned = plans.get(id(args)) or plan(args, placement, key_bytes, registry, master_of)
+    planned = known or plan(args, placement, key_bytes, registry, master_of)
     for request in planned.sub_requests:
         parts.setdefault(request.shard, []).append(request.args)
     if planned.merge is not only_reply or len(planned.sub_requests) > 1:

@@ -62,6 +62,12 @@ class SplitRule(NamedTuple):
     head: int = 0
     tail: int = 0
 
+    def keys(self, words: Args) -> Args:
+        """Return the keys of a call; none if its arguments do not form whole groups."""
+        begin, end = 1 + self.head, len(words) - self.tail
+        whole = end > begin and (end - begin) % self.step == 0
+        return words[begin : end : self.step] if whole else ()
+
 
 def only_reply(replies: Sequence[Reply]) -> Reply:
     """Return the first reply: the only one, or one of several equal ones."""
@@ -106,17 +112,30 @@ def split(
     Raises:
         InvalidKeyError: Redis cannot hold such a key.
     """
-    step, merge, head, tail = rule
-    if len(words) == 2 and step == 1 and not head + tail:
+    if len(words) == 2 and rule.step == 1 and not rule.head + rule.tail:
         owner = placement.owner(encode(words[1]))
         return CommandPlan(command, (SubRequest(owner, words),), only_reply)
-    begin, end = 1 + head, len(words) - tail
-    if end <= begin or (end - begin) % step:
+    found = rule.keys(words)
+    if not found:
         return None
-    keys = encode_keys(words[begin:end:step], encode)
+    keys = encode_keys(found, encode)
     if len(placement.shards) == 1 and placement.stable is placement:
         return CommandPlan(command, (SubRequest(placement.shards[0].name, words),), only_reply)
-    owners = placement.owners(keys)
+    return split_among(command, rule, words, keys, placement.owners(keys))
+
+
+def split_among(
+    command: Command, rule: SplitRule, words: Args, keys: Sequence[bytes], owners: Sequence[str]
+) -> CommandPlan:
+    """Split a call into one sub-request for each of the owners.
+
+    Args:
+        command, rule, words: as for `split`.
+        keys: of the call, in order.
+        owners: of each key.
+    """
+    step, merge, head, tail = rule
+    begin, end = 1 + head, len(words) - tail
     before, groups, after = words[:begin], words[begin:end], words[end:]
     parts = (
         group_by_owner(keys, owners) if step == 1 else _group_runs_by_owner(groups, owners, step)
