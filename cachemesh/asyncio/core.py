@@ -231,6 +231,16 @@ class Core(MeshCore[ShardClient]):
             if self.loop is not None and not self.loop.is_closed():
                 self.loop.call_soon_threadsafe(retire)
 
+    if True:  # asyncio
+
+        def drained(self) -> bool:
+            """Return whether no command is under way any more that was routed before a hold.
+
+            None is in an event loop that was closed: an app may have left its client there.
+            """
+            loop = self.loop
+            return (loop is not None and loop.is_closed()) or super().drained()
+
     async def loaded_shards(self) -> Mapping[str, ShardClient]:
         """Return the shards of `loaded`, by name."""
         return (await self.loaded()).shards

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import redis
 
+from cachemesh.asyncio import client as asyncio_client
 from cachemesh.asyncio import pipeline as asyncio_pipeline
-from cachemesh.core.errors import CrossShardError
+from cachemesh.core.errors import CrossShardError, ShardTimeoutError
 from cachemesh.core.migration.phase import Migration
 from cachemesh.core.placement import Placement
 from cachemesh.local import Process
@@ -150,3 +151,20 @@ def test_a_transaction_whose_keys_go_to_two_shards_is_refused(
             call(lambda mesh: mesh.pipeline(True).set(STAYS, 1).set(goes, 1).execute())
         begun[0].result(AT_MOST)
         assert source.exists(STAYS, goes) == 0
+
+
+def test_a_client_whose_event_loop_was_closed_holds_up_no_resize(pool: ResizablePool) -> None:
+    mesh: Any = asyncio_client.CacheMesh.from_url(pool.url, socket_timeout=2.0)
+    key = next(k for k in NAMES if pool.small.shard_for(k) != pool.large.shard_for(k))
+    assert asyncio.run(mesh.set(key, "value"))
+    prepared = pool.write(pool.small, Migration("prepare", pool.large, moves=True))
+    until(lambda: mesh._core.acts_on(prepared))
+    assert mesh._core.membership.drained()
+
+    async def in_another_loop() -> None:
+        with pytest.raises(ShardTimeoutError):
+            await mesh.get(key)
+        assert mesh._core.drained()
+        await mesh.aclose()
+
+    asyncio.run(in_another_loop())
