@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -58,7 +59,7 @@ class ShardInstances(Generic[InstanceT]):
         ended: the shard is followed no more: the client was closed, or the shard has left the pool.
         identity: the same for a shard and its successors, and no other.
         retired: a resize has begun since: nothing is sent any more, and commands are routed anew.
-        watching: the pipelines that hold a connection of `pool`.
+        watching: the pipelines that hold a connection of `pool`; one that is left is not kept.
         closed: the client was closed.
     """
 
@@ -78,7 +79,7 @@ class ShardInstances(Generic[InstanceT]):
         self.identity = object()
         self.retired = False
         self._successor: Self | None = None
-        self.watching = set[object]()
+        self.watching = weakref.WeakSet[object]()
         self._uses = set[object]()  # of connections of `pool`, by single commands
         self._retiring: tuple[InstanceT, ...] = ()  # of a retired shard
         self._former: tuple[InstanceT, ...] = ()  # that others have taken the place of
@@ -163,7 +164,7 @@ class ShardInstances(Generic[InstanceT]):
         Both have the same instances until then, and the same pool.
         """
         other = copy(self)
-        other.watching, other._uses, other._former = set(), set(), ()
+        other.watching, other._uses, other._former = weakref.WeakSet(), set(), ()
         other._earlier, other._blocked = (*self._earlier, self._blocked), {}
         return other
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +48,13 @@ def test_what_watches_a_key_when_keys_begin_to_move_fails(moved: Moved) -> None:
     moved.prepare()
     moved.move()
     assert moved.call.driven.get(key) == VALUES[key]
+
+
+def test_what_was_left_while_it_watches_is_not_waited_for(moved: Moved) -> None:
+    moved.call(lambda mesh: mesh.pipeline().watch(moved.keys[0]))
+    gc.collect()
+    moved.begin()
+    assert moved.call.driven.append(moved.keys[0], "+") == len(VALUES[moved.keys[0]]) + 1
 
 
 def test_a_transaction_that_reads_first_is_repeated(moved: Moved) -> None:
