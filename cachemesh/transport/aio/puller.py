@@ -11,9 +11,6 @@ in a way that may be due to one of the keys, each goes on alone.
 from __future__ import annotations
 
 import asyncio
-
-# sync: import math
-# sync: import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -33,6 +30,8 @@ from cachemesh.core.migration.pull import (
 )
 from cachemesh.core.resilience.error_classification import NotSentError
 from cachemesh.transport.aio.shard import ShardClient
+
+# sync: from cachemesh.transport.turns import Turns
 from cachemesh.transport.unavailable import still_moving
 
 BATCH = 32
@@ -79,7 +78,7 @@ class Puller:
         self._why: Exception | None = None  # the last attempt did not end
         self._waiting = set[_Waiter]()
         self._pulling = asyncio.Lock()  # asyncio
-        # sync: self._pulling = threading.Lock()
+        # sync: self._turns = Turns()
 
     async def pull(self, keys: Collection[bytes], deadline: float) -> None:
         """Return once neither the source nor its replicas have the keys.
@@ -97,16 +96,13 @@ class Puller:
         self._waiting.add(waiter)
         try:
             while waiter.left:
-                # sync: seconds = deadline - time.monotonic()
-                # sync: at_most = -1 if math.isinf(seconds) else max(0.0, seconds)
-                # sync: if not self._pulling.acquire(timeout=at_most):
-                # sync:     raise self.still_moving()
+                # sync: with self._turns.turn(deadline - time.monotonic()) as came:
+                # sync:     if not came:
+                # sync:         raise self.still_moving()
+                # sync:     failure = self._pull_some(waiter, deadline)
                 if True:  # asyncio: whoever waits for this has a bound on it
-                    await self._pulling.acquire()
-                try:
-                    failure = await self._pull_some(waiter, deadline)
-                finally:
-                    self._pulling.release()
+                    async with self._pulling:
+                        failure = await self._pull_some(waiter, deadline)
                 if failure is not None:  # others have their turn
                     await self._before_next(waiter, failure, deadline)
         finally:

@@ -11,8 +11,6 @@ in a way that may be due to one of the keys, each goes on alone.
 
 from __future__ import annotations
 
-import math
-import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -32,6 +30,7 @@ from cachemesh.core.migration.pull import (
 )
 from cachemesh.core.resilience.error_classification import NotSentError
 from cachemesh.transport.sync.shard import ShardClient
+from cachemesh.transport.turns import Turns
 from cachemesh.transport.unavailable import still_moving
 
 BATCH = 32
@@ -77,7 +76,7 @@ class Puller:
         self._link = link
         self._why: Exception | None = None  # the last attempt did not end
         self._waiting = set[_Waiter]()
-        self._pulling = threading.Lock()
+        self._turns = Turns()
 
     def pull(self, keys: Collection[bytes], deadline: float) -> None:
         """Return once neither the source nor its replicas have the keys.
@@ -95,14 +94,10 @@ class Puller:
         self._waiting.add(waiter)
         try:
             while waiter.left:
-                seconds = deadline - time.monotonic()
-                at_most = -1 if math.isinf(seconds) else max(0.0, seconds)
-                if not self._pulling.acquire(timeout=at_most):
-                    raise self.still_moving()
-                try:
+                with self._turns.turn(deadline - time.monotonic()) as came:
+                    if not came:
+                        raise self.still_moving()
                     failure = self._pull_some(waiter, deadline)
-                finally:
-                    self._pulling.release()
                 if failure is not None:  # others have their turn
                     self._before_next(waiter, failure, deadline)
         finally:
