@@ -6,6 +6,7 @@ Clients that `with_options` makes of another have one core with it; clients that
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import weakref
@@ -224,6 +225,14 @@ class MeshCore(Generic[S]):
     def holds(self) -> bool:
         """Whether commands on keys that are about to move are held."""
         return self._hold is not None
+
+    def wait_until(self) -> float:
+        """Return until when a command may wait for keys to move that has to from now on.
+
+        By `time.monotonic`.
+        """
+        limit = self.policy.timeouts.reply
+        return math.inf if limit is None else time.monotonic() + limit
 
     def link(self, source: S, target: S, timeout: float) -> Link | None:
         """Return how keys get from one shard to another by now.

@@ -158,8 +158,15 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
         result = callback(reply, **for_callback(options))  # asyncio
         return await result if asyncio.iscoroutine(result) else result  # asyncio
 
-    async def _execute_any(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """Execute a command of any kind, on a client with any options."""
+    async def _execute_any(
+        self, args: tuple[Any, ...], options: dict[str, Any], deadline: float | None = None
+    ) -> Any:
+        """Execute a command of any kind, on a client with any options.
+
+        Args:
+            args, options: of the command.
+            deadline: as in `_rerouted`.
+        """
         core = self._core
         if True:  # asyncio: a client with one connection takes it now
             if core.route_table is None or core.loop is not asyncio.get_running_loop():
@@ -180,11 +187,15 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
             else:
                 reply = await self._execute_planned(args, route_table, decode)
         except (RerouteError, redis.ResponseError, FencedError) as error:
-            return await self._outcome_of(error, args, options)
+            return await self._outcome_of(error, args, options, deadline)
         return await self._as_given(name, reply, options)
 
     async def _outcome_of(
-        self, error: Exception, args: tuple[Any, ...], options: dict[str, Any]
+        self,
+        error: Exception,
+        args: tuple[Any, ...],
+        options: dict[str, Any],
+        deadline: float | None = None,
     ) -> Any:
         """Return what a command that ended with an error returns; raise the error otherwise.
 
@@ -193,7 +204,7 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
         client acted on, once a later one has come.
         """
         if isinstance(error, RerouteError):
-            return await self._rerouted(error, args, options)
+            return await self._rerouted(error, args, options, deadline)
         if isinstance(error, FencedError):
             if args[0] in FIRST_KEY and self._core.acts_on(error.wanted):
                 return await self.execute_command(*args, **options)
@@ -202,27 +213,39 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
         raise error
 
     async def _rerouted(
-        self, error: RerouteError, args: tuple[Any, ...], options: dict[str, Any]
+        self,
+        error: RerouteError,
+        args: tuple[Any, ...],
+        options: dict[str, Any],
+        deadline: float | None,
     ) -> Any:
         """Return what a command returns that could not be sent at once.
 
         A read of one key is answered by the shard that has the key. Any other command waits until
         its keys are where they move to. Of many keys, as the policy says, those alone are misses
         that do not get there.
+
+        Args:
+            error: why the command was not sent.
+            args, options: of the command.
+            deadline: until when it may wait for that, by `time.monotonic`; None if it has not had
+                to wait yet.
         """
         reply: Any = ANEW
+        if deadline is None or self._may_block(args):  # which may have taken its time since
+            deadline = self._core.wait_until()
         try:
             if isinstance(error, KeyMovingError) and FIRST_KEY.get(args[0]):
                 decode = NEVER_DECODE not in options
-                reply = await self._core.read_moving(error, args, decode)
+                reply = await self._core.read_moving(error, args, decode, deadline)
             else:
-                await self._core.await_route(error, self._policy.misses)
+                await self._core.await_route(error, deadline, self._policy.misses)
         except (redis.ResponseError, FencedError) as refused:
-            return await self._outcome_of(refused, args, options)
+            return await self._outcome_of(refused, args, options, deadline)
         except ShardUnavailableError as failure:
             reply = await self._in_part(failure, args, NEVER_DECODE not in options)
         if reply is ANEW:
-            return await self.execute_command(*args, **options)
+            return await self._execute_any(args, options, deadline)
         return await self._as_given(args[0], reply, options)
 
     async def _as_given(self, name: Any, reply: Any, options: dict[str, Any]) -> Any:
@@ -246,7 +269,7 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
     async def _execute_on_connection(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Execute as redis-py does, over the connection that `client` took, or that the app set."""
         if self._core.holds:  # whatever the key: what is sent here cannot be routed anew
-            await self._core.hold_over()
+            await self._core.hold_over(self._core.wait_until())
             return await self.execute_command(*args, **options)  # there may be more shards now
         shard, *others = (await self.route_table()).shards.values()
         try:

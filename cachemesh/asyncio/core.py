@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import math
 
+# sync: import math
 # sync: import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -117,18 +117,23 @@ class Core(MeshCore[ShardClient]):
                 self._renewing = renewing
             self._asked(await asyncio.shield(renewing))
 
-    async def hold_over(self) -> None:
+    async def hold_over(self, deadline: float) -> None:
         """Wait until commands on keys that are about to move may be sent.
 
+        Args:
+            deadline: of `wait_until`.
+
         Raises:
-            ShardTimeoutError: that takes longer than a command may.
+            ShardTimeoutError: that takes longer.
         """
-        hold, limit = self._hold, self.policy.timeouts.reply
-        # sync: if hold is not None and not hold.gate.wait(limit):
-        if hold is not None and not await _passed(hold.gate, limit):  # asyncio
+        hold, left = self._hold, max(0.0, deadline - time.monotonic())
+        # sync: if hold is not None and not hold.gate.wait(None if left == math.inf else left):
+        if hold is not None and not await _passed(hold.gate, left):  # asyncio
             raise self.still_held()
 
-    async def read_moving(self, moving: KeyMovingError, args: tuple[Any, ...], decode: bool) -> Any:
+    async def read_moving(
+        self, moving: KeyMovingError, args: tuple[Any, ...], decode: bool, deadline: float
+    ) -> Any:
         """Return the reply to a read of a key that moves, and of that key alone.
 
         What the target has is current, whether or not the source has a copy yet. Where the target
@@ -155,29 +160,30 @@ class Core(MeshCore[ShardClient]):
         except ShardRetiredError:  # the stage is over
             return ANEW
         if isinstance(there, Exception):  # the app may not ask that
-            await self.await_route(moving)
+            await self.await_route(moving, deadline)
             return ANEW
         if isinstance(reply, Exception):
             raise reply
         return reply
 
-    async def await_route(self, error: RerouteError, in_part: bool = False) -> None:
+    async def await_route(
+        self, error: RerouteError, deadline: float, in_part: bool = False
+    ) -> None:
         """Wait until a command that was to be routed anew can be.
 
         Args:
             error: why it was not sent.
+            deadline: of `wait_until`, when the command first had to wait.
             in_part: keys that cannot get to their shard leave the others some of the time.
 
         Raises:
-            ShardUnavailableError: that takes longer than a command may, or a shard does not serve.
+            ShardUnavailableError: that takes longer, or a shard does not serve.
             redis.OutOfMemoryError: a shard that gains keys has no room for them.
         """
         if isinstance(error, KeyMovingError):
-            limit = self.policy.timeouts.reply
-            seconds = math.inf if limit is None else limit
-            await self._settle(error, time.monotonic() + seconds, in_part)
+            await self._settle(error, deadline, in_part)
         else:
-            await self.hold_over()
+            await self.hold_over(deadline)
 
     async def _settle(self, moving: KeyMovingError, deadline: float, in_part: bool) -> None:
         """Pull keys, unless the stage in which they move is over."""
@@ -309,10 +315,10 @@ class Core(MeshCore[ShardClient]):
 
 if True:  # asyncio
 
-    async def _passed(gate: asyncio.Event, seconds: float | None) -> bool:
+    async def _passed(gate: asyncio.Event, seconds: float) -> bool:
         """Wait at a gate; return whether it opened within so many seconds."""
         try:
-            await in_time(gate.wait(), math.inf if seconds is None else seconds)
+            await in_time(gate.wait(), seconds)
         except TimeoutError:
             return False
         return True

@@ -161,6 +161,7 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
             redis.WatchError: keys are watched on a shard that loses some in a resize.
             cachemesh.ShardTimeoutError: a resize does not go on.
         """
+        deadline: float | None = None
         while True:
             if self.watching and self._home is not None and self._home.retired:
                 await self._end_watching()
@@ -169,7 +170,8 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
             except (KeyHeldError, KeyMovingError) as error:
                 if self.watching and isinstance(error, KeyHeldError):
                     await self._end_watching()  # the resize would wait for it, too
-                await self._core.await_route(error)
+                deadline = self._core.wait_until() if deadline is None else deadline
+                await self._core.await_route(error, deadline)
                 continue
             if home in (await self._core.loaded()).shards.values() or self.watching:
                 return home
@@ -232,14 +234,16 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
             in_part: those whose keys cannot get to their shard fail alone.
         """
         failure: ShardUnavailableError | None = None
+        deadline: float | None = None
         while True:
             try:
                 return await self._spread(stack, in_part, failure)
             except (KeyHeldError, KeyMovingError) as error:
                 if failure is not None:
                     raise failure from error
+                deadline = self._core.wait_until() if deadline is None else deadline
                 try:
-                    await self._core.await_route(error, in_part)
+                    await self._core.await_route(error, deadline, in_part)
                 except ShardUnavailableError as stuck:
                     if not in_part:
                         raise

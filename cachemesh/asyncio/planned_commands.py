@@ -118,6 +118,7 @@ class PlannedCommands(MeshBase[ShardClient]):
 
         Without keys the sub-request is for that shard, and goes to its successor.
         """
+        deadline = self._core.wait_until()
         while True:
             route_table = await self._core.loaded()
             try:
@@ -129,7 +130,7 @@ class PlannedCommands(MeshBase[ShardClient]):
                 return await shard.execute(words, command.read_only, decode)
             except RerouteError as error:
                 try:
-                    await self._core.await_route(error, self._policy.misses)
+                    await self._core.await_route(error, deadline, self._policy.misses)
                 except ShardUnavailableError as failure:
                     return await self._in_part(failure, words, decode)
 

@@ -133,8 +133,15 @@ class CacheMesh(PlannedCommands, redis.Redis):
             return reply
         return callback(reply, **for_callback(options)) if options else callback(reply)
 
-    def _execute_any(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """Execute a command of any kind, on a client with any options."""
+    def _execute_any(
+        self, args: tuple[Any, ...], options: dict[str, Any], deadline: float | None = None
+    ) -> Any:
+        """Execute a command of any kind, on a client with any options.
+
+        Args:
+            args, options: of the command.
+            deadline: as in `_rerouted`.
+        """
         core = self._core
         route_table = core.loaded()
         if core.connection is not None and len(route_table.shards) == 1:
@@ -150,10 +157,16 @@ class CacheMesh(PlannedCommands, redis.Redis):
             else:
                 reply = self._execute_planned(args, route_table, decode)
         except (RerouteError, redis.ResponseError, FencedError) as error:
-            return self._outcome_of(error, args, options)
+            return self._outcome_of(error, args, options, deadline)
         return self._as_given(name, reply, options)
 
-    def _outcome_of(self, error: Exception, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    def _outcome_of(
+        self,
+        error: Exception,
+        args: tuple[Any, ...],
+        options: dict[str, Any],
+        deadline: float | None = None,
+    ) -> Any:
         """Return what a command that ended with an error returns; raise the error otherwise.
 
         A command that was routed by a document before a resize was sent nowhere, and goes to where
@@ -161,7 +174,7 @@ class CacheMesh(PlannedCommands, redis.Redis):
         client acted on, once a later one has come.
         """
         if isinstance(error, RerouteError):
-            return self._rerouted(error, args, options)
+            return self._rerouted(error, args, options, deadline)
         if isinstance(error, FencedError):
             if args[0] in FIRST_KEY and self._core.acts_on(error.wanted):
                 return self.execute_command(*args, **options)
@@ -169,26 +182,40 @@ class CacheMesh(PlannedCommands, redis.Redis):
             return options[EMPTY_RESPONSE]
         raise error
 
-    def _rerouted(self, error: RerouteError, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    def _rerouted(
+        self,
+        error: RerouteError,
+        args: tuple[Any, ...],
+        options: dict[str, Any],
+        deadline: float | None,
+    ) -> Any:
         """Return what a command returns that could not be sent at once.
 
         A read of one key is answered by the shard that has the key. Any other command waits until
         its keys are where they move to. Of many keys, as the policy says, those alone are misses
         that do not get there.
+
+        Args:
+            error: why the command was not sent.
+            args, options: of the command.
+            deadline: until when it may wait for that, by `time.monotonic`; None if it has not had
+                to wait yet.
         """
         reply: Any = ANEW
+        if deadline is None or self._may_block(args):  # which may have taken its time since
+            deadline = self._core.wait_until()
         try:
             if isinstance(error, KeyMovingError) and FIRST_KEY.get(args[0]):
                 decode = NEVER_DECODE not in options
-                reply = self._core.read_moving(error, args, decode)
+                reply = self._core.read_moving(error, args, decode, deadline)
             else:
-                self._core.await_route(error, self._policy.misses)
+                self._core.await_route(error, deadline, self._policy.misses)
         except (redis.ResponseError, FencedError) as refused:
-            return self._outcome_of(refused, args, options)
+            return self._outcome_of(refused, args, options, deadline)
         except ShardUnavailableError as failure:
             reply = self._in_part(failure, args, NEVER_DECODE not in options)
         if reply is ANEW:
-            return self.execute_command(*args, **options)
+            return self._execute_any(args, options, deadline)
         return self._as_given(args[0], reply, options)
 
     def _as_given(self, name: Any, reply: Any, options: dict[str, Any]) -> Any:
@@ -201,7 +228,7 @@ class CacheMesh(PlannedCommands, redis.Redis):
     def _execute_on_connection(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Execute as redis-py does, over the connection that `client` took, or that the app set."""
         if self._core.holds:  # whatever the key: what is sent here cannot be routed anew
-            self._core.hold_over()
+            self._core.hold_over(self._core.wait_until())
             return self.execute_command(*args, **options)  # there may be more shards now
         shard, *others = self.route_table().shards.values()
         try:

@@ -66,17 +66,22 @@ class Core(MeshCore[ShardClient]):
     def _renew_lease(self) -> None:
         self._asked(self.membership.renew_lease(self._ask_seconds))
 
-    def hold_over(self) -> None:
+    def hold_over(self, deadline: float) -> None:
         """Wait until commands on keys that are about to move may be sent.
 
+        Args:
+            deadline: of `wait_until`.
+
         Raises:
-            ShardTimeoutError: that takes longer than a command may.
+            ShardTimeoutError: that takes longer.
         """
-        hold, limit = self._hold, self.policy.timeouts.reply
-        if hold is not None and not hold.gate.wait(limit):
+        hold, left = self._hold, max(0.0, deadline - time.monotonic())
+        if hold is not None and not hold.gate.wait(None if left == math.inf else left):
             raise self.still_held()
 
-    def read_moving(self, moving: KeyMovingError, args: tuple[Any, ...], decode: bool) -> Any:
+    def read_moving(
+        self, moving: KeyMovingError, args: tuple[Any, ...], decode: bool, deadline: float
+    ) -> Any:
         """Return the reply to a read of a key that moves, and of that key alone.
 
         What the target has is current, whether or not the source has a copy yet. Where the target
@@ -103,29 +108,28 @@ class Core(MeshCore[ShardClient]):
         except ShardRetiredError:  # the stage is over
             return ANEW
         if isinstance(there, Exception):  # the app may not ask that
-            self.await_route(moving)
+            self.await_route(moving, deadline)
             return ANEW
         if isinstance(reply, Exception):
             raise reply
         return reply
 
-    def await_route(self, error: RerouteError, in_part: bool = False) -> None:
+    def await_route(self, error: RerouteError, deadline: float, in_part: bool = False) -> None:
         """Wait until a command that was to be routed anew can be.
 
         Args:
             error: why it was not sent.
+            deadline: of `wait_until`, when the command first had to wait.
             in_part: keys that cannot get to their shard leave the others some of the time.
 
         Raises:
-            ShardUnavailableError: that takes longer than a command may, or a shard does not serve.
+            ShardUnavailableError: that takes longer, or a shard does not serve.
             redis.OutOfMemoryError: a shard that gains keys has no room for them.
         """
         if isinstance(error, KeyMovingError):
-            limit = self.policy.timeouts.reply
-            seconds = math.inf if limit is None else limit
-            self._settle(error, time.monotonic() + seconds, in_part)
+            self._settle(error, deadline, in_part)
         else:
-            self.hold_over()
+            self.hold_over(deadline)
 
     def _settle(self, moving: KeyMovingError, deadline: float, in_part: bool) -> None:
         """Pull keys, unless the stage in which they move is over."""

@@ -148,6 +148,7 @@ class Pipeline(PipelineBase, RedisPipeline):
             redis.WatchError: keys are watched on a shard that loses some in a resize.
             cachemesh.ShardTimeoutError: a resize does not go on.
         """
+        deadline: float | None = None
         while True:
             if self.watching and self._home is not None and self._home.retired:
                 self._end_watching()
@@ -156,7 +157,8 @@ class Pipeline(PipelineBase, RedisPipeline):
             except (KeyHeldError, KeyMovingError) as error:
                 if self.watching and isinstance(error, KeyHeldError):
                     self._end_watching()  # the resize would wait for it, too
-                self._core.await_route(error)
+                deadline = self._core.wait_until() if deadline is None else deadline
+                self._core.await_route(error, deadline)
                 continue
             if home in self._core.loaded().shards.values() or self.watching:
                 return home
@@ -215,14 +217,16 @@ class Pipeline(PipelineBase, RedisPipeline):
             in_part: those whose keys cannot get to their shard fail alone.
         """
         failure: ShardUnavailableError | None = None
+        deadline: float | None = None
         while True:
             try:
                 return self._spread(stack, in_part, failure)
             except (KeyHeldError, KeyMovingError) as error:
                 if failure is not None:
                     raise failure from error
+                deadline = self._core.wait_until() if deadline is None else deadline
                 try:
-                    self._core.await_route(error, in_part)
+                    self._core.await_route(error, deadline, in_part)
                 except ShardUnavailableError as stuck:
                     if not in_part:
                         raise

@@ -116,6 +116,7 @@ class PlannedCommands(MeshBase[ShardClient]):
 
         Without keys the sub-request is for that shard, and goes to its successor.
         """
+        deadline = self._core.wait_until()
         while True:
             route_table = self._core.loaded()
             try:
@@ -127,7 +128,7 @@ class PlannedCommands(MeshBase[ShardClient]):
                 return shard.execute(words, command.read_only, decode)
             except RerouteError as error:
                 try:
-                    self._core.await_route(error, self._policy.misses)
+                    self._core.await_route(error, deadline, self._policy.misses)
                 except ShardUnavailableError as failure:
                     return self._in_part(failure, words, decode)
 

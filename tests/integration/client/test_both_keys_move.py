@@ -151,9 +151,9 @@ def test_what_removes_all_keys_waits_until_it_can_reach_them(moved: Moved, back:
     core, held = moved.call.mesh._core, threading.Event()
     hold_over = core.hold_over
 
-    def noted() -> Any:
+    def noted(deadline: float) -> Any:
         held.set()
-        return hold_over()
+        return hold_over(deadline)
 
     if back:
         moved.begin()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -115,6 +116,65 @@ def test_a_resize_that_begins_before_a_key_is_watched_is_seen(moved: Moved) -> N
     pipe.it.multi()
     pipe.it.append(key, "+")
     assert pipe.execute() == [len(VALUES[key]) + 1]
+
+
+WRITES: dict[str, Callable[[Any, str], Any]] = {
+    "a command": lambda mesh, key: mesh.append(key, "+"),
+    "a pipeline": lambda mesh, key: mesh.pipeline(transaction=False).append(key, "+").execute(),
+    "a transaction": lambda mesh, key: mesh.pipeline(transaction=True).append(key, "+").execute(),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_the_hold_and_the_pull_of_a_command_share_its_time(moved: Moved, name: str) -> None:
+    core: Any = moved.call.mesh._core
+    key, until_when = moved.keys[0], list[float]()
+    hold_over, settle = core.hold_over, core._settle
+
+    def held(deadline: float) -> Any:
+        until_when.append(deadline)
+        return hold_over(deadline)
+
+    def settled(moving: Any, deadline: float, in_part: bool) -> Any:
+        until_when.append(deadline)
+        return settle(moving, deadline, in_part)
+
+    moved.prepare()
+    core.hold_over, core._settle = held, settled
+    with ThreadPoolExecutor(1) as threads:
+        written = threads.submit(moved.call, lambda mesh: WRITES[name](mesh, key))
+        until(lambda: until_when or written.done())
+        moved.move()
+        assert written.result(AT_MOST) in (len(VALUES[key]) + 1, [len(VALUES[key]) + 1])
+    assert len(until_when) == 2 and len(set(until_when)) == 1
+
+
+def test_a_command_that_blocks_may_wait_each_time_it_is_sent_anew(moved: Moved) -> None:
+    core: Any = moved.call.mesh._core
+    queue, until_when, settle = moved.keys[0], list[float](), core._settle
+
+    def settled(moving: Any, deadline: float, in_part: bool) -> Any:
+        until_when.append(deadline)
+        return settle(moving, deadline, in_part)
+
+    def blocks(at: Any) -> None:
+        with moved.server(at, queue) as shard:
+            until(lambda: shard.info("clients")["blocked_clients"] == 1)
+
+    core._settle = settled
+    moved.call.driven.delete(queue)
+    with ThreadPoolExecutor(1) as threads:
+        popped = threads.submit(moved.call, lambda mesh: mesh.blpop([queue], timeout=0))
+        blocks(moved.before)
+        moved.begin()
+        blocks(moved.after)
+        before = time.monotonic()
+        moved.prepare(back=True)
+        moved.move()
+        blocks(moved.before)
+        moved.call.driven.rpush(queue, "item")
+        assert popped.result(AT_MOST) == (queue.encode(), b"item")
+    assert until_when[1] >= before + AT_MOST > until_when[0]
 
 
 def test_connections_of_a_shard_that_was_just_retired_go_to_its_master(moved: Moved) -> None:
