@@ -38,7 +38,7 @@ from cachemesh.core.malformed_replies import reading_reply
 from cachemesh.core.names import Address
 
 Side: TypeAlias = Literal["source", "target"]
-Step: TypeAlias = Literal["copy", "gone", "copy each", "confirm", "confirm each", "remove"]
+Step: TypeAlias = Literal["copy", "gone", "confirm", "confirm each", "remove"]
 Word: TypeAlias = "bytes | str | int"
 Outcome: TypeAlias = Literal["copied", "no key", "busy"]
 
@@ -145,9 +145,8 @@ class Pull:
         link: from where to where.
         keys: that the source may still have; not empty.
         step: as drawn above. `gone` copies once more, as WAIT tells only of what was seen on its
-            own connection: another master may have the keys. `copy each` is `gone` with one MIGRATE
-            for each key, and `confirm each` is `confirm` with one EXISTS: of many keys MIGRATE
-            tells only the first refusal, and EXISTS how many there are.
+            own connection: another master may have the keys. `confirm each` is `confirm` with one
+            EXISTS for each key, as that of many tells only how many there are.
         found: of the keys, those that the target has.
         rounds: how often keys have been copied.
     """
@@ -192,8 +191,6 @@ class Pull:
             return self._confirmed_all(before[0], acknowledged)
         if self.step == "confirm each":
             return self._confirmed_each(before, acknowledged)
-        if self.step == "copy each":
-            return self._copied_each(before, acknowledged)
         if self.step == "remove":
             _raise_errors(before[:1])
             self._check_replicated("source", acknowledged)
@@ -205,8 +202,6 @@ class Pull:
         return self._gone(before[0], acknowledged)
 
     def _of_source(self) -> Sequence[tuple[Word, ...]]:
-        if self.step == "copy each":
-            return [self.link.migrate([key]) for key in self.keys]
         if self.step == "gone":
             return [self.link.migrate(self.keys)]
         left = self._left()
@@ -225,19 +220,9 @@ class Pull:
         return None
 
     def _copied(self, reply: Any) -> Pull:
-        how = self._outcome_of(reply)
-        if how == "no key":
-            return replace(self, step="gone")
-        if how == "busy" and len(self.keys) > 1:
-            return replace(self, step="copy each")
-        return replace(self, step="confirm")
-
-    def _copied_each(self, replies: Sequence[Any], acknowledged: Any) -> Pull | None:
-        outcomes = [self._outcome_of(reply) for reply in replies]
-        there = tuple(key for key, how in zip(self.keys, outcomes, strict=True) if how != "no key")
-        if len(there) < len(self.keys):
-            self._check_replicated("source", acknowledged)
-        return replace(self, step="confirm", keys=there) if there else None
+        # Of many keys MIGRATE tells the first refusal alone. Which the target has nevertheless, it
+        # is asked itself; the others are then copied without those, and tell what refuses them.
+        return replace(self, step="gone" if self._outcome_of(reply) == "no key" else "confirm")
 
     def _outcome_of(self, reply: Any) -> Outcome:
         """Return what MIGRATE did. Its error may repeat login and values: these are taken out."""
