@@ -5,7 +5,8 @@
 - `pool`: what defines a pool: document, settings, topology.
 - `resilience`: what is sent again, when and where. `reads`: which instance answers a read.
 - `quality`: what an app feels of each shard.
-- `connection_names`: whose a connection is, by its name. `fencing`, `rerouting`: during a resize.
+- `connection_names`: whose a connection is, by its name. `client_list`: those of an instance.
+- `migration`: keys on their way between shards. `fencing`, `rerouting`: during a resize.
 - `hidden_secrets`: takes them out of errors.
 - `errors`, `names`, `policy`, `json_text`, `malformed_replies`, `plurals`: used by all rooms.
 """

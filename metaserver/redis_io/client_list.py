@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import redis
 
+from cachemesh.core.client_list import ListedConnection, listed_connections
 from cachemesh.core.fencing import client_of
 from metaserver.redis_io.bounded_connection import BoundedConnection
 from metaserver.redis_io.reply_parsers import NotRedisError, printable
@@ -24,7 +25,7 @@ LISTED = Limits(32 * 1024 * 1024, 1000)
 TERM = "cachemesh-term:"
 """How the name of a connection begins that a metaserver opened in a term."""
 _KILLED_AT_ONCE = 500
-_DIGITS = 20  # of an id or an epoch, at most
+_DIGITS = 20  # of an epoch, at most
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,7 @@ def parse_client_list(reply: object) -> Iterator[Connected]:
         raise reply
     if not isinstance(reply, bytes):
         raise NotRedisError("the reply to CLIENT LIST is no text")
-    for line in reply.split(b"\n"):
-        number = _number(_field(b" " + line, b"id"))
-        if number is not None:
-            yield _connected(number, line)
+    yield from map(_connected, listed_connections(reply))
 
 
 def kill(connection: BoundedConnection, ids: Iterable[int]) -> None:
@@ -83,23 +81,15 @@ def kill(connection: BoundedConnection, ids: Iterable[int]) -> None:
                 raise reply
 
 
-def _connected(number: int, line: bytes) -> Connected:
-    name = printable(_field(line, b"name"))
+def _connected(listed: ListedConnection) -> Connected:
+    name = printable(listed.field(b"name"))
     client = client_of(name)
     if client is not None:
-        return Connected(number, client)
+        return Connected(listed.id, client)
     if name.startswith(TERM):
-        return Connected(number, epoch=_number(name[len(TERM) :].encode()))
-    if name.startswith("sentinel-") or set(_field(line, b"flags")) & set(b"SM"):
-        return Connected(number)  # a Sentinel, a replica or a master
-    return Connected(number, software=(name or printable(_field(line, b"lib-name")))[:40])
-
-
-def _field(line: bytes, name: bytes) -> bytes:
-    """Return the value of a field that is not the first of the line; b"" without one."""
-    _, found, rest = line.partition(b" " + name + b"=")
-    return rest.partition(b" ")[0] if found else b""
-
-
-def _number(text: bytes) -> int | None:
-    return int(text) if text.isdigit() and len(text) <= _DIGITS else None
+        epoch = name[len(TERM) :].encode()
+        known = epoch.isdigit() and len(epoch) <= _DIGITS
+        return Connected(listed.id, epoch=int(epoch) if known else None)
+    if name.startswith("sentinel-") or set(listed.field(b"flags")) & set(b"SM"):
+        return Connected(listed.id)  # a Sentinel, a replica or a master
+    return Connected(listed.id, software=(name or printable(listed.field(b"lib-name")))[:40])

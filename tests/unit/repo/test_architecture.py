@@ -105,7 +105,10 @@ METASERVER_RULES = (
 SYNC_BYTES, AIO_BYTES = "cachemesh.transport.sync", "cachemesh.transport.aio"
 WORDS = tuple(  # of the core, which all of its rooms may use
     f"cachemesh.core.{name}"
-    for name in ("errors", "rerouting", "names", "json_text", "malformed_replies", "hidden_secrets")
+    for name in (
+        *("errors", "rerouting", "names", "json_text", "malformed_replies", "hidden_secrets"),
+        "client_list",
+    )
 )
 ROOMS = {  # of the core, and which others each of them may use
     "commands": (),
