@@ -18,6 +18,7 @@ import redis
 
 from cachemesh.core.fencing import MARKER
 from cachemesh.core.migration.pull import (
+    Cut,
     NotReplicatedError,
     Pull,
     PullError,
@@ -55,9 +56,10 @@ class SourceMove:
         connection: to its master.
         count: of its keys, for operators.
         leaving: tells which of many keys leave it, and where each goes.
-        cancelled: asked before each request.
+        cancelled: asked before each request, but for those that cut off what may arrive late.
         pace: of all sources together.
         rests: of this source.
+        late: a copy of an earlier move may be under way yet, as that one was broken off.
     """
 
     connection: BoundedConnection
@@ -68,6 +70,8 @@ class SourceMove:
     pace: KeysPerSecond
     rests: Rests
     _batch: BatchSize = field(default_factory=BatchSize)
+    late: bool = False
+    _pulled_to: set[str] = field(default_factory=set)
 
     def run(self) -> None:
         """Move all keys that leave.
@@ -151,44 +155,50 @@ class SourceMove:
         batch, waiting[:size] = tuple(dict.fromkeys(waiting[:size])), []
         link = self.targets.link(self.count.shard, target, database)
         try:
-            self._finish(self._copied(Pull(link, batch), target, database), target, database)
+            pull = Pull(link, batch, late=self.late and target not in self._pulled_to)
+            self._finish(self._copied(pull, target, database), target, database)
         except SlowTransferError:  # one of the keys may be large
+            self._check()
             self._asked_target(target, database, [("PING",)])
             patient = replace(link, idle_ms=int(1000 * COPIED_WITHIN))
             for key in batch:
                 self._finish(Pull(patient, (key,)), target, database)
+        self._pulled_to.add(target)
         self.count.moved += len(batch)
 
-    def _copied(self, pull: Pull, target: str, database: int) -> Pull | None:
+    def _copied(self, pull: Pull, target: str, database: int) -> Pull | Cut | None:
         """Return a pull after its first request, and learn how large a batch may be."""
         (copy,) = pull.ask().commands
         timed = [("MEMORY", "USAGE", pull.keys[0]), ("TIME",), copy, ("TIME",)]
         with self.targets.turns.of(target):
             self._check()
+            began = time.monotonic()
             size, before, copied, after = self._selected(self.connection, database, timed)
+            took = time.monotonic() - began
         if isinstance(size, int):  # the right to ask is not needed
             self.count.sized(size)
         self._batch.took(_seconds(after) - _seconds(before), len(pull.keys))
-        return pull.answered([copied])
+        return pull.answered([copied], took)
 
-    def _finish(self, pull: Pull | None, target: str, database: int) -> None:
+    def _finish(self, pull: Pull | Cut | None, target: str, database: int) -> None:
         """Go on with a pull until it has ended."""
         while pull is not None:
             asked = pull.ask()
-            if asked.side == "target":
-                replies = self._asked_target(target, database, asked.commands)
-            else:
-                copies = pull.step != "remove"
-                with self.targets.turns.of(target) if copies else nullcontext():
+            with self.targets.turns.of(target) if pull.copies else nullcontext():
+                if not isinstance(pull, Cut):  # what is late is cut off also by who gives up
                     self._check()
+                began = time.monotonic()
+                if asked.side == "target":
+                    replies = self._asked_target(target, database, asked.commands)
+                else:
                     replies = self._selected(self.connection, database, asked.commands)
-            pull = pull.answered(replies)
+                took = time.monotonic() - began
+            pull = pull.answered(replies, took)
 
     def _asked_target(
         self, target: str, database: int, commands: Sequence[Sequence[Any]]
     ) -> list[Any]:
         """Return the target's replies; raise MoveFailedError, which names it, if it fails."""
-        self._check()
         connection = self.targets.connection(target)
         try:
             return self._selected(connection, database, commands)

@@ -13,8 +13,8 @@ from cachemesh.core.migration.pull import Link
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import BoundedConnection
+from metaserver.redis_io.client_list import LISTED
 from metaserver.redis_io.pull_link import link_to
-from metaserver.redis_io.resp import LARGE
 from metaserver.redis_io.term_fence import TermFence
 
 
@@ -79,7 +79,7 @@ class Targets:
         if shard not in self._connections:
             auth, timeout = self.config.redis_auth, self.config.instance_timeout
             self._connections[shard] = BoundedConnection(
-                self.masters[shard], self.networks, auth, timeout, LARGE, self.term.enter
+                self.masters[shard], self.networks, auth, timeout, LISTED, self.term.enter
             )
         return self._connections[shard]
 

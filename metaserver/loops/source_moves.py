@@ -52,6 +52,7 @@ class _Source:
     due: float = 0.0
     lacks: str | None = None  # the shard whose replicas did not acknowledge, in the last attempt
     lacks_since: float = 0.0
+    late: bool = False  # an attempt was broken off, perhaps with a copy under way
 
 
 class SourceMoves:
@@ -100,7 +101,11 @@ class _Work:
         ]
         moved = {each.shard: each.moved for each in before}
         self._sources = [
-            _Source(SourceCount(shard, moved=moved.get(shard, 0)), Rests(most))
+            _Source(
+                SourceCount(shard, moved=moved.get(shard, 0)),
+                Rests(most),
+                late=published is not None,
+            )
             for shard in stage_sources(state.document, resize)
         ]
         self._concerned = concerned(state.document, resize)
@@ -172,7 +177,9 @@ class _Work:
             source.lacks = None
             count.state, count.detail = "done", ""
             self._stage.source_done(count.shard, count.moved)
-        elif not self._stage.cancelled():
+            return
+        source.late = True
+        if not self._stage.cancelled():
             count.state, count.detail = "waits", failed
             self._stage.waits(count.shard, failed)
 
@@ -200,6 +207,7 @@ class _Work:
                         self._stage.cancelled,
                         self._pace,
                         source.rests,
+                        late=source.late,
                     ),
                 )
             self._require_master_yet(shard, connection.address)

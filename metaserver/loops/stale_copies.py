@@ -45,7 +45,7 @@ class StaleCopies(SourceMove):
         """Return those of one shard."""
         no_bounds = KeysPerSecond(0), Rests(0.0), BatchSize(LARGEST)
         count = SourceCount(shard)
-        return cls(connection, count, leaving, targets, cancelled, *no_bounds, all_moved)
+        return cls(connection, count, leaving, targets, cancelled, *no_bounds, all_moved=all_moved)
 
     def _move_batch(self, target: str, database: int, waiting: list[bytes]) -> None:
         batch, waiting[:LARGEST] = tuple(dict.fromkeys(waiting[:LARGEST])), []
@@ -56,7 +56,8 @@ class StaleCopies(SourceMove):
 
     def _at_target(self, target: str, database: int, pull: Pull) -> tuple[bytes, ...]:
         """Return those of the keys that the target has, once its replicas have them, too."""
+        self._check()
         looked = replace(pull, step="confirm each")
         asked = looked.ask()
         after = looked.answered(self._asked_target(target, database, asked.commands))
-        return () if after is None else after.found
+        return after.found if isinstance(after, Pull) else ()

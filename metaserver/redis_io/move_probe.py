@@ -20,6 +20,7 @@ import redis
 
 from cachemesh.core.hidden_secrets import hide
 from cachemesh.core.migration.pull import (
+    Cut,
     Link,
     NotReachedError,
     Pull,
@@ -31,6 +32,7 @@ from metaserver.domain.migration_time import MoveSpeed
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import BoundedConnection, reason_of
+from metaserver.redis_io.client_list import LISTED
 from metaserver.redis_io.fence import replicas_of_master
 from metaserver.redis_io.pull_link import link_to
 
@@ -163,7 +165,7 @@ class MoveProbe:
             self._remove(source, keys)
             self._remove(target, keys)
 
-    def _pull(self, source: str, target: str, pull: Pull | None) -> None:
+    def _pull(self, source: str, target: str, pull: Pull | Cut | None) -> None:
         """Pull keys to their target.
 
         Raises:
@@ -173,9 +175,10 @@ class MoveProbe:
         while pull is not None:
             asked = pull.ask()
             shard = source if asked.side == "source" else target
+            began = time.monotonic()
             replies = self._ask(shard, asked.commands, raises=False)
             try:
-                following = pull.answered(replies)
+                following = pull.answered(replies, time.monotonic() - began)
             except (NotReachedError, SlowTransferError):
                 raise
             except TargetRefusedError as error:
@@ -184,7 +187,7 @@ class MoveProbe:
                 raise MoveNotTriedError(str(error)) from error
             except redis.RedisError as error:
                 raise self._refusal(shard, error) from error
-            if following is None and pull.step != "remove":
+            if following is None and not (isinstance(pull, Pull) and pull.step == "remove"):
                 raise MoveNotTriedError(f"shard {source} did not keep the test key")
             pull = following
 
@@ -277,7 +280,9 @@ class MoveProbe:
         if shard not in self._connections:
             auth, timeout = self.config.redis_auth, self.config.instance_timeout
             address = self.masters[shard]
-            self._connections[shard] = BoundedConnection(address, self.networks, auth, timeout)
+            self._connections[shard] = BoundedConnection(
+                address, self.networks, auth, timeout, LISTED
+            )
         return self._connections[shard]
 
     def _named(self, shard: str) -> str:

@@ -3,7 +3,12 @@
 Clients and the mover do what `cachemesh.core.migration.pull` says. One step is what one server does
 at once. Whoever is not scheduled is frozen: between any two of its steps anything may happen. Each
 shard may fail over to its replica, which has what was replicated; T may evict the key; MIGRATE may
-answer IOERR and have copied nevertheless; a puller may die; the move may be turned back.
+answer IOERR and have copied nevertheless, at once or at any later moment; a puller may die; the
+move may be turned back.
+
+A late copy arrives until somebody cuts it off. Who gets the IOERR does so at once, by two requests
+to T: the model takes it that no other pull of the key, from its beginning to the command at T, fits
+in between. Without that, as where a puller dies just then, `outrun` shows what is left.
 
 `World.truth` is what the pool has acknowledged. At every moment whoever asks T, and where T has
 nothing S, must find it; so must every read. What a server had not replicated when it died may be
@@ -14,105 +19,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any
 
-from cachemesh.core.migration.pull import Link, Pull, PullError
+from cachemesh.core.migration.pull import Cut, Link, Pull, PullError
 from cachemesh.core.names import Address
 from tests.support.exploration import explore
-
-Value: TypeAlias = "int | None"
-KEY = b"key"
-FIRST = 1  # the value of the key before the move
-OLDER = 0  # the one before that
-KEEPS: tuple[Value, ...] = ()  # of an entry of the replication stream that changes no truth
-
-
-# Replies, one object each, so that equal worlds are equal.
-IO_ERROR = Exception("IOERR error or timeout reading to target instance")
-BUSY_KEY = Exception("Target instance replied with error: BUSYKEY Target key name already exists.")
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A shard as the model sees it.
-
-    Attributes:
-        master, replica: what they hold for the key.
-        stream: what the replica has yet to apply: each time the value, and what was true before
-            the write, or KEEPS.
-        epoch: how often it has failed over.
-    """
-
-    master: Value
-    replica: Value
-    stream: tuple[tuple[Value, tuple[Value, ...]], ...] = ()
-    epoch: int = 0
-
-    def write(self, value: Value, before: tuple[Value, ...]) -> Server:
-        return replace(self, master=value, stream=(*self.stream, (value, before)))
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """A client, or the mover.
-
-    Attributes:
-        doing: read, write, delete or pull; None between two operations.
-        stage: first (a read at T), source (a read at S), pull, or last (the command at T).
-        pull: how far its pull is.
-        replies: those of the present request, once all but WAIT have come.
-        epoch: of the server that has been asked.
-        left: the operations that it still makes.
-    """
-
-    left: tuple[str, ...]
-    doing: str | None = None
-    stage: str = ""
-    pull: Pull | None = None
-    replies: tuple[Any, ...] | None = None
-    epoch: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """Everything at one moment.
-
-    Attributes:
-        source, target: S and T.
-        truth: what was acknowledged last.
-        excused: what may be read instead, as a server died with the write.
-        actors: the clients and the mover.
-        faults: those that may still happen, by name.
-        evicted: T has evicted the key at least once.
-        done: clients do not pull any more.
-        restarted: S was started again from a file, and has the key as it was before the move.
-        late: a frozen client, fenced off one side alone, has yet to send an UNLINK to the other.
-        wrong: what is wrong, or "".
-    """
-
-    actors: tuple[Actor, ...]
-    faults: tuple[str, ...]
-    source: Server = Server(FIRST, FIRST)
-    target: Server = Server(None, None)
-    truth: Value = FIRST
-    excused: tuple[Value, ...] = ()
-    evicted: bool = False
-    done: bool = False
-    restarted: bool = False
-    late: bool = False
-    wrong: str = ""
-
-    @property
-    def found(self) -> Value:
-        """What somebody finds who asks T, and where T has nothing S."""
-        if self.target.master is not None or self.done:
-            return self.target.master
-        return self.source.master
-
-    @property
-    def true(self) -> tuple[Value, ...]:
-        """What may be found."""
-        return tuple(dict.fromkeys((self.truth, *self.excused)))
+from tests.support.migrating_world import (
+    BUSY_KEY,
+    FIRST,
+    IO_ERROR,
+    KEEPS,
+    KEY,
+    LISTED,
+    OLDER,
+    Actor,
+    Server,
+    World,
+    arrived,
+    expired,
+    failed_over,
+    owes_a_cut,
+    read,
+    unlinked,
+    unlinked_late,
+    with_server,
+    without_fault,
+)
 
 
 @dataclass
@@ -121,8 +53,8 @@ class MigratingKey:
 
     Args:
         actors: the operations of each client; `pull` is the mover.
-        faults: `fail over S`, `fail over T`, `evict`, `expire`, `io error`, `die`, `turn back`,
-            `restart S`.
+        faults: `fail over S`, `fail over T`, `evict`, `expire`, `io error`, `late copy`, `die`,
+            `turn back`, `restart S`.
         lagging: the replica of S has an older value at first.
     """
 
@@ -145,6 +77,9 @@ class MigratingKey:
     fences_one_side_alone: bool = False
     turns_back_without_a_fence: bool = False
     turns_back_without_a_look: bool = False
+    leaves_late_copies: bool = False
+    forgets_what_is_late: bool = False
+    outrun: bool = False
     reached: set[str] = field(default_factory=set)
 
     def explore(self) -> list[World]:
@@ -166,11 +101,13 @@ class MigratingKey:
             if server.stream:
                 (value, _), *rest = server.stream
                 applied = replace(server, replica=value, stream=tuple(rest))
-                yield _with(world, side, applied)
+                yield with_server(world, side, applied)
         for fault in set(world.faults):
-            yield from self._fails(_without(world, fault), fault)
+            yield from self._fails(without_fault(world, fault), fault)
         if world.late:
-            yield replace(_late(world), late=False)
+            yield replace(unlinked_late(world), late=False)
+        for copy in world.under_way:
+            yield arrived(world, copy)
 
     def _judged(self, world: World) -> World:
         if world.wrong or world.found in world.true:
@@ -195,7 +132,8 @@ class MigratingKey:
         elif actor.stage in ("first", "source", "seen"):
             yield self._reads(world, actor, now, idle)
         elif actor.stage == "last":
-            yield now(self._runs(world, number, actor), **idle)
+            if self.outrun or not any(map(owes_a_cut, world.actors)):
+                yield now(self._runs(world, number, actor), **idle)
         elif actor.stage == "restore":  # a mistake: what the client read, maybe long ago
             if world.target.master is None:
                 world = replace(world, target=world.target.write(FIRST, KEEPS))
@@ -212,15 +150,15 @@ class MigratingKey:
         if actor.stage == "first" and world.target.master is None:
             done = now(world, stage="source")
         elif actor.stage == "first":
-            done = now(_read(world, world.target), **idle)
+            done = now(read(world, world.target), **idle)
         elif actor.stage == "seen":  # a mistake: EXISTS came before the read
-            done = now(_read(world, world.source), **idle)
+            done = now(read(world, world.source), **idle)
         elif world.source.master is None and not self.reads_at_target_once:
             done = now(world, stage="last")
         elif self.looks_before_it_reads:
             done = now(world, stage="seen")
         else:
-            done = now(_read(world, world.source), **idle)
+            done = now(read(world, world.source), **idle)
         return done
 
     def _begins(self, world: World, doing: str) -> dict[str, Any]:
@@ -238,22 +176,32 @@ class MigratingKey:
             return {"stage": "restore"}
         return {"stage": "pull", "pull": self._pull()}
 
-    def _pull(self) -> Pull:
-        link = Link(
+    def _uncut(self, cut: Cut) -> Pull | Cut | None:
+        try:
+            return replace(cut, looks=99).answered([])
+        except PullError:
+            return self._pull()
+
+    @property
+    def _link(self) -> Link:
+        return Link(
             Address("t", 1),
             source_replicas=0 if self.no_wait_at_source else 1,
             target_replicas=0 if self.no_wait_at_target else 1,
             timeout_ms=1,
         )
-        return Pull(link, (KEY,))
+
+    def _pull(self, late: bool = False) -> Pull:
+        return Pull(self._link, (KEY,), late=late and not self.forgets_what_is_late)
 
     def _pulls(self, world: World, actor: Actor, now: Any, idle: dict[str, Any]) -> Iterator[World]:
         assert actor.pull is not None
         asked = actor.pull.ask()
         server: Server = getattr(world, asked.side)
-        names = [str(command[0]) for command in asked.commands]
+        names = [_name(command) for command in asked.commands]
         waits = names[-1] == "WAIT"
-        if self.waits_without_a_look and actor.pull.step == "gone" and actor.replies is None:
+        step = actor.pull.step if isinstance(actor.pull, Pull) else "cut"
+        if self.waits_without_a_look and step == "gone" and actor.replies is None:
             yield now(world, replies=("NOKEY",), epoch=server.epoch)
             return
         if actor.replies is None:
@@ -262,9 +210,10 @@ class MigratingKey:
                 yield now(after, replies=tuple(replies), epoch=epoch)
             return
         if actor.epoch != server.epoch:  # the connection is gone, and with it the replies
-            yield now(world, pull=self._pull(), replies=None)
+            late = actor.pull.late or actor.pull.copies
+            yield now(world, pull=self._pull(late), replies=None)
             return
-        needed = actor.pull.link.needed(asked.side) if waits else 0
+        needed = self._link.needed(asked.side) if waits else 0
         nothing = actor.replies == ("NOKEY",) and self.no_wait_where_nothing_was_found
         if needed and server.stream and not (nothing or self._skips_confirming(asked.side)):
             return  # WAIT goes on
@@ -272,6 +221,8 @@ class MigratingKey:
             pull = actor.pull.answered([*actor.replies, *([0, needed] if waits else [])])
         except PullError:
             pull = self._pull()
+        while isinstance(pull, Cut) and self.leaves_late_copies:
+            pull = self._uncut(pull)
         if pull is not None:
             yield now(world, pull=pull, replies=None)
         elif actor.doing == "pull":
@@ -288,14 +239,34 @@ class MigratingKey:
         if commands == ["EXISTS"]:
             yield world, [1 if self.unconfirmed else int(world.target.master is not None)]
         elif commands == ["UNLINK"]:
-            yield _unlinked(world), [1]
+            yield unlinked(world), [1]
+        elif commands[0].startswith("CLIENT"):
+            yield self._cut(world, commands)
         else:
             assert commands == ["MIGRATE"], commands
             yield self._migrated(world)
             if "io error" in world.faults:
-                less = _without(world, "io error")
+                less = without_fault(world, "io error")
                 yield less, [IO_ERROR]
                 yield self._migrated(less)[0], [IO_ERROR]
+            if "late copy" in world.faults and world.source.master is not None:
+                less, connection = without_fault(world, "late copy"), len(world.faults)
+                copies = (*world.under_way, (connection, world.source.master))
+                yield replace(less, under_way=copies), [IO_ERROR]
+
+    def _cut(self, world: World, commands: list[str]) -> tuple[World, list[Any]]:
+        replies: list[Any] = []
+        for command in commands:
+            if command == "CLIENT LIST TYPE normal":
+                listed = [LISTED.format(connection) for connection, _ in world.under_way]
+                replies.append("\n".join(listed).encode())
+                continue
+            ended = int(command.removeprefix("CLIENT KILL ID "))
+            left = tuple(copy for copy in world.under_way if copy[0] != ended)
+            self.reached.add("cut")
+            world = replace(world, under_way=left)
+            replies.append(1)
+        return world, replies
 
     def _migrated(self, world: World) -> tuple[World, list[Any]]:
         value = world.source.master
@@ -308,7 +279,7 @@ class MigratingKey:
 
     def _runs(self, world: World, number: int, actor: Actor) -> World:
         if actor.doing == "read":
-            return _read(world, world.target)
+            return read(world, world.target)
         value = None if actor.doing == "delete" else 10 * (number + 1) + len(actor.left)
         target = world.target.write(value, world.true)
         return replace(world, target=target, truth=value, excused=())
@@ -317,16 +288,16 @@ class MigratingKey:
 
     def _fails(self, world: World, fault: str) -> Iterator[World]:
         if fault == "fail over S":
-            yield _failed_over(world, "source")
+            yield failed_over(world, "source")
         elif fault == "fail over T":
-            yield _failed_over(world, "target")
+            yield failed_over(world, "target")
         elif fault == "evict" and world.target.master is not None:
             gone = world.target.write(None, world.true)
             truth = world.truth if world.source.master is not None else None
             # As nobody deleted it, S may bring it back until it has lost it for good.
             yield replace(world, target=gone, truth=truth, excused=world.true, evicted=True)
         elif fault == "expire" and FIRST in (world.source.master, world.target.master):
-            yield _expired(world)
+            yield expired(world)
         elif fault == "die":
             for number, actor in enumerate(world.actors):
                 if actor.doing is not None:
@@ -358,65 +329,12 @@ class MigratingKey:
             yield replace(world, source=world.target, target=world.source)
             return
         late = self.fences_one_side_alone and any(
-            actor.pull is not None and actor.pull.step == "remove" and actor.replies is None
+            isinstance(actor.pull, Pull) and actor.pull.step == "remove" and actor.replies is None
             for actor in world.actors
         )
         actors = tuple(Actor(actor.left) for actor in world.actors)
         yield replace(world, source=world.target, target=world.source, actors=actors, late=late)
 
 
-def _with(world: World, side: str, server: Server) -> World:
-    return replace(world, source=server) if side == "source" else replace(world, target=server)
-
-
-def _without(world: World, fault: str) -> World:
-    left = list(world.faults)
-    left.remove(fault)
-    return replace(world, faults=tuple(left))
-
-
-def _read(world: World, server: Server) -> World:
-    value = server.master
-    if value in world.true:
-        return world
-    return replace(world, wrong=f"{value} was read instead of {world.truth}")
-
-
-def _unlinked(world: World) -> World:
-    if world.source.master is None:
-        return world
-    source = world.source.write(None, KEEPS)
-    if world.evicted and world.target.master is None:  # as T evicted it, it may be gone, or not
-        return replace(world, source=source, truth=None, excused=world.true)
-    return replace(world, source=source)
-
-
-def _failed_over(world: World, side: str) -> World:
-    server: Server = getattr(world, side)
-    before = [value for _, each in server.stream for value in each]
-    after = Server(server.replica, server.replica, epoch=server.epoch + 1)
-    excused = tuple(dict.fromkeys((*world.excused, *before)))
-    return replace(_with(world, side, after), excused=excused)
-
-
-def _expired(world: World) -> World:
-    def without(server: Server) -> Server:
-        stream = tuple((None if value == FIRST else value, then) for value, then in server.stream)
-        master = None if server.master == FIRST else server.master
-        replica = None if server.replica == FIRST else server.replica
-        return replace(server, master=master, replica=replica, stream=stream)
-
-    truth = None if world.truth == FIRST else world.truth
-    excused = (*world.excused, None)
-    return replace(
-        world,
-        source=without(world.source),
-        target=without(world.target),
-        truth=truth,
-        excused=excused if FIRST in world.excused else world.excused,
-    )
-
-
-def _late(world: World) -> World:
-    """Have the UNLINK of a client that was not fenced there run at the former source."""
-    return replace(world, target=world.target.write(None, KEEPS))
+def _name(command: tuple[Any, ...]) -> str:
+    return " ".join(map(str, command)) if command[0] == "CLIENT" else str(command[0])

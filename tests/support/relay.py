@@ -11,10 +11,13 @@ from typing import Literal
 from typing_extensions import Self
 
 from cachemesh.core.names import parse_address
+from tests.support.plain_redis import direct
+from tests.support.waiting import AT_MOST, until
 
 Cut = Literal["refuses", "is silent"]
 
 _READ = 65_536
+_OF_A_SOURCE = ("restore", "select", "NULL")
 _RESET = struct.pack("ii", 1, 0)  # for SO_LINGER
 
 
@@ -138,15 +141,33 @@ class LateRelay(Relay):
 
     def __init__(self, upstream: str, word: bytes) -> None:
         self._word = word
-        self.kept, self.arrives = threading.Event(), threading.Event()
+        self.kept, self.arrives, self._ended = (threading.Event() for _ in range(3))
+        self._late: threading.Thread | None = None
         super().__init__(upstream)
 
     def lets_through(self, data: bytes) -> bool:
-        """Return true, once the data may arrive."""
+        """Return True, once what is late may arrive."""
         if self._word in data and not self.kept.is_set():
+            self._late = threading.current_thread()
             self.kept.set()
             self.arrives.wait()
         return True
+
+    def let_arrive(self) -> None:
+        """Return once what was late has been dealt with, by a server that may have cut it off."""
+        self.arrives.set()
+        assert self._ended.wait(AT_MOST)
+        with direct(str(self._upstream)) as server:
+
+            def copying() -> int:
+                return sum(each["cmd"] in _OF_A_SOURCE for each in server.client_list())
+
+            until(lambda: copying() <= 1)  # a source keeps one connection open
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        super()._pass_on(source, target)
+        if threading.current_thread() is self._late:
+            self._ended.set()
 
     def __exit__(self, *of: object) -> None:
         self.arrives.set()

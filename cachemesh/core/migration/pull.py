@@ -5,6 +5,7 @@
     confirm  at the target:  EXISTS of all keys, of each where some are missing; PUBLISH, WAIT
     remove   at the source:  UNLINK of the keys that the target has; MIGRATE of the others;
                              PUBLISH, WAIT
+    cut      at the target:  CLIENT LIST, CLIENT KILL; where a copy may be under way yet
 
 It ends when the source has none of the keys, and neither have its replicas. Four rules hold at
 every moment, whoever else pulls the same keys, and wherever a server or the puller dies:
@@ -15,6 +16,10 @@ every moment, whoever else pulls the same keys, and wherever a server or the pul
 - "The source has it not" counts only once the source's replicas have lost it as well. So a source
   that fails over brings nothing back. That holds too where somebody else removed the key.
 - What the target has stays: MIGRATE without REPLACE. So it must hold none of the keys at first.
+
+A MIGRATE that runs out of time leaves a copy behind that may arrive at any later moment, when the
+key was deleted long ago. So who gets that answer cuts it off, before anything else
+(`cachemesh.core.migration.late_copies`).
 
 So until a pull has ended, a copy at the source is as good as one at the target, and once it has,
 only the target is asked. A pull can be begun anew at any moment.
@@ -29,12 +34,14 @@ explores every order of the steps of several pullers with crashes and failovers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from cachemesh.core.hidden_secrets import hide
 from cachemesh.core.malformed_replies import reading_reply
+from cachemesh.core.migration.late_copies import may_bring_copies
 from cachemesh.core.names import Address
 
 Side: TypeAlias = Literal["source", "target"]
@@ -50,6 +57,8 @@ IDLE_MS = 100
 
 ROUNDS = 5
 """How often keys are copied that the target then turns out not to have."""
+
+_LOOKS = 2  # for connections: those that wait to be accepted at the first one are there by then
 
 
 class PullError(Exception):
@@ -81,7 +90,7 @@ class NotReachedError(TransferError):
 
 
 class SlowTransferError(TransferError):
-    """The target has not answered in time: it hangs, or builds a large key."""
+    """The target has not answered in time: it hangs, or builds a large key. No copy is left."""
 
 
 class TargetRefusedError(PullError):
@@ -149,6 +158,7 @@ class Pull:
             EXISTS for each key, as that of many tells only how many there are.
         found: of the keys, those that the target has.
         rounds: how often keys have been copied.
+        late: a copy of an earlier pull may be under way yet: it is cut off after the first request.
     """
 
     link: Link
@@ -156,6 +166,12 @@ class Pull:
     step: Step = "copy"
     found: tuple[bytes, ...] = ()
     rounds: int = 1
+    late: bool = False
+
+    @property
+    def copies(self) -> bool:
+        """Whether keys are copied by what is sent next. Without replies a copy may be under way."""
+        return self.step in ("copy", "gone") or (self.step == "remove" and bool(self._left()))
 
     def ask(self) -> Ask:
         """Return what to send next."""
@@ -168,11 +184,12 @@ class Pull:
             return Ask("target", (*seen, *self.link.wait("target")))
         return Ask("source", (*self._of_source(), *self.link.wait("source")))
 
-    def answered(self, replies: Sequence[Any]) -> Pull | None:
-        """Return the pull after the replies to `ask`; None at its end.
+    def answered(self, replies: Sequence[Any], seconds: float = math.inf) -> Pull | Cut | None:
+        """Return what follows the replies to `ask`; None at the end.
 
         Args:
             replies: one for each command; an error reply as an exception, not raised.
+            seconds: that they took.
 
         Raises:
             PullError: it did not end, see the classes of it.
@@ -180,9 +197,25 @@ class Pull:
             Exception: the first error reply of an instance that did not do as asked.
         """
         with reading_reply():
-            return self._answered(replies)
+            if self.copies and (self.late or self._leaves_a_copy(replies, seconds)):
+                return Cut(replace(self, late=False), tuple(replies))
+            return self.follow(replies)
 
-    def _answered(self, replies: Sequence[Any]) -> Pull | None:
+    def _leaves_a_copy(self, replies: Sequence[Any], seconds: float) -> bool:
+        """Return whether MIGRATE may have run out of time with a copy under way.
+
+        Of many keys it tells the first refusal, though it ran out of time for a later one.
+        """
+        reply = replies[1 if self.step == "remove" else 0]
+        if not isinstance(reply, Exception):
+            return False
+        if str(reply).startswith("IOERR"):
+            return not _is_not_reached(reply)
+        several = _TARGET_SAID in str(reply) and len(self._left()) > 1
+        return several and 1000 * seconds > 0.9 * self.link.idle_ms
+
+    def follow(self, replies: Sequence[Any]) -> Pull | None:
+        """As `answered`, once no copy is under way."""
         if self.step == "copy":
             return self._copied(replies[0])
         *before, published, acknowledged = replies
@@ -256,6 +289,51 @@ class Pull:
             raise NotReplicatedError(side, acknowledged, needed)
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How far the end of the connections is over which copies may be under way.
+
+    Where the user may not list or end connections, they stay.
+
+    Attributes:
+        pull: goes on then.
+        replies: that it has got.
+        ids: of the connections that are still to be ended.
+        looks: how often connections have been listed.
+    """
+
+    pull: Pull
+    replies: tuple[Any, ...] = field(repr=False)
+    ids: tuple[int, ...] = ()
+    looks: int = 0
+
+    @property
+    def late(self) -> bool:
+        """A copy may be under way yet."""
+        return True
+
+    @property
+    def copies(self) -> bool:
+        """Nothing is copied by what is sent next."""
+        return False
+
+    def ask(self) -> Ask:
+        """Return what to send next."""
+        looks: list[tuple[Word, ...]] = [("CLIENT", "LIST", "TYPE", "normal")]
+        ended: list[tuple[Word, ...]] = [("CLIENT", "KILL", "ID", each) for each in self.ids]
+        return Ask("target", (*ended, *(looks if self.looks < _LOOKS else ())))
+
+    def answered(self, replies: Sequence[Any], seconds: float = 0) -> Pull | Cut | None:
+        """As `Pull.answered`."""
+        refused = any(isinstance(reply, Exception) for reply in replies)
+        with reading_reply():
+            if not refused and self.looks < _LOOKS:
+                ids = tuple(may_bring_copies(replies[-1]))
+                if ids or self.looks + 1 < _LOOKS:
+                    return replace(self, ids=ids, looks=self.looks + 1)
+            return self.pull.follow(self.replies)
+
+
 def _outcome(reply: Any) -> Outcome:
     """Return what MIGRATE did.
 
@@ -267,7 +345,7 @@ def _outcome(reply: Any) -> Outcome:
         return "no key" if reply in ("NOKEY", b"NOKEY") else "copied"
     text = str(reply)
     if text.startswith("IOERR"):
-        if "connecting" in text:
+        if _is_not_reached(reply):
             raise NotReachedError("the source did not reach the target in time") from reply
         raise SlowTransferError("the target did not answer the source in time") from reply
     _, told, refusal = text.partition(_TARGET_SAID)
@@ -281,6 +359,10 @@ def _outcome(reply: Any) -> Outcome:
     if code in _PASSES:
         raise TransferError(f"the target does not serve: {refusal}") from reply
     raise TargetRefusedError(f"the target refused: {refusal}") from reply
+
+
+def _is_not_reached(reply: Exception) -> bool:
+    return "connecting" in str(reply)
 
 
 _TARGET_SAID = "Target instance replied with error: "

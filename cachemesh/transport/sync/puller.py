@@ -14,12 +14,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from typing import Any
 
 import redis
 
 from cachemesh.core.errors import ShardTimeoutError, ShardUnavailableError
 from cachemesh.core.migration.pull import (
     IDLE_MS,
+    Cut,
     Link,
     NoRoomError,
     NotReplicatedError,
@@ -37,6 +39,7 @@ BATCH = 32
 """Keys of one pull. While they are copied the source serves nobody else."""
 
 _LONGEST = 0.25  # seconds that replicas are waited for at once: a resize waits for that, too
+_CUT = 0.25  # seconds that the end of a late copy may take after the deadline
 _LONGER = 4  # times as long may the target take to answer in the next attempt, each time
 _AGAIN = 0.02  # seconds before a pull that did not end is begun anew
 
@@ -76,6 +79,7 @@ class Puller:
         self._link = link
         self._why: Exception | None = None  # the last attempt did not end
         self._waiting = set[_Waiter]()
+        self._late = False  # a copy may be under way that has not been cut off
         self._turns = Turns()
 
     def pull(self, keys: Collection[bytes], deadline: float) -> None:
@@ -165,12 +169,34 @@ class Puller:
         link = self._link(min(max(0.0, left) / 2, _LONGEST))
         if link is None:
             raise self._target.unavailable(None, NotSentError("no master of it is known"))
-        link = replace(link, idle_ms=max(1, int(min(idle, 1000 * left))))
-        pull: Pull | None = Pull(link, tuple(keys))
+        # The other half is for the source's answer, and to cut off what it has left under way.
+        link = replace(link, idle_ms=max(1, int(min(idle, 1000 * left / 2))))
+        pull: Pull | Cut | None = Pull(link, tuple(keys), late=self._late)
         while pull is not None:
-            asked = pull.ask()
-            shard = self._source if asked.side == "source" else self._target
-            pull = pull.answered(shard.ask_apart(asked.commands, deadline))
+            pull = self._step(pull, deadline)
+
+    def _step(self, pull: Pull | Cut, deadline: float) -> Pull | Cut | None:
+        """Make one request of a pull, and return what follows."""
+        asked, lost = pull.ask(), list[Exception]()
+        shard = self._source if asked.side == "source" else self._target
+        began = time.monotonic()
+        if isinstance(pull, Cut):
+            deadline = max(deadline, began + _CUT)
+        replies: list[Any] | None = None
+        try:
+            replies = shard.ask_apart(asked.commands, deadline, lost)
+        finally:
+            if replies is None and (pull.late or pull.copies):
+                self._late = True
+        if lost and isinstance(pull, Pull) and pull.copies:
+            pull = replace(pull, late=True)
+        after: Pull | Cut | None = None
+        try:
+            after = pull.answered(replies, time.monotonic() - began)
+        finally:
+            if isinstance(pull, Cut) and not isinstance(after, Cut):
+                self._late = False
+        return after
 
     def still_moving(self, waiter: _Waiter | None = None) -> ShardUnavailableError:
         """Return the error for a command that has no time left, with what went wrong last."""

@@ -164,9 +164,11 @@ class RetryingShard(ShardBase[Instance]):
         loop = RetryLoop(self, False, deadline, time.monotonic, random.random, blocks)
         return self.drive(loop.again(args, instance, outcome), send)
 
-    def ask_apart(self, commands: Sequence[tuple[Any, ...]], deadline: float) -> list[Any]:
+    def ask_apart(
+        self, commands: Sequence[tuple[Any, ...]], deadline: float, lost: list[Exception]
+    ) -> list[Any]:
         """As `ask_all`, over a connection that the commands have to themselves: they may block."""
-        return self.ask_all(commands, deadline, apart=True)
+        return self.ask_all(commands, deadline, apart=True, lost=lost)
 
     def ask_all(
         self,
@@ -174,6 +176,7 @@ class RetryingShard(ShardBase[Instance]):
         deadline: float,
         decode: bool = False,
         apart: bool = False,
+        lost: list[Exception] | None = None,
     ) -> list[Any]:
         """Send commands that may run twice, in one write.
 
@@ -182,6 +185,7 @@ class RetryingShard(ShardBase[Instance]):
             deadline: by `time.monotonic`.
             decode: whether to decode the replies, if the client decodes replies at all.
             apart: as `ask_apart`.
+            lost: gets the errors of attempts after which the commands may have run.
 
         Returns:
             The replies, error replies among them; none of them says that the instance does not
@@ -195,9 +199,14 @@ class RetryingShard(ShardBase[Instance]):
 
         def ask(instance: Instance, seconds: float) -> list[Any]:
             send_all = instance.ask_all_apart if apart else instance.ask_all
-            replies: Any = send_all(payload, decoded, seconds)
-            if isinstance(replies, Exception):
-                raise replies
+            try:
+                replies: Any = send_all(payload, decoded, seconds)
+                if isinstance(replies, Exception):
+                    raise replies
+            except NOT_SERVED as error:
+                if lost is not None and failure_of(error) in (Failure.BROKEN, Failure.NO_REPLY):
+                    lost.append(error)
+                raise
             for reply in replies:
                 if isinstance(reply, Exception) and refused(reply) is not None:
                     raise reply

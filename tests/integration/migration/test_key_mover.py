@@ -21,6 +21,7 @@ from metaserver.redis_io.bounded_connection import BoundedConnection
 from metaserver.redis_io.resp import LARGE
 from metaserver.redis_io.term_fence import TermFence
 from tests.support.plain_redis import connect
+from tests.support.relay import LateRelay
 from tests.support.waiting import AT_MOST, until
 
 KEYS = 3000
@@ -124,3 +125,14 @@ def test_keys_that_a_source_gets_as_a_replica_meanwhile_are_moved_as_well(
     assert flipped
     assert connect(source).dbsize() == 0
     assert connect(target).exists(*(f"late:{number}" for number in range(KEYS))) == KEYS
+
+
+def test_what_arrives_late_brings_no_deleted_key_back(servers: list[str]) -> None:
+    source, target, _ = servers
+    connect(source).set("key", "old")
+    with LateRelay(target, b"RESTORE") as relay:
+        move(source, relay.address, lambda: None)
+        assert relay.kept.is_set()
+        assert connect(target).delete("key") == 1
+        relay.let_arrive()
+        assert connect(target).dbsize() == 0

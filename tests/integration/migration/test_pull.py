@@ -11,12 +11,15 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cachemesh.core.migration.late_copies import may_bring_copies
 from cachemesh.core.migration.pull import (
+    Cut,
     Link,
     NoRoomError,
     NotReplicatedError,
     Pull,
     Side,
+    SlowTransferError,
     TargetRefusedError,
     TransferError,
 )
@@ -58,17 +61,17 @@ class Shards:
         Args:
             before: called before each request, with its pull.
         """
-        pull: Pull | None = Pull(link or self.link(), keys)
+        pull: Pull | Cut | None = Pull(link or self.link(), keys)
         requests = 0
         while pull is not None:
-            if before is not None:
+            if before is not None and isinstance(pull, Pull):
                 before(pull)
             asked = pull.ask()
-            pull = pull.answered(self._replies(asked.side, asked.commands))
+            pull = pull.answered(self.replies(asked.side, asked.commands), 0.0)
             requests += 1
         return requests
 
-    def _replies(self, side: Side, commands: Any) -> list[Any]:
+    def replies(self, side: Side, commands: Any) -> list[Any]:
         host, port = parse_address(self.addresses[side])
         untyped: Any = redis.Connection
         connection = untyped(host, port, socket_timeout=AT_MOST + 5)
@@ -193,6 +196,30 @@ def test_a_target_that_nobody_reaches(shards: Shards) -> None:
     with pytest.raises(TransferError):
         shards.pull(b"key", link=nowhere)
     assert shards.source.get("key") == b"value"
+
+
+def test_a_target_that_does_not_answer(shards: Shards) -> None:
+    shards.source.set("key", "value")
+    shards.target.client_pause(LONG_MS, all=False)
+    try:
+        with pytest.raises(SlowTransferError):
+            shards.pull(b"key")
+    finally:
+        shards.target.client_unpause()
+    assert (shards.source.get("key"), shards.target.dbsize()) == (b"value", 0)
+    assert shards.pull(b"key") == 3
+
+
+def test_the_connection_of_a_source_is_told_from_all_others(shards: Shards) -> None:
+    shards.source.set("key", "value")
+    shards.pull(b"key")
+    shards.target.ping()
+    (listed,) = shards.replies("target", [("CLIENT", "LIST")])
+    lines = listed.decode().splitlines()
+    (ours,) = (line for line in lines if " cmd=restore " in line)
+    assert list(may_bring_copies(listed)) == [int(ours.split()[0].removeprefix("id="))]
+    assert {" flags=S " in line for line in lines} == {True, False}
+    assert any(" name=sentinel-" in line for line in lines)
 
 
 def test_a_target_that_is_a_replica(shards: Shards) -> None:

@@ -35,7 +35,7 @@ class Source:
         self.goes_on = asyncio.Event()
         self.kept = {b"first", b"good", b"bad", b"no room", b"large", b"last"}
 
-    async def ask_apart(self, commands: Sequence[tuple[Any, ...]], _: float) -> list[Any]:
+    async def ask_apart(self, commands: Sequence[tuple[Any, ...]], *_: Any) -> list[Any]:
         await self.goes_on.wait()
         await asyncio.sleep(0)
         return [self._answer(*command) for command in commands]
@@ -64,11 +64,16 @@ class Target:
 
     name = "b"
 
-    async def ask_apart(self, commands: Sequence[tuple[Any, ...]], _: float) -> list[Any]:
-        return [len(words) if name == "EXISTS" else 0 for name, *words in commands]
+    async def ask_apart(self, commands: Sequence[tuple[Any, ...]], *_: Any) -> list[Any]:
+        replies = {"EXISTS": len(commands[0]) - 1, "CLIENT": b""}
+        return [replies.get(name, 0) for name, *_ in commands]
 
     async def execute(self, *_: Any) -> bytes:
         return b"PONG"
+
+    @property
+    def latest(self) -> Target:
+        return self
 
     def require_serving(self) -> None:
         """Return: it serves."""

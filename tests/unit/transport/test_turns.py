@@ -75,7 +75,7 @@ class Shard:
         self.kept = {b"key", b"of the handler"}
         self.handler: Any = None
 
-    def ask_apart(self, commands: Sequence[tuple[Any, ...]], _: float) -> list[Any]:
+    def ask_apart(self, commands: Sequence[tuple[Any, ...]], *_: Any) -> list[Any]:
         handler, self.handler = self.handler, None
         if handler is not None:
             handler()

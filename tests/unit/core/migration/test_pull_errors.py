@@ -26,7 +26,7 @@ def test_a_target_without_restore_shows_no_value() -> None:
         f"Target instance replied with error: ERR unknown command 'RESTORE', {ARGS}"
     )
     with pytest.raises(TargetRefusedError, match="unknown command 'RESTORE'") as caught:
-        Pull(LINK, (b"a", b"b"), step="gone").answered([error, 0, 0])
+        Pull(LINK, (b"a", b"b"), step="gone").answered([error, 0, 0], 0.0)
     assert SECRET not in str(caught.value)
     assert "a value" not in str(caught.value)
 

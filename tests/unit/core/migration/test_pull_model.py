@@ -16,6 +16,9 @@ WORLDS: list[tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]] = [
     ((("delete",), ("pull", "pull")), ("fail over S", "evict", "expire")),
     ((("write", "read"), ("pull",)), ("turn back", "fail over S", "fail over T")),
     ((("read", "delete"), ("write",)), ("turn back", "io error", "evict")),
+    ((("delete",), ("delete", "pull")), ("late copy", "fail over T")),
+    ((("delete", "write"),), ("late copy", "late copy", "fail over S")),
+    ((("delete", "read"), ("pull",)), ("late copy", "io error")),
 ]
 
 
@@ -42,6 +45,9 @@ MISTAKES: dict[str, tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]] = {
     "unlinks_after_an_overwrite": ((("write",),), ("evict",)),
     "done_too_early": ((("pull",), ("read",)), ()),
     "fences_one_side_alone": ((("pull",), ("write",)), ("turn back",)),
+    "leaves_late_copies": ((("delete",),), ("late copy",)),
+    "forgets_what_is_late": ((("delete",),), ("late copy", "fail over S")),
+    "outrun": ((("pull",), ("delete",)), ("late copy",)),
     "turns_back_without_a_fence": ((("pull",), ("write",)), ("turn back",)),
 }
 
@@ -58,3 +64,6 @@ def test_what_has_to_happen_does() -> None:
     model = MigratingKey((("write",), ("write",)), ("turn back",))
     assert not model.explore()
     assert model.reached == {"busy", "turned back"}
+    model = MigratingKey((("delete",),), ("late copy",))
+    assert not model.explore()
+    assert model.reached == {"busy", "cut"}

@@ -23,8 +23,8 @@ def names(pull: Pull) -> list[Any]:
 
 def following(pull: Pull, *replies: Any) -> Pull:
     """Return the pull after replies that do not end it."""
-    after = pull.answered(replies)
-    assert after is not None
+    after = pull.answered(replies, 0.0)
+    assert isinstance(after, Pull)
     return after
 
 
@@ -47,4 +47,4 @@ def test_what_refuses_a_key_shows_once_those_are_gone_that_the_target_has() -> N
     each = following(following(Pull(LINK, KEYS[:2]), BUSY), 1, 0, 0)
     removed = following(each, 1, 0, 0, 0)
     with pytest.raises(NoRoomError, match="no room"):
-        removed.answered([1, NO_ROOM, 0, 0])
+        removed.answered([1, NO_ROOM, 0, 0], 0.0)
