@@ -18,7 +18,9 @@ import redis
 
 from cachemesh.core.fencing import MARKER
 from cachemesh.core.migration.pull import (
+    IDLE_MS,
     Cut,
+    Link,
     NotReplicatedError,
     Pull,
     PullError,
@@ -36,6 +38,7 @@ from metaserver.redis_io.resp import ReplyTooLargeError
 
 SCANNED = 1000  # keys that SCAN is asked for at once, in about 1 ms; fewer where they are too long
 COPIED_WITHIN = 10.0  # seconds that the target may take to build one large key
+_BUILT = 10_000  # bytes of a key that the target builds in a millisecond, at least
 _STEP = 0.05  # seconds that a slowed move waits at once
 _MARKER = MARKER.encode()  # of a fence, which is for this shard
 
@@ -160,11 +163,19 @@ class SourceMove:
         except SlowTransferError:  # one of the keys may be large
             self._check()
             self._asked_target(target, database, [("PING",)])
-            patient = replace(link, idle_ms=int(1000 * COPIED_WITHIN))
-            for key in batch:
+            for key, patient in zip(batch, self._patient(link, database, batch), strict=True):
                 self._finish(Pull(patient, (key,)), target, database)
         self._pulled_to.add(target)
         self.count.moved += len(batch)
+
+    def _patient(self, link: Link, database: int, keys: Sequence[bytes]) -> list[Link]:
+        """Return a link for each key, with the time that the target may need to build it.
+
+        The source serves nobody for as long where the target is silent, and not at work.
+        """
+        asked = [("MEMORY", "USAGE", key) for key in keys]
+        sizes = self._selected(self.connection, database, asked)
+        return [replace(link, idle_ms=built_within(size)) for size in sizes]
 
     def _copied(self, pull: Pull, target: str, database: int) -> Pull | Cut | None:
         """Return a pull after its first request, and learn how large a batch may be."""
@@ -231,6 +242,21 @@ class SourceMove:
     def _check(self) -> None:
         if self.cancelled():
             raise MoveCancelled("the resize goes on otherwise")
+
+
+def built_within(size: object) -> int:
+    """Return the milliseconds that a target may take to build a key.
+
+    Args:
+        size: the reply to MEMORY USAGE; None where there is no such key, an error without the
+            right to ask.
+    """
+    longest = int(1000 * COPIED_WITHIN)
+    if size is None:
+        return IDLE_MS
+    if not isinstance(size, int):
+        return longest
+    return min(longest, IDLE_MS + max(0, size) // _BUILT)
 
 
 def _seconds(reply: object) -> float:
