@@ -206,6 +206,14 @@ class ShardInstances(Generic[InstanceT]):
         former.retire(instance)
         return instance
 
+    @property
+    def latest(self) -> Self:
+        """The shard itself, or the one in favour of which it is retired by now."""
+        found = self
+        while found._successor is not None:
+            found = found._successor
+        return found
+
     def drained(self) -> bool:
         """Return whether all is over that was sent before `retire`, or before the client's end.
 

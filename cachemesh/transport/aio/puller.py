@@ -185,7 +185,8 @@ class Puller:
         asked, lost = pull.ask(), list[Exception]()
         shard = self._source if asked.side == "source" else self._target
         began = time.monotonic()
-        if isinstance(pull, Cut):
+        if isinstance(pull, Cut):  # also where the stage is over
+            shard = shard.latest
             deadline = max(deadline, began + _CUT)
         replies: list[Any] | None = None
         try:
