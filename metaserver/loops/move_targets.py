@@ -35,7 +35,7 @@ class UnreplicatedError(MoveFailedError):
 
 
 @dataclass
-class Turns:
+class TargetTurns:
     """By which one source at a time copies keys to a shard; the others serve apps meanwhile."""
 
     _locks: dict[str, threading.Lock] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Targets:
     term: TermFence
     masters: Mapping[str, str]
     replicas: Mapping[str, int]
-    turns: Turns
+    turns: TargetTurns
     _connections: dict[str, BoundedConnection] = field(default_factory=dict)
 
     @contextmanager

@@ -29,7 +29,7 @@ from metaserver.domain.resize import (
 from metaserver.domain.resize_move import moved_forward, regaining
 from metaserver.loops.agreed_masters import agreed_masters
 from metaserver.loops.instance_sweep import InstanceSweep
-from metaserver.loops.move_targets import Targets, Turns
+from metaserver.loops.move_targets import Targets, TargetTurns
 from metaserver.loops.stale_copies import StaleCopies
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
@@ -129,7 +129,7 @@ class ResizeShards:
             if mastership and mastership == resize.masterships.get(shard):
                 return mastership
             config, networks, needed = self._config, self._networks, resize.replicas
-            to = Targets(config, networks, self._term, masters, needed, Turns())
+            to = Targets(config, networks, self._term, masters, needed, TargetTurns())
             leave, gone = leaving(state.document.placement, forward, shard), shard in forward.done
             with to.opened() as own:
                 StaleCopies.at(connection, shard, leave, own, cancelled, all_moved=gone).run()

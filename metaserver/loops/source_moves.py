@@ -23,7 +23,7 @@ from metaserver.loops.agreed_masters import AgreedMasters, agreed_masters
 from metaserver.loops.key_mover import COPIED_WITHIN, SourceMove
 from metaserver.loops.keyed_workers import KeyedWorkers
 from metaserver.loops.latency_probe import probing
-from metaserver.loops.move_targets import Targets, Turns, UnreplicatedError
+from metaserver.loops.move_targets import Targets, TargetTurns, UnreplicatedError
 from metaserver.loops.stage_move import StageMove
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
@@ -90,7 +90,7 @@ class _Work:
     ) -> None:
         self._config, self._networks, self._term = config, networks, term
         self._state, self._resize, self._stage = state, resize, stage
-        self._turns, self._pace = Turns(), KeysPerSecond(resize.keys_per_second)
+        self._turns, self._pace = TargetTurns(), KeysPerSecond(resize.keys_per_second)
         most = resize.max_latency / 1000
         published = progress_of(state.progress, resize)  # before a pause, or by another leader
         before = () if published is None else published.sources

@@ -13,7 +13,7 @@ from cachemesh.local import LocalStack
 from metaserver.domain.move_pace import KeysPerSecond, Rests
 from metaserver.domain.move_progress import SourceCount
 from metaserver.loops.key_mover import SCANNED, SourceMove
-from metaserver.loops.move_targets import Targets, Turns
+from metaserver.loops.move_targets import Targets, TargetTurns
 from metaserver.loops.stale_copies import StaleCopies
 from metaserver.process.config import Config, RedisAuth
 from metaserver.redis_io.allowed_networks import AllowedNetworks
@@ -39,7 +39,7 @@ def moving(source: str, target: str) -> Iterator[tuple[BoundedConnection, Target
     """Connect the mover to both."""
     config = Config(Path("none"), instance_timeout=AT_MOST)
     networks, term = AllowedNetworks(("127.0.0.0/8",)), TermFence(1, lambda: None)
-    targets = Targets(config, networks, term, {"target": target}, {}, Turns())
+    targets = Targets(config, networks, term, {"target": target}, {}, TargetTurns())
     connection = BoundedConnection(source, networks, RedisAuth(), AT_MOST, LARGE, term.enter)
     with targets.opened() as own, closing(connection):
         yield connection, own
