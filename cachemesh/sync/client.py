@@ -16,7 +16,13 @@ from cachemesh.core.errors import FencedError, ShardUnavailableError
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.topology import Topology
-from cachemesh.core.rerouting import ANEW, KeyMovingError, RerouteError, ShardRetiredError
+from cachemesh.core.rerouting import (
+    ANEW,
+    KeyMovingError,
+    PartlyRetiredError,
+    RerouteError,
+    ShardRetiredError,
+)
 from cachemesh.discovery.url import MeshUrl, parse_url
 from cachemesh.sync.core import Core
 from cachemesh.sync.pipeline import Pipeline
@@ -97,9 +103,13 @@ class CacheMesh(PlannedCommands, redis.Redis):
         Raises:
             cachemesh.ShardUnavailableError: a shard does not answer.
         """
-        shards = self.route_table().shards
-        requests = [(shard, ("DBSIZE",)) for shard in shards.values()]
-        return dict(zip(shards, gather(requests, read_only=True), strict=True))
+        while True:
+            shards = self.route_table().shards
+            requests = [(shard, ("DBSIZE",)) for shard in shards.values()]
+            try:
+                return dict(zip(shards, gather(requests, read_only=True), strict=True))
+            except PartlyRetiredError:
+                continue  # a resize has begun; the route table is another by now
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send any command to the shard or shards it concerns; return the reply as redis-py does.

@@ -177,6 +177,23 @@ def test_a_command_that_blocks_may_wait_each_time_it_is_sent_anew(moved: Moved) 
     assert until_when[1] >= before + AT_MOST > until_when[0]
 
 
+def test_sizes_of_shards_that_a_resize_has_just_retired(moved: Moved) -> None:
+    mesh: Any = moved.call.mesh
+    moved.call.driven.ping()
+    former = [mesh._core.route_table]
+    moved.prepare()
+
+    def route_table() -> Any:
+        return former.pop() if former else mesh._core.route_table
+
+    async def route_table_async() -> Any:
+        return route_table()
+
+    mesh.route_table = route_table_async if moved.call.loop else route_table
+    assert sum(moved.call.driven.dbsize_per_shard().values()) == len(VALUES)
+    assert not former
+
+
 def test_connections_of_a_shard_that_was_just_retired_go_to_its_master(moved: Moved) -> None:
 
     def where(shard: Any, _: Any) -> Any:
