@@ -25,8 +25,9 @@ from metaserver.api.refusals import RefusalLog
 from metaserver.loops.fence_keeper import FenceKeeper
 from metaserver.loops.monitor import Monitor
 from metaserver.loops.repair import Repair
-from metaserver.loops.resize import ResizeBells, Resizer
+from metaserver.loops.resize import Resizer
 from metaserver.loops.resize_shards import ResizeShards
+from metaserver.loops.resized_clients import ResizeBells
 from metaserver.loops.source_moves import SourceMoves
 from metaserver.loops.sweep import Sweeper
 from metaserver.loops.term import RESTART, Loop, TermLoops

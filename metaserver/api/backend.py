@@ -12,7 +12,7 @@ from metaserver.api.call_limits import CallLimits
 from metaserver.api.metrics import Counters
 from metaserver.api.refusals import RefusalLog
 from metaserver.loops.monitor import Monitor
-from metaserver.loops.resize import ResizeBells
+from metaserver.loops.resized_clients import ResizeBells
 from metaserver.service.context import ServiceContext
 from metaserver.service.tokens import Tokens
 from metaserver.store import CallId, Election, Store

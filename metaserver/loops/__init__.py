@@ -4,6 +4,7 @@
     keyed_workers    work on several pools or sweeps at once, on each by one worker
     monitor          observes every pool, keeps its status, records changes as events
     resize           takes each resize from phase to phase
+    resized_clients  which version they act on, and what wakes the loops
     resize_shards    what a resize does at shards: clears, looks, fences
     source_moves     the moves of all shards that lose keys in one stage, and how far they are
     key_mover        the move of one of them: SCAN, and a pull of each batch

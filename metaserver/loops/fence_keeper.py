@@ -20,8 +20,8 @@ from metaserver.domain.pool_state import PoolState
 from metaserver.domain.resize import resize_of
 from metaserver.domain.resize_steps import named
 from metaserver.loops.keyed_workers import KeyedWorkers
-from metaserver.loops.resize import ResizedClients
 from metaserver.loops.resize_shards import ResizeShards
+from metaserver.loops.resized_clients import ResizedClients
 from metaserver.process.clock import ElapsedTimes
 from metaserver.store import StorageError, Store
 

@@ -12,10 +12,9 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol
 
 import redis
 
@@ -59,9 +58,9 @@ from metaserver.domain.resize_steps import (
 )
 from metaserver.loops.keyed_workers import KeyedWorkers
 from metaserver.loops.resize_shards import ResizeShards
+from metaserver.loops.resized_clients import ResizeBells, ResizedClients
 from metaserver.loops.source_moves import SourceMoves
 from metaserver.loops.stage_move import StageMove
-from metaserver.process.bell import Bell
 from metaserver.store import StorageError, Store
 
 log = logging.getLogger("metaserver")
@@ -73,29 +72,6 @@ _MOVES_AGAIN = 0.02  # seconds after a move that has ended or was cancelled
 _RETRY = 1.0  # seconds after a failure, such as of a shard that cannot be cleared
 
 
-class ResizedClients(Protocol):
-    """Tells which version the clients act on, those of all metaservers together."""
-
-    def laggards(self, pool: str, version: int) -> Laggards:
-        """Return the clients that have not acknowledged `version` or a later one."""
-
-    def acknowledged(self, pool: str, version: int) -> Container[str]:
-        """Return the ids of the clients that have."""
-
-
-@dataclass(frozen=True)
-class ResizeBells:
-    """What wakes the loop.
-
-    Attributes:
-        changed: rung after a change of a document by this process.
-        acknowledged: rung by each watch call.
-    """
-
-    changed: Bell = field(default_factory=Bell)
-    acknowledged: Bell = field(default_factory=Bell)
-
-
 @dataclass
 class _AtVersion:
     """What the leader has seen and done at one version of a document; fields as in `Knowledge`."""
@@ -105,6 +81,7 @@ class _AtVersion:
     jitter: float = field(default_factory=random.random)
     cleared: bool = False
     strangers: tuple[str, ...] | None = None
+    looked_early: bool = False
     marked: bool = False
     unseen: tuple[tuple[str, str], ...] = ()
     replicas: Mapping[str, int] = field(default_factory=dict)
@@ -224,6 +201,8 @@ class Resizer:
             else Laggards()
         )
         strangers = seen.strangers
+        if seen.looked_early and not lagging.live:
+            strangers = None  # whoever has acknowledged since may have sent something before
         if resize.stays and strangers:
             acknowledged = self._clients.acknowledged(pool, seen.version)
             strangers = tuple(each for each in strangers if each not in acknowledged)
@@ -281,7 +260,9 @@ class Resizer:
         return lambda: stop.is_set() or self._store.versions().get(pool) != version
 
     def _look(self, state: PoolState, resize: Resize, seen: _AtVersion) -> None:
-        acknowledged = self._clients.acknowledged(state.document.pool, seen.version)
+        pool, version = state.document.pool, seen.version
+        seen.looked_early = bool(self._clients.laggards(pool, version).live)
+        acknowledged = self._clients.acknowledged(pool, version)
         looked = self._shards.look(state, resize)
         found = looked.given.values()
         clients = {client for each in found for client in each.clients}

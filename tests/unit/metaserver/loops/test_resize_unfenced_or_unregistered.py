@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -59,3 +60,23 @@ def test_no_keys_move_while_a_client_cannot_be_fenced_off_a_shard_that_answers(
     run.begin(adding(create(store)), added(store, intent()).id)
     run.go(lambda: run.state == f"paused {ATTEMPTS + 1}" or run.resize.state == "moving")
     assert run.resize.state == "paused"
+
+
+def test_shards_are_looked_at_once_more_where_a_client_acknowledges_only_after_the_look(
+    store: Store,
+) -> None:
+    """The answer to a look comes after all that had been sent before the last acknowledgement."""
+    run = Run(store)
+    run.clients.versions = {"slow": 1}
+    shards: Any = run.shards
+    look = shards.look
+
+    def acknowledged_then(*arguments: Any) -> Any:
+        seen = look(*arguments)
+        run.clients.versions = {"slow": 99}
+        return seen
+
+    shards.look = acknowledged_then
+    run.begin(adding(create(store)), added(store, intent()).id)
+    run.go(lambda: run.resize.state == "moving")
+    assert run.shards.done.count("look") == 2
