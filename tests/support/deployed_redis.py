@@ -1,0 +1,100 @@
+"""Redis and Sentinels as the files of `deploy/redis` configure them, on the loopback."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from cachemesh.local.binaries import find_redis_server
+from tests.support.configured_servers import Servers, await_port
+from tests.support.metaserver_process import ROOT
+from tests.support.waiting import AT_MOST, until
+
+FILES = ROOT / "deploy" / "redis"
+USERS = ("app", "metaserver", "replica", "sentinel")
+PASSWORDS = {user: f"password-of-{user}" for user in USERS}
+_ROOT = "user root on >password-of-root ~* &* +@all"  # who looks from outside
+
+
+@dataclass
+class DeployedRedis:
+    """What runs.
+
+    Args:
+        directory: of the files, with passwords.
+
+    Attributes:
+        instances: ports of all instances.
+        sentinels: ports of all Sentinels.
+    """
+
+    directory: Path
+    servers: Servers
+    instances: list[int] = field(default_factory=list)
+    sentinels: list[int] = field(default_factory=list)
+
+    def start_shard(self) -> str:
+        """Start a master and its replica; return the master's address."""
+        master = self._start("redis.conf")
+        replica = self._start("redis.conf", f"replicaof 127.0.0.1 {master}")
+        self.instances += [master, replica]
+        until(lambda: self.ask(replica, "INFO", "replication")["master_link_status"] == "up")
+        return f"127.0.0.1:{master}"
+
+    def start_sentinel(self) -> str:
+        """Start a Sentinel; return its address."""
+        self.sentinels.append(self._start("sentinel.conf"))
+        return f"127.0.0.1:{self.sentinels[-1]}"
+
+    def ask(self, port: int, *command: str) -> Any:
+        """Return the reply to a user who may do everything."""
+        with redis.Redis(
+            port=port,
+            username="root",
+            password="password-of-root",
+            socket_timeout=AT_MOST,
+            decode_responses=True,
+        ) as client:
+            return client.execute_command(*command)
+
+    def denied(self) -> list[Mapping[str, Any]]:
+        """Return what has been denied to any user, at any server."""
+        every = [*self.instances, *self.sentinels]
+        return [entry for port in every for entry in self.ask(port, "ACL", "LOG")]
+
+    def _start(self, name: str, *more: str) -> int:
+        sentinel = name == "sentinel.conf"
+        for each in FILES.glob("*.acl"):
+            (self.directory / each.name).write_text(f"{_filled(each)}{_ROOT}\n")
+        settings = [
+            line.replace("/etc/redis", str(self.directory))
+            for line in _filled(FILES / name).splitlines()
+            if line and not re.match("#|bind |port |dir ", line)
+        ]
+        port = self.servers.start(["port PORT", *settings, *more], sentinel=sentinel)
+        await_port(port)
+        return port
+
+
+def _filled(file: Path) -> str:
+    """Return a file with the values of what stands in capitals."""
+    text = file.read_text().replace("MAXMEMORY", "64mb")
+    for user, password in PASSWORDS.items():
+        text = text.replace(f"{user.upper()}_PASSWORD", password)
+    return text
+
+
+@contextmanager
+def deployed_redis(directory: Path) -> Iterator[DeployedRedis]:
+    """Yield a place where servers can be started, which end with the block."""
+    servers = Servers(str(find_redis_server().path), directory)
+    try:
+        yield DeployedRedis(directory, servers)
+    finally:
+        servers.stop()
