@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
@@ -49,6 +49,12 @@ def test_no_public_class_name_stands_in_two_modules() -> None:
         for path in (ROOT / package).rglob("*.py")
     }
     assert homonyms(sources) == {}
+
+
+def test_each_test_module_has_a_name_of_its_own() -> None:
+    """Else pytest collects the first alone: the directories of tests are no packages."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 @pytest.mark.parametrize(
