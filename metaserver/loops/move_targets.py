@@ -34,15 +34,18 @@ class UnreplicatedError(MoveFailedError):
         self.shard = shard
 
 
+_COPIES = 2  # to a shard at once: while one source reads its keys, another has its own built
+
+
 @dataclass
 class TargetTurns:
-    """By which one source at a time copies keys to a shard; the others serve apps meanwhile."""
+    """By which few sources at a time copy keys to a shard; the others serve apps meanwhile."""
 
-    _locks: dict[str, threading.Lock] = field(default_factory=dict)
+    _turns: dict[str, threading.Semaphore] = field(default_factory=dict)
 
-    def of(self, shard: str) -> threading.Lock:
-        """Return the lock of a shard."""
-        return self._locks.setdefault(shard, threading.Lock())
+    def of(self, shard: str) -> threading.Semaphore:
+        """Return what a source holds while it copies keys to a shard."""
+        return self._turns.setdefault(shard, threading.Semaphore(_COPIES))
 
 
 @dataclass
