@@ -73,14 +73,16 @@ def test_what_waits_for_the_event_loop_has_not_arrived() -> None:
             assert connection.has_arrived()
             asked = connection.send(b"PING\r\n")
             assert not connection.has_arrived()
-            while connection.out:
-                await asyncio.sleep(0)
             await asyncio.to_thread(until, connection.has_arrived)
+            assert not connection.out
             more = connection.send(LARGE)
             assert not connection.has_arrived()
-            while not connection.has_arrived():
+
+            def read_in() -> bool:
                 drain(server)
-                await asyncio.sleep(0.001)
+                return connection.has_arrived()
+
+            await asyncio.to_thread(until, read_in)
             connection.shut()
             for future in (asked, more):
                 with pytest.raises(ConnectionError):
