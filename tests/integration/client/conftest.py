@@ -1,4 +1,4 @@
-"""A check that clients leave no socket and no thread behind."""
+"""What tests of clients share: shards between which keys move, and a check that nothing is left."""
 
 from __future__ import annotations
 
@@ -9,7 +9,24 @@ from pathlib import Path
 
 import pytest
 
+from cachemesh.local import LocalStack
+from tests.support.both_clients import CLIENTS
+from tests.support.moved_keys import Moved, filled, three_shards
 from tests.support.waiting import until
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[LocalStack]:
+    """Three shards with a replica each, where a module has no stack of its own."""
+    with three_shards() as stack:
+        yield stack
+
+
+@pytest.fixture(params=CLIENTS)
+def moved(request: pytest.FixtureRequest, stack: LocalStack, tmp_path: Path) -> Iterator[Moved]:
+    """Those shards, filled by a client of either kind; nothing moves yet."""
+    with filled(request.param, stack, tmp_path) as moved:
+        yield moved
 
 
 def resources() -> tuple[int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,21 +16,9 @@ from cachemesh.core.pool.topology import Topology
 from cachemesh.core.rerouting import ShardRetiredError
 from cachemesh.local import LocalStack
 from tests.support.both_clients import CLIENTS, calling
-from tests.support.moved_keys import KEYS, LONG, VALUES, Moved, emptied, filled, three_shards
+from tests.support.moved_keys import KEYS, LONG, VALUES, Moved, emptied, filled
 from tests.support.resizable_pool import ResizablePool
 from tests.support.waiting import AT_MOST, until
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[LocalStack]:
-    with three_shards() as stack:
-        yield stack
-
-
-@pytest.fixture(params=CLIENTS)
-def moved(request: pytest.FixtureRequest, stack: LocalStack, tmp_path: Path) -> Iterator[Moved]:
-    with filled(request.param, stack, tmp_path) as moved:
-        yield moved
 
 
 def test_each_command_finds_its_keys(moved: Moved) -> None:

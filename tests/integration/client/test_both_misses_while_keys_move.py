@@ -12,15 +12,9 @@ import pytest
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.local import LocalStack
 from tests.support.both_clients import CLIENTS
-from tests.support.moved_keys import KEYS, VALUES, Moved, filled, three_shards
+from tests.support.moved_keys import KEYS, VALUES, Moved, filled
 
 TRANSACTIONS = [None, False]
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[LocalStack]:
-    with three_shards() as stack:
-        yield stack
 
 
 @pytest.fixture(params=CLIENTS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,7 @@ import redis
 from cachemesh.core.migration.settled import SettledKeys
 from cachemesh.local import LocalStack
 from tests.support.both_clients import CLIENTS
-from tests.support.moved_keys import KEYS, VALUES, Moved, filled, three_shards
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[LocalStack]:
-    with three_shards() as stack:
-        yield stack
-
-
-@pytest.fixture(params=CLIENTS)
-def moved(request: pytest.FixtureRequest, stack: LocalStack, tmp_path: Path) -> Iterator[Moved]:
-    with filled(request.param, stack, tmp_path) as moved:
-        yield moved
+from tests.support.moved_keys import KEYS, VALUES, Moved, filled
 
 
 def test_a_read_of_a_key_that_somebody_else_has_moved_or_removed(moved: Moved) -> None:

@@ -6,34 +6,19 @@ import asyncio
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
-from cachemesh.local import LocalStack
 from cachemesh.transport.aio.connection import Connection as AsyncConnection
 from cachemesh.transport.sync.instance import Instance
-from tests.support.both_clients import CLIENTS
-from tests.support.moved_keys import VALUES, Moved, filled, three_shards
+from tests.support.moved_keys import VALUES, Moved
 from tests.support.waiting import AT_MOST, until
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[LocalStack]:
-    with three_shards() as stack:
-        yield stack
-
-
-@pytest.fixture(params=CLIENTS)
-def moved(request: pytest.FixtureRequest, stack: LocalStack, tmp_path: Path) -> Iterator[Moved]:
-    with filled(request.param, stack, tmp_path) as moved:
-        yield moved
 
 
 def test_what_watches_a_key_when_keys_begin_to_move_fails(moved: Moved) -> None:
