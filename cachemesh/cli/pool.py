@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ from cachemesh.cli.change import (
 from cachemesh.cli.context import CommandContext, about_pool, with_context
 from cachemesh.cli.errors import ExitCode
 from cachemesh.cli.output import emit, say
+from cachemesh.cli.placement_options import GivenPlacement, placement_options
 from cachemesh.cli.pool_rebalance import rebalance
 from cachemesh.cli.pool_settings import set_settings
 from cachemesh.cli.pool_tables import next_step, show_convergence, show_document, show_status
@@ -102,6 +104,7 @@ def convergence(context: CommandContext, name: str | None) -> None:
     help="How many Sentinels must agree that a master is down [a majority].",
 )
 @click.option("--allow-nonempty", is_flag=True, help="Take masters that already hold keys.")
+@placement_options("slots")
 @change_options
 @with_context
 def create(
@@ -111,6 +114,7 @@ def create(
     sentinels: tuple[str, ...],
     quorum: int | None,
     allow_nonempty: bool,
+    placement: GivenPlacement,
     dry_run: bool,
     yes: bool,
     wait: float,
@@ -119,8 +123,10 @@ def create(
     body: dict[str, Any] = {
         "pool": check_new_pool_name(name),
         "sentinels": [str(parse_address(sentinel, 26_379)) for sentinel in sentinels],
-        "shards": [parse_shard(text) for text in shards],
+        "shards": _labelled([parse_shard(text) for text in shards], placement.labels),
     }
+    if placement.strategy is not None:
+        body |= {"strategy": placement.strategy, **placement.fields}
     if quorum is not None:
         body["quorum"] = quorum
     if allow_nonempty:
@@ -160,3 +166,18 @@ def parse_shard(text: str) -> dict[str, Any]:
             raise click.UsageError(f"--shard {text!r:.100}: after the address comes weight=N.")
         shard["weight"] = int(weight)
     return shard
+
+
+def _labelled(shards: list[dict[str, Any]], labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the shards with their labels.
+
+    Raises:
+        click.UsageError: a label is that of no shard.
+    """
+    unknown = sorted(set(labels) - {shard["name"] for shard in shards})
+    if unknown:
+        raise click.UsageError(f"--label {unknown[0]}=...: no --shard has this name.")
+    return [
+        {**shard, "label": labels[shard["name"]]} if shard["name"] in labels else shard
+        for shard in shards
+    ]

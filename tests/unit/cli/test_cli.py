@@ -83,6 +83,20 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
         (["pool", "rebalance", "--label", "a", "--url", "cachemesh://h:1/x"], "write SHARD=LABEL"),
         (
             [
+                *("pool", "create", "x", "--shard", "a=h:1", "--sentinel", "h:2"),
+                *("--placement", "ketama", "--label", "b=h:1", "--url", "cachemesh://h:1/x"),
+            ],
+            "--label b=...: no --shard has this name",
+        ),
+        (
+            [
+                *("pool", "create", "x", "--shard", "a=h:1", "--sentinel", "h:2"),
+                *("--hash-tag", "{}", "--url", "cachemesh://h:1/x"),
+            ],
+            "Give --placement",
+        ),
+        (
+            [
                 *("pool", "rebalance", "--strategy", "drop", "--keys-per-second", "5"),
                 *("--url", "cachemesh://h:1/x"),
             ],

@@ -1,10 +1,12 @@
-"""`cachemesh pool rebalance` against a real metaserver."""
+"""Pools that are made with, or changed to, another placement: against a real metaserver."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+
+from redis import Redis
 
 from cachemesh import CacheMesh
 from cachemesh.local import LocalStack
@@ -80,3 +82,24 @@ def test_another_placement_there_and_back(run: Run, stack: LocalStack, client: C
     settle(run)
     assert client.mget(KEYS) == [b"value"] * len(KEYS)
     assert run("pool", "list")[1]["pools"][0]["strategy"] == "slots"
+
+
+def test_a_pool_is_taken_over_from_twemproxy(run: Run, stack: LocalStack) -> None:
+    masters = {f"taken-{n}": stack.start_pair(f"taken-{n}", 0)["master"] for n in range(2)}
+    shards = [word for s, at in masters.items() for word in ("--shard", f"{s}={at},weight=2")]
+    labels = [word for s, at in masters.items() for word in ("--label", f"{s}={at}")]
+    sentinels = [word for s in stack.info["sentinels"] for word in ("--sentinel", s)]
+    placed = ("--placement", "ketama", "--hash", "fnv1a_64", "--hash-tag", "{}")
+    with Redis.from_url(f"redis://{masters['taken-0']}") as first:
+        first.set("was there", "before")
+    create = ["pool", "create", "taken", *shards, *labels, *sentinels, *placed]
+    code, _, err = run(*create)
+    assert (code, "--allow-nonempty" in err) == (1, True), err
+    assert run(*create, "--allow-nonempty")[0] == 0
+    assert run("pool", "show", "taken")[1]["placement"] == {
+        "strategy": "ketama",
+        "hash": "fnv1a_64",
+        "hash_tag": "{}",
+        "shards": [{"name": s, "weight": 2, "label": at} for s, at in masters.items()],
+    }
+    assert run("pool", "delete", "taken", "--yes")[0] == 0
