@@ -12,6 +12,7 @@ import yaml
 
 from cachemesh.cli.context import CommandContext, with_context
 from cachemesh.cli.output import Output, emit, printable, say
+from cachemesh.cli.param_types import since
 from cachemesh.cli.tables import Cell, Column, moment, show, table
 from cachemesh.core.errors import MetaserverUnavailableError
 
@@ -34,12 +35,19 @@ def event() -> None:
 
 @event.command("list")
 @click.option("--limit", type=click.IntRange(1, _MOST), default=100, show_default=True)
+@click.option("--since", metavar="WHEN", callback=since, help="Such as 45m, 7d or 2026-01-31.")
+@click.option("--shard", metavar="NAME", help="About this shard and its replicas alone.")
+@click.option("--action", metavar="ACTION", help="Such as shard.down; shard: all of shards.")
+@click.option("--grep", "text", metavar="TEXT", help="With this text in it; case does not count.")
 @click.option("--follow", is_flag=True, help="Keep printing new events of the pool, until Ctrl-C.")
 @with_context
-def list_events(context: CommandContext, limit: int, follow: bool) -> None:
+def list_events(context: CommandContext, limit: int, follow: bool, **filters: str | None) -> None:
     """List the last events, oldest first; those of all pools if none is named."""
     pool = context.pool if follow else context.pool_or_none
-    newest_first = _events(context, pool, 0, limit)
+    wanted: dict[str, str | int | bool] = {
+        name: value for name, value in {"pool": pool, **filters}.items() if value is not None
+    }
+    newest_first = _events(context, wanted, 0, limit)
     if pool is not None and not newest_first:
         context.get()  # every pool has events; one without does not exist, and this raises
     events = list(reversed(newest_first))
@@ -50,25 +58,22 @@ def list_events(context: CommandContext, limit: int, follow: bool) -> None:
     for item in events:
         _print_one(context.output, item)
         last = item["id"]
-    for item in _following(context, context.pool, last):
+    for item in _following(context, context.pool, wanted, last):
         _print_one(context.output, item)
 
 
 def _events(
-    context: CommandContext, pool: str | None, after: int, limit: int
+    context: CommandContext, wanted: Mapping[str, str | int | bool], after: int, limit: int
 ) -> list[dict[str, Any]]:
-    query: dict[str, str | int | bool] = {"limit": limit}
-    if pool is not None:
-        query["pool"] = pool
-    if after:
-        query["after"] = after
-    found: list[dict[str, Any]] = context.metaserver.request("GET", "/v1/events", query=query)[
-        "events"
-    ]
+    query = {**wanted, "limit": limit, "after": after}
+    answer = context.metaserver.request("GET", "/v1/events", query=query)
+    found: list[dict[str, Any]] = answer["events"]
     return found
 
 
-def _following(context: CommandContext, pool: str, last: int) -> Iterator[Mapping[str, Any]]:
+def _following(
+    context: CommandContext, pool: str, wanted: Mapping[str, str | int | bool], last: int
+) -> Iterator[Mapping[str, Any]]:
     """Yield new events for ever, each once and in order, and reconnect when the stream ends."""
     while True:
         try:
@@ -78,7 +83,7 @@ def _following(context: CommandContext, pool: str, last: int) -> Iterator[Mappin
                 # no stream was open.
                 if name == "event" or not opened:
                     opened = True
-                    for item in reversed(_events(context, pool, last, _MOST)):
+                    for item in reversed(_events(context, wanted, last, _MOST)):
                         last = max(last, item["id"])
                         yield item
             say("the stream ended; connecting again")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import click
 
 _BYTES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
+_DURATION = r"([0-9]{1,9})([smhd])"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -33,10 +35,33 @@ def duration(_context: click.Context, _param: click.Parameter, given: str | None
     """
     if given is None:
         return None
-    found = re.fullmatch(r"([0-9]{1,9})([smhd])", given, re.ASCII)
+    found = re.fullmatch(_DURATION, given, re.ASCII)
     if found is None:
         raise click.BadParameter(f"{given!r} is no duration; write it like 45s, 30m, 12h or 90d")
     return int(found[1]) * _SECONDS[found[2]]
+
+
+def since(_context: click.Context, _param: click.Parameter, given: str | None) -> str | None:
+    """Return a duration before now, or a time, as RFC 3339 in UTC; the callback of an option.
+
+    A time without a zone is in that of this machine.
+
+    Raises:
+        click.BadParameter: the option is neither.
+    """
+    if given is None:
+        return None
+    ago = re.fullmatch(_DURATION, given, re.ASCII)
+    try:
+        if ago is not None:
+            then = datetime.now(timezone.utc) - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
+        else:
+            then = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", given)).astimezone(timezone.utc)
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(
+            f"{given!r} is no time; write it like 45m, 12h, 7d, 2026-01-31 or 2026-01-31T12:00"
+        ) from error
+    return then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def byte_count(_context: click.Context, _param: click.Parameter, given: str | None) -> int | None:

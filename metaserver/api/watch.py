@@ -13,12 +13,14 @@ from cachemesh.core.errors import PoolNotFoundError
 from cachemesh.core.quality.report import ShardQuality, checked_report
 from metaserver.api.backend import Backend
 from metaserver.api.request import Call, empty_reply, json_reply, operation, raw_reply
+from metaserver.domain.audit_log import EventFilter
 from metaserver.domain.errors import RequestRefused
 from metaserver.service.ahead import raise_above
 from metaserver.watch.change_hub import PublishedDocument, StreamItem
 from metaserver.watch.client_table import ClientProcess
 
 PUBLISHED_WITHIN = 1.0  # seconds; a store that takes longer cannot be changed either
+_EVENT_FILTERS = ("shard", "action", "since", "text")
 IDLE = 15.0  # seconds of silence before a comment keeps a stream alive
 
 blueprint = Blueprint("watch", __name__)
@@ -131,10 +133,11 @@ def list_events(call: Call) -> Response:
     """List entries of the audit log."""
     pool, after, limit = call.query.get("pool"), call.query["after"], call.query["limit"]
     only = call.bearer.pools if call.bearer is not None and pool is None else None
+    wanted = EventFilter(**{name: call.query.get(name) for name in _EVENT_FILTERS})
     events = [
         event
         for name in ([pool] if only is None else only)
-        for event in call.backend.store.events(name, after=after, limit=limit)
+        for event in call.backend.store.events(name, after=after, limit=limit, only=wanted)
     ]
     events.sort(key=lambda event: event.id, reverse=True)
     return json_reply({"events": [event.to_dict() for event in events[:limit]]})

@@ -49,3 +49,20 @@ class Event:
     def to_dict(self) -> dict[str, object]:
         """Return the event as docs/api.md shows it."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class EventFilter:
+    """Which entries are asked for; None asks for all.
+
+    Attributes:
+        shard: about this shard, or about a replica of it.
+        action: this action, or with what comes before its dot ("shard") all that begin so.
+        since: logged at this time or later, RFC 3339 in UTC; its end may be left out.
+        text: with this text in actor, action, target or detail, upper and lower case alike.
+    """
+
+    shard: str | None = None
+    action: str | None = None
+    since: str | None = None
+    text: str | None = None

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
 from cachemesh.core.pool.document import PoolDocument
-from metaserver.domain.audit_log import Event, NewEvent
+from metaserver.domain.audit_log import Event, EventFilter, NewEvent
 from metaserver.domain.pool_state import (
     Failover,
     Intent,
@@ -167,7 +167,14 @@ class DocumentStore(Protocol):
     def record_event(self, event: NewEvent) -> Event:
         """Append an event to the audit log."""
 
-    def events(self, pool: str | None = None, *, after: int = 0, limit: int = 100) -> list[Event]:
+    def events(
+        self,
+        pool: str | None = None,
+        *,
+        after: int = 0,
+        limit: int = 100,
+        only: EventFilter | None = None,
+    ) -> list[Event]:
         """Return the newest `limit` events with an id above `after`, newest first."""
 
     def change_marker(self) -> Hashable:

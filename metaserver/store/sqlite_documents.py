@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
 from cachemesh.core.pool.document import PoolDocument
-from metaserver.domain.audit_log import Event, NewEvent
+from metaserver.domain.audit_log import Event, EventFilter, NewEvent
 from metaserver.domain.pool_state import Intent, NewIntent, NewSweep, PoolState
 from metaserver.store import sqlite_rows
 from metaserver.store.sqlite_connection import Transactions
@@ -166,14 +166,16 @@ class SqliteDocuments:
         with self._database.write() as db:
             return sqlite_rows.log(db, event)
 
-    def events(self, pool: str | None = None, *, after: int = 0, limit: int = 100) -> list[Event]:
+    def events(
+        self,
+        pool: str | None = None,
+        *,
+        after: int = 0,
+        limit: int = 100,
+        only: EventFilter | None = None,
+    ) -> list[Event]:
         with self._database.read() as db:
-            found = db.execute(
-                f"SELECT {sqlite_rows.EVENT} FROM events WHERE id > ? AND (? IS NULL OR pool = ?)"
-                " ORDER BY id DESC LIMIT ?",
-                (after, pool, pool, limit),
-            )
-            return [sqlite_rows.event(row) for row in found.fetchall()]
+            return sqlite_rows.events(db, pool, after, limit, only or EventFilter())
 
     def change_marker(self) -> Hashable:
         return self._database.change_marker()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from metaserver.domain.audit_log import Event, NewEvent
+from metaserver.domain.audit_log import Event, EventFilter, NewEvent
 from metaserver.domain.pool_state import (
     JOINING_SECONDS,
     Failover,
@@ -162,6 +162,35 @@ def event(row: Sequence[Any]) -> Event:
     """Return the event in a row of EVENT."""
     event_id, at, actor, action, pool, target, detail, before, after = row
     return Event(event_id, at, actor, action, pool, target, detail, _loaded(before), _loaded(after))
+
+
+def events(
+    db: sqlite3.Connection, pool: str | None, after: int, limit: int, only: EventFilter
+) -> list[Event]:
+    """Return the newest events with an id above ``after``, newest first."""
+    conditions = ["id > ?"]
+    given: list[str | int] = [after]
+    if pool is not None:
+        conditions.append("pool = ?")
+        given.append(pool)
+    if only.shard is not None:
+        conditions.append("(target = ? OR json_extract(after, '$.shard') = ?)")
+        given += [only.shard, only.shard]
+    if only.action is not None:
+        conditions.append("(action = ? OR substr(action, 1, ?) = ?)")
+        given += [only.action, len(only.action) + 1, f"{only.action}."]
+    if only.since is not None:
+        conditions.append("at >= ?")  # without its Z, which is above a fraction's point
+        given.append(only.since.removesuffix("Z"))
+    if only.text is not None:
+        told = "actor || ' ' || action || ' ' || coalesce(target, '') || ' ' || detail"
+        conditions.append(f"instr(lower({told}), lower(?))")
+        given.append(only.text)
+    found = db.execute(
+        f"SELECT {EVENT} FROM events WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ?",
+        (*given, limit),
+    )
+    return [event(row) for row in found.fetchall()]
 
 
 def sweeps(db: sqlite3.Connection, pool: str | None) -> tuple[Sweep, ...]:

@@ -58,6 +58,7 @@ class Operation:
 
 
 _POOL = "/v1/pools/{pool}"
+_SINCE = r"^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,6})?)?Z?)?$"
 _SHARD = "/v1/pools/{pool}/shards/{shard}"
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -213,6 +214,13 @@ OPERATIONS: tuple[Operation, ...] = (
         "Events",
         query={
             "pool": text("only of this pool"),
+            "shard": text("only about this shard, or a replica of it"),
+            "action": text("only this action, or all that begin with this and a dot"),
+            "since": text(
+                "only of this time or later, in UTC: 2026-01-31, or 2026-01-31T12:00:00Z",
+                pattern=_SINCE,
+            ),
+            "text": text("only with this in actor, action, target or detail", maxLength=200),
             "after": number("only with an id above this", minimum=0, maximum=MAX_WHOLE, default=0),
             "limit": number("at most so many", minimum=1, maximum=1000, default=100),
         },

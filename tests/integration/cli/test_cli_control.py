@@ -331,6 +331,14 @@ def test_clients_and_events(run: Run, client: CacheMesh) -> None:
     assert [e["id"] for e in events] == sorted(e["id"] for e in events)
     assert [e["action"] for e in events[-2:]] == ["pool.settings"] * 2
     assert run("event", "list", "--limit", "1")[1]["events"] == events[-1:]
+    added = ("--since", "7d", "--shard", "cache-0", "--action", "replica")
+    assert run("event", "list", *added)[1]["events"] == [
+        e for e in events if e["action"].startswith("replica.") and e["after"]["shard"] == "cache-0"
+    ]
+    assert run("event", "list", "--since", events[-1]["at"])[1]["events"] == events[-1:]
+    found = run("event", "list", "--grep", "POLL_INTERVAL", "--limit", "2")[1]["events"]
+    assert found == events[-2:]
+    assert run("event", "list", "--since", "2999-01-01")[1]["events"] == []
     code, _, said = run("event", "list", "--pool", "absent", "--limit", "5")
     assert code == 4
     assert "'absent'" in said

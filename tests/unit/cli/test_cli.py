@@ -102,6 +102,7 @@ def failing(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
             ],
             "--keys-per-second is for --strategy move",
         ),
+        (["event", "list", "--since", "soon"], "'soon' is no time; write it like 45m"),
         (["shard", "add", "a", "h:1", "--weight", "0"], "0 is not in the range"),
         (["shard", "set-weight", "a", "-1"], "-1 is not in the range"),
         (["shard", "set-weight", "a", "x"], "not a valid integer"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from cachemesh.core.pool.document import PoolDocument
-from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.audit_log import EventFilter, NewEvent
 from metaserver.domain.pool_state import NewSweep
 from metaserver.store import Store
 from tests.support.store_records import actions, create, document, event
@@ -104,6 +104,30 @@ class TestEvents:
         newest = store.events(limit=1)[0]
         assert store.events(after=newest.id) == []
         assert [each.action for each in store.events(after=newest.id - 2)] == ["e4", "e3"]
+
+    def test_what_is_asked_for(self, store: Store) -> None:
+        store.record_event(NewEvent("shard.add", "token:anna", "cache", "cache-1", "weight 2"))
+        store.record_event(NewEvent("shard.down", "system", "cache", "cache-10", "no answer"))
+        replica = {"shard": "cache-1"}
+        replica_down = NewEvent("replica.down", "system", "cache", "h:1", "", None, replica)
+        at = store.record_event(replica_down).at
+        store.record_event(NewEvent("sharding", "system", None, "x", "50%"))
+
+        def found(pool: str | None = None, **only: str) -> list[str]:
+            return [each.action for each in store.events(pool, only=EventFilter(**only))]
+
+        assert found(shard="cache-1") == ["replica.down", "shard.add"]
+        assert found(shard="cache-1", action="replica") == ["replica.down"]
+        assert found(action="shard") == ["shard.down", "shard.add"]
+        assert found(action="shard.down") == ["shard.down"]
+        assert found(text="ANNA") == ["shard.add"]
+        assert found(text="%") == ["sharding"]
+        assert found("cache", text="no a") == ["shard.down"]
+        assert found("other", text="no a") == []
+        assert "replica.down" in found(since=at)
+        assert len(found(since=at[:10])) == 4  # the day
+        assert "replica.down" in found(since=f"{at[:19]}Z")  # the second
+        assert found(since="2999-01-01") == []
 
     def test_kept_whole(self, store: Store) -> None:
         new = NewEvent("x", "token:t", "p", "s", "why", {"a": 1}, {"a": [2, None]})
