@@ -11,6 +11,7 @@ from cachemesh.cli.context import CommandContext, with_context
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.output import emit, say, show_fields
 from cachemesh.cli.tables import Column, moment, show, table
+from cachemesh.cli.watchable import watchable
 from cachemesh.core.pool.settings import SETTINGS
 
 
@@ -21,6 +22,7 @@ def client() -> None:
 
 @client.command("list")
 @with_context
+@watchable
 def list_clients(context: CommandContext) -> None:
     """List the clients that follow a pool, with the version each acts on."""
     data = context.get("clients")
@@ -30,6 +32,7 @@ def list_clients(context: CommandContext) -> None:
 @client.command("show")
 @click.argument("client_id", metavar="CLIENT")
 @with_context
+@watchable
 def show_client(context: CommandContext, client_id: str) -> None:
     """Show one client: where it runs, and which settings it acts on.
 

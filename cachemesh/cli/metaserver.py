@@ -7,6 +7,7 @@ import click
 from cachemesh.cli.context import CommandContext, with_context
 from cachemesh.cli.output import emit, say
 from cachemesh.cli.tables import Column, moment, show, table
+from cachemesh.cli.watchable import watchable
 
 
 @click.group(no_args_is_help=False)
@@ -16,6 +17,7 @@ def metaserver() -> None:
 
 @metaserver.command("list")
 @with_context
+@watchable
 def list_metaservers(context: CommandContext) -> None:
     """List the metaservers on one store, and which of them leads since when."""
     data = context.metaserver.request("GET", "/v1/metaservers")

@@ -21,6 +21,7 @@ from cachemesh.cli.migration_tables import show_resize
 from cachemesh.cli.migration_watch import under_way, watch
 from cachemesh.cli.output import emit
 from cachemesh.cli.resize_options import KEYS_PER_SECOND, MAX_LATENCY
+from cachemesh.cli.watchable import watchable
 
 
 @click.group(no_args_is_help=False)
@@ -35,6 +36,7 @@ migration.add_command(mark_lost)
 
 @migration.command()
 @with_context
+@watchable
 def status(context: CommandContext) -> None:
     """Show the resize under way; exits 4 if there is none."""
     resize = under_way(context)

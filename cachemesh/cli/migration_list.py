@@ -13,6 +13,7 @@ from cachemesh.cli.migration_ends import ResizeEnd, ends
 from cachemesh.cli.migration_tables import Resize, phase
 from cachemesh.cli.output import emit, percent
 from cachemesh.cli.tables import Cell, Column, moment, show, state, table
+from cachemesh.cli.watchable import watchable
 from cachemesh.core.errors import PoolNotFoundError
 from cachemesh.discovery.metaserver_request import Query
 
@@ -30,6 +31,7 @@ _COLUMNS = (
 @click.command("list")
 @click.option("--limit", type=click.IntRange(0, _EVENTS), default=20, show_default=True)
 @with_context
+@watchable
 def list_migrations(context: CommandContext, limit: int) -> None:
     """List the migrations under way, and the last ones that ended, newest first.
 

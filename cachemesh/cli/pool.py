@@ -21,6 +21,7 @@ from cachemesh.cli.pool_rebalance import rebalance
 from cachemesh.cli.pool_settings import set_settings
 from cachemesh.cli.pool_tables import next_step, show_convergence, show_document, show_status
 from cachemesh.cli.tables import Column, show, state, table
+from cachemesh.cli.watchable import watchable
 from cachemesh.core.names import check_name, check_new_pool_name, parse_address
 
 
@@ -36,6 +37,7 @@ pool_name = click.argument("name", required=False)
 
 @pool.command("list")
 @with_context
+@watchable
 def list_pools(context: CommandContext) -> None:
     """List the pools of the metaserver."""
     data = context.metaserver.request("GET", "/v1/pools")
@@ -48,6 +50,7 @@ def list_pools(context: CommandContext) -> None:
 @pool.command("show")
 @pool_name
 @with_context
+@watchable
 def show_pool(context: CommandContext, name: str | None) -> None:
     """Show a pool's document."""
     document = about_pool(context, name).get()
@@ -57,6 +60,7 @@ def show_pool(context: CommandContext, name: str | None) -> None:
 @pool.command()
 @pool_name
 @with_context
+@watchable
 def status(context: CommandContext, name: str | None) -> None:
     """Show how a pool and its instances do; exit 5 unless all is well."""
     context = about_pool(context, name)
@@ -71,6 +75,7 @@ def status(context: CommandContext, name: str | None) -> None:
 @pool.command()
 @pool_name
 @with_context
+@watchable
 def convergence(context: CommandContext, name: str | None) -> None:
     """Show which clients act on which version; exit 5 while a live one lags behind."""
     context = about_pool(context, name)

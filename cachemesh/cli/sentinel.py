@@ -10,6 +10,7 @@ import click
 from cachemesh.cli.context import CommandContext, with_context
 from cachemesh.cli.output import emit
 from cachemesh.cli.tables import Column, show, state, table
+from cachemesh.cli.watchable import watchable
 from cachemesh.discovery.survey import SentinelShardView, ask_sentinels
 
 _COLUMNS = (
@@ -32,6 +33,7 @@ def sentinel() -> None:
 
 @sentinel.command("list")
 @with_context
+@watchable
 def list_sentinels(context: CommandContext) -> None:
     """List what each Sentinel says about each shard of the pool."""
     document = context.document()

@@ -16,6 +16,7 @@ from cachemesh.cli.shard_failover import failover
 from cachemesh.cli.shard_forget import forget
 from cachemesh.cli.shard_tables import shard_table, show_shard_details
 from cachemesh.cli.tables import show
+from cachemesh.cli.watchable import watchable
 from cachemesh.core.names import check_name, parse_address
 
 _WEIGHT = click.IntRange(1, 1000)
@@ -32,6 +33,7 @@ shard.add_command(forget)
 
 @shard.command("list")
 @with_context
+@watchable
 def list_shards(context: CommandContext) -> None:
     """List a pool's shards and how they do."""
     status = context.get("status")
@@ -47,6 +49,7 @@ def _show_shards(status: Mapping[str, Any], wide: bool) -> None:
 @shard.command("show")
 @click.argument("name")
 @with_context
+@watchable
 def show_shard(context: CommandContext, name: str) -> None:
     """Show one shard: its instances, and what the Sentinels think of it."""
     data = context.get("shards", check_name("shard", name))

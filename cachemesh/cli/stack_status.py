@@ -21,6 +21,7 @@ from cachemesh.cli.stack_options import (
     pool_option,
 )
 from cachemesh.cli.tables import Column, show, state, table
+from cachemesh.cli.watchable import watchable
 from cachemesh.local.stack_status import examine_stack
 from cachemesh.local.state import default_directory
 
@@ -38,6 +39,7 @@ _PROCESSES = (
 @pool_option
 @directory_option
 @output_option
+@watchable
 def status(pool: str, directory: Path | None, output: Output | None) -> None:
     """Show the stack's processes and who is master now; exit 5 if something is down."""
     place = (directory or default_directory(pool)).absolute()

@@ -19,6 +19,7 @@ from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.output import emit, say
 from cachemesh.cli.param_types import duration
 from cachemesh.cli.tables import Column, moment, show, table
+from cachemesh.cli.watchable import watchable
 
 _POOLS = click.option(
     "--pool",
@@ -36,6 +37,7 @@ def token() -> None:
 
 @token.command("list")
 @with_context
+@watchable
 def list_tokens(context: CommandContext) -> None:
     """List the tokens; what they are themselves is not kept anywhere."""
     data = context.metaserver.request("GET", "/v1/tokens")

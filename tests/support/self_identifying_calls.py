@@ -51,8 +51,10 @@ def _script(call: Caller, mesh: Any, keys: tuple[str, str], number: int) -> bool
 
 
 def _blocking(call: Caller, mesh: Any, keys: tuple[str, str], number: int) -> bool:
-    use, queue = call.drive(mesh), f"{{{keys[0]}}}queue"
-    use.delete(queue)  # what an interrupted call has left
+    # A queue for each call: Redis may still give an element to a connection that was just closed,
+    # such as that of an interrupted call.
+    use, queue = call.drive(mesh), f"{{{keys[0]}}}queue:{number}"
+    use.delete(queue)
     use.rpush(queue, _value(number))
     return bool(use.blpop([queue], timeout=60) == (queue.encode(), _value(number)))
 

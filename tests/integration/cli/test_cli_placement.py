@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-
 from redis import Redis
 
 from cachemesh import CacheMesh
