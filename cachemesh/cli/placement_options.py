@@ -60,14 +60,11 @@ def placement_options(default: str) -> Callable[[Command], Command]:
                 raise click.UsageError("Give --placement with the options of a strategy.")
             return command(*args, placement=given, **others)
 
-        return cast("Command", functools.reduce(_decorated, _options(default), called))
+        for option in _options(default):
+            called = option(called)
+        return cast("Command", called)
 
     return add
-
-
-def _decorated(command: Callable[..., Any], option: Callable[..., Any]) -> Callable[..., Any]:
-    decorated: Callable[..., Any] = option(command)
-    return decorated
 
 
 def _options(default: str) -> tuple[Callable[..., Any], ...]:
