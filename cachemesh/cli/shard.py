@@ -14,6 +14,7 @@ from cachemesh.cli.output import emit
 from cachemesh.cli.resize_options import resize_options
 from cachemesh.cli.shard_failover import failover
 from cachemesh.cli.shard_forget import forget
+from cachemesh.cli.shard_slowlog import slowlog
 from cachemesh.cli.shard_tables import shard_table, show_shard_details
 from cachemesh.cli.tables import show
 from cachemesh.cli.watchable import watchable
@@ -29,6 +30,7 @@ def shard() -> None:
 
 shard.add_command(failover)
 shard.add_command(forget)
+shard.add_command(slowlog)
 
 
 @shard.command("list")

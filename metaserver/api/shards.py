@@ -13,6 +13,7 @@ from metaserver.api.request import Call, json_reply, operation
 from metaserver.api.request_outcome import change_reply, note_outcome
 from metaserver.domain.errors import shard_not_found
 from metaserver.redis_io.key_sampler import Sampling
+from metaserver.redis_io.slow_log import ask_slow_logs
 from metaserver.service import shards
 from metaserver.service.failover import TIMEOUT, FailoverRequest, fail_over
 from metaserver.service.shards import How, NewShard
@@ -36,10 +37,46 @@ def list_shards(call: Call) -> Response:
 @operation(blueprint, "getShard")
 def get_shard(call: Call) -> Response:
     """Reply with the live status of one shard."""
+    return json_reply(_status(call))
+
+
+def _status(call: Call) -> dict[str, Any]:
+    """Return the live status of the shard that is asked for.
+
+    Raises:
+        RequestRefused: shard-not-found.
+    """
     for shard in call.backend.monitor.status(call.pool)["shards"]:
         if shard["name"] == call.shard:
-            return json_reply(shard)
+            found: dict[str, Any] = shard
+            return found
     raise shard_not_found(call.pool, call.shard)
+
+
+@operation(blueprint, "getSlowLog")
+def get_slow_log(call: Call) -> Response:
+    """Reply with the commands that took longest of late, on each instance of a shard."""
+    shard = _status(call)
+    roles = {each["address"]: "replica" for each in shard["replicas"]}
+    if shard["master"] is not None:
+        roles[shard["master"]["address"]] = "master"
+    context = call.backend.context
+    told = ask_slow_logs(roles, call.query["limit"], context.config, context.networks)
+    return json_reply(
+        {
+            "instances": [
+                {
+                    "instance": address,
+                    "role": roles[address],
+                    "error": answer if isinstance(answer, str) else None,
+                    "commands": []
+                    if isinstance(answer, str)
+                    else [each.to_dict() for each in answer],
+                }
+                for address, answer in told.items()
+            ]
+        }
+    )
 
 
 @operation(blueprint, "addShard")

@@ -14,6 +14,7 @@
     key_sampler         looking at some keys of a shard: which leave it, and their sizes
     pull_link           how keys get from one shard to another
     move_probe          whether they can: test keys are moved
+    slow_log            SLOWLOG of instances
     instance_sampler    INFO of a pool's instances
     sentinel_group      the Sentinels of a pool: asking them, registering shards with them
     sentinel_replies    what one Sentinel says about shards, as a `SentinelView` has it

@@ -149,6 +149,15 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("getShard", "read", "GET", _SHARD, "One shard", "Shard"),
     Operation(
+        "getSlowLog",
+        "admin",  # arguments of commands are an app's data
+        "GET",
+        f"{_SHARD}/slowlog",
+        "The commands that took longest of late, on each instance of a shard",
+        "SlowLog",
+        query={"limit": number("at most so many of each", minimum=1, maximum=128, default=20)},
+    ),
+    Operation(
         "setWeight", "admin", "PATCH", _SHARD, "Set a shard's weight", "Change", "WeightRequest"
     ),
     Operation(

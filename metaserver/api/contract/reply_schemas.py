@@ -222,6 +222,25 @@ POOL_REPLIES: dict[str, Schema] = {
         replicas=array({"type": "object"}),
         sentinel={"type": "object"},
     ),
+    "SlowLog": reply(
+        instances=array(
+            reply(
+                instance=ADDRESS,
+                role={"enum": ["master", "replica"]},
+                error=nullable(text("why it did not tell")),
+                commands=array(
+                    reply(
+                        id=COUNT,
+                        at=TIME,
+                        seconds=number("how long it ran", "number", minimum=0),
+                        command=array(text("the command, then its arguments, as Redis cuts them")),
+                        client=text("the address of who sent it"),
+                        client_name=text("its CLIENT SETNAME"),
+                    )
+                ),
+            )
+        )
+    ),
     "Clients": reply(clients=array(ref("Client"))),
     "Client": reply(
         client=text("its id"),

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from cachemesh import CacheMesh
 from cachemesh.cli import main as cli
 from cachemesh.local import LocalStack
 from tests.support.terminal import COMMAND, REPOSITORY, Terminal
@@ -103,6 +104,20 @@ def test_one_line_a_row(stack: LocalStack, columns: int) -> None:
         assert shard["master"] in words
         assert "2/2" in words
         assert row.rstrip().endswith("3/3 q2")
+
+
+def test_slow_commands_of_a_shard(stack: LocalStack) -> None:
+    with CacheMesh.from_url(stack.info["url"], token=stack.token) as client:
+        client.config_set("slowlog-log-slower-than", 0)
+        key = next(k for k in map(str, range(100)) if client.shard_for(k) == "cache-0")
+        client.set(key, "slow value")
+        client.config_set("slowlog-log-slower-than", 10_000)
+    told = json.loads(run(stack, "shard", "slowlog", "cache-0", "-o", "json"))["instances"]
+    assert [each["error"] for each in told] == [None] * (1 + REPLICAS)
+    (master,) = [each for each in told if each["role"] == "master"]
+    assert ["SET", key, "slow value"] in [each["command"] for each in master["commands"]]
+    shown = run(stack, "shard", "slowlog", "cache-0")
+    assert f"SET {key} 'slow value'" in shown and master["instance"] in shown
 
 
 def test_wide_and_pipes_have_every_column(stack: LocalStack) -> None:

@@ -16,6 +16,7 @@ from metaserver.redis_io import reply_parsers
 from metaserver.redis_io.instance_sampler import COUNTERS
 from metaserver.redis_io.key_scan import scanned
 from metaserver.redis_io.reply_parsers import NotRedisError
+from metaserver.redis_io.slow_log import parse_slow_log
 from tests.support.pool_observations import MASTER_INFO, observation
 
 WORDS = st.one_of(
@@ -34,6 +35,7 @@ PARSERS: tuple[Callable[[object], Any], ...] = (
         reply_parsers.parse_fields,
         reply_parsers.parse_role,
         reply_parsers.parse_pairs,
+        parse_slow_log,
     ),
     *(
         reply_parsers.parse_rows,
