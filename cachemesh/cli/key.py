@@ -13,6 +13,7 @@ from cachemesh.cli.change import confirm, dry_run_option, end_dry_run, yes_optio
 from cachemesh.cli.context import CommandContext, with_context
 from cachemesh.cli.escapes import escaped_option, on_terminal, parse_bytes, shown
 from cachemesh.cli.key_info import absent, info, other_type
+from cachemesh.cli.key_scan import scan
 from cachemesh.cli.output import emit, say, show_fields
 from cachemesh.cli.param_types import Number
 from cachemesh.core.placement import SlotsPlacement
@@ -29,6 +30,7 @@ def key() -> None:
 
 
 key.add_command(info)
+key.add_command(scan)
 
 
 @key.command()

@@ -122,3 +122,24 @@ def test_a_shard_that_is_down_is_not_an_absent_key(
             code, found, err = run("--url", url, "key", command, "k")
             assert (code, found) == (3, None), err
             assert "no such key" not in err
+
+
+def test_keys_are_listed(run: Run, cachemesh_client: CacheMesh) -> None:
+    cachemesh_client.flushall()
+    cachemesh_client.mset(
+        {f"user:{number}": 1 for number in range(20)} | {b"user:\xff": 2, "other": 3}
+    )
+    cachemesh_client.hset("user:hash", "a", 1)
+    code, found, _ = run("key", "scan", "user:*")
+    assert (code, found["complete"]) == (0, True)
+    keys = {each["key"]: each["shard"] for each in found["keys"]}
+    assert keys.keys() == {*(f"user:{number}" for number in range(20)), r"user:\xff", "user:hash"}
+    assert keys["user:7"] == cachemesh_client.shard_for("user:7")
+    assert [each["key"] for each in run("key", "scan", "--type", "hash")[1]["keys"]] == [
+        "user:hash"
+    ]
+    assert run("key", "scan", r"user:\xff", "--escaped")[1]["keys"][0]["key"] == r"user:\xff"
+    code, found, err = run("key", "scan", "--limit", "3")
+    assert (code, len(found["keys"]), found["complete"]) == (0, 3, False)
+    assert "there are more: --limit N" in err
+    assert run("key", "scan", "nothing:*")[1] == {"keys": [], "complete": True}

@@ -73,5 +73,7 @@ def test_a_pool_lives_with_them(site: DeployedRedis, metaserver: Api) -> None:
         until(lambda: states_of(metaserver) == {"up"})
         moved = metaserver("POST", "/v1/pools/cache/shards/cache-0/failover", {})
         assert moved.status == 200, moved.text
+        slow = metaserver("GET", "/v1/pools/cache/shards/cache-0/slowlog").json["instances"]
+        assert {each["error"] for each in slow} == {None}
         assert cache.mget(list(KEYS)) == [value.encode() for value in KEYS.values()]
     assert site.denied() == []
