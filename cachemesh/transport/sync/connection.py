@@ -23,6 +23,10 @@ LUMP = 16_384
 _ON_TIME = 0.9  # of the bound on waiting: if so much is left, the bound is not set anew
 
 
+def _closed() -> bool:
+    return True
+
+
 class Connection:
     """One connection, for one thread at a time.
 
@@ -163,7 +167,12 @@ class Connection:
         return self.sent and redis_py.has_arrived(redis_py.socket_of(self._redis_connection))
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection.
+
+        Whoever finds it among the idle ones all the same, as its user was interrupted, takes it
+        for stale: another socket may have the number of this one by then.
+        """
+        self.has_input = _closed
         self._redis_connection.disconnect()
 
     def send_no_more(self) -> None:

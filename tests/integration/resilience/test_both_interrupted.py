@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import socket
 import sys
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -193,3 +194,16 @@ def test_the_next_call_gets_its_own_reply(site: MovablePool, how: str, view: boo
         for name, send in WAYS.items():
             assert send(call, mesh, keys, 0)
             assert interrupted(interrupt, send, call, mesh, keys) > 0, name
+
+
+def test_a_closed_connection_is_not_used_though_another_has_its_number(site: MovablePool) -> None:
+    with calling("sync", site) as call, ExitStack() as others:
+        assert call.mesh.incr("count") == 1
+        for shard in call.mesh._core.shards().values():
+            connection = shard.instance.take()
+            shard.instance.give_back(connection)
+            shard.instance.close(connection)  # by who was interrupted before knowing of the above
+        for _ in range(8):
+            for other in socket.socketpair():
+                others.enter_context(other)
+        assert call.mesh.incr("count") == 2
