@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar, cast
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 import click
 
+from cachemesh.cli.context_file import Deployment, context_path, read_contexts
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.output import OUTPUT_HELP, OUTPUTS, Output
 from cachemesh.core.names import check_name
@@ -37,6 +38,7 @@ class CommonOptions:
     token_file: str | None = None
     pool: str | None = None
     output: Output | None = None
+    context: str | None = None
 
     def over(self, outer: CommonOptions) -> CommonOptions:
         """Return these options, completed by those of ``outer``."""
@@ -65,32 +67,39 @@ class CommandContext:
         """Whether tables have all their columns, however narrow the terminal."""
         return self.output == "wide"
 
-    @property
-    def url(self) -> str:
-        """The URL of --url or CACHEMESH_URL.
+    @functools.cached_property
+    def _deployment(self) -> Deployment:
+        """Where --url, --context, CACHEMESH_URL, CACHEMESH_CONTEXT or the context in use leads.
 
         Raises:
-            CommandError: neither is given.
+            CommandError: none of them is given.
+            ConfigurationError: there is no such context.
         """
-        url = self.options.url or os.environ.get("CACHEMESH_URL")
-        if not url:
+        found = chosen_deployment(self.options, os.environ)
+        if found is None:
             raise CommandError(
                 "no URL",
-                "neither --url nor CACHEMESH_URL is set",
+                "neither --url nor CACHEMESH_URL is set, and no context is in use",
                 f"set CACHEMESH_URL={_FORM}, or start a local stack: cachemesh up",
                 ExitCode.USAGE,
             )
-        return url
+        return found
+
+    @property
+    def url(self) -> str:
+        """The URL of what the command acts on. Raises as `_deployment`."""
+        return self._deployment.url
 
     @functools.cached_property
     def _parts(self) -> SplitResult:
+        url = self.url
         try:
-            parts = urlsplit(self.url)
+            parts = urlsplit(url)
         except ValueError as error:
             raise CommandError(
                 "URL", f"it cannot be read ({error})", f"write {_FORM}", ExitCode.USAGE
             ) from error
-        if "@" in self.url.partition("?")[0]:
+        if "@" in url.partition("?")[0]:
             raise CommandError(
                 "URL",
                 "it carries a user name or password before the host",
@@ -133,7 +142,9 @@ class CommandContext:
 
     @functools.cached_property
     def _token(self) -> BearerToken | None:
-        """The token for the metaserver: from --token-file, else the URL's, else the environment's.
+        """The token for the metaserver.
+
+        It is from --token-file, else the URL, else the context, else the environment.
 
         Raises:
             ConfigurationError: the token file cannot be read, or holds no token.
@@ -141,7 +152,8 @@ class CommandContext:
         if self.options.token_file is not None:
             return find_token(None, self.options.token_file)
         query = dict(parse_qsl(self._parts.query))
-        return find_token(query.get("token"), query.get("token_file"), os.environ)
+        file = query.get("token_file") or self._deployment.token_file
+        return find_token(query.get("token"), file, os.environ)
 
     @property
     def pool_or_none(self) -> str | None:
@@ -220,6 +232,21 @@ class CommandContext:
         return urlunsplit(self._parts._replace(path=f"/{self.pool}"))
 
 
+def chosen_deployment(options: CommonOptions, environ: Mapping[str, str]) -> Deployment | None:
+    """Return where a command acts: what is said to it counts more than the environment, and that
+    more than the context in use. None: nothing is said.
+
+    Raises:
+        ConfigurationError: there is no such context, or the contexts cannot be read.
+    """
+    if options.url:
+        return Deployment(options.url)
+    if not options.context and (url := environ.get("CACHEMESH_URL")):
+        return Deployment(url)
+    name = options.context or environ.get("CACHEMESH_CONTEXT") or None
+    return read_contexts(context_path(environ)).find(name)
+
+
 def metaservers_at(url: SplitResult, token: BearerToken | None) -> MetaserverClient:
     """Return the metaservers that a URL names, cachemesh:// or, over TLS, cachemeshs://.
 
@@ -256,6 +283,9 @@ def add_common_options(command: Command, pool_option: Callable[..., Any] = _ONE_
             type=click.Path(dir_okay=False),
             help="File with the metaserver's token [CACHEMESH_TOKEN_FILE, or the token itself in "
             "CACHEMESH_TOKEN]. There is no option for the token itself: `ps` would show it.",
+        ),
+        click.option(
+            "--context", metavar="NAME", help="A context, instead of a URL [CACHEMESH_CONTEXT]."
         ),
         click.option(
             "--url", metavar="URL", help="cachemesh://HOST:PORT[,...]/POOL [CACHEMESH_URL]."

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
+from cachemesh.cli.context import chosen_deployment
+from cachemesh.cli.context_file import Deployment
 from cachemesh.cli.errors import ExitCode
 from cachemesh.cli.output import Output, emit, printable, say
 from cachemesh.cli.stack_options import (
@@ -29,7 +32,9 @@ def doctor(pool: str, directory: Path | None, output: Output | None) -> None:
     chosen = chosen_output(output)
     outer = outer_options()
     checks: list[Check] = []
-    for check in examine(directory or default_directory(pool), outer.url, outer.token_file):
+    at = chosen_deployment(outer, os.environ) or Deployment("")
+    token_file = outer.token_file or at.token_file
+    for check in examine(directory or default_directory(pool), at.url or None, token_file):
         checks.append(check)
         if chosen in ("table", "wide"):
             _show_check(check)

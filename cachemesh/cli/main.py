@@ -14,6 +14,7 @@ from cachemesh import __version__
 from cachemesh.cli.apply import apply
 from cachemesh.cli.client import client
 from cachemesh.cli.context import CommonOptions, add_common_options
+from cachemesh.cli.context_commands import context_group
 from cachemesh.cli.doctor import doctor
 from cachemesh.cli.errors import ExitCode, Explanation, explain
 from cachemesh.cli.event import event
@@ -41,21 +42,22 @@ _COMPLETE_VARIABLE = "_CACHEMESH_COMPLETE"
 @add_common_options
 @click.pass_context
 def cachemesh(
-    context: click.Context,
+    called: click.Context,
     url: str | None,
     token_file: str | None,
     pool: str | None,
     output: Output | None,
+    context: str | None,
 ) -> None:
     """Run an elastic Redis cache.
 
     Exit codes: 0 ok, 1 failed, 2 usage, 3 unreachable, 4 not found or conflict, 5 unhealthy,
     6 plan has changes.
     """
-    context.obj = CommonOptions(url, token_file, pool, output)
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help(), err=True)
-        context.exit(ExitCode.USAGE)
+    called.obj = CommonOptions(url, token_file, pool, output, context)
+    if called.invoked_subcommand is None:
+        click.echo(called.get_help(), err=True)
+        called.exit(ExitCode.USAGE)
 
 
 @cachemesh.command()
@@ -69,6 +71,7 @@ def completion(shell: str) -> None:
 
 
 for _command in (
+    context_group,
     pool,
     shard,
     migration,
