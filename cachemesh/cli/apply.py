@@ -12,7 +12,8 @@ from typing import Any
 import click
 
 from cachemesh.cli.change import ChangeFlags, PlannedChange, carry_out, change_options
-from cachemesh.cli.context import CommandContext, about_pool, with_context
+from cachemesh.cli.common_options import with_context
+from cachemesh.cli.context import CommandContext, about_pool
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.core.errors import InvalidDocumentError, MetaserverError
 from cachemesh.core.json_text import NotJsonError, decode_json

@@ -7,7 +7,9 @@ from typing import Any, cast
 
 import click
 
-from cachemesh.cli.context import CommandContext, with_context
+from cachemesh.cli import completing
+from cachemesh.cli.common_options import with_context
+from cachemesh.cli.context import CommandContext
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.output import emit, say, show_fields
 from cachemesh.cli.tables import Column, moment, show, table
@@ -30,7 +32,7 @@ def list_clients(context: CommandContext) -> None:
 
 
 @client.command("show")
-@click.argument("client_id", metavar="CLIENT")
+@click.argument("client_id", metavar="CLIENT", shell_complete=completing.clients)
 @with_context
 @watchable
 def show_client(context: CommandContext, client_id: str) -> None:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar, cast
+from typing import Any
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit, urlunsplit
-
-import click
 
 from cachemesh.cli.context_file import Deployment, context_path, read_contexts
 from cachemesh.cli.errors import CommandError, ExitCode
-from cachemesh.cli.output import OUTPUT_HELP, OUTPUTS, Output
+from cachemesh.cli.output import Output
 from cachemesh.core.names import check_name
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.discovery.bearer_token import BearerToken, find_token
@@ -26,8 +24,6 @@ from cachemesh.sync.client import CacheMesh
 _FORM = "cachemesh://HOST:PORT[,HOST:PORT]/POOL"
 _TIMEOUT_S = 30.0
 """Seconds for one request: for a change the metaserver asks many processes, and each may hang."""
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -263,54 +259,3 @@ def metaservers_at(url: SplitResult, token: BearerToken | None) -> MetaserverCli
 def about_pool(context: CommandContext, name: str | None) -> CommandContext:
     """Return the context about the pool ``name``; None: about the same pool as ``context``."""
     return context if name is None else CommandContext(replace(context.options, pool=name))
-
-
-_ONE_POOL = click.option("--pool", metavar="NAME", help="The pool, instead of the URL's.")
-
-
-def add_common_options(command: Command, pool_option: Callable[..., Any] = _ONE_POOL) -> Command:
-    """Add the options of `CommonOptions` to a command or group.
-
-    Args:
-        pool_option: the decorator that adds --pool, for a command to which it means more.
-    """
-    for option in (
-        click.option("-o", "--output", type=click.Choice(OUTPUTS), help=OUTPUT_HELP),
-        pool_option,
-        click.option(
-            "--token-file",
-            metavar="FILE",
-            type=click.Path(dir_okay=False),
-            help="File with the metaserver's token [CACHEMESH_TOKEN_FILE, or the token itself in "
-            "CACHEMESH_TOKEN]. There is no option for the token itself: `ps` would show it.",
-        ),
-        click.option(
-            "--context", metavar="NAME", help="A context, instead of a URL [CACHEMESH_CONTEXT]."
-        ),
-        click.option(
-            "--url", metavar="URL", help="cachemesh://HOST:PORT[,...]/POOL [CACHEMESH_URL]."
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def with_context(
-    command: Callable[..., Any], pool_option: Callable[..., Any] = _ONE_POOL
-) -> Callable[..., Any]:
-    """Add the common options to a command and call it with a `CommandContext` made of them.
-
-    Args:
-        pool_option: as for `add_common_options`.
-    """
-
-    @functools.wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        given = CommonOptions(**{f.name: kwargs.pop(f.name, None) for f in fields(CommonOptions)})
-        outer = click.get_current_context().obj
-        context = CommandContext(
-            given.over(cast(CommonOptions, outer) if outer else CommonOptions())
-        )
-        return command(context, *args, **kwargs)
-
-    return add_common_options(wrapper, pool_option)

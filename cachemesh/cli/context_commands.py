@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from cachemesh.cli import completing
 from cachemesh.cli.context_file import Deployment, context_path, read_contexts, write_contexts
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.output import Output, emit, say
@@ -42,7 +43,7 @@ def list_contexts(output: Output | None) -> None:
 
 
 @context_group.command("set")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.contexts)
 @click.option("--url", metavar="URL", help="cachemesh://HOST:PORT[,...]/POOL.")
 @click.option("--token-file", metavar="FILE", type=click.Path(dir_okay=False), help="With a token.")
 def set_context(name: str, url: str | None, token_file: str | None) -> None:
@@ -68,7 +69,7 @@ def set_context(name: str, url: str | None, token_file: str | None) -> None:
 
 
 @context_group.command("use")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.contexts)
 def use_context(name: str) -> None:
     """Use a context from now on, where neither --url nor CACHEMESH_URL says otherwise."""
     path = context_path()
@@ -82,7 +83,7 @@ def use_context(name: str) -> None:
 
 
 @context_group.command("remove")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.contexts)
 def remove_context(name: str) -> None:
     """Forget a context; the deployment stays as it is."""
     path = context_path()

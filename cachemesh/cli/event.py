@@ -10,7 +10,9 @@ from typing import Any
 import click
 import yaml
 
-from cachemesh.cli.context import CommandContext, with_context
+from cachemesh.cli import completing
+from cachemesh.cli.common_options import with_context
+from cachemesh.cli.context import CommandContext
 from cachemesh.cli.output import Output, emit, printable, say
 from cachemesh.cli.param_types import since
 from cachemesh.cli.tables import Cell, Column, moment, show, table
@@ -36,7 +38,12 @@ def event() -> None:
 @event.command("list")
 @click.option("--limit", type=click.IntRange(1, _MOST), default=100, show_default=True)
 @click.option("--since", metavar="WHEN", callback=since, help="Such as 45m, 7d or 2026-01-31.")
-@click.option("--shard", metavar="NAME", help="About this shard and its replicas alone.")
+@click.option(
+    "--shard",
+    metavar="NAME",
+    shell_complete=completing.shards,
+    help="About this shard and its replicas alone.",
+)
 @click.option("--action", metavar="ACTION", help="Such as shard.down; shard: all of shards.")
 @click.option("--grep", "text", metavar="TEXT", help="With this text in it; case does not count.")
 @click.option("--follow", is_flag=True, help="Keep printing new events of the pool, until Ctrl-C.")

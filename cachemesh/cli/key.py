@@ -10,7 +10,8 @@ import click
 import redis
 
 from cachemesh.cli.change import confirm, dry_run_option, end_dry_run, yes_option
-from cachemesh.cli.context import CommandContext, with_context
+from cachemesh.cli.common_options import with_context
+from cachemesh.cli.context import CommandContext
 from cachemesh.cli.escapes import escaped_option, on_terminal, parse_bytes, shown
 from cachemesh.cli.key_info import absent, info, other_type
 from cachemesh.cli.key_scan import scan

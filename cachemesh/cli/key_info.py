@@ -9,7 +9,8 @@ from typing import Any
 import click
 import redis
 
-from cachemesh.cli.context import CommandContext, with_context
+from cachemesh.cli.common_options import with_context
+from cachemesh.cli.context import CommandContext
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.escapes import escaped_option, parse_bytes, shown
 from cachemesh.cli.output import cell, duration, emit, show_fields, size

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from cachemesh.cli.context import CommandContext, with_context
+from cachemesh.cli.common_options import with_context
+from cachemesh.cli.context import CommandContext
 from cachemesh.cli.escapes import escaped_option, parse_bytes, shown
 from cachemesh.cli.output import emit, say
 from cachemesh.cli.tables import Column, show, table

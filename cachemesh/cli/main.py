@@ -13,7 +13,8 @@ from click.shell_completion import get_completion_class
 from cachemesh import __version__
 from cachemesh.cli.apply import apply
 from cachemesh.cli.client import client
-from cachemesh.cli.context import CommonOptions, add_common_options
+from cachemesh.cli.common_options import add_common_options
+from cachemesh.cli.context import CommonOptions
 from cachemesh.cli.context_commands import context_group
 from cachemesh.cli.doctor import doctor
 from cachemesh.cli.errors import ExitCode, Explanation, explain

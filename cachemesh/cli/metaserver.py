@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from cachemesh.cli.context import CommandContext, with_context
+from cachemesh.cli.common_options import with_context
+from cachemesh.cli.context import CommandContext
 from cachemesh.cli.output import emit, say
 from cachemesh.cli.tables import Column, moment, show, table
 from cachemesh.cli.watchable import watchable

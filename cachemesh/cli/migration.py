@@ -14,7 +14,8 @@ from cachemesh.cli.change import (
     show_steps,
     yes_option,
 )
-from cachemesh.cli.context import CommandContext, with_context
+from cachemesh.cli.common_options import with_context
+from cachemesh.cli.context import CommandContext
 from cachemesh.cli.migration_list import list_migrations
 from cachemesh.cli.migration_lost import mark_lost
 from cachemesh.cli.migration_tables import show_resize

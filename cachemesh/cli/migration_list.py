@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from cachemesh.cli.context import CommandContext, about_pool, with_context
+from cachemesh.cli.common_options import with_context
+from cachemesh.cli.context import CommandContext, about_pool
 from cachemesh.cli.migration_ends import ResizeEnd, ends
 from cachemesh.cli.migration_tables import Resize, phase
 from cachemesh.cli.output import emit, percent

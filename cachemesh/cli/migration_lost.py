@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from cachemesh.cli import completing
 from cachemesh.cli.change import (
     confirm,
     dry_run_option,
@@ -12,13 +13,14 @@ from cachemesh.cli.change import (
     show_steps,
     yes_option,
 )
-from cachemesh.cli.context import CommandContext, with_context
+from cachemesh.cli.common_options import with_context
+from cachemesh.cli.context import CommandContext
 from cachemesh.cli.output import emit, printable
 from cachemesh.core.names import check_name
 
 
 @click.command("mark-lost")
-@click.argument("shard")
+@click.argument("shard", shell_complete=completing.shards)
 @yes_option
 @dry_run_option
 @with_context

@@ -7,13 +7,15 @@ from typing import Any
 
 import click
 
+from cachemesh.cli import completing
 from cachemesh.cli.change import (
     ChangeFlags,
     PlannedChange,
     carry_out,
     change_options,
 )
-from cachemesh.cli.context import CommandContext, about_pool, with_context
+from cachemesh.cli.common_options import with_context
+from cachemesh.cli.context import CommandContext, about_pool
 from cachemesh.cli.errors import ExitCode
 from cachemesh.cli.output import emit, say
 from cachemesh.cli.placement_options import GivenPlacement, placement_options
@@ -32,7 +34,7 @@ def pool() -> None:
 
 pool.add_command(set_settings)
 pool.add_command(rebalance)
-pool_name = click.argument("name", required=False)
+pool_name = click.argument("name", required=False, shell_complete=completing.pools)
 
 
 @pool.command("list")
@@ -141,7 +143,7 @@ def create(
 
 
 @pool.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completing.pools)
 @change_options
 @with_context
 def delete(context: CommandContext, name: str, dry_run: bool, yes: bool, wait: float) -> None:

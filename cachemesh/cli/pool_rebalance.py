@@ -6,14 +6,16 @@ from typing import Any
 
 import click
 
+from cachemesh.cli import completing
 from cachemesh.cli.change import ChangeFlags, PlannedChange, carry_out, change_options
-from cachemesh.cli.context import CommandContext, about_pool, with_context
+from cachemesh.cli.common_options import with_context
+from cachemesh.cli.context import CommandContext, about_pool
 from cachemesh.cli.placement_options import GivenPlacement, placement_options
 from cachemesh.cli.resize_options import resize_options
 
 
 @click.command("rebalance")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completing.pools)
 @placement_options("deal the slots evenly by weight again")
 @resize_options
 @change_options

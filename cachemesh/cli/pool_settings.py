@@ -9,15 +9,19 @@ from typing import Any
 
 import click
 
+from cachemesh.cli import completing
 from cachemesh.cli.change import ChangeFlags, PlannedChange, carry_out, change_options
-from cachemesh.cli.context import CommandContext, with_context
+from cachemesh.cli.common_options import with_context
+from cachemesh.cli.context import CommandContext
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.core.errors import MetaserverError
 from cachemesh.core.pool.settings import SETTINGS
 
 
 @click.command("set")
-@click.argument("settings", nargs=-1, required=True, metavar="KEY=VALUE...")
+@click.argument(
+    "settings", nargs=-1, required=True, metavar="KEY=VALUE...", shell_complete=completing.settings
+)
 @change_options
 @with_context
 def set_settings(

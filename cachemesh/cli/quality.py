@@ -10,7 +10,8 @@ import click
 from rich.console import Group
 from rich.live import Live
 
-from cachemesh.cli.context import CommandContext, with_context
+from cachemesh.cli.common_options import with_context
+from cachemesh.cli.context import CommandContext
 from cachemesh.cli.output import console, emit, say
 from cachemesh.cli.tables import Column, Table, fitted, show, table
 

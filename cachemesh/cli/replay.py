@@ -12,7 +12,8 @@ import click
 import redis
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cachemesh.cli.context import CommandContext, with_context
+from cachemesh.cli.common_options import with_context
+from cachemesh.cli.context import CommandContext
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.output import console, duration, emit, percent, say, show_fields
 from cachemesh.cli.param_types import Number

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from cachemesh.cli.context import CommandContext, with_context
+from cachemesh.cli.common_options import with_context
+from cachemesh.cli.context import CommandContext
 from cachemesh.cli.output import emit
 from cachemesh.cli.tables import Column, show, state, table
 from cachemesh.cli.watchable import watchable

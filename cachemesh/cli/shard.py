@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
+from cachemesh.cli import completing
 from cachemesh.cli.change import ChangeFlags, PlannedChange, carry_out, change_options
-from cachemesh.cli.context import CommandContext, with_context
+from cachemesh.cli.common_options import with_context
+from cachemesh.cli.context import CommandContext
 from cachemesh.cli.migration_tables import show_migration_line
 from cachemesh.cli.output import emit
 from cachemesh.cli.resize_options import resize_options
@@ -49,7 +51,7 @@ def _show_shards(status: Mapping[str, Any], wide: bool) -> None:
 
 
 @shard.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.shards)
 @with_context
 @watchable
 def show_shard(context: CommandContext, name: str) -> None:
@@ -92,7 +94,7 @@ def add(
 
 
 @shard.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completing.shards)
 @resize_options
 @change_options
 @with_context
@@ -112,7 +114,7 @@ def remove(
 
 # Else "-1" would be refused as an unknown option, not as a weight.
 @shard.command("set-weight", context_settings={"ignore_unknown_options": True})
-@click.argument("name")
+@click.argument("name", shell_complete=completing.shards)
 @click.argument("weight", type=_WEIGHT)
 @resize_options
 @change_options

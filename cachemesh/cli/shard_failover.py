@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
+from cachemesh.cli import completing
 from cachemesh.cli.change import dry_run_option, end_dry_run, report, show_steps, show_warnings
-from cachemesh.cli.context import CommandContext, with_context
+from cachemesh.cli.common_options import with_context
+from cachemesh.cli.context import CommandContext
 from cachemesh.cli.output import duration, emit, printable, say, size
 from cachemesh.cli.param_types import Number
 from cachemesh.core.names import check_name, parse_address
@@ -18,8 +20,14 @@ _FINISHED_WITHIN_S = 30.0
 
 
 @click.command()
-@click.argument("name")
-@click.option("--to", "to", metavar="HOST:PORT", help="The replica to promote [Sentinel chooses].")
+@click.argument("name", shell_complete=completing.shards)
+@click.option(
+    "--to",
+    "to",
+    metavar="HOST:PORT",
+    shell_complete=completing.replicas,
+    help="The replica to promote [Sentinel chooses].",
+)
 @click.option(
     "--timeout",
     type=Number(1, 60),

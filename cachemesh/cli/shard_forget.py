@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from cachemesh.cli import completing
 from cachemesh.cli.change import (
     confirm,
     dry_run_option,
@@ -16,13 +17,14 @@ from cachemesh.cli.change import (
     show_warnings,
     yes_option,
 )
-from cachemesh.cli.context import CommandContext, with_context
+from cachemesh.cli.common_options import with_context
+from cachemesh.cli.context import CommandContext
 from cachemesh.cli.output import emit
 from cachemesh.core.names import check_name
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completing.shards)
 @yes_option
 @dry_run_option
 @with_context

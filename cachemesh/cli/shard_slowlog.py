@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
-from cachemesh.cli.context import CommandContext, with_context
+from cachemesh.cli import completing
+from cachemesh.cli.common_options import with_context
+from cachemesh.cli.context import CommandContext
 from cachemesh.cli.output import duration, emit, say
 from cachemesh.cli.tables import Column, moment, show, table
 from cachemesh.cli.watchable import watchable
@@ -26,7 +28,7 @@ _COLUMNS = (
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completing.shards)
 @click.option(
     "--limit",
     type=click.IntRange(1, 128),

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import click
 
 from cachemesh.cli.change import dry_run_option, end_dry_run
-from cachemesh.cli.context import CommandContext, metaservers_at, with_context
+from cachemesh.cli.common_options import with_context
+from cachemesh.cli.context import CommandContext, metaservers_at
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.output import emit, say
 from cachemesh.cli.tables import Column, show, table

@@ -13,8 +13,10 @@ from urllib.parse import quote
 
 import click
 
+from cachemesh.cli import completing
 from cachemesh.cli.change import confirm, dry_run_option, end_dry_run, yes_option
-from cachemesh.cli.context import CommandContext, with_context
+from cachemesh.cli.common_options import with_context
+from cachemesh.cli.context import CommandContext
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.output import emit, say
 from cachemesh.cli.param_types import duration
@@ -121,7 +123,7 @@ def create(
 
 
 @token.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completing.tokens)
 @click.option(
     "--overlap",
     callback=duration,
@@ -174,7 +176,7 @@ def rotate(
 
 
 @token.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completing.tokens)
 @dry_run_option
 @yes_option
 @with_context
