@@ -17,6 +17,7 @@ from redis.retry import Retry
 
 from cachemesh.core.hidden_secrets import hiding
 from cachemesh.core.names import Address
+from cachemesh.discovery.password_file import PasswordFile
 from cachemesh.transport.name_resolution import resolving
 from cachemesh.transport.redis_py import MORE, PUSH, socket_of
 
@@ -45,14 +46,26 @@ class SentinelOptions:
 
     Attributes:
         username, password: credentials for the Sentinels, which differ from those for Redis.
+        password_file: in place of the password, has it; read for each connection.
         timeout: seconds to connect to one Sentinel, and again for its replies.
         connection: further options of `redis.Redis`, such as ``ssl``.
     """
 
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    password_file: PasswordFile | None = None
     timeout: float = DEFAULT_TIMEOUT
     connection: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def current_password(self) -> str | None:
+        """Return the password to log in with now.
+
+        Raises:
+            redis.AuthenticationError: its file cannot be read.
+        """
+        if self.password_file is None:
+            return self.password
+        return self.password_file.get_credentials()[-1]
 
 
 class SentinelConnection:
@@ -67,11 +80,12 @@ class SentinelConnection:
     """
 
     def __init__(self, address: Address, options: SentinelOptions) -> None:
+        password = options.current_password()
         settings: dict[str, Any] = {
             "host": address.host,
             "port": address.port,
             "username": options.username,
-            "password": options.password,
+            "password": password,
             "socket_timeout": options.timeout,
             "socket_connect_timeout": options.timeout,
             "retry": Retry(NoBackoff(), 0),
@@ -84,7 +98,7 @@ class SentinelConnection:
         self.address = address
         connection: Any = maker.connection_pool.make_connection()  # untyped in redis-py
         maker.close()
-        with hiding(options.password):
+        with hiding(password):
             connection.connect()
         self._connection = connection
         self._sock: Any = socket_of(connection)

@@ -9,10 +9,12 @@
 The query string carries redis-py's options and CacheMesh's own: ``token`` and ``token_file`` (the
 metaserver's bearer token), ``metaserver_ca_file``, ``metaserver_cert_file`` and
 ``metaserver_key_file`` (for ``cachemeshs``: whom to trust if not whom the system trusts, and the
-certificate to show), ``sentinel_username``, ``sentinel_password``, ``sentinel_timeout``
-(seconds for one Sentinel to answer), ``sentinel_ssl`` (TLS to the Sentinels, with the ``ssl_``
-options given for Redis; ``ssl`` itself is about Redis alone), ``snapshot_dir`` (the directory in
-which the topology is stored for a start without control plane, or ``off``), for ``cachemesh+zk``
+certificate to show), ``password_file`` (has what redis-py's ``password`` would be, and is read for
+each connection), ``sentinel_username``, ``sentinel_password`` or ``sentinel_password_file``,
+``sentinel_timeout`` (seconds for one Sentinel to answer), ``sentinel_ssl`` (TLS to the Sentinels,
+with the ``ssl_`` options given for Redis; ``ssl`` itself is about Redis alone), ``snapshot_dir``
+(the directory in which the topology is stored for a start without control plane, or ``off``), for
+``cachemesh+zk``
 ``zookeeper_auth`` or ``zookeeper_auth_file`` (user:password of a login, or a file that holds it),
 ``zookeeper_auth_scheme`` (``digest`` or ``sasl``) and ``zookeeper_ssl`` (TLS to ZooKeeper, with the
 ``ssl_`` options given for Redis) and, for
@@ -41,6 +43,7 @@ from cachemesh.discovery.file_source import FileSource
 from cachemesh.discovery.metaserver import DEFAULT_PORT, MetaserverClient
 from cachemesh.discovery.metaserver_source import MetaserverSource
 from cachemesh.discovery.metaserver_tls import MetaserverTls, tls_of
+from cachemesh.discovery.password_file import read_now, with_password_file
 from cachemesh.discovery.sentinel import SentinelClient
 from cachemesh.discovery.sentinel_connection import DEFAULT_TIMEOUT, SentinelOptions
 from cachemesh.discovery.sentinel_source import SentinelSource
@@ -163,6 +166,7 @@ def parse_url(
     own = {name: merged.pop(name) for name in OWN_OPTIONS & merged.keys()}
     policy = check_options({name: merged.pop(name) for name in OPTIONS & merged.keys()})
     check_timeouts(merged)
+    merged = with_password_file(merged, own.get("password_file"))
     sentinel_options = _sentinel_options(own, merged)
     directory = snapshot_directory(own.get("snapshot_dir"), {**os.environ, **(environ or {})})
     if parts.scheme == "cachemesh+file":
@@ -261,9 +265,15 @@ def _with_snapshot(mesh: MeshUrl, directory: Path | None, origin: str, pool: str
 
 
 def _sentinel_options(own: Mapping[str, Any], redis_options: Mapping[str, Any]) -> SentinelOptions:
+    password, file = own.get("sentinel_password"), own.get("sentinel_password_file")
+    if password is not None and file is not None:
+        raise ConfigurationError(
+            "Give option sentinel_password or sentinel_password_file, not both"
+        )
     return SentinelOptions(
         username=own.get("sentinel_username"),
-        password=own.get("sentinel_password"),
+        password=password,
+        password_file=None if file is None else read_now(file),
         timeout=seconds("sentinel_timeout", own.get("sentinel_timeout", DEFAULT_TIMEOUT)),
         connection=_sentinel_tls(own.get("sentinel_ssl", False), redis_options),
     )
@@ -284,7 +294,8 @@ def _shards(given: Any, scheme: str) -> tuple[str, ...]:
 
 
 def _identity(options: SentinelOptions) -> Hashable:
-    return options.username, options.password, options.timeout, _alike(options.connection)
+    login = options.username, options.password, options.password_file
+    return login, options.timeout, _alike(options.connection)
 
 
 def _alike(options: Mapping[str, Any]) -> Hashable:

@@ -26,9 +26,11 @@ OWN_OPTIONS = frozenset(
     {
         "token",
         "token_file",
+        "password_file",
         *TLS_OPTIONS,
         "sentinel_username",
         "sentinel_password",
+        "sentinel_password_file",
         "sentinel_ssl",
         "sentinel_timeout",
         "shards",

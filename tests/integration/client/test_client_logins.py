@@ -87,6 +87,33 @@ def test_logins(url: str, options: dict[str, Any]) -> None:
     assert provider is None or provider.asked > 2
 
 
+def test_passwords_in_files(url: str, tmp_path: Path) -> None:
+    bare, _, password = url.partition("?sentinel_password=")
+    at_redis, at_sentinel = tmp_path / "redis.password", tmp_path / "sentinel.password"
+    at_redis.write_text(f"{APP_PASSWORD}\n")
+    at_sentinel.write_text(password)
+    query = f"password_file={at_redis}&sentinel_password_file={at_sentinel}&username=app"
+    with connect(f"{bare}?{query}", decode_responses=True) as mesh:
+        use(mesh)
+    run(use_async, f"{bare}?{query}", decode_responses=True)
+    at_redis.write_text("wr0ng")
+    with connect(f"{bare}?{query}") as mesh:
+        with pytest.raises(cachemesh.LoginRefusedError) as refused:
+            mesh.get("app:a")
+        assert "wr0ng" not in f"{refused.value}{refused.value.__cause__}{mesh!r}"
+        at_redis.unlink()
+        with pytest.raises(cachemesh.LoginRefusedError, match=r"redis\.password: No such file"):
+            mesh.get("app:a")
+        at_redis.write_text(APP_PASSWORD)  # read for the next connection
+        assert mesh.get("app:a") is None
+    for query in ("password=x", "sentinel_password=x"):
+        file = f"{query.partition('=')[0]}_file={at_redis}"
+        with pytest.raises(cachemesh.ConfigurationError, match="not both"):
+            connect(f"{bare}?{query}&{file}")
+    with pytest.raises(cachemesh.ConfigurationError, match="/nowhere: No such file"):
+        connect(f"{bare}?password_file=/nowhere")
+
+
 def test_every_connection_has_the_database_and_the_name(url: str) -> None:
     options: dict[str, Any] = {"password": PASSWORD, "db": 2, "client_name": "shop"}
 
