@@ -9,10 +9,13 @@ from flask import Blueprint, Response
 
 from metaserver.api.backend import Backend
 from metaserver.api.contract import openapi
+from metaserver.api.instance_metrics import of_instances
 from metaserver.api.metrics import Measurement, histogram, render
+from metaserver.api.pool_metrics import of_sdks, of_sweeps
 from metaserver.api.request import Call, json_reply, operation, raw_reply
 from metaserver.api.resize_metrics import of_resize
 from metaserver.domain.errors import RequestRefused
+from metaserver.domain.resize_status import status_of
 
 blueprint = Blueprint("health", __name__)
 
@@ -93,21 +96,25 @@ def _felt(backend: Backend, pool: str, shards: Collection[str]) -> Iterator[Meas
 
 
 def _pools(call: Call) -> Iterator[Measurement]:
+    """Yield what is known of each pool that the token covers; no instance is asked for it.
+
+    What instances and Sentinels say is what the monitor has read, on the process that leads alone:
+    metrics of several processes can then be summed up.
+    """
     backend = call.backend
-    for document, status in backend.pools():
+    for document in backend.store.documents():
         pool = document.pool
-        if not call.covers(pool):
+        state = backend.store.state(pool) if call.covers(pool) else None
+        if state is None:
             continue
         labels = {"pool": pool}
         yield Measurement("cachemesh_pool_version", document.version, labels)
         yield Measurement("cachemesh_pool_shards", len(document.placement.shards), labels)
         yield Measurement("cachemesh_pool_clients", backend.clients.count(pool), labels)
-        yield Measurement("cachemesh_pool_sweeps", len(backend.store.sweeps(pool)), labels)
-        yield from of_resize(pool, status["resize"])
+        yield from of_sdks(pool, (each.sdk for each in backend.clients.live(pool)))
+        yield from of_sweeps(pool, state.sweeps)
+        yield from of_resize(pool, status_of(state))
         yield from _felt(backend, pool, document.placement.names)
-        for shard in status["shards"]:
-            labels = {"pool": pool, "shard": shard["name"]}
-            yield Measurement("cachemesh_shard_up", shard["state"] != "down", labels)
-            keys = (shard["master"] or {}).get("keys")
-            if keys is not None:
-                yield Measurement("cachemesh_shard_keys", keys, labels)
+        observed = backend.monitor.observed(pool)
+        if observed is not None:
+            yield from of_instances(*observed)

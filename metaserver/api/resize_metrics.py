@@ -21,7 +21,7 @@ def of_resize(pool: str, resize: Mapping[str, Any] | None) -> Iterator[Measureme
     labels = {"pool": pool, **kind, "direction": direction}
     yield Measurement("cachemesh_resize_under_way", 1, labels)
     figures = {
-        "start_time_seconds": _seconds(resize["began"]),
+        "start_time_seconds": seconds_since_epoch(resize["began"]),
         "longest_hold_seconds": resize["longest_hold"],
     }
     if resize["strategy"] == "move":
@@ -36,10 +36,10 @@ def of_resize(pool: str, resize: Mapping[str, Any] | None) -> Iterator[Measureme
             yield Measurement(f"cachemesh_resize_{name}", value, {"pool": pool})
 
 
-def _seconds(began: str | None) -> float | None:
+def seconds_since_epoch(text: str | None) -> float | None:
     """Return the seconds since the epoch of an RFC 3339 time in UTC; None if it is none."""
     try:
-        moment = None if began is None else datetime.fromisoformat(began.replace("Z", "+00:00"))
+        moment = None if text is None else datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
         return None
     return None if moment is None else moment.timestamp()

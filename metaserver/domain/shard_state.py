@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from metaserver.domain.pool_state import WorkKind
 from metaserver.domain.sentinel_view import MonitoredShard, SentinelView
+
+ShardState: TypeAlias = Literal["up", "failing over", "joining", "degraded", "down", "draining"]
+"""The states of the status document: those above, and `draining` of `metaserver.domain.status`."""
 
 InstanceStatus = Mapping[str, Any]
 """A master or replica as the status document has it."""

@@ -75,6 +75,7 @@ class Monitor:
         self._workers = ThreadPoolExecutor(_POOLS_AT_ONCE, thread_name_prefix="monitor")
         self._under_way: dict[str, Future[dict[str, Any]]] = {}
         self._last: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._seen: dict[str, Observation] = {}
 
     def status(self, pool: str) -> dict[str, Any]:
         """Return the status document of a pool, as last observed.
@@ -99,6 +100,16 @@ class Monitor:
                 break
         last = self._last.get(pool)
         return last[1] if last is not None else self._begin(pool).result()
+
+    def observed(self, pool: str) -> tuple[dict[str, Any], Observation] | None:
+        """Return the last status of a pool and what it is made from; ask nobody for it.
+
+        None on a process that does not lead, whose last observation may be of any age.
+        """
+        last, seen = self._last.get(pool), self._seen.get(pool)
+        if self._reports_to is None or last is None or seen is None:
+            return None
+        return last[1], seen
 
     def run(self, stop: threading.Event, store: Store | None = None) -> None:
         """Observe every pool each `config.status_interval` seconds until `stop` is set.
@@ -154,6 +165,7 @@ class Monitor:
             raise PoolNotFoundError(f"There is no pool {pool!r}")
         seen = self._observation(state)
         status = pool_status(seen)
+        self._seen[state.document.pool] = seen
         self._last[state.document.pool] = (time.monotonic(), status)
         if (store := self._reports_to) is not None:
             _report(store, seen, status)
@@ -217,6 +229,7 @@ class Monitor:
                 return
             del self._under_way[pool]
         self._last.pop(pool, None)
+        self._seen.pop(pool, None)
         self._planned_work.forget(pool)
         for kept in (self._sentinels.pop(pool, None), self._instances.pop(pool, None)):
             if kept is not None:
