@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 1, with one line on stderr, if the dashboard cannot start.
     """
-    options = _parser().parse_args(arguments)
+    options = command_line_parser().parse_args(arguments)
     metaservers = tuple(part.strip() for part in options.metaserver.split(",") if part.strip())
     try:
         address = parse_address(options.listen)
@@ -76,7 +76,8 @@ def _served_tls(certificate: str | None, key: str | None) -> TlsFiles | None:
     return files
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="cachemesh-dashboard", description="The CacheMesh dashboard."
     )
