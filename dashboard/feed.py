@@ -178,6 +178,9 @@ class PoolFeed:
         for name, data in self._upstream.stream(self._pool):
             if self._ended():
                 break
+            if not heard:  # What happened after `_load` and before the stream is in neither.
+                events = tuple(self._upstream.events(self._pool))
+                self._heard(replace(self._snapshot, events=events))
             heard = True
             if name == "status":
                 self._take_status(data)
