@@ -16,6 +16,7 @@ from metaserver.api.contract import OPERATIONS, openapi
 from tests.support.metaserver_process import Api
 from tests.support.plain_redis import connect
 from tests.support.sentinels import keep_masters
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -365,9 +366,9 @@ class TestProbes:
         assert Api(admin.address)("GET", "/openapi.json").json == openapi()
 
     def test_metrics(self, admin: Api) -> None:
-        text = admin("GET", "/metrics").text
+        up = 'cachemesh_shard_up{pool="cache",shard="cache-0"} 1'
+        text = until(lambda: up in (found := admin("GET", "/metrics").text) and found)
         assert 'cachemesh_pool_shards{pool="cache"} 2' in text
-        assert 'cachemesh_shard_up{pool="cache",shard="cache-0"} 1' in text
         assert "cachemesh_metaserver_requests_total{" in text
 
     def test_head(self, admin: Api) -> None:

@@ -159,6 +159,14 @@ def test_exactly_one_process_leads(apis: list[Api]) -> None:
         )
 
     assert leaders() == ["0", "1"]
+
+    def tellers() -> list[bool]:
+        texts = [api("GET", "/metrics").text for api in apis]
+        assert all('cachemesh_pool_shards{pool="cache"} 2' in text for text in texts)
+        return sorted("cachemesh_instance_up{" in text for text in texts)
+
+    # The other one asks no instance for a scrape, however often it is scraped.
+    until(lambda: tellers() == [False, True])
     assert [api("GET", "/v1/pools/cache/status").status for api in apis] == [200, 200]
 
 
