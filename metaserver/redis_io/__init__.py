@@ -15,6 +15,7 @@
     pull_link           how keys get from one shard to another
     move_probe          whether they can: test keys are moved
     slow_log            SLOWLOG of instances
+    late_answers        rounds of questions that no server which hangs delays
     instance_sampler    INFO of a pool's instances
     sentinel_group      the Sentinels of a pool: asking them, registering shards with them
     sentinel_replies    what one Sentinel says about shards, as a `SentinelView` has it

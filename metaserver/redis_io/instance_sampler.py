@@ -11,7 +11,8 @@ import redis
 from metaserver.domain.status import InstanceSample
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
-from metaserver.redis_io.bounded_connection import BoundedConnection, ask_all, reason_of
+from metaserver.redis_io.bounded_connection import BoundedConnection, reason_of
+from metaserver.redis_io.late_answers import LateAnswers
 from metaserver.redis_io.reply_parsers import parse_info
 
 RATE_WINDOW = 5.0
@@ -32,11 +33,12 @@ class InstanceSampler:
         self.networks = networks
         self._connections: dict[str, BoundedConnection] = {}
         self._history: dict[str, deque[InstanceSample]] = {}
+        self._late: LateAnswers[tuple[float, dict[str, str]]] = LateAnswers()
 
     def sample(self, addresses: set[str]) -> dict[str, InstanceSample]:
-        """Return a sample of every address, all asked at once."""
+        """Return a sample of every address, all asked at once; one that hangs delays it once."""
         connections, samples = {address: self._connection(address) for address in addresses}, {}
-        answers = ask_all(connections, _info, within=self._config.instance_timeout)
+        answers = self._late.ask_all(connections, _info, within=self._config.instance_timeout)
         for address, answer in answers.items():
             if isinstance(answer, redis.RedisError):
                 self._drop(address)
@@ -55,12 +57,14 @@ class InstanceSampler:
 
     def keep_only(self, addresses: Collection[str]) -> None:
         """Disconnect from all other instances: a hostile master may name new replicas each time."""
+        self._late.keep_only(addresses)
         for address in self._connections.keys() - set(addresses):
             self._drop(address)
 
     def close(self) -> None:
         """Close every connection."""
         self.keep_only(())
+        self._late.close()
 
     def _connection(self, address: str) -> BoundedConnection:
         connection = self._connections.get(address)
@@ -73,10 +77,12 @@ class InstanceSampler:
         return connection
 
     def _drop(self, address: str) -> None:
+        self._history.pop(address, None)
+        if address in self._late:  # somebody asks over its connection
+            return
         connection = self._connections.pop(address, None)
         if connection is not None:
             connection.close()
-        self._history.pop(address, None)
 
     def _remember(self, sample: InstanceSample) -> None:
         history = self._history.setdefault(sample.address, deque())
