@@ -61,16 +61,28 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
     async def reset(self) -> None:  # type: ignore[override]  # redis-py's own pipeline does
         """Forget what was queued and what is watched."""
         reset: Any = super().reset  # untyped in redis-py
-        if self.watching and self.connection and self._home:
-            try:
-                async with self._in_time(self._home):
-                    await reset()
-            except redis.TimeoutError:  # the connection is closed, so it watches nothing any more
-                self.watching = False
-        await reset()
-        if self._home is not None:
-            self._home.watching.discard(self)
-        self._home = None
+        try:
+            if self.watching and self.connection and self._home:
+                try:
+                    async with self._in_time(self._home):
+                        await reset()
+                except redis.TimeoutError:  # the connection is closed: it watches nothing any more
+                    self.watching = False
+            await reset()
+        finally:
+            if self._home is not None:
+                await self._leave(self._home)
+
+    async def _leave(self, home: ShardClient) -> None:
+        """Let go of the shard that was watched or was to be, and of the connection to it.
+
+        A resize waits for this pipeline no more. The connection watches nothing, or is closed.
+        """
+        connection, self.connection = self.connection, None
+        self._home, self.watching = None, False
+        home.watching.discard(self)
+        if connection is not None:
+            await self.connection_pool.release(connection)
 
     @asynccontextmanager
     async def _in_time(self, home: ShardClient) -> AsyncIterator[None]:
@@ -82,19 +94,22 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
 
     async def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command now, on the shard that is being watched."""
-        require_watching(self)
-        home = await self._joined([args])
         immediate: Any = super().immediate_execute_command  # untyped in redis-py
         try:
-            async with self._in_time(home):
-                return await immediate(*args, **options)
-        except redis_py.BROKEN as error:
-            if self._home is None or type(error) not in redis_py.BROKEN:
-                raise  # the server's answer
-            raise self._home.unavailable(None, error) from error
+            require_watching(self)
+            home = await self._joined([args])
+            try:
+                async with self._in_time(home):
+                    return await immediate(*args, **options)
+            except redis_py.BROKEN as error:
+                if self._home is None or type(error) not in redis_py.BROKEN:
+                    raise  # the server's answer
+                raise self._home.unavailable(None, error) from error
         finally:
             if self._home is not None:
                 self._mesh.wrote_to(self._home)
+                if not self.watching:  # after UNWATCH, or a WATCH that failed
+                    await self._leave(self._home)
 
     if True:  # asyncio
 
@@ -151,8 +166,6 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
             home.watching.add(self)
             if not home.retired:
                 return home
-            home.watching.discard(self)
-            self._home = None
 
     async def _bound(self, commands: Sequence[tuple[Any, ...]]) -> ShardClient:
         """As `_bind`, once no key of the commands is about to move.
@@ -163,8 +176,11 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
         """
         deadline: float | None = None
         while True:
-            if self.watching and self._home is not None and self._home.retired:
-                await self._end_watching()
+            if self._home is not None:
+                if not self.watching:  # bound before, where the keys may have been
+                    await self._leave(self._home)
+                elif self._home.retired:
+                    await self._end_watching()
             try:
                 home = await self._bind(commands)
             except (KeyHeldError, KeyMovingError) as error:
@@ -175,7 +191,6 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
                 continue
             if home in (await self._core.loaded()).shards.values() or self.watching:
                 return home
-            self._home = None  # bound before a resize
 
     async def _end_watching(self) -> NoReturn:
         await self.reset()  # what watches next finds the shard of now
@@ -331,7 +346,6 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
         ]
         replies = await self._routed(stack, in_part)
         if replies is None:
-            self._home = None  # where the keys have been
             await self._bound([args for args, _ in stack])
             return unrouted(part.shard)
         return [*[None] * (len(commands) + 1), replies] if part.atomic else replies

@@ -60,16 +60,28 @@ class Pipeline(PipelineBase, RedisPipeline):
     def reset(self) -> None:  # type: ignore[override]  # redis-py's own pipeline does
         """Forget what was queued and what is watched."""
         reset: Any = super().reset  # untyped in redis-py
-        if self.watching and self.connection and self._home:
-            try:
-                with self._in_time(self._home):
-                    reset()
-            except redis.TimeoutError:  # the connection is closed, so it watches nothing any more
-                self.watching = False
-        reset()
-        if self._home is not None:
-            self._home.watching.discard(self)
-        self._home = None
+        try:
+            if self.watching and self.connection and self._home:
+                try:
+                    with self._in_time(self._home):
+                        reset()
+                except redis.TimeoutError:  # the connection is closed: it watches nothing any more
+                    self.watching = False
+            reset()
+        finally:
+            if self._home is not None:
+                self._leave(self._home)
+
+    def _leave(self, home: ShardClient) -> None:
+        """Let go of the shard that was watched or was to be, and of the connection to it.
+
+        A resize waits for this pipeline no more. The connection watches nothing, or is closed.
+        """
+        connection, self.connection = self.connection, None
+        self._home, self.watching = None, False
+        home.watching.discard(self)
+        if connection is not None:
+            self.connection_pool.release(connection)
 
     @contextmanager
     def _in_time(self, home: ShardClient) -> Iterator[None]:
@@ -81,19 +93,22 @@ class Pipeline(PipelineBase, RedisPipeline):
 
     def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command now, on the shard that is being watched."""
-        require_watching(self)
-        home = self._joined([args])
         immediate: Any = super().immediate_execute_command  # untyped in redis-py
         try:
-            with self._in_time(home):
-                return immediate(*args, **options)
-        except redis_py.BROKEN as error:
-            if self._home is None or type(error) not in redis_py.BROKEN:
-                raise  # the server's answer
-            raise self._home.unavailable(None, error) from error
+            require_watching(self)
+            home = self._joined([args])
+            try:
+                with self._in_time(home):
+                    return immediate(*args, **options)
+            except redis_py.BROKEN as error:
+                if self._home is None or type(error) not in redis_py.BROKEN:
+                    raise  # the server's answer
+                raise self._home.unavailable(None, error) from error
         finally:
             if self._home is not None:
                 self._mesh.wrote_to(self._home)
+                if not self.watching:  # after UNWATCH, or a WATCH that failed
+                    self._leave(self._home)
 
     def load_scripts(self) -> None:
         """Make sure that all shards know the scripts this pipeline runs."""
@@ -138,8 +153,6 @@ class Pipeline(PipelineBase, RedisPipeline):
             home.watching.add(self)
             if not home.retired:
                 return home
-            home.watching.discard(self)
-            self._home = None
 
     def _bound(self, commands: Sequence[tuple[Any, ...]]) -> ShardClient:
         """As `_bind`, once no key of the commands is about to move.
@@ -150,8 +163,11 @@ class Pipeline(PipelineBase, RedisPipeline):
         """
         deadline: float | None = None
         while True:
-            if self.watching and self._home is not None and self._home.retired:
-                self._end_watching()
+            if self._home is not None:
+                if not self.watching:  # bound before, where the keys may have been
+                    self._leave(self._home)
+                elif self._home.retired:
+                    self._end_watching()
             try:
                 home = self._bind(commands)
             except (KeyHeldError, KeyMovingError) as error:
@@ -162,7 +178,6 @@ class Pipeline(PipelineBase, RedisPipeline):
                 continue
             if home in self._core.loaded().shards.values() or self.watching:
                 return home
-            self._home = None  # bound before a resize
 
     def _end_watching(self) -> NoReturn:
         self.reset()  # what watches next finds the shard of now
@@ -312,7 +327,6 @@ class Pipeline(PipelineBase, RedisPipeline):
         ]
         replies = self._routed(stack, in_part)
         if replies is None:
-            self._home = None  # where the keys have been
             self._bound([args for args, _ in stack])
             return unrouted(part.shard)
         return [*[None] * (len(commands) + 1), replies] if part.atomic else replies
