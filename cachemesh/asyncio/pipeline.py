@@ -25,7 +25,7 @@ from cachemesh.core.planning.pipeline import NO_PLANS
 from cachemesh.core.planning.pipeline_parts import Part, Stack, one_shard, spread
 from cachemesh.core.planning.plan import UnknownCommandError
 from cachemesh.core.planning.stuck_keys import STUCK, plans_apart
-from cachemesh.core.rerouting import KeyHeldError, KeyMovingError, ShardRetiredError
+from cachemesh.core.rerouting import KeyHeldError, RerouteError, ShardRetiredError
 from cachemesh.core.resilience.pipeline_part import RoutedPartResult
 from cachemesh.transport import redis_py
 from cachemesh.transport.aio.scatter_gather import send_parts
@@ -183,7 +183,7 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
                     await self._end_watching()
             try:
                 home = await self._bind(commands)
-            except (KeyHeldError, KeyMovingError) as error:
+            except RerouteError as error:
                 if self.watching and isinstance(error, KeyHeldError):
                     await self._end_watching()  # the resize would wait for it, too
                 deadline = self._core.wait_until() if deadline is None else deadline
@@ -253,8 +253,8 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
         while True:
             try:
                 return await self._spread(stack, in_part, failure)
-            except (KeyHeldError, KeyMovingError) as error:
-                if failure is not None:
+            except RerouteError as error:
+                if failure is not None and not isinstance(error, ShardRetiredError):
                     raise failure from error
                 deadline = self._core.wait_until() if deadline is None else deadline
                 try:
