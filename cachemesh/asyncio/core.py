@@ -16,7 +16,14 @@ from cachemesh._client.migration_state import Stage
 from cachemesh.core.errors import ConfigurationError, ShardUnavailableError
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.topology import Topology
-from cachemesh.core.rerouting import ANEW, KeyMovingError, Pair, RerouteError, ShardRetiredError
+from cachemesh.core.rerouting import (
+    ANEW,
+    KeyHeldError,
+    KeyMovingError,
+    Pair,
+    RerouteError,
+    ShardRetiredError,
+)
 from cachemesh.discovery.url import MeshUrl
 from cachemesh.transport import redis_py
 from cachemesh.transport.aio import handshake
@@ -182,8 +189,9 @@ class Core(MeshCore[ShardClient]):
         """
         if isinstance(error, KeyMovingError):
             await self._settle(error, deadline, in_part)
-        else:
+        elif isinstance(error, KeyHeldError):
             await self.hold_over(deadline)
+        # else a shard was retired: by the route table of now the keys may well stay
 
     async def _settle(self, moving: KeyMovingError, deadline: float, in_part: bool) -> None:
         """Pull keys, unless the stage in which they move is over."""

@@ -15,7 +15,14 @@ from cachemesh._client.migration_state import Stage
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.pool.topology import Topology
-from cachemesh.core.rerouting import ANEW, KeyMovingError, Pair, RerouteError, ShardRetiredError
+from cachemesh.core.rerouting import (
+    ANEW,
+    KeyHeldError,
+    KeyMovingError,
+    Pair,
+    RerouteError,
+    ShardRetiredError,
+)
 from cachemesh.transport import redis_py
 from cachemesh.transport.lease_clock import clock
 from cachemesh.transport.sync import handshake
@@ -128,8 +135,9 @@ class Core(MeshCore[ShardClient]):
         """
         if isinstance(error, KeyMovingError):
             self._settle(error, deadline, in_part)
-        else:
+        elif isinstance(error, KeyHeldError):
             self.hold_over(deadline)
+        # else a shard was retired: by the route table of now the keys may well stay
 
     def _settle(self, moving: KeyMovingError, deadline: float, in_part: bool) -> None:
         """Pull keys, unless the stage in which they move is over."""

@@ -17,7 +17,7 @@ import redis
 
 from cachemesh.transport.aio.connection import Connection as AsyncConnection
 from cachemesh.transport.sync.instance import Instance
-from tests.support.moved_keys import VALUES, Moved
+from tests.support.moved_keys import KEYS, VALUES, Moved
 from tests.support.waiting import AT_MOST, until
 
 
@@ -132,6 +132,27 @@ def test_the_hold_and_the_pull_of_a_command_share_its_time(moved: Moved, name: s
         moved.move()
         assert written.result(AT_MOST) in (len(VALUES[key]) + 1, [len(VALUES[key]) + 1])
     assert len(until_when) == 2 and len(set(until_when)) == 1
+
+
+def test_a_command_that_was_routed_too_early_waits_for_nothing_if_its_key_stays(
+    moved: Moved,
+) -> None:
+    core: Any = moved.call.mesh._core
+    stays = next(key for key in KEYS if key not in moved.keys)
+    former, loaded = [core.route_table], core.loaded
+    moved.prepare()
+
+    async def loaded_async() -> Any:
+        return former.pop() if former else await loaded()
+
+    def held(_: float) -> Any:
+        raise AssertionError("the preparation does not end")
+
+    core.loaded = loaded_async if moved.call.loop else lambda: former.pop() if former else loaded()
+    core.hold_over = held
+    append = "return redis.call('APPEND', KEYS[1], '+')"
+    assert moved.call.driven.eval(append, 1, stays) == len(VALUES[stays]) + 1
+    assert not former
 
 
 def test_a_command_that_blocks_may_wait_each_time_it_is_sent_anew(moved: Moved) -> None:
