@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, NoReturn
 
 import redis
+from redis.exceptions import OutOfMemoryError
 
 from cachemesh._client.core import MeshCore
 from cachemesh._client.options import changed_policy, check_call_options
@@ -22,6 +23,7 @@ from cachemesh.core.placement.keys import key_bytes
 from cachemesh.core.planning.miss_replies import NO_MISS_REPLY, miss_reply
 from cachemesh.core.planning.pipeline_parts import Part, discarded
 from cachemesh.core.planning.plan import keys_of
+from cachemesh.core.planning.stuck_keys import STUCK_ERRORS
 from cachemesh.core.policy import Policy
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.resilience.error_classification import lacks_replicas
@@ -326,6 +328,8 @@ class MeshBase(Generic[S]):
         """
         if not self._policy.misses or shard.closed or not may_be_missed(error):
             raise error
+        if isinstance(error, OutOfMemoryError) and not read_only:
+            raise error  # as of any shard that is full
         pack(tuple(args))
         options = self._core.url.options
         resp3 = speaks_resp3(options.get("protocol"))
@@ -344,8 +348,11 @@ def _upper(word: object) -> str:
 
 
 def may_be_missed(reply: object) -> bool:
-    """Return whether a reply says that a shard did not serve, so that a miss may stand for it."""
-    return isinstance(reply, ShardUnavailableError) or lacks_replicas(reply)
+    """Return whether a reply says that a shard did not serve, so that a miss may stand for it.
+
+    For want of memory that is so with reads alone, whose key was to be moved to the shard before.
+    """
+    return isinstance(reply, STUCK_ERRORS) or lacks_replicas(reply)
 
 
 def refuse_monitor(shards: Sized) -> None:

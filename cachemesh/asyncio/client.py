@@ -21,6 +21,7 @@ from cachemesh.core.commands.spec import FIRST_KEY
 from cachemesh.core.errors import FencedError, ShardUnavailableError
 from cachemesh.core.placement.keys import SHORT_KEY, key_bytes
 from cachemesh.core.placement.route_table import RouteTable
+from cachemesh.core.planning.stuck_keys import STUCK_ERRORS
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.rerouting import (
     ANEW,
@@ -250,9 +251,9 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
                 reply = await self._core.read_moving(error, args, decode, deadline)
             else:
                 await self._core.await_route(error, deadline, self._policy.misses)
-        except (redis.ResponseError, FencedError) as refused:
-            return await self._outcome_of(refused, args, options, deadline)
-        except ShardUnavailableError as failure:
+        except (redis.ResponseError, ShardUnavailableError) as failure:
+            if isinstance(failure, FencedError) or not isinstance(failure, STUCK_ERRORS):
+                return await self._outcome_of(failure, args, options, deadline)
             reply = await self._in_part(failure, args, NEVER_DECODE not in options)
         if reply is ANEW:
             return await self._execute_any(args, options, deadline)

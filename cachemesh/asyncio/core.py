@@ -13,8 +13,9 @@ from typing import Any
 
 from cachemesh._client.core import MeshCore
 from cachemesh._client.migration_state import Stage
-from cachemesh.core.errors import ConfigurationError, ShardUnavailableError
+from cachemesh.core.errors import ConfigurationError
 from cachemesh.core.placement.route_table import RouteTable
+from cachemesh.core.planning.stuck_keys import STUCK_ERRORS, StuckError
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.rerouting import (
     ANEW,
@@ -196,7 +197,7 @@ class Core(MeshCore[ShardClient]):
     async def _settle(self, moving: KeyMovingError, deadline: float, in_part: bool) -> None:
         """Pull keys, unless the stage in which they move is over."""
         stage: Stage[ShardClient] = moving.stage
-        failure: ShardUnavailableError | None = None
+        failure: StuckError | None = None
         for at, (pair, keys) in enumerate(moving.keys.items()):
             now, puller = time.monotonic(), self._puller(stage, pair)
             seconds = (deadline - now) / (len(moving.keys) - at if in_part else 1)
@@ -206,7 +207,7 @@ class Core(MeshCore[ShardClient]):
                     await _pulled(puller, keys, now + seconds)
             except ShardRetiredError:
                 return
-            except ShardUnavailableError as error:
+            except STUCK_ERRORS as error:
                 if not in_part:
                     raise
                 failure = failure or error

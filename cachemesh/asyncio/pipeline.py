@@ -24,7 +24,7 @@ from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.planning.pipeline import NO_PLANS
 from cachemesh.core.planning.pipeline_parts import Part, Stack, one_shard, spread
 from cachemesh.core.planning.plan import UnknownCommandError
-from cachemesh.core.planning.stuck_keys import STUCK, plans_apart
+from cachemesh.core.planning.stuck_keys import STUCK, STUCK_ERRORS, StuckError, plans_apart
 from cachemesh.core.rerouting import KeyHeldError, RerouteError, ShardRetiredError
 from cachemesh.core.resilience.pipeline_part import RoutedPartResult
 from cachemesh.transport import redis_py
@@ -248,7 +248,7 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
             stack: the commands.
             in_part: those whose keys cannot get to their shard fail alone.
         """
-        failure: ShardUnavailableError | None = None
+        failure: StuckError | None = None
         deadline: float | None = None
         while True:
             try:
@@ -259,13 +259,13 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
                 deadline = self._core.wait_until() if deadline is None else deadline
                 try:
                     await self._core.await_route(error, deadline, in_part)
-                except ShardUnavailableError as stuck:
+                except STUCK_ERRORS as stuck:
                     if not in_part:
                         raise
                     failure = stuck
 
     async def _spread(
-        self, stack: Stack, in_part: bool, failure: ShardUnavailableError | None
+        self, stack: Stack, in_part: bool, failure: StuckError | None
     ) -> list[Any] | None:
         """Send commands to the shards of their keys, and return the reply of each.
 
@@ -300,7 +300,7 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
                 sent = await self._sent_in_order(parts, placement.names)
             else:
                 sent = await send_parts(parts, lazily=spread_out.only_reads())
-            results = [
+            results: list[Any] = [
                 await self._sent_anew(part, in_part)
                 if isinstance(result, ShardRetiredError)
                 else result

@@ -12,8 +12,8 @@ from typing import Any
 
 from cachemesh._client.core import MeshCore
 from cachemesh._client.migration_state import Stage
-from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.placement.route_table import RouteTable
+from cachemesh.core.planning.stuck_keys import STUCK_ERRORS, StuckError
 from cachemesh.core.pool.topology import Topology
 from cachemesh.core.rerouting import (
     ANEW,
@@ -142,7 +142,7 @@ class Core(MeshCore[ShardClient]):
     def _settle(self, moving: KeyMovingError, deadline: float, in_part: bool) -> None:
         """Pull keys, unless the stage in which they move is over."""
         stage: Stage[ShardClient] = moving.stage
-        failure: ShardUnavailableError | None = None
+        failure: StuckError | None = None
         for at, (pair, keys) in enumerate(moving.keys.items()):
             now, puller = time.monotonic(), self._puller(stage, pair)
             seconds = (deadline - now) / (len(moving.keys) - at if in_part else 1)
@@ -150,7 +150,7 @@ class Core(MeshCore[ShardClient]):
                 puller.pull(keys, now + seconds)
             except ShardRetiredError:
                 return
-            except ShardUnavailableError as error:
+            except STUCK_ERRORS as error:
                 if not in_part:
                     raise
                 failure = failure or error

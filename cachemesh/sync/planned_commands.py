@@ -18,7 +18,7 @@ from cachemesh.core.placement.route_table import RouteTable
 from cachemesh.core.planning.pipeline import Plans
 from cachemesh.core.planning.plan import REMOVES_ALL, UnknownCommandError, keys_of, plan
 from cachemesh.core.planning.split import CommandPlan
-from cachemesh.core.planning.stuck_keys import STUCK, plan_apart
+from cachemesh.core.planning.stuck_keys import STUCK, STUCK_ERRORS, StuckError, plan_apart
 from cachemesh.core.planning.unknown_commands import Calls, resolve_all
 from cachemesh.core.reads.read_preference import CURSORS
 from cachemesh.core.rerouting import PartlyRetiredError, RerouteError, ShardRetiredError
@@ -129,10 +129,10 @@ class PlannedCommands(MeshBase[ShardClient]):
             except RerouteError as error:
                 try:
                     self._core.await_route(error, deadline, self._policy.misses)
-                except ShardUnavailableError as failure:
+                except STUCK_ERRORS as failure:
                     return self._in_part(failure, words, decode)
 
-    def _in_part(self, failure: ShardUnavailableError, args: tuple[Any, ...], decode: bool) -> Any:
+    def _in_part(self, failure: StuckError, args: tuple[Any, ...], decode: bool) -> Any:
         """Return the reply to a command of which some keys are misses, as they cannot be reached.
 
         Args:

@@ -15,7 +15,7 @@ from redis.client import EMPTY_RESPONSE, NEVER_DECODE
 
 from cachemesh.core.commands.registry import CommandRegistry
 from cachemesh.core.commands.spec import FIRST_KEY, Args
-from cachemesh.core.errors import CrossShardError, ShardUnavailableError
+from cachemesh.core.errors import CrossShardError
 from cachemesh.core.placement import Placement
 from cachemesh.core.planning.pipeline import NO_PLANS, Batch, Plans, plan_batch
 from cachemesh.core.planning.plan import shards_in_transaction
@@ -136,7 +136,7 @@ class Parts:
             for planned in self.batch.plans.values()
         )
 
-    def replies(self, results: Sequence[list[Any] | ShardUnavailableError]) -> list[Any]:
+    def replies(self, results: Sequence[list[Any] | Exception]) -> list[Any]:
         """Return a reply for each command in the caller's order, errors among them.
 
         Args:
@@ -144,7 +144,7 @@ class Parts:
         """
         by_shard: dict[str, Sequence[Any]] = {}
         for part, result in zip(self.parts, results, strict=True):
-            if isinstance(result, ShardUnavailableError):
+            if isinstance(result, Exception):
                 by_shard[part.shard] = [result] * len(self.batch.parts[part.shard])
             else:
                 by_shard[part.shard] = _of_exec(result) if self.atomic else result
@@ -197,9 +197,9 @@ def spread(
     return Parts(batch, tuple(parts), atomic, unsent)
 
 
-def discarded(result: Sequence[Any] | ShardUnavailableError) -> Exception | None:
+def discarded(result: Sequence[Any] | Exception) -> Exception | None:
     """Return why nothing of a shard's MULTI was served, where that may be a miss; else None."""
-    if isinstance(result, ShardUnavailableError):
+    if isinstance(result, Exception):
         return result
     if isinstance(result[-1], list):
         return None

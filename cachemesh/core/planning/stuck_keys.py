@@ -7,8 +7,13 @@ What is planned for a shard with `STUCK` before its name is not sent.
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
+from redis.exceptions import OutOfMemoryError
+
 from cachemesh.core.commands.registry import CommandRegistry
 from cachemesh.core.commands.spec import Args
+from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.placement import Placement
 from cachemesh.core.placement.keys import key_bytes
 from cachemesh.core.planning.pipeline import Plans
@@ -25,6 +30,11 @@ from cachemesh.core.rerouting import RerouteError
 
 STUCK = "?"
 """Stands before the name of the shard that keys were on before they began to move."""
+
+StuckError: TypeAlias = ShardUnavailableError | OutOfMemoryError
+"""Why keys are stuck: they do not get to their shard in time, or it has no room for them."""
+
+STUCK_ERRORS = (ShardUnavailableError, OutOfMemoryError)
 
 
 def plan_apart(args: Args, placement: Placement, registry: CommandRegistry) -> CommandPlan | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import OutOfMemoryError
 
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.local import LocalStack
@@ -128,3 +129,50 @@ def test_in_a_preparation_that_does_not_end_the_keys_that_stay_are_served(moved:
         None,
         [None, None],
     ]
+
+
+@contextmanager
+def no_room(moved: Moved) -> Iterator[None]:
+    """Have keys move, but for all of them, as their shard has no room."""
+    moved.begin()
+    with moved.server(moved.after, moved.keys[0]) as target:
+        target.config_set("maxmemory", 1)
+        try:
+            yield
+        finally:
+            target.config_set("maxmemory", 0)
+
+
+def test_without_room_many_keys_are_read_but_for_those_that_move(moved: Moved) -> None:
+    first, _, third = keys_of(moved)
+    view = moved.call.drive(moved.call.mesh.with_options(on_error="miss"))
+    with no_room(moved):
+        assert view.mget(third, first) == [VALUES[third], None]
+        assert view.exists(first, third) == 1
+        with pytest.raises(OutOfMemoryError):
+            view.mset({first: "new", third: "new"})
+        with pytest.raises(OutOfMemoryError):
+            moved.call.driven.mget(third, first)
+
+
+@pytest.mark.parametrize("transaction", TRANSACTIONS)
+def test_without_room_a_pipeline_has_the_error_in_its_place(
+    transaction: bool | None, moved: Moved
+) -> None:
+    first, _, third = keys_of(moved)
+
+    def piped(mesh: Any, **options: Any) -> Any:
+        pipe = mesh.pipeline(transaction).get(third).get(first).append(first, "+")
+        return pipe.execute(**options)
+
+    with no_room(moved):
+        stays, got, error = moved.call(lambda mesh: piped(mesh, raise_on_error=False))
+        assert stays == VALUES[third]
+        assert isinstance(got, OutOfMemoryError)
+        assert isinstance(error, OutOfMemoryError)
+        view = moved.call.mesh.with_options(on_error="miss")
+        stays, got, error = moved.call(lambda _: piped(view, raise_on_error=False))
+        assert (stays, got) == (VALUES[third], None)
+        assert isinstance(error, OutOfMemoryError), "a write is not dropped for want of room"
+        with pytest.raises(OutOfMemoryError):
+            moved.call(piped)
