@@ -55,6 +55,10 @@ CHANNEL = "cachemesh:pull"
 IDLE_MS = 100
 """Milliseconds that a source waits for a target, unless a key is known to take longer."""
 
+LONGEST_IDLE_MS = 2500
+"""Milliseconds that it waits at most for the sake of an app. Where that is not enough for a large
+key, the leader has it moved; and Sentinels do not take the source for dead meanwhile."""
+
 ROUNDS = 5
 """How often keys are copied that the target then turns out not to have."""
 

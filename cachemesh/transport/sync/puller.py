@@ -21,6 +21,7 @@ import redis
 from cachemesh.core.errors import ShardTimeoutError, ShardUnavailableError
 from cachemesh.core.migration.pull import (
     IDLE_MS,
+    LONGEST_IDLE_MS,
     Cut,
     Link,
     NoRoomError,
@@ -152,7 +153,8 @@ class Puller:
             raise still_moving(self._source.name, self._target.name, failure) from failure
         waiter.why = self._why = failure
         if isinstance(failure, SlowTransferError):
-            waiter.shares, waiter.idle = False, waiter.idle * _LONGER
+            waiter.shares = False
+            waiter.idle = min(waiter.idle * _LONGER, LONGEST_IDLE_MS)
         else:
             waiter.idle = IDLE_MS
         if time.monotonic() + _AGAIN >= deadline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -11,13 +12,11 @@ import pytest
 import redis
 
 from cachemesh.core.errors import ShardTimeoutError, ShardUnavailableError
-from cachemesh.core.migration.pull import Link
+from cachemesh.core.migration.pull import IDLE_MS, LONGEST_IDLE_MS, Link
 from cachemesh.core.names import Address
 from cachemesh.transport.aio.puller import Puller
 
 OK, GONE = b"OK", b"NOKEY"
-LARGE_MS = 500
-"""Milliseconds that a target takes to build a large key."""
 
 
 class Source:
@@ -25,6 +24,8 @@ class Source:
 
     Attributes:
         copied: the keys of each copy that was tried.
+        idle: the milliseconds that the target could take each time.
+        large_ms: those that it takes to build a large key.
         goes_on: copies are made.
     """
 
@@ -32,6 +33,8 @@ class Source:
 
     def __init__(self) -> None:
         self.copied: list[list[bytes]] = []
+        self.idle: list[int] = []
+        self.large_ms: float = 500
         self.goes_on = asyncio.Event()
         self.kept = {b"first", b"good", b"bad", b"no room", b"large", b"last"}
 
@@ -48,13 +51,14 @@ class Source:
             return 0
         keys, idle = list(words[words.index("KEYS") + 1 :]), words[4]
         self.copied.append(keys)
+        self.idle.append(idle)
         if not self.kept.intersection(keys):
             return GONE
         if b"bad" in keys:
             return redis.ResponseError("Target instance replied with error: NOPERM no")
         if b"no room" in keys:
             return redis.ResponseError("Target instance replied with error: OOM no")
-        if b"large" in keys and idle < LARGE_MS:
+        if b"large" in keys and idle < self.large_ms:
             return redis.ResponseError("IOERR error or timeout reading to target instance")
         return OK
 
@@ -125,6 +129,20 @@ def test_a_large_key_holds_up_nobody_else() -> None:
         await asyncio.gather(large, await begun(b"last"))
         assert source.copied.count([b"large"]) > 1
         assert not any(b"large" in keys and b"last" in keys for keys in source.copied)
+
+    pulling(body)
+
+
+def test_a_source_is_not_blocked_for_ever_longer_by_a_caller_without_a_time_limit() -> None:
+    async def body(source: Source, begun: Any) -> None:
+        source.large_ms = math.inf
+        pulled = await begun(b"large", seconds=math.inf)
+        source.goes_on.set()
+        while len(source.idle) < 6:
+            await asyncio.sleep(0.01)
+        pulled.cancel()
+        assert source.idle[:3] == [IDLE_MS, 400, 1600]
+        assert set(source.idle[3:]) == {LONGEST_IDLE_MS}
 
     pulling(body)
 
