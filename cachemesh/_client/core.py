@@ -149,7 +149,7 @@ class MeshCore(Generic[S]):
         stage, migrating = self._migrating(document)
         hold = self._hold_of(document, migrating)
         losers = self._losers(document, hold) & before.keys()
-        successors = {name: before[name].successor() for name in losers}
+        successors = {name: self._successor(before[name]) for name in losers}
         unseen = losers | self._gainers(document)
         shards = {}
         for name in document.shard_names:
@@ -207,6 +207,11 @@ class MeshCore(Generic[S]):
         """
         lost = in_flight(None if self._topology is None else self._topology.document, document)
         return lost if hold is None or hold is self._hold else hold.shards | lost
+
+    def _successor(self, former: S) -> S:
+        if self.reads_replicas:  # first: both note writes in one place, as replies come to both
+            former.wrote((), time.monotonic())
+        return former.successor()
 
     def _gainers(self, document: PoolDocument) -> frozenset[str]:
         """Return the shards that are asked for keys from now on which others have moved there."""

@@ -57,3 +57,34 @@ def test_a_replica_that_lacks_what_others_have_moved_is_not_read() -> None:
     assert read_from() == [MASTERS["cache-1"]]
     tell(5, after, None)
     assert read_from() == [MASTERS["cache-1"]]
+
+
+def test_a_write_under_way_as_a_resize_is_prepared_is_not_missed_at_a_replica() -> None:
+    placement = SlotsPlacement.even([Shard("cache-0")])
+    after = placement.with_shards([Shard("cache-0"), Shard("cache-1")])
+    core = CacheMesh.from_url("cachemesh+file:///nowhere/cache.json")._core
+    core.reads_replicas = True
+
+    def tell(version: int, migration: Migration | None) -> None:
+        told = None if migration is None else migration.to_dict()
+        document = PoolDocument("cache", version, placement, told, ("127.0.0.1:4",))
+        topology = Topology(document).with_masters(MASTERS)
+        core.apply(topology.with_replicas({"cache-0": (REPLICA,)}))
+
+    def read_from() -> list[Address]:
+        shard = core.shards()["cache-0"]
+        order = shard.readable(Reading("prefer_replica"), [b"key"], time.monotonic())
+        return [instance.address for instance in order]
+
+    tell(1, None)
+    former = core.shards()["cache-0"]
+    tell(2, Migration("prepare", after, moves=True))
+    assert former.retired
+    await_later()
+    meter = core.shards()["cache-0"].meter
+    meter.master_at(MASTERS["cache-0"], "history", time.monotonic(), 100)
+    meter.replica_at(REPLICA, "history", 100)
+    assert REPLICA in read_from()
+    await_later()
+    former.wrote([b"key"], time.monotonic())  # as its reply comes
+    assert read_from() == [MASTERS["cache-0"]]
