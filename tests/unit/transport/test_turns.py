@@ -14,6 +14,7 @@ from cachemesh.core.migration.pull import Link
 from cachemesh.core.names import Address
 from cachemesh.transport.sync.puller import Puller
 from cachemesh.transport.turns import Turns
+from tests.support.waiting import until
 
 
 def came(turns: Turns, seconds: float = 0.0) -> bool:
@@ -58,13 +59,14 @@ class InterruptedLock:
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_an_interrupted_turn_is_over(taken: bool) -> None:
+@pytest.mark.parametrize("lock", ["_next", "_lock"])
+def test_an_interrupted_turn_is_over(lock: str, taken: bool) -> None:
     turns: Any = Turns()
     interrupted = InterruptedLock(taken)
-    turns._lock = interrupted
+    setattr(turns, lock, interrupted)
     with pytest.raises(Interrupted), turns.turn(60.0):
         raise AssertionError("it was interrupted")
-    turns._lock = interrupted._lock
+    setattr(turns, lock, interrupted._lock)
     assert came(turns)
 
 
@@ -95,3 +97,28 @@ def test_a_signal_handler_that_pulls_a_key_during_a_pull_waits_for_nobody() -> N
     shard.handler = lambda: puller.pull([b"of the handler"], time.monotonic() + 0.05)
     puller.pull([b"key"], time.monotonic() + 60.0)
     assert not shard.kept
+
+
+def test_a_thread_that_wants_one_turn_after_another_keeps_nobody_from_theirs() -> None:
+    turns, order = Turns(), list[str]()
+
+    def wait() -> None:
+        with turns.turn(60.0) as mine:
+            assert mine
+            order.append("waited")
+
+    def waits() -> bool:
+        """Return whether the other thread waits for the end of this thread's turn."""
+        if turns._next.acquire(blocking=False):
+            turns._next.release()
+            return False
+        return True
+
+    with ThreadPoolExecutor(1) as threads:
+        with turns.turn(60.0):
+            waited = threads.submit(wait)
+            until(waits)
+        with turns.turn(60.0):
+            order.append("again")
+        waited.result()
+    assert order == ["waited", "again"]
