@@ -161,7 +161,7 @@ class MeshBase(Generic[S]):
     def _may_block(self, args: Args) -> bool:
         """Return whether a command may wait on the server."""
         command, words = self._core.registry.look_up(args)
-        return command is not None and block_seconds(command.name, words) is not None
+        return command is not None and block_seconds(command.original, words) is not None
 
     def _show_own_names(self) -> None:
         """Have replies show names of connections as the app has given them."""

@@ -47,11 +47,11 @@ class PlannedCommands(MeshBase[ShardClient]):
         requests = [(route_table.shards[r.shard], r.args) for r in planned.sub_requests]
         if len(requests) == 1:
             shard, words = requests[0]
-            seconds = block_seconds(command.name, words)
+            seconds = block_seconds(command.original, words)
             try:
                 reply = self._one_planned(command, shard, words, decode, seconds)
             finally:
-                if command.name in ENDS_CONNECTION:
+                if command.original in ENDS_CONNECTION:
                     shard.drop_connections()
             return planned.merge([reply])
         try:
@@ -62,7 +62,7 @@ class PlannedCommands(MeshBase[ShardClient]):
             else:
                 replies = self._several(planned, requests, decode)
         except PartlyRetiredError as error:
-            if not command.specs and (command.read_only or command.name in REMOVES_ALL):
+            if not command.specs and (command.read_only or command.original in REMOVES_ALL):
                 raise ShardRetiredError from error  # keys have gone the other way meanwhile
             replies = self._completed(planned, requests, error.replies, decode)
         return planned.merge(replies)

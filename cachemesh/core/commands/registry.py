@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cachemesh.core.commands.command_info import CommandFacts, as_text, command_rows
+from cachemesh.core.commands.command_info import as_text, command_rows
 from cachemesh.core.commands.spec import (
     COMMANDS,
     CONTAINERS,
@@ -86,18 +86,18 @@ class CommandRegistry:
             UnsupportedCommandError: the reply is not one of COMMAND INFO.
         """
         try:
-            rows = _named(words[0], reply[0]) if reply[0] else {}
+            told = _named(words[0], reply[0]) if reply[0] else {}
         except (IndexError, KeyError, TypeError, ValueError) as error:
             raise UnsupportedCommandError(
                 f"The server's description of {words[0]} is not understood: {error!r}; "
                 "CacheMesh cannot tell its keys, so not which shard to ask"
             ) from error
-        if len(self._learned) + len(rows) > _MOST:
+        if len(self._learned) + len(told) > _MOST:
             self._learned.clear()
             self._containers.clear()
-        for name, row in rows.items():
+        for name, command in told.items():
             if name not in COMMANDS:
-                self._learned[name] = command_of(name, row)
+                self._learned[name] = command
                 if " " in name:
                     self._containers.add(name.split(" ")[0])
         return self.look_up(words)[0]
@@ -106,10 +106,11 @@ class CommandRegistry:
         return COMMANDS.get(name) or self._learned.get(name)
 
 
-def _named(asked: str, reply: Any) -> dict[str, CommandFacts]:
-    """Return the rows of a command and its subcommands, under the name that was asked for."""
-    told = len(as_text(reply[0]))
-    return {asked + name[told:]: row for name, row in command_rows(reply).items()}
+def _named(asked: str, reply: Any) -> dict[str, Command]:
+    """Return a command and its subcommands, under the name that was asked for."""
+    told, rows = len(as_text(reply[0])), command_rows(reply)
+    made = [command_of(asked + former[told:], row, former) for former, row in rows.items()]
+    return {command.name: command for command in made}
 
 
 def command_info_request(words: Args) -> Args:

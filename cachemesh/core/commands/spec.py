@@ -31,6 +31,8 @@ class Command:
         specs: where the keys are, counted from the first word of the name.
         request_policy, response_policy: Redis's own tips on spreading the command over shards.
         all_keys_known: the specifications give every key.
+        original: the name that Redis gives the command; another than ``name`` where the server's
+            configuration has renamed it.
     """
 
     name: str
@@ -39,18 +41,24 @@ class Command:
     request_policy: str = ""
     response_policy: str = ""
     all_keys_known: bool = True
+    original: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.original:
+            object.__setattr__(self, "original", self.name)
 
 
-def command_of(name: str, row: CommandFacts | TableRow) -> Command:
+def command_of(name: str, row: CommandFacts | TableRow, original: str = "") -> Command:
     """Return the command that a row describes.
 
     Args:
         name: in capitals.
         row: of the table, or of a server's reply.
+        original: as of `Command`; empty if that is the same.
     """
     flags, specs, request_policy, response_policy = row[:4]
     known = "?" not in flags or name in _KEYS_KNOWN_HERE
-    return Command(name, "r" in flags, specs, request_policy, response_policy, known)
+    return Command(name, "r" in flags, specs, request_policy, response_policy, known, original)
 
 
 _KEYS_KNOWN_HERE = frozenset({"SORT", "SORT_RO"})

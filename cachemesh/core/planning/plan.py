@@ -116,7 +116,7 @@ def plan_known(
     Raises:
         CrossShardError, UnsupportedCommandError, InvalidKeyError, InvalidCursorError: as `plan`.
     """
-    if command.name in ALWAYS_REFUSED:
+    if command.original in ALWAYS_REFUSED:
         raise _always_refused(command)
     owners = placement.owners([encode(key) for key in keys])
     _check_held(command, placement)
@@ -255,12 +255,12 @@ def shards_in_transaction(
         if _keys_matter(placement):
             raise UnknownCommandError(words[0])
         return ()
-    if command.name in ALWAYS_REFUSED and command.name not in _TRANSACTION:
+    if command.original in ALWAYS_REFUSED and command.original not in _TRANSACTION:
         raise _always_refused(command)
     keys = [key_bytes(words[at]) for at in key_positions(command, words)]
     owners = placement.owners(keys)
     _check_held(command, placement)
-    if len(placement.shards) == 1 or command.specs or command.name in _TRANSACTION:
+    if len(placement.shards) == 1 or command.specs or command.original in _TRANSACTION:
         if command.name in ("SORT", "SORT_RO") and owners:
             _check_patterns(command, words, owners[0], placement, key_bytes)
         return tuple(dict.fromkeys(owners))
@@ -284,12 +284,13 @@ def _check_held(command: Command, placement: Placement) -> None:
 
     If it came late, keys would have moved to where it is not sent, or where it has been already.
     """
-    if placement.holds and command.name in REMOVES_ALL:
+    if placement.holds and command.original in REMOVES_ALL:
         raise KeyHeldError
 
 
 def _always_refused(command: Command) -> UnsupportedCommandError:
-    return UnsupportedCommandError(f"{command.name} is refused: it {ALWAYS_REFUSED[command.name]}")
+    why = ALWAYS_REFUSED[command.original]
+    return UnsupportedCommandError(f"{command.name} is refused: it {why}")
 
 
 def _refused(command: Command, why: str, shards: int) -> UnsupportedCommandError:

@@ -18,9 +18,10 @@ from tests.support.waiting import AT_MOST, until
 
 @pytest.fixture(scope="module")
 def renamed() -> Iterator[list[Process]]:
-    """Two masters with a command that no client knows beforehand, as of a module."""
+    """Two masters with commands that no client knows beforehand, as of a module."""
     with LocalStack(shards=1, replicas=0, sentinels=1, metaservers=0) as stack:
-        yield [stack.start_redis(None, "rename-command APPEND MY.APPEND") for _ in range(2)]
+        lines = [f"rename-command {name} MY.{name}" for name in ("APPEND", "BLPOP")]
+        yield [stack.start_redis(None, *lines) for _ in range(2)]
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
@@ -78,3 +79,25 @@ def test_a_command_that_only_servers_know_goes_where_its_key_is(
         assert asked.result(AT_MOST) == 1
         assert at_source.exists(key) == 0
         assert at_target.get(key) == "x"
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_a_command_that_blocks_holds_up_no_others_by_another_name_either(
+    kind: str, renamed: list[Process], tmp_path: Path
+) -> None:
+    for server in renamed:
+        reset(server)
+    with (
+        ResizablePool(renamed, tmp_path) as pool,
+        calling(kind, pool.url, socket_timeout=AT_MOST) as call,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        call(lambda mesh: mesh.ping())
+        version = pool.write(pool.large)
+        until(lambda: call.mesh._core.acts_on(version))
+        popped = threads.submit(call, lambda mesh: mesh.execute_command("MY.BLPOP", "queue", 0))
+        host, port = pool.masters[pool.large.shard_for("queue")]
+        with direct(f"{host}:{port}") as server:
+            until(lambda: server.info("clients")["blocked_clients"] == 1)
+        assert call.driven.rpush("queue", "item") == 1
+        assert popped.result(AT_MOST) == [b"queue", b"item"]

@@ -350,3 +350,5 @@ def test_a_command_that_a_server_has_renamed_is_known_by_its_name_of_now() -> No
     container = [b"xgroup", -2, [], 0, 0, 0, [], [], [], [[b"xgroup|create", *REDIS_6[1:]]]]
     registry.learn(("MY.XGROUP", "CREATE", "a"), [container])
     assert registry.knows(("MY.XGROUP CREATE", "a"))
+    found = [registry.look_up((name, "a"))[0] for name in ("MY.SET", "MY.XGROUP CREATE", "SET")]
+    assert [command and command.original for command in found] == ["SET", "XGROUP CREATE", "SET"]

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from cachemesh.core.commands.registry import CommandRegistry
+from cachemesh.core.errors import UnsupportedCommandError
 from cachemesh.core.migration.phase import Migration, PhaseName
 from cachemesh.core.migration.routing import MigratingPlacement
 from cachemesh.core.placement import Placement, Shard, SlotsPlacement
@@ -51,6 +53,32 @@ def test_they_wait_until_they_can_reach_all_keys(
         assert asked(("DBSIZE",), placement) == placement.names
     for placement in (before, phase(before, after, "move"), after):
         assert asked((name,), placement) == placement.names
+
+
+def renamed(original: str) -> CommandRegistry:
+    """Return what is known once a server has told of a command that its configuration renames."""
+    registry = CommandRegistry()
+    flags = [b"write"] if original == "flushall" else [b"noscript", b"pubsub"]
+    row = [original.encode(), -1, flags, 0, 0, 0, [], [b"request_policy:all_shards"], [], []]
+    registry.learn(("MY.NAME",), [row])
+    return registry
+
+
+@each_change
+def test_one_that_the_servers_have_renamed_waits_as_well(
+    before: Placement, after: Placement
+) -> None:
+    registry, placement = renamed("flushall"), phase(before, after, "prepare")
+    with pytest.raises(KeyHeldError):
+        plan(("MY.NAME",), placement, registry=registry)
+    with pytest.raises(KeyHeldError):
+        shards_in_transaction(("MY.NAME",), placement, registry)
+
+
+def test_one_that_no_shared_connection_can_carry_is_refused_by_another_name_too() -> None:
+    for placement in (ONE, TWO):
+        with pytest.raises(UnsupportedCommandError, match=r"MY\.NAME is refused"):
+            plan(("MY.NAME", "channel"), placement, registry=renamed("subscribe"))
 
 
 @each_change
