@@ -137,12 +137,20 @@ class MeshCore(Generic[S]):
         """Return a client of the shard; nothing is connected yet."""
         raise NotImplementedError
 
-    def apply(self, topology: Topology) -> None:
+    def apply(self, topology: Topology, closings: int | None = None) -> None:
         """Route by another topology. Calls come one at a time, from any thread.
 
         Args:
             topology: the one that counts from now on.
+            closings: of this core, before it was found that a topology is to be applied.
         """
+        closings = self.closings if closings is None else closings
+        self._route_by(topology)
+        if self.closings != closings:  # it was closed meanwhile, perhaps before it had these
+            for shard in self.drop_route_table().values():
+                shard.end()
+
+    def _route_by(self, topology: Topology) -> None:
         document = topology.document
         before = self.shards()
         self._set_policy(document.settings)

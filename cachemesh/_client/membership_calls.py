@@ -28,9 +28,10 @@ def apply_to(mates: Mates) -> Callable[[Topology], None]:
     def on_change(topology: Topology) -> None:
         failures: list[Exception] = []
         for core in _present(mates):
+            closings = core.closings
             if core.route_table is not None:
                 try:
-                    core.apply(topology)
+                    core.apply(topology, closings)
                 except (CacheMeshError, redis.RedisError, OSError, RuntimeError) as error:
                     failures.append(error)
         if failures:

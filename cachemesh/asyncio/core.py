@@ -43,6 +43,7 @@ class Core(MeshCore[ShardClient]):
             self.loop: asyncio.AbstractEventLoop | None = None  # in which all connections live
             self._loading: asyncio.Task[Topology] | None = None
             self._renewing: asyncio.Future[bool] | None = None
+            self._closing: asyncio.Future[None] | None = None
             super().__init__(url, parent)
 
     def _make_shard(self, name: str) -> ShardClient:
@@ -70,7 +71,8 @@ class Core(MeshCore[ShardClient]):
             CacheMeshError, redis.ConnectionError: it cannot be loaded, or not from this event loop
                 or thread.
         """
-        # sync: return self.membership.deliver_to(self.apply)
+        # sync: closings = self.closings
+        # sync: return self.membership.deliver_to(lambda found: self.apply(found, closings))
         if True:  # asyncio: tasks that ask meanwhile share one attempt
             loop = asyncio.get_running_loop()
             loading = self._loading
@@ -82,6 +84,8 @@ class Core(MeshCore[ShardClient]):
     if True:  # asyncio
 
         async def _load(self, loop: asyncio.AbstractEventLoop) -> Topology:
+            closings = self.closings
+
             def begin(topology: Topology) -> None:
                 former = self.loop
                 if former is not loop:
@@ -92,7 +96,7 @@ class Core(MeshCore[ShardClient]):
                         )
                     self._abandon()
                     self.loop = loop
-                self.apply(topology)
+                self.apply(topology, closings)
 
             return await loop.run_in_executor(None, self.membership.deliver_to, begin)
 
@@ -279,7 +283,13 @@ class Core(MeshCore[ShardClient]):
         if connection is not None:
             await self.pool.release(connection)
         # sync: self._close(at_once=True)
-        if True:  # asyncio
+        if True:  # asyncio: nothing is left half closed if the caller is cancelled
+            self._closing = asyncio.ensure_future(self._close())
+            await asyncio.shield(self._closing)
+
+    if True:  # asyncio
+
+        async def _close(self) -> None:
             self.stop_measuring()
             loop = asyncio.get_running_loop()
             if self._parent is None:

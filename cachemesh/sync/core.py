@@ -52,7 +52,8 @@ class Core(MeshCore[ShardClient]):
             CacheMeshError, redis.ConnectionError: it cannot be loaded, or not from this event loop
                 or thread.
         """
-        return self.membership.deliver_to(self.apply)
+        closings = self.closings
+        return self.membership.deliver_to(lambda found: self.apply(found, closings))
 
     def loaded(self) -> RouteTable[ShardClient]:
         """Return the route table; the first use loads the topology, and a metaserver is asked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import warnings
 from collections.abc import Iterator
@@ -91,6 +92,42 @@ def test_closing_leaves_no_connection(call: Caller, redises: list[Process]) -> N
     pipe.reset()
     pubsub.close()
     assert connections(redises[0]) == 0
+
+
+@both
+def test_a_topology_under_way_when_a_client_is_closed_does_not_open_it_again(call: Caller) -> None:
+    core: Any = call.mesh._core
+    call.driven.set("k", "v")
+    set_policy = core._set_policy
+
+    def closed(settings: Any) -> None:
+        del core._set_policy
+        call.driven.close()
+        set_policy(settings)
+
+    core._set_policy = closed
+    core.apply(core._topology)
+    assert core.route_table is None
+    assert call.driven.get("k") == b"v"
+    assert core.membership.health() is not None, "it follows the pool again"
+
+
+def test_a_cancelled_task_leaves_no_client_half_closed(site: MovablePool) -> None:
+    with calling("asyncio", site.url) as call:
+        call.driven.set("k", "v")
+        core = call.mesh._core
+
+        async def cancelled(mesh: Any) -> None:
+            closing = asyncio.ensure_future(mesh.aclose())
+            await asyncio.sleep(0)
+            closing.cancel()
+            await asyncio.wait([closing])
+            assert closing.cancelled()
+
+        call(cancelled)
+        until(lambda: core.route_table is None)
+        until(core.drained)
+        assert call.driven.get("k") == b"v"
 
 
 class Tokens(CredentialProvider):

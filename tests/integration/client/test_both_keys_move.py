@@ -249,11 +249,11 @@ def test_a_client_that_cannot_take_over_a_document_yet_holds_up_the_resize(
     core, tried = moved.call.mesh._core, list[int]()
     membership, apply, fails = core.membership, core.apply, [True]
 
-    def applied(topology: Topology) -> None:
+    def applied(topology: Topology, closings: int) -> None:
         tried.append(topology.document.version)
         if fails:
             raise RuntimeError("can't start new thread")
-        apply(topology)
+        apply(topology, closings)
 
     monkeypatch.setattr(core, "apply", applied)
     version = moved.pool.write(moved.before, moved.migration)
