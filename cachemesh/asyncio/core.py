@@ -203,20 +203,20 @@ class Core(MeshCore[ShardClient]):
         stage: Stage[ShardClient] = moving.stage
         failure: StuckError | None = None
         for at, (pair, keys) in enumerate(moving.keys.items()):
-            now, puller = time.monotonic(), self._puller(stage, pair)
+            now, puller, left = time.monotonic(), self._puller(stage, pair), set(keys)
             seconds = (deadline - now) / (len(moving.keys) - at if in_part else 1)
             try:
-                # sync: puller.pull(keys, now + seconds)
+                # sync: puller.pull(left, now + seconds)
                 if True:  # asyncio
-                    await _pulled(puller, keys, now + seconds)
+                    await _pulled(puller, left, now + seconds)
             except ShardRetiredError:
                 return
             except STUCK_ERRORS as error:
-                if not in_part:
-                    raise
                 failure = failure or error
-            else:
-                self.note_settled(stage, pair[1], keys)
+            if arrived := [key for key in keys if key not in left]:
+                self.note_settled(stage, pair[1], arrived)
+            if failure is not None and not in_part:
+                break
         if failure is not None:
             raise failure
 
@@ -342,9 +342,9 @@ if True:  # asyncio
             return False
         return True
 
-    async def _pulled(puller: Puller, keys: Sequence[bytes], deadline: float) -> None:
+    async def _pulled(puller: Puller, left: set[bytes], deadline: float) -> None:
         """Pull keys, and wait for others who do no longer than until the deadline."""
         try:
-            await in_time(puller.pull(keys, deadline), deadline - time.monotonic())
+            await in_time(puller.pull(left, deadline), deadline - time.monotonic())
         except TimeoutError as late:
             raise puller.still_moving() from late

@@ -145,18 +145,18 @@ class Core(MeshCore[ShardClient]):
         stage: Stage[ShardClient] = moving.stage
         failure: StuckError | None = None
         for at, (pair, keys) in enumerate(moving.keys.items()):
-            now, puller = time.monotonic(), self._puller(stage, pair)
+            now, puller, left = time.monotonic(), self._puller(stage, pair), set(keys)
             seconds = (deadline - now) / (len(moving.keys) - at if in_part else 1)
             try:
-                puller.pull(keys, now + seconds)
+                puller.pull(left, now + seconds)
             except ShardRetiredError:
                 return
             except STUCK_ERRORS as error:
-                if not in_part:
-                    raise
                 failure = failure or error
-            else:
-                self.note_settled(stage, pair[1], keys)
+            if arrived := [key for key in keys if key not in left]:
+                self.note_settled(stage, pair[1], arrived)
+            if failure is not None and not in_part:
+                break
         if failure is not None:
             raise failure
 

@@ -6,14 +6,15 @@
     thread 3 -- a -----/
 
 One pull at a time runs between two shards; who comes meanwhile shares the next one. If that fails
-in a way that may be due to one of the keys, each goes on alone.
+in a way that may be due to one of the keys, each goes on alone; if it was too slow, so does each
+key, once all others are through.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import redis
@@ -51,6 +52,7 @@ class _Waiter:
 
     Attributes:
         left: keys that the source may still have.
+        slow: keys that an attempt was too slow with, the last one at the end.
         shares: with others, who pull each other's keys too. Not once an attempt has failed in a way
             that may be due to one of the keys.
         idle: milliseconds that the source waits for the target.
@@ -58,9 +60,27 @@ class _Waiter:
     """
 
     left: set[bytes]
+    slow: dict[bytes, None] = field(default_factory=dict)
     shares: bool = True
     idle: int = IDLE_MS
     why: Exception | None = None
+
+    def some(self) -> list[bytes]:
+        """Return the keys of the next attempt; none if others have pulled them all."""
+        left = list(self.left)
+        if self.slow:
+            quick = [key for key in left if key not in self.slow]
+            left = quick or [key for key in self.slow if key in self.left][:1]
+        return left[:BATCH]
+
+    def was_slow(self, keys: Sequence[bytes]) -> None:
+        """Note that an attempt with these keys was too slow."""
+        self.shares = False
+        if len(keys) == 1:
+            self.idle = min(self.idle * _LONGER, LONGEST_IDLE_MS)
+        for key in keys:
+            self.slow.pop(key, None)  # to be the last one
+            self.slow[key] = None
 
 
 class Puller:
@@ -83,11 +103,11 @@ class Puller:
         self._late = False  # a copy may be under way that has not been cut off
         self._turns = Turns()
 
-    def pull(self, keys: Collection[bytes], deadline: float) -> None:
+    def pull(self, left: set[bytes], deadline: float) -> None:
         """Return once neither the source nor its replicas have the keys.
 
         Args:
-            keys: that the source may have.
+            left: keys that the source may have; those are taken out that it has no more.
             deadline: by `time.monotonic`.
 
         Raises:
@@ -95,10 +115,10 @@ class Puller:
             ShardUnavailableError: a shard does not serve, or its replicas do not.
             redis.OutOfMemoryError: the target has no room.
         """
-        waiter = _Waiter(set(keys))
+        waiter = _Waiter(left)
         self._waiting.add(waiter)
         try:
-            while waiter.left:
+            while left:
                 with self._turns.turn(deadline - time.monotonic()) as came:
                     if not came:
                         raise self.still_moving()
@@ -114,9 +134,9 @@ class Puller:
         Returns:
             Why that did not end; None if all may have been due to others' keys, too.
         """
-        if not waiter.left:
+        own = waiter.some()
+        if not own:
             return None  # another did
-        own = list(waiter.left)[:BATCH]
         batch = dict.fromkeys(own)
         for other in [each for each in list(self._waiting) if waiter.shares and each.shares]:
             batch.update(dict.fromkeys(list(other.left)[: BATCH - len(batch)]))
@@ -130,6 +150,8 @@ class Puller:
             if len(batch) > len(own) and _of_some_key(error):
                 waiter.shares = False
                 return None
+            if isinstance(error, SlowTransferError):
+                waiter.was_slow(own)
             return error
         waiter.why = None
         waiting = list(self._waiting)
@@ -152,10 +174,7 @@ class Puller:
         if not isinstance(failure, (TransferError, NotReplicatedError)):
             raise still_moving(self._source.name, self._target.name, failure) from failure
         waiter.why = self._why = failure
-        if isinstance(failure, SlowTransferError):
-            waiter.shares = False
-            waiter.idle = min(waiter.idle * _LONGER, LONGEST_IDLE_MS)
-        else:
+        if not isinstance(failure, SlowTransferError):
             waiter.idle = IDLE_MS
         if time.monotonic() + _AGAIN >= deadline:
             raise self.still_moving(waiter) from failure

@@ -93,7 +93,7 @@ def pulling(body: Callable[[Source, Callable[..., Any]], Awaitable[None]]) -> No
         puller = Puller(shards[0], shards[1], lambda _: link)
 
         async def begun(*keys: bytes, seconds: float = 60.0) -> asyncio.Task[None]:
-            task = asyncio.create_task(puller.pull(keys, time.monotonic() + seconds))
+            task = asyncio.create_task(puller.pull(set(keys), time.monotonic() + seconds))
             await asyncio.sleep(0)  # it has its place in the queue
             return task
 
@@ -129,6 +129,21 @@ def test_a_large_key_holds_up_nobody_else() -> None:
         await asyncio.gather(large, await begun(b"last"))
         assert source.copied.count([b"large"]) > 1
         assert not any(b"large" in keys and b"last" in keys for keys in source.copied)
+
+    pulling(body)
+
+
+def test_a_large_key_holds_up_no_other_key_of_the_same_caller() -> None:
+    async def body(source: Source, begun: Any) -> None:
+        others = {b"other:%d" % number for number in range(100)}
+        source.kept = {b"large", *others}
+        source.goes_on.set()
+        await (await begun(b"large", *others))
+        assert not source.kept
+        alone = [at for at, keys in enumerate(source.copied) if keys == [b"large"]]
+        assert len(alone) > 1, "the first attempt is too short for it"
+        assert all(keys == [b"large"] for keys in source.copied[alone[1] :])
+        assert sum(b"large" in keys and len(keys) > 1 for keys in source.copied) == 1
 
     pulling(body)
 

@@ -86,13 +86,13 @@ def soon() -> float:
 
 def test_where_nothing_is_late_nothing_is_cut_off() -> None:
     puller, log, _ = pulling()
-    puller.pull([KEY], soon())
+    puller.pull({KEY}, soon())
     assert log == [COPY, *REST]
 
 
 def test_what_is_late_is_cut_off_before_the_next_attempt() -> None:
     puller, log, _ = pulling([SILENT], [LATE])
-    puller.pull([KEY], soon())
+    puller.pull({KEY}, soon())
     assert log == [COPY, "T: CLIENT LIST", "T: CLIENT KILL, CLIENT LIST", COPY, *REST]
 
 
@@ -100,14 +100,14 @@ def test_what_is_late_is_cut_off_after_the_deadline_as_well() -> None:
     puller, log, target = pulling([SILENT])
     now = time.monotonic()
     with pytest.raises(ShardTimeoutError):
-        puller.pull([KEY], now)
+        puller.pull({KEY}, now)
     assert log == [COPY, *CUT]
     assert min(target.deadlines) > now
 
 
 def test_an_answer_that_was_lost_in_between_may_have_told_of_a_late_copy() -> None:
     puller, log, _ = pulling(["lost"])
-    puller.pull([KEY], soon())
+    puller.pull({KEY}, soon())
     assert log == [COPY, *CUT, *REST]
 
 
@@ -116,7 +116,7 @@ def test_so_does_one_that_nobody_waited_for(error: BaseException) -> None:
     puller, log, _ = pulling([error])
     for _ in range(3):
         try:
-            puller.pull([KEY], soon())
+            puller.pull({KEY}, soon())
         except type(error):
             pass
     assert log == [COPY, COPY, *CUT, *REST, COPY, *REST]
@@ -125,6 +125,6 @@ def test_so_does_one_that_nobody_waited_for(error: BaseException) -> None:
 def test_a_cut_that_failed_is_made_with_the_next_pull() -> None:
     puller, log, _ = pulling([SILENT], [ShardTimeoutError("late")])
     with pytest.raises(ShardTimeoutError):
-        puller.pull([KEY], soon())
-    puller.pull([KEY], soon())
+        puller.pull({KEY}, soon())
+    puller.pull({KEY}, soon())
     assert log == [COPY, CUT[0], COPY, *CUT, *REST]

@@ -94,8 +94,8 @@ def test_a_signal_handler_that_pulls_a_key_during_a_pull_waits_for_nobody() -> N
     shard: Any = Shard()
     link = Link(Address("b", 1), 0, 0, 100)
     puller = Puller(shard, shard, lambda _: link)
-    shard.handler = lambda: puller.pull([b"of the handler"], time.monotonic() + 0.05)
-    puller.pull([b"key"], time.monotonic() + 60.0)
+    shard.handler = lambda: puller.pull({b"of the handler"}, time.monotonic() + 0.05)
+    puller.pull({b"key"}, time.monotonic() + 60.0)
     assert not shard.kept
 
 
