@@ -12,6 +12,7 @@ key, once all others are through.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -43,6 +44,7 @@ BATCH = 32
 _LONGEST = 0.25  # seconds that replicas are waited for at once: a resize waits for that, too
 _CUT = 0.25  # seconds that the end of a late copy may take after the deadline
 _LONGER = 4  # times as long may the target take to answer in the next attempt, each time
+_RECENTLY = 0.1  # seconds since the target has answered, after which it is asked whether it does
 _AGAIN = 0.02  # seconds before a pull that did not end is begun anew
 
 
@@ -100,6 +102,7 @@ class Puller:
         self._link = link
         self._why: Exception | None = None  # the last attempt did not end
         self._waiting = set[_Waiter]()
+        self._answered = -math.inf  # when the target last has, by `time.monotonic`
         self._late = False  # a copy may be under way that has not been cut off
         self._turns = Turns()
 
@@ -180,21 +183,28 @@ class Puller:
             raise self.still_moving(waiter) from failure
         time.sleep(_AGAIN)
         if isinstance(failure, TransferError):
-            # It may have another master by now.
-            self._target.execute(("PING",), True)
+            self._answered = -math.inf  # it may have another master by now
 
     def _attempt(self, keys: list[bytes], idle: int, deadline: float) -> None:
         """Pull the keys once, from the beginning."""
-        self._target.require_serving()  # else the source would wait for it, and serve nobody
+        link = self._link_until(deadline, idle)
+        if time.monotonic() > self._answered + _RECENTLY:
+            # Else the source would wait for the target where that hangs, and serve nobody.
+            self._target.ask_all([("PING",)], deadline)
+            link = self._link_until(deadline, idle)
+        pull: Pull | Cut | None = Pull(link, tuple(keys), late=self._late)
+        while pull is not None:
+            pull = self._step(pull, deadline)
+
+    def _link_until(self, deadline: float, idle: int) -> Link:
+        """Return how keys get to the target, if that is not known not to serve."""
+        self._target.require_serving()
         left = deadline - time.monotonic()
         link = self._link(min(max(0.0, left) / 2, _LONGEST))
         if link is None:
             raise self._target.unavailable(None, NotSentError("no master of it is known"))
         # The other half is for the source's answer, and to cut off what it has left under way.
-        link = replace(link, idle_ms=max(1, int(min(idle, 1000 * left / 2))))
-        pull: Pull | Cut | None = Pull(link, tuple(keys), late=self._late)
-        while pull is not None:
-            pull = self._step(pull, deadline)
+        return replace(link, idle_ms=max(1, int(min(idle, 1000 * left / 2))))
 
     def _step(self, pull: Pull | Cut, deadline: float) -> Pull | Cut | None:
         """Make one request of a pull, and return what follows."""
@@ -210,6 +220,8 @@ class Puller:
         finally:
             if replies is None and (pull.late or pull.copies):
                 self._late = True
+        if asked.side == "target":
+            self._answered = time.monotonic()
         if lost and isinstance(pull, Pull) and pull.copies:
             pull = replace(pull, late=True)
         after: Pull | Cut | None = None

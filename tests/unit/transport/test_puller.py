@@ -27,9 +27,11 @@ class Source:
         idle: the milliseconds that the target could take each time.
         large_ms: those that it takes to build a large key.
         goes_on: copies are made.
+        target: what they go to.
     """
 
     name = "a"
+    target: Target
 
     def __init__(self) -> None:
         self.copied: list[list[bytes]] = []
@@ -64,16 +66,28 @@ class Source:
 
 
 class Target:
-    """A shard that has what was copied to it."""
+    """A shard that has what was copied to it.
+
+    Attributes:
+        asked: it was, whether it answers.
+        answers: it does.
+    """
 
     name = "b"
+
+    def __init__(self) -> None:
+        self.asked, self.answers = asyncio.Event(), asyncio.Event()
+        self.answers.set()
 
     async def ask_apart(self, commands: Sequence[tuple[Any, ...]], *_: Any) -> list[Any]:
         replies = {"EXISTS": len(commands[0]) - 1, "CLIENT": b""}
         return [replies.get(name, 0) for name, *_ in commands]
 
-    async def execute(self, *_: Any) -> bytes:
-        return b"PONG"
+    async def ask_all(self, commands: Sequence[tuple[Any, ...]], _: float) -> list[Any]:
+        assert commands == [("PING",)]
+        self.asked.set()
+        await self.answers.wait()
+        return [b"PONG"]
 
     @property
     def latest(self) -> Target:
@@ -90,6 +104,7 @@ def pulling(body: Callable[[Source, Callable[..., Any]], Awaitable[None]]) -> No
         source = Source()
         link = Link(Address("b", 1), 0, 0, 100)
         shards: list[Any] = [source, Target()]
+        source.target = shards[1]
         puller = Puller(shards[0], shards[1], lambda _: link)
 
         async def begun(*keys: bytes, seconds: float = 60.0) -> asyncio.Task[None]:
@@ -115,6 +130,22 @@ def test_a_key_that_cannot_be_pulled_fails_nobody_else(key: bytes, error: type[E
         assert isinstance(bad, error)
         assert any(len(keys) > 1 for keys in source.copied), "they have shared a pull"
         assert source.kept.isdisjoint({b"first", b"good", b"last"})
+
+    pulling(body)
+
+
+def test_a_source_does_not_wait_for_a_target_that_does_not_answer() -> None:
+    async def body(source: Source, begun: Any) -> None:
+        source.goes_on.set()
+        source.target.answers.clear()
+        pulled = await begun(b"good")
+        await source.target.asked.wait()
+        for _ in range(10):  # turns of the event loop
+            await asyncio.sleep(0)
+        assert not source.copied
+        source.target.answers.set()
+        await pulled
+        assert source.copied == [[b"good"]]
 
     pulling(body)
 

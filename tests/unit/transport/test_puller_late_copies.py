@@ -42,8 +42,8 @@ class Shard:
     def require_serving(self) -> None:
         pass
 
-    def execute(self, args: Sequence[Any], retriable: bool) -> None:
-        pass
+    def ask_all(self, commands: Sequence[tuple[Any, ...]], deadline: float) -> list[Any]:
+        return ["PONG"] * len(commands)
 
     def ask_apart(
         self, commands: Sequence[tuple[Any, ...]], deadline: float, lost: list[Exception]

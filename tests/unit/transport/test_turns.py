@@ -86,6 +86,9 @@ class Shard:
                 self.kept.difference_update(words)
         return [len(words) if name == "EXISTS" else 0 for name, *words in commands]
 
+    def ask_all(self, commands: Sequence[tuple[Any, ...]], _: float) -> list[Any]:
+        return [b"PONG"] * len(commands)
+
     def require_serving(self) -> None:
         """Return: it serves."""
 
