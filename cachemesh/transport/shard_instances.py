@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from cachemesh.core.names import Address
 from cachemesh.core.pool.topology import Candidate
@@ -39,6 +39,18 @@ PROMOTION_STEP = 0.03
 
 
 InstanceT = TypeVar("InstanceT", bound=InstanceBase)
+
+
+class _Earlier(NamedTuple):
+    """A shard that another has taken the place of.
+
+    Attributes:
+        shard: gone once nobody uses it any more, who could block there yet.
+        blocked: where commands block that it has sent.
+    """
+
+    shard: weakref.ref[Any]
+    blocked: dict[Any, Sequence[bytes]]
 
 
 class ShardInstances(Generic[InstanceT]):
@@ -86,7 +98,7 @@ class ShardInstances(Generic[InstanceT]):
         self._pool: Any = None
         self._unblocked: set[Any] = set()  # connections that were ended because keys have moved
         self._blocked: dict[Any, Sequence[bytes]] = {}  # where commands block, on which keys
-        self._earlier: tuple[dict[Any, Sequence[bytes]], ...] = ()  # as this shard's predecessors
+        self._earlier: tuple[_Earlier, ...] = ()
         self._switching = threading.RLock()  # else a former master could be brought back
 
     @property
@@ -165,7 +177,9 @@ class ShardInstances(Generic[InstanceT]):
         """
         other = copy(self)
         other.watching, other._uses, other._former = weakref.WeakSet(), set(), ()
-        other._earlier, other._blocked = (*self._earlier, self._blocked), {}
+        earlier = [each for each in self._earlier if each.blocked or each.shard() is not None]
+        other._earlier = (*earlier, _Earlier(weakref.ref(self), self._blocked))
+        other._blocked = {}
         return other
 
     def retire(self, successor: Self) -> None:
@@ -263,8 +277,8 @@ class ShardInstances(Generic[InstanceT]):
         Args:
             left: tells whether a key belongs to another shard by now.
         """
-        for blocked in self._earlier:
-            for connection, keys in list(blocked.items()):
+        for earlier in self._earlier:
+            for connection, keys in list(earlier.blocked.items()):
                 if any(map(left, keys)):
                     self._unblocked.add(connection)
                     connection.send_no_more()
@@ -304,7 +318,7 @@ class ShardInstances(Generic[InstanceT]):
 
     def _end_blocked(self) -> None:
         """End commands that block on the server."""
-        for blocked in (*self._earlier, self._blocked):
+        for blocked in (*[each.blocked for each in self._earlier], self._blocked):
             for connection in list(blocked):
                 connection.shut()
 
