@@ -81,8 +81,7 @@ def turned_back(document: PoolDocument, resize: Resize) -> PoolDocument:
 
 def moved_forward(document: PoolDocument, resize: Resize) -> Migration:
     """Return how keys have moved in the stage that is about to be turned back."""
-    forward = replace(resize, back=False, done=()).migration("move")
-    former = None if resize.former is None else Migration.from_dict(resize.former)
+    forward, former = replace(resize, back=False, done=()).migration("move"), _former(resize)
     if former is not None and not former.back and former.stage == resize.stage:
         return replace(forward, done=former.done)
     return replace(forward, done=frozenset(sources_now(document.placement, forward)))
@@ -99,6 +98,10 @@ def moved_by(document: PoolDocument, resize: Resize) -> Mapping[str, Any] | None
     return document.migration if resize.state == "moving" else resize.former
 
 
+def _former(resize: Resize) -> Migration | None:
+    return None if resize.former is None else Migration.from_dict(resize.former)
+
+
 def _unprepared(resize: Resize, former: Mapping[str, Any] | None) -> Resize:
     """Return the resize before the first attempt at another stage."""
     return replace(
@@ -113,7 +116,14 @@ def _unprepared(resize: Resize, former: Mapping[str, Any] | None) -> Resize:
 
 
 def regaining(document: PoolDocument, resize: Resize) -> tuple[str, ...]:
-    """Return the shards that keys move back to, or are about to, in a stage."""
+    """Return the shards that keys are about to move back to in a stage, and none have yet.
+
+    There are none where a stage in which keys have moved back is prepared anew: what is back is
+    current, and no older copy.
+    """
+    former = _former(resize)
+    if former is not None and former.back and former.stage == resize.stage:
+        return ()
     found = sources_now(document.placement, moved_forward(document, resize))
     return tuple(shard for shard in found if shard not in resize.lost)
 

@@ -4,6 +4,8 @@ A source that was started again from a file has them once more, older than at th
 wins when they move back. While keys still move forward a copy at the target is the newer one:
 
     SCAN of the source --> keys that the target has, and its replicas too --> UNLINK at the source
+
+Once keys have moved back, what the source has is the newer copy: nothing may be removed then.
 """
 
 from __future__ import annotations

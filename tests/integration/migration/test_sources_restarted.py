@@ -1,39 +1,81 @@
-"""A move is turned back after its sources were started again from files that are older."""
+"""A move is turned back after its sources were started again, some from files that are older."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from cachemesh import CacheMesh
-from tests.support.moved_pool import MovedPool, moving_stack
+from cachemesh.local import LocalStack
+from tests.support.moved_pool import SPARE, MovedPool, moving_stack
 from tests.support.plain_redis import connect
 from tests.support.resize_stack import url_of
-from tests.support.waiting import AT_MOST
+from tests.support.waiting import AT_MOST, until
 
 KEYS = {f"key:{number}".encode(): "old" for number in range(300)}
+SOURCES = ("cache-0", "cache-1")
+LOST = "/v1/pools/cache/resize/lost"
+
+
+@contextmanager
+def half_way(stack: LocalStack) -> Iterator[tuple[MovedPool, CacheMesh]]:
+    """Have keys move to the spare shard, and pause that; at the end the resize has ended.
+
+    The files of the sources have all keys, with old values.
+    """
+    pool, began = MovedPool(stack, replicas=0), time.time()
+    with stack, CacheMesh.from_url(url_of(stack), token=stack.token) as client:
+        client.mset(KEYS)
+        for shard in SOURCES:
+            assert connect(stack.master_of(shard)).save()
+        pool.begin_adding(keys_per_second=1)
+        pool.await_state("moving")
+        pool.set_pace(paused=True, keys_per_second=0)
+        yield pool, client
+        pool.end(began)
+
+
+def start_again(stack: LocalStack, address: str) -> None:
+    """Start an instance again from its file."""
+    process = stack.process(address)
+    process.kill()
+    process.restart(AT_MOST)
+
+
+def lose_spare(stack: LocalStack, pool: MovedPool) -> None:
+    """Have the spare shard gone for good."""
+    stack.process(pool.spare).kill()
+    until(lambda: pool.api("POST", LOST, {"shard": SPARE}).status == 200)
 
 
 def test_keys_that_have_moved_are_not_replaced_by_what_a_source_had_before() -> None:
-    with moving_stack() as stack:
-        pool, began = MovedPool(stack, replicas=0), time.time()
-        masters = [stack.master_of(each) for each in ("cache-0", "cache-1")]
-        with CacheMesh.from_url(url_of(stack), token=stack.token) as client:
-            client.mset(KEYS)
-            for each in masters:
-                assert connect(each).save()
-            pool.begin_adding(keys_per_second=1)
-            pool.await_state("moving")
-            pool.set_pace(paused=True, keys_per_second=0)
-            client.mset(dict.fromkeys(KEYS, "new"))
-            moved = [key for key in KEYS if connect(pool.spare).exists(key)]
-            assert len(moved) > len(KEYS) / 5
-            for each in masters:
-                process = stack.process(each)
-                process.kill()
-                process.restart(AT_MOST)
-            assert sum(connect(each).dbsize() for each in masters) == len(KEYS), "from the files"
-            assert set(client.mget(moved)) == {b"new"}, "what the target has is current"
-            pool.give_up()
-            pool.end(began)
-            assert set(client.mget(moved)) == {b"new"}
-            assert client.dbsize() == len(KEYS)
+    with half_way(stack := moving_stack()) as (pool, client):
+        client.mset(dict.fromkeys(KEYS, "new"))
+        masters = [stack.master_of(each) for each in SOURCES]
+        moved = [key for key in KEYS if connect(pool.spare).exists(key)]
+        assert len(moved) > len(KEYS) / 5
+        for each in masters:
+            start_again(stack, each)
+        assert sum(connect(each).dbsize() for each in masters) == len(KEYS), "from the files"
+        assert set(client.mget(moved)) == {b"new"}, "what the target has is current"
+        pool.give_up()
+        until(lambda: pool.resize() is None)
+        assert set(client.mget(moved)) == {b"new"}
+        until(lambda: client.dbsize() == len(KEYS))
+
+
+def test_what_is_back_stays_where_the_new_shard_is_then_lost() -> None:
+    with half_way(stack := moving_stack()) as (pool, client):
+        client.mset(dict.fromkeys(KEYS, "new"))
+        pool.give_up()
+        until(lambda: (pool.resize() or {})["state"] == "moving")
+        pool.set_pace(paused=True)
+        client.mset(dict.fromkeys(KEYS, "newest"))  # which has them all back
+        assert connect(pool.spare).dbsize() == 0
+        assert connect(stack.master_of("cache-0")).save()
+        start_again(stack, stack.master_of("cache-0"))
+        lose_spare(stack, pool)
+        pool.set_pace(paused=False)
+        until(lambda: pool.resize() is None)
+        assert set(client.mget(list(KEYS))) == {b"newest"}

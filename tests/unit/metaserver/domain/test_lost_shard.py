@@ -25,8 +25,10 @@ from metaserver.domain.planning import plan_remove
 from metaserver.domain.pool_state import NewSweep
 from metaserver.domain.resize import concerned, ends_in, sweeps_after
 from metaserver.domain.resize_move import (
+    following,
     moving,
     paced,
+    regaining,
     source_done,
     stage_sources,
     turned_back_stage,
@@ -135,6 +137,30 @@ def test_a_lost_target_is_turned_back_and_then_counts_as_done() -> None:
     assert stage_sources(run.document, run.resize) == () and run.resize.last_stage
     assert run.finish().placement == run.before
     assert [each.shard for each in sweeps_after(run.state, run.resize) if each.drained] == ["c"]
+
+
+def test_where_it_is_lost_once_keys_move_back_they_are_no_older_copies() -> None:
+    run = Run(moved("a new shard"))
+    begin(run)
+    run.turn_back()
+    assert regaining(run.document, run.resize) == ("a", "b"), "they may have some from a file"
+    begin(run)
+    lose(run, "c")
+    assert regaining(run.document, run.resize) == ()
+    run.step_back()
+    assert regaining(run.document, run.resize) == ()
+
+
+def test_in_the_stage_before_there_may_be_older_copies_all_the_same() -> None:
+    run = Run(moved("modula"))
+    run.move()
+    run.next()
+    begin(run)
+    run.turn_back()
+    run.move()
+    run.store(following(run.document, run.resize))
+    assert run.brief == ("paused", 0, True, 0)
+    assert regaining(run.document, run.resize) == ("a", "b")
 
 
 def test_a_shard_that_leaves_may_be_lost() -> None:

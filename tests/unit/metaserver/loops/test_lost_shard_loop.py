@@ -77,6 +77,20 @@ def test_turned_back_a_lost_new_shard_is_not_waited_for(store: Store) -> None:
     assert store.sweeps() == () and store.intents() == ()
 
 
+def test_lost_while_keys_move_back_it_leaves_what_is_back_alone(store: Store) -> None:
+    run = Run(store)
+    run.shards.masterships = {"a": "a-1", "b": "b-1"}
+    begin_added(run)
+    run.ask(turned_back(run.document, run.resize))
+    run.go(lambda: run.state == "moving 1" and run.resize.back)
+    run.shards.masterships["a"] = "a-2"  # it has failed over, with all that clients wrote
+    run.shards.done.clear()
+    lose(run, "c")
+    run.go()
+    assert (run.state, run.names) == ("stable", ("a", "b"))
+    assert "remove stale" not in run.shards.done
+
+
 def test_a_lost_shard_that_leaves_is_not_waited_for(store: Store) -> None:
     run = Run(store)
     before = store.create_document(document("cache", "a", "b"), event("pool.create"))
