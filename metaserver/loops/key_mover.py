@@ -114,13 +114,17 @@ class SourceMove:
 
     def _await_replicas(self) -> None:
         """Wait for the source's replicas: a master that has none any more may be a former one."""
-        needed = self.targets.replicas.get(self.count.shard, 0)
+        needed = self._needed()
         if not needed:
             return
         count = acknowledging(self.connection, needed, wait_ms(self.targets.config))
         if count < needed:
             error = NotReplicatedError("source", count, needed)
             raise UnreplicatedError(str(error), self.count.shard)
+
+    def _needed(self) -> int:
+        """Return how many of the source's replicas have to acknowledge."""
+        return self.targets.replicas.get(self.count.shard, 0)
 
     def _scan(self, database: int, asked_for: int) -> Iterator[list[bytes]]:
         cursor = b"0"

@@ -34,10 +34,10 @@ from metaserver.loops.stale_copies import StaleCopies
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import BoundedConnection
-from metaserver.redis_io.fence import Seen, fence, lift, look, replicas_of_master
+from metaserver.redis_io.fence import Seen, fence, lift, look
 from metaserver.redis_io.key_sampler import Sampling, memory_of, sample_of
 from metaserver.redis_io.key_scan import LISTED_OR_SCANNED, replication_id_of
-from metaserver.redis_io.replica_wait import acknowledging, wait_ms
+from metaserver.redis_io.replica_wait import acknowledging, needed_by, wait_ms
 from metaserver.redis_io.sentinel_group import SentinelGroup
 from metaserver.redis_io.shard_masters import AskMaster, MasterAnswers, ShardMasters
 from metaserver.redis_io.term_fence import TermFence
@@ -103,7 +103,7 @@ class ResizeShards:
 
         What a replica still had would come back with it, and win over what is moved there.
         """
-        needed = min(1, replicas_of_master(connection, connection.call("ROLE")))
+        needed = needed_by(connection)
         if needed and not acknowledging(connection, needed, wait_ms(self._config)):
             raise redis.ResponseError("no replica has acknowledged in time that keys are removed")
 
@@ -128,8 +128,8 @@ class ResizeShards:
             mastership = replication_id_of(connection)
             if mastership and mastership == resize.masterships.get(shard):
                 return mastership
-            config, networks, needed = self._config, self._networks, resize.replicas
-            to = Targets(config, networks, self._term, masters, needed, TargetTurns())
+            config, networks = self._config, self._networks
+            to = Targets(config, networks, self._term, masters, {}, TargetTurns())
             leave, gone = leaving(state.document.placement, forward, shard), shard in forward.done
             with to.opened() as own:
                 StaleCopies.at(connection, shard, leave, own, cancelled, all_moved=gone).run()

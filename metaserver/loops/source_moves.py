@@ -29,8 +29,8 @@ from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import BoundedConnection
 from metaserver.redis_io.client_list import LISTED
-from metaserver.redis_io.fence import replicas_of_master
 from metaserver.redis_io.key_scan import LISTED_OR_SCANNED
+from metaserver.redis_io.replica_wait import needed_by
 from metaserver.redis_io.resp import Limits
 from metaserver.redis_io.shard_masters import NotShardMasterError, ShardMasters
 from metaserver.redis_io.term_fence import TermFence
@@ -262,4 +262,4 @@ class _Work:
 
 
 def _replicas(_: str, connection: BoundedConnection) -> int:
-    return min(1, replicas_of_master(connection, connection.call("ROLE")))
+    return needed_by(connection)

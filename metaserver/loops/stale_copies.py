@@ -20,11 +20,16 @@ from metaserver.domain.move_progress import SourceCount
 from metaserver.loops.key_mover import Leaving, SourceMove
 from metaserver.loops.move_targets import Targets
 from metaserver.redis_io.bounded_connection import BoundedConnection
+from metaserver.redis_io.fence import replicas_of_master
+from metaserver.redis_io.replica_wait import needed_by
 
 
 @dataclass
 class StaleCopies(SourceMove):
     """As a `SourceMove`, of the keys alone that are at their targets.
+
+    Nobody else counts replicas meanwhile, and a failover may have used up the last one: so the
+    shards are asked whether they have any by now.
 
     Args:
         all_moved: the source was done: every key that has left it is stale there, also one that
@@ -56,10 +61,16 @@ class StaleCopies(SourceMove):
         if stale:
             self._finish(Pull(link, stale, "remove", stale), target, database)
 
+    def _needed(self) -> int:
+        return needed_by(self.connection)
+
     def _at_target(self, target: str, database: int, pull: Pull) -> tuple[bytes, ...]:
-        """Return those of the keys that the target has, once its replicas have them, too."""
+        """Return those of the keys that the target has, once a replica has them, if it has one."""
         self._check()
-        looked = replace(pull, step="confirm each")
+        (role,) = self._asked_target(target, database, [("ROLE",)])
+        needed = min(1, replicas_of_master(self.targets.connection(target), role))
+        link = replace(pull.link, target_replicas=needed)
+        looked = replace(pull, link=link, step="confirm each")
         asked = looked.ask()
         after = looked.answered(self._asked_target(target, database, asked.commands))
         return after.found if isinstance(after, Pull) else ()

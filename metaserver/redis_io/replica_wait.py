@@ -7,12 +7,23 @@ import redis
 from cachemesh.core.migration.pull import CHANNEL
 from metaserver.process.config import Config
 from metaserver.redis_io.bounded_connection import BoundedConnection
+from metaserver.redis_io.fence import replicas_of_master
 from metaserver.redis_io.reply_parsers import NotRedisError
 
 
 def wait_ms(config: Config) -> int:
     """Return for how many milliseconds a master may wait for its replicas: its reply is in time."""
     return int(500 * config.instance_timeout)
+
+
+def needed_by(connection: BoundedConnection) -> int:
+    """Return for how many of its replicas a master is to wait: for one, where it has any.
+
+    Raises:
+        NotShardMasterError: the instance is a replica.
+        redis.RedisError: it failed.
+    """
+    return min(1, replicas_of_master(connection, connection.call("ROLE")))
 
 
 def acknowledging(connection: BoundedConnection, needed: int, milliseconds: int) -> int:

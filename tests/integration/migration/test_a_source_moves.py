@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from tests.support.relay import LateRelay
 from tests.support.waiting import AT_MOST, until
 
 KEYS = 3000
+NOBODY: Mapping[str, int] = {}
 
 
 @pytest.fixture
@@ -35,11 +36,13 @@ def servers() -> Iterator[list[str]]:
 
 
 @contextmanager
-def moving(source: str, target: str) -> Iterator[tuple[BoundedConnection, Targets]]:
+def moving(
+    source: str, target: str, replicas: Mapping[str, int] = NOBODY
+) -> Iterator[tuple[BoundedConnection, Targets]]:
     """Connect the mover to both."""
     config = Config(Path("none"), instance_timeout=AT_MOST)
     networks, term = AllowedNetworks(("127.0.0.0/8",)), TermFence(1, lambda: None)
-    targets = Targets(config, networks, term, {"target": target}, {}, TargetTurns())
+    targets = Targets(config, networks, term, {"target": target}, replicas, TargetTurns())
     connection = BoundedConnection(source, networks, RedisAuth(), AT_MOST, LARGE, term.enter)
     with targets.opened() as own, closing(connection):
         yield connection, own
@@ -84,6 +87,17 @@ def test_stale_copies_are_removed_and_other_keys_stay(servers: list[str], all_mo
     assert connect(source).exists("stale:0") == 0
     assert connect(source).dbsize() == (0 if all_moved else KEYS)
     assert connect(target).dbsize() == KEYS
+
+
+def test_of_a_target_that_has_no_replica_any_more_none_is_waited_for(servers: list[str]) -> None:
+    source, target, _ = servers
+    fill(source, "stale")
+    fill(target, "stale")
+    with moving(source, target, {"target": 1}) as (connection, targets):
+        StaleCopies.at(
+            connection, "source", leaving_all, targets, lambda: False, all_moved=False
+        ).run()
+    assert connect(source).dbsize() == 0
 
 
 def test_a_source_is_gone_through_once(servers: list[str]) -> None:

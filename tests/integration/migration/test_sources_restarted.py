@@ -79,3 +79,17 @@ def test_what_is_back_stays_where_the_new_shard_is_then_lost() -> None:
         pool.set_pace(paused=False)
         until(lambda: pool.resize() is None)
         assert set(client.mget(list(KEYS))) == {b"newest"}
+
+
+def test_of_a_source_whose_replica_is_gone_none_is_waited_for() -> None:
+    with half_way(stack := moving_stack(replicas=1)) as (pool, client):
+        client.mset(dict.fromkeys(KEYS, "new"))
+        moved = [key for key in KEYS if connect(pool.spare).exists(key)]
+        (replica,) = next(
+            each["replicas"] for each in stack.info["shards"] if each["name"] == "cache-0"
+        )
+        stack.process(replica).kill()
+        start_again(stack, stack.master_of("cache-0"))
+        pool.give_up()
+        until(lambda: pool.resize() is None)
+        assert set(client.mget(moved)) == {b"new"}
