@@ -132,7 +132,10 @@ class ResizeShards:
             to = Targets(config, networks, self._term, masters, {}, TargetTurns())
             leave, gone = leaving(state.document.placement, forward, shard), shard in forward.done
             with to.opened() as own:
-                StaleCopies.at(connection, shard, leave, own, cancelled, all_moved=gone).run()
+                copies = StaleCopies.at(
+                    connection, shard, leave, own, cancelled, all_moved=gone, lost=resize.lost
+                )
+                copies.run()
             return replication_id_of(connection)
 
         shards = regaining(state.document, resize)

@@ -10,7 +10,7 @@ Once keys have moved back, what the source has is the newer copy: nothing may be
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from cachemesh.core.migration.pull import Pull
@@ -34,9 +34,12 @@ class StaleCopies(SourceMove):
     Args:
         all_moved: the source was done: every key that has left it is stale there, also one that
             the target has not any more.
+        lost: targets whose data is lost. Nothing tells which keys have moved to one of them, so all
+            stay where they are, unless the source was done.
     """
 
     all_moved: bool = False
+    lost: Collection[str] = ()
 
     @classmethod
     def at(
@@ -48,14 +51,17 @@ class StaleCopies(SourceMove):
         cancelled: Callable[[], bool],
         *,
         all_moved: bool,
+        lost: Collection[str] = (),
     ) -> StaleCopies:
         """Return those of one shard."""
         no_bounds = KeysPerSecond(0), Rests(0.0), BatchSize(LARGEST)
-        count = SourceCount(shard)
-        return cls(connection, count, leaving, targets, cancelled, *no_bounds, all_moved=all_moved)
+        common = connection, SourceCount(shard), leaving, targets, cancelled
+        return cls(*common, *no_bounds, all_moved=all_moved, lost=lost)
 
     def _move_batch(self, target: str, database: int, waiting: list[bytes]) -> None:
         batch, waiting[:LARGEST] = tuple(dict.fromkeys(waiting[:LARGEST])), []
+        if target in self.lost and not self.all_moved:
+            return
         link = self.targets.link(self.count.shard, target, database)
         stale = batch if self.all_moved else self._at_target(target, database, Pull(link, batch))
         if stale:

@@ -89,6 +89,25 @@ def test_stale_copies_are_removed_and_other_keys_stay(servers: list[str], all_mo
     assert connect(target).dbsize() == KEYS
 
 
+@pytest.mark.parametrize("all_moved", [False, True])
+def test_a_target_whose_data_is_lost_is_not_asked_for_what_it_has(
+    servers: list[str], all_moved: bool
+) -> None:
+    source, _, _ = servers
+    fill(source, "key")
+    with moving(source, "127.0.0.1:1") as (connection, targets):
+        StaleCopies.at(
+            connection,
+            "source",
+            leaving_all,
+            targets,
+            lambda: False,
+            all_moved=all_moved,
+            lost=["target"],
+        ).run()
+    assert connect(source).dbsize() == (0 if all_moved else KEYS)
+
+
 def test_of_a_target_that_has_no_replica_any_more_none_is_waited_for(servers: list[str]) -> None:
     source, target, _ = servers
     fill(source, "stale")

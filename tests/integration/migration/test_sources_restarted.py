@@ -43,9 +43,8 @@ def start_again(stack: LocalStack, address: str) -> None:
     process.restart(AT_MOST)
 
 
-def lose_spare(stack: LocalStack, pool: MovedPool) -> None:
-    """Have the spare shard gone for good."""
-    stack.process(pool.spare).kill()
+def mark_lost(pool: MovedPool) -> None:
+    """Say that the spare shard, which is down, is gone for good."""
     until(lambda: pool.api("POST", LOST, {"shard": SPARE}).status == 200)
 
 
@@ -75,7 +74,8 @@ def test_what_is_back_stays_where_the_new_shard_is_then_lost() -> None:
         assert connect(pool.spare).dbsize() == 0
         assert connect(stack.master_of("cache-0")).save()
         start_again(stack, stack.master_of("cache-0"))
-        lose_spare(stack, pool)
+        stack.process(pool.spare).kill()
+        mark_lost(pool)
         pool.set_pace(paused=False)
         until(lambda: pool.resize() is None)
         assert set(client.mget(list(KEYS))) == {b"newest"}
@@ -93,3 +93,17 @@ def test_of_a_source_whose_replica_is_gone_none_is_waited_for() -> None:
         pool.give_up()
         until(lambda: pool.resize() is None)
         assert set(client.mget(moved)) == {b"new"}
+
+
+def test_a_new_shard_that_is_lost_is_not_asked_which_keys_it_had() -> None:
+    with half_way(stack := moving_stack()) as (pool, client):
+        client.mset(dict.fromkeys(KEYS, "new"))
+        moved = [key for key in KEYS if connect(pool.spare).exists(key)]
+        start_again(stack, stack.master_of("cache-0"))
+        stack.process(pool.spare).kill()
+        pool.give_up()
+        until(lambda: "may have older copies" in (pool.resize() or {})["detail"])
+        mark_lost(pool)
+        until(lambda: pool.resize() is None)
+        found = client.mget(moved)
+        assert set(found) == {b"old", None}, "of cache-0 from its file, of cache-1 misses"
