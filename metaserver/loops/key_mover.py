@@ -9,7 +9,7 @@ short.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -62,7 +62,8 @@ class SourceMove:
         cancelled: asked before each request, but for those that cut off what may arrive late.
         pace: of all sources together.
         rests: of this source.
-        late: a copy of an earlier move may be under way yet, as that one was broken off.
+        late: targets to which a copy of an earlier move may be under way yet, as that one was
+            broken off.
     """
 
     connection: BoundedConnection
@@ -73,8 +74,7 @@ class SourceMove:
     pace: KeysPerSecond
     rests: Rests
     _batch: BatchSize = field(default_factory=BatchSize)
-    late: bool = False
-    _pulled_to: set[str] = field(default_factory=set)
+    late: Collection[str] = ()
 
     def run(self) -> None:
         """Move all keys that leave.
@@ -89,6 +89,7 @@ class SourceMove:
         """
         asked_for, gone_through = SCANNED, None
         while (mastership := replication_id_of(self.connection)) != gone_through:
+            self._cut_off()
             try:
                 self._go_through(asked_for)
                 self._await_replicas()
@@ -97,6 +98,15 @@ class SourceMove:
                 if asked_for == 1:
                     raise
                 asked_for = max(1, asked_for // 10)
+
+    def _cut_off(self) -> None:
+        """Cut off what may be under way, also where no key is left: apps may have deleted it.
+
+        By then the source has answered, so it is copying nothing of an earlier move any more.
+        """
+        for target in self.late:
+            self._finish(Cut(), target, 0)
+        self.late = ()
 
     def _go_through(self, asked_for: int) -> None:
         databases = databases_of(self.connection)
@@ -162,14 +172,13 @@ class SourceMove:
         batch, waiting[:size] = tuple(dict.fromkeys(waiting[:size])), []
         link = self.targets.link(self.count.shard, target, database)
         try:
-            pull = Pull(link, batch, late=self.late and target not in self._pulled_to)
-            self._finish(self._copied(pull, target, database), target, database)
+            pull = self._copied(Pull(link, batch), target, database)
+            self._finish(pull, target, database)
         except SlowTransferError:  # one of the keys may be large
             self._check()
             self._asked_target(target, database, [("PING",)])
             for key, patient in zip(batch, self._patient(link, database, batch), strict=True):
                 self._finish(Pull(patient, (key,)), target, database)
-        self._pulled_to.add(target)
         self.count.moved += len(batch)
 
     def _patient(self, link: Link, database: int, keys: Sequence[bytes]) -> list[Link]:

@@ -78,11 +78,15 @@ class Targets:
                 connection.close()
 
     def connection(self, shard: str) -> BoundedConnection:
-        """Return the connection to a shard's master."""
+        """Return the connection to a shard's master.
+
+        Raises:
+            MoveFailedError: nothing tells it.
+        """
         if shard not in self._connections:
             auth, timeout = self.config.redis_auth, self.config.instance_timeout
             self._connections[shard] = BoundedConnection(
-                self.masters[shard], self.networks, auth, timeout, LISTED, self.term.enter
+                self._master(shard), self.networks, auth, timeout, LISTED, self.term.enter
             )
         return self._connections[shard]
 
@@ -92,8 +96,11 @@ class Targets:
         Raises:
             MoveFailedError: nothing tells the target's master.
         """
-        master = self.masters.get(target)
-        if master is None:
-            raise MoveFailedError(f"nothing tells the master of shard {target}")
         needed = (self.replicas.get(source, 0), self.replicas.get(target, 0))
-        return link_to(master, self.config, *needed, db=db)
+        return link_to(self._master(target), self.config, *needed, db=db)
+
+    def _master(self, shard: str) -> str:
+        master = self.masters.get(shard)
+        if master is None:
+            raise MoveFailedError(f"nothing tells the master of shard {shard}")
+        return master

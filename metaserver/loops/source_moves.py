@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from cachemesh.core.migration.routing import leaving
+from cachemesh.core.migration.routing import leaving, targets_now
 from metaserver.domain.move_pace import KeysPerSecond, Rests
 from metaserver.domain.move_progress import MoveProgress, Rate, SourceCount
 from metaserver.domain.pool_state import PoolState
@@ -195,6 +195,7 @@ class _Work:
         def move(shard: str, connection: BoundedConnection) -> None:
             self._term.shut_out(connection)
             leave = leaving(before, migration, shard)
+            late = targets_now(before, migration, shard) if source.late else ()
             source.count.state = "moving"
             with to.opened() as targets, probing(source.rests, to):
                 self._run(
@@ -207,7 +208,7 @@ class _Work:
                         self._stage.cancelled,
                         self._pace,
                         source.rests,
-                        late=source.late,
+                        late=late,
                     ),
                 )
             self._require_master_yet(shard, connection.address)

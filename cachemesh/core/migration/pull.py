@@ -300,14 +300,14 @@ class Cut:
     Where the user may not list or end connections, they stay.
 
     Attributes:
-        pull: goes on then.
+        pull: goes on then; None: nothing does.
         replies: that it has got.
         ids: of the connections that are still to be ended.
         looks: how often connections have been listed.
     """
 
-    pull: Pull
-    replies: tuple[Any, ...] = field(repr=False)
+    pull: Pull | None = None
+    replies: tuple[Any, ...] = field(default=(), repr=False)
     ids: tuple[int, ...] = ()
     looks: int = 0
 
@@ -335,7 +335,7 @@ class Cut:
                 ids = tuple(may_bring_copies(replies[-1]))
                 if ids or self.looks + 1 < _LOOKS:
                     return replace(self, ids=ids, looks=self.looks + 1)
-            return self.pull.follow(self.replies)
+            return None if self.pull is None else self.pull.follow(self.replies)
 
 
 def _outcome(reply: Any) -> Outcome:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
+from itertools import product
 
 from cachemesh.core.migration.phase import Migration
 from cachemesh.core.migration.stages import Stages, ranked
@@ -152,6 +153,20 @@ def sources_now(before: Placement, migration: Migration) -> tuple[str, ...]:
     stages = Stages(migration.stages, ranked(before, after))
     now = [pair for pair in found.moved if stages.of(*pair) == migration.stage]
     return tuple(sorted({target if migration.back else source for source, target in now}))
+
+
+def targets_now(before: Placement, migration: Migration, source: str) -> tuple[str, ...]:
+    """Return the shards that keys of one shard move to in this stage, in name order.
+
+    Where only trying keys could tell exactly, every shard counts as one that they move to.
+    """
+    after = migration.placement
+    stages = Stages(migration.stages, ranked(before, after))
+    found = before.overlap(after)
+    pairs = product(before.names, after.names) if found is None else iter(found.moved)
+    now = [each for each in pairs if each[0] != each[1] and stages.of(*each) == migration.stage]
+    moves_now = [(other, one) for one, other in now] if migration.back else now
+    return tuple(sorted(gains for gives, gains in moves_now if gives == source))
 
 
 def _sources_first(before: Placement, migration: Migration) -> tuple[Shard, ...]:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
+from cachemesh.core.names import parse_address
 from cachemesh.local import LocalStack
 from metaserver.domain.move_pace import KeysPerSecond, Rests
 from metaserver.domain.move_progress import SourceCount
@@ -53,7 +55,9 @@ def leaving_all(keys: Sequence[bytes]) -> Iterator[tuple[bytes, str]]:
     return ((key, "target") for key in keys)
 
 
-def move(source: str, target: str, meanwhile: Callable[[], object]) -> SourceCount:
+def move(
+    source: str, target: str, meanwhile: Callable[[], object], late: Sequence[str] = ()
+) -> SourceCount:
     """Move all keys; ``meanwhile`` is called before each request."""
     count = SourceCount("source")
 
@@ -63,7 +67,14 @@ def move(source: str, target: str, meanwhile: Callable[[], object]) -> SourceCou
 
     with moving(source, target) as (connection, targets):
         SourceMove(
-            connection, count, leaving_all, targets, cancelled, KeysPerSecond(0), Rests(0.0)
+            connection,
+            count,
+            leaving_all,
+            targets,
+            cancelled,
+            KeysPerSecond(0),
+            Rests(0.0),
+            late=late,
         ).run()
     return count
 
@@ -169,3 +180,23 @@ def test_what_arrives_late_brings_no_deleted_key_back(servers: list[str]) -> Non
         assert connect(target).delete("key") == 1
         relay.let_arrive()
         assert connect(target).dbsize() == 0
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_what_an_earlier_move_left_behind_brings_none_back_either(
+    servers: list[str], left: bool
+) -> None:
+    source, target, _ = servers
+    connect(source).mset({"key": "old", "other": "value"})
+    with LateRelay(target, b"RESTORE") as relay:
+        host, port = parse_address(relay.address)
+        with pytest.raises(redis.ResponseError, match="IOERR"):
+            connect(source).migrate(host, port, ["key"], 0, 100, copy=True)
+        assert relay.kept.is_set()
+        connect(source).delete("key")  # an app has pulled it, and has deleted it since
+        if not left:
+            connect(source).delete("other")
+        move(source, relay.address, lambda: None, late=["target"])
+        relay.let_arrive()
+        assert connect(target).exists("key") == 0
+        assert connect(target).dbsize() == left

@@ -131,3 +131,10 @@ def test_what_an_earlier_pull_left_is_cut_off_after_the_first_request(reply: obj
     after = cut_of([reply], late=True).answered([REFUSED])
     assert after == Pull(LINK, (b"a",)).answered([reply])
     assert isinstance(after, Pull) and not after.late
+
+
+def test_without_a_pull_nothing_follows() -> None:
+    again = Cut().answered([line(1).encode()])
+    assert asked(again) == (("CLIENT", "KILL", "ID", 1), LOOK)
+    assert again is not None and again.answered([1, b""]) is None
+    assert Cut().answered([REFUSED]) is None

@@ -13,7 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cachemesh.core.migration.phase import Migration, PhaseName
-from cachemesh.core.migration.routing import MigratingPlacement, leaving, sources_now
+from cachemesh.core.migration.routing import (
+    MigratingPlacement,
+    leaving,
+    sources_now,
+    targets_now,
+)
 from cachemesh.core.migration.settled import SettledKeys
 from cachemesh.core.migration.stages import Stages, stages
 from cachemesh.core.placement import Placement, Shard, SlotsPlacement
@@ -256,6 +261,8 @@ def test_the_leader_moves_the_keys_that_clients_pull(change: Change) -> None:
         assert found == moving
         assert {source for source, _ in moving.values()} <= set(sources)
         assert list(sources) == sorted(sources)
+        for source, target in moving.values():
+            assert target in targets_now(change.before, migration, source)
 
 
 def pairs(before: Placement, migration: Migration, keys: Sequence[bytes]) -> dict[bytes, Any]:
@@ -269,12 +276,15 @@ def pairs(before: Placement, migration: Migration, keys: Sequence[bytes]) -> dic
 
 
 @pytest.mark.parametrize("name", [name for name in CHANGES if " to " not in name])
-def test_where_it_can_be_told_no_other_shard_counts_as_a_source(name: str) -> None:
+def test_where_it_can_be_told_no_other_shard_counts_as_a_source_or_target(name: str) -> None:
     change = CHANGES[name]
     many = [b"%d" % number for number in range(3000)]
     for migration in change.migrations():
-        found = {source for source, _ in pairs(change.before, migration, many).values()}
-        assert set(sources_now(change.before, migration)) == found
+        found = set(pairs(change.before, migration, many).values())
+        assert set(sources_now(change.before, migration)) == {source for source, _ in found}
+        for shard in {*change.before.names, *change.after.names}:
+            gains = targets_now(change.before, migration, shard)
+            assert list(gains) == sorted(target for source, target in found if source == shard)
 
 
 @each_change
