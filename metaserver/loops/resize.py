@@ -280,7 +280,7 @@ class Resizer:
         failed = {s: at for s, at in looked.masters.items() if s in looked.failed}
         missed = {**lost_masters(state, resize), **failed}
         if missed:  # who is connected there is seen once it answers
-            seen.fenced = FenceRecord(seen.version, (), missed)
+            seen.fenced = FenceRecord(seen.version, (), missed).merged(seen.fenced)
 
     def _fence(
         self, state: PoolState, resize: Resize, seen: _AtVersion, clients: tuple[str, ...]

@@ -63,6 +63,21 @@ def test_a_client_that_lags_is_waited_for_and_the_keys_move_on_as_before(store: 
     assert run.names == ("a", "b", "c")
 
 
+def test_a_second_look_remembers_where_a_marker_is(store: Store) -> None:
+    run = Run(store)
+    begin_added(run)
+    lose(run, "a")
+    run.clients.versions = {"slow": run.document.version - 1}
+    run.go(lambda: f"fence {run.document.version}" in run.shards.done)
+    run.clients.versions = {"slow": run.document.version}
+    run.shards.done.clear()
+    run.go(lambda: run.resize.state == "moving")
+    assert run.shards.done == ["look"]
+    record = fence_of(run.document)
+    assert record is not None
+    assert (record.clients, set(record.masters)) == (("slow",), {"a", "b"})
+
+
 def test_turned_back_a_lost_new_shard_is_not_waited_for(store: Store) -> None:
     run = Run(store)
     begin_added(run)
