@@ -95,15 +95,15 @@ class ShardMasters:
         )
 
     def _named_anew(self, shards: Collection[str]) -> dict[str, str]:
-        """Return the masters that Sentinels name, where it is another than the known one."""
-        named: dict[str, str] = {}
+        """Return the masters that all Sentinels name, where it is another than the known one."""
         group = SentinelGroup.from_config(self._config, self._networks, self._sentinels)
         with group as sentinels:
-            for shard in shards:
-                address = sentinels.master_of(shard)
-                if address is not None and address != self._known.get(shard):
-                    named[shard] = address
-        return named
+            agreed = sentinels.agreed(shards)
+        return {
+            shard: address
+            for shard, address in agreed.items()
+            if address is not None and address != self._known.get(shard)
+        }
 
     def _ask_at(
         self, masters: Mapping[str, str], ask: AskMaster[T], within: float
