@@ -76,8 +76,8 @@ class SourceMove:
     _batch: BatchSize = field(default_factory=BatchSize)
     late: Collection[str] = ()
 
-    def run(self) -> None:
-        """Move all keys that leave.
+    def run(self) -> str:
+        """Move all keys that leave; return the replication id of the source all the while.
 
         SCAN gives every key that is there from its beginning to its end, and nobody adds any of
         these keys to the source. A source that became a replica and a master again may have got
@@ -98,6 +98,7 @@ class SourceMove:
                 if asked_for == 1:
                     raise
                 asked_for = max(1, asked_for // 10)
+        return mastership
 
     def _cut_off(self) -> None:
         """Cut off what may be under way, also where no key is left: apps may have deleted it.

@@ -135,8 +135,7 @@ class ResizeShards:
                 copies = StaleCopies.at(
                     connection, shard, leave, own, cancelled, all_moved=gone, lost=resize.lost
                 )
-                copies.run()
-            return replication_id_of(connection)
+                return copies.run()
 
         shards = regaining(state.document, resize)
         return self._ask(state, resize, shards, remove, _CLEARED_WITHIN)

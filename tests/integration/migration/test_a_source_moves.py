@@ -92,9 +92,10 @@ def test_stale_copies_are_removed_and_other_keys_stay(servers: list[str], all_mo
     fill(source, "yet to move")
     fill(target, "stale")
     with moving(source, target) as (connection, targets):
-        StaleCopies.at(
+        mastership = StaleCopies.at(
             connection, "source", leaving_all, targets, lambda: False, all_moved=all_moved
         ).run()
+    assert mastership == connect(source).info("replication")["master_replid"]
     assert connect(source).exists("stale:0") == 0
     assert connect(source).dbsize() == (0 if all_moved else KEYS)
     assert connect(target).dbsize() == KEYS
