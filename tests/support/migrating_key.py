@@ -54,7 +54,8 @@ class MigratingKey:
     Args:
         actors: the operations of each client; `pull` is the mover.
         faults: `fail over S`, `fail over T`, `evict`, `expire`, `io error`, `late copy`, `die`,
-            `turn back`, `restart S`.
+            `turn back`, `restart S`, `restart T` (from a file from before a move that was turned
+            back).
         lagging: the replica of S has an older value at first.
     """
 
@@ -309,6 +310,10 @@ class MigratingKey:
         elif fault == "restart S":
             again = Server(FIRST, FIRST, epoch=world.source.epoch + 1)
             yield replace(world, source=again, restarted=True)
+        elif fault == "restart T" and world.back and world.target.master is None:
+            # Had anything been written there since, it would be lost as without a migration.
+            again = Server(FIRST, FIRST, epoch=world.target.epoch + 1)
+            yield replace(world, target=again)
 
     def _turned_back(self, world: World) -> Iterator[World]:
         """S and T change their parts. Who has not acknowledged is fenced: its command is lost.
@@ -322,8 +327,10 @@ class MigratingKey:
             if world.target.master is not None:
                 cleaned = Server(None, None, epoch=world.source.epoch)
                 world = replace(world, source=cleaned)
-        # A target that is started again has lost what was written there, as without a migration.
-        world = replace(world, faults=tuple(f for f in world.faults if f != "restart S"))
+        # From now on S gains the key, and nobody looks what it has when it is started again: that
+        # wins. `restart T` shows what is left.
+        left = tuple(fault for fault in world.faults if fault != "restart S")
+        world = replace(world, faults=left, back=True)
         busy = any(actor.doing is not None for actor in world.actors)
         if busy and self.turns_back_without_a_fence:
             yield replace(world, source=world.target, target=world.source)

@@ -74,6 +74,7 @@ class World:
         evicted: T has evicted the key at least once.
         done: clients do not pull any more.
         restarted: S was started again from a file, and has the key as it was before the move.
+        back: the move was turned back.
         late: a frozen client, fenced off one side alone, has yet to send an UNLINK to the other.
         under_way: copies that S has given up, and that T may get yet: the connection, the value.
         wrong: what is wrong, or "".
@@ -88,6 +89,7 @@ class World:
     evicted: bool = False
     done: bool = False
     restarted: bool = False
+    back: bool = False
     late: bool = False
     under_way: tuple[tuple[int, Value], ...] = ()
     wrong: str = ""

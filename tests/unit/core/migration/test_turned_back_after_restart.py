@@ -27,3 +27,9 @@ def test_without_a_look_at_the_source_it_is_lost() -> None:
     faults = ("restart S", "turn back")
     path = MigratingKey((("write",),), faults, turns_back_without_a_look=True).explore()
     assert path[-1].wrong
+
+
+def test_a_shard_that_is_about_to_get_it_back_wins_when_it_comes_back_older() -> None:
+    """A limit that docs/resizing.md names: nobody looks for older copies once keys move back."""
+    path = MigratingKey((("write",), ("pull",)), ("turn back", "restart T")).explore()
+    assert path[-1].wrong == "1 is found instead of 10"
