@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass
 
 from metaserver.domain.pool_state import PoolState
@@ -34,10 +34,15 @@ def agreed_masters(
     state: PoolState,
     resize: Resize,
     shards: Collection[str],
+    hurried: Container[str] = (),
 ) -> AgreedMasters:
-    """Ask the Sentinels of a pool for the masters of some shards."""
+    """Ask the Sentinels of a pool for the masters of some shards.
+
+    Args:
+        hurried: as of `SentinelGroup`.
+    """
     addresses = state.document.sentinels
-    with SentinelGroup.from_config(config, networks, addresses) as sentinels:
+    with SentinelGroup.from_config(config, networks, addresses, hurried) as sentinels:
         said = sentinels.agreed(shards)
     disputed = [shard for shard, address in said.items() if address is None]
     known = {**masters_of(state, resize), **said}

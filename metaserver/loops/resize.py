@@ -299,6 +299,7 @@ class Resizer:
             )
 
     def _prepare(self, state: PoolState, resize: Resize, seen: _AtVersion) -> None:
+        self._shards.ask_sentinels(state)
         known = replace(resize, masterships={**resize.masterships, **seen.masterships})
         document = prepared(state.document, known)
         detail = f"{resize.summary}: attempt {resize.attempt + 1}"
@@ -319,6 +320,7 @@ class Resizer:
         return _MOVES_AGAIN
 
     def _prepare_next(self, state: PoolState, resize: Resize, _: _AtVersion) -> None:
+        self._shards.ask_sentinels(state)
         document = following(state.document, resize)
         detail = f"{resize.summary}: the next stage"
         self._store_phase(state, document, "resize.prepare", detail)

@@ -67,6 +67,7 @@ class ResizeShards:
         self._config = config
         self._networks = networks
         self._term = term
+        self._silent: dict[str, frozenset[str]] = {}  # by pool: Sentinels
 
     def clear(
         self, state: PoolState, resize: Resize, cancelled: Callable[[], bool]
@@ -163,17 +164,21 @@ class ResizeShards:
         found = {shard: why for shard, why in answers.given.items() if why is not None}
         return {**answers.failed, **found}
 
+    def ask_sentinels(self, state: PoolState) -> None:
+        """Learn which Sentinels are silent, before clients hold commands: see `_while_held`."""
+        addresses = state.document.sentinels
+        with SentinelGroup.from_config(self._config, self._networks, addresses) as sentinels:
+            self._silent[state.document.pool] = sentinels.silent()
+
     def look(self, state: PoolState, resize: Resize) -> MasterAnswers[Seen]:
         """Return who is connected to the shards that clients may be fenced off."""
-        shards = concerned(state.document, resize)
-        return self._ask(state, resize, shards, self._looking_alone, _HELD)
+        return self._while_held(state, resize, self._looking_alone)
 
     def fence(
         self, state: PoolState, resize: Resize, version: int, acknowledged: Container[str]
     ) -> MasterAnswers[int]:
         """Fence those shards; the answers are how many connections were killed."""
-        shards, ask = concerned(state.document, resize), self._fencing(version, acknowledged)
-        return self._ask(state, resize, shards, ask, _HELD)
+        return self._while_held(state, resize, self._fencing(version, acknowledged))
 
     def look_at_fenced(self, state: PoolState, record: FenceRecord) -> MasterAnswers[Seen]:
         """Return who is connected to the shards that a fence is on."""
@@ -223,6 +228,16 @@ class ResizeShards:
 
         return close_off
 
+    def _while_held(self, state: PoolState, resize: Resize, ask: AskMaster[T]) -> MasterAnswers[T]:
+        """Ask the shards that clients may be fenced off while these hold commands.
+
+        A Sentinel that was silent just before is waited for no longer than a moment. All others
+        are: one of them may be alone in knowing of a failover.
+        """
+        shards = concerned(state.document, resize)
+        silent = self._silent.get(state.document.pool, frozenset())
+        return self._ask(state, resize, shards, ask, _HELD, silent)
+
     def _ask(
         self,
         state: PoolState,
@@ -230,11 +245,12 @@ class ResizeShards:
         shards: Collection[str],
         ask: AskMaster[T],
         within: float,
+        hurried: Container[str] = (),
     ) -> MasterAnswers[T]:
         """Ask the masters that all Sentinels name: a former one has neither clients nor keys."""
-        now = agreed_masters(self._config, self._networks, state, resize, shards)
+        now = agreed_masters(self._config, self._networks, state, resize, shards, hurried)
         asked = [shard for shard in shards if shard not in now.disputed]
-        found = self._at(state, now.known).ask(asked, ask, within=within)
+        found = self._at(state, now.known, hurried).ask(asked, ask, within=within)
         failed, masters = {**found.failed, **now.disputed}, masters_of(state, resize)
         at = {shard: masters[shard] for shard in now.disputed if shard in masters}
         return replace(found, failed=failed, masters={**at, **found.masters})
@@ -242,7 +258,9 @@ class ResizeShards:
     def _fenced(self, state: PoolState, record: FenceRecord) -> ShardMasters:
         return self._at(state, {**record.masters, **state.masters})
 
-    def _at(self, state: PoolState, known: Mapping[str, str]) -> ShardMasters:
+    def _at(
+        self, state: PoolState, known: Mapping[str, str], hurried: Container[str] = ()
+    ) -> ShardMasters:
         return ShardMasters(
             self._config,
             self._networks,
@@ -250,6 +268,7 @@ class ResizeShards:
             known,
             opened=self._term.enter,
             limits=LISTED_OR_SCANNED,
+            hurried=hurried,
         )
 
 

@@ -8,7 +8,7 @@ Commands: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,8 @@ from metaserver.redis_io.sentinel_replies import (
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
+
+_MOMENT = 0.1  # seconds
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class SentinelGroup:
     Args:
         addresses: "host:port" each.
         timeout: seconds that each call may take.
+        hurried: addresses of those that are waited for no longer than a moment.
     """
 
     def __init__(
@@ -70,21 +73,29 @@ class SentinelGroup:
         auth: RedisAuth,
         *,
         timeout: float = 1.0,
+        hurried: Container[str] = (),
     ) -> None:
         self.addresses = tuple(addresses)
         self._timeout = timeout
+        moment = min(_MOMENT, timeout)
         self._connections = {
-            address: BoundedConnection(address, networks, auth, timeout, LARGE)
+            address: BoundedConnection(
+                address, networks, auth, moment if address in hurried else timeout, LARGE
+            )
             for address in self.addresses
         }
 
     @classmethod
     def from_config(
-        cls, config: Config, networks: AllowedNetworks, addresses: Sequence[str]
+        cls,
+        config: Config,
+        networks: AllowedNetworks,
+        addresses: Sequence[str],
+        hurried: Container[str] = (),
     ) -> Self:
         """Return the group at these addresses, with the config's credentials and timeout."""
-        auth = config.sentinel_auth
-        return cls(addresses, networks, auth, timeout=config.sentinel_timeout)
+        auth, timeout = config.sentinel_auth, config.sentinel_timeout
+        return cls(addresses, networks, auth, timeout=timeout, hurried=hurried)
 
     def __repr__(self) -> str:
         return f"SentinelGroup({', '.join(self.addresses)})"
@@ -191,6 +202,15 @@ class SentinelGroup:
             if named:
                 found[shard] = named.pop() if len(named) == 1 else None
         return found
+
+    def silent(self) -> frozenset[str]:
+        """Return the addresses of the Sentinels that do not answer."""
+        answers = ask_all(
+            self._connections, lambda connection: connection.call("PING"), within=self._timeout
+        )
+        return frozenset(
+            address for address, answer in answers.items() if isinstance(answer, redis.RedisError)
+        )
 
     def monitored(self) -> dict[str, str]:
         """Return every shard that an answering Sentinel monitors, with its master.

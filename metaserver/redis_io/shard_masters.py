@@ -5,7 +5,7 @@ Sentinels are asked only for the masters that fail there: clients may be holding
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
@@ -52,6 +52,7 @@ class ShardMasters:
         opened: called with each connection that is opened, as in `BoundedConnection`.
         limits: of the replies to one call.
         timeout: seconds for each reply; None for the usual ones.
+        hurried: as of `SentinelGroup`.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class ShardMasters:
         opened: Callable[[Ask], None] | None = None,
         limits: Limits = LISTED,
         timeout: float | None = None,
+        hurried: Container[str] = (),
     ) -> None:
         self._timeout = config.instance_timeout if timeout is None else timeout
         self._limits = limits
@@ -72,6 +74,7 @@ class ShardMasters:
         self._sentinels = sentinels
         self._known = known
         self._opened = opened
+        self._hurried = hurried
 
     def ask(self, shards: Collection[str], ask: AskMaster[T], *, within: float) -> MasterAnswers[T]:
         """Ask the masters of these shards.
@@ -96,7 +99,9 @@ class ShardMasters:
 
     def _named_anew(self, shards: Collection[str]) -> dict[str, str]:
         """Return the masters that all Sentinels name, where it is another than the known one."""
-        group = SentinelGroup.from_config(self._config, self._networks, self._sentinels)
+        group = SentinelGroup.from_config(
+            self._config, self._networks, self._sentinels, self._hurried
+        )
         with group as sentinels:
             agreed = sentinels.agreed(shards)
         return {

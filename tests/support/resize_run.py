@@ -60,6 +60,10 @@ class Shards:
     masterships: dict[str, str] = field(default_factory=dict)
     at_once: int = 99
     between: Callable[[], object] = lambda: None
+    sentinels_asked: set[int] = field(default_factory=set)  # at these versions
+
+    def ask_sentinels(self, state: PoolState) -> None:
+        self.sentinels_asked.add(state.document.version)
 
     def clear(self, *_: object) -> dict[str, str]:
         self.done.append("clear")

@@ -15,8 +15,9 @@ from metaserver.redis_io.sentinel_replies import DEFAULT_OPTIONS
 from tests.support import metaserver_loops
 from tests.support.metaserver_loops import NETWORKS
 from tests.support.plain_redis import connect
+from tests.support.relay import Relay
 from tests.support.sentinels import keep_masters
-from tests.support.waiting import until
+from tests.support.waiting import AT_MOST, until
 
 NOBODY = RedisAuth()
 
@@ -100,6 +101,18 @@ def test_where_half_of_the_sentinels_do_not_answer_no_master_is_certain(stack: L
         assert nobody.agreed(["x"]) == {"x": None}
     with SentinelGroup([], NETWORKS, NOBODY) as none:
         assert none.agreed(["x"]) == {}
+
+
+def test_who_is_silent_is_told(stack: LocalStack) -> None:
+    first, second, third = stack.info["sentinels"]
+    with Relay(third) as relay:
+        relay.cut("refuses")
+        with SentinelGroup(
+            [first, second, relay.address], NETWORKS, NOBODY, timeout=AT_MOST
+        ) as all_:
+            assert all_.silent() == {relay.address}
+            relay.heal()
+            assert all_.silent() == frozenset()
 
 
 def test_a_name_in_use_elsewhere_is_left_alone(stack: LocalStack, sentinels: SentinelGroup) -> None:

@@ -87,6 +87,19 @@ def test_of_two_stages_each_is_prepared_by_itself(store: Store) -> None:
     assert run.moves_of() == ["move a", "move b", "move b"]
 
 
+def test_sentinels_are_asked_before_clients_hold_commands(store: Store) -> None:
+    """So that nobody waits then for those that are silent."""
+    run = Run(store)
+    begin_added(run, create_modula(store))
+    prepared_at = set()
+    while run.state != "stable":
+        run.next_version()
+        if run.state.startswith("preparing"):
+            prepared_at.add(run.document.version)
+    assert run.shards.sentinels_asked == {version - 1 for version in prepared_at}
+    assert len(prepared_at) == 2
+
+
 def test_a_client_that_lags_in_the_second_stage_has_the_first_go_on(store: Store) -> None:
     run = Run(store)
     begin_added(run, create_modula(store))
