@@ -54,14 +54,18 @@ class DeployedRedis:
 
     def ask(self, port: int, *command: str) -> Any:
         """Return the reply to a user who may do everything."""
-        with redis.Redis(
+        with self.client(port) as client:
+            return client.execute_command(*command)
+
+    def client(self, port: int) -> Any:
+        """Return a client of a server, with the user who may do everything."""
+        return redis.Redis(
             port=port,
             username="root",
             password="password-of-root",
             socket_timeout=AT_MOST,
             decode_responses=True,
-        ) as client:
-            return client.execute_command(*command)
+        )
 
     def denied(self) -> list[Mapping[str, Any]]:
         """Return what has been denied to any user, at any server."""
@@ -77,7 +81,9 @@ class DeployedRedis:
             for line in _filled(FILES / name).splitlines()
             if line and not re.match("#|bind |port |dir ", line)
         ]
-        port = self.servers.start(["port PORT", *settings, *more], sentinel=sentinel)
+        # In one directory a master would load what a replica of another shard has copied.
+        own = [] if sentinel else ["dbfilename PORT.rdb"]
+        port = self.servers.start(["port PORT", *own, *settings, *more], sentinel=sentinel)
         await_port(port)
         return port
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+import redis
 
 from cachemesh.local.binaries import REDIS_SERVER, speaks_tls
 from tests.support.needs import lacks
@@ -22,6 +23,14 @@ def needs_command(client: Any, name: str) -> None:
     """End the test if the server of a redis-py client lacks a command."""
     if not has_command(client, name):
         _cannot(f"{client.info('server')['redis_version']} has no {name}")
+
+
+def needs_acl_dry_run(client: Any) -> None:
+    """End the test if the server of a redis-py client cannot tell what a user may do."""
+    try:
+        client.execute_command("ACL", "DRYRUN", "default", "PING")
+    except redis.ResponseError:
+        _cannot(f"{client.info('server')['redis_version']} has no ACL DRYRUN")
 
 
 def needs_tls(binary: str) -> None:

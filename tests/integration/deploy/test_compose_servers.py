@@ -44,7 +44,7 @@ class Container:
             **environment,
         }
         self._command = [
-            *(DIRECTORY / "run-redis", kind, environment.get("NAME", "127.0.0.1")),
+            *(str(DIRECTORY / "run-redis"), kind, environment.get("NAME", "127.0.0.1")),
             *("--port", str(self.port)),
             *options,
         ]
@@ -57,7 +57,7 @@ class Container:
         await_port(self.port)
 
     def healthy(self) -> bool:
-        command = [DIRECTORY / "run-redis", "ping"]
+        command = [str(DIRECTORY / "run-redis"), "ping"]
         return subprocess.run(command, env=self._environment, check=False).returncode == 0
 
     def stop(self) -> None:
