@@ -23,6 +23,7 @@ REDIS_UNIT = "/lib/systemd/system/redis-server.service"
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
     """Return a root directory with Debian's units, ours, and the programs that they start."""
+    needs("systemd-analyze")
     root = tmp_path / "root"
     shutil.copytree("/lib/systemd/system", root / "usr/lib/systemd/system", symlinks=True)
     (root / "lib").symlink_to("usr/lib")
@@ -52,19 +53,16 @@ def _analyze(*arguments: object) -> str:
 
 @pytest.mark.parametrize("unit", OURS, ids=lambda unit: unit.stem)
 def test_systemd_has_nothing_to_say_against_a_unit(machine: Path, unit: Path) -> None:
-    needs("systemd-analyze")
     assert _analyze("verify", f"--root={machine}", "--man=no", unit.name) == ""
 
 
 def test_a_wrong_setting_would_be_found(machine: Path) -> None:
-    needs("systemd-analyze")
     wrong = machine / "etc/systemd/system" / METASERVER.name
     wrong.write_text(METASERVER.read_text().replace("RestartSec=", "RestartSecs="))
     assert "RestartSecs" in _analyze("verify", f"--root={machine}", "--man=no", wrong.name)
 
 
 def test_systemd_accepts_the_drop_in_of_debians_redis(machine: Path) -> None:
-    needs("systemd-analyze")
     needs(REDIS_UNIT)
     _make_program(machine, "/usr/bin/redis-server")
     name = "redis-server.service"
@@ -84,7 +82,6 @@ def test_a_crashed_master_is_away_for_longer_than_sentinels_take() -> None:
 
 @pytest.mark.parametrize("unit", OURS, ids=lambda unit: unit.stem)
 def test_little_is_left_that_a_unit_may_do(unit: Path) -> None:
-    needs("systemd-analyze")
     said = _analyze("security", "--offline=true", "--threshold=20", unit)
     assert re.search(r"Overall exposure level for .*: [01]\.\d OK", said), said
 
