@@ -43,6 +43,12 @@ from cachemesh.local.state import default_directory
 @count_option(
     "down_after_ms", "--down-after", 1000, "Milliseconds until Sentinel sees a master down."
 )
+@count_option(
+    "maxmemory",
+    "--maxmemory",
+    256,
+    "MiB of data in each instance, beyond which it evicts keys (allkeys-lru); 0 = no bound.",
+)
 @click.option(
     "--zookeeper",
     is_flag=True,

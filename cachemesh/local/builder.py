@@ -10,6 +10,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,12 +132,11 @@ class StackBuilder:
         Raises:
             LocalStackError: an instance did not start.
         """
-        launch, recipes, timeout = self.launcher, self.recipes, self._options.step_timeout
-        masters = launch.await_ready(
-            [launch.start(recipes.redis(self.server, f"{name}.1")) for name in names], timeout
-        )
+        launch, timeout = self.launcher, self._options.step_timeout
+        redis = partial(self.recipes.redis, self.server, extra=self._options.redis_lines)
+        masters = launch.await_ready([launch.start(redis(f"{name}.1")) for name in names], timeout)
         started = [
-            launch.start(recipes.redis(self.server, f"{name}.{number}", replica_of=master.address))
+            launch.start(redis(f"{name}.{number}", replica_of=master.address))
             for name, master in zip(names, masters, strict=True)
             for number in range(2, replicas + 2)
         ]

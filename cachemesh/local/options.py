@@ -17,6 +17,7 @@ LIMITS = {
     "metaservers": (0, 8),
     "spares": (0, 1024),
     "down_after_ms": (50, 600_000),
+    "maxmemory": (0, 1024 * 1024),
 }
 
 
@@ -42,6 +43,7 @@ class StackOptions:
     port: int | None = None
     dashboard_port: int | None = None
     timeout: float = 30.0
+    maxmemory: int = 0
 
     def __post_init__(self) -> None:
         for name, (low, high) in LIMITS.items():
@@ -53,6 +55,13 @@ class StackOptions:
     def instances(self) -> int:
         """The number of redis-servers that hold data."""
         return (self.shards + self.spares) * (1 + self.replicas)
+
+    @property
+    def redis_lines(self) -> list[str]:
+        """Further lines of the instances' configuration."""
+        if not self.maxmemory:
+            return []
+        return [f"maxmemory {self.maxmemory}mb", "maxmemory-policy allkeys-lru"]
 
     @property
     def step_timeout(self) -> float:

@@ -41,6 +41,8 @@ class LocalStack:
         port: the first metaserver's port; None: a free one.
         dashboard_port: the dashboard's port; None: a free one.
         timeout: seconds that each step of the start may take, and a quarter more for each instance.
+        maxmemory: MiB of data that each instance may hold, after which it evicts the keys that were
+            used least recently; 0 for no bound.
 
     Raises:
         LocalStackError, InvalidDocumentError: an argument is out of bounds.
@@ -62,6 +64,7 @@ class LocalStack:
         port: int | None = None,
         dashboard_port: int | None = None,
         timeout: float = 30.0,
+        maxmemory: int = 0,
     ) -> None:
         options = StackOptions(
             shards=shards,
@@ -78,6 +81,7 @@ class LocalStack:
             port=port,
             dashboard_port=dashboard_port,
             timeout=timeout,
+            maxmemory=maxmemory,
         )
         self._set_up(options)
 

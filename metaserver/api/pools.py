@@ -15,6 +15,7 @@ from metaserver.domain.client_reports import KnownClient
 from metaserver.process.clock import rfc3339
 from metaserver.process.turns import let_others_run
 from metaserver.service import pools
+from metaserver.service.diagnosis import diagnose_pool
 from metaserver.service.pools import NewPool
 from metaserver.watch.client_table import shown
 
@@ -102,6 +103,12 @@ def change_settings(call: Call) -> Response:
 def get_status(call: Call) -> Response:
     """Reply with the live status of a pool."""
     return json_reply(call.backend.monitor.status(call.pool))
+
+
+@operation(blueprint, "getFindings")
+def get_findings(call: Call) -> Response:
+    """Reply with what is configured wrong in a pool."""
+    return json_reply(diagnose_pool(call.backend.context, call.pool))
 
 
 @operation(blueprint, "listClients")

@@ -20,6 +20,7 @@
     client_reports  what each metaserver publishes about its clients, and what all of it says
     quality         what apps feel of the shards: sums of reports, in bounded rings
     published_quality  what one process tells the others of that
+    diagnosis       what is configured wrong: facts of instances and Sentinels --> findings
     reports         changes between two observations, as entries of the audit log
 
 Imports only `cachemesh.core`.

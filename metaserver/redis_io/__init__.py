@@ -17,6 +17,8 @@
     slow_log            SLOWLOG of instances
     late_answers        rounds of questions that no server which hangs delays
     instance_sampler    INFO of a pool's instances
+    pool_facts          what rules about a pool's configuration look at
+    user_rights         which rights the metaserver's user lacks
     sentinel_group      the Sentinels of a pool: asking them, registering shards with them
     sentinel_replies    what one Sentinel says about shards, as a `SentinelView` has it
 

@@ -10,6 +10,7 @@
     ahead         clients that are ahead of a store which was replaced by an older copy
     forgetting    the last steps of a shard that leaves
     failover      a planned failover of a shard
+    diagnosis     what is configured wrong in a pool
     sweeps        giving up the sweep of a drained shard
     tokens        bearer tokens
 

@@ -42,14 +42,20 @@ class DeployedRedis:
     def start_shard(self) -> str:
         """Start a master and its replica; return the master's address."""
         master = self._start("redis.conf")
-        replica = self._start("redis.conf", f"replicaof 127.0.0.1 {master}")
-        self.instances += [master, replica]
-        until(lambda: self.ask(replica, "INFO", "replication")["master_link_status"] == "up")
+        self.instances.append(master)
+        self.start_replica(f"127.0.0.1:{master}")
         return f"127.0.0.1:{master}"
 
-    def start_sentinel(self) -> str:
-        """Start a Sentinel; return its address."""
-        self.sentinels.append(self._start("sentinel.conf"))
+    def start_replica(self, master: str, *more: str) -> str:
+        """Start a replica with further lines in its file; return its address."""
+        replica = self._start("redis.conf", f"replicaof {master.replace(':', ' ')}", *more)
+        self.instances.append(replica)
+        until(lambda: self.ask(replica, "INFO", "replication")["master_link_status"] == "up")
+        return f"127.0.0.1:{replica}"
+
+    def start_sentinel(self, *more: str) -> str:
+        """Start a Sentinel with further lines in its file; return its address."""
+        self.sentinels.append(self._start("sentinel.conf", *more))
         return f"127.0.0.1:{self.sentinels[-1]}"
 
     def ask(self, port: int, *command: str) -> Any:

@@ -56,15 +56,20 @@ def ask_instances(mesh: MeshUrl, addresses: set[Address]) -> FindingsByAddress:
     Returns:
         What each instance says, or the error that came instead.
     """
+    options = instance_options(mesh)
+    jobs = {at: partial(_ask_instance, at, options) for at in sorted(addresses)}
+    return ask_each(jobs, WITHIN)
+
+
+def instance_options(mesh: MeshUrl) -> SentinelOptions:
+    """Return how to connect to the instances of a pool, with the URL's login."""
     given = mesh.options
-    options = SentinelOptions(
+    return SentinelOptions(
         username=given.get("username"),
         password=given.get("password"),
         timeout=TIMEOUT,
         connection={name: v for name, v in given.items() if name.startswith("ssl")},
     )
-    jobs = {at: partial(_ask_instance, at, options) for at in sorted(addresses)}
-    return ask_each(jobs, WITHIN)
 
 
 def _ask_instance(address: Address, options: SentinelOptions) -> InstanceFindings:

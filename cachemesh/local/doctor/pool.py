@@ -15,11 +15,11 @@ from cachemesh.core.plurals import counted
 from cachemesh.discovery.survey import ask_each
 from cachemesh.discovery.url import parse_url
 from cachemesh.local.doctor.check import Check, fail, failed, ok, warn
+from cachemesh.local.doctor.configuration import METASERVERS
 from cachemesh.local.doctor.shards import examine_shards
 from cachemesh.local.probes import answers_ready
 
 _READY_WITHIN = 5.0  # seconds a metaserver has to say whether it is ready
-_OF_METASERVERS = ("cachemesh", "cachemeshs")  # schemes
 _LOADED_WITHIN = 30.0  # seconds to get the document from one of several metaservers or Sentinels
 
 
@@ -38,13 +38,13 @@ def examine_pool(
         return
     try:
         options = {} if token_file is None else {"token_file": token_file}
-        metaserver = (url or environ["CACHEMESH_URL"]).partition("://")[0] in _OF_METASERVERS
+        metaserver = (url or environ["CACHEMESH_URL"]).partition("://")[0] in METASERVERS
         mesh = parse_url(url, options if metaserver else {}, environ)
     except CacheMeshError as error:
         yield failed("pool URL", error, "see: cachemesh up --help")
         return
     yield ok("pool URL", mesh.shown)
-    if mesh.scheme in _OF_METASERVERS:
+    if mesh.scheme in METASERVERS:
         tls = mesh.metaserver_tls
         jobs = {at: partial(answers_ready, parse_address(at), tls) for at in mesh.addresses}
         for address, answer in ask_each(jobs, _READY_WITHIN).items():
@@ -53,12 +53,12 @@ def examine_pool(
     if isinstance(document, Exception):
         yield _not_loaded(document)
         return
-    if mesh.scheme in _OF_METASERVERS:
+    if mesh.scheme in METASERVERS:
         yield ok("token", "accepted")
     names = document.placement.names
     shards = counted(len(names), "shard")
     yield ok("pool", f"{document.pool!r} at version {document.version}, {shards}")
-    yield from examine_shards(mesh, document)
+    yield from examine_shards(mesh, document, alone=mesh.scheme not in METASERVERS)
 
 
 def _check_metaserver(address: str, missing: str | Exception | None) -> Check:

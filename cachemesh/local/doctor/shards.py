@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import redis
@@ -16,13 +16,15 @@ import redis
 from cachemesh.core.names import Address
 from cachemesh.core.plurals import counted
 from cachemesh.core.pool.document import PoolDocument
-from cachemesh.discovery.survey import SentinelShardView, ask_sentinels
+from cachemesh.discovery.survey import TIMEOUT, SentinelShardView, ask_sentinels
 from cachemesh.discovery.url import MeshUrl
+from cachemesh.local.doctor.app_rights import check_rights
 from cachemesh.local.doctor.check import Check, fail, failed, ok, warn
 from cachemesh.local.doctor.instance_findings import (
     FindingsByAddress,
     InstanceFindings,
     ask_instances,
+    instance_options,
 )
 
 _SKEW = 1.0  # seconds two clocks may differ
@@ -33,12 +35,13 @@ _LOST = frozenset(("s_down", "o_down", "disconnected"))
 SentinelViews = Mapping[str, "Mapping[str, SentinelShardView] | Exception"]
 
 
-def examine_shards(mesh: MeshUrl, document: PoolDocument) -> Iterator[Check]:
+def examine_shards(mesh: MeshUrl, document: PoolDocument, *, alone: bool) -> Iterator[Check]:
     """Yield a check of every Sentinel, and of every instance of every shard; no check raises.
 
     Args:
         mesh: the parsed URL of the pool.
         document: the pool's document.
+        alone: whether there is no metaserver that finds what is configured wrong.
     """
     names = document.placement.names
     if not document.sentinels:
@@ -58,7 +61,11 @@ def examine_shards(mesh: MeshUrl, document: PoolDocument) -> Iterator[Check]:
     }
     findings = {**findings, **ask_instances(mesh, attached - known)}
     for name, views in shards.items():
-        yield from _check_shard(name, views, findings)
+        yield from _check_shard(name, views, findings, alone)
+    answering = [at for at, found in findings.items() if isinstance(found, InstanceFindings)]
+    awake = [at for at, view in by_sentinel.items() if not isinstance(view, Exception)]
+    sentinel_options = replace(mesh.sentinel_options, timeout=TIMEOUT)
+    yield from check_rights(answering, instance_options(mesh), awake, sentinel_options)
 
 
 def _views_by_sentinel(mesh: MeshUrl, document: PoolDocument) -> SentinelViews:
@@ -127,7 +134,7 @@ def _check_sentinel(
 
 
 def _check_shard(
-    name: str, views: Mapping[str, SentinelShardView], findings: FindingsByAddress
+    name: str, views: Mapping[str, SentinelShardView], findings: FindingsByAddress, alone: bool
 ) -> Iterator[Check]:
     votes = Counter(view.master for view in views.values())
     if not votes:
@@ -143,14 +150,11 @@ def _check_shard(
     replicas = {at for at in _instances(views) if at != master}
     if isinstance(top, InstanceFindings):
         replicas.update(top.replicas)
-    if not replicas:
-        detail = "it has no replica: when its master dies, its keys are gone and nobody takes over"
-        step = f"start a replica: redis-server --replicaof {master.host} {master.port}"
-        yield warn(f"shard {name}", detail, f"{step}; Sentinel finds it")
     for replica in sorted(replicas):
         yield _check_replica(name, replica, master, views, findings)
-    if found := [s for at in replicas if isinstance(s := findings[at], InstanceFindings)]:
-        yield from _check_priorities(name, found)
+    if alone:
+        found = [s for at in replicas if isinstance(s := findings[at], InstanceFindings)]
+        yield from _check_successors(name, master, replicas, found)
 
 
 def _check_master(shard: str, address: Address, found: InstanceFindings | Exception) -> Check:
@@ -207,9 +211,18 @@ def _lag(replica: InstanceFindings, findings: FindingsByAddress) -> str:
     return f", {counted(max(0, top.offset - replica.offset), 'byte')} behind"
 
 
-def _check_priorities(shard: str, replicas: Sequence[InstanceFindings]) -> Iterator[Check]:
-    """Check that Sentinel may promote at least one of the replicas."""
-    if not any(replica.promotable for replica in replicas):
+def _check_successors(
+    shard: str,
+    master: Address,
+    replicas: Collection[Address],
+    answering: Sequence[InstanceFindings],
+) -> Iterator[Check]:
+    """Check that there is a replica, and that Sentinel may promote at least one."""
+    if not replicas:
+        detail = "it has no replica: when its master dies, its keys are gone and nobody takes over"
+        step = f"start a replica: redis-server --replicaof {master.host} {master.port}"
+        yield warn(f"shard {shard}", detail, f"{step}; Sentinel finds it")
+    elif answering and not any(replica.promotable for replica in answering):
         detail = "replica-priority is 0 on all its replicas: none takes over when the master dies"
         yield warn(f"shard {shard}", detail, "CONFIG SET replica-priority 100 on one of them")
 

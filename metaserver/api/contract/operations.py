@@ -96,6 +96,14 @@ OPERATIONS: tuple[Operation, ...] = (
         max_body=256 * 1024,
     ),
     Operation("getStatus", "read", "GET", f"{_POOL}/status", "The live view of a pool", "Status"),
+    Operation(
+        "getFindings",
+        "admin",
+        "GET",
+        f"{_POOL}/findings",
+        "What is configured wrong in a pool, as its servers say now",
+        "Findings",
+    ),
     Operation("listClients", "read", "GET", f"{_POOL}/clients", "The clients of a pool", "Clients"),
     Operation(
         "getConvergence",

@@ -209,6 +209,29 @@ POOL_REPLIES: dict[str, Schema] = {
         clients=COUNT,
         observer={"type": "boolean"},
     ),
+    "Findings": reply(
+        pool=NAME,
+        version=COUNT,
+        at=TIME,
+        findings=array(
+            reply(
+                rule=text("its name in docs/doctor.md"),
+                severity={"enum": ["error", "warning", "note"]},
+                shard=nullable(NAME),
+                at=nullable(text("the instance or Sentinel, host:port; null: the pool")),
+                configured=text("the parameter and its value"),
+                impact=text("what follows"),
+                next_step=text("the command to type, or what to do"),
+            )
+        ),
+        not_checked=array(
+            reply(
+                at=array(text("an address, or a shard")),
+                reason=text("why nothing is known there"),
+                rules=array(text("a rule that could not be applied")),
+            )
+        ),
+    ),
     "Shards": reply(shards=array(ref("Shard"))),
     "Shard": reply(
         name=NAME,
