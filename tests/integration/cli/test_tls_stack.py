@@ -21,6 +21,7 @@ import pytest
 from cachemesh import CacheMesh
 from cachemesh.asyncio import CacheMesh as AsyncCacheMesh
 from cachemesh.core.errors import LocalStackError
+from cachemesh.core.names import parse_address
 from cachemesh.local import LocalStack
 from cachemesh.local import tls as local_tls
 from cachemesh.local.binaries import find_redis_server
@@ -178,6 +179,28 @@ def test_doctor_and_status(run: Any, directory: Path) -> None:
     names = " ".join(check["name"] for check in checks)
     assert "metaserver 127.0.0.1" in names
     assert "token" in names
+
+
+def test_the_doctor_finds_servers_that_do_not_speak_tls_to_each_other(
+    printed: dict[str, str], directory: Path
+) -> None:
+    def findings() -> list[dict[str, Any]]:
+        _, out, _ = run_here(printed, "doctor", "--dir", str(directory), "-o", "json")
+        found: list[dict[str, Any]] = json.loads(out)["findings"]
+        return found
+
+    status = run_here(printed, "shard", "list", "-o", "json")[1]
+    master = json.loads(status)["shards"][0]["master"]["address"]
+    until(lambda: findings() == [])
+    with connect(parse_address(master), tls=StackTls(directory / "tls")) as client:
+        client.config_set("tls-cluster", "no")
+        try:
+            (found,) = findings()
+        finally:
+            client.config_set("tls-cluster", "yes")
+    assert (found["rule"], found["at"]) == ("tls-not-between-instances", master)
+    assert found["severity"] == "error"
+    assert "MIGRATE" in found["impact"]
 
 
 def test_the_dashboard(run: Any, info: dict[str, Any], directory: Path) -> None:
