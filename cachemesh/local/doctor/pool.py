@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import Path
 
 from cachemesh.core.errors import (
     CacheMeshError,
@@ -55,6 +57,7 @@ def examine_pool(
         return
     if mesh.scheme in METASERVERS:
         yield ok("token", "accepted")
+        yield from _check_token_file(token_file or environ.get("CACHEMESH_TOKEN_FILE"))
     names = document.placement.names
     shards = counted(len(names), "shard")
     yield ok("pool", f"{document.pool!r} at version {document.version}, {shards}")
@@ -66,6 +69,19 @@ def _check_metaserver(address: str, missing: str | Exception | None) -> Check:
     if missing is not None:
         return fail(name, str(missing), "is it running, and is the address in CACHEMESH_URL right?")
     return ok(name, "ready")
+
+
+def _check_token_file(name: str | None) -> Iterator[Check]:
+    """Check that other users of this machine cannot read the token, if it is in a file."""
+    if name is None:
+        return
+    try:
+        mode = Path(name).expanduser().stat().st_mode & 0o777
+    except OSError:
+        return  # it has been accepted: the file was replaced, or is gone since
+    if mode & 0o077:
+        detail = f"other users of this machine may read {name}: its mode is {mode:04o}"
+        yield warn("token file", detail, f"chmod 600 {shlex.quote(name)}")
 
 
 def _not_loaded(error: Exception) -> Check:

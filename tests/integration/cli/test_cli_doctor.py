@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -55,6 +56,19 @@ def test_a_pool_that_is_well(stack: LocalStack, look: Look) -> None:
     assert names.count("sentinel") == 3
     assert names.count("master") == 2
     assert names.count("replica") == 4
+
+
+def test_a_token_file_that_others_may_read(stack: LocalStack, look: Look) -> None:
+    until(lambda: well(look))
+    file = Path(stack.info["token_file"])
+    file.chmod(0o640)
+    try:
+        (check,) = ailing(look, "warn").values()
+        assert check.name == "token file"
+        assert "0640" in check.detail
+        assert check.next_step == f"chmod 600 {file}"
+    finally:
+        file.chmod(0o600)
 
 
 def test_a_dead_replica(

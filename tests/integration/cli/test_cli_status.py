@@ -87,8 +87,10 @@ def test_the_whole_stack_as_table_and_yaml(place: Path, run: Run) -> None:
     assert status.returncode == 0, status.stdout + status.stderr
     assert "state: up" in status.stdout
     env = json.loads((place / "stack.json").read_text())["info"]["env"]
-    report = check_states(run("doctor", "-o", "json", **env))
-    assert report["token"] == "ok"
+    examined = run("doctor", "-o", "json", **env)
+    report = check_states(examined)
+    assert report["token"] == report["configuration"] == "ok"
+    assert json.loads(examined.stdout)["findings"] == []
     assert [state for name, state in report.items() if name.startswith("master ")] == ["ok"] * 2
     clients = json.loads(run("client", "list", "-o", "json", **env).stdout)["clients"]
     assert clients == [], "a resize would wait for those who only looked"

@@ -1,4 +1,4 @@
-"""Sentinels that are too few, too many, in the wrong place, or remember what is gone."""
+"""Sentinels that are too few, too many, in the wrong place, or remember what is gone; and slots."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
+from cachemesh.core.placement import SlotsPlacement
+from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
 from cachemesh.local.binaries import find_redis_server
+from metaserver.domain.audit_log import NewEvent
+from metaserver.store.sqlite import SqliteStore
 from tests.support.configured_servers import Servers, await_port
 from tests.support.metaserver_process import Api, Metaserver
 from tests.support.misconfigured import await_rules, await_well, findings
@@ -76,6 +80,31 @@ def test_a_machine_whose_loss_is_the_loss_of_all() -> None:
         beside = found["replicas-beside-master"]
         assert (beside["shard"], beside["severity"]) == ("cache-1", "warning")
         assert "on another machine" in beside["next_step"]
+
+
+def test_slots_that_are_not_dealt_by_weight(tmp_path: Path) -> None:
+    """As in a pool document that somebody has written by hand."""
+    shards = [
+        {"name": "cache-0", "weight": 1, "slots": [[0, 999]]},
+        {"name": "cache-1", "weight": 1, "slots": [[1000, 16383]]},
+    ]
+    placement = SlotsPlacement.from_dict(
+        {"strategy": "slots", "hash": "crc16", "hash_tag": "{}", "shards": shards}
+    )
+    with LocalStack(
+        shards=2, replicas=1, metaservers=0, maxmemory=64, down_after_ms=10_000
+    ) as stack:
+        sentinels = tuple(stack.info["sentinels"])
+        document = PoolDocument("cache", 1, placement, sentinels=sentinels)
+        store = SqliteStore(tmp_path / "meta.db")
+        store.create_document(document, NewEvent("pool.create", pool="cache"))
+        store.close()
+        with Metaserver(tmp_path) as api:
+            await_rules(api, "slots-unbalanced")
+            found = findings(api)
+            assert {each["shard"] for each in found} == {"cache-0", "cache-1"}
+            assert "1,000 slots at weight 1, by weight 8,192" in found[0]["configured"]
+            assert "cachemesh pool rebalance" in found[0]["next_step"]
 
 
 def test_one_that_is_outside_the_pool_and_then_gone(servers: Servers) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from cachemesh.core.names import parse_address
 from cachemesh.local import LocalStack
@@ -199,6 +200,21 @@ def test_a_sentinel_that_names_another_master(stack: LocalStack, api: Api) -> No
         assert [each["at"] for each in found] == [address]
         assert str(other.address) in found[0]["configured"]
         ask("SENTINEL", "REMOVE", "cache-0")  # as the next step says: the metaserver does the rest
+    await_well(api)
+
+
+def test_a_sentinel_that_does_not_monitor_a_shard(stack: LocalStack, api: Api) -> None:
+    address = stack.info["sentinels"][1]
+    with direct(address) as sentinel:
+
+        def seen() -> list[dict[str, Any]]:
+            with suppress(redis.ResponseError):  # a metaserver may just have mended it
+                sentinel.execute_command("SENTINEL", "REMOVE", "cache-1")
+            return [each for each in findings(api) if each["rule"] == "shard-not-monitored"]
+
+        (found,) = until(seen)
+    assert (found["at"], found["shard"], found["severity"]) == (address, "cache-1", "error")
+    assert "no vote" in found["impact"]
     await_well(api)
 
 
