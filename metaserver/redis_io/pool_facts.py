@@ -78,7 +78,7 @@ class FactGatherer:
         return PoolFacts(
             document,
             sentinels,
-            tuple(found[at] for at in sorted(found)),
+            tuple(sorted(found.values(), key=lambda each: (names.index(each.shard), each.address))),
             user=config.redis_auth.username or "default",
             sentinel_user=config.sentinel_auth.username or "default",
             token_file="" if config.token_file is None else str(config.token_file),

@@ -20,10 +20,11 @@ _USUAL = "allkeys-lru"
 
 def no_maxmemory(pool: PoolFacts) -> Iterator[Finding]:
     """Find instances whose memory has no bound."""
+    beside = Counter(each.host for each in pool.answering)
     for each in pool.answering:
         if each.maxmemory == 0:
             total = number(each.info, "total_system_memory")
-            half = f"{max(1, total // 2 // 1024**2)}mb" if total else "4gb"
+            share = f"{max(1, total // 2 // beside[each.host] // 1024**2)}mb" if total else "4gb"
             yield Finding(
                 "no-maxmemory",
                 "warning",
@@ -32,7 +33,7 @@ def no_maxmemory(pool: PoolFacts) -> Iterator[Finding]:
                 "maxmemory 0",
                 "it evicts nothing, and grows until the kernel kills it: all its keys are gone at "
                 "once, and its replica, which is as large, is next",
-                config_set(each.address, "maxmemory", half),
+                config_set(each.address, "maxmemory", share),
             )
 
 

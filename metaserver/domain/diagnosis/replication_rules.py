@@ -78,8 +78,13 @@ def backlog(pool: PoolFacts) -> Iterator[Finding]:
             f"repl-backlog-size {in_units(size)}, maxmemory {in_units(most)}{seen}",
             f"a replica whose link was broken while {in_units(size)} were written copies all data "
             f"again, up to {in_units(most)}: minutes without a replica that can take over",
-            config_set(each.address, "repl-backlog-size", "256mb"),
+            config_set(each.address, "repl-backlog-size", f"{_proper_backlog(most)}mb"),
         )
+
+
+def _proper_backlog(maxmemory: int) -> int:
+    """Return how many MiB of backlog are a good part of an instance's memory."""
+    return max(1, min(256, maxmemory // 32 // MEBIBYTE))
 
 
 def writable_replicas(pool: PoolFacts) -> Iterator[Finding]:
