@@ -31,6 +31,7 @@ from metaserver.domain.shard_state import (
 )
 
 _INCOMING = "it is new, and keys move to it"
+_DOWN = frozenset(("s_down", "o_down"))  # flags of SENTINEL MASTER
 
 
 @dataclass(frozen=True)
@@ -252,6 +253,7 @@ def _sentinel(
         "quorum": quorum,
         "seen_by": len(known),
         "of": of,
+        "down_votes": sum(bool(view.flags & _DOWN) for view in known),
         "agree": len({view.master for view in known}) == 1,
         "usable": is_usable(shard, views),
         "failover": failover,

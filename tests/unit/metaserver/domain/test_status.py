@@ -88,6 +88,7 @@ def test_the_whole_document() -> None:
                     "quorum": 2,
                     "seen_by": 3,
                     "of": 3,
+                    "down_votes": 0,
                     "agree": True,
                     "usable": True,
                     "failover": False,
@@ -220,6 +221,13 @@ def test_sentinels_that_differ() -> None:
     shard = only_shard(seen)
     assert (shard["state"], shard["sentinel"]["agree"]) == ("degraded", False)
     assert OTHER in shard["reason"]
+
+
+def test_sentinels_that_take_the_master_for_down_are_counted() -> None:
+    doubt = dataclasses.replace(VIEW, flags=frozenset(("master", "s_down")))
+    views = {at: SentinelView(at, shards={"cache-0": VIEW}) for at in SENTINELS[:2]}
+    views[SENTINELS[2]] = SentinelView(SENTINELS[2], shards={"cache-0": doubt})
+    assert only_shard(observation(views=views))["sentinel"]["down_votes"] == 1
 
 
 def test_a_shard_on_its_way_out_and_its_sweep() -> None:
