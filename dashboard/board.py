@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from datetime import datetime, timezone
-from functools import partial
+from collections.abc import Iterator, Mapping
+from urllib.parse import quote
 
 from flask import (
     Blueprint,
     Response,
     redirect,
     render_template,
+    request,
     stream_with_context,
     url_for,
 )
 from werkzeug.wrappers import Response as AnyResponse
 
 from dashboard.auth import require_session, revoked
-from dashboard.feed import PoolFeed, PoolSnapshot
+from dashboard.feed import PoolFeed
 from dashboard.format import stamp
 from dashboard.sessions import Session
+from dashboard.shard_list import ListOptions
+from dashboard.shard_rows import ShownRows
+from dashboard.shown_board import ShownBoard
 from dashboard.state import DashboardState, current_session, state
 from dashboard.upstream import UPSTREAM_ERRORS, problem_of
-from dashboard.view import board, freshness
 
 pages = Blueprint("board", __name__)
 pages.before_request(require_session)
 
-FRAGMENTS = ("pools", "alerts", "totals", "slots", "migration", "shards", "events", "side")
 FIRST_DATA_SECONDS = 8.0
 KEEP_ALIVE_SECONDS = 4.0
 LEAST_SECONDS_BETWEEN = 0.25
@@ -54,17 +55,29 @@ def home() -> AnyResponse | str | tuple[str, int]:
 def pool(pool: str) -> AnyResponse | str | tuple[str, int]:
     """Show a pool's board."""
     session = current_session()
-    snapshot = state().feeds.feed(session.token, pool).wait(0, FIRST_DATA_SECONDS)
+    feed = state().feeds.feed(session.token, pool)
+    snapshot = feed.wait(0, FIRST_DATA_SECONDS)
     problem = snapshot.problem
     if problem is not None and problem.code == "unauthorized":
         return revoked()
     if problem is not None and (snapshot.fatal or snapshot.status is None):
         return render_template("problem.html", problem=problem), 404 if snapshot.fatal else 503
+    shown = ShownBoard.of(feed, pool, snapshot, can_change=session.can_change)
+    options = ListOptions.asked(request.args, len(shown.view.shards))
+    pressed = request.args.get("toggle") or request.args.get("show")
+    if pressed:
+        here = url_for("board.pool", pool=pool)
+        return redirect(f"{here}{options.url()}#shard-{quote(pressed, safe='')}")
     return render_template(
         "pool.html",
-        parts=fragments(pool, snapshot, session.can_change),
-        board=board(pool, snapshot),
-        link=freshness(snapshot, datetime.now(timezone.utc)),
+        parts=shown.fragments(options),
+        board=shown.view,
+        shards=shown.listed(options),
+        lines=shown.lines,
+        options=options,
+        link=shown.link,
+        can_change=shown.can_change,
+        spark_of=shown.spark_of,
     )
 
 
@@ -73,7 +86,7 @@ def live(pool: str) -> AnyResponse:
     """Stream server-sent events `fragments`: the changed parts of the page, by element name."""
     session = current_session()
     feed = state().feeds.feed(session.token, pool)
-    events = _events(state(), session, pool, feed)
+    events = _events(state(), session, pool, feed, request.args)
     return Response(
         stream_with_context(events),
         mimetype="text/event-stream",
@@ -81,35 +94,12 @@ def live(pool: str) -> AnyResponse:
     )
 
 
-def fragments(pool: str, snapshot: PoolSnapshot, can_change: bool) -> dict[str, str]:
-    """Render the parts of a pool's page that change.
-
-    Args:
-        pool: its name.
-        snapshot: what is known of the pool.
-        can_change: whether the session may change the pool.
-
-    Returns:
-        The HTML of each part by its name.
-    """
-    view = board(pool, snapshot)
-    now = datetime.now(timezone.utc)
-    return {
-        name: render_template(
-            f"fragments/{name}.html",
-            board=view,
-            snapshot=snapshot,
-            link=freshness(snapshot, now),
-            can_change=can_change and not view.observer,
-            now=now,
-        ).strip()
-        for name in FRAGMENTS
-    }
-
-
-def _events(shared: DashboardState, session: Session, pool: str, feed: PoolFeed) -> Iterator[str]:
+def _events(
+    shared: DashboardState, session: Session, pool: str, feed: PoolFeed, query: Mapping[str, str]
+) -> Iterator[str]:
     yield "retry: 1500\n\n"
-    serial, shown = 0, dict[str, str]()  # serial 0: wait for a new feed's first data
+    serial, fragments, rows = 0, dict[str, str](), ShownRows()  # serial 0: wait for the first data
+    options: ListOptions | None = None
     while True:
         snapshot = feed.wait(serial, KEEP_ALIVE_SECONDS)
         # An open page is not activity: its session still ends when nobody clicks.
@@ -119,21 +109,21 @@ def _events(shared: DashboardState, session: Session, pool: str, feed: PoolFeed)
             yield _message("signed-out", {})
             return
         serial = snapshot.serial
-        link = freshness(snapshot, datetime.now(timezone.utc))
-        rendered = feed.shared(
-            (serial, link.state, session.can_change),
-            partial(fragments, pool, snapshot, session.can_change),
-        )
-        changed = {name: html for name, html in rendered.items() if shown.get(name) != html}
-        shown = rendered
+        shown = ShownBoard.of(feed, pool, snapshot, can_change=session.can_change)
+        news: dict[str, object] = {}
+        if options is None:
+            options = ListOptions.asked(query, len(shown.view.shards))
+            news["url"] = options.url()
+        rendered = shown.fragments(options)
+        changed = {name: html for name, html in rendered.items() if fragments.get(name) != html}
+        fragments = rendered
+        news["rows"] = rows.news(
+            shown.listed(options), shown.lines, shown.line, shown.details
+        ).message()
+        link = shown.link
         # Also if nothing changed: the message keeps the connection and tells the page's age.
-        yield _message(
-            "fragments",
-            {
-                "link": {"state": link.state, "since": stamp(link.since), "age": link.age},
-                "html": changed,
-            },
-        )
+        news["link"] = {"state": link.state, "since": stamp(link.since), "age": link.age}
+        yield _message("fragments", {**news, "html": changed})
         if snapshot.fatal:
             return
         time.sleep(LEAST_SECONDS_BETWEEN)

@@ -12,14 +12,16 @@ from cachemesh.core.placement import Placement
 from dashboard.auth import require_session, revoked
 from dashboard.planned_move import PlannedMove, planned_move
 from dashboard.security import check_csrf
+from dashboard.slot_map import SlotMap, owners_of
 from dashboard.state import current_session, state
 from dashboard.upstream import UPSTREAM_ERRORS, Json, OperatorProblem, Upstream, problem_of
-from dashboard.view import segments
-from dashboard.view_model import Segment
+from dashboard.view import map_of, ranges_of
 
 pages = Blueprint("changes", __name__, url_prefix="/pools/<pool>/shards")
 pages.before_request(require_session)
 Page = Response | str | tuple[str, int]
+_FIELDS = ("name", "master", "weight")
+_FIELD_OF = {"shard-exists": "name", "instance-rejected": "master"}  # code -> field
 STRATEGIES = ("move", "drop")
 """What may become of keys that change their shard; the first unless the user chooses otherwise."""
 
@@ -36,8 +38,9 @@ class ChangeForm:
         typed: the shard's name, which the user types to confirm a removal.
         preview: the metaserver's plan, or None.
         move: the keys that will move, or None.
-        before, after: the slot bar before and after the change.
+        before, after: the slot map before and after the change, or None.
         problem: what went wrong, or None.
+        wrong: the name of the field that it is about, or "".
     """
 
     kind: str
@@ -50,17 +53,24 @@ class ChangeForm:
     typed: str = ""
     preview: Json | None = None
     move: PlannedMove | None = None
-    before: tuple[Segment, ...] = ()
-    after: tuple[Segment, ...] = ()
+    before: SlotMap | None = None
+    after: SlotMap | None = None
     problem: OperatorProblem | None = None
+    wrong: str = ""
 
 
 class InputError(ValueError):
-    """The user's input is wrong; `problem` says how."""
+    """The user's input is wrong.
 
-    def __init__(self, problem: OperatorProblem) -> None:
+    Args:
+        problem: says how.
+        field: the name of the field that it is about.
+    """
+
+    def __init__(self, problem: OperatorProblem, field: str) -> None:
         super().__init__(problem.detail)
         self.problem = problem
+        self.field = field
 
 
 @pages.before_request
@@ -111,7 +121,8 @@ def remove(pool: str, name: str) -> Page:
                     "Nothing was removed",
                     f"You typed {form.typed!r}; the shard is called {name!r}.",
                     "Type the shard's name exactly to confirm.",
-                )
+                ),
+                "typed",
             )
         return upstream.remove_shard(pool, name, _how(form, version))
 
@@ -147,6 +158,7 @@ def _step(form: ChangeForm, change: Callable[[Upstream, int | None], Json]) -> P
     """
     upstream = state().connect(current_session().token)
     failed: OperatorProblem | None = None
+    wrong = ""
     try:
         if _typed("step") == "confirm":
             done = change(upstream, _version())
@@ -154,19 +166,19 @@ def _step(form: ChangeForm, change: Callable[[Upstream, int | None], Json]) -> P
             current_session().notices.append(f"{how}: {done['summary']}.")
             return redirect(url_for("board.pool", pool=form.pool), code=303)
     except InputError as error:
-        failed = error.problem
+        failed, wrong = error.problem, error.field
     except UPSTREAM_ERRORS as error:
         failed = _explain(problem_of(error))
         if failed.code != "version-conflict":
             return _failed(form, failed)
     try:
         preview = change(upstream, None)
-        form = _with_preview(form, upstream.status(form.pool), preview)
+        form = _with_preview(form, upstream, preview)
     except InputError as error:
-        return _failed(form, error.problem)
+        return _failed(form, error.problem, error.field)
     except UPSTREAM_ERRORS as error:
         return _failed(form, _explain(problem_of(error)))
-    return _failed(form, failed) if failed else _show(form)
+    return _failed(form, failed, wrong) if failed else _show(form)
 
 
 def _explain(problem: OperatorProblem) -> OperatorProblem:
@@ -180,25 +192,39 @@ def _explain(problem: OperatorProblem) -> OperatorProblem:
     )
 
 
-def _with_preview(form: ChangeForm, status: Json, preview: Json) -> ChangeForm:
-    shares = [(str(each["name"]), float(each["share"])) for each in status["shards"]]
-    names = [name for name, _ in shares]
-    placement = Placement.from_dict(preview["document"]["placement"])
-    after = [(name, placement.share(name)) for name in placement.names]
+def _with_preview(form: ChangeForm, upstream: Upstream, preview: Json) -> ChangeForm:
+    status, before = upstream.status(form.pool), upstream.document(form.pool)
+    after: Json = preview["document"]
+    placement = Placement.from_dict(after["placement"])
+    shares = {name: placement.share(name) for name in placement.names}
     return replace(
         form,
         preview=preview,
         move=planned_move(preview),
-        before=segments(shares, names),
-        after=segments(after, names),
+        before=map_of(before, status, owners_of(ranges_of(after))),
+        after=map_of(after, status, owners_of(ranges_of(before)), shares),
     )
 
 
-def _failed(form: ChangeForm, problem: OperatorProblem) -> Page:
+def _failed(form: ChangeForm, problem: OperatorProblem, wrong: str = "") -> Page:
+    """Show the form again, with what is wrong.
+
+    Args:
+        wrong: the name of the field that it is about; "": where the problem itself tells.
+    """
     if problem.status == 401:
         return revoked()
-    page = _show(replace(form, problem=problem))
+    page = _show(replace(form, problem=problem, wrong=wrong or wrong_field(problem)))
     return page, problem.status or 503
+
+
+def wrong_field(problem: OperatorProblem) -> str:
+    """Return the name of the field that the metaserver's problem is about, or "".
+
+    The metaserver begins with the name of the field, or its code says it.
+    """
+    named = problem.detail.partition(": ")[0]
+    return named if named in _FIELDS else _FIELD_OF.get(problem.code, "")
 
 
 def _show(form: ChangeForm) -> str:
@@ -239,5 +265,6 @@ def _weight(text: str) -> int:
                 "That is not a weight",
                 f"{text!r} is not a whole number.",
                 "Weights run from 1 to 1000; a shard of weight 2 gets twice the slots.",
-            )
+            ),
+            "weight",
         ) from error

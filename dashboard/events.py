@@ -68,6 +68,7 @@ class EventLine:
         actor: the name of the token; None for an act of the system.
         kind: picks icon and colour: "change", "good", "warn", "bad" or "info".
         text: what happened.
+        action, target: as the metaserver has them; the target may be a shard's name.
         detail: the metaserver's further words, or "".
     """
 
@@ -77,6 +78,8 @@ class EventLine:
     kind: str
     text: str
     detail: str
+    action: str
+    target: str
 
 
 def event_line(event: Json) -> EventLine:
@@ -96,4 +99,6 @@ def event_line(event: Json) -> EventLine:
         kind=kind,
         text=words.format(action=action, target=target),
         detail=str(event.get("detail") or ""),
+        action=action,
+        target=target,
     )

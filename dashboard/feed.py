@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from typing import Any, TypeVar
 
 from cachemesh.core.errors import MetaserverUnavailableError
 from dashboard.history import History, HistorySample
@@ -33,7 +34,7 @@ BACKOFF_SECONDS = (0.3, 4.0)  # first and longest delay between attempts
 _NEXT_SECONDS = 0.05  # until the next metaserver is asked, when a stream has ended in order
 FATAL_CODES = frozenset({"unauthorized", "pool-not-found"})
 
-Rendered = dict[str, str]
+_Made = TypeVar("_Made")
 
 
 def _now() -> datetime:
@@ -91,8 +92,8 @@ class PoolFeed:
         self._last_asked = time.monotonic()
         self._pools_read = self._quality_read = 0.0
         self._stop = threading.Event()
-        self._making = threading.Lock()
-        self._made: dict[tuple[object, ...], Rendered] = {}
+        self._making = threading.RLock()
+        self._made: dict[int, dict[tuple[object, ...], Any]] = {}
         self._thread = threading.Thread(target=self._run, name=f"feed-{pool}", daemon=True)
 
     def start(self) -> None:
@@ -116,21 +117,24 @@ class PoolFeed:
             self._last_asked = time.monotonic()
             return self._snapshot
 
-    def shared(self, key: tuple[object, ...], make: Callable[[], Rendered]) -> Rendered:
-        """Return what `make` renders, rendered once for all browsers that ask with the same key.
+    def shared(self, serial: int, key: tuple[object, ...], make: Callable[[], _Made]) -> _Made:
+        """Return what `make` makes of a snapshot, made once for all browsers that show it.
 
-        Only the two latest results are kept, one for each role.
+        Results are kept for the two latest snapshots.
 
         Args:
-            key: what the result depends on.
-            make: renders the result.
+            serial: of the snapshot.
+            key: what else the result depends on.
+            make: makes the result; it may call this method.
         """
         with self._making:
-            if key not in self._made:
-                while len(self._made) >= 2:
-                    del self._made[next(iter(self._made))]
-                self._made[key] = make()
-            return self._made[key]
+            for old in [each for each in self._made if each < serial - 1]:
+                del self._made[old]
+            made = self._made.setdefault(serial, {})
+            if key not in made:
+                made[key] = make()
+            result: _Made = made[key]
+            return result
 
     def _run(self) -> None:
         delay, longest = BACKOFF_SECONDS

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 FILTERS = (
     *("number", "size", "percent", "rate", "latency"),
-    *("ago", "duration", "stamp", "clock", "parse_time"),
+    *("ago", "lasting", "duration", "stamp", "clock", "parse_time", "sentence"),
 )
 UNKNOWN = "\N{EN DASH}"
 _SIZES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -78,13 +78,18 @@ def ago(moment: datetime, now: datetime) -> str:
 
     static/app.js formats times in the same way.
     """
-    seconds = int((now - moment).total_seconds())
-    if seconds < 2:
+    if (now - moment).total_seconds() < 2:
         return "now"
+    return f"{lasting(moment, now)} ago"
+
+
+def lasting(since: datetime, now: datetime) -> str:
+    """Format how long something lasts: `0 s`, `12 s`, `5 min`, `3 h`, `2 d`; app.js does so too."""
+    seconds = max(0, int((now - since).total_seconds()))
     for limit, step, unit in ((60, 1, "s"), (3600, 60, "min"), (86400, 3600, "h")):
         if seconds < limit:
-            return f"{seconds // step} {unit} ago"
-    return f"{seconds // 86400} d ago"
+            return f"{seconds // step} {unit}"
+    return f"{seconds // 86400} d"
 
 
 def duration(seconds: float | None) -> str:
@@ -105,3 +110,8 @@ def stamp(moment: datetime) -> str:
 def clock(moment: datetime) -> str:
     """Format the time of day in UTC, as in logs."""
     return moment.astimezone(timezone.utc).strftime("%H:%M:%S UTC")
+
+
+def sentence(text: str) -> str:
+    """Format words as a sentence: with a capital, and one full stop."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."

@@ -27,11 +27,13 @@ class PaceForm:
         pool: its name.
         bounds: the fields of `_BOUNDS`, as the user has entered them, or as they are.
         problem: what went wrong, or None.
+        wrong: the name of the field that it is about, or "".
     """
 
     pool: str
     bounds: Mapping[str, object]
     problem: OperatorProblem | None = None
+    wrong: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ def set_paused(pool: str) -> Page:
 def throttle(pool: str) -> Page:
     """Show how fast keys may move, or set it."""
     upstream = state().connect(current_session().token)
+    wrong = ""
     typed = {name: request.form.get(name, "0").strip() for name in _BOUNDS}
     try:
         if request.method == "POST":
@@ -68,15 +71,16 @@ def throttle(pool: str) -> Page:
             return _done(pool, "The pace of the move is set.")
         resize = upstream.status(pool)["resize"]
         if resize is None:
-            raise InputError(OperatorProblem("No resize is under way", "It is over.", status=404))
+            gone = OperatorProblem("No resize is under way", "It is over.", status=404)
+            return render_template("throttle.html", form=PaceForm(pool, typed, gone)), 404
         return render_template("throttle.html", form=PaceForm(pool, resize))
     except InputError as error:
-        problem = error.problem
+        problem, wrong = error.problem, error.field
     except UPSTREAM_ERRORS as error:
         problem = problem_of(error)
     if problem.status == 401:
         return revoked()
-    page = render_template("throttle.html", form=PaceForm(pool, typed, problem))
+    page = render_template("throttle.html", form=PaceForm(pool, typed, problem, wrong))
     return page, problem.status or 503
 
 
@@ -110,5 +114,6 @@ def _checked(typed: Mapping[str, str]) -> dict[str, int]:
         few = text.isascii() and text.isdigit() and len(text) < 11
         if not few or int(text) > _BOUNDS[name]:
             why = f"{text!r} is not a whole number from 0 to {_BOUNDS[name]:,}."
-            raise InputError(OperatorProblem("That is no bound", why, "0 stands for no bound."))
+            problem = OperatorProblem("That is no bound", why, "0 stands for no bound.")
+            raise InputError(problem, name)
     return {name: int(text) for name, text in typed.items()}

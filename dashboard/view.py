@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from cachemesh.core.placement.keys import SLOT_COUNT
 from dashboard import charts
+from dashboard.alerts import WORKING, alerts_of, all_well
 from dashboard.events import event_line
 from dashboard.feed import PoolSnapshot
 from dashboard.felt import felt_pool
 from dashboard.history import SAMPLES, HistorySample, figures_of, pool_figures
 from dashboard.migration_view import migration_of
+from dashboard.slot_map import HUES, MappedShard, Range, SlotMap, slot_map
 from dashboard.upstream import Json
-from dashboard.view_model import Alert, Board, Freshness, InstanceRow, Segment, ShardRow, Totals
+from dashboard.view_model import Board, Freshness, InstanceRow, ShardRow, Totals
 
 QUIET_SECONDS = 8.0
-OBSERVER = (
-    "this metaserver shows what Sentinels monitor and keeps nothing: adding, removing, weights, "
-    "failovers, settings and sweeps need one with --db or --zookeeper; versions and events began "
-    "when it started"
-)
-HUES = 8  # colours of the slot bar, used in turn
-WORKING = frozenset(("failing over", "joining"))  # states of shards during known work
 
 
 def board(pool: str, snapshot: PoolSnapshot) -> Board:
     """Return everything that a pool's page shows."""
     status: Json = snapshot.status or {}
     document: Json = snapshot.document or {}
-    shards = tuple(
-        _shard(index, shard, snapshot.samples)
-        for index, shard in enumerate(_list(status, "shards"))
-    )
+    shards = tuple(_shard(index, shard) for index, shard in enumerate(_list(status, "shards")))
+    events = tuple(event_line(event) for event in snapshot.events)
     return Board(
         pool=pool,
         version=status.get("version", document.get("version")),
@@ -40,46 +34,87 @@ def board(pool: str, snapshot: PoolSnapshot) -> Board:
         health=str(status.get("health", "unknown")),
         pools=snapshot.pools or ({"pool": pool, "health": status.get("health", "unknown")},),
         totals=_totals(status, snapshot.samples),
-        segments=segments([(shard.name, shard.share) for shard in shards]),
+        slots=map_of(document, status),
         shards=shards,
         sentinels=tuple(_list(status, "sentinels")),
         sweeps=tuple(_list(status, "sweeps")),
-        events=tuple(event_line(event) for event in snapshot.events),
+        events=events,
         felt=felt_pool(snapshot.quality),
         migration=migration_of(status, {shard.name: shard.hue for shard in shards}),
         observer=bool(status.get("observer")),
-        alerts=tuple(_alerts(status)),
+        alerts=alerts_of(status, events),
+        all_well=all_well(status),
     )
 
 
-def segments(shares: Sequence[tuple[str, float]], order: Sequence[str] = ()) -> tuple[Segment, ...]:
-    """Lay out the slot bar: the shares of all shards, end to end.
+def map_of(
+    document: Json,
+    status: Json,
+    former: Mapping[int, str] | None = None,
+    shares: Mapping[str, float] | None = None,
+) -> SlotMap:
+    """Return the slot map of a pool's document.
 
     Args:
-        shares: each shard's name and share (0 to 1).
-        order: names in the order of their colours; empty: that of `shares`.
+        document: of the pool, which has the slots.
+        status: of the pool, which has states, shares and the order of the colours.
+        former: slot -> owner on the other side of a change.
+        shares: of the keys, by shard, where the placement has no slots; None: those of the status.
     """
-    names = list(order) or [name for name, _ in shares]
-    laid, start = [], 0.0
-    for name, share in shares:
-        hue = (names.index(name) if name in names else len(names)) % HUES
-        laid.append(Segment(name, hue, start * 100, share * 100, share))
-        start += share
-    return tuple(laid)
+    told = {str(shard["name"]): shard for shard in _list(status, "shards")}
+    if shares is None:
+        shares = {name: float(shard.get("share") or 0.0) for name, shard in told.items()}
+    ranges, names = ranges_of(document), list(told)
+    mapped = []
+    for name in ranges or shares:
+        owned = ranges.get(name, ())
+        if name not in names:
+            names.append(name)
+        mapped.append(
+            MappedShard(
+                name=name,
+                hue=names.index(name) % HUES,
+                state=str(told.get(name, {}).get("state", "")),
+                share=share_of(owned) if ranges else shares[name],
+                slots=owned,
+            )
+        )
+    return slot_map(mapped, former)
 
 
-def _shard(index: int, shard: Json, samples: Sequence[HistorySample]) -> ShardRow:
-    name = str(shard["name"])
+def ranges_of(document: Json) -> dict[str, tuple[Range, ...]]:
+    """Return the slots of each shard; empty where the placement has none."""
+    placement: Json = document.get("placement") or {}
+    shards = _list(placement, "shards")
+    if not any(shard.get("slots") for shard in shards):
+        return {}
+    return {
+        str(shard["name"]): tuple((int(first), int(last)) for first, last in shard.get("slots", ()))
+        for shard in shards
+    }
+
+
+def share_of(ranges: Sequence[Range]) -> float:
+    """Return which part of all slots some ranges have, 0 to 1."""
+    return sum(last - first + 1 for first, last in ranges) / SLOT_COUNT
+
+
+def ops_spark(name: str, samples: Sequence[HistorySample]) -> charts.Spark | None:
+    """Draw a shard's operations per second of the last minutes."""
     own = [sample.shards.get(name) for sample in samples]
+    return charts.spark([each.ops if each else None for each in own], SAMPLES)
+
+
+def _shard(index: int, shard: Json) -> ShardRow:
     working, weight = shard.get("state") in WORKING, int(shard.get("weight", 1))
-    instances = []
-    if shard.get("master"):
-        instances.append(_instance(shard["master"], is_master=True))
-    instances += [
+    master: Json = shard.get("master") or {}
+    instances = [_instance(master, is_master=True)] if master else []
+    replicas = [
         _instance(each, is_master=False, working=working) for each in _list(shard, "replicas")
     ]
+    word, lagging = _replicas(replicas)
     return ShardRow(
-        name=name,
+        name=str(shard["name"]),
         hue=index % HUES,
         state=str(shard.get("state", "unknown")),
         working=working,
@@ -89,11 +124,34 @@ def _shard(index: int, shard: Json, samples: Sequence[HistorySample]) -> ShardRo
         weight=weight,
         slots=shard.get("slots"),
         share=float(shard.get("share") or 0.0),
-        instances=tuple(instances),
+        instances=(*instances, *replicas),
         sentinel=shard.get("sentinel") or {},
-        ops_spark=charts.spark([each.ops if each else None for each in own], SAMPLES),
-        hit_spark=_ratio_spark([each.hit_ratio if each else None for each in own]),
+        figures=master if master.get("up") else {},
+        behind=max(map(_behind, replicas), default=None),
+        replicas=word,
+        lagging=lagging,
     )
+
+
+def _replicas(replicas: Sequence[InstanceRow]) -> tuple[str, bool]:
+    """Return how all replicas of a shard do, and whether that needs attention."""
+    if not replicas:
+        return "none", False
+    gone = sum(not each.up for each in replicas)
+    if gone:
+        return f"{gone} of {len(replicas)} down", True
+    worst = max(replicas, key=lambda each: (each.lagging, _behind(each)))
+    return worst.lag, worst.lagging
+
+
+def _behind(replica: InstanceRow) -> float:
+    """Return how many seconds a replica is behind."""
+    facts = replica.facts
+    if not replica.up or facts.get("link") not in (None, "up"):
+        return float("inf")
+    # Bytes count where seconds do not tell: they come after the point.
+    behind = min(0.999, float(facts.get("lag_bytes") or 0) / 1e9)
+    return float(facts.get("lag_seconds") or 0) + behind
 
 
 def _ratio_spark(values: Sequence[float | None]) -> charts.Spark | None:
@@ -151,31 +209,6 @@ def _totals(status: Json, samples: Sequence[HistorySample]) -> Totals:
         ops_spark=charts.spark([sample.pool.ops for sample in samples], SAMPLES),
         hit_spark=_ratio_spark([sample.pool.hit_ratio for sample in samples]),
     )
-
-
-def _alerts(status: Json) -> list[Alert]:
-    alerts = []
-    # Sentinels first: one that is down degrades every shard.
-    for each in _list(status, "sentinels"):
-        if not each.get("up"):
-            why = str(each.get("error") or "it does not answer")
-            alerts.append(Alert("degraded", f"Sentinel {each.get('address')} is down", why))
-    for shard in _list(status, "shards"):
-        state = shard.get("state")
-        if state in ("down", "degraded"):
-            alerts.append(
-                Alert(state, f"{shard['name']} is {state}", str(shard.get("reason") or ""))
-            )
-        elif state in WORKING:
-            reason = str(shard.get("reason") or "")
-            alerts.append(Alert("info", f"{shard['name']} is {state}", reason))
-    for sweep in _list(status, "sweeps"):
-        if sweep.get("state") == "failed":
-            what = f"Sweep of {sweep.get('shard')} failed"
-            alerts.append(Alert("degraded", what, str(sweep.get("detail") or "")))
-    if status.get("observer"):
-        alerts.append(Alert("info", "Observed, read only", OBSERVER))
-    return sorted(alerts, key=lambda alert: ("down", "degraded", "info").index(alert.level))
 
 
 def _list(data: Json, name: str) -> list[Any]:

@@ -8,27 +8,11 @@ from datetime import datetime
 from typing import Literal
 
 from dashboard import charts
+from dashboard.alerts import Alert
 from dashboard.events import EventLine
 from dashboard.history import Figures
+from dashboard.slot_map import SlotMap
 from dashboard.upstream import Json
-
-
-@dataclass(frozen=True)
-class Segment:
-    """One shard's part of the slot bar.
-
-    Attributes:
-        name: of the shard.
-        hue: the number of its colour.
-        start, width: in percent of the bar.
-        share: of the slots, 0 to 1.
-    """
-
-    name: str
-    hue: int
-    start: float
-    width: float
-    share: float
 
 
 @dataclass(frozen=True)
@@ -94,7 +78,7 @@ class FeltPool:
 
 @dataclass(frozen=True)
 class ShardRow:
-    """One shard's card.
+    """One shard, in one line or with its details.
 
     Attributes:
         name, state, reason, warnings, weight, slots, sentinel: as the status has them.
@@ -103,7 +87,11 @@ class ShardRow:
         placed: whether it is in the pool's placement.
         share: of the slots, 0 to 1.
         instances: master first.
-        ops_spark, hit_spark: operations per second and hit ratio of the last minutes.
+        figures: the master's object in the status; empty while the master is not up.
+        behind: seconds that the replica is behind which is so most; infinite for one that does
+            not follow, None without a replica.
+        replicas: how the replicas do, in a word or two.
+        lagging: whether that needs attention.
     """
 
     name: str
@@ -118,8 +106,10 @@ class ShardRow:
     share: float
     instances: tuple[InstanceRow, ...]
     sentinel: Json
-    ops_spark: charts.Spark | None
-    hit_spark: charts.Spark | None
+    figures: Json
+    behind: float | None
+    replicas: str
+    lagging: bool
 
 
 @dataclass(frozen=True)
@@ -234,15 +224,6 @@ class MigrationPanel:
 
 
 @dataclass(frozen=True)
-class Alert:
-    """A message on top of the page: `what` is wrong and `why`; `level`: down, degraded, info."""
-
-    level: str
-    what: str
-    why: str
-
-
-@dataclass(frozen=True)
 class Freshness:
     """How current the page is.
 
@@ -267,7 +248,7 @@ class Board:
     health: str
     pools: tuple[Json, ...]
     totals: Totals
-    segments: tuple[Segment, ...]
+    slots: SlotMap
     shards: tuple[ShardRow, ...]
     sentinels: tuple[Json, ...]
     sweeps: tuple[Json, ...]
@@ -276,3 +257,4 @@ class Board:
     migration: MigrationPanel | None
     observer: bool
     alerts: tuple[Alert, ...]
+    all_well: str

@@ -37,9 +37,9 @@
   }
 
   function tick() {
-    for (const time of document.querySelectorAll("time[data-ago]")) {
+    for (const time of document.querySelectorAll("time[data-ago], time[data-for]")) {
       const seconds = Math.max(0, Math.floor((Date.now() - Date.parse(time.dateTime)) / 1000));
-      const text = ago(seconds);
+      const text = "for" in time.dataset ? short(seconds) : ago(seconds);
       if (time.textContent !== text) time.textContent = text;
     }
     const slept = Date.now() - ticked > GAP_MS;
@@ -80,11 +80,21 @@
     judge();
   }
 
+  // What a page has already, as most of it at the first message, is not worth a comparison by node.
+  function put(element, html) {
+    const fresh = document.createElement("template");
+    fresh.innerHTML = html;
+    const like = element.cloneNode(false);
+    like.append(fresh.content);
+    if (!like.isEqualNode(element)) Idiomorph.morph(element, html, { morphStyle: "innerHTML" });
+  }
+
   function apply(message) {
     for (const [name, html] of Object.entries(message.html)) {
       const element = document.getElementById("live-" + name);
-      if (element) Idiomorph.morph(element, html, { morphStyle: "innerHTML" });
+      if (element) put(element, html);
     }
+    Live.list(message.rows, message.url);
     lostSince = null;
     heard = stamped(message.link);
     if (message.link.state === "live") show("live", "live");
@@ -114,7 +124,7 @@
   function open() {
     if (source) source.close();
     opened = performance.now();
-    source = new EventSource(body.dataset.live);
+    source = new EventSource(body.dataset.live + Live.query());
     source.addEventListener("fragments", (event) => apply(JSON.parse(event.data)));
     source.addEventListener("signed-out", signedOut);
     source.onerror = () => {
@@ -122,6 +132,10 @@
       if (source && source.readyState === EventSource.CLOSED) window.setTimeout(reopen, RETRY_MS);
     };
   }
+
+  Live.reopen = () => {
+    if (!document.hidden) open();
+  };
 
   // Browsers allow six connections to a host: a hidden tab gives its own back.
   function follow() {

@@ -15,15 +15,17 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from dashboard.app import create_app
-from dashboard.board import fragments
 from dashboard.config import DashboardConfig
-from dashboard.feed import PoolSnapshot
+from dashboard.feed import PoolFeed, PoolSnapshot
 from dashboard.sessions import MAX_SESSIONS, SessionStore
+from dashboard.shard_list import ListOptions
+from dashboard.shown_board import ShownBoard
 from dashboard.state import DashboardState
+from dashboard.upstream import Upstream
 from tests.support.waiting import AT_MOST
 
 DASHBOARD = Path(__file__).resolve().parents[3] / "dashboard"
-VENDOR = DASHBOARD / "static" / "vendor"
+VENDORS = (DASHBOARD / "static/vendor", DASHBOARD.parent / "tests/support/vendor")
 COOKIE = "cachemesh_dashboard"
 
 
@@ -209,27 +211,29 @@ def test_inputs_are_kept_and_escaped_when_a_change_fails(app: Flask, client: Fla
     assert "not a whole number" in reply.text
 
 
-def test_vendored_files_are_what_the_manifest_says() -> None:
-    packages = json.loads((VENDOR / "VENDOR.json").read_text(encoding="utf-8"))["packages"]
+@pytest.mark.parametrize("vendor", VENDORS, ids=["dashboard", "tests"])
+def test_vendored_files_are_what_the_manifest_says(vendor: Path) -> None:
+    packages = json.loads((vendor / "VENDOR.json").read_text(encoding="utf-8"))["packages"]
     listed = {"VENDOR.json"}
     for package in packages:
         assert re.fullmatch(r"\d+\.\d+\.\d+", package["version"])
         assert package["integrity"].startswith("sha512-")
         assert any(name.endswith("LICENSE") for name in package["files"])
         for name, entry in package["files"].items():
-            assert hashlib.sha256((VENDOR / name).read_bytes()).hexdigest() == entry["sha256"]
+            assert hashlib.sha256((vendor / name).read_bytes()).hexdigest() == entry["sha256"]
             listed.add(name)
-    present = {str(path.relative_to(VENDOR)) for path in VENDOR.rglob("*") if path.is_file()}
+    present = {str(path.relative_to(vendor)) for path in vendor.rglob("*") if path.is_file()}
     assert present == listed
 
 
 def test_pages_are_self_contained() -> None:
     """Templates name no other host, have no inline script or style, and escape every value."""
-    own = [*DASHBOARD.rglob("*.html"), DASHBOARD / "static/app.js", DASHBOARD / "static/app.css"]
+    static = DASHBOARD / "static"
+    own = [*DASHBOARD.rglob("*.html"), *static.glob("*.js"), *static.glob("*.css")]
     assert len(own) > 10
     for path in own:
         text = path.read_text(encoding="utf-8")
-        assert not re.search(r"https?://|@import|url\(", text), path
+        assert not re.search(r"https?://|@import|(?<!\.)\burl\((?!#)", text), path
         assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?! src=)", text), path
         assert re.findall(r"\{\{ ([^}]*\|\s*safe)", text) == [
             f"parts.{name}|safe" for name in re.findall(r"parts\.(\w+)", text)
@@ -264,7 +268,11 @@ def test_events_and_names_are_escaped(app: Flask) -> None:
     snapshot = PoolSnapshot(
         status=status, events=(event | {"target": attack},), connected=False, problem=None
     )
+    feed = PoolFeed(Upstream(DashboardConfig(("127.0.0.1:1",)), "t"), "cache")
     with app.test_request_context("/"):
-        html = "".join(fragments("cache", snapshot, can_change=True).values())
+        shown = ShownBoard.of(feed, "cache", snapshot, can_change=True)
+        html = "".join(shown.fragments(ListOptions.of({"q": attack})).values())
+        html += "".join(map(shown.line, shown.lines.values()))
+        html += "".join(map(shown.details, shown.view.shards))
     assert "<script" not in html
     assert html.count("&lt;script&gt;") > 10

@@ -12,43 +12,11 @@ from dashboard import charts, format
 from dashboard.events import event_line
 from dashboard.feed import PoolSnapshot
 from dashboard.history import Figures, History, pool_figures
-from dashboard.view import board, freshness, segments
+from dashboard.view import board, freshness
 from dashboard.view_model import Freshness
+from tests.support.pool_statuses import instance, shard, status
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
-
-
-def instance(address: str, **changes: Any) -> dict[str, Any]:
-    return {
-        "address": address,
-        "up": True,
-        "role": "master",
-        "error": None,
-        "ops_per_second": 100,
-        "hit_ratio": 0.5,
-        "used_memory": 1024,
-        "maxmemory": 4096,
-        "keys": 10,
-        "clients": 2,
-    } | changes
-
-
-def status(*shards: dict[str, Any]) -> dict[str, Any]:
-    return {"pool": "cache", "version": 4, "health": "ok", "shards": list(shards), "clients": 3}
-
-
-def shard(name: str, share: float, master: dict[str, Any], *replicas: Any) -> dict[str, Any]:
-    return {
-        "name": name,
-        "weight": 1,
-        "slots": int(16384 * share),
-        "share": share,
-        "state": "up",
-        "reason": None,
-        "master": master,
-        "replicas": list(replicas),
-        "sentinel": {},
-    }
 
 
 @pytest.mark.parametrize(
@@ -81,6 +49,11 @@ def test_percent_never_rounds_to_all_or_nothing(value: float | None, text: str) 
 )
 def test_ago(seconds: int, text: str) -> None:
     assert format.ago(NOW - timedelta(seconds=seconds), NOW) == text
+
+
+def test_how_long_something_lasts_is_never_negative() -> None:
+    assert format.lasting(NOW, NOW - timedelta(seconds=3)) == "0 s"
+    assert format.lasting(NOW, NOW + timedelta(seconds=61)) == "1 min"
 
 
 def test_parse_time_takes_both_ways_to_write_utc_and_refuses_the_rest() -> None:
@@ -117,7 +90,7 @@ def test_a_dead_sentinel_is_named_before_the_shards_that_it_degrades() -> None:
     news["shards"][1] |= {"state": "down", "reason": "h:2 does not answer"}
     news["sentinels"] = [{"address": "s:1", "up": False, "error": "Connection refused"}]
     view = board("cache", PoolSnapshot(status=news))
-    assert [each.what for each in view.alerts] == [
+    assert [each.headline for each in view.alerts] == [
         "b is down",
         "Sentinel s:1 is down",
         "a is degraded",
@@ -131,11 +104,6 @@ def test_history_keeps_a_steady_pace() -> None:
     assert [sample.at for sample in history.samples()] == [0.0, 2.0, 4.0]
 
 
-def test_segments_lie_end_to_end_and_keep_their_colour() -> None:
-    laid = segments([("b", 0.25), ("c", 0.75)], order=["a", "b"])
-    assert [(each.start, each.width, each.hue) for each in laid] == [(0, 25, 1), (25, 75, 2)]
-
-
 def test_board_totals_leave_out_what_a_dead_master_cannot_say() -> None:
     dead = {"address": "h:2", "up": False, "role": None, "error": "connection refused"}
     news = status(shard("a", 0.5, instance("h:1")), shard("b", 0.5, dead))
@@ -143,7 +111,7 @@ def test_board_totals_leave_out_what_a_dead_master_cannot_say() -> None:
     view = board("cache", PoolSnapshot(status=news))
     assert (view.totals.masters_up, view.totals.shards) == (1, 2)
     assert (view.totals.used_memory, view.totals.maxmemory, view.totals.keys) == (1024, 4096, 10)
-    assert [(each.level, each.what) for each in view.alerts] == [("down", "b is down")]
+    assert [(each.level, each.headline) for each in view.alerts] == [("down", "b is down")]
     assert view.shards[1].instances[0].role == "master"
 
 
