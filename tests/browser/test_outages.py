@@ -25,19 +25,12 @@ def colour(page: Page, selector: str) -> str:
     return str(page.driver.execute_script(script, selector))
 
 
-def in_sight(page: Page, selector: str) -> bool:
-    """Return whether an element is within the visible part of the page."""
-    script = """const box = document.querySelector(arguments[0]).getBoundingClientRect();
-        return box.height > 0 && box.top >= 0 && box.bottom <= innerHeight"""
-    return bool(page.driver.execute_script(script, selector))
-
-
 def looks_old(page: Page, green: str) -> None:
     """Wait until the page is grey and shows its age in the title and in a visible header."""
     page.until(lambda: re.match(r"\d+ (s|min|h) old · cache", page.driver.title), 60)
     page.until(lambda: colour(page, BADGE) not in (green, ""))
     page.driver.execute_script("window.scrollTo(0, document.body.scrollHeight)")
-    page.until(lambda: in_sight(page, "#link-age") and "old" in page.text("#link-age"))
+    page.until(lambda: page.in_sight("#link-age") and "old" in page.text("#link-age"))
 
 
 def looks_fresh(page: Page, green: str) -> None:

@@ -129,6 +129,12 @@ class Page:
             wide = self.driver.execute_script(script, width)
             pytest.fail(f"{self.driver.current_url} is {self.page_size()[0]} px wide: {wide}")
 
+    def in_sight(self, selector: str) -> bool:
+        """Return whether an element is within the visible part of the page."""
+        script = """const box = document.querySelector(arguments[0]).getBoundingClientRect();
+            return box.height > 0 && box.top >= 0 && box.bottom <= innerHeight"""
+        return bool(self.driver.execute_script(script, selector))
+
     def complaints(self) -> list[str]:
         """Return the warnings and errors that the console has logged since the last call."""
         return [

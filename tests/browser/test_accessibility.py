@@ -1,0 +1,118 @@
+"""Every page, as people use it who see little, or use no pointer: light, dark, narrow, enlarged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cachemesh.discovery.metaserver import MetaserverClient
+from cachemesh.local import LocalStack
+from tests.support.accessible_page import findings
+from tests.support.browser_page import Page
+
+pytestmark = pytest.mark.browser
+
+LONG = "a-shard-whose-name-is-as-long-as-63-characters-of-which-some-wr"
+
+
+def focused(page: Page) -> Any:
+    """Return id, invalidity and description of the field with the focus."""
+    script = """const field = document.activeElement;
+        return [field.id, field.getAttribute("aria-invalid"),
+                field.getAttribute("aria-describedby")]"""
+    return tuple(page.driver.execute_script(script))
+
+
+def test_signing_in(page: Page) -> None:
+    assert findings(page) == {}
+    page.sign_in("wrong-token")
+    assert focused(page) == ("token", "true", "problem token-help")
+    assert findings(page) == {}
+
+
+def test_the_pool(board: Page) -> None:
+    assert findings(board) == {}
+
+
+def test_a_shard_with_the_longest_name(
+    board: Page, stack: LocalStack, metaserver: MetaserverClient
+) -> None:
+    spare = stack.info["spares"][0]["master"]
+    body = {"name": LONG, "master": spare, "strategy": "drop"}
+    metaserver.request("POST", "/v1/pools/cache/shards", body, timeout=60)
+    board.see(LONG, "#live-shards")
+    assert findings(board) == {}
+    board.open(f"/pools/cache?open=!{LONG}")
+    board.see("live", "#link")
+    assert LONG in board.text(f"#shard-{LONG}").replace("\n", "")
+    assert findings(board) == {}
+    board.open(f"/pools/cache/shards/{LONG}/remove")
+    assert findings(board) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "wrong"),
+    [
+        ("new", {"name": "cache 9", "master": "127.0.0.1:1", "weight": "1"}, "name"),
+        ("new", {"name": "cache-9", "master": "nowhere", "weight": "1"}, "master"),
+        ("new", {"name": "cache-9", "master": "127.0.0.1:1", "weight": "1"}, "master"),
+        ("new", {"name": "cache-0", "master": "127.0.0.1:1", "weight": "1"}, "name"),
+        ("new", {"name": "cache-9", "master": "127.0.0.1:1", "weight": "0"}, "weight"),
+        ("new", {"name": "cache-9", "master": "127.0.0.1:1", "weight": "heavy"}, "weight"),
+        ("cache-0/weight", {"weight": "heavy"}, "weight"),
+        ("cache-0/weight", {"weight": "1001"}, "weight"),
+    ],
+)
+def test_the_focus_goes_to_the_wrong_field_which_says_so(
+    board: Page, path: str, fields: dict[str, str], wrong: str
+) -> None:
+    board.open(f"/pools/cache/shards/{path}")
+    for field, text in fields.items():
+        board.fill(field, text)
+    board.press("Preview")
+    assert focused(board) == (wrong, "true", f"problem {wrong}-help")
+    assert board.text("#problem")
+
+
+def test_forms_previews_and_refusals(board: Page) -> None:
+    board.open("/pools/cache/shards/new")
+    assert findings(board) == {}
+    board.open("/pools/cache/shards/cache-0/weight")
+    board.fill("weight", "0")
+    board.press("Preview")
+    assert findings(board) == {}
+    board.fill("weight", "2")
+    board.press("Preview")
+    assert findings(board) == {}
+    board.open("/pools/cache/shards/cache-0/remove")
+    board.fill("typed", "cache-1")
+    board.press("Remove cache-0")
+    assert focused(board) == ("typed", "true", "problem")
+    for path in ("cache-0/failover", "cache-9/failover"):
+        board.open(f"/pools/cache/shards/{path}")
+        assert findings(board) == {}
+
+
+def test_a_page_that_is_not_there(board: Page) -> None:
+    board.open("/pools/nobody")
+    assert "nobody" in board.text("[role=alert]")
+    assert findings(board) == {}
+
+
+def test_the_size_that_the_browser_gives_letters_is_kept(board: Page) -> None:
+    """Every size of the page grows with it, so that nothing is cut off or laid over another."""
+    script = """document.documentElement.style.fontSize = "24px";
+        return getComputedStyle(document.body).fontSize"""
+    assert board.driver.execute_script(script) == "21px"
+    board.fits(1440)
+    board.resize(390, 844)
+    board.fits(390)
+
+
+def test_a_metaserver_without_a_pool(board: Page, metaserver: MetaserverClient) -> None:
+    """This is the last one: it forgets the pool."""
+    metaserver.request("DELETE", "/v1/pools/cache", timeout=60)
+    board.open("/")
+    board.see("No pools yet")
+    assert findings(board) == {}
