@@ -10,6 +10,7 @@ import pytest
 from cachemesh import CacheMesh
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
+from tests.support.accessible_page import findings
 from tests.support.browser_page import Page
 
 pytestmark = pytest.mark.browser
@@ -110,9 +111,22 @@ def test_it_fits_a_phone(moving: None, board: Page) -> None:
     board.resize(390, 844)
     board.see("keys/s", "#migration")
     board.fits(390)
+
+
+def test_everybody_can_use_its_pages(moving: None, board: Page) -> None:
+    board.see("keys/s", "#migration")
+    assert findings(board) == {}
     for path in ("throttle", "give-up"):
         board.open(f"/pools/cache/migration/{path}")
-        board.fits(390)
+        assert findings(board) == {}
+    board.open("/pools/cache/migration/throttle")
+    board.fill("max_latency", "many")
+    board.press("Set the pace")
+    field = board.driver.switch_to.active_element
+    assert (field.get_attribute("id"), field.get_attribute("aria-invalid")) == (
+        "max_latency",
+        "true",
+    )
 
 
 def test_a_read_token_sees_it_and_steers_nothing(
@@ -150,7 +164,8 @@ def test_a_change_says_what_becomes_of_the_keys(
     assert "Keys that go cold" in board.text("#preview")
     board.press("Move the keys instead")
     assert "move keys from cache-0 to late" in board.text("#preview")
-    assert len(board.driver.find_elements("css selector", "#preview .slotbar")) == 2
+    assert len(board.driver.find_elements("css selector", "#preview .slotmap")) == 2
+    assert board.driver.find_elements("css selector", "#preview .seg.moves")
     assert "Keys that move" in board.text("#preview")
     board.press("Add late")
     assert "add shard late" in board.text(".notice")
