@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from cachemesh.discovery.metaserver import MetaserverClient
@@ -16,18 +14,18 @@ pytestmark = pytest.mark.browser
 LONG = "a-shard-whose-name-is-as-long-as-63-characters-of-which-some-wr"
 
 
-def focused(page: Page) -> Any:
-    """Return id, invalidity and description of the field with the focus."""
+def await_focus(page: Page, field: str, described_by: str) -> None:
+    """Wait until a field has the focus that says that it is wrong, and what describes why."""
     script = """const field = document.activeElement;
         return [field.id, field.getAttribute("aria-invalid"),
                 field.getAttribute("aria-describedby")]"""
-    return tuple(page.driver.execute_script(script))
+    page.until(lambda: page.driver.execute_script(script) == [field, "true", described_by])
 
 
 def test_signing_in(page: Page) -> None:
     assert findings(page) == {}
     page.sign_in("wrong-token")
-    assert focused(page) == ("token", "true", "problem token-help")
+    await_focus(page, "token", "problem token-help")
     assert findings(page) == {}
 
 
@@ -71,7 +69,7 @@ def test_the_focus_goes_to_the_wrong_field_which_says_so(
     for field, text in fields.items():
         board.fill(field, text)
     board.press("Preview")
-    assert focused(board) == (wrong, "true", f"problem {wrong}-help")
+    await_focus(board, wrong, f"problem {wrong}-help")
     assert board.text("#problem")
 
 
@@ -88,7 +86,7 @@ def test_forms_previews_and_refusals(board: Page) -> None:
     board.open("/pools/cache/shards/cache-0/remove")
     board.fill("typed", "cache-1")
     board.press("Remove cache-0")
-    assert focused(board) == ("typed", "true", "problem")
+    await_focus(board, "typed", "problem")
     for path in ("cache-0/failover", "cache-9/failover"):
         board.open(f"/pools/cache/shards/{path}")
         assert findings(board) == {}
