@@ -44,6 +44,8 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 # Nor may a test start from what another one has left, or litter a home. Tests of snapshots name a
 # directory of their own.
 os.environ["CACHEMESH_SNAPSHOT_DIR"] = "off"
+# Nor from what whoever runs them works with.
+os.environ["CACHEMESH_CONFIG_DIR"] = "/nonexistent"
 
 # Nor may files that run side by side take each other's ports.
 if "PYTEST_XDIST_WORKER" in os.environ:
