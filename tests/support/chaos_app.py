@@ -20,8 +20,8 @@ from benchmarks.failover.checker import Outcome, look_up
 from benchmarks.failover.contenders import CONTENDERS
 from benchmarks.failover.load import Load
 from benchmarks.failover.site import Site, ask
-from benchmarks.failover.trial import PAUSE
 from benchmarks.failover.writer import Writer
+from tests.support.client_load import PAUSE
 from tests.support.waiting import AT_MOST
 
 SHARD = "cache"

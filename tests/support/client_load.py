@@ -13,11 +13,11 @@ from benchmarks.failover.checker import Outcome, check
 from benchmarks.failover.contenders import CONTENDERS
 from benchmarks.failover.load import Load
 from benchmarks.failover.site import Site, as_map, ask, direct, wait_for
-from benchmarks.failover.trial import PAUSE
 from benchmarks.failover.writer import Writer
 from tests.support.waiting import AT_MOST
 
 CLIENTS = ("cachemesh", "cachemesh-asyncio")
+PAUSE = 0.02  # seconds between two turns of a writer, so that tests side by side keep up
 _PATIENT, _HASTY = 600_000, 1_000  # down-after-milliseconds
 _STOOD_STILL = 1.0  # seconds; a machine that stood still so long may have failed calls anywhere
 

@@ -27,9 +27,11 @@ from tests.support.typed_keys import KINDS, Kind, Step, WrongReplyError
 from tests.support.waiting import PATIENT
 
 KEYS = int(os.environ.get("MOVE_CLIENT_KEYS", "20"))  # of each kind and worker
-PAUSE = float(os.environ.get("MOVE_CLIENT_PAUSE", "0.002"))  # seconds between two calls
+LARGE = "CHAOS_KEYS" in os.environ
+PAUSE = float(os.environ.get("MOVE_CLIENT_PAUSE", "0.002" if LARGE else "0.02"))
+"""Seconds between two calls; a small run leaves the machine to the tests beside it."""
 TOKEN = os.environ.get("CACHEMESH_TOKEN")
-LIMITS = {} if "CHAOS_KEYS" in os.environ else PATIENT
+LIMITS = {} if LARGE else PATIENT
 """The usual time limits, where a large run has the machine to itself."""
 _EXAMPLES = 5
 
@@ -49,6 +51,7 @@ class Worker:
         rnd = random.Random(name)
         self._rnd = rnd
         self._kinds = [kind(name, KEYS, rnd) for kind in KINDS]
+        self._weights = [len(kind.calls) for kind in self._kinds]  # each call is as likely
         self._unsure: list[Kind] = []
         self.calls = Counter[str]()
         self.errors = Counter[str]()
@@ -64,7 +67,7 @@ class Worker:
             self._kind = self._unsure[-1]
             step = self._kind.restart()
         else:
-            self._kind = self._rnd.choice(self._kinds)
+            (self._kind,) = self._rnd.choices(self._kinds, self._weights)
             step = self._kind.step()
         self._began = time.time()
         return step

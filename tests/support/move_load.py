@@ -12,6 +12,7 @@ from tests.support.client_processes import KINDS, ClientProcesses
 from tests.support.waiting import AT_MOST, until
 
 WORKERS = 3  # threads or tasks of each
+ENOUGH = 1200  # calls of all processes, so that each is made often
 
 
 @dataclass
@@ -86,7 +87,8 @@ class MoveLoad(ClientProcesses):
         return self.calls(number) >= calls
 
     def stop(self) -> MoveVerdict:
-        """End all processes, and return what they have seen."""
+        """Wait for enough calls, end all processes, and return what they have seen."""
+        until(lambda: sum(map(self.calls, range(len(self)))) >= ENOUGH)
         verdict = MoveVerdict()
         for out in self.end(AT_MOST):
             told = json.loads(out)
