@@ -29,20 +29,32 @@ def until(condition: Callable[[], Any], seconds: float = AT_MOST) -> Any:
     Raises:
         AssertionError: the condition did not come true within so many seconds.
     """
-    deadline = time.monotonic() + seconds
+    began = asked = time.monotonic()
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"the condition did not come true in {seconds:g} s"
-        time.sleep(0.02)
+        now = time.monotonic()
+        assert now < began + seconds, f"the condition did not come true in {seconds:g} s"
+        time.sleep(_pause(now - began, now - asked))
+        asked = time.monotonic()
     return value
 
 
 async def until_async(condition: Callable[[], Awaitable[Any]], seconds: float = AT_MOST) -> Any:
     """Await a condition until it returns a true value, as `until` does."""
-    deadline = time.monotonic() + seconds
+    began = asked = time.monotonic()
     while not (value := await condition()):
-        assert time.monotonic() < deadline, f"the condition did not come true in {seconds:g} s"
-        await asyncio.sleep(0.02)
+        now = time.monotonic()
+        assert now < began + seconds, f"the condition did not come true in {seconds:g} s"
+        await asyncio.sleep(_pause(now - began, now - asked))
+        asked = time.monotonic()
     return value
+
+
+def _pause(waited: float, took: float) -> float:
+    """Return for how many seconds to wait before a condition is called again.
+
+    What takes long comes a twentieth later, at most; asking takes no more than half of the time.
+    """
+    return max(0.02, min(0.1, waited / 20), min(0.25, took))
 
 
 def in_time(took: float, bound: float) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def main(urls: list[str]) -> None:
-    """Print the state of all clients every 20 ms."""
+    """Print the state of all clients every 50 ms."""
     clients = [CacheMesh.from_url(url) for url in urls]
     while True:
         known = [client.topology for client in clients]
@@ -35,7 +35,7 @@ def main(urls: list[str]) -> None:
         }
         sys.stdout.write(f"{json.dumps(state)}\n")
         sys.stdout.flush()
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def peak_mib() -> int:
