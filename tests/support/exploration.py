@@ -30,9 +30,10 @@ def explore(
     while todo:
         state = todo.pop()
         for after in steps(state):
-            if after in came:
+            met = len(came)
+            came.setdefault(after, state)  # which hashes it once
+            if len(came) == met:
                 continue
-            came[after] = state
             if wrong(after):
                 return _path(came, after), set(came)
             if not ends(after):

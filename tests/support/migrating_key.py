@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from cachemesh.core.migration.pull import Cut, Link, Pull, PullError
@@ -87,7 +88,7 @@ class MigratingKey:
         """Return the path to a wrong world, or an empty list."""
         first = World(tuple(Actor(each) for each in self.actors), self.faults)
         if self.lagging:
-            first = replace(first, source=Server(FIRST, OLDER, ((FIRST, (OLDER,)),)))
+            first = first._replace(source=Server(FIRST, OLDER, ((FIRST, (OLDER,)),)))
         path, _ = explore(first, self._judged_steps, lambda world: world.wrong)
         return path
 
@@ -101,27 +102,27 @@ class MigratingKey:
             server: Server = getattr(world, side)
             if server.stream:
                 (value, _), *rest = server.stream
-                applied = replace(server, replica=value, stream=tuple(rest))
+                applied = server._replace(replica=value, stream=tuple(rest))
                 yield with_server(world, side, applied)
         for fault in set(world.faults):
             yield from self._fails(without_fault(world, fault), fault)
         if world.late:
-            yield replace(unlinked_late(world), late=False)
+            yield unlinked_late(world)._replace(late=False)
         for copy in world.under_way:
             yield arrived(world, copy)
 
     def _judged(self, world: World) -> World:
         if world.wrong or world.found in world.true:
             return world
-        return replace(world, wrong=f"{world.found} is found instead of {world.truth}")
+        return world._replace(wrong=f"{world.found} is found instead of {world.truth}")
 
     # What clients and the mover do.
 
     def _acts(self, world: World, number: int, actor: Actor) -> Iterator[World]:
         def now(world: World, **changes: Any) -> World:
             actors = list(world.actors)
-            actors[number] = replace(actor, **changes)
-            return replace(world, actors=tuple(actors))
+            actors[number] = actor._replace(**changes)
+            return world._replace(actors=tuple(actors))
 
         idle: dict[str, Any] = {"doing": None, "stage": "", "pull": None, "replies": None}
         if actor.doing is None:
@@ -129,7 +130,7 @@ class MigratingKey:
                 doing, *left = actor.left
                 begun = {"doing": doing, "left": tuple(left)}
                 done = world.done or (self.done_too_early and doing == "pull")
-                yield now(replace(world, done=done), **begun, **self._begins(world, doing))
+                yield now(world._replace(done=done), **begun, **self._begins(world, doing))
         elif actor.stage in ("first", "source", "seen"):
             yield self._reads(world, actor, now, idle)
         elif actor.stage == "last":
@@ -137,10 +138,10 @@ class MigratingKey:
                 yield now(self._runs(world, number, actor), **idle)
         elif actor.stage == "restore":  # a mistake: what the client read, maybe long ago
             if world.target.master is None:
-                world = replace(world, target=world.target.write(FIRST, KEEPS))
+                world = world._replace(target=world.target.write(FIRST, KEEPS))
             yield now(world, stage="pull", pull=self._pull())
         elif actor.stage == "unlink":  # a mistake: the way of an overwrite without a pull
-            gone = replace(world, source=world.source.write(None, KEEPS))
+            gone = world._replace(source=world.source.write(None, KEEPS))
             yield now(gone, **({"stage": "last"} if self.unlinks_before_an_overwrite else idle))
         else:
             yield from self._pulls(world, actor, now, idle)
@@ -183,7 +184,7 @@ class MigratingKey:
         except PullError:
             return self._pull()
 
-    @property
+    @cached_property
     def _link(self) -> Link:
         return Link(
             Address("t", 1),
@@ -228,7 +229,7 @@ class MigratingKey:
             yield now(world, pull=pull, replies=None)
         elif actor.doing == "pull":
             swept = not actor.left and world.source.master is None
-            yield now(replace(world, done=world.done or swept), **idle)
+            yield now(world._replace(done=world.done or swept), **idle)
         else:
             yield now(world, stage="last", pull=None, replies=None)
 
@@ -253,7 +254,7 @@ class MigratingKey:
             if "late copy" in world.faults and world.source.master is not None:
                 less, connection = without_fault(world, "late copy"), len(world.faults)
                 copies = (*world.under_way, (connection, world.source.master))
-                yield replace(less, under_way=copies), [IO_ERROR]
+                yield less._replace(under_way=copies), [IO_ERROR]
 
     def _cut(self, world: World, commands: list[str]) -> tuple[World, list[Any]]:
         replies: list[Any] = []
@@ -265,7 +266,7 @@ class MigratingKey:
             ended = int(command.removeprefix("CLIENT KILL ID "))
             left = tuple(copy for copy in world.under_way if copy[0] != ended)
             self.reached.add("cut")
-            world = replace(world, under_way=left)
+            world = world._replace(under_way=left)
             replies.append(1)
         return world, replies
 
@@ -276,14 +277,14 @@ class MigratingKey:
         if world.target.master is not None:
             self.reached.add("busy")
             return world, [BUSY_KEY]
-        return replace(world, target=world.target.write(value, KEEPS)), ["OK"]
+        return world._replace(target=world.target.write(value, KEEPS)), ["OK"]
 
     def _runs(self, world: World, number: int, actor: Actor) -> World:
         if actor.doing == "read":
             return read(world, world.target)
         value = None if actor.doing == "delete" else 10 * (number + 1) + len(actor.left)
         target = world.target.write(value, world.true)
-        return replace(world, target=target, truth=value, excused=())
+        return world._replace(target=target, truth=value, excused=())
 
     # What goes wrong.
 
@@ -296,7 +297,7 @@ class MigratingKey:
             gone = world.target.write(None, world.true)
             truth = world.truth if world.source.master is not None else None
             # As nobody deleted it, S may bring it back until it has lost it for good.
-            yield replace(world, target=gone, truth=truth, excused=world.true, evicted=True)
+            yield world._replace(target=gone, truth=truth, excused=world.true, evicted=True)
         elif fault == "expire" and FIRST in (world.source.master, world.target.master):
             yield expired(world)
         elif fault == "die":
@@ -304,16 +305,16 @@ class MigratingKey:
                 if actor.doing is not None:
                     actors = list(world.actors)
                     actors[number] = Actor(())
-                    yield replace(world, actors=tuple(actors))
+                    yield world._replace(actors=tuple(actors))
         elif fault == "turn back" and not world.done:
             yield from self._turned_back(world)
         elif fault == "restart S":
             again = Server(FIRST, FIRST, epoch=world.source.epoch + 1)
-            yield replace(world, source=again, restarted=True)
+            yield world._replace(source=again, restarted=True)
         elif fault == "restart T" and world.back and world.target.master is None:
             # Had anything been written there since, it would be lost as without a migration.
             again = Server(FIRST, FIRST, epoch=world.target.epoch + 1)
-            yield replace(world, target=again)
+            yield world._replace(target=again)
 
     def _turned_back(self, world: World) -> Iterator[World]:
         """S and T change their parts. Who has not acknowledged is fenced: its command is lost.
@@ -326,21 +327,21 @@ class MigratingKey:
                 return  # WAIT goes on
             if world.target.master is not None:
                 cleaned = Server(None, None, epoch=world.source.epoch)
-                world = replace(world, source=cleaned)
+                world = world._replace(source=cleaned)
         # From now on S gains the key, and nobody looks what it has when it is started again: that
         # wins. `restart T` shows what is left.
         left = tuple(fault for fault in world.faults if fault != "restart S")
-        world = replace(world, faults=left, back=True)
+        world = world._replace(faults=left, back=True)
         busy = any(actor.doing is not None for actor in world.actors)
         if busy and self.turns_back_without_a_fence:
-            yield replace(world, source=world.target, target=world.source)
+            yield world._replace(source=world.target, target=world.source)
             return
         late = self.fences_one_side_alone and any(
             isinstance(actor.pull, Pull) and actor.pull.step == "remove" and actor.replies is None
             for actor in world.actors
         )
         actors = tuple(Actor(actor.left) for actor in world.actors)
-        yield replace(world, source=world.target, target=world.source, actors=actors, late=late)
+        yield world._replace(source=world.target, target=world.source, actors=actors, late=late)
 
 
 def _name(command: tuple[Any, ...]) -> str:

@@ -1,9 +1,11 @@
-"""The world of a key that moves: two shards, who pulls it, and what is under way between them."""
+"""The world of a key that moves: two shards, who pulls it, and what is under way between them.
+
+Everything is a named tuple: a model makes hundreds of thousands, and compares each with all others.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from cachemesh.core.migration.pull import Cut, Pull
 
@@ -20,8 +22,7 @@ IO_ERROR = Exception("IOERR error or timeout reading to target instance")
 BUSY_KEY = Exception("Target instance replied with error: BUSYKEY Target key name already exists.")
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
+class Server(NamedTuple):
     """A shard as the model sees it.
 
     Attributes:
@@ -37,11 +38,10 @@ class Server:
     epoch: int = 0
 
     def write(self, value: Value, before: tuple[Value, ...]) -> Server:
-        return replace(self, master=value, stream=(*self.stream, (value, before)))
+        return self._replace(master=value, stream=(*self.stream, (value, before)))
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(NamedTuple):
     """A client, or the mover.
 
     Attributes:
@@ -61,8 +61,7 @@ class Actor:
     epoch: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class World:
+class World(NamedTuple):
     """Everything at one moment.
 
     Attributes:
@@ -109,10 +108,10 @@ class World:
 
 def arrived(world: World, copy: tuple[int, Value]) -> World:
     """Have T get a copy late."""
-    world = replace(world, under_way=tuple(each for each in world.under_way if each != copy))
+    world = world._replace(under_way=tuple(each for each in world.under_way if each != copy))
     if world.target.master is not None:
         return world
-    return replace(world, target=world.target.write(copy[1], KEEPS))
+    return world._replace(target=world.target.write(copy[1], KEEPS))
 
 
 def owes_a_cut(actor: Actor) -> bool:
@@ -122,20 +121,20 @@ def owes_a_cut(actor: Actor) -> bool:
 
 
 def with_server(world: World, side: str, server: Server) -> World:
-    return replace(world, source=server) if side == "source" else replace(world, target=server)
+    return world._replace(source=server) if side == "source" else world._replace(target=server)
 
 
 def without_fault(world: World, fault: str) -> World:
     left = list(world.faults)
     left.remove(fault)
-    return replace(world, faults=tuple(left))
+    return world._replace(faults=tuple(left))
 
 
 def read(world: World, server: Server) -> World:
     value = server.master
     if value in world.true:
         return world
-    return replace(world, wrong=f"{value} was read instead of {world.truth}")
+    return world._replace(wrong=f"{value} was read instead of {world.truth}")
 
 
 def unlinked(world: World) -> World:
@@ -143,8 +142,8 @@ def unlinked(world: World) -> World:
         return world
     source = world.source.write(None, KEEPS)
     if world.evicted and world.target.master is None:  # as T evicted it, it may be gone, or not
-        return replace(world, source=source, truth=None, excused=world.true)
-    return replace(world, source=source)
+        return world._replace(source=source, truth=None, excused=world.true)
+    return world._replace(source=source)
 
 
 def failed_over(world: World, side: str) -> World:
@@ -152,8 +151,8 @@ def failed_over(world: World, side: str) -> World:
     before = [value for _, each in server.stream for value in each]
     after = Server(server.replica, server.replica, epoch=server.epoch + 1)
     excused = tuple(dict.fromkeys((*world.excused, *before)))
-    failed = replace(with_server(world, side, after), excused=excused)
-    return replace(failed, under_way=()) if side == "target" else failed
+    failed = with_server(world, side, after)._replace(excused=excused)
+    return failed._replace(under_way=()) if side == "target" else failed
 
 
 def expired(world: World) -> World:
@@ -161,12 +160,11 @@ def expired(world: World) -> World:
         stream = tuple((None if value == FIRST else value, then) for value, then in server.stream)
         master = None if server.master == FIRST else server.master
         replica = None if server.replica == FIRST else server.replica
-        return replace(server, master=master, replica=replica, stream=stream)
+        return server._replace(master=master, replica=replica, stream=stream)
 
     truth = None if world.truth == FIRST else world.truth
     excused = (*world.excused, None)
-    return replace(
-        world,
+    return world._replace(
         source=without(world.source),
         target=without(world.target),
         truth=truth,
@@ -176,4 +174,4 @@ def expired(world: World) -> World:
 
 def unlinked_late(world: World) -> World:
     """Have the UNLINK of a client that was not fenced there run at the former source."""
-    return replace(world, target=world.target.write(None, KEEPS))
+    return world._replace(target=world.target.write(None, KEEPS))
