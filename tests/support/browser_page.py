@@ -37,6 +37,8 @@ FLAGS = (
     "--disable-sync",
 )
 WAIT_SECONDS = AT_MOST
+_TEXT = """const found = document.querySelector(arguments[0]);
+return found && (found.checkVisibility() ? found.innerText : "")"""
 
 
 class Page:
@@ -52,7 +54,8 @@ class Page:
 
     def sign_in(self, token: str) -> None:
         """Sign in with a token."""
-        self.open("/login")
+        if self.driver.current_url != f"{self.url}/login":
+            self.open("/login")
         self.fill("token", token)
         self.press("Sign in")
 
@@ -75,8 +78,15 @@ class Page:
         self.until(lambda: self.driver.find_element(By.TAG_NAME, "html").id != before)
 
     def text(self, selector: str = "body") -> str:
-        """Return the visible text of the first element that the CSS selector matches."""
-        return self.driver.find_element(By.CSS_SELECTOR, selector).text
+        """Return the visible text of the first element that the CSS selector matches.
+
+        The browser tells it; what Selenium finds out by itself takes ten times as long.
+        """
+        found = self.driver.execute_script(_TEXT, selector)
+        if found is None:
+            raise NoSuchElementException(selector)
+        lines = (" ".join(line.split()) for line in found.splitlines())
+        return "\n".join(line for line in lines if line)
 
     def until(self, condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
         """Wait until a condition holds; elements that come and go meanwhile are no failure."""
