@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ from tests.support.process_leaks import adopt_orphans, descendants
 if not any(found.name == "cachemesh" for found in entry_points(group="pytest11")):
     pytest_plugins = ["cachemesh.local.pytest_plugin"]
 
+
+# Hardly anything of what tests are collected from is garbage, and looking for it takes its time.
+gc.disable()
 
 # That a machine is slow is no finding of a property test.
 settings.register_profile(
@@ -50,6 +54,13 @@ os.environ["CACHEMESH_CONFIG_DIR"] = "/nonexistent"
 # Nor may files that run side by side take each other's ports.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ[VARIABLE] = own_ports(os.environ, usual_ports())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Have garbage collected again, but for what was collected to be run."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
