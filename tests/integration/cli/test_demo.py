@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,13 +18,18 @@ from tests.support.process_leaks import processes_below
 from tests.support.waiting import AT_MOST
 
 COMMAND = [sys.executable, "-m", "cachemesh_command.demo"]
+ROOT = Path(__file__).resolve().parents[3]
+PACED = [sys.executable, "-m", "tests.support.paced_demo"]
 
 
 @contextmanager
-def _demo(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def _demo(
+    directory: Path, *arguments: str, command: Sequence[str] = COMMAND
+) -> Iterator[subprocess.Popen[str]]:
     """Run the demo with pipes; check at the end of the block that its stack is gone."""
     process = subprocess.Popen(
-        [*COMMAND, *arguments],
+        [*command, *arguments],
+        cwd=ROOT,
         env={**os.environ, "TMPDIR": str(directory), "COLUMNS": "120"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -64,7 +69,7 @@ def _happened_at(output: str, what: str) -> float:
 
 
 def test_the_whole_demo(directory: Path) -> None:
-    with _demo(directory) as process:
+    with _demo(directory, command=PACED) as process:
         output, errors = process.communicate(timeout=4 * AT_MOST)
         assert (process.returncode, errors) == (0, ""), output + errors
     assert re.search(r"Dashboard: +http://127\.0\.0\.1:\d+", output)
