@@ -51,7 +51,7 @@ def is_still(pool: MovedPool, shard: redis.Redis) -> bool:
 
 def test_there_and_back_under_load(stack: LocalStack, client: CacheMesh, tmp_path: Path) -> None:
     pool = MovedPool(stack)
-    with MoveLoad([url_of(stack)] * 4, stack.token, tmp_path) as load:
+    with MoveLoad([url_of(stack)] * 2, stack.token, tmp_path) as load:
         load.await_progress(300)
         pool.add()
         assert min(client.dbsize_per_shard().values()) > BULK / 4
