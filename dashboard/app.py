@@ -14,6 +14,7 @@ from dashboard.security import HEADERS, secure
 from dashboard.sessions import Session
 from dashboard.state import find_session, keep_state, new_state
 from dashboard.upstream import OperatorProblem
+from dashboard.url_prefix import Prefixed
 
 MAX_FORM_BYTES = 64 * 1024
 
@@ -34,6 +35,9 @@ def create_app(config: DashboardConfig) -> Flask:
     app.context_processor(_for_every_page)
     app.register_error_handler(HTTPException, _error_page)
     app.add_url_rule("/livez", view_func=_livez)
+    if config.url_prefix or config.forwarded_prefix:
+        below = Prefixed(app.wsgi_app, config.url_prefix, config.forwarded_prefix)
+        app.wsgi_app = below  # type: ignore[method-assign]
     return app
 
 

@@ -80,7 +80,7 @@ def sign_in() -> Response:
         httponly=True,
         samesite="Strict",
         secure=request.is_secure,
-        path="/",
+        path=_cookie_path(),
     )
     return response
 
@@ -94,7 +94,7 @@ def sign_out() -> Response:
     check_csrf(session)
     state().sign_out(session)
     response = to_login("out")
-    response.delete_cookie(state().config.cookie_name, path="/")
+    response.delete_cookie(state().config.cookie_name, path=_cookie_path())
     return response
 
 
@@ -139,6 +139,11 @@ def _open_session(text: str) -> tuple[OperatorProblem | None, Session | None]:
         return problem, None
 
 
+def _cookie_path() -> str:
+    """Return the path below which the dashboard is, for its cookie alone to be sent there."""
+    return f"{request.script_root}/"
+
+
 def _form(
     problem: OperatorProblem | None = None, status: int = 200, notice: str | None = None
 ) -> Response:
@@ -154,7 +159,7 @@ def _form(
         httponly=True,
         samesite="Strict",
         secure=request.is_secure,
-        path="/login",
+        path=url_for("auth.login"),
     )
     return response
 

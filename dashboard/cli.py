@@ -16,6 +16,7 @@ from cachemesh.discovery.metaserver_tls import MetaserverTls
 from cachemesh.serving import Server, Site, TlsFileError, TlsFiles, bind
 from dashboard.app import create_app, unparsed
 from dashboard.config import DashboardConfig
+from dashboard.url_prefix import checked_prefix
 
 CONNECTIONS = 2000  # at once, in one worker, which keeps all sessions and feeds in its memory
 
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     metaservers = tuple(part.strip() for part in options.metaserver.split(",") if part.strip())
     try:
         address = parse_address(options.listen)
+        prefix = checked_prefix(options.url_prefix)
         files = (options.metaserver_ca_file, *options.metaserver_cert_files)
         tls = MetaserverTls(*files) if any(files) else None
         served = _served_tls(options.tls_cert_file, options.tls_key_file)
@@ -41,12 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         listener = bind(address.host, address.port)
     except (CacheMeshError, TlsFileError) as error:
         return _refuse(str(error))
+    except ValueError as error:
+        return _refuse(f"--url-prefix: {error}")
     except OSError as error:
         return _refuse(f"cannot listen on {options.listen}: {error.strerror}; choose another")
     config = DashboardConfig(
         metaservers,
         tls=tls,
         cookie_name=f"cachemesh_dashboard_{listener.getsockname()[1]}",
+        url_prefix=prefix,
+        forwarded_prefix=options.forwarded_prefix,
         idle_seconds=options.idle_minutes * 60,
     )
     scheme = "http" if served is None else "https"
@@ -107,6 +113,17 @@ def command_line_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--tls-key-file", metavar="FILE", help="PEM file with the certificate's key"
+    )
+    parser.add_argument(
+        "--url-prefix",
+        default="",
+        metavar="PATH",
+        help="the path below which browsers reach it through a reverse proxy, such as /cachemesh",
+    )
+    parser.add_argument(
+        "--forwarded-prefix",
+        action="store_true",
+        help="take that path from X-Forwarded-Prefix, which the proxy has to set or remove",
     )
     parser.add_argument(
         "--idle-minutes",
