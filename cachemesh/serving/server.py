@@ -8,9 +8,11 @@ Source: https://docs.gunicorn.org/en/stable/custom.html, gunicorn's interface fo
 
 from __future__ import annotations
 
+import errno
 import resource
 import signal
 import socket
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +24,7 @@ from cachemesh.serving.tls import TlsFiles
 from cachemesh.serving.worker import FINISH_SECONDS, ErrorReply, Worker
 
 BACKLOG = 2048
+_ENDS_WITHIN = 2.0  # seconds
 
 App = Any  # a WSGI application
 Factory = Callable[[], tuple[App, Callable[[], None], DirectCalls | None]]
@@ -103,9 +106,23 @@ class Server(BaseApplication):
 def bind(host: str, port: int) -> socket.socket:
     """Return a listening socket.
 
+    Who had the address and was killed a moment ago may still be ending, so an address that is taken
+    is tried again for a while.
+
     Raises:
         OSError: the address is taken, or not one of this machine.
     """
+    until = time.monotonic() + _ENDS_WITHIN
+    while True:
+        try:
+            return _bound(host, port)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > until:
+                raise
+        time.sleep(0.05)
+
+
+def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
