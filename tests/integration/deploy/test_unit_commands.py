@@ -81,7 +81,7 @@ def ready(address: str, ca: str) -> bool:
     try:
         connection.request("GET", "/readyz")
         return connection.getresponse().status == 200
-    except ConnectionRefusedError:
+    except OSError:  # it does not listen yet, or had no time for a handshake
         return False
     finally:
         connection.close()
