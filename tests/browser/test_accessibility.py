@@ -49,28 +49,26 @@ def test_a_shard_with_the_longest_name(
     assert findings(board) == {}
 
 
-@pytest.mark.parametrize(
-    ("path", "fields", "wrong"),
-    [
-        ("new", {"name": "cache 9", "master": "127.0.0.1:1", "weight": "1"}, "name"),
-        ("new", {"name": "cache-9", "master": "nowhere", "weight": "1"}, "master"),
-        ("new", {"name": "cache-9", "master": "127.0.0.1:1", "weight": "1"}, "master"),
-        ("new", {"name": "cache-0", "master": "127.0.0.1:1", "weight": "1"}, "name"),
-        ("new", {"name": "cache-9", "master": "127.0.0.1:1", "weight": "0"}, "weight"),
-        ("new", {"name": "cache-9", "master": "127.0.0.1:1", "weight": "heavy"}, "weight"),
-        ("cache-0/weight", {"weight": "heavy"}, "weight"),
-        ("cache-0/weight", {"weight": "1001"}, "weight"),
-    ],
+REFUSED: tuple[tuple[str, dict[str, str], str], ...] = (
+    ("new", {"name": "cache 9", "master": "127.0.0.1:1", "weight": "1"}, "name"),
+    ("new", {"name": "cache-9", "master": "nowhere", "weight": "1"}, "master"),
+    ("new", {"name": "cache-9", "master": "127.0.0.1:1", "weight": "1"}, "master"),
+    ("new", {"name": "cache-0", "master": "127.0.0.1:1", "weight": "1"}, "name"),
+    ("new", {"name": "cache-9", "master": "127.0.0.1:1", "weight": "0"}, "weight"),
+    ("cache-0/weight", {"weight": "heavy"}, "weight"),
+    ("cache-0/weight", {"weight": "1001"}, "weight"),
 )
-def test_the_focus_goes_to_the_wrong_field_which_says_so(
-    board: Page, path: str, fields: dict[str, str], wrong: str
-) -> None:
-    board.open(f"/pools/cache/shards/{path}")
-    for field, text in fields.items():
-        board.fill(field, text)
-    board.press("Preview")
-    await_focus(board, wrong, f"problem {wrong}-help")
-    assert board.text("#problem")
+"""The page of a change, what is typed there, and the field that is wrong."""
+
+
+def test_the_focus_goes_to_the_wrong_field_which_says_so(board: Page) -> None:
+    for path, fields, wrong in REFUSED:
+        board.open(f"/pools/cache/shards/{path}")
+        for field, text in fields.items():
+            board.fill(field, text)
+        board.press("Preview")
+        await_focus(board, wrong, f"problem {wrong}-help")
+        assert board.text("#problem")
 
 
 def test_forms_previews_and_refusals(board: Page) -> None:
