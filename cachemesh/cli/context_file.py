@@ -20,6 +20,7 @@ from cachemesh.core.errors import ConfigurationError
 from cachemesh.core.names import check_name
 
 _FILE = "contexts.yaml"
+_SECRETS = ("token", "zookeeper_auth")  # and passwords of all kinds
 
 
 @dataclass(frozen=True)
@@ -142,11 +143,15 @@ def _parsed(content: Any) -> Contexts:
 
 def _require_no_secret(url: str) -> None:
     base, _, query = url.partition("?")
-    if "@" in base or any(name == "token" or "password" in name for name, _ in parse_qsl(query)):
+    if "@" in base or any(map(_is_secret, dict(parse_qsl(query)))):
         raise ConfigurationError(
             "the URL has a password or token in it; put the token into a file that only you can "
             "read, and name it by --token-file"
         )
+
+
+def _is_secret(option: str) -> bool:
+    return option in _SECRETS or ("password" in option and not option.endswith("_file"))
 
 
 def _bad(path: Path, reason: str) -> ConfigurationError:

@@ -13,6 +13,7 @@ import redis
 from cachemesh.core.malformed_replies import reading_reply
 from cachemesh.core.names import Address
 from cachemesh.core.reads.replication_status import parse_role
+from cachemesh.discovery.password_file import PasswordFile
 from cachemesh.discovery.sentinel_connection import SentinelOptions
 from cachemesh.discovery.survey import TIMEOUT, WITHIN, ask, ask_each, usable_address
 from cachemesh.discovery.url import MeshUrl
@@ -64,9 +65,12 @@ def ask_instances(mesh: MeshUrl, addresses: set[Address]) -> FindingsByAddress:
 def instance_options(mesh: MeshUrl) -> SentinelOptions:
     """Return how to connect to the instances of a pool, with the URL's login."""
     given = mesh.options
+    provider = given.get("credential_provider")
+    in_file = provider if isinstance(provider, PasswordFile) else None
     return SentinelOptions(
-        username=given.get("username"),
+        username=given.get("username") if in_file is None else in_file.username,
         password=given.get("password"),
+        password_file=in_file,
         timeout=TIMEOUT,
         connection={name: v for name, v in given.items() if name.startswith("ssl")},
     )

@@ -53,6 +53,11 @@ def test_made_listed_used_forgotten(capsys: pytest.CaptureFixture[str], director
     assert [each.name for each in directory.iterdir()] == ["contexts.yaml"]
 
 
+def test_files_with_secrets_may_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+    files = "token_file=t&password_file=p&sentinel_password_file=s&zookeeper_auth_file=z"
+    assert run(capsys, "set", "live", "--url", f"{LIVE}?{files}")[0] == 0
+
+
 def test_what_counts_more(capsys: pytest.CaptureFixture[str], directory: Path) -> None:
     run(capsys, "set", "live", "--url", LIVE)
     run(capsys, "set", "test", "--url", TEST)
@@ -78,6 +83,7 @@ def test_what_counts_more(capsys: pytest.CaptureFixture[str], directory: Path) -
         ("set", "x", "--url", "cachemesh://user:pass@h:1/c"),
         ("set", "x", "--url", "cachemesh://h:1/c?token=abc"),
         ("set", "x", "--url", "cachemesh://h:1/c?sentinel_password=abc"),
+        ("set", "x", "--url", "cachemesh+zk://h:1/c?zookeeper_auth=u:abc"),
         ("set", "a b", "--url", LIVE),
         ("set", "x"),
         ("use", "absent"),
