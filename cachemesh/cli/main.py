@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import time
 from collections.abc import Sequence
 
 import click
@@ -36,6 +38,7 @@ from cachemesh.core.errors import CacheMeshError
 
 NAME = "cachemesh"
 _COMPLETE_VARIABLE = "_CACHEMESH_COMPLETE"
+_ENDS_WITHIN = 1.0  # seconds
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -118,7 +121,20 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """Run the command and end the process; `cachemesh_command` calls this."""
-    sys.exit(int(run()))
+    code = int(run())
+    _await_clients()
+    sys.exit(code)
+
+
+def _await_clients() -> None:
+    """Wait for threads of clients that are closed, and end in a moment.
+
+    One that still speaks TLS while the process ends finds OpenSSL cleaned up, and crashes.
+    """
+    until = time.monotonic() + _ENDS_WITHIN
+    for thread in threading.enumerate():
+        if thread.name.startswith("cachemesh-"):
+            thread.join(max(0.0, until - time.monotonic()))
 
 
 def _fail(explanation: Explanation) -> int:

@@ -88,6 +88,12 @@ def run(printed: dict[str, str]) -> Any:
     return run
 
 
+def test_commands_end_well(printed: dict[str, str]) -> None:
+    """Threads of their client do not speak TLS while the process ends, which would crash it."""
+    found = [cachemesh(printed, "key", "set", "k", "v").returncode for _ in range(8)]
+    assert found == [0] * 8
+
+
 def answer(address: str, sent: bytes, context: ssl.SSLContext | None = None) -> bytes:
     """Return the first bytes of an answer, with a context over TLS; none if the server hangs up."""
     host, _, port = address.rpartition(":")
