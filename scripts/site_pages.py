@@ -1,10 +1,12 @@
-"""Called by mkdocs: README is the first page, and files outside docs/ are part of the site too."""
+"""Called by mkdocs: README is the first page, and files outside docs/ are part of the site too.
+
+Of these only what pages lead to: what somebody has made there, such as passwords, is not.
+"""
 
 from __future__ import annotations
 
 import posixpath
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +14,32 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
 _LINK = re.compile(r"(\]\()([^)#:\s]+)((?:#[^)\s]*)?\))")
-_TOP = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "SECURITY.md", "docker-compose.yml")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the files outside docs/ that are committed and that a reader may be led to."""
-    listed = subprocess.run(
-        ["git", "ls-files", "README.md", "deploy", *_TOP],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for path in listed.stdout.splitlines():
-        where = page_of(path)
-        files.append(File.generated(config, where, abs_src_path=str(ROOT / path)))
+    """Add the files outside docs/ that pages lead to."""
+    for path in sorted(outside()):
+        files.append(File.generated(config, page_of(path), abs_src_path=str(ROOT / path)))
     return files
+
+
+def outside() -> set[str]:
+    """Return README and the files outside docs/ that pages lead to, also from one another."""
+    found = {"README.md"}
+    waiting = ["README.md", *(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/**/*.md"))]
+    while waiting:
+        here = waiting.pop()
+        for link in _LINK.finditer((ROOT / here).read_text(encoding="utf-8")):
+            path = target_of(here, link[2])
+            if (
+                not path.startswith(("docs/", ".."))
+                and path not in found
+                and (ROOT / path).is_file()
+            ):
+                found.add(path)
+                if path.endswith(".md"):
+                    waiting.append(path)
+    return found
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
@@ -35,11 +47,16 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     here = path_of(page.file.src_uri)
 
     def led(found: re.Match[str]) -> str:
-        target = posixpath.normpath(posixpath.join(posixpath.dirname(here), found[2]))
-        at = posixpath.relpath(page_of(target), posixpath.dirname(page.file.src_uri) or ".")
+        where = page_of(target_of(here, found[2]))
+        at = posixpath.relpath(where, posixpath.dirname(page.file.src_uri) or ".")
         return f"{found[1]}{at}{found[3]}"
 
     return _LINK.sub(led, markdown)
+
+
+def target_of(here: str, link: str) -> str:
+    """Return the file of the repository to which a link in another one leads."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(here), link))
 
 
 def page_of(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import re
 import sys
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-import redis
+from cachemesh import CacheMesh
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -35,7 +36,7 @@ def python_of(page: Path) -> str:
 @contextmanager
 def module_of(page: Path, directory: Path) -> Iterator[ModuleType]:
     """Run the page's Python as a module that others can import; close its clients at the end."""
-    name = f"docs_{page.stem}"
+    name, before = f"docs_{page.stem}", _clients()
     (directory / f"{name}.py").write_text(python_of(page), encoding="utf-8")
     sys.path.insert(0, str(directory))
     module: ModuleType | None = None
@@ -46,6 +47,12 @@ def module_of(page: Path, directory: Path) -> Iterator[ModuleType]:
     finally:
         sys.path.remove(str(directory))
         sys.modules.pop(name, None)
-        for each in vars(module or ModuleType(name)).values():
-            if isinstance(each, redis.Redis):
-                each.close()
+        module = None
+        for each in _clients() - before:
+            each.close()
+
+
+def _clients() -> set[CacheMesh]:
+    """Return the clients there are, also those of names that a later block has given to others."""
+    gc.collect()
+    return {each for each in gc.get_objects() if isinstance(each, CacheMesh)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import lzma
 import socket
 import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,6 @@ def test_django_on_a_mesh(migrating: Any, cachemesh_client: CacheMesh) -> None:
     assert cache.get_many(["k4", "k5", "k6"]) == {"k6": 6}
     cache.clear()
     assert cache.get("k6") is None and cachemesh_client.dbsize() == 0
-    migrating.MeshCacheClient._mesh.close()
 
 
 def test_flask_caching_on_a_mesh(migrating: Any, cachemesh_client: CacheMesh) -> None:
@@ -122,4 +122,7 @@ def test_flask_caching_on_a_mesh(migrating: Any, cachemesh_client: CacheMesh) ->
         assert any(key.startswith(b"shop:") for key in cachemesh_client.scan_iter("shop:*"))
         migrating.cache.clear()
         assert migrating.cache.get("k3") is None
-        migrating.cache.cache._write_client.close()
+
+
+def test_no_client_is_left() -> None:
+    until(lambda: not [each for each in threading.enumerate() if "cachemesh-" in each.name])
