@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -14,6 +14,7 @@ from metaserver.redis_io.bounded_connection import BoundedConnection, ask_all
 
 T = TypeVar("T")
 
+_MOMENT = 0.1  # seconds that a round waits for late servers, all together
 _AT_ONCE = 32  # threads for servers that hang; more of them take turns
 
 
@@ -49,13 +50,15 @@ class LateAnswers(Generic[T]):
     ) -> dict[str, T | redis.RedisError]:
         """Run ``ask`` on every connection; as `bounded_connection.ask_all`, but for late ones."""
         late = connections.keys() & self._late.keys()
-        answers = {name: self._answer_of(name, ask, within) for name in late}
+        for name in late:
+            self._ask_anew(name, ask)
         in_time = {name: each for name, each in connections.items() if name not in late}
-        answers |= ask_all(in_time, ask, within=within)
+        answers = ask_all(in_time, ask, within=within)
         for name, connection in in_time.items():
             if isinstance(answers[name], redis.TimeoutError):
                 self._late[name] = self._begin(connection, ask)
-        return answers
+        wait([self._late[name].answer for name in late], timeout=_MOMENT)  # one may be well again
+        return answers | {name: self._answer_of(name, within) for name in late}
 
     def keep_only(self, names: Collection[str]) -> None:
         """Ask no other servers any more; their connections are ended under who asks."""
@@ -67,10 +70,14 @@ class LateAnswers(Generic[T]):
         self.keep_only(())
         self._workers.shutdown(wait=False, cancel_futures=True)
 
-    def _answer_of(
-        self, name: str, ask: Callable[[BoundedConnection], T], within: float
-    ) -> T | redis.RedisError:
-        """Return what a late server has answered by now; once it has failed, ask it anew."""
+    def _ask_anew(self, name: str, ask: Callable[[BoundedConnection], T]) -> None:
+        """Ask a late server again if the last attempt has failed."""
+        asking = self._late[name]
+        if asking.answer.done() and asking.answer.exception() is not None:
+            self._late[name] = self._begin(asking.connection, ask)
+
+    def _answer_of(self, name: str, within: float) -> T | redis.RedisError:
+        """Return what a late server has answered by now; one that has is late no more."""
         asking = self._late[name]
         if not asking.answer.done():
             if time.monotonic() - asking.began > within:  # it sends a byte now and then
@@ -79,7 +86,6 @@ class LateAnswers(Generic[T]):
         try:
             answer = asking.answer.result()
         except redis.RedisError as error:
-            self._late[name] = self._begin(asking.connection, ask)
             return error
         del self._late[name]
         return answer

@@ -45,9 +45,9 @@ def fail_over(api: Api, shard: str, **body: Any) -> Reply:
     return api("POST", f"/v1/pools/cache/shards/{shard}/failover", body, timeout=AT_MOST)
 
 
-def last_event(api: Api) -> dict[str, Any]:
-    """Return the newest entry of the audit log."""
-    events = api("GET", "/v1/events?pool=cache&limit=1").json["events"]
+def last_event(api: Api, of: str = "") -> dict[str, Any]:
+    """Return the newest entry of the audit log; ``of``: whose action begins with this and a dot."""
+    events = api("GET", f"/v1/events?pool=cache&limit=1{of and f'&action={of}'}").json["events"]
     found: dict[str, Any] = events[0]
     return found
 
