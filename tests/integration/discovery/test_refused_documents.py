@@ -83,7 +83,11 @@ def test_what_would_take_the_pool_away_is_refused(
         until(lambda: app.mesh.health().topology.refused == refused)
         assert app.mesh.health().topology.version == 5
         assert app.mesh.topology.document.placement.names == ("cache-0",)
-        told = [each for each in caplog.messages if "is refused, and version 5 stays" in each]
-        assert len(told) == len(refused), "once for each kind"
+
+        def told() -> list[str]:
+            return [each for each in caplog.messages if "is refused, and version 5 stays" in each]
+
+        until(lambda: len(told()) >= len(refused))  # each is logged just after it was counted
+        assert len(told()) == len(refused), "once for each kind"
         metaserver.news.put({**held, "version": 7})
         until(lambda: app.mesh.health().topology.version == 7)
