@@ -7,7 +7,6 @@ CACHEMESH_CONFIG_DIR, or in `cachemesh` of the user's configuration directory (X
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from urllib.parse import parse_qsl
 
 import yaml
 
+from cachemesh.cli.private_file import replacing
 from cachemesh.core.errors import ConfigurationError
 from cachemesh.core.names import check_name
 
@@ -116,14 +116,8 @@ def write_contexts(path: Path, contexts: Contexts) -> None:
         },
     }
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{_FILE}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            yaml.safe_dump(content, file, sort_keys=False)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        yaml.safe_dump(content, file, sort_keys=False)
 
 
 def _parsed(content: Any) -> Contexts:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from cachemesh.cli.common_options import with_context
 from cachemesh.cli.context import CommandContext, metaservers_at
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.output import emit, say
+from cachemesh.cli.private_file import replacing
 from cachemesh.cli.tables import Column, show, table
 from cachemesh.core.json_text import NotJsonError, decode_json
 from cachemesh.core.plurals import counted
@@ -46,22 +46,15 @@ def backup(context: CommandContext, file: Path) -> None:
     Of the tokens it has no text. An earlier FILE is replaced once the new one is complete.
     """
     saved = context.metaserver.request("GET", "/v1/backup")
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as written:
+        with replacing(file) as written:
             json.dump(saved, written, indent=1)
-            written.flush()
-            os.fsync(written.fileno())
-        draft.replace(file)
     except OSError as error:
         raise CommandError(
             f"file {file}",
             error.strerror or type(error).__name__,
             "name a file in a directory that you can write to",
         ) from error
-    finally:
-        draft.unlink(missing_ok=True)
     told = {
         "file": str(file),
         "taken": saved["taken"],

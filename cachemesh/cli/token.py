@@ -20,6 +20,7 @@ from cachemesh.cli.context import CommandContext
 from cachemesh.cli.errors import CommandError, ExitCode
 from cachemesh.cli.output import emit, say
 from cachemesh.cli.param_types import duration
+from cachemesh.cli.private_file import replacing
 from cachemesh.cli.tables import Column, moment, show, table
 from cachemesh.cli.watchable import watchable
 
@@ -257,23 +258,14 @@ def _rotate_into(context: CommandContext, request_path: str, overlap: int, path:
         CommandError: the file cannot be written.
         MetaserverError: the metaserver refused; the file is as it was.
     """
-    path = path.resolve()  # a link to the file stays one
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(handle, "w") as file:
-                if path.exists():
-                    before = path.stat()
-                    os.fchmod(handle, stat.S_IMODE(before.st_mode))
-                    os.fchown(handle, before.st_uid, before.st_gid)
-                made = context.metaserver.request("POST", request_path, {"overlap": overlap})
-                file.write(made["token"] + "\n")
-                file.flush()
-                os.fsync(handle)
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        with replacing(path) as file:
+            if path.exists():
+                before = path.stat()
+                os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode))
+                os.fchown(file.fileno(), before.st_uid, before.st_gid)
+            made = context.metaserver.request("POST", request_path, {"overlap": overlap})
+            file.write(made["token"] + "\n")
     except OSError as error:
         raise CommandError(
             f"file {path}",
