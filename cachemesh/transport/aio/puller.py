@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import redis
@@ -23,7 +23,6 @@ import redis
 from cachemesh.core.errors import ShardTimeoutError, ShardUnavailableError
 from cachemesh.core.migration.pull import (
     IDLE_MS,
-    LONGEST_IDLE_MS,
     Cut,
     Link,
     NoRoomError,
@@ -33,57 +32,17 @@ from cachemesh.core.migration.pull import (
     SlowTransferError,
     TransferError,
 )
+from cachemesh.core.migration.waiter import BATCH, Waiter
 from cachemesh.core.resilience.error_classification import NotSentError
 from cachemesh.transport.aio.shard import ShardClient
 
 # sync: from cachemesh.transport.turns import Turns
 from cachemesh.transport.unavailable import still_moving
 
-BATCH = 32
-"""Keys of one pull. While they are copied the source serves nobody else."""
-
 _LONGEST = 0.25  # seconds that replicas are waited for at once: a resize waits for that, too
 _CUT = 0.25  # seconds that the end of a late copy may take after the deadline
-_LONGER = 4  # times as long may the target take to answer in the next attempt, each time
 _RECENTLY = 0.1  # seconds since the target has answered, after which it is asked whether it does
 _AGAIN = 0.02  # seconds before a pull that did not end is begun anew
-
-
-@dataclass(eq=False)
-class _Waiter:
-    """Somebody who waits for keys.
-
-    Attributes:
-        left: keys that the source may still have.
-        slow: keys that an attempt was too slow with, the last one at the end.
-        shares: with others, who pull each other's keys too. Not once an attempt has failed in a way
-            that may be due to one of the keys.
-        idle: milliseconds that the source waits for the target.
-        why: the last attempt did not end.
-    """
-
-    left: set[bytes]
-    slow: dict[bytes, None] = field(default_factory=dict)
-    shares: bool = True
-    idle: int = IDLE_MS
-    why: Exception | None = None
-
-    def some(self) -> list[bytes]:
-        """Return the keys of the next attempt; none if others have pulled them all."""
-        left = list(self.left)
-        if self.slow:
-            quick = [key for key in left if key not in self.slow]
-            left = quick or [key for key in self.slow if key in self.left][:1]
-        return left[:BATCH]
-
-    def was_slow(self, keys: Sequence[bytes]) -> None:
-        """Note that an attempt with these keys was too slow."""
-        self.shares = False
-        if len(keys) == 1:
-            self.idle = min(self.idle * _LONGER, LONGEST_IDLE_MS)
-        for key in keys:
-            self.slow.pop(key, None)  # to be the last one
-            self.slow[key] = None
 
 
 class Puller:
@@ -102,7 +61,7 @@ class Puller:
         self._source, self._target = source, target
         self._link = link
         self._why: Exception | None = None  # the last attempt did not end
-        self._waiting = set[_Waiter]()
+        self._waiting = set[Waiter]()
         self._answered = -math.inf  # when the target last has, by `time.monotonic`
         self._late = False  # a copy may be under way that has not been cut off
         self._pulling = asyncio.Lock()  # asyncio
@@ -120,7 +79,7 @@ class Puller:
             ShardUnavailableError: a shard does not serve, or its replicas do not.
             redis.OutOfMemoryError: the target has no room.
         """
-        waiter = _Waiter(left)
+        waiter = Waiter(left)
         self._waiting.add(waiter)
         try:
             while left:
@@ -136,7 +95,7 @@ class Puller:
         finally:
             self._waiting.discard(waiter)
 
-    async def _pull_some(self, waiter: _Waiter, deadline: float) -> Exception | None:
+    async def _pull_some(self, waiter: Waiter, deadline: float) -> Exception | None:
         """Pull some of the keys that one waits for, and some of those that others wait for, once.
 
         Returns:
@@ -168,7 +127,7 @@ class Puller:
         self._why = next((each.why for each in waiting if each.why is not None), None)
         return None
 
-    async def _before_next(self, waiter: _Waiter, failure: Exception, deadline: float) -> None:
+    async def _before_next(self, waiter: Waiter, failure: Exception, deadline: float) -> None:
         """Return when it is time for the next attempt, after one that failed for a waiter's keys.
 
         Raises:
@@ -237,7 +196,7 @@ class Puller:
                 self._late = False
         return after
 
-    def still_moving(self, waiter: _Waiter | None = None) -> ShardUnavailableError:
+    def still_moving(self, waiter: Waiter | None = None) -> ShardUnavailableError:
         """Return the error for a command that has no time left, with what went wrong last."""
         why = self._why if waiter is None or waiter.why is None else waiter.why
         return still_moving(self._source.name, self._target.name, why)
