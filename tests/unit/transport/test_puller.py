@@ -15,6 +15,7 @@ from cachemesh.core.errors import ShardTimeoutError, ShardUnavailableError
 from cachemesh.core.migration.pull import IDLE_MS, LONGEST_IDLE_MS, Link
 from cachemesh.core.names import Address
 from cachemesh.transport.aio.puller import Puller
+from tests.support.waiting import until_async
 
 OK, GONE = b"OK", b"NOKEY"
 
@@ -44,6 +45,9 @@ class Source:
         await self.goes_on.wait()
         await asyncio.sleep(0)
         return [self._answer(*command) for command in commands]
+
+    async def was_asked_six_times(self) -> bool:
+        return len(self.idle) >= 6
 
     def _answer(self, name: str, *words: Any) -> Any:
         if name == "UNLINK":
@@ -184,8 +188,7 @@ def test_a_source_is_not_blocked_for_ever_longer_by_a_caller_without_a_time_limi
         source.large_ms = math.inf
         pulled = await begun(b"large", seconds=math.inf)
         source.goes_on.set()
-        while len(source.idle) < 6:
-            await asyncio.sleep(0.01)
+        await until_async(source.was_asked_six_times)
         pulled.cancel()
         assert source.idle[:3] == [IDLE_MS, 400, 1600]
         assert set(source.idle[3:]) == {LONGEST_IDLE_MS}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from metaserver.api.metrics import METRICS
 from metaserver.api.pool_metrics import MOST_SDKS, of_sdks, of_sweeps
-from metaserver.domain.pool_state import Sweep
+from metaserver.domain.pool_state import Sweep, SweepState
 
 
-def sweep(created: float, state: str = "running") -> Sweep:
-    return Sweep(1, "cache", "cache-0", None, 2, False, state, 0, "", created)  # type: ignore[arg-type]
+def sweep(created: float, state: SweepState = "running") -> Sweep:
+    return Sweep(1, "cache", "cache-0", None, 2, False, state, 0, "", created)
 
 
 def values(sweeps: tuple[Sweep, ...]) -> dict[str, float]:
