@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -39,6 +39,8 @@ VALUE_BYTES = 400
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 
+Workload = Callable[[int, int], Iterable[str]]
+
 
 class Demo:
     """One run of the demo: a stack, a load, a story, a report.
@@ -47,13 +49,17 @@ class Demo:
         console: where everything is shown.
         trace: what to replay; None: the built-in Zipf workload.
         keep: whether to leave the stack up, after the report, until interrupted.
+        draw: the built-in workload, from the number of objects and of accesses.
     """
 
-    def __init__(self, console: Console, trace: Trace | None, keep: bool) -> None:
+    def __init__(
+        self, console: Console, trace: Trace | None, keep: bool, draw: Workload = zipf
+    ) -> None:
         self._console = console
         self._screen = Screen(console)
         self._trace = trace
         self._keep = keep
+        self._draw = draw
         self._windows: Sequence[ReplayWindow] = ()
         self._workload = ""
 
@@ -113,7 +119,7 @@ class Demo:
     def _load(self, client: CacheMesh, story: Story) -> ReplayResult:
         trace = self._trace
         passes = None if trace is None else Passes(trace, story)
-        keys: Iterable[str | bytes] = zipf(OBJECTS, ENDLESS) if passes is None else passes
+        keys: Iterable[str | bytes] = self._draw(OBJECTS, ENDLESS) if passes is None else passes
         replay = Replay(
             client,
             keys,
@@ -188,8 +194,11 @@ def _terminated(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, draw: Workload = zipf) -> int:
     """Run the demo with command-line arguments (None: those of the process).
+
+    Args:
+        draw: as of `Demo`.
 
     Returns:
         The exit code: 0; 1 after an error, with a line on stderr; 130 after Ctrl-C.
@@ -201,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         trace = None if options.trace is None else open_trace(options.trace)
-        Demo(Console(highlight=False), trace, options.keep).run()
+        Demo(Console(highlight=False), trace, options.keep, draw).run()
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except (CacheMeshError, TraceError) as error:

@@ -1,13 +1,13 @@
-"""The demo, as `cachemesh_command.demo` runs it, under a load that leaves time to other tests."""
+"""The demo under a load that leaves time to other tests."""
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 
-from cachemesh.demo import __main__ as demo
+from cachemesh.demo.__main__ import main
 from cachemesh.replay.workload import zipf
-from cachemesh_command import run
 
 PACE = 0.005  # seconds between two accesses
 
@@ -21,5 +21,4 @@ def paced(objects: int, operations: int) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    setattr(demo, "zipf", paced)  # noqa: B010  # what it imports is no part of its interface
-    run(demo.__name__)
+    sys.exit(main(draw=paced))
