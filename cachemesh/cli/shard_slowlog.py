@@ -68,7 +68,7 @@ def _show(data: Mapping[str, Any], *, wide: bool) -> None:
     if rows:
         show(table(_COLUMNS, rows), wide=wide)
     else:
-        say("no instance has a slow command in its log")
+        say("none of those that answer has a slow command in its log")
     for told in data["instances"]:
         if told["error"] is not None:
-            say(f"{told['role']} {told['instance']}: {told['error']}")
+            say(f"{told['role']} {told['instance']} does not tell: {told['error']}")
