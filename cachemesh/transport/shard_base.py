@@ -22,6 +22,7 @@ from cachemesh.core.resilience.error_classification import (
     NotSentError,
     failure_of,
 )
+from cachemesh.core.resilience.replica_patience import ReplicaPatience
 from cachemesh.core.resilience.retry import retry_until
 from cachemesh.transport.master_locator import MasterLocator
 from cachemesh.transport.shard_instances import InstanceT, ShardInstances
@@ -46,6 +47,7 @@ class ShardBase(ShardInstances[InstanceT]):
     Attributes:
         hurry: has the replicas measured soon.
         misses, dropped: counted as `ShardHealth` tells.
+        patience: with a master that lacks replicas.
     """
 
     def __init__(self, name: str, template: Any, locator: MasterLocator) -> None:
@@ -55,6 +57,7 @@ class ShardBase(ShardInstances[InstanceT]):
         self._finds_until: float | None = None
         self.hurry: Callable[[], None] = _nothing
         self.misses = self.dropped = 0
+        self.patience = ReplicaPatience()
 
     def wrote(self, keys: Sequence[bytes], now: float) -> None:
         """Note that this client wrote to these keys; without keys, to any key."""

@@ -16,6 +16,7 @@ from cachemesh.core.errors import (
 from cachemesh.core.migration.pull import NotReplicatedError, TransferError
 from cachemesh.core.names import Address
 from cachemesh.core.resilience.error_classification import (
+    Failure,
     FencedOffError,
     NotSentError,
     refused,
@@ -133,7 +134,8 @@ def raise_unserved(shard: str, address: Address | None, error: Exception, look: 
         look: of `MasterLocator.advice`.
 
     Raises:
-        redis.ResponseError: the reply to the handshake, such as of SELECT.
+        redis.ResponseError: the reply to the handshake, such as of SELECT; or the master lacks
+            replicas for a write.
         LoginRefusedError: the master refuses the login.
         FencedError: the client acts on too old a version of the pool.
         ShardUnavailableError, ShardTimeoutError: the shard does not serve.
@@ -141,8 +143,10 @@ def raise_unserved(shard: str, address: Address | None, error: Exception, look: 
     if address is None:
         raise nobody_knows(shard, look)
     cause = error.__cause__ if isinstance(error, NotSentError) else error
-    if isinstance(cause, redis.ResponseError) and refused(cause) is None:
-        raise cause  # of the handshake, such as SELECT of a database that is not there
+    if isinstance(cause, redis.ResponseError) and (
+        refused(cause) in (None, Failure.LACKS_REPLICAS)
+    ):
+        raise cause  # such as that to SELECT of a database that is not there, in the handshake
     if isinstance(cause, FencedOffError):
         raise fenced(shard, cause) from cause
     if isinstance(cause, redis.AuthenticationError):

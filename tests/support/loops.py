@@ -11,7 +11,8 @@ import redis
 from cachemesh.core.errors import ShardUnavailableError
 from cachemesh.core.names import Address
 from cachemesh.core.resilience.circuit_breaker import FAILURES, Breaker
-from cachemesh.core.resilience.error_classification import Failure
+from cachemesh.core.resilience.error_classification import Failure, lacks_replicas
+from cachemesh.core.resilience.replica_patience import ReplicaPatience
 from cachemesh.core.resilience.steps import FindMaster, Loop, Sleep, WaitForMaster
 from tests.support.clock import Clock
 
@@ -57,9 +58,12 @@ class Group:
     instance: Instance | None
     ended: bool = False
     given_up: list[tuple[Instance | None, Exception]] = field(default_factory=list)
+    patience: ReplicaPatience = field(default_factory=ReplicaPatience)
 
     def give_up(self, instance: Instance | None, error: Exception) -> NoReturn:
         self.given_up.append((instance, error))
+        if lacks_replicas(error):
+            raise error
         raise GaveUpError(str(error)) from error
 
 

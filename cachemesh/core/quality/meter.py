@@ -17,6 +17,7 @@ _NAMES = {
     Failure.NOT_SENT: "not-connected",
     Failure.NOT_MASTER: "not-master",
     Failure.NOT_READY: "not-ready",
+    Failure.LACKS_REPLICAS: "other",
     Failure.BROKEN: "broken",
     Failure.NO_REPLY: "timeout",
 }

@@ -15,6 +15,7 @@ class Failure(Enum):
     NOT_SENT: there is no connection.
     NOT_MASTER: the instance is a replica, or has just become one.
     NOT_READY: the instance loads its data, or has lost its master.
+    LACKS_REPLICAS: the master refuses writes, as it has fewer replicas than it wants.
     BROKEN: the connection broke before the reply came.
     NO_REPLY: no reply came in time.
     """
@@ -24,6 +25,7 @@ class Failure(Enum):
     NOT_READY = 3
     BROKEN = 4
     NO_REPLY = 5
+    LACKS_REPLICAS = 6
 
 
 class NotSentError(Exception):
@@ -87,6 +89,7 @@ _REFUSAL_TEXTS = {
     "MASTERDOWN": Failure.NOT_READY,
     "CLUSTERDOWN": Failure.NOT_READY,
     "LOADING": Failure.NOT_READY,
+    "NOREPLICAS": Failure.LACKS_REPLICAS,
 }
 
 
@@ -104,14 +107,8 @@ def refused(reply: Exception) -> Failure | None:
 
 
 def lacks_replicas(reply: object) -> bool:
-    """Return whether an error reply says that a write was not run for want of replicas.
-
-    The reason is the master's own ``min-replicas-to-write``, so no other instance would run the
-    write either.
-    """
-    return isinstance(reply, redis.ResponseError) and (
-        str(reply).removeprefix(_DISCARDED).startswith("NOREPLICAS")
-    )
+    """Return whether an error reply says that a write was not run for want of replicas."""
+    return isinstance(reply, redis.ResponseError) and refused(reply) is Failure.LACKS_REPLICAS
 
 
 def is_answer(error: Exception) -> bool:

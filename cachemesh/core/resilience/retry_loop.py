@@ -21,8 +21,10 @@ from cachemesh.core.resilience.error_classification import (
     NotSentError,
     failure_of,
     is_answer,
+    lacks_replicas,
 )
 from cachemesh.core.resilience.pipeline_part import PartOutcome, PartResult, PipelinePart, unserved
+from cachemesh.core.resilience.replica_patience import ReplicaPatience
 from cachemesh.core.resilience.retry import Attempts, retry_until
 from cachemesh.core.resilience.steps import FindMaster, InstanceT, Loop, Send, Step, WaitForMaster
 
@@ -33,10 +35,12 @@ class RetriedShard(Protocol[InstanceT]):
     Attributes:
         instance: the master; None if no master is known.
         ended: the topology of the shard is followed no more, so nothing is sent again.
+        patience: with a master that lacks replicas.
     """
 
     instance: InstanceT | None
     ended: bool
+    patience: ReplicaPatience
 
     def give_up(self, instance: InstanceT | None, error: Exception) -> NoReturn:
         """Raise what the app is to see of the last attempt."""
@@ -125,6 +129,10 @@ class RetryLoop(Generic[InstanceT]):
                 yield from self._before_next(instance, error)
             except ShardUnavailableError as why:
                 return unserved(replies, places, why)
+            except redis.ResponseError:
+                if not lacks_replicas(error):
+                    raise
+                return replies
             instance, outcome = yield from self._attempt(part.only(places))
 
     def _attempt(self, request: Any) -> Generator[Step, Any, tuple[InstanceT | None, Any]]:
@@ -146,6 +154,8 @@ class RetryLoop(Generic[InstanceT]):
         shard = self._shard
         failure = failure_of(error)
         if failure is None or shard.ended:
+            shard.give_up(instance, error)
+        if failure is Failure.LACKS_REPLICAS and not shard.patience.waits(self._now()):
             shard.give_up(instance, error)
         if instance is not None and failure in (Failure.NO_REPLY, Failure.NOT_READY):
             instance.failed(failure)

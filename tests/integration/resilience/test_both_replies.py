@@ -50,7 +50,6 @@ FINAL: dict[str, tuple[bytes, type[Exception]]] = {
     "OOM": (b"-OOM command not allowed\r\n", redis.exceptions.OutOfMemoryError),
     "NOPERM": (b"-NOPERM no permissions\r\n", redis.exceptions.NoPermissionError),
     "WRONGTYPE": (b"-WRONGTYPE Operation against a key\r\n", redis.ResponseError),
-    "NOREPLICAS": (b"-NOREPLICAS Not enough good replicas\r\n", redis.ResponseError),
     "MISCONF": (b"-MISCONF Redis is configured to save\r\n", redis.ResponseError),
     "NOSCRIPT": (b"-NOSCRIPT No matching script\r\n", redis.exceptions.NoScriptError),
     "MOVED": (b"-MOVED 3999 127.0.0.1:6381\r\n", redis.ResponseError),
@@ -63,6 +62,7 @@ PASSING = {
     "MASTERDOWN": b"-MASTERDOWN Link with MASTER is down\r\n",
     "CLUSTERDOWN": b"-CLUSTERDOWN The cluster is down\r\n",
     "TRYAGAIN": b"-TRYAGAIN Multiple keys request during rehashing of slot\r\n",
+    "NOREPLICAS": b"-NOREPLICAS Not enough good replicas to write.\r\n",
     "UNBLOCKED": b"-UNBLOCKED force unblock from blocking operation\r\n",
 }
 

