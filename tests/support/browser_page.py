@@ -76,6 +76,7 @@ class Page:
         path = f"//main//*[self::button or self::a][normalize-space()='{words}']"
         self.until(lambda: self.driver.find_element(By.XPATH, path)).click()
         self.until(lambda: self.driver.find_element(By.TAG_NAME, "html").id != before)
+        self.until(lambda: self.driver.execute_script("return document.readyState") == "complete")
 
     def text(self, selector: str = "body") -> str:
         """Return the visible text of the first element that the CSS selector matches.
