@@ -41,10 +41,14 @@ class DeployedRedis:
 
     def start_shard(self) -> str:
         """Start a master and its replica; return the master's address."""
-        master = self._start("redis.conf")
-        self.instances.append(master)
-        self.start_replica(f"127.0.0.1:{master}")
-        return f"127.0.0.1:{master}"
+        master = self.start_server()
+        self.start_replica(master)
+        return master
+
+    def start_server(self) -> str:
+        """Start an instance alone; return its address."""
+        self.instances.append(self._start("redis.conf"))
+        return f"127.0.0.1:{self.instances[-1]}"
 
     def start_replica(self, master: str, *more: str) -> str:
         """Start a replica with further lines in its file; return its address."""
