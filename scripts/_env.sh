@@ -4,6 +4,7 @@
 #   ensure_venv EXTRA   .venv with the project and that extra (all or dev) installed, and bytecode
 #   ensure_redis        a redis-server that `cachemesh up` finds
 #   ensure_needs [PROGRAM...]   these programs of needs, or all: installed as root, else named
+#   in_namespaces COMMAND...    a command whose processes and mounts end with it
 #
 # Nothing outside the clone is changed here. A rerun with nothing to do takes no time: what .venv
 # was made from is written in .venv/made-from when it is whole.
@@ -298,3 +299,24 @@ unpack_server() {
     chmod 755 "$directory/$package"
     "$directory/$package" --version >/dev/null 2>&1
 }
+
+# in_namespaces [unshare's OPTION...] COMMAND...: with mounts and processes of its own, all of which end
+# with it. In the background, since a shell that waits for a command hears no signal; a script that
+# calls this has `end_apart` in its trap for EXIT.
+apart=
+in_namespaces() {
+    env --default-signal=INT,QUIT unshare --mount --pid --ipc --fork --kill-child "$@" </dev/null &
+    apart=$! status=0
+    wait "$apart" || status=$?
+    apart=
+    return "$status"
+}
+
+# With their first process all others end; unshare is there until they have.
+end_apart() {
+    [ -n "$apart" ] || return 0
+    first=
+    read -r first _ <"/proc/$apart/task/$apart/children" || true
+    kill -KILL "${first:-$apart}" || true
+    wait "$apart" || true
+} 2>/dev/null
