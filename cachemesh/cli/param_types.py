@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
+from cachemesh.core.durations import duration_seconds
+
 _BYTES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
-_DURATION = r"([0-9]{1,9})([smhd])"
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class Number(click.FloatRange):
@@ -35,10 +35,10 @@ def duration(_context: click.Context, _param: click.Parameter, given: str | None
     """
     if given is None:
         return None
-    found = re.fullmatch(_DURATION, given, re.ASCII)
-    if found is None:
+    seconds = duration_seconds(given)
+    if seconds is None:
         raise click.BadParameter(f"{given!r} is no duration; write it like 45s, 30m, 12h or 90d")
-    return int(found[1]) * _SECONDS[found[2]]
+    return seconds
 
 
 def since(_context: click.Context, _param: click.Parameter, given: str | None) -> str | None:
@@ -51,10 +51,10 @@ def since(_context: click.Context, _param: click.Parameter, given: str | None) -
     """
     if given is None:
         return None
-    ago = re.fullmatch(_DURATION, given, re.ASCII)
+    ago = duration_seconds(given)
     try:
         if ago is not None:
-            then = datetime.now(timezone.utc) - timedelta(seconds=int(ago[1]) * _SECONDS[ago[2]])
+            then = datetime.now(timezone.utc) - timedelta(seconds=ago)
         else:
             then = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", given)).astimezone(timezone.utc)
     except (ValueError, OverflowError) as error:
