@@ -12,6 +12,7 @@ from cachemesh.core.placement import Shard
 from metaserver.api.request import Call, json_reply, operation, raw_reply
 from metaserver.api.request_outcome import change_reply
 from metaserver.domain.client_reports import KnownClient
+from metaserver.domain.sentinel_answers import sentinel_answers
 from metaserver.process.clock import rfc3339
 from metaserver.process.turns import let_others_run
 from metaserver.service import pools
@@ -103,6 +104,12 @@ def change_settings(call: Call) -> Response:
 def get_status(call: Call) -> Response:
     """Reply with the live status of a pool."""
     return json_reply(call.backend.monitor.status(call.pool))
+
+
+@operation(blueprint, "listSentinels")
+def list_sentinels(call: Call) -> Response:
+    """Reply with what each Sentinel says about each shard of a pool."""
+    return json_reply(sentinel_answers(call.backend.monitor.latest(call.pool)))
 
 
 @operation(blueprint, "getFindings")

@@ -131,13 +131,14 @@ def leave_pool(call: Call) -> Response:
 @operation(blueprint, "listEvents")
 def list_events(call: Call) -> Response:
     """List entries of the audit log."""
-    pool, after, limit = call.query.get("pool"), call.query["after"], call.query["limit"]
+    pool, limit = call.query.get("pool"), call.query["limit"]
+    between = {"after": call.query["after"], "before": call.query.get("before")}
     only = call.bearer.pools if call.bearer is not None and pool is None else None
     wanted = EventFilter(**{name: call.query.get(name) for name in _EVENT_FILTERS})
     events = [
         event
         for name in ([pool] if only is None else only)
-        for event in call.backend.store.events(name, after=after, limit=limit, only=wanted)
+        for event in call.backend.store.events(name, **between, limit=limit, only=wanted)
     ]
     events.sort(key=lambda event: event.id, reverse=True)
     return json_reply({"events": [event.to_dict() for event in events[:limit]]})

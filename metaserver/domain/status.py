@@ -276,6 +276,7 @@ def _sweep(sweep: Sweep) -> dict[str, Any]:
     return {
         "shard": sweep.shard,
         "state": sweep.state,
+        "version": sweep.version,
         "drained": sweep.drained,
         "removed": sweep.removed,
         "detail": sweep.detail,

@@ -101,6 +101,14 @@ class Monitor:
         last = self._last.get(pool)
         return last[1] if last is not None else self._begin(pool).result()
 
+    def latest(self, pool: str) -> Observation:
+        """Return what the status of a pool was last made from. It waits and raises as `status`."""
+        self.status(pool)
+        seen = self._seen.get(pool)
+        if seen is None:
+            raise PoolNotFoundError(f"There is no pool {pool!r}")  # any more
+        return seen
+
     def observed(self, pool: str) -> tuple[dict[str, Any], Observation] | None:
         """Return the last status of a pool and what it is made from; ask nobody for it.
 

@@ -172,10 +172,15 @@ class DocumentStore(Protocol):
         pool: str | None = None,
         *,
         after: int = 0,
+        before: int | None = None,
         limit: int = 100,
         only: EventFilter | None = None,
     ) -> list[Event]:
-        """Return the newest `limit` events with an id above `after`, newest first."""
+        """Return the newest `limit` events with an id above `after`, newest first.
+
+        Args:
+            before: above all ids that are asked for; None: there is no such bound.
+        """
 
     def change_marker(self) -> Hashable:
         """Return a value that differs after every change, by whichever process.

@@ -171,11 +171,12 @@ class SqliteDocuments:
         pool: str | None = None,
         *,
         after: int = 0,
+        before: int | None = None,
         limit: int = 100,
         only: EventFilter | None = None,
     ) -> list[Event]:
         with self._database.read() as db:
-            return sqlite_rows.events(db, pool, after, limit, only or EventFilter())
+            return sqlite_rows.events(db, pool, after, before, limit, only or EventFilter())
 
     def change_marker(self) -> Hashable:
         return self._database.change_marker()

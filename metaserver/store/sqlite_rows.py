@@ -165,11 +165,19 @@ def event(row: Sequence[Any]) -> Event:
 
 
 def events(
-    db: sqlite3.Connection, pool: str | None, after: int, limit: int, only: EventFilter
+    db: sqlite3.Connection,
+    pool: str | None,
+    after: int,
+    before: int | None,
+    limit: int,
+    only: EventFilter,
 ) -> list[Event]:
-    """Return the newest events with an id above ``after``, newest first."""
+    """Return the newest events with an id above ``after`` and below ``before``, newest first."""
     conditions = ["id > ?"]
     given: list[str | int] = [after]
+    if before is not None:
+        conditions.append("id < ?")
+        given.append(before)
     if pool is not None:
         conditions.append("pool = ?")
         given.append(pool)

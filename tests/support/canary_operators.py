@@ -57,6 +57,7 @@ def drive_api(site: Site) -> None:
     for path in (
         *("/v1/pools", "/v1/pools/cache", "/v1/pools/cache/status", "/v1/pools/cache/shards"),
         *("/v1/pools/cache/clients", "/v1/pools/cache/convergence", "/v1/pools/cache/quality"),
+        "/v1/pools/cache/sentinels",
         *("/v1/tokens", "/v1/events", "/v1/backup", "/v1/metaservers", "/metrics", "/leader"),
         *("/readyz", "/livez", "/openapi.json", "/v1/pools/cache/shards/cache-0"),
     ):

@@ -104,6 +104,14 @@ OPERATIONS: tuple[Operation, ...] = (
         "What is configured wrong in a pool, as its servers say now",
         "Findings",
     ),
+    Operation(
+        "listSentinels",
+        "read",
+        "GET",
+        f"{_POOL}/sentinels",
+        "What each Sentinel says about each shard, as last observed",
+        "Sentinels",
+    ),
     Operation("listClients", "read", "GET", f"{_POOL}/clients", "The clients of a pool", "Clients"),
     Operation(
         "getConvergence",
@@ -239,6 +247,7 @@ OPERATIONS: tuple[Operation, ...] = (
             ),
             "text": text("only with this in actor, action, target or detail", maxLength=200),
             "after": number("only with an id above this", minimum=0, maximum=MAX_WHOLE, default=0),
+            "before": number("only with an id below this", minimum=1, maximum=MAX_WHOLE),
             "limit": number("at most so many", minimum=1, maximum=1000, default=100),
         },
         listing=True,

@@ -203,6 +203,7 @@ POOL_REPLIES: dict[str, Schema] = {
             reply(
                 shard=NAME,
                 state={"enum": ["waiting", "running", "failed"]},
+                version=number("that live clients have to act on before it begins", minimum=0),
                 drained={"type": "boolean"},
             )
         ),
@@ -231,6 +232,35 @@ POOL_REPLIES: dict[str, Schema] = {
                 rules=array(text("a rule that could not be applied")),
             )
         ),
+    ),
+    "Sentinels": reply(
+        pool=NAME,
+        version=COUNT,
+        at=TIME,
+        shards=array(
+            reply(
+                shard=NAME,
+                master=nullable(text("the address that most of those that monitor it name")),
+            )
+        ),
+        sentinels=array(
+            reply(
+                address=ADDRESS,
+                up={"type": "boolean"},
+                error=nullable(text("why it does not answer")),
+                shards=array(ref("SentinelOnShard")),
+            )
+        ),
+    ),
+    "SentinelOnShard": reply(
+        shard=NAME,
+        monitored={"type": "boolean"},
+        master=nullable(text("the address that it gives to clients")),
+        flags=array(text("such as s_down: it takes the master for down; o_down: so do others")),
+        quorum=nullable(COUNT),
+        usable=nullable({"type": "boolean", "description": "what SENTINEL CKQUORUM says"}),
+        replicas=nullable(number("that it knows, dead ones included", minimum=0)),
+        other_sentinels=nullable(number("that it knows of the shard", minimum=0)),
     ),
     "Shards": reply(shards=array(ref("Shard"))),
     "Shard": reply(

@@ -68,7 +68,7 @@ class TestAccess:
         assert "reader" in reply.json["detail"]
 
     def test_a_reader_reads(self, reader: Api) -> None:
-        paths = ("", "/status", "/clients", "/shards", "/shards/cache-0")
+        paths = ("", "/status", "/sentinels", "/clients", "/shards", "/shards/cache-0")
         for path in (*(f"/v1/pools/cache{path}" for path in paths), "/v1/events", "/metrics"):
             assert reader("GET", path).status == 200, path
 
@@ -187,7 +187,10 @@ class TestEveryErrorIsAProblem:
             assert (reply.json["expected"], reply.json["actual"]) == (99, version)
 
     def test_bad_query(self, admin: Api) -> None:
-        bad = ("limit=0", "limit=x", "after=-1", "since=1h", "colour=red", "limit=1&limit=2")
+        bad = (
+            *("limit=0", "limit=x", "after=-1", "before=0", "since=1h", "colour=red"),
+            "limit=1&limit=2",
+        )
         for query in bad:
             reply = admin("GET", f"/v1/events?{query}")
             assert reply.problem == "bad-request"

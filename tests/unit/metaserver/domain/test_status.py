@@ -239,7 +239,14 @@ def test_a_shard_on_its_way_out_and_its_sweep() -> None:
     assert draining["master"]["address"] == OTHER
     assert status["health"] == "ok"
     assert status["sweeps"] == [
-        {"shard": "cache-9", "state": "running", "drained": True, "removed": 120, "detail": ""}
+        {
+            "shard": "cache-9",
+            "state": "running",
+            "version": 4,
+            "drained": True,
+            "removed": 120,
+            "detail": "",
+        }
     ]
 
 

@@ -104,6 +104,9 @@ class TestEvents:
         newest = store.events(limit=1)[0]
         assert store.events(after=newest.id) == []
         assert [each.action for each in store.events(after=newest.id - 2)] == ["e4", "e3"]
+        older = store.events(before=newest.id, limit=2)
+        assert [each.action for each in older] == ["e3", "e2"]
+        assert store.events(after=newest.id - 1, before=newest.id + 1) == [newest]
 
     def test_what_is_asked_for(self, store: Store) -> None:
         store.record_event(NewEvent("shard.add", "token:anna", "cache", "cache-1", "weight 2"))
