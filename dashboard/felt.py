@@ -11,17 +11,18 @@ def felt_pool(quality: Json | None) -> FeltPool | None:
     if quality is None:
         return None
     return FeltPool(
-        total=_felt(quality["total"]),
-        shards={str(each["shard"]): _felt(each) for each in quality["shards"]},
+        total=felt_of(quality["total"]),
+        shards={str(each["shard"]): felt_of(each) for each in quality["shards"]},
         reporting=int(quality["reporting"]),
         silent=tuple(quality["silent"]),
     )
 
 
-def _felt(figures: Json) -> Felt:
+def felt_of(figures: Json) -> Felt:
+    """Return what was felt of all shards, of one, or by one client, whose breakers nobody tells."""
     counts, rate = figures["errors"], float(figures["errors_per_second"])
     failed = sum(counts.values())
-    breakers = figures["breakers"]
+    breakers = figures.get("breakers", {})
     return Felt(
         calls=float(figures["calls_per_second"]),
         errors=rate,

@@ -12,12 +12,13 @@ Unknown and overlong values are left out: the URL is typed by people.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import urlencode
 
+from dashboard.listing import by_value, direction, has_words, natural, pressed, typed
 from dashboard.view_model import Felt, ShardRow
 
 SMALL_POOL = 6
@@ -27,9 +28,9 @@ WORST_FIRST = ("down", "degraded", "failing over", "joining", "draining", "up")
 _UNKNOWN_STATE = 2  # a word that this release does not know: after what is surely broken
 _ALL, _BUT = "*", "!"
 _MOST_OPEN = 32
-_MOST_TYPED = 200  # characters
 
-Value = float | None
+Value = Callable[[ShardRow, Felt | None], Any]
+"""Returns what a shard is sorted by; None where that is not known."""
 Felts = Mapping[str, Felt]
 
 
@@ -55,7 +56,7 @@ class ListOptions:
         sort, state = query.get("sort", ""), query.get("state", "")
         opened = [word for word in query.get("open", "").split(",") if word]
         return cls(
-            query=" ".join(query.get("q", "")[:_MOST_TYPED].split()),
+            query=typed(query.get("q", "")),
             state=state if state in WORST_FIRST else "",
             sort=sort if sort.removeprefix("-") in COLUMNS else "",
             opened=tuple(dict.fromkeys(opened))[-_MOST_OPEN:],
@@ -95,16 +96,11 @@ class ListOptions:
 
         Figures descend at first, names ascend.
         """
-        up, down = column, f"-{column}"
-        orders = (up, down, "") if column == "name" else (down, up, "")
-        at = orders.index(self.sort) if self.sort in orders else 2
-        return replace(self, sort=orders[(at + 1) % 3])
+        return replace(self, sort=pressed(self.sort, column, ascends=column == "name"))
 
     def direction(self, column: str) -> str:
         """Return how a column is sorted, as the attribute aria-sort has it."""
-        if self.sort.removeprefix("-") != column:
-            return "none"
-        return "descending" if self.sort.startswith("-") else "ascending"
+        return direction(self.sort, column)
 
     def is_open(self, name: str, shards: int) -> bool:
         """Return whether a shard's details are shown.
@@ -158,11 +154,12 @@ def listed(shards: Sequence[ShardRow], options: ListOptions, felts: Felts) -> Li
         felts: what apps felt, by shard.
     """
     found = [shard for shard in shards if _matches(shard, options)]
-    column = options.sort.removeprefix("-")
-    if column == "name":
-        found.sort(key=lambda shard: _natural(shard.name), reverse=options.sort.startswith("-"))
-    elif column:
-        found = _by_figure(found, COLUMNS[column], felts, down=options.sort.startswith("-"))
+    column, descending = options.sort.removeprefix("-"), options.sort.startswith("-")
+    if column:
+        value = COLUMNS[column]
+        found = by_value(
+            found, lambda each: value(each, felts.get(each.name)), descending=descending
+        )
     else:
         found.sort(key=lambda shard: rank(shard.state))
     counts = Counter(shard.state for shard in shards)
@@ -184,44 +181,19 @@ def _matches(shard: ShardRow, options: ListOptions) -> bool:
     if options.state and shard.state != options.state:
         return False
     text = " ".join([shard.name, shard.state, *(each.address for each in shard.instances)])
-    return all(word in text.lower() for word in options.query.lower().split())
+    return has_words(text, options.query)
 
 
-def _by_figure(
-    shards: Sequence[ShardRow],
-    figure: Callable[[ShardRow, Felt | None], Value],
-    felts: Felts,
-    *,
-    down: bool,
-) -> list[ShardRow]:
-    """Sort by a figure; shards whose figure is not known come last, in either order."""
-    known, unknown = [], []
-    for shard in shards:
-        value = figure(shard, felts.get(shard.name))
-        if value is None:
-            unknown.append(shard)
-        else:
-            known.append((value, shard))
-    known.sort(key=lambda pair: -pair[0] if down else pair[0])
-    return [*(shard for _, shard in known), *unknown]
-
-
-def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Return a key by which cache-9 comes before cache-10."""
-    parts = re.split(r"(\d+)", name)
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
-
-
-def _of_master(name: str) -> Callable[[ShardRow, Felt | None], Value]:
-    def figure(shard: ShardRow, _: Felt | None) -> Value:
+def _of_master(name: str) -> Value:
+    def figure(shard: ShardRow, _: Felt | None) -> float | None:
         value = shard.figures.get(name)
         return None if value is None else float(value)
 
     return figure
 
 
-COLUMNS: Mapping[str, Callable[[ShardRow, Felt | None], Value]] = {
-    "name": lambda shard, felt: None,  # by the name itself
+COLUMNS: Mapping[str, Value] = {
+    "name": lambda shard, felt: natural(shard.name),
     "share": lambda shard, felt: shard.share,
     "ops": _of_master("ops_per_second"),
     "hits": _of_master("hit_ratio"),
@@ -232,4 +204,4 @@ COLUMNS: Mapping[str, Callable[[ShardRow, Felt | None], Value]] = {
     "p99": lambda shard, felt: None if felt is None else felt.p99,
     "errors": lambda shard, felt: None if felt is None else felt.errors,
 }
-"""Column -> its figure."""
+"""Column -> what it sorts by."""
