@@ -8,7 +8,7 @@ from flask import Flask, g, render_template
 from markupsafe import escape
 from werkzeug.exceptions import HTTPException
 
-from dashboard import auth, board, changes, failover, format, migration
+from dashboard import auth, board, changes, failover, format, migration, pool_pages
 from dashboard.config import DashboardConfig
 from dashboard.security import HEADERS, secure
 from dashboard.sessions import Session
@@ -28,7 +28,8 @@ def create_app(config: DashboardConfig) -> Flask:
     app.jinja_env.lstrip_blocks = True
     keep_state(app.extensions, new_state(config))
     secure(app)
-    for pages in (auth.pages, board.pages, changes.pages, failover.pages, migration.pages):
+    app.register_blueprint(auth.pages)
+    for pages in (board.pages, pool_pages.pages, changes.pages, failover.pages, migration.pages):
         app.register_blueprint(pages)
     for word in format.FILTERS:
         app.add_template_filter(getattr(format, word), word)

@@ -57,6 +57,9 @@ _ACTIONS = {
     "sweep.given-up": ("warn", "Sweep of {target} was given up"),
 }
 
+ACTIONS = (*dict.fromkeys(name.partition(".")[0] for name in _ACTIONS if "." in name), *_ACTIONS)
+"""What may be asked for of actions: the first words of several, and each that is known."""
+
 
 @dataclass(frozen=True)
 class EventLine:

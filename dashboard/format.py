@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 FILTERS = (
     *("number", "size", "percent", "rate", "latency"),
-    *("ago", "lasting", "duration", "stamp", "clock", "parse_time", "sentence"),
+    *("ago", "lasting", "duration", "stamp", "clock", "day_clock", "parse_time", "sentence"),
 )
 UNKNOWN = "\N{EN DASH}"
 _SIZES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -110,6 +110,11 @@ def stamp(moment: datetime) -> str:
 def clock(moment: datetime) -> str:
     """Format the time of day in UTC, as in logs."""
     return moment.astimezone(timezone.utc).strftime("%H:%M:%S UTC")
+
+
+def day_clock(moment: datetime) -> str:
+    """Format day and time of day in UTC."""
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def sentence(text: str) -> str:

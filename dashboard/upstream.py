@@ -95,14 +95,33 @@ class Upstream:
         """Return what apps feel of the pool, of the last minute."""
         return self._get(_pool(pool) + "/quality")
 
+    def clients(self, pool: str) -> list[Json]:
+        """Return the live clients of the pool."""
+        return list(self._get(_pool(pool) + "/clients")["clients"])
+
+    def convergence(self, pool: str) -> Json:
+        """Return how many clients act on which version of the pool, and which lag."""
+        return self._get(_pool(pool) + "/convergence")
+
+    def sentinels(self, pool: str) -> Json:
+        """Return what each Sentinel says about each shard."""
+        return self._get(_pool(pool) + "/sentinels")
+
     def shard(self, pool: str, name: str) -> Json:
         """Return one shard's status."""
         return self._get(_shard(pool, name))
 
-    def events(self, pool: str, limit: int = EVENT_LIMIT) -> list[Json]:
-        """Return the pool's last events, newest first."""
-        answer = self._client.request("GET", "/v1/events", query={"pool": pool, "limit": limit})
-        return list(answer["events"])
+    def events(
+        self, pool: str, limit: int = EVENT_LIMIT, wanted: Query | None = None
+    ) -> list[Json]:
+        """Return the pool's last events, newest first.
+
+        Args:
+            limit: how many at most.
+            wanted: which of them, as docs/api.md says.
+        """
+        query = {**(wanted or {}), "pool": pool, "limit": limit}
+        return list(self._client.request("GET", "/v1/events", query=query)["events"])
 
     def stream(self, pool: str) -> Iterator[tuple[str, Json]]:
         """Yield `document`, `status` and `event` messages until the connection ends."""

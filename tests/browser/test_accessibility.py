@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from cachemesh.discovery.metaserver import MetaserverClient
@@ -88,6 +90,48 @@ def test_forms_previews_and_refusals(board: Page) -> None:
     for path in ("cache-0/failover", "cache-9/failover"):
         board.open(f"/pools/cache/shards/{path}")
         assert findings(board) == {}
+
+
+def follow(page: Page, name: str) -> None:
+    """Follow a link of the pool's navigation."""
+    page.driver.find_element("css selector", f".pages a[href$='{name}']").click()
+    page.until(lambda: page.driver.current_url.endswith(name))
+
+
+def test_the_further_pages_of_a_pool(
+    board: Page, stack: LocalStack, metaserver: MetaserverClient
+) -> None:
+    """With all that they can show: who lags, who does not answer, an event in full."""
+    late = {
+        "client": "late",
+        "version": 0,
+        "wait": 0,
+        "app": "shop",
+        "host": "web-3",
+        "settings": {"command_timeout": "0.5"},
+        "quality": {"cache-0": {"calls": 9, "latency": {"47": 9}, "errors": {"timeout": 3}}},
+    }
+    metaserver.request("POST", "/v1/pools/cache/watch", late)
+    follow(board, "/clients")
+    assert "lags" in board.text("#clients tbody")
+    assert findings(board) == {}
+    silent = stack.process(stack.info["sentinels"][2])
+    silent.kill(signal.SIGKILL)
+    try:
+        path = "/v1/pools/cache/sentinels"
+        board.until(lambda: not metaserver.request("GET", path)["sentinels"][2]["up"])
+        follow(board, "/sentinels")
+        assert "unreachable" in board.text("#matrix tbody")
+        assert findings(board) == {}
+    finally:
+        silent.restart()
+    follow(board, "/events")
+    board.driver.find_element("css selector", ".log .of a").click()
+    board.see("and what came before it")
+    assert findings(board) == {}
+    assert board.complaints() == []
+    follow(board, "/pools/cache")
+    board.see("live", "#link")
 
 
 def test_a_page_that_is_not_there(board: Page) -> None:

@@ -73,7 +73,13 @@ def test_sessions_are_bounded_and_hide_their_secrets() -> None:
     assert not any(secret in repr(first) for secret in (first.id, first.token, first.csrf))
 
 
-@pytest.mark.parametrize("path", ["/", "/pools/cache", "/pools/cache/live", "/pools/c/shards/new"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/pools/cache", "/pools/cache/live", "/pools/c/shards/new"),
+        *("/pools/cache/clients", "/pools/cache/sentinels", "/pools/cache/events"),
+    ],
+)
 def test_pages_need_a_session(client: FlaskClient, path: str) -> None:
     reply = client.get(path)
     assert (reply.status_code, reply.headers["Location"]) == (303, "/login")

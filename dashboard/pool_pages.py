@@ -1,0 +1,94 @@
+"""The further pages of a pool, each as a metaserver tells it when it is loaded.
+
+Its clients, its Sentinels beside its shards, its events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+
+from flask import Blueprint, render_template, request
+
+from cachemesh.discovery.metaserver_request import Query
+from dashboard.auth import require_session, revoked
+from dashboard.changes import Page
+from dashboard.client_rows import ClientOptions, listed_clients, pool_clients
+from dashboard.event_search import PAGE_SIZE, EventSearch, LoggedEvents, logged_events
+from dashboard.events import ACTIONS
+from dashboard.sentinel_matrix import sentinel_matrix
+from dashboard.state import current_session, state
+from dashboard.upstream import UPSTREAM_ERRORS, OperatorProblem, Upstream, problem_of
+
+pages = Blueprint("pool_pages", __name__, url_prefix="/pools/<pool>")
+pages.before_request(require_session)
+
+
+@pages.get("/clients")
+def clients(pool: str) -> Page:
+    """Show the clients of a pool: those that lag first, and what waits for them."""
+    options = ClientOptions.of(request.args)
+
+    def told(upstream: Upstream) -> Mapping[str, object]:
+        convergence = upstream.convergence(pool)  # before the clients, see `pool_clients`
+        live = upstream.clients(pool)
+        status, quality = upstream.status(pool), upstream.quality(pool)
+        found = pool_clients(status, convergence, live, quality)
+        return {"clients": found, "listed": listed_clients(found.rows, options)}
+
+    return _page("clients", pool, told, options=options)
+
+
+@pages.get("/sentinels")
+def sentinels(pool: str) -> Page:
+    """Show what each Sentinel says about each shard."""
+    return _page("sentinels", pool, lambda up: {"matrix": sentinel_matrix(up.sentinels(pool))})
+
+
+@pages.get("/events")
+def events(pool: str) -> Page:
+    """Show the events of a pool that were searched for."""
+    search = EventSearch.of(request.args)
+    try:
+        wanted = search.wanted(datetime.now(timezone.utc))
+    except ValueError as error:
+        problem = OperatorProblem("Nothing was searched for", str(error))
+        refused = LoggedEvents(search, problem=problem, wrong="since")
+        return _page("events", pool, lambda _: {"log": refused}, 400, actions=ACTIONS)
+    return _page("events", pool, lambda up: _log(up, pool, search, wanted), actions=ACTIONS)
+
+
+def _log(upstream: Upstream, pool: str, search: EventSearch, wanted: Query) -> Mapping[str, object]:
+    found = upstream.events(pool, PAGE_SIZE + 1, wanted)
+    names = [each["name"] for each in upstream.status(pool)["shards"]]  # there is such a pool
+    return {"log": logged_events(search, found), "shards": names}
+
+
+def _page(
+    name: str,
+    pool: str,
+    told: Callable[[Upstream], Mapping[str, object]],
+    status: int = 200,
+    **more: object,
+) -> Page:
+    """Render a page, or the problem of the metaserver that it needs.
+
+    Args:
+        name: of the template, and of the page in the navigation.
+        told: asks the metaserver, and returns what the template shows.
+        status: HTTP status of the page.
+        more: that the template shows.
+    """
+    upstream = state().connect(current_session().token)
+    try:
+        found, pools = told(upstream), upstream.pools()
+    except UPSTREAM_ERRORS as error:
+        problem = problem_of(error)
+        if problem.status == 401:
+            return revoked()
+        return render_template("problem.html", problem=problem), problem.status or 503
+    now = datetime.now(timezone.utc)
+    page = render_template(
+        f"{name}.html", here=name, pool=pool, pools=pools, now=now, **found, **more
+    )
+    return page, status

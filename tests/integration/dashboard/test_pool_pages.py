@@ -1,0 +1,137 @@
+"""The further pages of a pool, of a real metaserver: clients, Sentinels beside shards, events."""
+
+from __future__ import annotations
+
+import html
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from flask.testing import FlaskClient
+
+from cachemesh.local import LocalStack
+from dashboard.app import create_app
+from dashboard.config import DashboardConfig
+from dashboard.state import DashboardState
+from tests.support.metaserver_process import Api
+from tests.support.waiting import until
+
+ATTACK = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[LocalStack]:
+    with LocalStack(shards=2, replicas=0, dashboard=False) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def admin(stack: LocalStack) -> Api:
+    return Api(stack.info["metaservers"][0], stack.token)
+
+
+@pytest.fixture(scope="module")
+def browser(admin: Api) -> FlaskClient:
+    """A browser that is signed in with a read token."""
+    config = DashboardConfig((admin.address,))
+    app = create_app(config)
+    shared = app.extensions["cachemesh-dashboard"]
+    assert isinstance(shared, DashboardState)
+    token = admin.as_reader().token
+    assert token is not None
+    client = app.test_client()
+    client.set_cookie(config.cookie_name, shared.sessions.create(token, "read").id)
+    return client
+
+
+def words(browser: FlaskClient, path: str, status: int = 200) -> str:
+    """Return the text of a page, which holds no markup that somebody has brought in."""
+    reply = browser.get(path)
+    assert reply.status_code == status, reply.text
+    assert "<img" not in reply.text
+    return " ".join(html.unescape(re.sub("<[^>]*>", " ", reply.text)).split())
+
+
+def links(browser: FlaskClient, path: str) -> list[str]:
+    return [html.unescape(link) for link in re.findall('href="([^"]*)"', browser.get(path).text)]
+
+
+@pytest.mark.parametrize("page", ["clients", "sentinels", "events"])
+def test_each_page_leads_to_the_others_and_back(browser: FlaskClient, page: str) -> None:
+    led = links(browser, f"/pools/cache/{page}")
+    pages = [f"/pools/cache{each}" for each in ("", "/clients", "/sentinels", "/events")]
+    assert set(pages) <= set(led)
+    current = re.findall('href="([^"]*)" aria-current="page"', browser.get(pages[1]).text)
+    assert current == [pages[1]]
+    assert "There is no pool 'nobody'" in words(browser, f"/pools/nobody/{page}", 404)
+
+
+def test_sentinels_beside_shards(browser: FlaskClient, stack: LocalStack) -> None:
+    path = "/pools/cache/sentinels"
+    until(lambda: "All agree about every master" in words(browser, path))
+    shown = words(browser, path)
+    for address in (*stack.info["sentinels"], *(each["master"] for each in stack.info["shards"])):
+        assert address in shown
+    silent = stack.process(stack.info["sentinels"][2])
+    silent.kill()
+    try:
+        until(lambda: "1 of 3 does not answer" in words(browser, path))
+        assert words(browser, path).count("unreachable") == 3  # its head, and each shard
+    finally:
+        silent.restart()
+
+
+def test_events_are_found_by_page_and_by_link(browser: FlaskClient, stack: LocalStack) -> None:
+    """They are put into the store directly: the metaserver refuses such names."""
+    row = ("2020-01-01T00:00:00Z", "token:anna", "shard.set-weight", "cache", "cache-9", ATTACK)
+    insert = (
+        "INSERT INTO events (at, actor, action, pool, target, detail, before, after)"
+        " VALUES (?, ?, ?, ?, ?, ?, '{\"weight\": 1}', '{\"weight\": 77}')"
+    )
+    with closing(sqlite3.connect(stack.directory / "meta.db")) as store, store:
+        made = [store.execute(insert, row).lastrowid for _ in range(60)]
+    path = "/pools/cache/events"
+    found = f"{path}?q=ANNA&action=shard"
+    assert words(browser, found).count("set the weight of cache-9") == 50
+    (older,) = [link for link in links(browser, found) if "before=" in link]
+    assert older == f"?q=ANNA&action=shard&before={made[10]}"
+    rest = words(browser, path + older)
+    assert rest.count("set the weight of cache-9") == 10
+    assert ATTACK in rest
+    assert "created pool cache" in words(browser, f"{path}?action=pool.create")
+    assert "No event is so" in words(browser, f"{path}?shard=cache-9&since=1h")
+    one = words(browser, f"{path}?event={made[0]}")
+    assert f"Event {made[0]}, and what came before it" in one
+    assert '"weight": 77' in one
+    assert one.count("set the weight of cache-9") == 1
+    assert "There is no event 999999 of cache" in words(browser, f"{path}?event=999999")
+    assert "'1w' is no time" in words(browser, f"{path}?since=1w", 400)
+
+
+def test_a_sweep_names_the_client_that_it_waits_for(browser: FlaskClient, admin: Api) -> None:
+    """This is the last one: it removes a shard."""
+    path = "/pools/cache/clients"
+    assert "No client follows the pool" in words(browser, path)
+    late = {
+        "client": "late",
+        "version": 0,
+        "wait": 0,
+        "app": ATTACK,
+        "host": "web-3",
+        "quality": {"cache-0": {"calls": 90, "latency": {"47": 90}, "errors": {"timeout": 3}}},
+    }
+    assert admin("POST", "/v1/pools/cache/watch", late).status == 200
+    shown = words(browser, path)
+    assert "1 client lags" in shown
+    assert "No sweep and no migration waits for a client" in shown
+    assert f"{ATTACK} late none yet lags" in shown
+    assert "timeout 0." in shown
+    removed = admin("DELETE", "/v1/pools/cache/shards/cache-1?strategy=drop", timeout=60)
+    assert removed.status in (200, 202), removed.text
+    until(lambda: "The sweep of cache-1 waits for 1 client to act on v" in words(browser, path))
+    shown = words(browser, path)
+    assert "The sweep of cache-1 waits for it" in shown
+    assert "Fenced until they acknowledge: late" in shown
+    assert "No client is so. Show all 1" in words(browser, f"{path}?state=current")
