@@ -35,7 +35,9 @@ from metaserver.process.clock import rfc3339
 from metaserver.process.config import Config
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.instance_sampler import InstanceSampler
+from metaserver.redis_io.late_answers import LateAnswers
 from metaserver.redis_io.sentinel_group import SentinelGroup
+from metaserver.redis_io.sentinel_replies import MonitoredShards
 from metaserver.store import StorageError, Store
 
 log = logging.getLogger("metaserver")
@@ -69,6 +71,7 @@ class Monitor:
         self._networks = networks
         self._instances: dict[str, InstanceSampler] = {}
         self._sentinels: dict[str, SentinelGroup] = {}
+        self._late: dict[str, LateAnswers[MonitoredShards]] = {}
         self._planned_work = PlannedWorkTracker()
         self._reports_to: Store | None = None
         self._lock = threading.Lock()
@@ -185,7 +188,8 @@ class Monitor:
         names = shard_names(state)
         work = self._planned_work.of_pool(state, self._live(state))
         instances = self._instances_of(document.pool)
-        views = self._sentinels_of(document.pool, document.sentinels).views(names)
+        sentinels = self._sentinels_of(document.pool, document.sentinels)
+        views = sentinels.views(names, self._late[document.pool])
         samples: dict[str, InstanceSample] = {}
         while True:
             wanted = _addresses(names, state, views, samples) - set(samples)
@@ -215,6 +219,9 @@ class Monitor:
         sentinels = self._sentinels.get(pool)
         if sentinels is None or sentinels.addresses != addresses:
             networks = self._instances_of(pool).networks
+            if pool in self._late:
+                self._late.pop(pool).close()
+            self._late[pool] = LateAnswers()
             sentinels = self._sentinels[pool] = SentinelGroup.from_config(
                 self._config, networks, addresses
             )
@@ -239,7 +246,8 @@ class Monitor:
         self._last.pop(pool, None)
         self._seen.pop(pool, None)
         self._planned_work.forget(pool)
-        for kept in (self._sentinels.pop(pool, None), self._instances.pop(pool, None)):
+        late, sentinels = self._late.pop(pool, None), self._sentinels.pop(pool, None)
+        for kept in (late, sentinels, self._instances.pop(pool, None)):
             if kept is not None:
                 kept.close()
 

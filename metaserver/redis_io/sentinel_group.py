@@ -21,9 +21,11 @@ from metaserver.domain.sentinel_view import SentinelView, majority
 from metaserver.process.config import Config, RedisAuth
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import BoundedConnection, ask_all, reason_of
+from metaserver.redis_io.late_answers import LateAnswers
 from metaserver.redis_io.resp import LARGE
 from metaserver.redis_io.sentinel_replies import (
     DEFAULT_OPTIONS,
+    MonitoredShards,
     master_of,
     masters,
     monitored_shards,
@@ -237,9 +239,15 @@ class SentinelGroup:
                 votes.setdefault(shard, Counter())[address] += 1
         return {shard: count.most_common(1)[0][0] for shard, count in votes.items()}
 
-    def views(self, shards: Sequence[str]) -> dict[str, SentinelView]:
-        """Return what each Sentinel says about these shards, by the Sentinel's address."""
-        answers = ask_all(
+    def views(
+        self, shards: Sequence[str], late: LateAnswers[MonitoredShards] | None = None
+    ) -> dict[str, SentinelView]:
+        """Return what each Sentinel says about these shards, by the Sentinel's address.
+
+        Args:
+            late: of rounds of this question, of which one that hangs is to delay the first alone.
+        """
+        answers = (late.ask_all if late is not None else ask_all)(
             self._connections,
             lambda connection: monitored_shards(connection, shards),
             within=self._timeout,

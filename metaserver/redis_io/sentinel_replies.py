@@ -22,6 +22,9 @@ from metaserver.redis_io.reply_parsers import (
     word,
 )
 
+MonitoredShards = dict[str, MonitoredShard]
+"""What a Sentinel says about shards, by their names."""
+
 DEFAULT_OPTIONS: Mapping[str, str] = {
     "down-after-milliseconds": "5000",
     "failover-timeout": "60000",
@@ -64,13 +67,11 @@ def replicas_of(connection: BoundedConnection, shard: str) -> tuple[str, ...]:
     return _addresses(connection.call("SENTINEL", "REPLICAS", shard))
 
 
-def monitored_shards(
-    connection: BoundedConnection, shards: Sequence[str]
-) -> dict[str, MonitoredShard]:
+def monitored_shards(connection: BoundedConnection, shards: Sequence[str]) -> MonitoredShards:
     """Return what the Sentinel says about these shards; one that it does not know is absent."""
     if not shards:
         connection.call("PING")
-    found: dict[str, MonitoredShard] = {}
+    found: MonitoredShards = {}
     for first in range(0, len(shards), _SHARDS_AT_ONCE):
         found |= _some(connection, shards[first : first + _SHARDS_AT_ONCE])
     return found

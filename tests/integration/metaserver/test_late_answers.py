@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import redis
 
-from cachemesh.local import Process
+from cachemesh.local import LocalStack, Process
 from metaserver.process.config import RedisAuth
 from metaserver.redis_io.bounded_connection import BoundedConnection
 from metaserver.redis_io.late_answers import LateAnswers
+from metaserver.redis_io.sentinel_group import SentinelGroup
+from metaserver.redis_io.sentinel_replies import MonitoredShards
 from tests.support.metaserver_loops import NETWORKS
-from tests.support.waiting import until
+from tests.support.waiting import in_time, until
 
 FOR_EVER = 3600.0
 
@@ -49,6 +52,27 @@ def test_a_server_that_hangs_delays_nobody_twice(redises: list[Process]) -> None
     rounds.close()
     for connection in connections.values():
         connection.close()
+
+
+def test_a_sentinel_that_hangs_delays_one_round_of_views(cachemesh_stack: LocalStack) -> None:
+    hangs, *others = cachemesh_stack.info["sentinels"]
+    rounds: LateAnswers[MonitoredShards] = LateAnswers()
+    with SentinelGroup(
+        cachemesh_stack.info["sentinels"], NETWORKS, RedisAuth(), timeout=3.0
+    ) as sentinels:
+        os.kill(cachemesh_stack.process(hangs).pid, signal.SIGSTOP)
+        try:
+            assert sentinels.views(["cache-0"], rounds)[hangs].error is not None
+            began = time.monotonic()
+            for _ in range(10):
+                views = sentinels.views(["cache-0"], rounds)
+                assert views[hangs].error is not None
+                assert all(views[each].shards for each in others)
+            in_time(time.monotonic() - began, 1.0)  # 30 s, if each round waited for it
+        finally:
+            os.kill(cachemesh_stack.process(hangs).pid, signal.SIGCONT)
+        until(lambda: sentinels.views(["cache-0"], rounds)[hangs].error is None)
+        rounds.close()
 
 
 def test_one_that_is_asked_no_more_is_let_go(redises: list[Process]) -> None:
