@@ -1,6 +1,6 @@
 """The further pages of a pool, each as a metaserver tells it when it is loaded.
 
-Its clients, its Sentinels beside its shards, its events.
+Its clients, its Sentinels beside its shards, its events, what the doctor finds.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dashboard.changes import Page
 from dashboard.client_rows import ClientOptions, listed_clients, pool_clients
 from dashboard.event_search import PAGE_SIZE, EventSearch, LoggedEvents, logged_events
 from dashboard.events import ACTIONS
+from dashboard.findings import findings_of
 from dashboard.sentinel_matrix import sentinel_matrix
 from dashboard.state import current_session, state
 from dashboard.upstream import UPSTREAM_ERRORS, OperatorProblem, Upstream, problem_of
@@ -56,6 +57,12 @@ def events(pool: str) -> Page:
         refused = LoggedEvents(search, problem=problem, wrong="since")
         return _page("events", pool, lambda _: {"log": refused}, 400, actions=ACTIONS)
     return _page("events", pool, lambda up: _log(up, pool, search, wanted), actions=ACTIONS)
+
+
+@pages.get("/doctor")
+def doctor(pool: str) -> Page:
+    """Show what is configured wrong at a pool's servers; it asks them all, for some seconds."""
+    return _page("doctor", pool, lambda up: {"found": findings_of(up.findings(pool))})
 
 
 def _log(upstream: Upstream, pool: str, search: EventSearch, wanted: Query) -> Mapping[str, object]:

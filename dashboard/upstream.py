@@ -103,6 +103,13 @@ class Upstream:
         """Return how many clients act on which version of the pool, and which lag."""
         return self._get(_pool(pool) + "/convergence")
 
+    def findings(self, pool: str) -> Json:
+        """Return what is configured wrong at the pool's servers, all of which are asked."""
+        answer: Json = self._client.request(
+            "GET", _pool(pool) + "/findings", timeout=self._change_timeout
+        )
+        return answer
+
     def sentinels(self, pool: str) -> Json:
         """Return what each Sentinel says about each shard."""
         return self._get(_pool(pool) + "/sentinels")

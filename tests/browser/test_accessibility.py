@@ -129,6 +129,9 @@ def test_the_further_pages_of_a_pool(
     board.driver.find_element("css selector", ".log .of a").click()
     board.see("and what came before it")
     assert findings(board) == {}
+    follow(board, "/doctor")
+    assert "no-maxmemory" in board.text("main")
+    assert findings(board) == {}
     assert board.complaints() == []
     follow(board, "/pools/cache")
     board.see("live", "#link")

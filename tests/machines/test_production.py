@@ -147,7 +147,7 @@ def serves(site: Site, machine: SystemdMachine) -> bool:
 
 def modes(site: Site) -> list[str]:
     """Return what the ZooKeeper servers say that they are."""
-    asked = site.block("/dev/tcp/10.0.0.$N/2181") + " || true"  # one says nothing before it has others
+    asked = site.block("/dev/tcp/10.0.0.$N/2181") + " || true"  # alone it says nothing
     return [site.on(machine, asked).strip() for machine in site.machines]
 
 

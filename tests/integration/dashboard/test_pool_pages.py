@@ -1,4 +1,4 @@
-"""The further pages of a pool, of a real metaserver: clients, Sentinels beside shards, events."""
+"""The further pages of a pool, of a real metaserver."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+import redis
 from flask.testing import FlaskClient
 
+from cachemesh.core.names import parse_address
 from cachemesh.local import LocalStack
 from dashboard.app import create_app
 from dashboard.config import DashboardConfig
@@ -35,14 +37,17 @@ def admin(stack: LocalStack) -> Api:
 @pytest.fixture(scope="module")
 def browser(admin: Api) -> FlaskClient:
     """A browser that is signed in with a read token."""
-    config = DashboardConfig((admin.address,))
+    return signed_in(admin.as_reader(), "read")
+
+
+def signed_in(user: Api, role: str) -> FlaskClient:
+    config = DashboardConfig((user.address,))
     app = create_app(config)
     shared = app.extensions["cachemesh-dashboard"]
     assert isinstance(shared, DashboardState)
-    token = admin.as_reader().token
-    assert token is not None
+    assert user.token is not None
     client = app.test_client()
-    client.set_cookie(config.cookie_name, shared.sessions.create(token, "read").id)
+    client.set_cookie(config.cookie_name, shared.sessions.create(user.token, role).id)
     return client
 
 
@@ -81,6 +86,22 @@ def test_sentinels_beside_shards(browser: FlaskClient, stack: LocalStack) -> Non
         assert words(browser, path).count("unreachable") == 3  # its head, and each shard
     finally:
         silent.restart()
+
+
+def test_the_doctor_tells_admins_what_is_configured_wrong(
+    browser: FlaskClient, admin: Api, stack: LocalStack
+) -> None:
+    path = "/pools/cache/doctor"
+    assert "token" in words(browser, path, 403)
+    address = parse_address(stack.info["shards"][1]["master"])
+    with redis.Redis(address.host, address.port) as master:
+        master.config_set("timeout", 300)
+        shown = words(signed_in(admin, "admin"), path)
+        master.config_set("timeout", 0)
+    assert "What the doctor finds in cache" in shown
+    assert f"cache-1 {address} timeout 300" in shown
+    assert f"redis-cli -h 127.0.0.1 -p {address.port} CONFIG SET timeout 0" in shown
+    assert "idle-timeout" in shown
 
 
 def test_events_are_found_by_page_and_by_link(browser: FlaskClient, stack: LocalStack) -> None:

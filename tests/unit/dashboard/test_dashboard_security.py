@@ -78,6 +78,7 @@ def test_sessions_are_bounded_and_hide_their_secrets() -> None:
     [
         *("/", "/pools/cache", "/pools/cache/live", "/pools/c/shards/new"),
         *("/pools/cache/clients", "/pools/cache/sentinels", "/pools/cache/events"),
+        "/pools/cache/doctor",
     ],
 )
 def test_pages_need_a_session(client: FlaskClient, path: str) -> None:
