@@ -11,6 +11,7 @@ from cachemesh.core.placement import Shard
 from cachemesh.core.plurals import counted
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.degraded_pool import degraded_warnings
 from metaserver.domain.errors import RequestRefused, version_conflict
 from metaserver.domain.planning import (
     ChangePlan,
@@ -229,6 +230,8 @@ def apply(
     if dry_run:
         after = after.replace(version=version + 1)
         migration = look_ahead(context, plan, masters, sampling)
+        moving = plan.losers + plan.gainers if plan.strategy == "move" else ()
+        warnings += degraded_warnings(context.monitor.status(pool)["shards"], moving)
         warnings += resizing.not_told(context, plan, masters)
         warnings += [] if migration is None else migration.warnings
     elif plan.moves_keys:

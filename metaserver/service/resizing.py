@@ -9,6 +9,7 @@ from typing import Any
 
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.degraded_pool import degraded_warnings
 from metaserver.domain.errors import RequestRefused, version_conflict
 from metaserver.domain.lost_shard import require_may_turn_back
 from metaserver.domain.move_pace import in_words
@@ -149,7 +150,11 @@ def give_up(
             )
         require_may_turn_back(state.document, resize)
         if dry_run:
-            return result
+            moving = (*state.document.placement.names, *resize.placement.names)
+            shards = context.monitor.status(pool)["shards"]
+            return replace(
+                result, warnings=degraded_warnings(shards, moving if resize.has_moved else ())
+            )
         how = shown(resize)
         if resize.has_moved:
             after, action = turned_back(state.document, resize), "resize.turned-back"

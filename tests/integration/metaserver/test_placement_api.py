@@ -40,7 +40,7 @@ def placement(admin: Api) -> dict[str, Any]:
 def settle(admin: Api) -> None:
     def is_settled() -> bool:
         status = admin("GET", f"{POOL}/status").json
-        return status["resize"] is None and not status["sweeps"]
+        return status["resize"] is None and not status["sweeps"] and status["health"] == "ok"
 
     until(is_settled)
 
