@@ -159,6 +159,7 @@ class MetaserverClient:
         timeout: float | None = None,
         stop: StopEvent | None = None,
         max_bytes: int = MAX_REPLY_BYTES,
+        key: str | None = None,
     ) -> Any:
         """Send one request and return the decoded JSON reply.
 
@@ -173,6 +174,7 @@ class MetaserverClient:
             timeout: seconds for the whole reply, in place of the client's own.
             stop: interrupts the request when it is set.
             max_bytes: a larger reply counts as a failed exchange.
+            key: of a change that is made once however often it is requested; None: one of its own.
 
         Returns:
             None for status 204, an empty object for any other empty reply.
@@ -183,7 +185,7 @@ class MetaserverClient:
         """
         seconds = self._timeout if timeout is None else timeout
         deadline = time.monotonic() + 2 * seconds
-        sent = Request(method, path, body, query, seconds, max_bytes, stop).with_key()
+        sent = Request(method, path, body, query, seconds, max_bytes, stop, key).with_key()
         in_doubt, refusal = False, None
         while True:
             failures = []

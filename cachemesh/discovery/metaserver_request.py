@@ -35,11 +35,11 @@ class Request:
     key: str | None = None
 
     def with_key(self) -> Request:
-        """Return the request, with a key of its own if it is a change."""
+        """Return the request, which if it is a change has the given key, or one of its own."""
         leaves = self.method == "DELETE" and "/clients/" in self.path  # twice is as once
         if self.method == "GET" or self.watches or leaves:
             return self
-        return replace(self, key=secrets.token_hex(16))
+        return replace(self, key=self.key or secrets.token_hex(16))
 
     @property
     def watches(self) -> bool:
