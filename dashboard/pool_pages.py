@@ -12,11 +12,11 @@ from flask import Blueprint, render_template, request
 
 from cachemesh.discovery.metaserver_request import Query
 from dashboard.auth import require_session, revoked
-from dashboard.changes import Page
 from dashboard.client_rows import ClientOptions, listed_clients, pool_clients
 from dashboard.event_search import PAGE_SIZE, EventSearch, LoggedEvents, logged_events
 from dashboard.events import ACTIONS
 from dashboard.findings import findings_of
+from dashboard.forms import Page
 from dashboard.sentinel_matrix import sentinel_matrix
 from dashboard.state import current_session, state
 from dashboard.upstream import UPSTREAM_ERRORS, OperatorProblem, Upstream, problem_of
