@@ -8,7 +8,7 @@ from flask import Flask, g, render_template
 from markupsafe import escape
 from werkzeug.exceptions import HTTPException
 
-from dashboard import auth, board, changes, failover, format, migration, pool_pages
+from dashboard import auth, board, changes, failover, format, migration, pool_pages, settings
 from dashboard.config import DashboardConfig
 from dashboard.security import HEADERS, secure
 from dashboard.sessions import Session
@@ -28,9 +28,8 @@ def create_app(config: DashboardConfig) -> Flask:
     app.jinja_env.lstrip_blocks = True
     keep_state(app.extensions, new_state(config))
     secure(app)
-    app.register_blueprint(auth.pages)
-    for pages in (board.pages, pool_pages.pages, changes.pages, failover.pages, migration.pages):
-        app.register_blueprint(pages)
+    for part in (auth, board, changes, failover, migration, pool_pages, settings):
+        app.register_blueprint(part.pages)
     for word in format.FILTERS:
         app.add_template_filter(getattr(format, word), word)
     app.context_processor(_for_every_page)

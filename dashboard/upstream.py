@@ -134,6 +134,14 @@ class Upstream:
         """Yield `document`, `status` and `event` messages until the connection ends."""
         return self._client.stream("/v1/stream", query={"pool": pool})
 
+    def create_pool(self, body: Json) -> Json:
+        """Create a pool; return the plan or the outcome."""
+        return self._change("POST", "/v1/pools", body=dict(body))
+
+    def set_settings(self, pool: str, body: Json) -> Json:
+        """Change settings of a pool; return the plan or the outcome."""
+        return self._change("PATCH", _pool(pool) + "/settings", body=dict(body))
+
     def add_shard(self, pool: str, body: Json) -> Json:
         """Add a shard; return the plan or the outcome."""
         return self._change("POST", _pool(pool) + "/shards", body=dict(body))
@@ -158,6 +166,33 @@ class Upstream:
         """Fail over a shard; return the plan or the outcome."""
         return self._change("POST", _shard(pool, name) + "/failover", body=dict(body))
 
+    def tokens(self) -> list[Json]:
+        """Return all tokens, without their text."""
+        return list(self._get("/v1/tokens")["tokens"])
+
+    def create_token(self, body: Json, key: str) -> Json:
+        """Create a token; the reply has its text.
+
+        Args:
+            key: of the form: sent again, it creates no other token, and is refused (answer-lost).
+        """
+        return self._change("POST", "/v1/tokens", body=dict(body), key=key)
+
+    def rotate_token(self, token: str, overlap: int, key: str) -> Json:
+        """Give a token another text, which the reply has.
+
+        Args:
+            token: its id.
+            overlap: seconds for which the text from before is good too.
+            key: as of `create_token`.
+        """
+        path = f"/v1/tokens/{quote(token, safe='')}/rotate"
+        return self._change("POST", path, body={"overlap": overlap}, key=key)
+
+    def revoke_token(self, token: str) -> None:
+        """Revoke the token with this id."""
+        self._change("DELETE", f"/v1/tokens/{quote(token, safe='')}")
+
     def _get(self, path: str) -> Json:
         answer: Json = self._client.request("GET", path)
         return answer
@@ -168,9 +203,10 @@ class Upstream:
         path: str,
         body: Json | None = None,
         query: Query | None = None,
+        key: str | None = None,
     ) -> Json:
         answer: Json = self._client.request(
-            method, path, body=body, query=query, timeout=self._change_timeout
+            method, path, body=body, query=query, timeout=self._change_timeout, key=key
         )
         return answer
 
