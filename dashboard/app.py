@@ -8,7 +8,17 @@ from flask import Flask, g, render_template
 from markupsafe import escape
 from werkzeug.exceptions import HTTPException
 
-from dashboard import auth, board, changes, failover, format, migration, pool_pages, settings
+from dashboard import (
+    auth,
+    board,
+    changes,
+    failover,
+    format,
+    migration,
+    pool_pages,
+    settings,
+    tokens,
+)
 from dashboard.config import DashboardConfig
 from dashboard.security import HEADERS, secure
 from dashboard.sessions import Session
@@ -28,7 +38,7 @@ def create_app(config: DashboardConfig) -> Flask:
     app.jinja_env.lstrip_blocks = True
     keep_state(app.extensions, new_state(config))
     secure(app)
-    for part in (auth, board, changes, failover, migration, pool_pages, settings):
+    for part in (auth, board, changes, failover, migration, pool_pages, settings, tokens):
         app.register_blueprint(part.pages)
     for word in format.FILTERS:
         app.add_template_filter(getattr(format, word), word)

@@ -96,7 +96,9 @@ def drive_cli(site: Site, tmp_path: Path) -> None:
 def drive_dashboard(site: Site) -> None:
     cookies: dict[str, str] = {}
 
-    def ask(method: str, path: str, form: dict[str, str] | None = None) -> str:
+    def ask(
+        method: str, path: str, form: dict[str, str] | None = None, *, told: bool = False
+    ) -> str:
         connection = http.client.HTTPConnection(site.dashboard, timeout=AT_MOST)
         headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
         if form is not None:
@@ -111,13 +113,18 @@ def drive_dashboard(site: Site) -> None:
             page = reply.read().decode()
         finally:
             connection.close()
-        site.evidence.add(f"dashboard {method} {path}", f"{reply.headers} {page}")
+        if not told:
+            site.evidence.add(f"dashboard {method} {path}", f"{reply.headers} {page}")
         return page
 
+    def value_of(name: str, page: str) -> str:
+        """Return what a hidden field of the page's last form holds."""
+        found = re.findall(rf'name="{name}" value="([^"]+)"', page)
+        assert found, page
+        return str(found[-1])
+
     def sign_in(token: str) -> None:
-        form = re.search(r'name="csrf" value="([^"]+)"', ask("GET", "/login"))
-        assert form is not None
-        ask("POST", "/login", {"csrf": form[1], "token": token})
+        ask("POST", "/login", {"csrf": value_of("csrf", ask("GET", "/login")), "token": token})
 
     sign_in(site.secret(WRONG))
     sign_in(site.admin)
@@ -125,5 +132,12 @@ def drive_dashboard(site: Site) -> None:
         value for name, value in cookies.items() if not name.endswith("_login")
     )
     assert "cache-0" in ask("GET", "/pools/cache")
-    for path in ("/", "/session", "/pools/none", "/pools/cache/shards/add", "/nowhere"):
+    token = {"csrf": value_of("csrf", ask("GET", "/tokens/new")), "name": "paged", "role": "read"}
+    token["key"] = value_of("key", ask("POST", "/tokens/new", {**token, "step": "preview"}))
+    made = ask("POST", "/tokens/new", {**token, "step": "confirm"}, told=True)  # given out here
+    shown = re.search(r"<code[^>]* data-once>([^<]+)</code>", made)
+    assert shown is not None, made
+    site.evidence.secrets["token of the dashboard"] = shown[1]
+    assert "sent before" in ask("POST", "/tokens/new", {**token, "step": "confirm"})
+    for path in ("/", "/session", "/pools/none", "/pools/cache/shards/add", "/nowhere", "/tokens"):
         ask("GET", path)
