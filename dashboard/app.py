@@ -15,6 +15,7 @@ from dashboard import (
     failover,
     format,
     migration,
+    new_pool,
     pool_pages,
     settings,
     tokens,
@@ -38,7 +39,7 @@ def create_app(config: DashboardConfig) -> Flask:
     app.jinja_env.lstrip_blocks = True
     keep_state(app.extensions, new_state(config))
     secure(app)
-    for part in (auth, board, changes, failover, migration, pool_pages, settings, tokens):
+    for part in (auth, board, changes, failover, migration, new_pool, pool_pages, settings, tokens):
         app.register_blueprint(part.pages)
     for word in format.FILTERS:
         app.add_template_filter(getattr(format, word), word)
