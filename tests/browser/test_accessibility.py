@@ -137,6 +137,40 @@ def test_the_further_pages_of_a_pool(
     board.see("live", "#link")
 
 
+def test_settings(board: Page) -> None:
+    board.open("/pools/cache/settings")
+    board.fill("set-max_lag", "-1")
+    board.press("Preview")
+    await_focus(board, "set-max_lag", "problem set-max_lag-help")
+    assert findings(board) == {}
+    board.fill("set-max_lag", "2")
+    board.press("Preview")
+    assert "none (default)" in board.text("#preview")
+    assert findings(board) == {}
+
+
+def test_tokens(board: Page) -> None:
+    board.open("/tokens/new")
+    board.fill("name", LONG)
+    board.fill("expires", "soon")
+    board.press("Preview")
+    await_focus(board, "expires", "problem expires-help")
+    assert findings(board) == {}
+    board.fill("expires", "2d")
+    board.press("Preview")
+    board.press(f"Make {LONG}")
+    board.see("Keep it now.")
+    assert findings(board) == {}
+    board.open("/tokens")
+    assert findings(board) == {}
+    board.press(f"Rotate {LONG}")
+    board.press("Preview")
+    board.fill("typed", "cache-1")
+    board.press(f"Rotate {LONG}")
+    await_focus(board, "typed", "problem")
+    assert findings(board) == {}
+
+
 def test_a_page_that_is_not_there(board: Page) -> None:
     board.open("/pools/nobody")
     assert "nobody" in board.text("[role=alert]")
@@ -153,9 +187,23 @@ def test_the_size_that_the_browser_gives_letters_is_kept(board: Page) -> None:
     board.fits(390)
 
 
-def test_a_metaserver_without_a_pool(board: Page, metaserver: MetaserverClient) -> None:
+def test_a_metaserver_without_a_pool_and_its_first_one(
+    board: Page, stack: LocalStack, metaserver: MetaserverClient
+) -> None:
     """This is the last one: it forgets the pool."""
     metaserver.request("DELETE", "/v1/pools/cache", timeout=60)
     board.open("/")
     board.see("No pools yet")
     assert findings(board) == {}
+    board.press("Make a pool")
+    board.fill("pool", "first")
+    board.fill("shards", f"first-0={stack.info['shards'][0]['master']}")
+    board.fill("sentinels", "nobody:0")
+    board.press("Preview")
+    await_focus(board, "sentinels", "problem sentinels-help")
+    assert findings(board) == {}
+    board.fill("sentinels", " ".join(stack.info["sentinels"]))
+    board.press("Preview")
+    assert findings(board) == {}
+    board.press("Make first")
+    board.see("Done: create pool first")

@@ -98,6 +98,29 @@ def test_a_pool_changed_since_the_preview(board: Page, metaserver: MetaserverCli
     await_sweeps(board, metaserver)
 
 
+def test_a_button_that_is_pressed_twice_makes_one_token_and_shows_its_text_this_once(
+    board: Page, metaserver: MetaserverClient
+) -> None:
+    board.open("/tokens")
+    board.press("Make a token")
+    board.fill("name", "app")
+    board.press("Preview")
+    twice = """const make = [...document.querySelectorAll("button")]
+        .find((each) => each.textContent === "Make app");
+        make.click(); setTimeout(() => make.click(), 200)"""
+    with board.slow_replies(1000):  # the second time, the first request is under way
+        board.driver.execute_script(twice)
+        board.see("Keep it now.")
+    token = board.text("#token-text")
+    addresses = [f"http://{address}" for address in metaserver.addresses]
+    assert MetaserverClient(addresses, token=token).request("GET", "/v1/pools")["pools"]
+    board.driver.execute_script("dispatchEvent(new Event('pagehide'))")
+    assert token not in board.driver.page_source, "a way back of the browser has no text"
+    board.press("I have kept it")
+    assert "app read all never" in " ".join(board.text("main").split())
+    assert board.complaints() == []
+
+
 def test_fail_over_a_shard(board: Page, stack: LocalStack) -> None:
     before = stack.master_of("cache-1")
     board.open("/pools/cache/shards/cache-1/failover")

@@ -79,6 +79,7 @@ def test_sessions_are_bounded_and_hide_their_secrets() -> None:
         *("/", "/pools/cache", "/pools/cache/live", "/pools/c/shards/new"),
         *("/pools/cache/clients", "/pools/cache/sentinels", "/pools/cache/events"),
         "/pools/cache/doctor",
+        *("/pools/c/settings", "/tokens", "/tokens/new", "/tokens/1/rotate", "/new-pool"),
     ],
 )
 def test_pages_need_a_session(client: FlaskClient, path: str) -> None:
@@ -167,7 +168,13 @@ def test_changes_from_another_site_are_refused(
     assert client.post("/logout", data={"csrf": csrf}, headers=headers).status_code == status
 
 
-@pytest.mark.parametrize("path", ["/logout", "/pools/c/shards/new", "/pools/c/shards/s/remove"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/logout", "/pools/c/shards/new", "/pools/c/shards/s/remove", "/pools/c/settings"),
+        *("/tokens/new", "/tokens/1/rotate", "/tokens/1/revoke", "/new-pool"),
+    ],
+)
 def test_changes_need_the_sessions_token(app: Flask, client: FlaskClient, path: str) -> None:
     sign_in(app, client)
     for data in ({}, {"csrf": "guess"}, {"csrf": "gäß"}):
@@ -216,6 +223,20 @@ def test_inputs_are_kept_and_escaped_when_a_change_fails(app: Flask, client: Fla
     reply = client.post("/pools/cache/shards/new", data=data | {"weight": "many"})
     assert reply.status_code == 400
     assert "not a whole number" in reply.text
+
+
+def test_a_token_that_may_have_been_made_can_be_asked_for_again(
+    app: Flask, client: FlaskClient
+) -> None:
+    """With the same key, so that the metaserver makes one token, and tells what became of it."""
+    csrf, key = sign_in(app, client), 43 * "k"
+    asked = {"csrf": csrf, "step": "confirm", "name": "shop", "role": "read"}
+    reply = client.post("/tokens/new", data=asked | {"key": key})
+    assert reply.status_code == 503
+    assert "Metaserver unreachable" in reply.text and "Create read token shop" in reply.text
+    assert f'name="key" value="{key}"' in reply.text
+    for chosen in ("", "mine", 42 * "k" + "&"):
+        assert client.post("/tokens/new", data=asked | {"key": chosen}).status_code == 400
 
 
 @pytest.mark.parametrize("vendor", VENDORS, ids=["dashboard", "tests"])
