@@ -43,6 +43,8 @@ PROBLEMS: dict[ErrorCode, tuple[int, str]] = {
     "resize-in-progress": (409, "An earlier resize is not finished"),
     "resize-given-up": (409, "The resize was given up"),
     "resize-refused": (409, "The resize under way does not allow that; nothing was changed"),
+    "pool-paused": (409, "The pool is paused; nothing was changed"),
+    "pool-not-paused": (409, "The pool is not paused"),
     "move-impossible": (409, "Keys cannot move between these shards; nothing was changed"),
     "sweep-needed": (409, "The sweep cannot be given up"),
     "failover-in-progress": (409, "The shard is failing over"),

@@ -28,6 +28,8 @@ ErrorCode: TypeAlias = Literal[
     "resize-in-progress",
     "resize-given-up",
     "resize-refused",
+    "pool-paused",
+    "pool-not-paused",
     "move-impossible",
     "sweep-needed",
     "failover-in-progress",

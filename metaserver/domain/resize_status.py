@@ -11,6 +11,7 @@ from cachemesh.core.migration.stages import Stages, ranked
 from cachemesh.core.placement import Placement, moves
 from cachemesh.core.plurals import counted
 from metaserver.domain.move_progress import MoveProgress
+from metaserver.domain.pool_pause import IS_PAUSED, is_paused
 from metaserver.domain.pool_state import PoolState
 from metaserver.domain.resize import Resize, ends_in, resize_of
 
@@ -49,12 +50,13 @@ def status_of(state: PoolState) -> dict[str, Any] | None:
     try:
         resize = resize_of(document)
     except InvalidDocumentError as error:
-        unknown = _told(Resize(0, "paused", document.placement, "", ""), None, [])
+        unknown = _told(Resize(0, "paused", document.placement, "", ""), None, [], False)
         return {**unknown, "state": "invalid", "detail": str(error)}
     if resize is None:
         return None
     progress = progress_of(state.progress, resize)
-    return _told(resize, progress, _sources(document.placement, resize, progress))
+    sources = _sources(document.placement, resize, progress)
+    return _told(resize, progress, sources, is_paused(document))
 
 
 def outcome(resize: Resize, version: int) -> dict[str, object]:
@@ -80,10 +82,14 @@ def progress_of(published: Mapping[str, Any] | None, resize: Resize) -> MoveProg
 
 
 def _told(
-    resize: Resize, progress: MoveProgress | None, sources: list[dict[str, Any]]
+    resize: Resize,
+    progress: MoveProgress | None,
+    sources: list[dict[str, Any]],
+    pool_paused: bool,
 ) -> dict[str, Any]:
     counted = [] if progress is None else progress.sources
-    moving = any(each.state == "moving" for each in counted) and not resize.paused
+    paused = resize.paused or pool_paused
+    moving = any(each.state == "moving" for each in counted) and not paused
     rate = progress.keys_per_second if progress is not None and moving else 0.0
     on_the_way = sum(each.moved for each in counted if each.shard not in resize.done)
     return {
@@ -93,7 +99,7 @@ def _told(
         "summary": resize.summary,
         "actor": resize.actor,
         "began": resize.began or None,
-        "detail": resize.reason or _how_it_moves(resize),
+        "detail": IS_PAUSED if pool_paused else resize.reason or _how_it_moves(resize),
         "strategy": resize.strategy,
         "back": resize.back,
         "stage": resize.stage,

@@ -10,6 +10,9 @@
 Where the resize stays (`metaserver.domain.resize`), nobody steps back: who has not acknowledged is
 fenced early, so that it asks, and waited for.
 
+While the pool is paused, nothing of this goes on: where clients hold commands, the resize
+steps back at once, and one that stays ends first.
+
 A client that lags has the resize step back, which costs it nothing. It is fenced when its lease is
 over, at the last attempt, or where it has no connection that fencing it would end, as after its
 process was killed. Nothing here waits, asks or stores: `metaserver.loops.resize` does.
@@ -21,6 +24,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from cachemesh.core.plurals import counted
+from metaserver.domain.pool_pause import IS_PAUSED
 from metaserver.domain.resize import Resize
 
 ATTEMPTS = 10  # after which a client that lags is fenced
@@ -31,7 +35,7 @@ LONGEST_HOLD = 1.0
 STAY_HOLD = 2.0  # seconds for which all commands are held at most where a resize stays
 _DELAY = 0.05  # seconds before the second attempt, without jitter
 _LONGEST_DELAY = 2.0
-_PAUSED = 0.5  # seconds between two looks at a move that is paused
+_PAUSED = 0.5  # seconds between two looks at a move or a pool that is paused
 _NAMED = 3  # clients that a reason names
 
 
@@ -80,6 +84,7 @@ class Knowledge:
         jitter: drawn from 0 to 1, once for each version.
         without_stale: turned back: whether no shard has older copies of keys that move back to it.
         restarted: turned back: shards that may have some again since.
+        pool_paused: whether an operator has paused the pool.
     """
 
     elapsed: float
@@ -93,6 +98,7 @@ class Knowledge:
     jitter: float = 0.5
     without_stale: bool = False
     restarted: tuple[str, ...] = ()
+    pool_paused: bool = False
 
 
 @dataclass(frozen=True)
@@ -165,6 +171,8 @@ Step: TypeAlias = (
 
 def next_step(resize: Resize, known: Knowledge) -> Step:
     """Return what to do next."""
+    if known.pool_paused and not resize.stays:
+        return StepBack(IS_PAUSED) if resize.state == "preparing" else Wait(_PAUSED, IS_PAUSED)
     if resize.state == "clearing":
         return Prepare() if known.cleared else Clear()
     if resize.stays:

@@ -15,6 +15,7 @@ from cachemesh.core.placement import SlotsPlacement
 from metaserver.domain.fence_record import fenced_of
 from metaserver.domain.info_fields import MAX_REPLICAS, keys_in, number, replicas_in
 from metaserver.domain.planning import quorum_of
+from metaserver.domain.pool_pause import IS_PAUSED, told_pause
 from metaserver.domain.pool_state import PoolState, Sweep
 from metaserver.domain.resize import incoming
 from metaserver.domain.resize_status import status_of
@@ -118,16 +119,18 @@ def pool_status(seen: Observation) -> dict[str, Any]:
         {"address": view.address, "up": view.error is None, "error": view.error}
         for view in seen.views.values()
     ]
+    pause = told_pause(document)
     return {
         "pool": document.pool,
         "version": document.version,
         "at": seen.at,
         "health": _health(shards, sentinels),
+        "pause": pause,
         "shards": shards,
         "sentinels": sentinels,
         "resize": status_of(seen.state),
         "fenced": fenced_of(document),
-        "sweeps": [_sweep(sweep) for sweep in seen.state.sweeps],
+        "sweeps": [_sweep(sweep, waits=pause is not None) for sweep in seen.state.sweeps],
         "clients": seen.clients,
         "observer": seen.observer,
     }
@@ -272,12 +275,13 @@ def _health(shards: Sequence[Mapping[str, Any]], sentinels: Sequence[Mapping[str
     return "ok"
 
 
-def _sweep(sweep: Sweep) -> dict[str, Any]:
+def _sweep(sweep: Sweep, *, waits: bool) -> dict[str, Any]:
+    """Return a sweep; `waits`: the pool is paused."""
     return {
         "shard": sweep.shard,
-        "state": sweep.state,
+        "state": "waiting" if waits and sweep.state == "running" else sweep.state,
         "version": sweep.version,
         "drained": sweep.drained,
         "removed": sweep.removed,
-        "detail": sweep.detail,
+        "detail": sweep.detail or (IS_PAUSED if waits else ""),
     }

@@ -6,7 +6,8 @@
   told again. The address is the one that most Sentinels give, or the last known one if all
   forgot, and only if the instance there says that it is a master.
 
-Shards that no pool and no intent names are never touched.
+Shards that no pool and no intent names are never touched. Of a pool that is paused, only what is
+half-done is finished or undone: its intents and failovers.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from cachemesh.core.pool.document import PoolDocument
 from cachemesh.core.reads.replication_status import RoleReply
 from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.planning import quorum_of
+from metaserver.domain.pool_pause import is_paused
 from metaserver.domain.pool_state import Intent, PoolState
 from metaserver.domain.resize import intents_of
 from metaserver.domain.sentinel_view import MonitoredShard, SentinelView, majority
@@ -122,6 +124,10 @@ class Repair:
             log.error("repair: shard %s: %s", intent.shard, error)
 
     def _repair_pool(self, state: PoolState, stop: threading.Event) -> None:
+        if is_paused(state.document):
+            pool = state.document.pool
+            self._strays = {key: count for key, count in self._strays.items() if key[0] != pool}
+            return
         busy = {failover.shard for failover in self._store.failovers()}
         names = [name for name in state.document.placement.names if name not in busy]
         with self._sentinels(state.document.sentinels) as sentinels:
@@ -159,6 +165,8 @@ class Repair:
             log.warning("repair: pool %s: nothing tells who is master of %s", pool, name)
             return
         master = self._verified(master, follow=not known)
+        if self._is_paused(pool):
+            return
         if strays:
             sentinels.unregister(name, only=strays)
         wanted = _Registration(name, master, *_quorum_and_options(known, views, state.document))
@@ -216,6 +224,10 @@ class Repair:
             return parse_role(connection.call("ROLE"))
         finally:
             connection.close()
+
+    def _is_paused(self, pool: str) -> bool:
+        document = self._store.document(pool)
+        return document is not None and is_paused(document)
 
     def _still_wanted(self, pool: str, shard: str) -> bool:
         """Return whether the shard is still in the pool, or being drained."""

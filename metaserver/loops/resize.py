@@ -23,6 +23,7 @@ from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.fence_record import FenceRecord
 from metaserver.domain.lost_shard import lost_masters
+from metaserver.domain.pool_pause import is_paused
 from metaserver.domain.pool_state import PoolState
 from metaserver.domain.resize import (
     Resize,
@@ -218,6 +219,7 @@ class Resizer:
             jitter=seen.jitter,
             without_stale=seen.without_stale,
             restarted=seen.restarted,
+            pool_paused=is_paused(document),
         )
 
     def _all_moved(self, document: PoolDocument, resize: Resize, seen: _AtVersion) -> bool:

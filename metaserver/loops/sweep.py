@@ -4,6 +4,7 @@
     running --(its master does not answer for long)--> failed --(it answers)--> running
     failed  --(of a drained shard: an operator says so, or `abandon` is over)--> given up
 
+While the pool is paused none goes on: one that runs ends after the batch that is under way.
 All progress is in the store: a sweep that was cut off anywhere starts again.
 """
 
@@ -24,6 +25,7 @@ from cachemesh.core.names import parse_address
 from cachemesh.core.placement import Placement
 from cachemesh.core.plurals import counted
 from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.pool_pause import is_paused
 from metaserver.domain.pool_state import PoolState, Sweep
 from metaserver.loops.instance_sweep import InstanceSweep
 from metaserver.loops.keyed_workers import KeyedWorkers
@@ -53,7 +55,7 @@ class Acknowledgements(Protocol):
 
 
 class SweepCancelled(Exception):
-    """The sweep was replaced by a later one, its pool was deleted, or the process stops."""
+    """The sweep was replaced by a later one, its pool deleted or paused, or the process stops."""
 
 
 @dataclass
@@ -120,7 +122,8 @@ class Sweeper:
 
     def _due(self) -> list[Sweep]:
         try:
-            sweeps = self._store.sweeps()
+            paused = {each.pool for each in self._store.documents() if is_paused(each)}
+            sweeps = [each for each in self._store.sweeps() if each.pool not in paused]
         except StorageError as error:
             log.error("sweep: %s", error)
             return []
@@ -289,9 +292,11 @@ class _Progress:
             raise SweepCancelled
 
     def state(self) -> PoolState:
-        """Return the pool; raise SweepCancelled if this sweep is not in it any more."""
+        """Return the pool; raise SweepCancelled if it is paused, or this sweep no longer in it."""
         state = self._store.state(self._sweep.pool)
         if state is None or all(sweep.id != self._sweep.id for sweep in state.sweeps):
+            raise SweepCancelled
+        if is_paused(state.document):
             raise SweepCancelled
         return state
 

@@ -2,7 +2,7 @@
 
 A restored pool gets a version above the one of the backup, and above all that the store has had.
 Its shards are swept, as keys may have moved since; Sentinels that have forgotten a shard are told
-of it again by repair.
+of it again by repair. Both wait where the pool was paused: it still is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.backup import Backup, PoolBackup, TokenBackup
 from metaserver.domain.errors import RequestRefused
+from metaserver.domain.pool_pause import IS_PAUSED, is_paused
 from metaserver.domain.pool_state import NewSweep
 from metaserver.domain.resize import stable
 from metaserver.process.clock import rfc3339
@@ -137,6 +138,7 @@ def _restore_pool(
     version = max(saved.document.version + 1, store.next_version(pool))
     document = stable(saved.document).replace(version=version)
     detail = f"from version {saved.document.version} of {taken}"
+    detail += f"; {IS_PAUSED}, as it was then" if is_paused(document) else ""
     if not dry_run:
         event = NewEvent("pool.restore", actor, pool, None, detail, None, outline(document))
         stored = store.create_document(document, event, masters=saved.masters)

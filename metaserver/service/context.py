@@ -13,6 +13,7 @@ from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.errors import RequestRefused, pool_not_found, version_conflict
 from metaserver.domain.fence_record import is_lifted, without_fence
 from metaserver.domain.planning import ChangePlan
+from metaserver.domain.pool_pause import require_not_paused
 from metaserver.domain.pool_state import PoolState
 from metaserver.domain.resize import begun, resize_of
 from metaserver.domain.resize_status import shown
@@ -202,11 +203,12 @@ def refuse_during_resize(document: PoolDocument) -> None:
 def refuse_during_sweep(plan: ChangePlan, state: PoolState) -> None:
     """Refuse to give slots to a shard while keys from before are still swept off it.
 
-    Refuse everything while another resize is under way.
+    Refuse everything while the pool is paused, or another resize is under way.
 
     Raises:
-        RequestRefused: resize-in-progress, naming the shards.
+        RequestRefused: resize-in-progress, naming the shards; pool-paused.
     """
+    require_not_paused(state.document)
     refuse_during_resize(state.document)
     swept = {sweep.shard for sweep in state.sweeps}
     busy = [shard for shard in plan.gainers if shard in swept]

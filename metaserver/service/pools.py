@@ -20,6 +20,7 @@ from metaserver.domain.planning import (
     plan_settings,
     quorum_of,
 )
+from metaserver.domain.pool_pause import require_not_paused
 from metaserver.domain.pool_state import NewIntent
 from metaserver.domain.shard_state import NO_REPLICA
 from metaserver.redis_io.admission import InstanceReport
@@ -159,6 +160,7 @@ def delete(
     """
     state = context.state(pool, version)
     before = state.document
+    require_not_paused(before)
     refuse_during_resize(before)
     plan = plan_delete(before)
     drained = [sweep.shard for sweep in state.sweeps if sweep.drained]

@@ -185,6 +185,18 @@ class Run:
         resize = None if document is None else resize_of(document)
         return "stable" if resize is None else f"{resize.state} {resize.attempt}"
 
+    def stands_still(self) -> bool:
+        """Return whether many steps, by one leader and by the next, change nothing."""
+        version, done = self.document.version, list(self.shards.done)
+        for _ in range(2):
+            for _ in range(20):
+                wait = self._resizer.step("cache", NEVER)
+                if not wait:
+                    return False
+                self.now += wait
+            self.another_leader()
+        return (self.document.version, self.shards.done) == (version, done)
+
     def next_version(self) -> None:
         """Take steps until the document is another."""
         before = self.document.version

@@ -11,6 +11,7 @@ import pytest
 
 from cachemesh.local import LocalStack
 from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.pool_pause import PoolPause, paused, resumed
 from metaserver.domain.pool_state import NewIntent
 from metaserver.loops.repair import Repair
 from metaserver.process.config import RedisAuth
@@ -96,6 +97,26 @@ def test_a_sentinel_that_forgot_is_told_again(
     event = store.events(limit=1)[0]
     assert first in event.detail
     assert before.master in event.detail
+
+
+def test_of_a_paused_pool_only_what_is_half_done_is_undone(
+    store: SqliteStore, sentinels: SentinelGroup, stack: LocalStack, tmp_path: Path
+) -> None:
+    before = store.document("cache")
+    assert before is not None
+    after = paused(before, PoolPause("token:ops", "2026-01-02T03:04:05.678Z"))
+    stored = store.put_document(after, before.version, NewEvent("pool.paused"))
+    assert stored is not None
+    first = stack.info["sentinels"][0]
+    sentinels.unregister("cache-0", only=[first])
+    intend(store, stack, DEAD_OWNER)
+    with running(repair(store, tmp_path)):
+        until(lambda: not store.intents())
+        threading.Event().wait(0.6)
+        assert first not in seen_by(sentinels, "cache-0")
+        assert store.put_document(resumed(stored), stored.version, NewEvent("on")) is not None
+        until(lambda: first in seen_by(sentinels, "cache-0"))
+    assert "half" not in sentinels.monitored()
 
 
 def test_a_sentinel_restarted_with_an_empty_config(

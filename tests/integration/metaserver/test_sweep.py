@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from cachemesh.core.placement import Placement, Shard, SlotsPlacement
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
 from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.pool_pause import PoolPause, paused, resumed
 from metaserver.domain.pool_state import NewSweep, Sweep
 from metaserver.loops.repair import Repair
 from metaserver.loops.sweep import Sweeper
@@ -233,6 +235,37 @@ def test_a_sweep_replaced_or_deleted_is_called_off(
         assert store.sweeps() == ()
     assert keys_at(stack.master_of("cache-0")) == set(KEYS)
     assert "sweep.done" not in actions(store)
+
+
+def test_a_pool_that_is_paused_keeps_its_keys_until_it_is_resumed(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is paused when the sweep has just begun."""
+    placement = shrink(store, stack)
+    update = store.update_sweep
+
+    def store_next(document: PoolDocument) -> None:
+        assert store.put_document(document, document.version, NewEvent("changed")) is not None
+
+    def update_and_pause(sweep_id: int, **told: Any) -> bool:
+        document = store.document("cache")
+        assert document is not None
+        if told.get("state") == "running" and "pause" not in document.extra:
+            store_next(paused(document, PoolPause("token:ops", "2026-01-02T03:04:05.678Z")))
+        return update(sweep_id, **told)
+
+    monkeypatch.setattr(store, "update_sweep", update_and_pause)
+    clock = Clock()
+    with running(sweeper(store, tmp_path, clock=clock)):
+        until(lambda: only_sweep(store).state == "running")
+        clock.look()
+        assert keys_at(stack.master_of("cache-0")) == set(KEYS)
+        monkeypatch.undo()
+        document = store.document("cache")
+        assert document is not None
+        store_next(resumed(document))
+        until(lambda: not store.sweeps())
+    assert all(placement.shard_for(key) == "cache-0" for key in keys_at(stack.master_of("cache-0")))
 
 
 def spare_pool(store: SqliteStore, stack: LocalStack, name: str) -> str:

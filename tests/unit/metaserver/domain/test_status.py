@@ -40,6 +40,7 @@ def test_the_whole_document() -> None:
         "version": 4,
         "at": "2026-01-01T00:00:00.000Z",
         "health": "ok",
+        "pause": None,
         "shards": [
             {
                 "name": "cache-0",
