@@ -10,6 +10,7 @@ import click
 from cachemesh.cli.client import show_clients
 from cachemesh.cli.migration_tables import show_migration_line
 from cachemesh.cli.output import printable, show_fields
+from cachemesh.cli.pool_pause import pause_line
 from cachemesh.cli.shard_tables import shard_table
 from cachemesh.cli.tables import Column, show, state, table
 from cachemesh.core.plurals import counted
@@ -23,6 +24,7 @@ def show_document(document: Mapping[str, Any], wide: bool) -> None:
         ("version", document["version"]),
         ("placement", f"{placement['strategy']}, hash {placement.get('hash', '-')}"),
         ("sentinels", document["sentinels"]),
+        *([("pause", pause_line(document["pause"]))] if document.get("pause") else []),
         *((f"setting {key}", value) for key, value in document["settings"].items()),
     ]
     show_fields(fields)
@@ -48,6 +50,8 @@ def show_status(data: Mapping[str, Any], wide: bool) -> None:
     )
     if data.get("observer"):
         click.echo("observed: as Sentinels have it, read only; changes need a full metaserver")
+    if data.get("pause"):
+        click.echo(f"{pause_line(data['pause'])}; go on: cachemesh pool resume")
     show(shard_table(data["shards"]), wide=wide)
     sentinels = [
         (entry["address"], state("up" if entry["up"] else "down"), entry.get("error") or "")

@@ -14,7 +14,7 @@
     metrics          request counters, and the Prometheus text format
     resize_metrics   the metrics of a resize under way
     direct_watch     watch calls without Flask, for fleets
-    pools, placement, shards, resizes, sweeps, watch, tokens, health   the views, by resource
+    pools, pauses, placement, shards, resizes, sweeps, watch, tokens, health   the views, by resource
 
 Imports all rooms below it; `runtime` and `cli` are on top.
 """

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from flask import Flask, Response, request
 
-from metaserver.api import backups, health, placement, pools, resizes, shards, sweeps, tokens, watch
+from metaserver.api import (
+    backups,
+    health,
+    pauses,
+    placement,
+    pools,
+    resizes,
+    shards,
+    sweeps,
+    tokens,
+    watch,
+)
 from metaserver.api.backend import Backend
 from metaserver.api.problem_details import reply_with_problems
 from metaserver.api.request import check_requests
@@ -19,7 +30,8 @@ def create_app(backend: Backend) -> Flask:
     app.url_map.merge_slashes = False  # else //v1 redirects to wherever the Host header says
     check_requests(app, backend)
     reply_with_problems(app)
-    for part in (pools, placement, shards, resizes, sweeps, watch, tokens, backups, health):
+    serving = (pools, pauses, placement, shards, resizes, sweeps, watch, tokens, backups, health)
+    for part in serving:
         app.register_blueprint(part.blueprint)
 
     def count(reply: Response) -> Response:

@@ -11,7 +11,7 @@ from metaserver.api.backend import Backend
 from metaserver.api.contract import openapi
 from metaserver.api.instance_metrics import of_instances
 from metaserver.api.metrics import Measurement, histogram, render
-from metaserver.api.pool_metrics import of_sdks, of_sweeps
+from metaserver.api.pool_metrics import of_document, of_sdks, of_sweeps
 from metaserver.api.request import Call, json_reply, operation, raw_reply
 from metaserver.api.resize_metrics import of_resize
 from metaserver.domain.errors import RequestRefused
@@ -107,10 +107,8 @@ def _pools(call: Call) -> Iterator[Measurement]:
         state = backend.store.state(pool) if call.covers(pool) else None
         if state is None:
             continue
-        labels = {"pool": pool}
-        yield Measurement("cachemesh_pool_version", document.version, labels)
-        yield Measurement("cachemesh_pool_shards", len(document.placement.shards), labels)
-        yield Measurement("cachemesh_pool_clients", backend.clients.count(pool), labels)
+        yield from of_document(document)
+        yield Measurement("cachemesh_pool_clients", backend.clients.count(pool), {"pool": pool})
         yield from of_sdks(pool, (each.sdk for each in backend.clients.live(pool)))
         yield from of_sweeps(pool, state.sweeps)
         yield from of_resize(pool, status_of(state))

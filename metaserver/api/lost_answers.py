@@ -10,6 +10,7 @@ from flask import Response
 from metaserver.api.contract import Operation
 from metaserver.domain.audit_log import Event
 from metaserver.domain.errors import RequestRefused
+from metaserver.domain.pool_pause import told_pause
 from metaserver.store import RecordedCall, Store
 
 _TOLD_LATE = "the change was made before; the process that made it ended before it had answered"
@@ -89,4 +90,22 @@ def _forgotten(_store: Store, event: Event, _version: int | None) -> dict[str, A
     }
 
 
-_ANSWERS = {"Change": _change, "Failover": _failover, "Forgotten": _forgotten}
+def _pause_change(store: Store, event: Event, _version: int | None) -> dict[str, Any]:
+    document = store.document(event.pool or "")
+    verb = "pause" if event.action == "pool.paused" else "resume"
+    return {
+        "dry_run": False,
+        "pool": event.pool,
+        "summary": f"{verb} pool {event.pool}",
+        "steps": [_TOLD_LATE],
+        "warnings": [_TOLD_LATE],
+        "pause": None if document is None else told_pause(document),
+    }
+
+
+_ANSWERS = {
+    "Change": _change,
+    "Failover": _failover,
+    "Forgotten": _forgotten,
+    "PauseChange": _pause_change,
+}

@@ -34,6 +34,7 @@ METRICS: dict[str, tuple[str, str]] = {
         "gauge",
         "Live clients of the pool on this process, by name and version of their library",
     ),
+    "cachemesh_pool_paused": ("gauge", "1 while an operator has paused the pool"),
     "cachemesh_pool_sweeps": ("gauge", "Unfinished sweeps of the pool"),
     "cachemesh_pool_failed_sweeps": ("gauge", "Sweeps that failed, and are tried again"),
     "cachemesh_pool_oldest_sweep_start_time_seconds": (

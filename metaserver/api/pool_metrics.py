@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from cachemesh.core.pool.document import PoolDocument
 from metaserver.api.metrics import Measurement
+from metaserver.domain.pool_pause import is_paused
 from metaserver.domain.pool_state import Sweep
 
 MOST_SDKS = 20
 """Libraries that are told apart: each name is a time series, and clients choose it."""
 _LONGEST_NAME = 60
+
+
+def of_document(document: PoolDocument) -> Iterator[Measurement]:
+    """Yield what the document of a pool tells."""
+    labels = {"pool": document.pool}
+    yield Measurement("cachemesh_pool_version", document.version, labels)
+    yield Measurement("cachemesh_pool_shards", len(document.placement.shards), labels)
+    yield Measurement("cachemesh_pool_paused", is_paused(document), labels)
 
 
 def of_sdks(pool: str, sdks: Iterable[str | None]) -> Iterator[Measurement]:

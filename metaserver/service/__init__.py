@@ -3,6 +3,7 @@
     context       what every use case works with; reading, checking and storing a pool
     change        the outcome of a change of a pool, as docs/api.md shows it
     pools         create a pool, change its settings, delete it
+    pausing       pauses a pool, and resumes it
     shards        add a shard, set its weight, remove it
     placement     deals a pool's keys to its shards anew
     resizing      what a resize does, waiting for its end, giving one up

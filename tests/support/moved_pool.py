@@ -20,6 +20,7 @@ from tests.support.waiting import AT_MOST, until
 
 POOL = "/v1/pools/cache"
 SPARE = "spare"
+CALLS = 50  # of the API, which take longer than several batches
 LONGEST = 1200.0  # seconds that a move of a million keys may take on a busy machine
 
 
@@ -129,6 +130,13 @@ class MovedPool:
         with direct(self.spare) as spare:
             before = spare.dbsize()
             until(lambda: spare.dbsize() != before or self.resize() is None)
+
+    def is_still(self, shard: redis.Redis) -> bool:
+        """Return whether a shard gains no keys while the metaserver answers so many calls."""
+        before = shard.dbsize()
+        for _ in range(CALLS):
+            assert self.resize() is not None
+        return bool(shard.dbsize() == before)
 
     def end(self, began: float) -> None:
         """Wait until no resize and no sweep is under way, and note when the resize ended."""

@@ -3,7 +3,8 @@
 operations        every operation in one table
 schemas           all schemas by name, of these parts:
 request_schemas   request bodies
-reply_schemas     replies
+change_schemas    replies to changes
+reply_schemas     other replies
 schema_parts      their building blocks and common fields
 openapi_document  the OpenAPI document
 validation        requests checked against the schemas

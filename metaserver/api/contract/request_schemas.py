@@ -127,6 +127,15 @@ REQUESTS: dict[str, Schema] = {
         dry_run=DRY_RUN,
         **PACE,
     ),
+    "PauseRequest": request(
+        (),
+        reason=text(
+            "why, in one line of up to 200 characters; clients get it with the pool's document",
+            maxLength=200,
+            pattern=r"^[^\x00-\x1f\x7f-\x9f]*$",
+        ),
+        dry_run=DRY_RUN,
+    ),
     "LostRequest": request(("shard",), shard=NAME, dry_run=DRY_RUN),
     "FailoverRequest": request(
         to={**ADDRESS, "description": "the replica to promote, host:port, port 1 to 65535"},

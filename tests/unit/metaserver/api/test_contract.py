@@ -79,6 +79,9 @@ def test_no_answer_with_the_text_of_a_token_is_kept() -> None:
         ("watchPool", {"client": "a", "version": 1, "wait": 61}, "wait"),
         ("watchPool", {"client": "a", "version": 1, "stats": []}, "stats"),
         ("createToken", {"name": "a", "role": "root"}, "role"),
+        ("pausePool", {"reason": "two\nlines"}, "reason"),
+        ("pausePool", {"reason": "x" * 201}, "reason"),
+        ("pausePool", {"by": "somebody else"}, "by"),
     ],
 )
 def test_a_bad_body_names_the_field(operation: str, body: Any, field: str) -> None:

@@ -1,10 +1,12 @@
-"""What /metrics has of a pool's sweeps, and of the libraries of its clients."""
+"""What /metrics has of a pool's document, of its sweeps, and of the libraries of its clients."""
 
 from __future__ import annotations
 
 from metaserver.api.metrics import METRICS
-from metaserver.api.pool_metrics import MOST_SDKS, of_sdks, of_sweeps
+from metaserver.api.pool_metrics import MOST_SDKS, of_document, of_sdks, of_sweeps
+from metaserver.domain.pool_pause import PoolPause, paused
 from metaserver.domain.pool_state import Sweep, SweepState
+from tests.support.store_records import document
 
 
 def sweep(created: float, state: SweepState = "running") -> Sweep:
@@ -21,6 +23,17 @@ def values(sweeps: tuple[Sweep, ...]) -> dict[str, float]:
 
 def sdks(names: list[str | None]) -> dict[str, float]:
     return {each.labels["sdk"]: each.value for each in of_sdks("cache", names)}
+
+
+def test_whether_a_pool_is_paused_is_told_in_any_case() -> None:
+    of_names = {each.name: each.value for each in of_document(document())}
+    assert of_names["cachemesh_pool_paused"] == 0
+    (told,) = (
+        each
+        for each in of_document(paused(document(), PoolPause("token:ops", "now")))
+        if each.name == "cachemesh_pool_paused"
+    )
+    assert (told.value, told.labels) == (1, {"pool": "cache"})
 
 
 def test_the_oldest_sweep_tells_when_it_was_stored() -> None:
