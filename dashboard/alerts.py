@@ -9,7 +9,7 @@ from datetime import datetime
 
 from cachemesh.core.plurals import counted
 from dashboard.events import EventLine
-from dashboard.format import percent
+from dashboard.format import parse_time, percent
 from dashboard.upstream import Json
 
 SINGLY = 3
@@ -39,7 +39,7 @@ class Alert:
         impact: what that costs, or "".
         since: when it began, if that is known.
         why: it is so, or "".
-        watched: what the Sentinels say, or "".
+        watched: what the Sentinels say, or what goes on, or "".
         next_step: what happens next, or what to do, or "".
         state: that of the shards, by which the list of shards can be filtered; "" for none.
     """
@@ -82,6 +82,8 @@ def alerts_of(status: Json, events: Sequence[EventLine] = ()) -> tuple[Alert, ..
             what = f"Sweep of {sweep.get('shard')} failed"
             why = str(sweep.get("detail") or "")
             alerts.append(Alert(f"sweep-{sweep.get('shard')}", "degraded", what, why))
+    if status.get("pause"):
+        alerts.append(_pause_alert(status["pause"]))
     if status.get("observer"):
         alerts.append(Alert("observer", "info", "Observed, read only", _OBSERVER))
     return tuple(sorted(alerts, key=lambda alert: LEVELS.index(alert.level)))
@@ -94,6 +96,23 @@ def all_well(status: Json) -> str:
         return "Nothing is known of the pool yet"
     up = sum(not _out(each) for each in sentinels)
     return f"No alerts: {counted(len(shards), 'shard')} up, {up} of {len(sentinels)} Sentinels up"
+
+
+def _pause_alert(pause: Json) -> Alert:
+    by = str(pause.get("by")).removeprefix("token:")
+    ends_a_step = pause.get("state") == "pausing"
+    return Alert(
+        id="paused",
+        level="info",
+        what=f"{'Being paused' if ends_a_step else 'Paused'} by {by}",
+        why=str(pause.get("reason") or ""),
+        impact="its shards cannot be changed, and nothing is repaired, swept or moved, so far",
+        since=parse_time(str(pause.get("since"))),
+        watched="clients hold commands for a step of the resize, which is ended first"
+        if ends_a_step
+        else "",
+        next_step="resume the pool when that is over",
+    )
 
 
 def _out(sentinel: Json) -> bool:

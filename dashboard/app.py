@@ -16,6 +16,7 @@ from dashboard import (
     format,
     migration,
     new_pool,
+    pause,
     pool_pages,
     settings,
     tokens,
@@ -39,7 +40,18 @@ def create_app(config: DashboardConfig) -> Flask:
     app.jinja_env.lstrip_blocks = True
     keep_state(app.extensions, new_state(config))
     secure(app)
-    for part in (auth, board, changes, failover, migration, new_pool, pool_pages, settings, tokens):
+    for part in (
+        auth,
+        board,
+        changes,
+        failover,
+        migration,
+        new_pool,
+        pause,
+        pool_pages,
+        settings,
+        tokens,
+    ):
         app.register_blueprint(part.pages)
     for word in format.FILTERS:
         app.add_template_filter(getattr(format, word), word)

@@ -18,6 +18,8 @@ _ACTIONS = {
     "pool.restore": ("change", "restored {target}"),
     "pool.sweep": ("change", "swept {target} after a restore"),
     "pool.version-raised": ("warn", "Version of {target} raised: its clients were ahead"),
+    "pool.paused": ("warn", "paused {target}"),
+    "pool.resumed": ("good", "resumed {target}"),
     "resize.prepare": ("info", "Resize of {target} is prepared"),
     "resize.move": ("info", "Keys of {target} move"),
     "resize.source-done": ("info", "A shard of {target} has no key left to move"),

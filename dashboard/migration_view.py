@@ -29,7 +29,7 @@ def migration_of(status: Json, hues: Mapping[str, int]) -> MigrationPanel | None
     return MigrationPanel(
         summary=str(resize["summary"]),
         actor=str(resize["actor"]).removeprefix("token:"),
-        state=_state(resize),
+        state="paused" if status.get("pause") else _state(resize),
         phases=_phases(resize),
         moves=moves,
         back=bool(resize["back"]),

@@ -162,6 +162,14 @@ class Upstream:
         """Give up the resize under way; return the plan or the outcome."""
         return self._change("DELETE", _pool(pool) + "/resize", query={"dry_run": dry_run})
 
+    def pause(self, pool: str, body: Json) -> Json:
+        """Pause a pool; return the plan or the outcome."""
+        return self._change("POST", _pool(pool) + "/pause", body=dict(body))
+
+    def resume(self, pool: str) -> Json:
+        """End the pause of a pool."""
+        return self._change("DELETE", _pool(pool) + "/pause")
+
     def fail_over(self, pool: str, name: str, body: Json) -> Json:
         """Fail over a shard; return the plan or the outcome."""
         return self._change("POST", _shard(pool, name) + "/failover", body=dict(body))

@@ -41,6 +41,7 @@ def board(pool: str, snapshot: PoolSnapshot) -> Board:
         events=events,
         felt=felt_pool(snapshot.quality),
         migration=migration_of(status, {shard.name: shard.hue for shard in shards}),
+        paused=bool(status.get("pause")),
         observer=bool(status.get("observer")),
         alerts=alerts_of(status, events),
         all_well=all_well(status),

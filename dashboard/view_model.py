@@ -255,6 +255,7 @@ class Board:
     events: tuple[EventLine, ...]
     felt: FeltPool | None
     migration: MigrationPanel | None
+    paused: bool
     observer: bool
     alerts: tuple[Alert, ...]
     all_well: str

@@ -9,6 +9,7 @@ from selenium import webdriver
 
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
+from tests.support.accessible_page import findings
 from tests.support.browser_page import Page
 
 pytestmark = pytest.mark.browser
@@ -142,6 +143,32 @@ def test_a_failover_that_is_refused_says_why(board: Page) -> None:
     alert = board.text("[role=alert]")
     assert "cache-9" in alert
     assert "Next:" in alert
+
+
+def test_a_pool_is_paused_with_a_reason_and_resumed(
+    board: Page, metaserver: MetaserverClient
+) -> None:
+    board.press("Pause the pool")
+    assert "refuse changes of its shards" in board.text("#preview")
+    assert metaserver.request("GET", "/v1/pools/cache/status")["pause"] is None
+    assert findings(board) == {}
+    board.fill("reason", "new disks in rack 3")
+    board.press("Pause it")
+    assert "Paused" in board.text(".notice")
+    board.see("Paused by admin", "#alert-paused")
+    assert "New disks in rack 3." in board.text("#alert-paused")
+    assert "Pause the pool" not in board.text("#live-felt")
+    assert findings(board) == {}
+    fill_new_shard(board, "cache-9", "127.0.0.1:1")
+    assert "is paused by token:admin" in board.text("[role=alert]")
+    board.open("/pools/cache/pause")
+    assert "cachemesh pool resume cache" in board.text("[role=alert]")
+    board.press("Back to the pool")
+    board.press("Resume the pool")
+    assert "Resumed" in board.text(".notice")
+    board.until(lambda: not board.driver.find_elements("id", "alert-paused"))
+    board.see("admin resumed cache", "#live-events")
+    assert metaserver.request("GET", "/v1/pools/cache/status")["pause"] is None
 
 
 def test_remove_a_shard(board: Page, metaserver: MetaserverClient) -> None:

@@ -105,6 +105,17 @@ def test_work_that_goes_as_planned_is_calm_and_comes_last() -> None:
     ]
 
 
+def test_a_pause_says_by_whom_for_how_long_and_why() -> None:
+    told = {"by": "token:ops", "since": "2026-01-01T00:00:00.000Z", "reason": "new disks"}
+    (alert,) = alerts_of({**pool_of(1), "pause": {**told, "state": "paused"}})
+    assert (alert.level, alert.headline, alert.why) == ("info", "Paused by ops", "new disks")
+    assert (alert.since, alert.watched) == (NOW, "")
+    (alert,) = alerts_of({**pool_of(1), "pause": {**told, "state": "pausing"}})
+    assert alert.headline == "Being paused by ops"
+    assert "hold commands" in alert.watched
+    assert alerts_of({**pool_of(1), "pause": None}) == ()
+
+
 def test_without_an_alert_it_is_said_what_serves() -> None:
     news = pool_of(40)
     news["sentinels"] = [{"address": f"s:{number}", "up": True} for number in range(3)]

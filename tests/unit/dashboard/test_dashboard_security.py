@@ -292,7 +292,12 @@ def test_events_and_names_are_escaped(app: Flask) -> None:
         "reason": attack,
         "master": {"address": attack, "error": attack, "role": attack},
     }
-    status = {"health": attack, "shards": [shard], "sweeps": [{"shard": attack, "state": attack}]}
+    status = {
+        "health": attack,
+        "shards": [shard],
+        "sweeps": [{"shard": attack, "state": attack}],
+        "pause": dict.fromkeys(("state", "by", "since", "reason"), attack),
+    }
     snapshot = PoolSnapshot(
         status=status, events=(event | {"target": attack},), connected=False, problem=None
     )

@@ -71,6 +71,13 @@ def test_where_it_stands(changes: dict[str, Any], state: str, phases: str) -> No
     assert ", ".join(f"{each.standing} {each.word}" for each in found.phases) == phases
 
 
+def test_while_the_pool_is_paused_it_is_too_and_says_so() -> None:
+    resize = {**MOVE, "detail": "the pool is paused"}
+    found = migration_of({"resize": resize, "pause": {"by": "token:ops"}}, {"a": 3})
+    assert found is not None
+    assert (found.state, found.paused, found.why) == ("paused", False, "the pool is paused")
+
+
 def test_what_it_waits_for_is_not_that_it_goes_on() -> None:
     assert shown().why == shown(detail="").why == ""
     assert shown(detail="an operator has paused it", paused=True).why == ""
