@@ -3,6 +3,7 @@
     contract            the promises of every store; another store has to keep them all
     leadership          part of the contract: which process leads, and which there are
     calls               part of the contract: calls with an idempotency key
+    webhooks            part of the contract: which events were posted where
     errors              the errors of every store
     sqlite              SqliteStore: the store in one SQLite file, of these parts:
       sqlite_documents  pool documents and the audit log
@@ -11,6 +12,7 @@
       sqlite_tokens     tokens
       sqlite_election   which process leads: terms, beats, registered processes
       sqlite_calls      calls with an idempotency key
+      sqlite_webhooks   which events URLs have taken
     sqlite_rows         rows of the tables, to and from the values of `metaserver.domain`
     zookeeper           ZookeeperStore: the same logic, on tables in memory that ZooKeeper keeps:
       zookeeper_database  transactions: drafted in memory, committed in ZooKeeper, then applied
@@ -53,6 +55,7 @@ from metaserver.store.leadership import (
     Leader,
     Metaserver,
 )
+from metaserver.store.webhooks import WebhookStore
 
 __all__ = [
     "CALLS_KEPT",
@@ -80,4 +83,5 @@ __all__ = [
     "Token",
     "TokenStore",
     "UnsureError",
+    "WebhookStore",
 ]

@@ -37,6 +37,7 @@ from metaserver.domain.pool_state import (
 )
 from metaserver.store.calls import CallId, CallStore
 from metaserver.store.leadership import ElectionStore
+from metaserver.store.webhooks import WebhookStore
 
 Role: TypeAlias = Literal["read", "admin"]
 
@@ -393,7 +394,14 @@ class TokenStore(Protocol):
 
 
 class Store(
-    DocumentStore, ProgressStore, ObservedStore, TokenStore, ElectionStore, CallStore, Protocol
+    DocumentStore,
+    ProgressStore,
+    ObservedStore,
+    TokenStore,
+    ElectionStore,
+    CallStore,
+    WebhookStore,
+    Protocol,
 ):
     """A whole store."""
 

@@ -40,6 +40,7 @@ _PARTS = {
     "seen": "{row}pool",
     "progress": "{row}pool",
     "lead": "'lead'",
+    "webhooks": "{row}name",
     "calls": "{row}id",
 }
 """Table -> the SQL expression that tells the part of a row."""

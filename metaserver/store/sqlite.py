@@ -13,10 +13,17 @@ from metaserver.store.sqlite_election import FencedDatabase, SqliteElection, Sql
 from metaserver.store.sqlite_observed import SqliteObserved
 from metaserver.store.sqlite_progress import SqliteProgress
 from metaserver.store.sqlite_tokens import SqliteTokens
+from metaserver.store.sqlite_webhooks import SqliteWebhooks
 
 
 class _Parts(
-    SqliteDocuments, SqliteProgress, SqliteObserved, SqliteTokens, SqliteMembers, SqliteCalls
+    SqliteDocuments,
+    SqliteProgress,
+    SqliteObserved,
+    SqliteTokens,
+    SqliteMembers,
+    SqliteCalls,
+    SqliteWebhooks,
 ):
     """A store that reads and writes through `database`; a `file` is shared with other stores."""
 

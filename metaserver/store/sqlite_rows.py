@@ -201,6 +201,14 @@ def events(
     return [event(row) for row in found.fetchall()]
 
 
+def next_events(db: sqlite3.Connection, after: int, limit: int) -> list[Event]:
+    """Return the oldest events with an id above ``after``, oldest first."""
+    found = db.execute(
+        f"SELECT {EVENT} FROM events WHERE id > ? ORDER BY id LIMIT ?", (after, limit)
+    )
+    return [event(row) for row in found.fetchall()]
+
+
 def sweeps(db: sqlite3.Connection, pool: str | None) -> tuple[Sweep, ...]:
     """Return the sweeps of a pool (None: of all), oldest first."""
     rows = db.execute(

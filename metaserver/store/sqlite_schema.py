@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 _SCHEMA = (
     # A deleted pool stays as a row without document, so that its version never goes down.
@@ -57,5 +57,9 @@ _SINCE_5 = (
 )
 _SINCE_6 = ("CREATE TABLE quality (owner TEXT PRIMARY KEY, published TEXT NOT NULL)",)
 _SINCE_7 = ("CREATE TABLE progress (pool TEXT PRIMARY KEY, published TEXT NOT NULL)",)
-UPGRADES = (_SCHEMA, _SINCE_2, _SINCE_3, _SINCE_4, _SINCE_5, _SINCE_6, _SINCE_7)
+_SINCE_8 = (
+    # The name is a digest of the URL.
+    "CREATE TABLE webhooks (name TEXT PRIMARY KEY, position INTEGER NOT NULL)",
+)
+UPGRADES = (_SCHEMA, _SINCE_2, _SINCE_3, _SINCE_4, _SINCE_5, _SINCE_6, _SINCE_7, _SINCE_8)
 """The statements that lead from each version to the next; version 0 is an empty file."""

@@ -27,6 +27,8 @@ from metaserver.store.sqlite_election import FencedDatabase
 from metaserver.store.sqlite_observed import SqliteObserved
 from metaserver.store.sqlite_progress import SqliteProgress
 from metaserver.store.sqlite_tokens import SqliteTokens
+from metaserver.store.sqlite_webhooks import SqliteWebhooks
+from metaserver.store.webhooks import WebhookStore
 from metaserver.store.zookeeper_database import ConflictError, ZookeeperDatabase
 from metaserver.store.zookeeper_election import ZookeeperElection, ZookeeperMembers
 
@@ -36,7 +38,9 @@ _TRY_FOR = 5.0  # seconds in which a write is made again that other processes we
 _YIELD = 0.001  # seconds for another write of this process to go first
 
 
-class _Parts(SqliteDocuments, SqliteProgress, SqliteObserved, SqliteTokens, SqliteCalls):
+class _Parts(
+    SqliteDocuments, SqliteProgress, SqliteObserved, SqliteTokens, SqliteCalls, SqliteWebhooks
+):
     """A store that reads and writes through `database`."""
 
     def __init__(
@@ -145,7 +149,8 @@ def _made_again(method: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-for _protocol in (DocumentStore, ProgressStore, ObservedStore, TokenStore, CallStore):
+_PROTOCOLS = (DocumentStore, ProgressStore, ObservedStore, TokenStore, CallStore, WebhookStore)
+for _protocol in _PROTOCOLS:
     for _name in vars(_protocol):
         if not _name.startswith("_"):
             setattr(_Parts, _name, _made_again(getattr(_Parts, _name)))

@@ -60,7 +60,7 @@ def test_an_older_schema(tmp_path: Path) -> None:
     store.close()
     with sqlite3.connect(path) as db:
         since = ("failovers", "work", "seen", "lead", "metaservers", "calls", "former_digests")
-        for table in (*since, "quality", "progress"):
+        for table in (*since, "quality", "progress", "webhooks"):
             db.execute(f"DROP TABLE {table}")
         for column in ("pools", "expires"):
             db.execute(f"ALTER TABLE tokens DROP COLUMN {column}")
