@@ -22,13 +22,20 @@ from metaserver.api.direct_watch import DirectWatches
 from metaserver.api.problem_details import unparsed
 from metaserver.observing import observed_url, passing_store
 from metaserver.password_options import auth_of, auth_options
-from metaserver.process.config import PRIVATE_NETWORKS, Config, RedisTls, ZookeeperOptions
+from metaserver.process.config import (
+    PRIVATE_NETWORKS,
+    Config,
+    RedisTls,
+    WebhookOptions,
+    ZookeeperOptions,
+)
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_tls_options import redis_tls_options
 from metaserver.runtime import build
 from metaserver.service.tokens import Tokens
 from metaserver.store import StorageDiskError, StorageFullError
 from metaserver.store.opening import open_store
+from metaserver.webhook_options import webhook_options
 from metaserver.zookeeper_options import zookeeper_options
 
 CONNECTIONS = 20_000  # at once; held watch calls and streams are cheap
@@ -163,6 +170,7 @@ def _networks(_context: object, _option: object, given: tuple[str, ...]) -> tupl
 @auth_options("redis", "instances")
 @auth_options("sentinel", "Sentinels")
 @redis_tls_options
+@webhook_options
 @click.option(
     "--events-max",
     type=click.IntRange(min=100),
@@ -199,6 +207,7 @@ def serve(
     events_max_days: int,
     redis_tls: RedisTls | None,
     sentinel_tls: RedisTls | None,
+    event_webhooks: WebhookOptions,
     **logins: str | None,
 ) -> None:
     """Serve the control plane of CacheMesh until SIGTERM or Ctrl-C."""
@@ -223,6 +232,7 @@ def serve(
         lease=lease,
         redis_auth=replace(auth_of("redis", logins), tls=redis_tls),
         sentinel_auth=replace(auth_of("sentinel", logins), tls=sentinel_tls),
+        event_webhooks=event_webhooks,
         events_max=events_max,
         events_max_age=events_max_days * 86_400.0,
     )

@@ -58,7 +58,7 @@ def auth_of(name: str, given: Mapping[str, str | None]) -> RedisAuth:
 
 
 def referenced(option: str, reference: str) -> str:
-    """Return the password that `env:NAME` or `file:PATH` leads to.
+    """Return the password, or another secret, that `env:NAME` or `file:PATH` leads to.
 
     Raises:
         click.UsageError: as `auth_of`.
@@ -75,4 +75,4 @@ def referenced(option: str, reference: str) -> str:
         return Path(where).read_text().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise click.UsageError(f"{option}: password file {where}: {reason}") from error
+        raise click.UsageError(f"{option}: file {where}: {reason}") from error

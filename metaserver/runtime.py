@@ -2,7 +2,7 @@
 
 every process   publishes changes, tokens' last use, and statuses for streams; takes part in the
                 election of the leader
-the leader      runs the monitor, sweeps, repair and pruning, while it leads
+the leader      runs the monitor, sweeps, repair and pruning, and posts events, while it leads
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ from metaserver.watch.change_hub import ChangeHub
 from metaserver.watch.client_registry import ClientRegistry
 from metaserver.watch.participants import RegisteredClients
 from metaserver.watch.quality_board import QualityBoard
+from metaserver.webhooks.endpoint import Endpoint
+from metaserver.webhooks.figures import WebhookFigures
+from metaserver.webhooks.sender import WebhookSender
+from metaserver.webhooks.target import targets_of
 
 POLL = 0.25  # seconds between two polls for changes of other processes
 LAST_STEPS = 1.5  # seconds for a failover to finish when the process is told to stop
@@ -129,6 +133,7 @@ class Runtime:
                 "monitor": partial(backend.monitor.run, store=store),
                 "observe": Observer(store, source_of(self.config)).run,
                 "pruning": partial(self._prune_events, store),
+                **self._senders(store),
             }
         sweeper = Sweeper(
             store, self.config, backend.clients, networks=self.networks, epoch=lead.epoch
@@ -152,6 +157,17 @@ class Runtime:
             "sweep": sweeper.run,
             "repair": Repair(store, self.config, networks=self.networks).run,
             "pruning": partial(self._prune_events, store),
+            **self._senders(store),
+        }
+
+    def _senders(self, store: Store) -> Mapping[str, Loop]:
+        """Return the loops that post events, by name."""
+        options, figures = self.config.event_webhooks, self.backend.webhooks
+        return {
+            f"events to {target.name}": WebhookSender(
+                store, target, Endpoint(target, options.ca_file), options.secret, counted
+            ).run
+            for target, counted in zip(targets_of(options.urls), figures, strict=True)
         }
 
     def _publish_changes(self, stop: threading.Event) -> None:
@@ -243,5 +259,8 @@ def build(config: Config) -> Runtime:
         resize_bells=bells,
         call_limits=CallLimits(config.max_clients, config.max_rate),
         refusals=RefusalLog(),
+        webhooks=tuple(
+            WebhookFigures(each.name) for each in targets_of(config.event_webhooks.urls)
+        ),
     )
     return Runtime(config, networks, backend, stopping)

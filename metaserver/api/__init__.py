@@ -13,8 +13,10 @@
     refusals         the log of refused calls
     metrics          request counters, and the Prometheus text format
     resize_metrics   the metrics of a resize under way
+    webhook_metrics  the metrics of the URLs that events are posted to
     direct_watch     watch calls without Flask, for fleets
-    pools, pauses, placement, shards, resizes, sweeps, watch, tokens, health   the views, by resource
+    pools, pauses, placement, shards, resizes, sweeps, watch, tokens, health   the views, by their
+                     resource
 
 Imports all rooms below it; `runtime` and `cli` are on top.
 """

@@ -19,6 +19,7 @@ from metaserver.store import CallId, Election, Store
 from metaserver.watch.change_hub import ChangeHub
 from metaserver.watch.client_registry import ClientRegistry
 from metaserver.watch.quality_board import QualityBoard
+from metaserver.webhooks.figures import WebhookFigures
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Backend:
     call_limits: CallLimits
     resize_bells: ResizeBells
     refusals: RefusalLog
+    webhooks: tuple[WebhookFigures, ...] = ()
     calls_under_way: dict[CallId, object] = field(default_factory=dict)
 
     @property

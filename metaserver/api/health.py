@@ -14,6 +14,7 @@ from metaserver.api.metrics import Measurement, histogram, render
 from metaserver.api.pool_metrics import of_document, of_sdks, of_sweeps
 from metaserver.api.request import Call, json_reply, operation, raw_reply
 from metaserver.api.resize_metrics import of_resize
+from metaserver.api.webhook_metrics import of_webhooks
 from metaserver.domain.errors import RequestRefused
 from metaserver.domain.resize_status import status_of
 
@@ -81,6 +82,7 @@ def metrics(call: Call) -> Response:
         Measurement("cachemesh_metaserver_leader", backend.leads, {}),
         Measurement("cachemesh_metaserver_watches", backend.hub.waiting, {}),
         *backend.counters.measurements(),
+        *(of_webhooks(backend.webhooks) if call.covers(None) else ()),
         *_pools(call),
     ]
     return raw_reply(render(found), media="text/plain; version=0.0.4; charset=utf-8")

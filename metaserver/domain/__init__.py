@@ -4,6 +4,7 @@
     pool_state      what is known of a pool: its document, sweeps, intents, failovers, work
     audit_log       the entries of the audit log
     pool_pause      a pause of a pool, as the pool document holds it
+    webhook         events that are posted to a URL: body, signature, delays
     planning        a change of a pool, worked out: the document after, the keys that move
     fence_record    which clients are fenced, as the pool document holds it
     resize          a resize under way, as the pool document holds it, and its transitions

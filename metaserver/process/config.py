@@ -75,6 +75,21 @@ class ZookeeperOptions:
 
 
 @dataclass(frozen=True)
+class WebhookOptions:
+    """Where events of the audit log are posted to.
+
+    Attributes:
+        urls: of which the paths may be secrets.
+        secret: signs each POST; None: none is signed.
+        ca_file: PEM file with the CAs to trust; None: those that the system trusts.
+    """
+
+    urls: tuple[str, ...] = field(default=(), repr=False)
+    secret: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+
+
+@dataclass(frozen=True)
 class Config:
     """The settings of a metaserver process; every duration is in seconds.
 
@@ -103,6 +118,7 @@ class Config:
     sweep_interval: float = 0.5  # between two looks for sweeps to do
     intent_age: float = 30.0  # after which an unfinished intent is undone
     lease: float = 30.0  # for which a client counts as live after its last watch call
+    event_webhooks: WebhookOptions = field(default_factory=WebhookOptions)
     events_max: int = 100_000  # entries that the audit log keeps
     events_max_age: float = 365 * 86_400.0  # after which an entry is deleted
     session_timeout: float = 6.0  # without progress, after which a leader has lost the lead

@@ -10,8 +10,14 @@ from pathlib import Path
 
 import cachemesh
 from cachemesh.discovery.metaserver import MetaserverClient
-from metaserver.process.config import Config, RedisAuth, RedisTls, ZookeeperOptions
-from tests.support.canary_site import KEY, OPS, ZOOKEEPER, Site
+from metaserver.process.config import (
+    Config,
+    RedisAuth,
+    RedisTls,
+    WebhookOptions,
+    ZookeeperOptions,
+)
+from tests.support.canary_site import HOOK, KEY, OPS, SIGNS, ZOOKEEPER, Site
 from tests.support.waiting import AT_MOST
 
 
@@ -61,7 +67,14 @@ def show_settings(site: Site) -> None:
     tls = RedisTls(password=site.secret(KEY))
     auth = RedisAuth("ops", site.secret(OPS), tls)
     zookeeper = ZookeeperOptions("h:1", "/c", login=site.secret(ZOOKEEPER))
-    config = Config(Path("x"), redis_auth=auth, sentinel_auth=auth, zookeeper=zookeeper)
+    hooks = WebhookOptions((f"http://h/{site.secret(HOOK)}",), site.secret(SIGNS))
+    config = Config(
+        Path("x"),
+        redis_auth=auth,
+        sentinel_auth=auth,
+        zookeeper=zookeeper,
+        event_webhooks=hooks,
+    )
     site.evidence.add("the settings", f"{config!r} {config} {auth} {zookeeper!r} {zookeeper}")
     client = MetaserverClient(["h:1"], site.admin)
     site.evidence.add("a client of metaservers", f"{client!r} {client} {cachemesh!r}")

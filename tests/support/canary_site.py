@@ -29,9 +29,10 @@ from tests.support.zookeeper import Ensemble
 
 OPS, APP, SENTINEL, KEY, ZOOKEEPER = "ops", "app", "Sentinel", "TLS key", "ZooKeeper"
 WRONG, IN_URL, SESSION = "a wrong one", "in a URL", "dashboard session"
+HOOK, SIGNS = "path of a webhook", "signature of events"
 
 
-GIVEN = (OPS, APP, SENTINEL, KEY, ZOOKEEPER, WRONG, IN_URL)
+GIVEN = (OPS, APP, SENTINEL, KEY, ZOOKEEPER, WRONG, IN_URL, HOOK, SIGNS)
 """The secrets that a deployment is set up with, and those that are given where they are wrong."""
 
 
@@ -208,8 +209,13 @@ def _start_control_plane(site: Site) -> None:
         f"file:{site.write('sentinel-password', site.secret(SENTINEL))}",
     )
     secrets = {"OPS_PASSWORD": site.secret(OPS), "KEY_PASSWORD": site.secret(KEY)}
+    nobody = f"http://127.0.0.1:{ports.take()}/{site.secret(HOOK)}"
     site.start(
-        "metaserver", "--listen", site.metaserver, *zookeeper, *logins, *tls, secrets=secrets
+        "metaserver",
+        *("--listen", site.metaserver, *zookeeper, *logins, *tls),
+        *("--event-webhook", f"file:{site.write('hook', nobody)}"),
+        *("--event-webhook-secret-file", site.write("signs", site.secret(SIGNS))),
+        secrets=secrets,
     )
     observing = f"cachemesh+sentinel://127.0.0.1:{site.sentinel}/cache"
     site.start(

@@ -14,8 +14,12 @@ from tests.support.metaserver_process import Api
 from tests.support.needs import needs
 from tests.support.waiting import until
 
-SOMETIMES = ("cachemesh_resize_", "cachemesh_apps_", "cachemesh_pool_oldest_sweep_")
-"""Metrics that there are only while a resize or a sweep goes on, or once clients have reported."""
+SOMETIMES = (
+    *("cachemesh_resize_", "cachemesh_apps_", "cachemesh_pool_oldest_sweep_"),
+    "cachemesh_webhook_",
+)
+"""Metrics that there are only while a resize or a sweep goes on, once clients have reported, where
+events are posted."""
 ALWAYS = {name for name in METRICS if not name.startswith(SOMETIMES)}
 
 

@@ -51,7 +51,7 @@ def _metaserver(room: str, below: str, *others: str) -> Rule:
     return Rule(f"metaserver.{room}", ("cachemesh.core", *rooms), others)
 
 
-_BELOW_API = "redis_io store failover service loops watch"
+_BELOW_API = "redis_io store failover service loops watch webhooks"
 METASERVER_RULES = (
     Rule("metaserver.domain", ("cachemesh.core",), ()),
     Rule("metaserver.process", ("cachemesh.core",), ("gevent",)),
@@ -69,6 +69,7 @@ METASERVER_RULES = (
     _metaserver("failover", "redis_io store", "redis"),
     _metaserver("service", "redis_io store failover", "redis"),
     _metaserver("loops", "redis_io store failover service", "redis"),
+    _metaserver("webhooks", "redis_io store"),
     _metaserver("api", _BELOW_API, "flask", "werkzeug", "jsonschema"),
     Rule(
         "metaserver.observing",
@@ -85,6 +86,7 @@ METASERVER_RULES = (
             *("cachemesh.core", "cachemesh.serving", "metaserver.runtime", "metaserver.process"),
             *("metaserver.zookeeper_options", "metaserver.observing"),
             *("metaserver.password_options", "metaserver.redis_tls_options"),
+            "metaserver.webhook_options",
             *(f"metaserver.{room}" for room in f"{_BELOW_API} api".split()),
         ),
         ("click", "flask"),
@@ -99,6 +101,7 @@ METASERVER_RULES = (
     ),
     _metaserver("password_options", "", "click"),
     _metaserver("redis_tls_options", "redis_io password_options", "click"),
+    _metaserver("webhook_options", "redis_io webhooks password_options", "click"),
     Rule("metaserver.__main__", ("metaserver.cli", "cachemesh_command.quick"), ("gevent",)),
     Rule("metaserver", (), ()),
 )
