@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from flask import Blueprint, redirect, render_template, request, url_for
 
 from dashboard.auth import require_session, revoked
-from dashboard.changes import Page, only_admins
+from dashboard.forms import Page, only_admins
 from dashboard.state import current_session, state
 from dashboard.upstream import UPSTREAM_ERRORS, Json, OperatorProblem, problem_of
 

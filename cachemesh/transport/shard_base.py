@@ -47,7 +47,7 @@ class ShardBase(ShardInstances[InstanceT]):
     Attributes:
         hurry: has the replicas measured soon.
         misses, dropped: counted as `ShardHealth` tells.
-        patience: with a master that lacks replicas.
+        replica_patience: with a master that lacks replicas.
     """
 
     def __init__(self, name: str, template: Any, locator: MasterLocator) -> None:
@@ -57,7 +57,7 @@ class ShardBase(ShardInstances[InstanceT]):
         self._finds_until: float | None = None
         self.hurry: Callable[[], None] = _nothing
         self.misses = self.dropped = 0
-        self.patience = ReplicaPatience()
+        self.replica_patience = ReplicaPatience()
 
     def wrote(self, keys: Sequence[bytes], now: float) -> None:
         """Note that this client wrote to these keys; without keys, to any key."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -164,7 +165,7 @@ def test_from_nothing_to_a_pool(site: Site) -> None:
     for machine in site.machines:
         site.on(machine, site.block(APT_REDIS))
     for machine in site.machines:
-        until(lambda machine=machine: serves(site, machine))
+        until(partial(serves, site, machine))
         site.on(machine, site.block(ZOO))
     until(lambda: sorted(modes(site)) == ["Mode: follower", "Mode: follower", "Mode: leader"])
     for machine in site.machines:

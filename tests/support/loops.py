@@ -58,7 +58,7 @@ class Group:
     instance: Instance | None
     ended: bool = False
     given_up: list[tuple[Instance | None, Exception]] = field(default_factory=list)
-    patience: ReplicaPatience = field(default_factory=ReplicaPatience)
+    replica_patience: ReplicaPatience = field(default_factory=ReplicaPatience)
 
     def give_up(self, instance: Instance | None, error: Exception) -> NoReturn:
         self.given_up.append((instance, error))

@@ -35,12 +35,12 @@ class RetriedShard(Protocol[InstanceT]):
     Attributes:
         instance: the master; None if no master is known.
         ended: the topology of the shard is followed no more, so nothing is sent again.
-        patience: with a master that lacks replicas.
+        replica_patience: with a master that lacks replicas.
     """
 
     instance: InstanceT | None
     ended: bool
-    patience: ReplicaPatience
+    replica_patience: ReplicaPatience
 
     def give_up(self, instance: InstanceT | None, error: Exception) -> NoReturn:
         """Raise what the app is to see of the last attempt."""
@@ -155,7 +155,7 @@ class RetryLoop(Generic[InstanceT]):
         failure = failure_of(error)
         if failure is None or shard.ended:
             shard.give_up(instance, error)
-        if failure is Failure.LACKS_REPLICAS and not shard.patience.waits(self._now()):
+        if failure is Failure.LACKS_REPLICAS and not shard.replica_patience.waits(self._now()):
             shard.give_up(instance, error)
         if instance is not None and failure in (Failure.NO_REPLY, Failure.NOT_READY):
             instance.failed(failure)
