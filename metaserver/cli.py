@@ -117,6 +117,12 @@ def _networks(_context: object, _option: object, given: tuple[str, ...]) -> tupl
     help="Where to write the first admin token.  [default: the SQLite file's name + .token]",
 )
 @click.option(
+    "--history-file",
+    type=_FILE,
+    help="Where to keep the figures of the last day, while this process leads.  [default: the "
+    "SQLite file's name, or with ZooKeeper that of the token file, + .history]",
+)
+@click.option(
     "--allow-network",
     "networks",
     metavar="CIDR",
@@ -195,6 +201,7 @@ def serve(
     zookeeper: ZookeeperOptions | None,
     observe: str | None,
     token_file: Path | None,
+    history_file: Path | None,
     networks: tuple[str, ...],
     max_clients: int,
     max_rate: int,
@@ -225,6 +232,7 @@ def serve(
         advertise=advertise,
         serves_tls=tls is not None,
         token_file=token_file,
+        history_file=history_file and history_file.absolute(),
         allowed_networks=networks,
         max_clients=max_clients,
         max_rate=max_rate,

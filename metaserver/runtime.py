@@ -2,7 +2,8 @@
 
 every process   publishes changes, tokens' last use, and statuses for streams; takes part in the
                 election of the leader
-the leader      runs the monitor, sweeps, repair and pruning, and posts events, while it leads
+the leader      runs the monitor, the recorder of history, sweeps, repair and pruning, and posts
+                events, while it leads
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from metaserver.api.call_limits import CallLimits
 from metaserver.api.metrics import Counters
 from metaserver.api.refusals import RefusalLog
 from metaserver.loops.fence_keeper import FenceKeeper
+from metaserver.loops.history_recorder import HistoryRecorder
 from metaserver.loops.monitor import Monitor
 from metaserver.loops.repair import Repair
 from metaserver.loops.resize import Resizer
@@ -39,6 +41,7 @@ from metaserver.redis_io.term_fence import TermFence
 from metaserver.service.context import ServiceContext
 from metaserver.service.tokens import Tokens
 from metaserver.store import Lead, StorageError, Store
+from metaserver.store.history_file import HistoryFile
 from metaserver.store.opening import open_store
 from metaserver.watch.change_hub import ChangeHub
 from metaserver.watch.client_registry import ClientRegistry
@@ -128,9 +131,13 @@ class Runtime:
         """Return the loops of a term, on the store that refuses their writes once it is over."""
         log.info("this process leads (term %d): it monitors, resizes and repairs", lead.epoch)
         backend, store = self.backend, self.backend.store.fenced(lead.epoch)
+        history = HistoryRecorder(
+            store, backend.monitor.observed, backend.quality.between, backend.history
+        )
         if self.config.observe is not None:
             return {
                 "monitor": partial(backend.monitor.run, store=store),
+                "history": history.run,
                 "observe": Observer(store, source_of(self.config)).run,
                 "pruning": partial(self._prune_events, store),
                 **self._senders(store),
@@ -154,6 +161,7 @@ class Runtime:
             "resize": resizer.run,
             "fences": keeper.run,
             "monitor": partial(backend.monitor.run, store=store),
+            "history": history.run,
             "sweep": sweeper.run,
             "repair": Repair(store, self.config, networks=self.networks).run,
             "pruning": partial(self._prune_events, store),
@@ -254,6 +262,7 @@ def build(config: Config) -> Runtime:
         hub=hub,
         quality=QualityBoard(store, config.lease),
         monitor=monitor,
+        history=HistoryFile(config.history_path),
         election=store.election(context.owner),
         counters=Counters(),
         resize_bells=bells,

@@ -39,8 +39,8 @@ _FAILED = (OSError, http.client.HTTPException, ValueError, OverflowError)
 valid, and for chunks of negative length."""
 
 _IN_DOUBT = ("call-in-progress", "storage-unsure")  # error codes: the change may have been made
-_CUT_OFF = "storage-failed"  # error code: it may be this one alone that does not reach the store
-_ELSEWHERE = ("stopping", _CUT_OFF, *_IN_DOUBT)  # error codes after which another one is asked
+_CUT_OFF = ("storage-failed", "not-leader")  # error codes: another one may reach the store, or lead
+_ELSEWHERE = ("stopping", *_CUT_OFF, *_IN_DOUBT)  # error codes after which another one is asked
 _TELLS_NOTHING = ("storage-failed", "storage-full", "too-many-requests")
 """Error codes that say nothing about an earlier sending of the change, which may have been made."""
 _NOBODY = "is it running, and is the address right?"
@@ -163,10 +163,10 @@ class MetaserverClient:
     ) -> Any:
         """Send one request and return the decoded JSON reply.
 
-        If a connection cannot be made, an exchange fails, or the metaserver stops or does not reach
-        its store, the next one is tried. A change is sent with an idempotency key, so that it is
-        made once however often it is sent. As long as it may have been made, all metaservers are
-        tried again, until `timeout` has passed twice.
+        If a connection cannot be made, an exchange fails, or the metaserver stops, does not reach
+        its store or does not lead, the next one is tried. A change is sent with an idempotency
+        key, so that it is made once however often it is sent. As long as it may have been made,
+        all metaservers are tried again, until `timeout` has passed twice.
 
         Args:
             method, path, query: of the request; the path begins with ``/v1``.
@@ -232,7 +232,7 @@ class MetaserverClient:
             if error.code not in _ELSEWHERE and not unheard:
                 self._prefer(server)
                 raise
-            in_doubt, refusal = error.code in _IN_DOUBT, error if error.code == _CUT_OFF else None
+            in_doubt, refusal = error.code in _IN_DOUBT, error if error.code in _CUT_OFF else None
             raise _AskAnotherError(
                 server, error.detail, in_doubt=in_doubt, refusal=refusal
             ) from error
@@ -338,7 +338,7 @@ class MetaserverClient:
                 if error.code not in _ELSEWHERE:
                     raise
                 failures.append(f"{server[1]}: {error.detail}")
-                refusal = error if error.code == _CUT_OFF else refusal
+                refusal = error if error.code in _CUT_OFF else refusal
             finally:
                 connection.close()
         raise refusal or self._unavailable(failures, _NOBODY)

@@ -4,7 +4,7 @@ DIR/stack.lock   locked by the stack's reaper: a free lock means that no stack r
 DIR/stack.json   the description: what `cachemesh up -o json` prints, and every process
 DIR/token        the admin token of the metaserver (0600)
 DIR/tls          certificates and keys of a stack with TLS
-DIR/conf, DIR/data, DIR/logs, DIR/meta.db*
+DIR/conf, DIR/data, DIR/logs, DIR/meta.db*, DIR/token.history*
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ _LOCK = "stack.lock"
 _STACK = "stack.json"
 _DESCRIBED_WITHIN = 2.0  # seconds that a starting stack takes, once it has the lock, to write it
 _TREES = ("conf", "data", "logs", "tls")
-_FILES = (_STACK, "token", "meta.db", "meta.db-wal", "meta.db-shm", "meta.db.beat", "secret-key")
+_DATABASES = ("meta.db", "meta.db.history", "token.history")  # each in up to three files
+_FILES = (
+    *(_STACK, "token", "meta.db.beat", "secret-key"),
+    *(f"{name}{end}" for name in _DATABASES for end in ("", "-wal", "-shm")),
+)
 
 
 class NoStackError(LocalStackError):

@@ -7,6 +7,7 @@ from flask import Flask, Response, request
 from metaserver.api import (
     backups,
     health,
+    history,
     pauses,
     placement,
     pools,
@@ -30,9 +31,10 @@ def create_app(backend: Backend) -> Flask:
     app.url_map.merge_slashes = False  # else //v1 redirects to wherever the Host header says
     check_requests(app, backend)
     reply_with_problems(app)
-    serving = (pools, pauses, placement, shards, resizes, sweeps, watch, tokens, backups, health)
+    serving = (pools, pauses, history, placement, shards, resizes, sweeps, watch, tokens, backups)
     for part in serving:
         app.register_blueprint(part.blueprint)
+    app.register_blueprint(health.blueprint)
 
     def count(reply: Response) -> Response:
         operation = (request.endpoint or "none").rpartition(".")[2]

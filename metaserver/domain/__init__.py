@@ -22,6 +22,7 @@
     client_reports  what each metaserver publishes about its clients, and what all of it says
     quality         what apps feel of the shards: sums of reports, in bounded rings
     published_quality  what one process tells the others of that
+    history         what is kept of a pool's figures over time, and how they add up
     diagnosis       what is configured wrong: facts of instances and Sentinels --> findings
     reports         changes between two observations, as entries of the audit log
 

@@ -217,6 +217,14 @@ class PoolQuality:
         ring = self._seconds if seconds <= SECONDS else self._minutes
         return summed(sums for _, sums in ring.since(now - seconds))
 
+    def between(self, begin: int, end: int) -> dict[str, QualitySum]:
+        """Return what was felt of each shard from one whole second on and before another one.
+
+        Args:
+            begin: within the last SECONDS.
+        """
+        return summed(sums for at, sums in self._seconds.since(begin) if at < end)
+
     def to_dict(self, now: float, at: float, seconds: int) -> dict[str, Any]:
         """Return all as docs/api.md shows it.
 

@@ -3,6 +3,7 @@
     term             runs the others for as long as the process leads
     keyed_workers    work on several pools or sweeps at once, on each by one worker
     monitor          observes every pool, keeps its status, records changes as events
+    history_recorder writes every pool's figures into the history file
     resize           takes each resize from phase to phase
     resized_clients  which version they act on, and what wakes the loops
     resize_shards    what a resize does at shards: clears, looks, fences

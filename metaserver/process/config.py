@@ -96,6 +96,7 @@ class Config:
     Attributes:
         db: the SQLite file, unless the store is in ZooKeeper.
         zookeeper: the store's ensemble; None for a store in `db`.
+        history_file: where the figures of the last day are kept; see `history_path`.
         observe: URL of the Sentinels and the pool of an observer, which changes nothing; None for
             a full metaserver.
     """
@@ -108,6 +109,7 @@ class Config:
     advertise: str | None = None  # where others reach this process, "host:port"
     serves_tls: bool = False
     token_file: Path | None = None
+    history_file: Path | None = None
     allowed_networks: tuple[str, ...] = PRIVATE_NETWORKS
     redis_auth: RedisAuth = field(default_factory=RedisAuth)
     sentinel_auth: RedisAuth = field(default_factory=RedisAuth)
@@ -124,3 +126,14 @@ class Config:
     session_timeout: float = 6.0  # without progress, after which a leader has lost the lead
     max_clients: int = 10_000  # live clients of one token, and their calls in progress at once
     max_rate: int = 500  # calls per second of one token, but for those of clients
+
+    @property
+    def history_path(self) -> Path:
+        """The file with the figures of the last day, unless given beside the store's file.
+
+        With a store in ZooKeeper this is beside the file of the first token.
+        """
+        beside = self.db
+        if self.zookeeper is not None and self.token_file is not None:
+            beside = self.token_file
+        return self.history_file or beside.with_name(f"{beside.name}.history")

@@ -22,6 +22,7 @@
       zookeeper_election  the leader and the live processes
       replicated_tables   the tables in memory, and which of their parts a write has touched
     opening             opens the store that the settings name
+    history_file        the figures of the last day, in a file beside the store, no part of it
     sqlite_schema       the tables, and the upgrades from earlier releases
     sqlite_connection   the file: opening, transactions, errors
 

@@ -252,31 +252,34 @@ class Database:
             self._db.close()
 
     def _translated(self, error: sqlite3.Error | OSError) -> StorageError:
-        text = str(error)
-        if "is full" in text or (isinstance(error, sqlite3.OperationalError) and self._disk_full()):
-            return StorageFullError(
-                f"No room left for the database {self.path}; free space on that file system and "
-                "try again"
-            )
-        if "locked" in text:
-            return StorageError(
-                f"Database {self.path} was locked by another process for {LOCK_WAIT:g} s; try again"
-            )
-        if "not a database" in text or "malformed" in text:
-            return StorageError(
-                f"{self.path} is not a usable SQLite database ({text}); "
-                "name another file, or restore it from a backup"
-            )
-        kind = StorageDiskError if "disk I/O error" in text else StorageError
-        return kind(
-            f"Database {self.path} cannot be used ({text}); "
-            "check that the file and its directory can be read and written"
-        )
+        return storage_error(self.path, error)
 
-    def _disk_full(self) -> bool:
-        try:
-            room = os.statvfs(self.path.parent)
-        except OSError:
-            return False
-        no_more_files = room.f_files > 0 and room.f_favail == 0
-        return room.f_bavail * room.f_frsize < _FULL_BELOW or no_more_files
+
+def storage_error(path: Path, error: sqlite3.Error | OSError) -> StorageError:
+    """Return the store's error for one of SQLite about the file at `path`."""
+    text = str(error)
+    if "is full" in text or (isinstance(error, sqlite3.OperationalError) and _disk_full(path)):
+        return StorageFullError(
+            f"No room left for the database {path}; free space on that file system and try again"
+        )
+    if "locked" in text:
+        return StorageError(f"Database {path} is locked by another process; try again")
+    if "not a database" in text or "malformed" in text:
+        return StorageError(
+            f"{path} is not a usable SQLite database ({text}); "
+            "name another file, or restore it from a backup"
+        )
+    kind = StorageDiskError if "disk I/O error" in text else StorageError
+    return kind(
+        f"Database {path} cannot be used ({text}); "
+        "check that the file and its directory can be read and written"
+    )
+
+
+def _disk_full(path: Path) -> bool:
+    try:
+        room = os.statvfs(path.parent)
+    except OSError:
+        return False
+    no_more_files = room.f_files > 0 and room.f_favail == 0
+    return room.f_bavail * room.f_frsize < _FULL_BELOW or no_more_files

@@ -91,6 +91,11 @@ class QualityBoard:
             "silent": sorted(silent),
         }
 
+    def between(self, pool: str, begin: int, end: int) -> Mapping[str, QualitySum]:
+        """Return what was felt of each shard of a pool between two whole seconds of the clock."""
+        found = self._pools.get(pool)
+        return {} if found is None else found.between(begin, end)
+
     def totals(self, pool: str, shards: Collection[str]) -> Mapping[str, QualitySum]:
         """Return what clients of this process felt of each shard of a pool since it started."""
         found = self._pools.get(pool)

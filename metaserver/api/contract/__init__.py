@@ -5,6 +5,7 @@ schemas           all schemas by name, of these parts:
 request_schemas   request bodies
 change_schemas    replies to changes
 reply_schemas     other replies
+history_schemas   the reply with the history of a pool
 schema_parts      their building blocks and common fields
 openapi_document  the OpenAPI document
 validation        requests checked against the schemas

@@ -16,6 +16,7 @@ from metaserver.api.contract.schema_parts import (
     number,
     text,
 )
+from metaserver.domain.history import FINE
 
 Access: TypeAlias = Literal["public", "read", "admin"]
 _CHANGE = {"version": VERSION, "dry_run": DRY_RUN}
@@ -150,6 +151,23 @@ OPERATIONS: tuple[Operation, ...] = (
             "seconds": number(
                 "of the sums by shard, up to now", minimum=1, maximum=3600, default=60
             )
+        },
+    ),
+    Operation(
+        "getHistory",
+        "read",
+        "GET",
+        f"{_POOL}/history",
+        "The figures of a pool, or of one shard, of the last day; the leader has them",
+        "History",
+        query={
+            "shard": NAME,
+            "since": text("from then on, in UTC; an hour ago unless given", pattern=_SINCE),
+            "step": number(
+                "seconds of each point; more where that makes too many, or none are so short",
+                minimum=FINE.step,
+                maximum=86_400,
+            ),
         },
     ),
     Operation(
