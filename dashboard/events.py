@@ -86,6 +86,11 @@ class EventLine:
     action: str
     target: str
 
+    @property
+    def told(self) -> str:
+        """Who did what, in one line."""
+        return f"{self.actor} {self.text}" if self.actor else self.text
+
 
 def event_line(event: Json) -> EventLine:
     """Turn an event of the metaserver into words; an unknown action is shown by its name."""

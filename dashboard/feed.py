@@ -13,11 +13,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, TypeVar
 
-from cachemesh.core.errors import MetaserverUnavailableError
-from dashboard.history import History, HistorySample
+from cachemesh.core.errors import MetaserverError, MetaserverUnavailableError
+from dashboard.format import stamp
+from dashboard.history import SAMPLES, SPACING_SECONDS, History, HistorySample, past_samples
 from dashboard.upstream import (
     EVENT_LIMIT,
     UPSTREAM_ERRORS,
@@ -164,6 +165,8 @@ class PoolFeed:
         pools = tuple(self._upstream.pools())
         quality = self._upstream.quality(self._pool)
         self._pools_read = self._quality_read = time.monotonic()
+        if not self._history.samples():
+            self._history.begin_with(self._past())
         self._history.add(self._pools_read, status)
         self._heard(
             replace(
@@ -175,6 +178,15 @@ class PoolFeed:
                 quality=quality,
             )
         )
+
+    def _past(self) -> list[HistorySample]:
+        """Return samples of the last minutes; none from an earlier release, or if nobody leads."""
+        since = stamp(_now() - timedelta(seconds=SAMPLES * SPACING_SECONDS))
+        try:
+            history = self._upstream.history(self._pool, since=since, step=5)
+        except MetaserverError:
+            return []
+        return past_samples(time.monotonic(), history)
 
     def _follow(self) -> bool:
         """Take what the stream brings until it ends; return whether it brought anything."""

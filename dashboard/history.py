@@ -1,11 +1,17 @@
-"""Keeps the figures of a pool's last minutes in memory, for the sparklines."""
+"""Keeps the figures of a pool's last minutes in memory, for the sparklines.
+
+Those of the pool begin with what the metaserver knows already, those of its shards with the first
+browser that looks at the pool.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from dashboard.format import parse_time
 
 SPACING_SECONDS = 2.0
 SAMPLES = 150
@@ -51,6 +57,30 @@ def figures_of(status: Mapping[str, Any]) -> dict[str, Figures]:
     return figures
 
 
+def past_samples(now: float, history: Mapping[str, Any]) -> list[HistorySample]:
+    """Return the samples that there would be, had somebody looked; without those of shards.
+
+    Args:
+        now: in monotonic seconds.
+        history: of the pool, as the metaserver tells it.
+    """
+    until, step = parse_time(history["until"]), int(history["step"])
+    assert until is not None
+    known = {
+        int(at.timestamp()): Figures(point["ops_per_second"], point["hit_ratio"])
+        for point in history["points"]
+        if (at := parse_time(point["at"])) is not None
+    }
+    found = []
+    for number in range(SAMPLES - 1, 0, -1):
+        age = number * SPACING_SECONDS
+        begin = int((until.timestamp() - age) // step) * step
+        if begin not in known and begin + step > until.timestamp():
+            begin -= step  # the step is not over, so that its point is still to come
+        found.append(HistorySample(now - age, known.get(begin, Figures(None, None)), {}))
+    return found
+
+
 class History:
     """The last `SAMPLES` samples, `SPACING_SECONDS` apart: five minutes."""
 
@@ -68,6 +98,10 @@ class History:
             return
         shards = figures_of(status)
         self._samples.append(HistorySample(at, pool_figures(shards), shards))
+
+    def begin_with(self, samples: Iterable[HistorySample]) -> None:
+        """Take samples from before the first one."""
+        self._samples.extend(samples)
 
     def samples(self) -> tuple[HistorySample, ...]:
         """Return all samples, oldest first."""

@@ -118,6 +118,19 @@ class Upstream:
         """Return one shard's status."""
         return self._get(_shard(pool, name))
 
+    def history(self, pool: str, *, since: str, step: int, shard: str | None = None) -> Json:
+        """Return what was known of the pool, or of one shard, from a time on.
+
+        Args:
+            since: RFC 3339 in UTC.
+            step: seconds of each point.
+        """
+        query: Query = {"since": since, "step": step}
+        if shard is not None:
+            query = {**query, "shard": shard}
+        answer: Json = self._client.request("GET", _pool(pool) + "/history", query=query)
+        return answer
+
     def events(
         self, pool: str, limit: int = EVENT_LIMIT, wanted: Query | None = None
     ) -> list[Json]:

@@ -171,6 +171,13 @@ def test_tokens(board: Page) -> None:
     assert findings(board) == {}
 
 
+def test_the_history(board: Page) -> None:
+    board.open("/pools/cache/history?range=5m")
+    board.reload_until(lambda: "Nothing is known yet" not in board.text())
+    board.driver.execute_script("document.querySelector('details').open = true")
+    assert findings(board) == {}
+
+
 def test_a_page_that_is_not_there(board: Page) -> None:
     board.open("/pools/nobody")
     assert "nobody" in board.text("[role=alert]")

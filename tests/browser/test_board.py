@@ -83,6 +83,37 @@ def test_key_counts_change_without_a_reload(board: Page, stack: LocalStack) -> N
     assert board.complaints() == []
 
 
+def test_the_history_of_the_pool_and_of_a_shard(board: Page) -> None:
+    board.press("History")
+    board.press("5 minutes")
+    board.reload_until(lambda: "Operations per second, the last 5 minutes: now" in charts(board)[0])
+    assert [each.partition(",")[0] for each in charts(board)] == [
+        *("Operations per second", "Hit ratio", "Memory", "Keys", "Evictions per second"),
+        *("Clients", "Furthest replica behind", "Latency", "Errors"),
+    ]
+    assert "created pool cache" in board.text(".happened")
+    assert board.driver.find_elements("css selector", "svg.chart g.event-mark")
+    board.press("hour")
+    assert board.driver.current_url.endswith("/pools/cache/history?range=1h")
+    board.open("/pools/cache")
+    board.see("live", "#link")
+    board.driver.find_element("css selector", "#shard-cache-1 a.sparks").click()
+    board.see("Shard cache-1: the last hour", "h1")
+    assert "Connections, the last hour: now" in "\n".join(charts(board))
+    board.press("Show")
+    board.see("Shard cache-1: the last hour", "h1")
+    board.open("/pools/cache/history?shard=nothing")
+    assert "nothing" in board.text("[role=alert]")
+    assert all("404" in each for each in board.complaints())
+
+
+def charts(page: Page) -> list[str]:
+    """Return what screen readers are told of each chart."""
+    script = """return [...document.querySelectorAll("svg.chart")]
+        .map((each) => each.getAttribute("aria-label"))"""
+    return list(page.driver.execute_script(script))
+
+
 def test_markup_in_what_was_typed_stays_text(board: Page) -> None:
     attack = "<img src=x onerror=document.title='owned'>"
     board.open("/pools/cache/shards/new")

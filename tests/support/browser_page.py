@@ -99,6 +99,16 @@ class Page:
         )
         return wait.until(lambda _: condition())
 
+    def reload_until(self, condition: Callable[[], Any]) -> None:
+        """Load the page again until a condition holds, for a page that stays as it was loaded."""
+
+        def holds() -> Any:
+            self.driver.refresh()
+            return condition()
+
+        if not condition():
+            self.until(holds)
+
     def see(self, words: str, selector: str = "body", seconds: float = WAIT_SECONDS) -> None:
         """Wait until the words are visible in the element; fail with the text of the page."""
         try:

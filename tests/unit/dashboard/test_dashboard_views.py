@@ -11,7 +11,7 @@ import pytest
 from dashboard import charts, format
 from dashboard.events import event_line
 from dashboard.feed import PoolSnapshot
-from dashboard.history import Figures, History, pool_figures
+from dashboard.history import SAMPLES, Figures, History, past_samples, pool_figures
 from dashboard.view import board, freshness
 from dashboard.view_model import Freshness
 from tests.support.pool_statuses import instance, shard, status
@@ -102,6 +102,24 @@ def test_history_keeps_a_steady_pace() -> None:
     for at in (0.0, 0.5, 1.0, 2.0, 4.0):
         history.add(at, status(shard("a", 1.0, instance("h:1"))))
     assert [sample.at for sample in history.samples()] == [0.0, 2.0, 4.0]
+
+
+def test_history_begins_with_what_the_metaserver_knows() -> None:
+    told = {
+        "until": "2026-01-01T00:00:03.500Z",
+        "step": 5,
+        "points": [
+            {"at": "2025-12-31T23:59:50.000Z", "ops_per_second": 70.0, "hit_ratio": None},
+            {"at": "2026-01-01T00:00:00.000Z", "ops_per_second": 90.0, "hit_ratio": 0.5},
+        ],
+    }
+    history = History()
+    history.begin_with(past_samples(1000.0, told))
+    history.add(1000.0, status(shard("a", 1.0, instance("h:1"))))
+    samples = history.samples()
+    assert [each.at for each in samples[-3:]] == [996.0, 998.0, 1000.0]
+    assert [each.pool.ops for each in samples[-8:]] == [None, 70, 70, None, None, None, 90, 100]
+    assert len(samples) == SAMPLES
 
 
 def test_board_totals_leave_out_what_a_dead_master_cannot_say() -> None:
