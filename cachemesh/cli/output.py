@@ -100,3 +100,10 @@ def size(count: int | None) -> str:
 def duration(seconds: float) -> str:
     """Format a duration given in seconds."""
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def latency(seconds: float | None) -> str:
+    """Format a latency, of which three digits are known."""
+    if seconds is None:
+        return "-"
+    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"

@@ -20,6 +20,7 @@ from cachemesh.cli.errors import ExitCode
 from cachemesh.cli.output import emit, say
 from cachemesh.cli.placement_options import GivenPlacement, placement_options
 from cachemesh.cli.pool_pause import pause, resume
+from cachemesh.cli.pool_history import history
 from cachemesh.cli.pool_rebalance import rebalance
 from cachemesh.cli.pool_settings import set_settings
 from cachemesh.cli.pool_tables import next_step, show_convergence, show_document, show_status
@@ -37,6 +38,7 @@ pool.add_command(set_settings)
 pool.add_command(rebalance)
 pool.add_command(pause)
 pool.add_command(resume)
+pool.add_command(history)
 pool_name = click.argument("name", required=False, shell_complete=completing.pools)
 
 

@@ -12,7 +12,7 @@ from rich.live import Live
 
 from cachemesh.cli.common_options import with_context
 from cachemesh.cli.context import CommandContext
-from cachemesh.cli.output import console, emit, say
+from cachemesh.cli.output import console, emit, latency, say
 from cachemesh.cli.tables import Column, Table, fitted, show, table
 
 _EVERY = 1.0  # seconds between two looks
@@ -94,15 +94,9 @@ def _table(
                 *names,
                 f"{felt['calls_per_second']:.1f}",
                 f"{felt['errors_per_second']:.2f}",
-                *(_latency(felt[share]) for share in ("p50", "p99", "max")),
+                *(latency(felt[share]) for share in ("p50", "p99", "max")),
                 ", ".join(f"{kind}: {count}" for kind, count in felt["errors"].items()) or "-",
             )
             for names, felt in rows
         ],
     )
-
-
-def _latency(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"

@@ -10,6 +10,7 @@ from cachemesh.core.names import parse_address
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.discovery.metaserver_request import Query
 from cachemesh.local import LocalStack
+from tests.support.cli_in_process import run_here
 from tests.support.metaserver_process import Api
 from tests.support.waiting import until
 
@@ -56,6 +57,13 @@ def test_it_outlives_its_metaserver_and_is_told_by_the_one_that_leads() -> None:
         assert any(point["keys"] == 100 for point in found["points"]), "as before"
         last = found["points"][-1]["at"]
         until(lambda: either.request("GET", HISTORY, query=fine)["points"][-1]["at"] > last)
+
+        words = ("pool", "history", "--shard", "cache-0", "--since", "10m", "--step", "5")
+        code, told, _ = run_here(stack.info["env"], *words)
+        assert (code, told.split()[:2]) == (0, ["at", "ops/s"])
+        assert any("100" in line.split() for line in told.splitlines())
+        assert run_here(stack.info["env"], "pool", "history", "--shard", "nothing")[0] == 4
+
         leader = next(api for api in apis if leads(api))
         assert leader("GET", f"{HISTORY}?shard=nothing").problem == "shard-not-found"
         assert leader("GET", f"{HISTORY}?since=2026-02-30").problem == "invalid-content"
