@@ -23,7 +23,7 @@ from metaserver.domain.history import (
     counts_of,
     points_of,
 )
-from metaserver.domain.quality import QualitySum
+from metaserver.domain.quality import SECONDS, QualitySum
 from metaserver.domain.status import Observation
 from metaserver.process.turns import let_others_run
 from metaserver.store import StorageError, Store
@@ -129,7 +129,7 @@ class HistoryRecorder:
             return {}
         status, seen = found
         counts, until = counts_of(status, seen.samples), int(self._monotonic())
-        since = last.felt_until or until - FINE.step
+        since = max(last.felt_until or until - FINE.step, until - SECONDS)
         felt = self._felt(pool, since, until)
         points = points_of(status, counts, last.counts, felt, until - since)
         last.seen, last.counts, last.felt_until = seen, counts, until
