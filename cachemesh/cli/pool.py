@@ -19,8 +19,8 @@ from cachemesh.cli.context import CommandContext, about_pool
 from cachemesh.cli.errors import ExitCode
 from cachemesh.cli.output import emit, say
 from cachemesh.cli.placement_options import GivenPlacement, placement_options
-from cachemesh.cli.pool_pause import pause, resume
 from cachemesh.cli.pool_history import history
+from cachemesh.cli.pool_pause import pause, resume
 from cachemesh.cli.pool_rebalance import rebalance
 from cachemesh.cli.pool_settings import set_settings
 from cachemesh.cli.pool_tables import next_step, show_convergence, show_document, show_status
