@@ -55,7 +55,7 @@ class FindingKind:
 
 
 @dataclass(frozen=True)
-class NotChecked:
+class Unchecked:
     """Servers that could not be asked for some rules.
 
     Attributes:
@@ -74,7 +74,7 @@ class Findings:
     """What was found in a pool, the worst first."""
 
     kinds: tuple[FindingKind, ...]
-    not_checked: tuple[NotChecked, ...]
+    not_checked: tuple[Unchecked, ...]
 
     def count(self, severity: str) -> int:
         """Return how many places are of a severity."""
@@ -99,7 +99,7 @@ def findings_of(told: Json) -> Findings:
         for kind, found in places.items()
     )
     unknown = (
-        NotChecked(tuple(each["at"]), each["reason"], len(each["rules"]))
+        Unchecked(tuple(each["at"]), each["reason"], len(each["rules"]))
         for each in told["not_checked"]
     )
     return Findings(tuple(kinds), tuple(unknown))

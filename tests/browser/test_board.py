@@ -84,7 +84,7 @@ def test_key_counts_change_without_a_reload(board: Page, stack: LocalStack) -> N
 
 
 def test_the_history_of_the_pool_and_of_a_shard(board: Page) -> None:
-    board.press("History")
+    board.driver.find_element("link text", "History").click()
     board.press("5 minutes")
     board.reload_until(lambda: "Operations per second, the last 5 minutes: now" in charts(board)[0])
     assert [each.partition(",")[0] for each in charts(board)] == [

@@ -14,6 +14,7 @@ _BENCHMARKS = "takes minutes: tests/integration/repo/test_benchmarks.py runs eac
 _WATCH = (
     "a move of a test is over before it is watched: tests/integration/cli/test_cli_migration.py"
 )
+_WEBHOOK = "it serves until it is ended: tests/integration/metaserver/test_event_webhook.py"
 _DOCKER = "needs a Docker engine: tests/integration/deploy/test_compose_servers.py has its servers"
 _CLUSTER = "needs a cluster: tests/unit/deploy/test_kubernetes_manifests.py checks them by schema"
 _RELEASE = "publishes a release: done by hand, once for each"
@@ -23,6 +24,7 @@ ELSEWHERE: dict[str, str | dict[str, str]] = {
     "README.md": _TOUR,
     "docs/benchmarks.md": _BENCHMARKS,
     "docs/cli.md": {"cachemesh migration watch": _WATCH},
+    "docs/monitoring.md": {"cachemesh-metaserver": _WEBHOOK},
     "docs/production.md": _MACHINES,
     "docs/releasing.md": _RELEASE,
     "docs/resizing.md": {

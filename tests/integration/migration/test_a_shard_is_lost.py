@@ -141,6 +141,8 @@ def test_a_source_that_comes_back_with_old_data_serves_none_of_it(
 
 def test_a_new_shard_that_is_gone_is_turned_back_and_done_without(moving: Moving, run: Run) -> None:
     pool = moving.pool
+    with direct(moving.stack.master_of("cache-0")) as server:  # what has moved is removed there
+        until(lambda: server.dbsize() < moving.at_first["cache-0"])
     pool.set_pace(paused=True)
     dead = moving.process_of(SPARE)
     with direct(pool.spare) as server:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboard.findings import MOST, NotChecked, Place, findings_of
+from dashboard.findings import MOST, Place, Unchecked, findings_of
 
 
 def finding(rule: str, severity: str, at: str | None, impact: str = "bad") -> dict[str, Any]:
@@ -37,7 +37,7 @@ def test_those_of_a_kind_stand_together_in_the_order_told() -> None:
     ]
     assert found.kinds[2].places == (Place("", "", "x 1", "type this"),)
     assert [found.count(each) for each in ("error", "warning", "note")] == [3, 1, 0]
-    assert found.not_checked == (NotChecked(("h:3",), "refused", 2),)
+    assert found.not_checked == (Unchecked(("h:3",), "refused", 2),)
     assert not found.forgotten
 
 
