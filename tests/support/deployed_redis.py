@@ -114,3 +114,18 @@ def deployed_redis(directory: Path) -> Iterator[DeployedRedis]:
         yield DeployedRedis(directory, servers)
     finally:
         servers.stop()
+
+
+def metaserver_logins(directory: Path) -> list[str]:
+    """Return the options by which a metaserver logs in as its user; write what they name.
+
+    Args:
+        directory: of the file with the password.
+    """
+    password = directory / "metaserver.password"
+    password.write_text(PASSWORDS["metaserver"])
+    return [
+        f"--{server}-{what}"
+        for server in ("redis", "sentinel")
+        for what in ("username=metaserver", f"password-file={password}")
+    ]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cachemesh import CacheMesh
-from tests.support.deployed_redis import PASSWORDS, DeployedRedis, deployed_redis
+from tests.support.deployed_redis import PASSWORDS, DeployedRedis, deployed_redis, metaserver_logins
 from tests.support.metaserver_process import Api, Metaserver
 from tests.support.waiting import until
 
@@ -24,14 +24,7 @@ def site(tmp_path: Path) -> Iterator[DeployedRedis]:
 
 @pytest.fixture
 def metaserver(site: DeployedRedis, tmp_path: Path) -> Iterator[Api]:
-    password = tmp_path / "metaserver.password"
-    password.write_text(PASSWORDS["metaserver"])
-    logins = [
-        f"--{server}-{what}"
-        for server in ("redis", "sentinel")
-        for what in ("username=metaserver", f"password-file={password}")
-    ]
-    with Metaserver(tmp_path, *logins) as api:
+    with Metaserver(tmp_path, *metaserver_logins(tmp_path)) as api:
         yield api
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from cachemesh.local.doctor.check import Check
 from cachemesh.local.doctor.pool import examine_pool
-from tests.support.deployed_redis import PASSWORDS, DeployedRedis, deployed_redis
+from tests.support.deployed_redis import PASSWORDS, DeployedRedis, deployed_redis, metaserver_logins
 from tests.support.metaserver_process import Api, Metaserver
 from tests.support.misconfigured import await_rules, await_well, findings, rules, told
 from tests.support.waiting import until
@@ -29,16 +29,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedRedis]:
 def metaserver(site: DeployedRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """A metaserver with a pool of one shard on the site."""
     place = tmp_path_factory.mktemp("metaserver")
-    password = place / "metaserver.password"
-    password.write_text(PASSWORDS["metaserver"])
-    logins = [
-        f"--{server}-{what}"
-        for server in ("redis", "sentinel")
-        for what in ("username=metaserver", f"password-file={password}")
-    ]
     sentinels = [site.start_sentinel() for _ in range(3)]
     shards = [{"name": "cache-0", "master": site.start_shard()}]
-    with Metaserver(place, *logins) as api:
+    with Metaserver(place, *metaserver_logins(place)) as api:
         body = {"pool": "cache", "shards": shards, "sentinels": sentinels}
         made = api("POST", "/v1/pools", body)
         assert made.status == 201, made.text

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cachemesh import CacheMesh
-from tests.support.deployed_redis import PASSWORDS, DeployedRedis, deployed_redis
+from tests.support.deployed_redis import PASSWORDS, DeployedRedis, deployed_redis, metaserver_logins
 from tests.support.metaserver_process import Api, Metaserver
 from tests.support.needs import needs
 from tests.support.python_blocks import ROOT
@@ -86,14 +86,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     needs("redis-cli")
     needs("curl")
     directory = tmp_path_factory.mktemp("site")
-    password = directory / "metaserver.password"
-    password.write_text(PASSWORDS["metaserver"])
-    logins = [
-        f"--{server}-{what}"
-        for server in ("redis", "sentinel")
-        for what in ("username=metaserver", f"password-file={password}")
-    ]
-    with deployed_redis(directory) as servers, Metaserver(directory, *logins) as api:
+    with (
+        deployed_redis(directory) as servers,
+        Metaserver(directory, *metaserver_logins(directory)) as api,
+    ):
         shards = [{"name": f"cache-{n}", "master": servers.start_shard()} for n in range(2)]
         sentinels = [servers.start_sentinel() for _ in range(3)]
         body = {"pool": "cache", "shards": shards, "sentinels": sentinels}
