@@ -10,7 +10,7 @@ _MACHINES = "needs three machines with systemd: scripts/three-machines runs it"
 _ONE_MACHINE = (
     "steps of docs/production.md, which scripts/three-machines runs, for a single machine"
 )
-_BENCHMARKS = "takes minutes: tests/integration/repo/test_benchmarks.py runs each with fewer rounds"
+_BY_HAND = "takes minutes of a machine that does nothing else: run by hand for the page's figures"
 _WATCH = (
     "a move of a test is over before it is watched: tests/integration/cli/test_cli_migration.py"
 )
@@ -22,7 +22,12 @@ _RELEASE = "publishes a release: done by hand, once for each"
 # Page -> why, or page -> beginning of a block's first line -> why.
 ELSEWHERE: dict[str, str | dict[str, str]] = {
     "README.md": _TOUR,
-    "docs/benchmarks.md": _BENCHMARKS,
+    "docs/benchmarks.md": {
+        "scripts/bench ": "minutes: tests/integration/repo/test_benchmarks.py has two rounds",
+        "scripts/bench-failover": "takes minutes: tests/chaos/test_bench.py has one case",
+        "python -m benchmarks.fan_out": _BY_HAND,
+        "python -m benchmarks.hot_path": _BY_HAND,
+    },
     "docs/cli.md": {"cachemesh migration watch": _WATCH},
     "docs/monitoring.md": {"cachemesh-metaserver": _WEBHOOK},
     "docs/production.md": _MACHINES,
