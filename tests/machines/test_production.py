@@ -233,7 +233,7 @@ def test_a_machine_burns(site: Site) -> None:
     redis = site.block(APT_REDIS)
     *before, last = redis.splitlines()
     site.on(burnt, "\n".join([*before, site.block('echo "replicaof 10.0.0.2 6380"'), last]))
-    for part in (ZOO, VENV, META):
+    for part in ("/root/m/6381.conf", ZOO, VENV, META):
         site.on(burnt, site.block(part))
     site.rest()
     site.operator(look)
