@@ -2,57 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flask import Blueprint, redirect, render_template, request, url_for
 
 from dashboard.auth import require_session, revoked
-from dashboard.forms import Page, only_admins
+from dashboard.forms import Page, PoolForm, failed, only_admins, show, typed
 from dashboard.state import current_session, state
-from dashboard.upstream import UPSTREAM_ERRORS, Json, OperatorProblem, problem_of
+from dashboard.upstream import UPSTREAM_ERRORS, OperatorProblem, problem_of
 
 pages = Blueprint("pause", __name__, url_prefix="/pools/<pool>/pause")
 pages.before_request(require_session)
 pages.before_request(only_admins)
 
 
-@dataclass(frozen=True)
-class PauseForm:
+@dataclass(frozen=True, kw_only=True)
+class PauseForm(PoolForm):
     """What the page shows.
 
     Attributes:
-        pool: to be paused.
         reason: as the user has entered it.
-        preview: the metaserver's plan, or None.
-        problem: what went wrong, or None.
-        wrong: the name of the field that it is about, or "".
     """
 
-    pool: str
+    template = "pause.html"
     reason: str = ""
-    preview: Json | None = None
-    problem: OperatorProblem | None = None
-    wrong: str = ""
+
+    def field_of(self, problem: OperatorProblem) -> str:
+        """Return the name of the field that the metaserver's problem is about, or ""."""
+        return "reason" if problem.detail.startswith("reason: ") else ""
 
 
 @pages.route("", methods=["GET", "POST"])
 def pause(pool: str) -> Page:
     """Show what a pause means, or begin it once that is confirmed."""
     upstream = state().connect(current_session().token)
-    reason = request.form.get("reason", "").strip()
+    form = PauseForm(pool=pool, reason=typed("reason"))
     try:
         if request.method == "POST":
-            upstream.pause(pool, {"reason": reason})
+            upstream.pause(pool, {"reason": form.reason})
             return _done(pool, f"Paused: the metaserver does nothing on {pool} by itself.")
-        preview = upstream.pause(pool, {"dry_run": True})
-        return render_template("pause.html", form=PauseForm(pool, preview=preview))
+        return show(replace(form, preview=upstream.pause(pool, {"dry_run": True})))
     except UPSTREAM_ERRORS as error:
-        problem = problem_of(error)
-    if problem.status == 401:
-        return revoked()
-    wrong = "reason" if problem.detail.startswith("reason: ") else ""
-    form = PauseForm(pool, reason, problem=problem, wrong=wrong)
-    return render_template("pause.html", form=form), problem.status or 503
+        return failed(form, problem_of(error))
 
 
 @pages.post("/end")

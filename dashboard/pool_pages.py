@@ -1,12 +1,12 @@
 """The further pages of a pool, each as a metaserver tells it when it is loaded.
 
-Its clients, its Sentinels beside its shards, its events, what the doctor finds.
+Its clients, its Sentinels beside its shards, its events, its history, what the doctor finds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from flask import Blueprint, render_template, request
 
@@ -16,10 +16,15 @@ from dashboard.client_rows import ClientOptions, listed_clients, pool_clients
 from dashboard.event_search import PAGE_SIZE, EventSearch, LoggedEvents, logged_events
 from dashboard.events import ACTIONS
 from dashboard.findings import findings_of
+from dashboard.format import stamp
 from dashboard.forms import Page
+from dashboard.history_charts import RANGES, USUAL_RANGE, history_view
 from dashboard.sentinel_matrix import sentinel_matrix
 from dashboard.state import current_session, state
 from dashboard.upstream import UPSTREAM_ERRORS, OperatorProblem, Upstream, problem_of
+
+MOST_MARKED = 1000
+"""Events that the metaserver is asked for, for the history; few of them are marked."""
 
 pages = Blueprint("pool_pages", __name__, url_prefix="/pools/<pool>")
 pages.before_request(require_session)
@@ -57,6 +62,25 @@ def events(pool: str) -> Page:
         refused = LoggedEvents(search, problem=problem, wrong="since")
         return _page("events", pool, lambda _: {"log": refused}, 400, actions=ACTIONS)
     return _page("events", pool, lambda up: _log(up, pool, search, wanted), actions=ACTIONS)
+
+
+@pages.get("/history")
+def history(pool: str) -> Page:
+    """Show the history of a pool (`?range=1h`), or of one shard (`&shard=cache-0`)."""
+    chosen = request.args.get("range", USUAL_RANGE)
+    if chosen not in RANGES:
+        chosen = USUAL_RANGE
+    shown, shard = RANGES[chosen], request.args.get("shard") or None
+    since = stamp(datetime.now(timezone.utc) - timedelta(seconds=shown.seconds))
+
+    def told(upstream: Upstream) -> Mapping[str, object]:
+        placement = upstream.document(pool)["placement"]
+        past = upstream.history(pool, since=since, step=shown.step, shard=shard)
+        found = upstream.events(pool, MOST_MARKED, {"since": since})
+        names = [str(each["name"]) for each in placement["shards"]]
+        return {"page": history_view(past, found, chosen), "shards": names}
+
+    return _page("history", pool, told, ranges=RANGES)
 
 
 @pages.get("/doctor")
