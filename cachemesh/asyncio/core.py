@@ -301,7 +301,6 @@ class Core(MeshCore[ShardClient]):
             self._remember_retired(shards.values())  # others that follow the pool go on
             for shard in shards.values():
                 await shard.close()
-            self.loop = None
 
     # sync: def _close(self, at_once: bool) -> None:
     # sync:     self.leave_pool(at_once)

@@ -42,7 +42,7 @@ class StackOptions:
     down_after_ms: int = 1000
     port: int | None = None
     dashboard_port: int | None = None
-    timeout: float = 30.0
+    timeout: float = 120.0
     maxmemory: int = 0
 
     def __post_init__(self) -> None:

@@ -78,7 +78,7 @@ class Process:
         """Let a paused process go on (SIGCONT)."""
         self.kill(signal.SIGCONT)
 
-    def wait(self, timeout: float = 10.0) -> int:
+    def wait(self, timeout: float = 60.0) -> int:
         """Wait for the end of the process and return its exit code.
 
         Raises:
@@ -91,7 +91,7 @@ class Process:
             time.sleep(0.01)
         return code
 
-    def restart(self, timeout: float = 20.0) -> None:
+    def restart(self, timeout: float = 120.0) -> None:
         """Kill the process if it runs, start it at the same address, wait until it answers.
 
         Raises:

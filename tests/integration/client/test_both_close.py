@@ -192,3 +192,15 @@ def test_a_master_that_is_left_keeps_no_connection(
         call.driven.close()
         gc.collect()
     assert not [each for each in seen if issubclass(each.category, ResourceWarning)]
+
+
+@both
+def test_a_topology_that_arrives_while_a_client_closes_opens_nothing(call: Caller) -> None:
+    """The thread that follows the pool has found the client open, and applies the topology late."""
+    call.driven.set("k", "v")
+    core = call.mesh._core
+    topology, closings = core.topology(), core.closings
+    call(lambda mesh: getattr(mesh, "aclose", mesh.close)())
+    core.apply(topology, closings)
+    assert core.route_table is None
+    assert call.driven.get("k") == b"v", "a later command starts again"
