@@ -17,6 +17,8 @@ _BLOCK = re.compile(r"^( *)```(console|sh)\n(.*?)^\1```", re.MULTILINE | re.DOTA
 _ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+:\d+")
 # Figures differ from run to run: numbers, with their unit where it follows.
 _FIGURE = re.compile(r"-?\d[\d,.]*(?: ?(?:[KMGT]i?B|B|ms|us|s|%)(?![a-z]))?")
+# Bounds are told where they differ from the figure, once both are rounded.
+_BOUNDS = re.compile(r" \(# to #\)")
 _KEPT = ("LANG", "PYTHONPYCACHEPREFIX", "TMPDIR", "CACHEMESH_PORTS", "CACHEMESH_REDIS_SERVER")
 _ENDS_AT_A_FAILURE = """set -uo pipefail
 trap 'code=$?; case $code in %s) ;; *) exit $code ;; esac' ERR"""
@@ -159,7 +161,7 @@ def _fine(unwell: bool) -> list[int]:
 def missing_lines(shown: tuple[str, ...], output: str) -> list[str]:
     """Return the lines of a page that an output lacks, in their order.
 
-    Figures, addresses and the width of columns may differ; ``...`` stands for anything.
+    Figures, their bounds, addresses and the width of columns may differ; ``...`` stands for anything.
     """
     rest = iter([_without_figures(line) for line in output.splitlines()])
     missing = []
@@ -173,4 +175,5 @@ def missing_lines(shown: tuple[str, ...], output: str) -> list[str]:
 
 
 def _without_figures(line: str) -> str:
-    return " ".join(_RULE.sub("", _FIGURE.sub("#", _ADDRESS.sub("@", line))).split())
+    figures = _FIGURE.sub("#", _ADDRESS.sub("@", line))
+    return " ".join(_RULE.sub("", _BOUNDS.sub("", figures)).split())

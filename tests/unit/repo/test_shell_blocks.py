@@ -48,6 +48,8 @@ def test_every_fence_that_names_a_shell_is_found() -> None:
         (["c", "a"], "a\nc", ["a"]),
         (["done: 1 s"], "done: later", ["done: 1 s"]),
         (["takes 610 ms"], "takes 1.2 s", []),
+        (["takes  750 ms (750 ms to 760 ms)"], "takes  410 ms", []),
+        (["takes  410 ms"], "takes  1.2 s (1.1 s to 1.2 s)", []),
     ],
 )
 def test_output_is_compared_but_for_figures(
