@@ -84,8 +84,6 @@ class DeployedRedis:
 
     def _start(self, name: str, *more: str) -> int:
         sentinel = name == "sentinel.conf"
-        for each in FILES.glob("*.acl"):
-            (self.directory / each.name).write_text(f"{_filled(each)}{_ROOT}\n")
         settings = [
             line.replace("/etc/redis", str(self.directory))
             for line in _filled(FILES / name).splitlines()
@@ -109,6 +107,9 @@ def _filled(file: Path) -> str:
 @contextmanager
 def deployed_redis(directory: Path) -> Iterator[DeployedRedis]:
     """Yield a place where servers can be started, which end with the block."""
+    # Before any server starts: one that reads while they are written would know no user.
+    for each in FILES.glob("*.acl"):
+        (directory / each.name).write_text(f"{_filled(each)}{_ROOT}\n")
     servers = Servers(str(find_redis_server().path), directory)
     try:
         yield DeployedRedis(directory, servers)
