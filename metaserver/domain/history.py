@@ -180,13 +180,15 @@ def _levels(shard: Mapping[str, Any]) -> dict[str, Number]:
 
 
 def _grown(now: ServerCounts | None, before: ServerCounts | None) -> dict[str, Number]:
-    """Return what a server has counted between two moments, unless it was restarted there."""
+    """Return what a server has counted between two moments, unless it has begun anew there."""
     if now is None or before is None or now.run_id != before.run_id or now.at <= before.at:
         return {}
-    # CONFIG RESETSTAT sets counters back to 0.
-    grown = {name: _whole(count - before.counts[name]) for name, count in now.counts.items()}
+    grown = {name: count - before.counts[name] for name, count in now.counts.items()}
+    if min(grown.values()) < 0:
+        return {}  # CONFIG RESETSTAT has set the counters back to 0
     seconds = now.at - before.at
-    return {**grown, "seconds": seconds, "peak": (grown["commands"] or 0) / seconds}
+    whole = {name: _whole(count) for name, count in grown.items()}
+    return {**whole, "seconds": seconds, "peak": (whole["commands"] or 0) / seconds}
 
 
 def _felt(felt: QualitySum | None, seconds: int) -> dict[str, Number]:

@@ -33,6 +33,7 @@ from metaserver.domain.shard_state import (
 
 _INCOMING = "it is new, and keys move to it"
 _DOWN = frozenset(("s_down", "o_down"))  # flags of SENTINEL MASTER
+_COUNTERS = ("total_commands_processed", "keyspace_hits", "keyspace_misses")
 
 
 @dataclass(frozen=True)
@@ -214,29 +215,32 @@ def _replica(address: str, master: InstanceSample | None, seen: Observation) -> 
     return {**status, "link": link, "lag_bytes": lag_bytes, "lag_seconds": lag_seconds}
 
 
-def _same_process(sample: InstanceSample, earlier: InstanceSample | None) -> bool:
-    """Whether both samples are of one run of the server: with a new process counters restart."""
+def _counts_on(sample: InstanceSample, earlier: InstanceSample | None) -> bool:
+    """Whether the counters of the later sample go on from those of the earlier one.
+
+    They begin anew with a new process, and CONFIG RESETSTAT sets them back to 0.
+    """
     return (
         earlier is not None
         and earlier.at < sample.at
         and earlier.info.get("run_id") == sample.info.get("run_id")
+        and all(_grown(sample, earlier, name) >= 0 for name in _COUNTERS)
     )
 
 
 def _grown(sample: InstanceSample, earlier: InstanceSample, name: str) -> int:
-    # CONFIG RESETSTAT sets counters back to 0.
-    return max(0, number(sample.info, name) - number(earlier.info, name))
+    return number(sample.info, name) - number(earlier.info, name)
 
 
 def _ops(sample: InstanceSample, earlier: InstanceSample | None) -> int:
-    if earlier is None or not _same_process(sample, earlier):
+    if earlier is None or not _counts_on(sample, earlier):
         return number(sample.info, "instantaneous_ops_per_sec")
     done = _grown(sample, earlier, "total_commands_processed")
     return round(done / (sample.at - earlier.at))
 
 
 def _hit_ratio(sample: InstanceSample, earlier: InstanceSample | None) -> float | None:
-    if earlier is None or not _same_process(sample, earlier):
+    if earlier is None or not _counts_on(sample, earlier):
         return None
     hits = _grown(sample, earlier, "keyspace_hits")
     misses = _grown(sample, earlier, "keyspace_misses")

@@ -126,9 +126,14 @@ def test_without_two_readings_of_one_server_there_is_no_rate(before: ServerCount
     assert found.keys == 5123
 
 
-def test_counters_that_were_set_back_count_nothing() -> None:
-    found = points(counted(15.0, commands=7), counted(10.0, commands=500))["cache-0"]
-    assert (found.commands, found.peak) == (0, 0.0)
+@pytest.mark.parametrize("counter", ["commands", "hits", "misses"])
+def test_counters_that_were_set_back_tell_no_rate(counter: str) -> None:
+    """CONFIG RESETSTAT sets back all of them, of which some may be above where they were."""
+    now = counted(15.0, commands=700, hits=70)
+    counts = {"commands": 600, "hits": 60, counter: 1_000}
+    before = ServerCounts("m", 10.0, {**now.counts, **counts})
+    found = points(now, before)["cache-0"]
+    assert (found.commands, found.hits, found.seconds, found.peak) == (None, None, None, None)
 
 
 def test_a_master_that_does_not_answer_tells_nothing_but_apps_do() -> None:

@@ -112,7 +112,8 @@ def test_the_whole_document() -> None:
         ({"total_commands_processed": "600", "keyspace_hits": "70"}, 100, 1.0),
         ({"keyspace_hits": "70", "keyspace_misses": "90"}, 0, 0.75),
         ({}, 0, None),  # no traffic
-        ({"total_commands_processed": "9000", "keyspace_hits": "9000"}, 0, None),  # RESETSTAT
+        ({"total_commands_processed": "9000", "keyspace_hits": "9000"}, 50, None),  # RESETSTAT
+        ({"keyspace_hits": "9000", "keyspace_misses": "90"}, 50, None),  # and many reads since
         ({"run_id": "before the restart"}, 50, None),
     ],
 )
