@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from metaserver.domain.history import HistoryLevel, HistoryPoint
+from metaserver.domain.history import COARSE, HistoryLevel, HistoryPoint
 from metaserver.store.errors import StorageError, StorageFullError
 from metaserver.store.sqlite_connection import storage_error
 
@@ -68,9 +68,13 @@ class HistoryFile:
         self.path = path
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None  # that `_db` has opened
 
     def add(self, level: HistoryLevel, at: int, points: Mapping[SeriesName, HistoryPoint]) -> None:
-        """Keep the points that begin at a time, in seconds since the epoch."""
+        """Keep the points that begin at a time, in seconds since the epoch.
+
+        A clock may be set back: what is told of a series then is of no later time than that.
+        """
         with self._transaction("BEGIN IMMEDIATE") as db:
             ids = _known(db, points, at)
             db.executemany(
@@ -82,8 +86,13 @@ class HistoryFile:
                 ),
             )
             db.executemany(
-                "UPDATE series SET seen = max(seen, ?) WHERE id = ?",
-                ((at, ids[name]) for name in points if name in ids),
+                "UPDATE series SET began = min(began, :at), seen = max(min(seen, :last), :at)"
+                " WHERE id = :id",
+                (
+                    {"at": at, "last": at + COARSE.step, "id": ids[name]}
+                    for name in points
+                    if name in ids
+                ),
             )
 
     def points(
@@ -148,7 +157,7 @@ class HistoryFile:
                 yield db
                 db.execute("COMMIT")
             except (sqlite3.Error, OSError) as error:
-                told = storage_error(self.path, error)
+                told = self._told(error)
                 if not isinstance(told, StorageFullError):
                     self._close()  # an operator may have put another file in its place
                 raise told from error
@@ -157,9 +166,21 @@ class HistoryFile:
                 if self._db is not None and self._db.in_transaction:
                     self._db.rollback()
 
+    def _told(self, error: sqlite3.Error | OSError) -> StorageError:
+        if "malformed" in str(error):
+            return StorageError(
+                f"{self.path} is damaged ({error}); remove it, and the history begins anew"
+            )
+        return storage_error(self.path, error)
+
     def _opened(self) -> sqlite3.Connection:
+        if self._db is not None and _identity(self.path) != self._file:
+            self._close()  # somebody has removed the file, or put another one in its place
         if self._db is None:
             new = not self.path.exists()
+            if new:  # a log that was left behind would be taken into the new file
+                for name in ("-wal", "-shm"):
+                    Path(f"{self.path}{name}").unlink(missing_ok=True)
             db = sqlite3.connect(
                 self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False
             )
@@ -170,7 +191,7 @@ class HistoryFile:
             except (sqlite3.Error, OSError, StorageError):
                 db.close()
                 raise
-            self._db = db
+            self._db, self._file = db, _identity(self.path)
         return self._db
 
     def _prepare(self, db: sqlite3.Connection) -> None:
@@ -191,6 +212,15 @@ class HistoryFile:
             for statement in _BEGIN_ANEW:
                 db.execute(statement)
             db.execute("COMMIT")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one of this name; None if there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _known(

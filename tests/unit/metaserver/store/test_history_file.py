@@ -70,6 +70,47 @@ def test_the_newest_points_stay_and_no_more_than_there_are_slots(times: list[int
         file.close()
 
 
+def test_a_clock_that_was_ahead_leaves_no_time_to_come(file: HistoryFile) -> None:
+    file.add(FINE, 90_000, {SHARD: HistoryPoint(keys=1)})
+    file.add(FINE, 200, {SHARD: HistoryPoint(keys=2)})
+    assert file.began(SHARD) == 200
+    newest = file.newest()
+    assert newest is not None and newest <= 260
+    file.forget(100)
+    assert file.points(SHARD, FINE, 0, 1000) == [(200, HistoryPoint(keys=2))]
+    file.close()
+
+
+def test_a_damaged_file_is_named_with_what_to_do(file: HistoryFile) -> None:
+    file.add(FINE, 5, {SHARD: HistoryPoint(keys=1)})
+    file.close()
+    whole = file.path.read_bytes()
+    file.path.write_bytes(whole[:4096] + b"damaged!" * ((len(whole) - 4096) // 8))
+    with pytest.raises(StorageError, match=r"is damaged .*remove it, and the history begins anew"):
+        file.points(SHARD, FINE, 0, 100)
+    file.path.unlink()
+    file.add(FINE, 10, {SHARD: HistoryPoint(keys=2)})
+    assert file.points(SHARD, FINE, 0, 100) == [(10, HistoryPoint(keys=2))]
+    file.close()
+
+
+@pytest.mark.parametrize("log_too", [True, False])
+def test_a_file_that_is_removed_while_it_is_open_is_begun_anew(
+    file: HistoryFile, log_too: bool
+) -> None:
+    """As docs/api.md says; else points would go where nobody finds them."""
+    file.add(FINE, 5, {SHARD: HistoryPoint(keys=1)})
+    file.path.unlink()
+    if log_too:
+        Path(f"{file.path}-wal").unlink()
+    file.add(FINE, 10, {SHARD: HistoryPoint(keys=2)})
+    assert file.points(SHARD, FINE, 0, 100) == [(10, HistoryPoint(keys=2))]
+    file.close()
+    again = HistoryFile(file.path)
+    assert again.points(SHARD, FINE, 0, 100) == [(10, HistoryPoint(keys=2))]
+    again.close()
+
+
 def test_there_are_so_many_series_and_those_that_are_gone_make_room(
     file: HistoryFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
