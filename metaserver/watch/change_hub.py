@@ -61,9 +61,9 @@ class EventStream:
         self.pool = pool
         self._queue: gevent.queue.Queue[StreamItem | None] = gevent.queue.Queue(_QUEUE)
 
-    def offer(self, item: StreamItem) -> bool:
+    def offer(self, item: StreamItem | None) -> bool:
         """Queue an item, if it is of the stream's pool. False: the subscriber lags too far."""
-        if self.pool is not None and item.pool != self.pool:
+        if item is not None and self.pool is not None and item.pool != self.pool:
             return True
         try:
             self._queue.put_nowait(item)
@@ -76,6 +76,11 @@ class EventStream:
         while not self._queue.empty():
             self._queue.get_nowait()
         self._queue.put_nowait(None)
+
+    def finish(self) -> None:
+        """End the stream after the items that are queued."""
+        if not self.offer(None):
+            self.end()
 
     def items(self, idle: float) -> Iterator[StreamItem | None]:
         """Yield items as they come, and None after each `idle` seconds without one."""
@@ -98,6 +103,7 @@ class ChangeHub:
         self._lock = threading.Lock()
         self._marker: Hashable = None
         self._documents: dict[str, PublishedDocument] = {}
+        self._deleted: set[str] = set()  # pools whose streams are still to be ended
         self._changed: dict[str, gevent.event.Event] = {}
         self._streams: set[EventStream] = set()
         self._last_event = next((event.id for event in store.events(limit=1)), 0)
@@ -117,6 +123,7 @@ class ChangeHub:
                 return
             self._publish_documents(self._store.versions())
             self._publish_events()
+            self._finish_streams_of_deleted_pools()
             self._marker = marker
 
     def nudge(self) -> None:
@@ -209,6 +216,7 @@ class ChangeHub:
         for pool in list(self._documents):
             if pool not in versions:
                 del self._documents[pool]
+                self._deleted.add(pool)
                 self._wake(pool)
         for pool, version in versions.items():
             known = self._documents.get(pool)
@@ -228,6 +236,13 @@ class ChangeHub:
         for event in reversed(events):
             self._send(StreamItem("event", event.pool, json.dumps(event.to_dict())))
             self._last_event = event.id
+
+    def _finish_streams_of_deleted_pools(self) -> None:
+        """End the streams that show nothing else, once they have told of the deletion."""
+        for stream in list(self._streams):
+            if stream.pool in self._deleted:
+                stream.finish()
+        self._deleted.clear()
 
     def _wake(self, pool: str) -> None:
         changed = self._changed.pop(pool, None)
