@@ -14,7 +14,7 @@ from cachemesh.discovery.bearer_token import read_token
 from dashboard.security import check_csrf
 from dashboard.sessions import Session
 from dashboard.state import current_session, find_session, state
-from dashboard.upstream import UPSTREAM_ERRORS, OperatorProblem, problem_of
+from dashboard.upstream import UPSTREAM_ERRORS, OperatorProblem, Upstream, problem_of
 
 pages = Blueprint("auth", __name__)
 _CSRF_BYTES = 32
@@ -118,9 +118,8 @@ def _open_session(text: str) -> tuple[OperatorProblem | None, Session | None]:
     try:
         token = read_token(text, None)
         assert token is not None
-        upstream = state().connect(token)
-        upstream.pools()
-        return None, state().sessions.create(token, upstream.role())
+        own = Upstream(state().config, token).own_token()
+        return None, state().sessions.create(token, str(own["role"]), own["pools"])
     except ConfigurationError:
         detail = "A token is one word of plain ASCII letters, digits and signs."
         return OperatorProblem("That is not a token", detail, status=400), None

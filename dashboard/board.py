@@ -61,8 +61,8 @@ def pool(pool: str) -> AnyResponse | str | tuple[str, int]:
     if problem is not None and problem.code == "unauthorized":
         return revoked()
     if problem is not None and (snapshot.fatal or snapshot.status is None):
-        return render_template("problem.html", problem=problem), 404 if snapshot.fatal else 503
-    shown = ShownBoard.of(feed, pool, snapshot, can_change=session.can_change)
+        return render_template("problem.html", problem=problem), problem.status or 503
+    shown = ShownBoard.of(feed, pool, snapshot, can_change=session.may_change(pool))
     options = ListOptions.asked(request.args, len(shown.view.shards))
     pressed = request.args.get("toggle") or request.args.get("show")
     if pressed:
@@ -109,7 +109,7 @@ def _events(
             yield _message("signed-out", {})
             return
         serial = snapshot.serial
-        shown = ShownBoard.of(feed, pool, snapshot, can_change=session.can_change)
+        shown = ShownBoard.of(feed, pool, snapshot, can_change=session.may_change(pool))
         news: dict[str, object] = {}
         if options is None:
             options = ListOptions.asked(query, len(shown.view.shards))

@@ -72,11 +72,16 @@ class InputError(ValueError):
 
 
 def only_admins() -> None:
-    """Refuse requests of read sessions (403), and POSTs without the session's CSRF token."""
-    if not current_session().can_change:
+    """Refuse requests that need another token (403), and POSTs without the session's CSRF token."""
+    session, pool = current_session(), (request.view_args or {}).get("pool")
+    if session.role != "admin":
         abort(403, "You signed in with a read token; changes need an admin token.")
+    if not session.may_change(pool):
+        needed = "an admin token of all pools" if pool is None else "one for this pool"
+        only = ", ".join(session.pools or ())
+        abort(403, f"You signed in with an admin token for {only} alone; this needs {needed}.")
     if request.method == "POST":
-        check_csrf(current_session())
+        check_csrf(session)
 
 
 def typed(name: str, default: str = "") -> str:

@@ -6,10 +6,13 @@ import hmac
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 MAX_SESSIONS = 1000
+MAX_NOTICES = 10
+"""Of one session: a program that signs in and changes things may never look at a page."""
 
 
 @dataclass
@@ -22,7 +25,8 @@ class Session:
         role: "read" or "admin".
         csrf: the token that the session's forms carry.
         last_seen: when the browser last made a request, in monotonic seconds.
-        notices: messages for the next page.
+        pools: the only pools that the token is good for; None: all.
+        notices: messages for the next page, the latest ones.
     """
 
     id: str = field(repr=False)
@@ -30,12 +34,12 @@ class Session:
     role: str
     csrf: str = field(repr=False)
     last_seen: float
-    notices: list[str] = field(default_factory=list)
+    pools: tuple[str, ...] | None = None
+    notices: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_NOTICES))
 
-    @property
-    def can_change(self) -> bool:
-        """Whether the token may change pools."""
-        return self.role == "admin"
+    def may_change(self, pool: str | None) -> bool:
+        """Return whether the token may change a pool; None: what is of no pool, such as tokens."""
+        return self.role == "admin" and (self.pools is None or pool in self.pools)
 
     def accepts(self, csrf: str) -> bool:
         """Return whether a form's CSRF token is the session's, compared in constant time."""
@@ -43,7 +47,8 @@ class Session:
 
     def take_notices(self) -> list[str]:
         """Return the messages for the operator, and forget them."""
-        notices, self.notices = self.notices, []
+        notices = list(self.notices)
+        self.notices.clear()
         return notices
 
 
@@ -62,14 +67,20 @@ class SessionStore:
         self._sessions: dict[str, Session] = {}
         self._revoked: dict[str, None] = {}  # ids, the latest ones
 
-    def create(self, token: str, role: str) -> Session:
-        """Start a session; if `MAX_SESSIONS` are open, end the one idle for longest."""
+    def create(self, token: str, role: str, pools: Iterable[str] | None = None) -> Session:
+        """Start a session; if `MAX_SESSIONS` are open, end the one idle for longest.
+
+        Args:
+            token: that the user has signed in with.
+            role, pools: of the token; without `pools` it is good for all.
+        """
         session = Session(
             id=secrets.token_urlsafe(32),
             token=token,
             role=role,
             csrf=secrets.token_urlsafe(32),
             last_seen=self._clock(),
+            pools=None if pools is None else tuple(pools),
         )
         with self._lock:
             self._expire()

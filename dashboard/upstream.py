@@ -67,21 +67,9 @@ class Upstream:
         """Return all pools."""
         return list(self._client.request("GET", "/v1/pools")["pools"])
 
-    def role(self) -> str:
-        """Return the token's role, "admin" or "read".
-
-        A dry run that names no pool is refused with 403 to a read token, with 400 to an admin, and
-        by an observer, which changes nothing for anybody, with 409.
-        """
-        try:
-            self._client.request("POST", "/v1/pools", body={"dry_run": True})
-        except MetaserverError as error:
-            if error.status == 403:
-                return "read"
-            if error.status == 400 or error.code == "observer":
-                return "admin"
-            raise
-        return "admin"
+    def own_token(self) -> Json:
+        """Return role and pools of the token."""
+        return self._get("/v1/token")
 
     def document(self, pool: str) -> Json:
         """Return the pool's document."""

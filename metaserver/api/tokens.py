@@ -1,4 +1,4 @@
-"""The views of /v1/tokens."""
+"""The views of /v1/tokens and /v1/token."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from metaserver.store import Token
 OVERLAP = 3600  # seconds, as the contract says
 
 blueprint = Blueprint("tokens", __name__)
+
+
+@operation(blueprint, "getOwnToken")
+def get_own_token(call: Call) -> Response:
+    """Reply with what the caller's token is good for."""
+    assert call.bearer is not None  # no public operation
+    return json_reply(_described(call.bearer))
 
 
 @operation(blueprint, "listTokens")

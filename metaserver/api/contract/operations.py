@@ -298,6 +298,15 @@ OPERATIONS: tuple[Operation, ...] = (
         media="text/event-stream",
         listing=True,
     ),
+    Operation(
+        "getOwnToken",
+        "read",
+        "GET",
+        "/v1/token",
+        "The token of this call: its role, and the pools that it is good for",
+        "OwnToken",
+        listing=True,
+    ),
     Operation("listTokens", "admin", "GET", "/v1/tokens", "Every token, without text", "Tokens"),
     Operation(
         "createToken",

@@ -230,6 +230,13 @@ OTHER_REPLIES: dict[str, Schema] = {
         former_until=nullable(TIME),
         last_used=nullable(TIME),
     ),
+    "OwnToken": reply(
+        id=text("for DELETE /v1/tokens/ID"),
+        name=NAME,
+        role={"enum": ["read", "admin"]},
+        pools=nullable(array(NAME)),
+        expires=nullable(TIME),
+    ),
     "NewToken": reply(
         id=text("for DELETE /v1/tokens/ID"),
         name=NAME,

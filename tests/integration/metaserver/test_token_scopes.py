@@ -90,6 +90,19 @@ def test_listings_show_its_pools_alone(admin: Api, blue: Api) -> None:
     assert "green" in admin("GET", "/metrics").text
 
 
+def test_a_token_is_told_what_it_is_good_for(admin: Api, blue: Api) -> None:
+    assert blue("GET", "/v1/token").json | {"id": ""} == {
+        "id": "",
+        "name": "blue",
+        "role": "admin",
+        "pools": ["blue", "red"],
+        "expires": None,
+    }
+    own = admin("GET", "/v1/token").json
+    assert (own["role"], own["pools"]) == ("admin", None)
+    assert Api(admin.address)("GET", "/v1/token").problem == "unauthorized"
+
+
 def test_it_does_its_work_in_its_pools(blue: Api) -> None:
     assert blue("GET", "/v1/pools/blue/status").status == 200
     changed = blue("PATCH", "/v1/pools/blue/settings", {"settings": {"command_timeout": 2.0}})

@@ -40,11 +40,13 @@ def client(app: Flask) -> FlaskClient:
     return app.test_client()
 
 
-def sign_in(app: Flask, client: FlaskClient, role: str = "admin") -> str:
+def sign_in(
+    app: Flask, client: FlaskClient, role: str = "admin", pools: list[str] | None = None
+) -> str:
     """Put a session into the store and return its CSRF token."""
     shared = app.extensions["cachemesh-dashboard"]
     assert isinstance(shared, DashboardState)
-    session = shared.sessions.create("secret-token", role)
+    session = shared.sessions.create("secret-token", role, pools)
     client.set_cookie(COOKIE, session.id)
     return session.csrf
 
@@ -60,6 +62,14 @@ def test_session_ends_when_idle_but_not_while_used() -> None:
     now[0] = 211
     assert store.get(session.id) is None
     assert not store.token_in_use("secret-token")
+
+
+def test_a_session_keeps_its_last_notices() -> None:
+    session = SessionStore(60).create("secret-token", "admin")
+    for number in range(100):
+        session.notices.append(f"Done: {number}.")
+    assert session.take_notices() == [f"Done: {number}." for number in range(90, 100)]
+    assert session.take_notices() == []
 
 
 def test_sessions_are_bounded_and_hide_their_secrets() -> None:
@@ -209,6 +219,31 @@ def test_a_read_token_gets_no_form(app: Flask, client: FlaskClient) -> None:
     assert reply.status_code == 403
     assert "read token" in reply.text
     assert client.post("/pools/cache/shards/new", data={"csrf": csrf}).status_code == 403
+
+
+def test_a_token_for_some_pools_gets_the_forms_of_these(app: Flask, client: FlaskClient) -> None:
+    csrf = sign_in(app, client, pools=["shop", "users"])
+    for path in ("/pools/cache/shards/new", "/tokens", "/new-pool"):
+        reply = client.get(path)
+        assert reply.status_code == 403
+        assert "an admin token for shop, users alone" in reply.text
+        assert "Make a pool" not in reply.text and 'href="/tokens"' not in reply.text
+    assert client.post("/pools/cache/pause", data={"csrf": csrf}).status_code == 403
+    assert client.post("/pools/cache/settings", data={"csrf": csrf}).status_code == 403
+    own = client.get("/pools/shop/shards/new")
+    assert own.status_code == 200
+    assert "admin<" in own.text and "of 2 pools" in own.text
+
+
+def test_a_change_that_nobody_answered_is_not_asked_for_again_as_a_page(
+    app: Flask, client: FlaskClient
+) -> None:
+    csrf = sign_in(app, client)
+    assert 'http-equiv="refresh"' in client.get("/pools/cache/history").text
+    for path in ("/pools/cache/pause/end", "/pools/cache/migration/paused"):
+        reply = client.post(path, data={"csrf": csrf})
+        assert reply.status_code == 503
+        assert "refresh" not in reply.text
 
 
 def test_inputs_are_kept_and_escaped_when_a_change_fails(app: Flask, client: FlaskClient) -> None:
