@@ -13,11 +13,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 from cachemesh.core.errors import MetaserverError, MetaserverUnavailableError
-from dashboard.format import stamp
 from dashboard.history import SAMPLES, SPACING_SECONDS, History, HistorySample, past_samples
 from dashboard.upstream import (
     EVENT_LIMIT,
@@ -181,9 +180,9 @@ class PoolFeed:
 
     def _past(self) -> list[HistorySample]:
         """Return samples of the last minutes; none from an earlier release, or if nobody leads."""
-        since = stamp(_now() - timedelta(seconds=SAMPLES * SPACING_SECONDS))
+        seconds = round(SAMPLES * SPACING_SECONDS)
         try:
-            history = self._upstream.history(self._pool, since=since, step=5)
+            history = self._upstream.history(self._pool, seconds=seconds, step=5)
         except MetaserverError:
             return []
         return past_samples(time.monotonic(), history)

@@ -6,7 +6,7 @@ Its clients, its Sentinels beside its shards, its events, its history, what the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 
 from flask import Blueprint, render_template, request
 
@@ -16,7 +16,6 @@ from dashboard.client_rows import ClientOptions, listed_clients, pool_clients
 from dashboard.event_search import PAGE_SIZE, EventSearch, LoggedEvents, logged_events
 from dashboard.events import ACTIONS
 from dashboard.findings import findings_of
-from dashboard.format import stamp
 from dashboard.forms import Page
 from dashboard.history_charts import RANGES, USUAL_RANGE, history_view
 from dashboard.sentinel_matrix import sentinel_matrix
@@ -71,14 +70,15 @@ def history(pool: str) -> Page:
     if chosen not in RANGES:
         chosen = USUAL_RANGE
     shown, shard = RANGES[chosen], request.args.get("shard") or None
-    since = stamp(datetime.now(timezone.utc) - timedelta(seconds=shown.seconds))
 
     def told(upstream: Upstream) -> Mapping[str, object]:
         placement = upstream.document(pool)["placement"]
-        past = upstream.history(pool, since=since, step=shown.step, shard=shard)
-        found = upstream.events(pool, MOST_MARKED, {"since": since})
+        past = upstream.history(pool, seconds=shown.seconds, step=shown.step, shard=shard)
+        found = upstream.events(pool, MOST_MARKED, {"since": past["since"]})
         names = [str(each["name"]) for each in placement["shards"]]
-        return {"page": history_view(past, found, chosen), "shards": names}
+        whole = len(found) < MOST_MARKED
+        page = history_view(past, found, chosen, all_events=whole)
+        return {"page": page, "shards": names}
 
     return _page("history", pool, told, ranges=RANGES)
 

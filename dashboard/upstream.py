@@ -106,14 +106,14 @@ class Upstream:
         """Return one shard's status."""
         return self._get(_shard(pool, name))
 
-    def history(self, pool: str, *, since: str, step: int, shard: str | None = None) -> Json:
-        """Return what was known of the pool, or of one shard, from a time on.
+    def history(self, pool: str, *, seconds: int, step: int, shard: str | None = None) -> Json:
+        """Return what was known of the pool, or of one shard, in the last seconds.
 
         Args:
-            since: RFC 3339 in UTC.
+            seconds: by the clock of the metaserver.
             step: seconds of each point.
         """
-        query: Query = {"since": since, "step": step}
+        query: Query = {"seconds": seconds, "step": step}
         if shard is not None:
             query = {**query, "shard": shard}
         answer: Json = self._client.request("GET", _pool(pool) + "/history", query=query)

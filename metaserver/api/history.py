@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from flask import Blueprint, Response
 
 from metaserver.api.request import Call, json_reply, operation
+from metaserver.domain.errors import RequestRefused
 from metaserver.service.history import pool_history, seconds_of
 
 blueprint = Blueprint("history", __name__)
@@ -18,15 +21,27 @@ def get_history(call: Call) -> Response:
     backend, query = call.backend, call.query
     document = backend.hub.current(call.pool)
     backend.own_term()
-    since = query.get("since")
+    now = time.time()
     return json_reply(
         pool_history(
             backend.history,
             call.pool,
             query.get("shard"),
             document.shards,
-            now=time.time(),
-            since=None if since is None else seconds_of(since),
+            now=now,
+            since=_since(query, now),
             step=query.get("step"),
         )
     )
+
+
+def _since(query: Mapping[str, Any], now: float) -> float | None:
+    """Return the time that is asked about, in seconds since the epoch; None: the usual one."""
+    since, seconds = query.get("since"), query.get("seconds")
+    if since is not None and seconds is not None:
+        raise RequestRefused(
+            "bad-request", "since and seconds are both given", "give one of them", field="seconds"
+        )
+    if seconds is not None:
+        return now - float(seconds)
+    return None if since is None else seconds_of(since)

@@ -16,7 +16,7 @@ from metaserver.api.contract.schema_parts import (
     number,
     text,
 )
-from metaserver.domain.history import FINE
+from metaserver.domain.history import COARSE, FINE
 
 Access: TypeAlias = Literal["public", "read", "admin"]
 _CHANGE = {"version": VERSION, "dry_run": DRY_RUN}
@@ -163,6 +163,11 @@ OPERATIONS: tuple[Operation, ...] = (
         query={
             "shard": NAME,
             "since": text("from then on, in UTC; an hour ago unless given", pattern=_SINCE),
+            "seconds": number(
+                "of the last so many, in place of since: by the clock of the metaserver",
+                minimum=FINE.step,
+                maximum=COARSE.seconds,
+            ),
             "step": number(
                 "seconds of each point; more where that makes too many, or none are so short",
                 minimum=FINE.step,

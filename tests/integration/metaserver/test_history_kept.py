@@ -68,4 +68,9 @@ def test_it_outlives_its_metaserver_and_is_told_by_the_one_that_leads() -> None:
         assert leader("GET", f"{HISTORY}?shard=nothing").problem == "shard-not-found"
         assert leader("GET", f"{HISTORY}?since=2026-02-30").problem == "invalid-content"
         assert leader("GET", f"{HISTORY}?step=1").problem == "bad-request"
+        lately = leader("GET", f"{HISTORY}?seconds=300&step=5").json
+        assert lately["points"]
+        assert lately["since"] < lately["points"][0]["at"]
+        both = leader("GET", f"{HISTORY}?seconds=300&since=2026-01-31")
+        assert both.problem == "bad-request" and "since and seconds" in both.json["detail"]
         assert leader("GET", "/v1/pools/nothing/history").problem == "pool-not-found"
