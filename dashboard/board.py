@@ -34,6 +34,8 @@ pages.before_request(require_session)
 FIRST_DATA_SECONDS = 8.0
 KEEP_ALIVE_SECONDS = 4.0
 LEAST_SECONDS_BETWEEN = 0.25
+FATAL_RETRY_SECONDS = 15
+"""After so many seconds a browser asks again about a pool that is gone: it may be made again."""
 
 
 @pages.get("/")
@@ -76,6 +78,7 @@ def pool(pool: str) -> AnyResponse | str | tuple[str, int]:
         lines=shown.lines,
         options=options,
         link=shown.link,
+        now=shown.now,
         can_change=shown.can_change,
         spark_of=shown.spark_of,
     )
@@ -122,10 +125,18 @@ def _events(
         ).message()
         link = shown.link
         # Also if nothing changed: the message keeps the connection and tells the page's age.
-        news["link"] = {"state": link.state, "since": stamp(link.since), "age": link.age}
+        news["link"] = {
+            "state": link.state,
+            "since": stamp(link.since),
+            "age": link.age,
+            "now": stamp(shown.now),
+        }
         yield _message("fragments", {**news, "html": changed})
         if snapshot.fatal:
+            yield f"retry: {FATAL_RETRY_SECONDS * 1000}\n\n"
             return
+        if not feed.alive:
+            return  # the browser comes again, and gets another feed
         time.sleep(LEAST_SECONDS_BETWEEN)
 
 

@@ -32,7 +32,6 @@ POOLS_EVERY_SECONDS = 5.0
 QUALITY_EVERY_SECONDS = 2.0
 BACKOFF_SECONDS = (0.3, 4.0)  # first and longest delay between attempts
 _NEXT_SECONDS = 0.05  # until the next metaserver is asked, when a stream has ended in order
-FATAL_CODES = frozenset({"unauthorized", "pool-not-found"})
 
 _Made = TypeVar("_Made")
 
@@ -53,7 +52,7 @@ class PoolSnapshot:
         samples: the pool's figures of the last minutes.
         connected: whether the stream of the metaserver is open.
         since: when `connected` last changed.
-        last_data: when the metaserver last sent something.
+        last_data: when the metaserver last sent a status that it had not sent before.
         problem: why the stream broke; None while it is open.
     """
 
@@ -72,7 +71,7 @@ class PoolSnapshot:
     @property
     def fatal(self) -> bool:
         """Whether the token or the pool is gone, so that a further attempt would not help."""
-        return self.problem is not None and self.problem.code in FATAL_CODES
+        return self.problem is not None and self.problem.lasts
 
 
 class PoolFeed:
@@ -150,7 +149,7 @@ class PoolFeed:
             if self._ended():
                 return
             self._lost(error)
-            if error.code in FATAL_CODES:
+            if error.lasts:
                 self._stop.set()
                 return
             self._stop.wait(delay * random.uniform(0.7, 1.3))
@@ -223,7 +222,11 @@ class PoolFeed:
             self._heard(replace(self._snapshot, events=(event, *known)[:EVENT_LIMIT]))
 
     def _heard(self, news: PoolSnapshot) -> None:
-        self._publish(replace(news, last_data=_now(), problem=None), connected=True)
+        """Publish news. They are as current as the status, which may be an old one sent again."""
+        before, now = self._snapshot.status, news.status
+        if before is None or now is None or before.get("at") != now.get("at"):
+            news = replace(news, last_data=_now())
+        self._publish(replace(news, problem=None), connected=True)
 
     def _lost(self, problem: OperatorProblem) -> None:
         self._publish(replace(self._snapshot, problem=problem), connected=False)

@@ -15,6 +15,8 @@ from dashboard.format import parse_time
 
 SPACING_SECONDS = 2.0
 SAMPLES = 150
+GAP_SECONDS = 10.0
+"""From this long without a sample on, the lines have a gap."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,21 @@ class History:
         """
         if self._samples and at - self._samples[-1].at < SPACING_SECONDS * 0.75:
             return
+        self._samples.extend(self._missed(at))
         shards = figures_of(status)
         self._samples.append(HistorySample(at, pool_figures(shards), shards))
+
+    def _missed(self, at: float) -> list[HistorySample]:
+        """Return samples of nothing for the time in which nothing was received, if it was long."""
+        if not self._samples or at - self._samples[-1].at < GAP_SECONDS:
+            return []
+        last = self._samples[-1].at
+        missed = min(SAMPLES, round((at - last) / SPACING_SECONDS) - 1)
+        nothing = Figures(None, None)
+        return [
+            HistorySample(last + number * SPACING_SECONDS, nothing, {})
+            for number in range(1, missed + 1)
+        ]
 
     def begin_with(self, samples: Iterable[HistorySample]) -> None:
         """Take samples from before the first one."""

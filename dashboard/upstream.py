@@ -15,6 +15,7 @@ from dashboard.config import DashboardConfig
 Json = Mapping[str, Any]
 UPSTREAM_ERRORS = (MetaserverError, MetaserverUnavailableError)
 EVENT_LIMIT = 40
+_LASTING = (400, 401, 403, 404)  # HTTP status
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class OperatorProblem:
     next_step: str | None = None
     code: str = "invalid-input"
     status: int = 400
+
+    @property
+    def lasts(self) -> bool:
+        """Whether the same question would get the same answer: for this token, of this pool."""
+        return self.status in _LASTING
 
 
 def problem_of(error: MetaserverError | MetaserverUnavailableError) -> OperatorProblem:

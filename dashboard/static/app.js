@@ -14,6 +14,7 @@
   let leaving = false;
   let opened = 0;
   let ticked = Date.now();
+  let skew = Date.parse(body.dataset.now) - Date.now(); // of this machine's clock
   let heard = stamped({ state: body.dataset.link, age: Number(body.dataset.age) });
 
   function short(seconds) {
@@ -38,7 +39,7 @@
 
   function tick() {
     for (const time of document.querySelectorAll("time[data-ago], time[data-for]")) {
-      const seconds = Math.max(0, Math.floor((Date.now() - Date.parse(time.dateTime)) / 1000));
+      const seconds = Math.max(0, Math.floor((Date.now() + skew - Date.parse(time.dateTime)) / 1000));
       const text = "for" in time.dataset ? short(seconds) : ago(seconds);
       if (time.textContent !== text) time.textContent = text;
     }
@@ -56,7 +57,7 @@
     body.classList.toggle("is-old", old);
     age.textContent = old ? short(seconds) + " old" : "";
     if (old && heard.state === "live" && lostSince === null) {
-      const since = new Date(Date.now() - seconds * 1000);
+      const since = new Date(Date.now() + skew - seconds * 1000);
       show("lost", source ? "no news since " + clock(since) : "paused since " + clock(since));
     }
     const health = document.querySelector(".pools [aria-current] .badge");
@@ -75,7 +76,7 @@
   }
 
   function lost() {
-    lostSince = lostSince || new Date();
+    lostSince = lostSince || new Date(Date.now() + skew);
     show("lost", "reconnecting since " + clock(lostSince));
     judge();
   }
@@ -96,6 +97,7 @@
     }
     Live.list(message.rows, message.url);
     lostSince = null;
+    skew = Date.parse(message.link.now) - Date.now();
     heard = stamped(message.link);
     if (message.link.state === "live") show("live", "live");
     else {

@@ -98,6 +98,25 @@ def test_after_a_sleep_the_page_looks_old_until_it_hears_again(
     looks_fresh(board, green)
 
 
+def test_a_browser_whose_clock_is_wrong_tells_the_right_time(
+    board: Page, stack: LocalStack
+) -> None:
+    ahead = "const now = Date.now; Date.now = () => now() + 7_200_000"
+    add, remove = (
+        "Page.addScriptToEvaluateOnNewDocument",
+        "Page.removeScriptToEvaluateOnNewDocument",
+    )
+    script = board.driver.execute_cdp_cmd(add, {"source": ahead})
+    try:
+        board.open("/pools/cache")
+        board.see("live", "#link")
+        times = "return [...document.querySelectorAll('time[data-ago]')].map((e) => e.textContent)"
+        shown = board.until(lambda: board.driver.execute_script(times))
+        assert not [each for each in shown if each.startswith("2 h")]
+    finally:
+        board.driver.execute_cdp_cmd(remove, script)
+
+
 @contextmanager
 def gone(process: Process, how: str) -> Iterator[None]:
     if how == "killed":

@@ -318,6 +318,16 @@ def test_a_taken_port_is_one_clear_line() -> None:
     assert f"cannot listen on {address}: Address already in use" in done.stderr
 
 
+def test_memory_that_is_not_known_is_not_called_unlimited(app: Flask) -> None:
+    dead = {"address": "h:1", "up": False, "error": "connection refused"}
+    snapshot = PoolSnapshot(status={"shards": [{"name": "a", "state": "down", "master": dead}]})
+    feed = PoolFeed(Upstream(DashboardConfig(("127.0.0.1:1",)), "t"), "cache")
+    with app.test_request_context("/"):
+        shown = ShownBoard.of(feed, "cache", snapshot, can_change=False)
+        totals = shown.fragments(ListOptions())["totals"]
+    assert "Memory" in totals and "no limit set" not in totals
+
+
 def test_events_and_names_are_escaped(app: Flask) -> None:
     attack = "<script>alert(1)</script>"
     event = {"id": 1, "at": attack, "actor": f"token:{attack}", "action": attack, "detail": attack}

@@ -104,6 +104,17 @@ def test_history_keeps_a_steady_pace() -> None:
     assert [sample.at for sample in history.samples()] == [0.0, 2.0, 4.0]
 
 
+def test_a_time_without_news_is_a_gap_in_the_lines() -> None:
+    history = History()
+    for at in (0.0, 2.0, 7.0, 27.0):
+        history.add(at, status(shard("a", 1.0, instance("h:1"))))
+    samples = history.samples()
+    assert [each.at for each in samples] == [0.0, 2.0, *(7.0 + 2 * n for n in range(11))]
+    assert [each.pool.ops for each in samples] == [100, 100, 100, *[None] * 9, 100]
+    history.add(1e6, status(shard("a", 1.0, instance("h:1"))))
+    assert [each.pool.ops for each in history.samples()] == [*[None] * (SAMPLES - 1), 100]
+
+
 def test_history_begins_with_what_the_metaserver_knows() -> None:
     told = {
         "until": "2026-01-01T00:00:03.500Z",
