@@ -17,7 +17,12 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from dashboard.client_waits import ClientWait, unnamed_clients, waits_for_clients
+from dashboard.client_waits import (
+    ClientWait,
+    unnamed_clients,
+    waits_by_client,
+    waits_for_clients,
+)
 from dashboard.felt import felt_of
 from dashboard.format import parse_time
 from dashboard.listing import (
@@ -120,7 +125,8 @@ def pool_clients(
     over = [each for each in convergence["laggards"] if each["lease"] == "over"]
     fenced = tuple(str(each) for each in status.get("fenced") or ())
     felts = {str(each["client"]): felt_of(each) for each in quality["clients"]}
-    make = _RowMaker(int(convergence["version"]), waits, frozenset(fenced), felts)
+    version = int(convergence["version"])
+    make = _RowMaker(version, waits_by_client(waits), frozenset(fenced), felts)
     rows = [make.row(each) for each in clients]
     rows += [make.row(each) for each in over if each["client"] not in live]
     return PoolClients(
@@ -141,7 +147,7 @@ class _RowMaker:
     """What the rows of all clients are made with."""
 
     version: int
-    waits: Sequence[ClientWait]
+    waits: Mapping[str, Sequence[str]]
     fenced: frozenset[str]
     felts: Mapping[str, Felt]
 
@@ -160,7 +166,7 @@ class _RowMaker:
             behind=behind,
             state=OVER if told["lease"] == "over" else LAGS if behind else CURRENT,
             fenced=client in self.fenced,
-            waited_for=tuple(each.what for each in self.waits if client in each.clients),
+            waited_for=tuple(self.waits.get(client, ())),
             seen=parse_time(_text(told, "seen")),
             settings=tuple(f"{n}={value}" for n, value in (told.get("settings") or {}).items()),
             felt=self.felts.get(client),

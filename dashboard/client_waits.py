@@ -8,7 +8,8 @@ prepares it, and names in words those for whose sake it has stepped back.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dashboard.upstream import Json
@@ -33,6 +34,15 @@ class ClientWait:
     clients: tuple[str, ...]
     unnamed: int = 0
     why: str = ""
+
+
+def waits_by_client(waits: Sequence[ClientWait]) -> Mapping[str, Sequence[str]]:
+    """Return the work that waits for each client, by the client's id."""
+    found = defaultdict[str, list[str]](list)
+    for wait in waits:
+        for client in wait.clients:
+            found[client].append(wait.what)
+    return found
 
 
 def waits_for_clients(

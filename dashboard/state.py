@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 
 from flask import current_app, g, request
 
@@ -21,10 +22,22 @@ class DashboardState:
     config: DashboardConfig
     sessions: SessionStore
     feeds: FeedRegistry
+    _upstreams: dict[str, Upstream] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def connect(self, token: str) -> Upstream:
-        """Return the metaserver's API for a token."""
-        return Upstream(self.config, token)
+        """Return the metaserver's API for a token.
+
+        It is kept while a session has the token, as it knows which metaserver answered last: of
+        those before, each may be gone, and then costs every call the time until it is given up.
+        """
+        with self._lock:
+            found = self._upstreams.get(token)
+            if found is None:
+                for gone in [t for t in self._upstreams if not self.sessions.token_in_use(t)]:
+                    del self._upstreams[gone]
+                found = self._upstreams[token] = Upstream(self.config, token)
+            return found
 
     def sign_out(self, session: Session, *, revoked: bool = False) -> None:
         """End a session, and the feeds of its token if no other session uses them.
@@ -36,6 +49,8 @@ class DashboardState:
         self.sessions.end(session.id, revoked=revoked)
         if not self.sessions.token_in_use(session.token):
             self.feeds.forget(session.token)
+            with self._lock:
+                self._upstreams.pop(session.token, None)
 
 
 def new_state(config: DashboardConfig) -> DashboardState:

@@ -16,7 +16,7 @@ from dashboard.client_rows import (
     listed_clients,
     pool_clients,
 )
-from dashboard.client_waits import named_in
+from dashboard.client_waits import ClientWait, named_in, waits_by_client
 
 NOBODY: dict[str, Any] = {"reporting": 0, "clients": [], "silent": []}
 
@@ -64,6 +64,14 @@ def convergence(live: Sequence[dict[str, Any]], *over: dict[str, Any]) -> dict[s
         "lagging": len(late),
         "lease_over": len(over),
         "laggards": [*late, *over],
+    }
+
+
+def test_what_waits_is_looked_up_and_not_searched_for_each_of_very_many_clients() -> None:
+    both, one = ClientWait("The migration", 7, ("a", "b")), ClientWait("The sweep of s", 6, ("b",))
+    assert dict(waits_by_client([both, one])) == {
+        "a": ["The migration"],
+        "b": ["The migration", "The sweep of s"],
     }
 
 
