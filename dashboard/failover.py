@@ -16,6 +16,15 @@ pages.before_request(require_session)
 pages.before_request(only_admins)
 
 
+_ANOTHER_MASTER = OperatorProblem(
+    "The shard has another master since the preview",
+    "It may have been failed over meanwhile, by you or by others.",
+    "Nothing was changed. The preview below is new: look at it, then confirm again.",
+    "master-changed",
+    409,
+)
+
+
 @dataclass(frozen=True)
 class FailoverForm:
     """What the page shows.
@@ -40,20 +49,18 @@ def fail_over(pool: str, name: str) -> Page:
     to = request.form.get("to", "").strip()
     body = {"to": to} if to else {}
     upstream = state().connect(current_session().token)
-    problem = None
+    problem, preview = None, None
     try:
+        preview = upstream.fail_over(pool, name, {**body, "dry_run": True})
         if request.form.get("step") == "confirm":
-            done = upstream.fail_over(pool, name, body)
-            current_session().notices.append(f"Done: {done['summary']}.")
-            return redirect(url_for("board.pool", pool=pool), code=303)
+            # Another failover may have come first: a second one would undo it.
+            if request.form.get("master") == preview["master_before"]:
+                done = upstream.fail_over(pool, name, body)
+                current_session().notices.append(f"Done: {done['summary']}.")
+                return redirect(url_for("board.pool", pool=pool), code=303)
+            problem = _ANOTHER_MASTER
     except UPSTREAM_ERRORS as error:
-        problem = problem_of(error)
-    preview = None
-    if problem is None:
-        try:
-            preview = upstream.fail_over(pool, name, {**body, "dry_run": True})
-        except UPSTREAM_ERRORS as error:
-            problem = problem_of(error)
+        problem, preview = problem_of(error), None
     if problem is not None and problem.status == 401:
         return revoked()
     page = render_template("failover.html", form=FailoverForm(pool, name, to, preview, problem))

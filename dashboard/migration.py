@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flask import Blueprint, redirect, render_template, request, url_for
 
@@ -26,12 +26,14 @@ class PaceForm:
     Attributes:
         pool: its name.
         bounds: the fields of `_BOUNDS`, as the user has entered them, or as they are.
+        was: what they held when the page was opened.
         problem: what went wrong, or None.
         wrong: the name of the field that it is about, or "".
     """
 
     pool: str
     bounds: Mapping[str, object]
+    was: Mapping[str, object]
     problem: OperatorProblem | None = None
     wrong: str = ""
 
@@ -43,6 +45,15 @@ class GiveUpForm:
     pool: str
     preview: Json | None = None
     problem: OperatorProblem | None = None
+
+
+_ANOTHER_RESIZE = OperatorProblem(
+    "Another resize is under way since the preview",
+    "The one that you looked at is over.",
+    "Nothing was changed. The preview below is new: look at it, then confirm again.",
+    "resize-changed",
+    409,
+)
 
 
 @pages.post("/paused")
@@ -65,22 +76,26 @@ def throttle(pool: str) -> Page:
     upstream = state().connect(current_session().token)
     wrong = ""
     typed = {name: request.form.get(name, "0").strip() for name in _BOUNDS}
+    was = {name: request.form.get(f"was-{name}", "") for name in _BOUNDS}
     try:
         if request.method == "POST":
-            upstream.set_pace(pool, _checked(typed))
+            # A field that was left alone changes nothing, also if others have set it meanwhile.
+            bounds = {n: v for n, v in _checked(typed).items() if typed[n] != was[n]}
+            if bounds:
+                upstream.set_pace(pool, bounds)
             return _done(pool, "The pace of the move is set.")
         resize = upstream.status(pool)["resize"]
         if resize is None:
             gone = OperatorProblem("No resize is under way", "It is over.", status=404)
-            return render_template("throttle.html", form=PaceForm(pool, typed, gone)), 404
-        return render_template("throttle.html", form=PaceForm(pool, resize))
+            return render_template("throttle.html", form=PaceForm(pool, typed, was, gone)), 404
+        return render_template("throttle.html", form=PaceForm(pool, resize, resize))
     except InputError as error:
         problem, wrong = error.problem, error.field
     except UPSTREAM_ERRORS as error:
         problem = problem_of(error)
     if problem.status == 401:
         return revoked()
-    page = render_template("throttle.html", form=PaceForm(pool, typed, problem, wrong))
+    page = render_template("throttle.html", form=PaceForm(pool, typed, was, problem, wrong))
     return page, problem.status or 503
 
 
@@ -89,11 +104,15 @@ def give_up(pool: str) -> Page:
     """Show what giving the resize up means, or do it once that is confirmed."""
     upstream = state().connect(current_session().token)
     try:
-        if request.method == "POST" and request.form.get("step") == "confirm":
-            done = upstream.give_up_resize(pool, dry_run=False)
-            return _done(pool, f"Done: {done['summary']}.")
         form = GiveUpForm(pool, upstream.give_up_resize(pool, dry_run=True))
-        return render_template("give_up.html", form=form)
+        if request.method == "GET" or request.form.get("step") != "confirm":
+            return render_template("give_up.html", form=form)
+        # The resize of the preview may be over, and another one under way.
+        if form.preview is None or request.form.get("summary") != form.preview["summary"]:
+            page = render_template("give_up.html", form=replace(form, problem=_ANOTHER_RESIZE))
+            return page, _ANOTHER_RESIZE.status
+        done = upstream.give_up_resize(pool, dry_run=False)
+        return _done(pool, f"Done: {done['summary']}.")
     except UPSTREAM_ERRORS as error:
         problem = problem_of(error)
     if problem.status == 401:

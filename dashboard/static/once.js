@@ -3,16 +3,14 @@
 "use strict";
 
 (function () {
-  const form = document.querySelector("form[data-once]");
-  let sent = false;
-  if (form) {
-    form.addEventListener("submit", (event) => {
-      if (sent) event.preventDefault();
-      sent = true;
-    });
-  }
+  let sent = new WeakSet(); // forms
+  document.addEventListener("submit", (event) => {
+    if (!event.target.hasAttribute("data-once")) return;
+    if (sent.has(event.target)) event.preventDefault();
+    sent.add(event.target);
+  });
   window.addEventListener("pagehide", () => {
-    sent = false;
+    sent = new WeakSet();
     for (const each of document.querySelectorAll("code[data-once]")) each.textContent = "not shown again";
   });
 })();

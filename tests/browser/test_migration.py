@@ -89,6 +89,11 @@ def test_a_move_is_seen_paused_slowed_down_and_given_up(
     board.see("paused", "#migration")
     assert resize_of(metaserver)["paused"]
     board.press("Throttle")
+    metaserver.request("PATCH", f"{POOL}/resize", {"keys_per_second": SLOW + 1})
+    board.fill("max_latency", "50")
+    board.press("Set the pace")
+    board.see(f"at most {SLOW + 1}, as shards answer in 50 ms", "#migration")  # as others set it
+    board.press("Throttle")
     board.fill("keys_per_second", "many")
     board.press("Set the pace")
     assert "not a whole number" in board.text("[role=alert]")
@@ -104,6 +109,12 @@ def test_a_move_is_seen_paused_slowed_down_and_given_up(
     board.press("Give up")
     assert "move the keys back" in board.text("#preview")
     assert not resize_of(metaserver)["back"], "a preview changes nothing"
+    other = "document.querySelector('[name=summary]').value = 'give up the resize: another'"
+    board.driver.execute_script(other)
+    board.press("Give it up")
+    assert "Another resize is under way since the preview" in board.text("[role=alert]")
+    assert not resize_of(metaserver)["back"]
+    assert "409" in "".join(board.complaints())
     board.press("Give it up")
     board.see("moving back", "#migration")
     board.see("late → cache-0, cache-1, cache-2", "#migration")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
 from dashboard.app import create_app
 from dashboard.config import DashboardConfig
@@ -213,6 +214,50 @@ def test_a_pool_is_made_after_a_preview(admin: Visitor, stack: LocalStack, api: 
     assert (placement["strategy"], placement["hash"]) == ("ketama", "md5")
     taken = preview.send("confirm")
     assert taken.reply.status_code == 409 and taken.invalid == ["pool"]
+
+
+def test_a_token_for_one_pool_changes_that_and_no_other(app: Flask, api: Api) -> None:
+    limits = {"name": "second", "role": "admin", "pools": ["second"]}
+    made = api("POST", "/v1/tokens", limits).json
+    user = Visitor(app, made["token"])
+    board = user.open("/pools/second")
+    assert "Pause the pool" in board.text and "Add a shard" in board.text
+    assert "signed in: admin of second" in board.text
+    assert "New pool" not in board.text and "Tokens" not in board.text
+    preview = user.open("/pools/second/settings").send("preview", set_command_timeout="0.5")
+    assert preview.send("confirm").reply.status_code == 303
+    assert api("GET", "/v1/pools/second").json["settings"]["command_timeout"] == 0.5
+    for path in ("/pools/cache", "/pools/cache/events", "/pools/cache/settings", "/tokens"):
+        assert user.open(path).reply.status_code == 403, path
+    assert api("DELETE", f"/v1/tokens/{made['id']}").status == 204
+
+
+def test_a_page_that_is_open_tells_that_its_pool_was_deleted(admin: Visitor, api: Api) -> None:
+    assert "second-1" in admin.open("/pools/second").text
+    stream = MetaserverClient([api.address], api.token).stream("/v1/stream", {"pool": "second"})
+    assert next(stream)[0] == "document"
+    version = api("GET", "/v1/pools/second").json["version"]
+    assert api("DELETE", f"/v1/pools/second?version={version}").status == 200
+    told = [data["action"] for name, data in stream if name == "event"]
+    assert told == ["pool.delete"], "it tells so, and ends"
+    until(lambda: "There is no pool 'second'" in admin.open("/pools/second").text)
+    live = admin.open("/pools/second/live").reply.text
+    assert "There is no pool &#39;second&#39;" in live
+    assert live.endswith("retry: 15000\n\n")
+
+
+def test_a_failover_of_an_old_preview_is_shown_again(admin: Visitor, api: Api) -> None:
+    """Somebody may have failed the shard over meanwhile: a second failover would undo that."""
+    status = "/v1/pools/cache/status"
+    preview = admin.open("/pools/cache/shards/cache-0/failover")
+    master = api("GET", status).json["shards"][0]["master"]["address"]
+    assert preview.fields["master"] == master
+    refused = preview.send("confirm", master="127.0.0.1:1")
+    assert refused.reply.status_code == 409
+    assert "The shard has another master since the preview" in refused.text
+    assert refused.fields["master"] == master
+    assert api("GET", status).json["shards"][0]["master"]["address"] == master
+    assert "shard.failover" not in api("GET", "/v1/events?pool=cache").text
 
 
 def test_a_change_of_a_pool_that_is_not_well_says_so(
