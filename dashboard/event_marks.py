@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from dashboard.events import EventLine, event_line
 from dashboard.time_chart import TimeSpan
@@ -48,12 +49,28 @@ class EventMark:
         return "; ".join(line.told for line in self.events)
 
 
-def events_of(events: Iterable[Json], span: TimeSpan, shard: str | None) -> list[EventLine]:
-    """Return the events to mark, oldest first: the latest ones, where there are very many.
+@dataclass(frozen=True)
+class MarkedEvents:
+    """The events to mark.
+
+    Attributes:
+        lines: oldest first; the latest ones, where there are very many.
+        since: from when on none is left out; None: in the whole time.
+    """
+
+    lines: tuple[EventLine, ...]
+    since: datetime | None = None
+
+
+def events_of(
+    events: Sequence[Json], span: TimeSpan, shard: str | None, *, whole: bool = True
+) -> MarkedEvents:
+    """Return the events to mark.
 
     Args:
         events: of the pool, newest first.
         shard: only those about it, or the pool as a whole; None: all.
+        whole: whether there are no earlier ones in this time.
     """
     found: list[EventLine] = []
     for event in events:
@@ -63,7 +80,10 @@ def events_of(events: Iterable[Json], span: TimeSpan, shard: str | None) -> list
         about = shard is None or line.target == shard or not line.action.startswith(_OF_A_SHARD)
         if about and span.begin <= line.at.timestamp() <= span.end:
             found.append(line)
-    return found[:_MOST][::-1]
+    since = None if whole or not events else event_line(events[-1]).at
+    if len(found) > _MOST:
+        since = found[_MOST - 1].at
+    return MarkedEvents(tuple(found[:_MOST][::-1]), since)
 
 
 _OF_A_SHARD = ("failover", "shard.")

@@ -12,6 +12,7 @@ from dashboard.time_chart import TimeChart, TimeSpan, Values, time_chart, value_
 from dashboard.upstream import Json
 
 _REPORT_SECONDS = 30.0  # apps tell every 10 s or so: a line goes on between two reports
+_GAP_STEPS, _LEAST_GAP = 1.5, 12.5  # a step without a point breaks a line; two of 5 s do
 _ROWS = 24  # of the table, or some more
 
 
@@ -24,18 +25,20 @@ class ShownRange:
         seconds: how long it is.
         step: seconds of a point.
         every: seconds between two times of the scale.
+        dated: whether its times need their day.
     """
 
     words: str
     seconds: int
     step: int
     every: int
+    dated: bool = False
 
 
 RANGES = {
     "5m": ShownRange("5 minutes", 300, 5, 60),
     "1h": ShownRange("hour", 3600, 15, 600),
-    "1d": ShownRange("day", 86_400, 300, 14_400),
+    "1d": ShownRange("day", 86_400, 300, 14_400, dated=True),
 }
 """By what the URL says."""
 
@@ -151,6 +154,7 @@ class HistoryView:
         until: the moment up to which the metaserver has told.
         since: from when on anything is known, if that is within the range.
         marks: what happened meanwhile.
+        marked_since: from when on all of it is marked, if that is within the range.
     """
 
     pool: str
@@ -160,6 +164,7 @@ class HistoryView:
     since: datetime | None
     charts: tuple[ShownChart, ...]
     marks: tuple[EventMark, ...]
+    marked_since: datetime | None
     table: HistoryTable
 
     @property
@@ -168,13 +173,16 @@ class HistoryView:
         return bool(self.table.rows)
 
 
-def history_view(history: Json, events: Sequence[Json], chosen: str) -> HistoryView:
+def history_view(
+    history: Json, events: Sequence[Json], chosen: str, *, all_events: bool = True
+) -> HistoryView:
     """Return what the page shows.
 
     Args:
         history: as the metaserver tells it.
         events: of the pool, newest first.
         chosen: the name of the range, one of RANGES.
+        all_events: whether there are no earlier ones in this time.
     """
     until, known_since = parse_time(history["until"]), history["known_since"]
     assert until is not None
@@ -185,6 +193,7 @@ def history_view(history: Json, events: Sequence[Json], chosen: str) -> HistoryV
     points = [(_middle(point, step), point) for point in history["points"]]
     since = None if known_since is None else parse_time(known_since)
     shard = history["shard"]
+    marked = events_of(events, span, shard, whole=all_events)
     return HistoryView(
         pool=history["pool"],
         shard=shard,
@@ -192,8 +201,9 @@ def history_view(history: Json, events: Sequence[Json], chosen: str) -> HistoryV
         until=until,
         since=since if since and since.timestamp() > span.begin + 2 * step else None,
         charts=tuple(_chart(kind, points, span, step, shard, shown.words) for kind in CHARTS),
-        marks=marks_of(events_of(events, span, shard), span),
-        table=_table(points, shard),
+        marks=marks_of(marked.lines, span),
+        marked_since=marked.since,
+        table=_table(points, shard, dated=shown.dated),
     )
 
 
@@ -216,7 +226,7 @@ def _chart(
     words: str,
 ) -> ShownChart:
     lines: list[Values] = [[(at, point[field]) for at, point in points] for field in kind.fields]
-    gap = max(2.5 * step, _REPORT_SECONDS if kind.felt else 0.0)
+    gap = max(_GAP_STEPS * step, _REPORT_SECONDS if kind.felt else _LEAST_GAP)
     current = [_current(line, span.end - gap - step) for line in lines]
     known = [value for line in lines for _, value in line if value is not None]
     bound, drawn = "", lines
@@ -263,7 +273,7 @@ def _in_words(
     return f"{title}{per}, {when}: now {values}; lowest {low}, highest {high}"
 
 
-def _table(points: Sequence[tuple[float, Json]], shard: str | None) -> HistoryTable:
+def _table(points: Sequence[tuple[float, Json]], shard: str | None, *, dated: bool) -> HistoryTable:
     columns = [
         (f"{_title(kind, shard)} {name}".strip(), field, kind.unit)
         for kind in CHARTS
@@ -278,5 +288,5 @@ def _table(points: Sequence[tuple[float, Json]], shard: str | None) -> HistoryTa
             UNKNOWN if point[field] is None else unit.words(point[field])
             for _, field, unit in columns
         )
-        rows.append((at.strftime("%H:%M:%S"), *cells))
+        rows.append((at.strftime("%Y-%m-%d %H:%M" if dated else "%H:%M:%S"), *cells))
     return HistoryTable(("Time", *(head for head, _, _ in columns)), tuple(rows))

@@ -117,7 +117,9 @@ def _page(
         problem = problem_of(error)
         if problem.status == 401:
             return revoked()
-        return render_template("problem.html", problem=problem), problem.status or 503
+        # A page that a token may not see, or that fails, still leads to the others of its pool.
+        shown = {} if problem.code == "pool-not-found" else {"here": name, "pool": pool}
+        return render_template("problem.html", problem=problem, **shown), problem.status or 503
     now = datetime.now(timezone.utc)
     page = render_template(
         f"{name}.html", here=name, pool=pool, pools=pools, now=now, **found, **more

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
+from dashboard.format import parse_time
 from dashboard.upstream import Json
 
 
@@ -79,12 +81,12 @@ class SentinelMatrix:
     """All that the Sentinels of a pool say.
 
     Attributes:
-        at: when they were asked, as the metaserver writes it.
+        at: when they were asked; None if the metaserver's time cannot be parsed.
         sentinels: with `address`, `up` and `error`.
         rows: of all shards; where Sentinels differ first, then what is odd, else the pool's order.
     """
 
-    at: str
+    at: datetime | None
     sentinels: tuple[Json, ...]
     rows: tuple[MatrixRow, ...]
 
@@ -113,7 +115,7 @@ def sentinel_matrix(told: Json) -> SentinelMatrix:
         for each in told["shards"]
     ]
     rows.sort(key=lambda row: (not row.differs, not row.odd))
-    return SentinelMatrix(str(told["at"]), sentinels, tuple(rows))
+    return SentinelMatrix(parse_time(str(told["at"])), sentinels, tuple(rows))
 
 
 def _row(

@@ -7,13 +7,16 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime, timedelta, tzinfo
 
 import pytest
 import redis
 from flask.testing import FlaskClient
+from typing_extensions import Self
 
 from cachemesh.core.names import parse_address
 from cachemesh.local import LocalStack
+from dashboard import pool_pages
 from dashboard.app import create_app
 from dashboard.config import DashboardConfig
 from dashboard.state import DashboardState
@@ -77,6 +80,7 @@ def test_sentinels_beside_shards(browser: FlaskClient, stack: LocalStack) -> Non
     path = "/pools/cache/sentinels"
     until(lambda: "All agree about every master" in words(browser, path))
     shown = words(browser, path)
+    assert re.search(r"as the metaserver found at \d\d:\d\d:\d\d UTC", shown)
     for address in (*stack.info["sentinels"], *(each["master"] for each in stack.info["shards"])):
         assert address in shown
     silent = stack.process(stack.info["sentinels"][2])
@@ -93,6 +97,7 @@ def test_the_doctor_tells_admins_what_is_configured_wrong(
 ) -> None:
     path = "/pools/cache/doctor"
     assert "token" in words(browser, path, 403)
+    assert "/pools/cache/events" in links(browser, path), "it leads on"
     address = parse_address(stack.info["shards"][1]["master"])
     with redis.Redis(address.host, address.port) as master:
         master.config_set("timeout", 300)
@@ -131,6 +136,25 @@ def test_events_are_found_by_page_and_by_link(browser: FlaskClient, stack: Local
     assert "'1w' is no time" in words(browser, f"{path}?since=1w", 400)
 
 
+class _LaterDatetime(datetime):
+    """A clock that is an hour ahead."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        return super().now(tz) + timedelta(hours=1)
+
+
+def test_a_history_of_a_metaserver_whose_clock_is_another_one(
+    browser: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_pages, "datetime", _LaterDatetime)
+    path = "/pools/cache/history?range=5m"
+    until(lambda: "Nothing is known yet" not in words(browser, path))
+    shown = words(browser, path)
+    assert "created pool cache" in shown
+    assert "Keys, the last 5 minutes: now 0" in browser.get(path).text
+
+
 def test_a_sweep_names_the_client_that_it_waits_for(browser: FlaskClient, admin: Api) -> None:
     """This is the last one: it removes a shard."""
     path = "/pools/cache/clients"
@@ -156,3 +180,6 @@ def test_a_sweep_names_the_client_that_it_waits_for(browser: FlaskClient, admin:
     assert "The sweep of cache-1 waits for it" in shown
     assert "Fenced until they acknowledge: late" in shown
     assert "No client is so. Show all 1" in words(browser, f"{path}?state=current")
+    past = browser.get("/pools/cache/history?shard=cache-1&range=1d").text
+    assert '<option value="cache-1" selected>cache-1, removed</option>' in past
+    assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC</time> <b>admin</b> removed", past)

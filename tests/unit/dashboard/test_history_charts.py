@@ -96,9 +96,10 @@ def test_a_gap_breaks_a_line_and_a_value_alone_is_a_dot() -> None:
 def test_each_event_has_one_mark_and_marks_are_apart(times: list[float]) -> None:
     events = [event(each, "failover") for each in sorted(times, reverse=True)]
     marked = events_of(events, HOUR, None)
-    marks = marks_of(marked, HOUR)
-    assert [line for mark in marks for line in mark.events] == marked
-    assert len(marked) == min(len(times), 60)
+    marks = marks_of(marked.lines, HOUR)
+    assert tuple(line for mark in marks for line in mark.events) == marked.lines
+    assert len(marked.lines) == min(len(times), 60)
+    assert marked.since == (marked.lines[0].at if len(times) > 60 else None)
     assert [mark.number for mark in marks] == list(range(1, len(marks) + 1))
     for one, next_one in itertools.pairwise(marks):
         assert next_one.place - one.place >= APART - 0.1
@@ -114,13 +115,40 @@ def test_which_events_are_marked() -> None:
         event(-50, "shard.add", "cache-0"),
         event(-9000, "shard.add", "cache-2"),
     ]
-    (mark,) = marks_of(events_of(events, HOUR, None), HOUR)
+    (mark,) = marks_of(events_of(events, HOUR, None).lines, HOUR)
     assert mark.kind == "bad"
     assert mark.words == (
         "added shard cache-0; ops changed settings of cache; cache-1 went down; cache-1 is up again"
     )
     of_shard = events_of(events, HOUR, "cache-0")
-    assert [line.action for line in of_shard] == ["shard.add", "pool.settings"]
+    assert [line.action for line in of_shard.lines] == ["shard.add", "pool.settings"]
+
+
+def test_it_is_said_from_when_on_everything_is_marked() -> None:
+    quiet = [event(-10, "shard.up"), event(-1000, "token.create")]
+    assert history_view(history(), quiet, "1h").marked_since is None
+    more = history_view(history(), quiet, "1h", all_events=False)
+    assert more.marked_since == datetime.fromtimestamp(NOON - 1000, timezone.utc)
+    assert len(more.marks) == 1
+
+
+def test_a_step_without_a_point_breaks_a_line() -> None:
+    """Of a day: a metaserver that did not run for five minutes has seen nothing of them."""
+    told = [{"at": at, "keys": 5} for at in (-1500, -1200, -600, -300)]
+    keys = next(
+        c for c in history_view(history(*told, step=300), [], "1d").charts if c.title == "Keys"
+    )
+    assert keys.drawn.lines[0].line.count("M") == 2
+    told = [{"at": at, "keys": 5} for at in (-25, -20, -10, -5)]
+    keys = next(
+        c for c in history_view(history(*told, step=5), [], "5m").charts if c.title == "Keys"
+    )
+    assert keys.drawn.lines[0].line.count("M") == 1, "an observation may come late"
+
+
+def test_times_of_a_day_have_their_date() -> None:
+    (row,) = history_view(history({"at": -86_000, "keys": 5}, step=300), [], "1d").table.rows
+    assert row[0] == "2025-12-31 12:06"
 
 
 def test_the_page_tells_what_it_draws() -> None:
