@@ -5,7 +5,7 @@
 (function () {
   const TYPING_MS = 120;
   const table = document.getElementById("shards");
-  const form = document.getElementById("shard-filter");
+  const form = document.getElementById("find-shards");
   const field = document.getElementById("q");
   const rows = new Map(); // name -> its tbody, in the table or about to be
   let asked = window.location.search;

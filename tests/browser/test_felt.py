@@ -22,7 +22,7 @@ def report(metaserver: MetaserverClient, client: str, **shards: dict[str, Any]) 
 def test_it_says_that_no_client_reports_and_then_what_they_do(
     board: Page, metaserver: MetaserverClient
 ) -> None:
-    assert "no client reports" in board.text("#felt-pool")
+    assert "no client reports" in board.text("#pool-felt")
     assert "no client reports" in board.text("#felt-cache-0")
     fine = {"calls": 6_000, "latency": {"47": 5_900, "103": 100}}
     hurt = {"calls": 30, "latency": {"47": 30}, "errors": {"timeout": 90, "broken": 6}}
@@ -36,7 +36,7 @@ def test_it_says_that_no_client_reports_and_then_what_they_do(
     assert shown.index("timeout") < shown.index("broken"), "the most frequent first"
     assert "not called in the last minute" in board.text("#felt-cache-2")
     for words in ("2 clients report", "errors/s: timeout", "breaker open in 1 of 2 clients"):
-        assert words in board.text("#felt-pool")
+        assert words in board.text("#pool-felt")
     assert board.page_size() == (1440, 900), "the first glance needs no scrolling"
     board.resize(390, 844)
     board.fits(390)

@@ -54,7 +54,7 @@ def moving(
 
 
 def moved(page: Page) -> int:
-    return int(page.text("#migration-moved").replace(",", ""))
+    return int(page.text("#moved-keys").replace(",", ""))
 
 
 def top_of_shards(page: Page) -> Any:
