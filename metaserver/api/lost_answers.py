@@ -103,9 +103,20 @@ def _pause_change(store: Store, event: Event, _version: int | None) -> dict[str,
     }
 
 
+def _resize_change(_store: Store, event: Event, _version: int | None) -> dict[str, Any]:
+    return {
+        "dry_run": False,
+        "pool": event.pool,
+        "summary": event.detail,
+        "steps": [_TOLD_LATE],
+        "warnings": [_TOLD_LATE],
+    }
+
+
 _ANSWERS = {
     "Change": _change,
     "Failover": _failover,
     "Forgotten": _forgotten,
     "PauseChange": _pause_change,
+    "ResizeChange": _resize_change,
 }

@@ -138,10 +138,15 @@ def test_what_is_no_key(apis: list[Api], pool: str, key: str) -> None:
 
 
 def begun(store: SqliteStore, pool: str, key: str, seconds: float) -> CallId:
+    """Leave a change of settings as a process leaves it that dies before it was made."""
+    digest = digest_of("changeSettings", {"pool": pool}, {}, poll_interval(seconds))
+    return begun_call(store, key, digest)
+
+
+def begun_call(store: SqliteStore, key: str, digest: str) -> CallId:
     """Leave a call as a process leaves it that dies before its change."""
     (admin,) = [token for token in store.tokens() if token.name == "admin"]
     call = CallId(admin.id, key)
-    digest = digest_of("changeSettings", {"pool": pool}, {}, poll_interval(seconds))
     assert store.begin_call(call, digest, DEAD) is None
     return call
 
@@ -175,3 +180,32 @@ def test_of_a_process_that_died_after_the_change(
     assert (told.json["version_before"], told.json["version_after"]) == (1, 2)
     assert told.json["summary"] == "set poll_interval to 2"
     assert len(changes(store, pool)) == 2
+
+
+@pytest.mark.parametrize(
+    ("operation", "method", "query", "body", "action"),
+    [
+        ("setPace", "PATCH", {}, {"paused": True}, "resize.paced"),
+        ("giveUpResize", "DELETE", {"dry_run": False}, {}, "resize.turned-back"),
+        ("markLost", "POST", {}, {"shard": "one"}, "resize.shard-lost"),
+    ],
+)
+def test_of_a_process_that_died_after_it_had_changed_a_resize(
+    apis: list[Api],
+    store: SqliteStore,
+    pool: str,
+    operation: str,
+    method: str,
+    query: dict[str, Any],
+    body: dict[str, Any],
+    action: str,
+) -> None:
+    digest = digest_of(operation, {"pool": pool}, query, body)
+    call = begun_call(store, f"{pool}-one", digest)
+    made = NewEvent(action, "token:admin", pool, "one", f"add one: {action}")
+    store.calling(call, DEAD).record_event(made)
+    path = f"/v1/pools/{pool}/resize" + ("/lost" if operation == "markLost" else "")
+    told = keyed(apis[1], f"{pool}-one", method, path, body or None)
+    assert (told.status, told.json["summary"]) == (200, made.detail), told.text
+    assert told.headers["idempotency-replayed"] == "true"
+    assert "ended before it had answered" in told.json["warnings"][0]
