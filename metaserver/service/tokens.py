@@ -117,7 +117,7 @@ class Tokens:
         """Give a token another text.
 
         Args:
-            overlap: seconds for which the text from before is good too.
+            overlap: seconds for which the text from before is good too, if the token is.
 
         Returns:
             The token, its text, which is nowhere else, and when the text from before ends.
@@ -126,9 +126,13 @@ class Tokens:
             RequestRefused: token-not-found.
             StorageError: nothing was changed.
         """
+        before = next((each for each in self._store.tokens() if each.id == token_id), None)
+        if before is None:
+            raise self._not_found(token_id)
         text, until = secrets.token_urlsafe(32), rfc3339(time.time() + overlap)
-        name = next((each.name for each in self._store.tokens() if each.id == token_id), "")
-        detail = f"replace the text of token {name}; the one from before is good until {until}"
+        until = until if before.expires is None else min(until, before.expires)
+        what = f"replace the text of token {before.name}"
+        detail = f"{what}; the one from before is good until {until}"
         event = NewEvent("token.rotate", actor, detail=detail)
         token = self._store.rotate_token(token_id, digest_of(text), until, event)
         if token is None:

@@ -159,6 +159,15 @@ def test_a_text_is_replaced_without_a_moment_without_one(admin: Api) -> None:
     assert admin("POST", "/v1/tokens/none/rotate", {}).problem == "token-not-found"
 
 
+def test_a_former_text_is_good_no_longer_than_its_token(admin: Api) -> None:
+    body = {"name": "ending", "role": "read", "expires_in": 60}
+    made = admin("POST", "/v1/tokens", body).json
+    replaced = admin("POST", f"/v1/tokens/{made['id']}/rotate", {"overlap": 600}).json
+    assert replaced["former_until"] == replaced["expires"] == made["expires"]
+    (event,) = admin("GET", "/v1/events?action=token.rotate&limit=1").json["events"]
+    assert event["detail"].endswith(f"the one from before is good until {made['expires']}")
+
+
 def test_a_token_file_is_read_again_when_its_text_is_refused(admin: Api, tmp_path: Path) -> None:
     made = admin("POST", "/v1/tokens", {"name": "filed", "role": "admin"}).json
     file = tmp_path / "token"
