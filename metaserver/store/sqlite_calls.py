@@ -33,9 +33,9 @@ class CallingDatabase:
             StorageError: as `Database.write`.
         """
         with self._database.write() as db:
-            before = _last_event(db)
+            before = sqlite_rows.newest_event_id(db)
             yield db
-            event = _last_event(db)
+            event = sqlite_rows.newest_event_id(db)
             if event != before:
                 self._mark(db, event)
 
@@ -122,8 +122,3 @@ def _forget_oldest(db: sqlite3.Connection) -> None:
         "DELETE FROM calls WHERE created < ? OR id <= (SELECT max(id) FROM calls) - ?",
         (time.time() - CALL_AGE, CALLS_KEPT - 1),
     )
-
-
-def _last_event(db: sqlite3.Connection) -> int:
-    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-    return 0 if row is None else int(row[0])

@@ -209,6 +209,12 @@ def next_events(db: sqlite3.Connection, after: int, limit: int) -> list[Event]:
     return [event(row) for row in found.fetchall()]
 
 
+def newest_event_id(db: sqlite3.Connection) -> int:
+    """Return the id of the newest event that was ever logged, 0 if none was."""
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+    return 0 if row is None else int(row[0])
+
+
 def sweeps(db: sqlite3.Connection, pool: str | None) -> tuple[Sweep, ...]:
     """Return the sweeps of a pool (None: of all), oldest first."""
     rows = db.execute(

@@ -16,6 +16,10 @@ class SqliteWebhooks:
         with self._database.read() as db:
             return sqlite_rows.next_events(db, after, limit)
 
+    def newest_event_id(self) -> int:
+        with self._database.read() as db:
+            return sqlite_rows.newest_event_id(db)
+
     def webhook_position(self, name: str) -> int | None:
         with self._database.read() as db:
             row = db.execute("SELECT position FROM webhooks WHERE name = ?", (name,)).fetchone()

@@ -16,6 +16,12 @@ class WebhookStore(Protocol):
     def next_events(self, after: int, *, limit: int) -> list[Event]:
         """Return the oldest `limit` events with an id above `after`, oldest first."""
 
+    def newest_event_id(self) -> int:
+        """Return the id of the newest event that was ever logged, 0 if none was.
+
+        It counts also once it is deleted, as all are of a store in which nothing happens for long.
+        """
+
     def webhook_position(self, name: str) -> int | None:
         """Return the id of the last event that was taken, or None."""
 

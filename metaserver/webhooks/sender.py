@@ -85,8 +85,11 @@ class WebhookSender:
             NotTakenError: an event was not taken.
             StorageError: where to go on cannot be read, or not be noted.
         """
-        position = self._position()
+        newest, position = self._store.newest_event_id(), self._store.webhook_position(self._key)
+        if position is None or position > newest:  # the latter: in an older copy of the store
+            position = self._begin_after(newest)
         events = self._store.next_events(position, limit=_AT_ONCE)
+        self._figures.waiting = max(0, newest - events[0].id + 1) if events else 0
         if events:
             self._store.check_writable()  # else the same one would be posted again and again
         for event in events:
@@ -98,16 +101,11 @@ class WebhookSender:
             self._note_success(event, skipped)
             position = event.id
 
-    def _position(self) -> int:
-        """Return the id of the last event that was taken; a new URL begins with what comes next."""
-        newest = next((event.id for event in self._store.events(limit=1)), 0)
-        position = self._store.webhook_position(self._key)
-        if position is None or position > newest:  # the latter: in an older copy of the store
-            self._store.keep_webhook_position(self._key, newest)
-            log.info("events to %s: those after event %d", self._name, newest)
-            position = newest
-        self._figures.waiting = newest - position
-        return position
+    def _begin_after(self, newest: int) -> int:
+        """Begin with what comes next, and return the id of the event before that."""
+        self._store.keep_webhook_position(self._key, newest)
+        log.info("events to %s: those after event %d", self._name, newest)
+        return newest
 
     def _post(self, event: Event, skipped: int) -> None:
         body = body_of(event, skipped)
@@ -123,7 +121,7 @@ class WebhookSender:
         figures = self._figures
         figures.taken += 1
         figures.skipped += skipped
-        figures.waiting = max(0, figures.waiting - 1 - skipped)
+        figures.waiting = max(0, figures.waiting - 1)
         figures.failing, self._failures, self._told = False, 0, ""
 
     def _note_failure(self, reason: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -274,6 +275,42 @@ def test_a_new_url_begins_with_what_comes_next_also_in_an_older_copy_of_the_stor
         record(store, "after")
         until(lambda: receiver.taken)
     assert details(receiver.taken) == ["after"]
+
+
+class OneLook(threading.Event):
+    """Ends a sender when it waits for the first time."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.set()
+        return True
+
+
+def test_after_a_time_in_which_nothing_happened_no_event_is_told_as_skipped(
+    store: SqliteStore, receiver: WebhookReceiver
+) -> None:
+    """All events are too old by then, and deleted; no position is lost by that."""
+    taken = record(store, *"abc")[-1]
+    store.keep_webhook_position(target(receiver.url).key, taken)
+    assert store.prune_events(keep=9, since="9999-01-01T00:00:00.000Z") == 3
+    counted = WebhookFigures("here")
+    posting = sender(store, receiver.url, counted)
+    posting.run(OneLook())
+    record(store, "d")
+    posting.run(OneLook())
+    assert [each.event["skipped"] for each in receiver.taken] == [0]
+    assert counted.skipped == 0
+
+
+def test_what_waits_is_what_the_audit_log_still_has(
+    store: SqliteStore, receiver: WebhookReceiver
+) -> None:
+    ids = record(store, *"abcdef")
+    store.keep_webhook_position(target(receiver.url).key, ids[1])
+    store.prune_events(keep=3, since="0001-01-01T00:00:00.000Z")
+    receiver.status = 500
+    counted = WebhookFigures("here")
+    sender(store, receiver.url, counted).run(OneLook())
+    assert (counted.failing, counted.waiting) == (True, 3)
 
 
 class EndedTerm(SqliteStore):

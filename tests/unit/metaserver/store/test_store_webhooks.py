@@ -17,6 +17,15 @@ def test_events_are_read_on_from_the_last_one_that_was_taken(store: Store) -> No
     assert [each.id for each in store.next_events(ids[0], limit=3)] == ids[-1:]
 
 
+def test_the_newest_id_counts_also_once_all_events_are_deleted(
+    store: Store, another: Opener
+) -> None:
+    newest = [store.record_event(event(name)).id for name in "abc"][-1]
+    assert store.prune_events(keep=9, since="9999-01-01T00:00:00.000Z") >= 3
+    assert store.newest_event_id() == newest
+    until(lambda: another().newest_event_id() == newest)
+
+
 def test_another_process_goes_on_there(store: Store, another: Opener) -> None:
     assert store.webhook_position("here") is None
     for position in (7, 8):
