@@ -127,7 +127,9 @@ def _found(
         fails = "; ".join(dict.fromkeys(each.fails for each in lacks))
         host, port = parse_address(addresses[0])
         words = shlex.join(["ACL", "SETUSER", user, *(each.right for each in lacks)])
-        step = f"redis-cli -h {host} -p {port} {words}; then ACL SAVE, and so at each of them"
+        keep = "SENTINEL FLUSHCONFIG" if there else "CONFIG REWRITE"
+        step = f"redis-cli -h {host} -p {port} {words}; and the same in its aclfile, or without "
+        step += f"one {keep}; so at each of them"
         said = f"user {user!r} lacks {rights} at {', '.join(addresses)}: {fails}"
         yield (fail if any(each.vital for each in lacks) else warn)(_NAME, said, step)
 

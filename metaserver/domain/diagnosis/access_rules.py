@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from metaserver.domain.diagnosis.facts import PoolFacts
+from metaserver.domain.diagnosis.facts import InstanceFacts, PoolFacts
 from metaserver.domain.diagnosis.finding import Finding, redis_cli
 from metaserver.domain.diagnosis.settings import listens_beyond_loopback, says_no
 
@@ -37,7 +37,6 @@ def lacking_rights(pool: PoolFacts) -> Iterator[Finding]:
     for each in pool.answering:
         if each.lacking:
             rights = " ".join(each.lacking)
-            step = redis_cli(each.address, "ACL", "SETUSER", pool.user, *each.lacking)
             yield Finding(
                 "rights-missing",
                 "error",
@@ -45,8 +44,22 @@ def lacking_rights(pool: PoolFacts) -> Iterator[Finding]:
                 each.address,
                 f"user {pool.user} lacks {rights}",
                 f"what is refused, at the moment at which it is needed: {_fails(each.lacking)}",
-                f"{step}; then ACL SAVE",
+                _granting(each, pool.user, tuple(each.lacking)),
             )
+
+
+def _granting(at: InstanceFacts, user: str, rights: tuple[str, ...]) -> str:
+    """Return how to grant rights to a user for good; a users file is changed by hand.
+
+    ACL SAVE would replace the passwords in it by their digests.
+    """
+    step, file = redis_cli(at.address, "ACL", "SETUSER", user, *rights), at.settings.get("aclfile")
+    if file:
+        load = redis_cli(at.address, "ACL", "LOAD")
+        return f"on its machine add {' '.join(rights)} to the end of user {user} in {file}; {load}"
+    if file is None:  # CONFIG GET is refused
+        return f"{step}; and the same in its aclfile, or without one CONFIG REWRITE"
+    return f"{step}; then CONFIG REWRITE"
 
 
 def _fails(lacking: Mapping[str, str]) -> str:
@@ -60,7 +73,8 @@ def lacking_rights_at_sentinels(pool: PoolFacts) -> Iterator[Finding]:
     for each in pool.awake:
         if each.lacking:
             rights = " ".join(each.lacking)
-            step = redis_cli(each.address, "ACL", "SETUSER", pool.sentinel_user, *AT_SENTINELS)
+            rules = (*AT_SENTINELS, "allchannels")
+            step = redis_cli(each.address, "ACL", "SETUSER", pool.sentinel_user, *rules)
             yield Finding(
                 "sentinel-rights-missing",
                 "error",
@@ -68,7 +82,7 @@ def lacking_rights_at_sentinels(pool: PoolFacts) -> Iterator[Finding]:
                 each.address,
                 f"user {pool.sentinel_user} lacks {rights}",
                 "shards cannot be added, removed or repaired there, and planned failovers fail",
-                f"{step} allchannels; then ACL SAVE",
+                f"{step}; and the same in its aclfile, or without one SENTINEL FLUSHCONFIG",
             )
 
 

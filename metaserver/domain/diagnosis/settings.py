@@ -16,7 +16,7 @@ PARAMETERS: tuple[str, ...] = (
     *("replica-serve-stale-data", "replica-read-only", "repl-backlog-size", "replica-announce-ip"),
     *("timeout", "tcp-keepalive", "maxclients", "appendonly", "appendfsync", "save"),
     *("stop-writes-on-bgsave-error", "notify-keyspace-events", "protected-mode", "bind"),
-    *("port", "tls-port", "tls-cluster", "tls-replication", "masterauth"),
+    *("port", "tls-port", "tls-cluster", "tls-replication", "masterauth", "aclfile"),
 )
 """Every parameter that a rule looks at."""
 

@@ -263,6 +263,35 @@ def test_a_development_stack_may_be_on_one_machine() -> None:
     assert found(pool) == {"sentinels-on-one-machine", "memory-overcommitted"}
 
 
+@pytest.mark.parametrize(
+    ("settings", "step"),
+    [
+        (
+            {"aclfile": "/etc/redis/users.acl"},
+            "on its machine add +scan to the end of user metaserver in /etc/redis/users.acl; "
+            "redis-cli -h 10.0.0.1 -p 6379 ACL LOAD",
+        ),
+        (
+            {"aclfile": ""},
+            "redis-cli -h 10.0.0.1 -p 6379 ACL SETUSER metaserver +scan; then CONFIG REWRITE",
+        ),
+        (
+            None,
+            "redis-cli -h 10.0.0.1 -p 6379 ACL SETUSER metaserver +scan; and the same in its "
+            "aclfile, or without one CONFIG REWRITE",
+        ),
+    ],
+    ids=["a users file", "no users file", "not known"],
+)
+def test_rights_are_granted_where_the_server_keeps_its_users(
+    settings: dict[str, str] | None, step: str
+) -> None:
+    told = {} if settings is None else {"settings": settings}
+    pool = instance(MASTER, lacking={"+scan": "NOPERM"}, **told)(healthy())
+    (finding,) = diagnose(pool).findings
+    assert finding.next_step == step
+
+
 def test_no_next_step_and_nothing_configured_shows_a_secret() -> None:
     """`masterauth` is known as set or not: there is no secret to show."""
     pool = every_instance(settings={"masterauth": ""})(healthy())
