@@ -15,13 +15,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from urllib.parse import urlencode
 
-from cachemesh.core.durations import duration_seconds
 from cachemesh.discovery.metaserver_request import Query
+from cachemesh.discovery.since_time import since_time
 from dashboard.events import EventLine, event_line
-from dashboard.format import parse_time
 from dashboard.listing import typed, whole_number
 from dashboard.upstream import Json, OperatorProblem
 
@@ -103,27 +102,6 @@ class EventSearch:
             "before": before or "",
         }
         return {name: value for name, value in fields.items() if value}
-
-
-def since_time(text: str, now: datetime) -> str:
-    """Return a duration before now, or a time in UTC, as RFC 3339.
-
-    Args:
-        now: the current time, in UTC.
-
-    Raises:
-        ValueError: the text is neither; says how to write them.
-    """
-    seconds = duration_seconds(text)
-    try:
-        then = parse_time(text) if seconds is None else now - timedelta(seconds=seconds)
-    except OverflowError:
-        then = None
-    if then is None:
-        raise ValueError(
-            f"{text!r} is no time; write it like 45m, 12h, 7d, 2026-01-31 or 2026-01-31T12:00 (UTC)"
-        )
-    return then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True)

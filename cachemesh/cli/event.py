@@ -37,7 +37,9 @@ def event() -> None:
 
 @event.command("list")
 @click.option("--limit", type=click.IntRange(1, _MOST), default=100, show_default=True)
-@click.option("--since", metavar="WHEN", callback=since, help="Such as 45m, 7d or 2026-01-31.")
+@click.option(
+    "--since", metavar="WHEN", callback=since, help="Such as 45m, 7d or 2026-01-31T12:00 (UTC)."
+)
 @click.option(
     "--shard",
     metavar="NAME",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
 
 import click
 
 from cachemesh.core.durations import duration_seconds
+from cachemesh.discovery.since_time import since_time
 
 _BYTES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3}
 
@@ -44,24 +45,17 @@ def duration(_context: click.Context, _param: click.Parameter, given: str | None
 def since(_context: click.Context, _param: click.Parameter, given: str | None) -> str | None:
     """Return a duration before now, or a time, as RFC 3339 in UTC; the callback of an option.
 
-    A time without a zone is in that of this machine.
+    A time without a zone is in UTC.
 
     Raises:
         click.BadParameter: the option is neither.
     """
     if given is None:
         return None
-    ago = duration_seconds(given)
     try:
-        if ago is not None:
-            then = datetime.now(timezone.utc) - timedelta(seconds=ago)
-        else:
-            then = datetime.fromisoformat(re.sub("[zZ]$", "+00:00", given)).astimezone(timezone.utc)
-    except (ValueError, OverflowError) as error:
-        raise click.BadParameter(
-            f"{given!r} is no time; write it like 45m, 12h, 7d, 2026-01-31 or 2026-01-31T12:00"
-        ) from error
-    return then.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return since_time(given, datetime.now(timezone.utc))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 def byte_count(_context: click.Context, _param: click.Parameter, given: str | None) -> int | None:

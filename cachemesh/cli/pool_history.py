@@ -32,7 +32,7 @@ _COLUMNS = (
     callback=since,
     default="1h",
     show_default=True,
-    help="Such as 5m, 1d or 2026-01-31T12:00; a day ago at most.",
+    help="Such as 5m, 1d or 2026-01-31T12:00 (UTC); a day ago at most.",
 )
 @click.option(
     "--step",
