@@ -80,6 +80,17 @@ def _events(
     return found
 
 
+def _new(
+    context: CommandContext, wanted: Mapping[str, str | int | bool], last: int
+) -> list[dict[str, Any]]:
+    """Return all events after one, oldest first: there may be more than one answer has."""
+    found = page = _events(context, wanted, last, _MOST)
+    while len(page) == _MOST:
+        page = _events(context, {**wanted, "before": page[-1]["id"]}, last, _MOST)
+        found += page
+    return found[::-1]
+
+
 def _following(
     context: CommandContext, pool: str, wanted: Mapping[str, str | int | bool], last: int
 ) -> Iterator[Mapping[str, Any]]:
@@ -92,7 +103,7 @@ def _following(
                 # no stream was open.
                 if name == "event" or not opened:
                     opened = True
-                    for item in reversed(_events(context, wanted, last, _MOST)):
+                    for item in _new(context, wanted, last):
                         last = max(last, item["id"])
                         yield item
             say("the stream ended; connecting again")

@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 from cachemesh import CacheMesh
+from cachemesh.cli import event as event_commands
 from cachemesh.cli import main as cli
+from cachemesh.cli.context import CommandContext, CommonOptions
 from cachemesh.local import LocalStack
 from tests.support.process_cleanup import ending
 from tests.support.sentinels import routes_by
@@ -362,6 +364,18 @@ def test_events_are_followed(run: Run) -> None:
         assert process.stderr.read().strip() == ""
     assert [event["action"] for event in following] == ["pool.settings"] * 2
     assert last["id"] < following[0]["id"] < following[1]["id"]
+
+
+def test_none_is_left_out_where_more_has_happened_than_one_answer_has(
+    run: Run, stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a time in which no metaserver answered who follows."""
+    monkeypatch.setattr(event_commands, "_MOST", 1)
+    events = run("event", "list")[1]["events"]
+    options = CommonOptions(stack.info["url"], stack.info["token_file"])
+    context, of_pool = CommandContext(options), {"pool": "cache"}
+    assert len(events) > 2
+    assert event_commands._new(context, of_pool, events[0]["id"]) == events[1:]
 
 
 def test_unhealthy_is_5(run: Run, stack: LocalStack) -> None:
