@@ -161,7 +161,8 @@ def _fine(unwell: bool) -> list[int]:
 def missing_lines(shown: tuple[str, ...], output: str) -> list[str]:
     """Return the lines of a page that an output lacks, in their order.
 
-    Figures, their bounds, addresses and the width of columns may differ; ``...`` stands for anything.
+    Figures, their bounds, addresses and the width of columns may differ; ``...`` stands for
+    anything.
     """
     rest = iter([_without_figures(line) for line in output.splitlines()])
     missing = []
