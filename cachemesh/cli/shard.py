@@ -14,6 +14,7 @@ from cachemesh.cli.context import CommandContext
 from cachemesh.cli.migration_tables import show_migration_line
 from cachemesh.cli.output import emit
 from cachemesh.cli.resize_options import resize_options
+from cachemesh.cli.shard_connections import connections
 from cachemesh.cli.shard_failover import failover
 from cachemesh.cli.shard_forget import forget
 from cachemesh.cli.shard_slowlog import slowlog
@@ -30,6 +31,7 @@ def shard() -> None:
     """Shards: a master and its replicas, each holding a part of a pool."""
 
 
+shard.add_command(connections)
 shard.add_command(failover)
 shard.add_command(forget)
 shard.add_command(slowlog)

@@ -13,6 +13,7 @@ from metaserver.api.request import Call, json_reply, operation
 from metaserver.api.request_outcome import change_reply, note_outcome
 from metaserver.domain.errors import shard_not_found
 from metaserver.redis_io.key_sampler import Sampling
+from metaserver.redis_io.open_connections import NONE, OpenConnections, ask_connections
 from metaserver.redis_io.slow_log import ask_slow_logs
 from metaserver.service import shards
 from metaserver.service.failover import TIMEOUT, FailoverRequest, fail_over
@@ -58,7 +59,7 @@ def get_slow_log(call: Call) -> Response:
     """Reply with the commands that took longest of late, on each instance of a shard."""
     shard = _status(call)
     roles = {each["address"]: "replica" for each in shard["replicas"]}
-    if shard["master"] is not None:
+    if shard["master"]["address"] is not None:
         roles[shard["master"]["address"]] = "master"
     context = call.backend.context
     told = ask_slow_logs(roles, call.query["limit"], context.config, context.networks)
@@ -77,6 +78,21 @@ def get_slow_log(call: Call) -> Response:
             ]
         }
     )
+
+
+@operation(blueprint, "getConnections")
+def get_connections(call: Call) -> Response:
+    """Reply with the connections of a shard's master, by app."""
+    master = _status(call)["master"]
+    told: OpenConnections | str = str(master["error"])
+    if master["address"] is not None:
+        context = call.backend.context
+        told = ask_connections(
+            master["address"], call.query["limit"], context.config, context.networks
+        )
+    error = told if isinstance(told, str) else None
+    found = NONE if isinstance(told, str) else told
+    return json_reply({"instance": master["address"], "error": error, **found.to_dict()})
 
 
 @operation(blueprint, "addShard")

@@ -191,6 +191,7 @@ def _instance(
         "hit_ratio": _hit_ratio(sample, earlier) if sample and up else None,
         "used_memory": number(info, "used_memory") if info else None,
         "maxmemory": number(info, "maxmemory") if info else None,
+        "maxmemory_policy": info.get("maxmemory_policy") if info else None,
         "keys": keys_in(info) if info else None,
         "clients": number(info, "connected_clients") if info else None,
         "redis_version": info.get("redis_version") if info else None,

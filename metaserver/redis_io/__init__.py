@@ -15,6 +15,7 @@
     pull_link           how keys get from one shard to another
     move_probe          whether they can: test keys are moved
     slow_log            SLOWLOG of instances
+    open_connections    the connections of an instance, by app
     late_answers        rounds of questions that no server which hangs delays
     instance_sampler    INFO of a pool's instances
     pool_facts          what rules about a pool's configuration look at

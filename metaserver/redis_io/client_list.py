@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import redis
 
@@ -22,6 +23,8 @@ from metaserver.redis_io.resp import Limits
 
 LISTED = Limits(32 * 1024 * 1024, 1000)
 """For CLIENT LIST, with about 350 bytes for each connection."""
+Owner: TypeAlias = Literal["app", "metaserver", "sentinel", "replica", "master", "other"]
+"""Who has opened a connection: a client of a pool is an app, other software is other."""
 TERM = "cachemesh-term:"
 """How the name of a connection begins that a metaserver opened in a term."""
 _KILLED_AT_ONCE = 500
@@ -81,15 +84,30 @@ def kill(connection: BoundedConnection, ids: Iterable[int]) -> None:
                 raise reply
 
 
+def owner_of(name: str, flags: bytes) -> Owner:
+    """Return who has opened a connection, by its name and the flags of CLIENT LIST."""
+    if client_of(name) is not None:
+        return "app"
+    if name.startswith(TERM):
+        return "metaserver"
+    if name.startswith("sentinel-"):
+        return "sentinel"
+    if b"S" in flags:
+        return "replica"
+    return "master" if b"M" in flags else "other"
+
+
+def software_of(listed: ListedConnection) -> str:
+    """Return the name or the library of other software; "" if it tells neither."""
+    return printable(listed.field(b"name") or listed.field(b"lib-name"))
+
+
 def _connected(listed: ListedConnection) -> Connected:
     name = printable(listed.field(b"name"))
-    client = client_of(name)
-    if client is not None:
-        return Connected(listed.id, client)
-    if name.startswith(TERM):
+    owner = owner_of(name, listed.field(b"flags"))
+    if owner == "metaserver":
         epoch = name[len(TERM) :].encode()
         known = epoch.isdigit() and len(epoch) <= _DIGITS
         return Connected(listed.id, epoch=int(epoch) if known else None)
-    if name.startswith("sentinel-") or set(listed.field(b"flags")) & set(b"SM"):
-        return Connected(listed.id)  # a Sentinel, a replica or a master
-    return Connected(listed.id, software=(name or printable(listed.field(b"lib-name")))[:40])
+    software = software_of(listed)[:40] if owner == "other" else ""
+    return Connected(listed.id, client_of(name), software=software)

@@ -43,6 +43,7 @@ MASTER_INFO = {
     "connected_clients": "12",
     "used_memory": "1048576",
     "maxmemory": "0",
+    "maxmemory_policy": "allkeys-lru",
     "evicted_keys": "0",
     "instantaneous_ops_per_sec": "50",
     "total_commands_processed": "1000",

@@ -215,6 +215,22 @@ OPERATIONS: tuple[Operation, ...] = (
         query={"limit": number("at most so many of each", minimum=1, maximum=128, default=20)},
     ),
     Operation(
+        "getConnections",
+        "admin",  # as the slow log
+        "GET",
+        f"{_SHARD}/connections",
+        "The connections of a shard's master by app, as CLIENT LIST has them now",
+        "Connections",
+        query={
+            "limit": number(
+                "at most so many that are idle longest, and that have large output",
+                minimum=1,
+                maximum=128,
+                default=20,
+            )
+        },
+    ),
+    Operation(
         "setWeight", "admin", "PATCH", _SHARD, "Set a shard's weight", "Change", "WeightRequest"
     ),
     Operation(

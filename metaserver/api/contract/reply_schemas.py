@@ -31,6 +31,22 @@ _BREAKERS: Schema = {
     "type": "object",
     "additionalProperties": number("clients whose breaker is so now; closed ones are not counted"),
 }
+_OWNER: Schema = {"enum": ["app", "metaserver", "sentinel", "replica", "master", "other"]}
+_OPEN_NAME = text("the app's own name, its client_name; of other software its name or library")
+_CONNECTION: Schema = reply(
+    id=number("by which CLIENT KILL ends it", minimum=0),
+    owner=_OWNER,
+    name=_OPEN_NAME,
+    client=nullable(text("the client's id")),
+    address=text("where it comes from"),
+    user=text("that it has logged in as"),
+    command=text("its last one"),
+    age_seconds=COUNT,
+    idle_seconds=COUNT,
+    output_bytes=number("of replies and messages that it has not taken yet", minimum=0),
+    blocked={"type": "boolean", "description": "whether a command of it waits, as BLPOP does"},
+    subscribed=number("to how many channels and patterns", minimum=0),
+)
 
 POOL_REPLIES: dict[str, Schema] = {
     "Pools": reply(
@@ -157,6 +173,28 @@ POOL_REPLIES: dict[str, Schema] = {
                 ),
             )
         )
+    ),
+    "Connections": reply(
+        instance=nullable(ADDRESS),
+        error=nullable(text("why it did not tell")),
+        connections=COUNT,
+        groups=array(
+            reply(
+                owner=_OWNER,
+                name=_OPEN_NAME,
+                connections=COUNT,
+                clients=number("of the pool, that they are of", minimum=0),
+                hosts=number("that they come from", minimum=0),
+                users=array(text("that some have logged in as")),
+                idle_seconds=number("of the one that is idle longest", minimum=0),
+                output_bytes=number("of all together", minimum=0),
+                blocked=number("in which a command waits", minimum=0),
+                subscribed=number("that have subscribed", minimum=0),
+            )
+        ),
+        groups_left_out=COUNT,
+        idle=array(_CONNECTION),
+        large_output=array(_CONNECTION),
     ),
     "Clients": reply(clients=array(ref("Client"))),
     "Client": reply(

@@ -120,6 +120,22 @@ def test_slow_commands_of_a_shard(stack: LocalStack) -> None:
     assert f"SET {key} 'slow value'" in shown and master["instance"] in shown
 
 
+def test_connections_of_a_master(stack: LocalStack) -> None:
+    with CacheMesh.from_url(stack.info["url"], token=stack.token, client_name="shop") as client:
+        client.mget(map(str, range(100)))
+        told = json.loads(run(stack, "shard", "connections", "cache-0", "-o", "json"))
+        shown = on_terminal(access(stack), 80, "shard connections cache-0")
+    assert (told["instance"], told["error"]) == (stack.info["shards"][0]["master"], None)
+    found = {(each["owner"], each["name"]): each for each in told["groups"]}
+    assert found["app", "shop"]["clients"] == 1
+    assert found["replica", ""]["connections"] == REPLICAS
+    assert sum(each["connections"] for each in found.values()) == told["connections"]
+    lines = shown["shard connections cache-0"]
+    assert max(map(len, lines)) <= 80
+    assert any(row.split()[:3] == ["app", "shop", "1"] for row in table_at(lines, "owner"))
+    assert "idle longest" in lines
+
+
 def test_wide_and_pipes_have_every_column(stack: LocalStack) -> None:
     until(lambda: healthy(stack))
     piped = run(stack, "shard", "list").splitlines()
