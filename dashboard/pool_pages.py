@@ -1,6 +1,7 @@
 """The further pages of a pool, each as a metaserver tells it when it is loaded.
 
-Its clients, its Sentinels beside its shards, its events, its history, what the doctor finds.
+Its clients, its Sentinels beside its shards, one shard, its events, its history, what the doctor
+finds.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from dashboard.findings import findings_of
 from dashboard.forms import Page
 from dashboard.history_charts import RANGES, USUAL_RANGE, history_view
 from dashboard.sentinel_matrix import sentinel_matrix
+from dashboard.shard_answers import ask_about_shard
+from dashboard.shard_page import shard_page
 from dashboard.state import current_session, state
 from dashboard.upstream import UPSTREAM_ERRORS, OperatorProblem, Upstream, problem_of
 
@@ -48,6 +51,18 @@ def clients(pool: str) -> Page:
 def sentinels(pool: str) -> Page:
     """Show what each Sentinel says about each shard."""
     return _page("sentinels", pool, lambda up: {"matrix": sentinel_matrix(up.sentinels(pool))})
+
+
+@pages.get("/shards/<name>")
+def shard(pool: str, name: str) -> Page:
+    """Show one shard; an admin's token has its instances asked, for 2 s or so at most."""
+    may_ask = current_session().can_change
+
+    def told(upstream: Upstream) -> Mapping[str, object]:
+        answers = ask_about_shard(upstream, pool, name, ask_instances=may_ask)
+        return {"page": shard_page(pool, answers)}
+
+    return _page("shard", pool, told)
 
 
 @pages.get("/events")

@@ -112,6 +112,26 @@ class Upstream:
         """Return one shard's status."""
         return self._get(_shard(pool, name))
 
+    def slow_log(self, pool: str, name: str, limit: int) -> Json:
+        """Return the slow log of each instance of a shard, which are asked now.
+
+        Args:
+            limit: commands of each at most.
+        """
+        query: Query = {"limit": limit}
+        answer: Json = self._client.request("GET", _shard(pool, name) + "/slowlog", query=query)
+        return answer
+
+    def connections(self, pool: str, name: str, limit: int) -> Json:
+        """Return the connections of a shard's master, which is asked now.
+
+        Args:
+            limit: how many are named one by one at most.
+        """
+        query: Query = {"limit": limit}
+        answer: Json = self._client.request("GET", _shard(pool, name) + "/connections", query=query)
+        return answer
+
     def history(self, pool: str, *, seconds: int, step: int, shard: str | None = None) -> Json:
         """Return what was known of the pool, or of one shard, in the last seconds.
 

@@ -25,7 +25,7 @@ def board(pool: str, snapshot: PoolSnapshot) -> Board:
     """Return everything that a pool's page shows."""
     status: Json = snapshot.status or {}
     document: Json = snapshot.document or {}
-    shards = tuple(_shard(index, shard) for index, shard in enumerate(_list(status, "shards")))
+    shards = tuple(shard_row(index, shard) for index, shard in enumerate(_list(status, "shards")))
     events = tuple(event_line(event) for event in snapshot.events)
     return Board(
         pool=pool,
@@ -106,7 +106,12 @@ def ops_spark(name: str, samples: Sequence[HistorySample]) -> charts.Spark | Non
     return charts.spark([each.ops if each else None for each in own], SAMPLES)
 
 
-def _shard(index: int, shard: Json) -> ShardRow:
+def shard_row(index: int, shard: Json) -> ShardRow:
+    """Return a shard of a status.
+
+    Args:
+        index: its place in the status, which has the order of the colours.
+    """
     working, weight = shard.get("state") in WORKING, int(shard.get("weight", 1))
     master: Json = shard.get("master") or {}
     instances = [_instance(master, is_master=True)] if master else []

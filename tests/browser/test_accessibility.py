@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 
 import pytest
+import redis
 
+from cachemesh.core.names import parse_address
 from cachemesh.discovery.metaserver import MetaserverClient
 from cachemesh.local import LocalStack
 from tests.support.accessible_page import findings
@@ -135,6 +137,23 @@ def test_the_further_pages_of_a_pool(
     assert board.complaints() == []
     follow(board, "/pools/cache")
     board.see("live", "#link")
+
+
+def test_one_shard(board: Page, stack: LocalStack) -> None:
+    """With connections and slow commands; the details of the list lead to it."""
+    address = parse_address(stack.info["shards"][0]["master"])
+    with redis.Redis(address.host, address.port, client_name="reports") as master:
+        master.config_set("slowlog-log-slower-than", 0)
+        master.get("long" * 100)
+        master.config_set("slowlog-log-slower-than", 10_000)
+        board.driver.find_element(
+            "css selector", "#shard-cache-0 a[href$='/shards/cache-0']"
+        ).click()
+        board.see("What to type")
+    assert "reports" in board.text("#connections")
+    assert "longlong" in board.text("#slow")
+    assert findings(board) == {}
+    assert board.complaints() == []
 
 
 def test_settings(board: Page) -> None:

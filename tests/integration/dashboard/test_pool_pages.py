@@ -14,6 +14,7 @@ import redis
 from flask.testing import FlaskClient
 from typing_extensions import Self
 
+from cachemesh import CacheMesh
 from cachemesh.core.names import parse_address
 from cachemesh.local import LocalStack
 from dashboard import pool_pages
@@ -38,9 +39,14 @@ def admin(stack: LocalStack) -> Api:
 
 
 @pytest.fixture(scope="module")
-def browser(admin: Api) -> FlaskClient:
+def reader(admin: Api) -> Api:
+    return admin.as_reader()
+
+
+@pytest.fixture(scope="module")
+def browser(reader: Api) -> FlaskClient:
     """A browser that is signed in with a read token."""
-    return signed_in(admin.as_reader(), "read")
+    return signed_in(reader, "read")
 
 
 def signed_in(user: Api, role: str) -> FlaskClient:
@@ -107,6 +113,65 @@ def test_the_doctor_tells_admins_what_is_configured_wrong(
     assert f"cache-1 {address} timeout 300" in shown
     assert f"redis-cli -h 127.0.0.1 -p {address.port} CONFIG SET timeout 0" in shown
     assert "idle-timeout" in shown
+
+
+SHARD = "/pools/cache/shards/cache-0"
+
+
+def test_a_shard_with_its_slow_commands_and_connections(
+    browser: FlaskClient, admin: Api, reader: Api, stack: LocalStack
+) -> None:
+    address = parse_address(stack.info["shards"][0]["master"])
+    name = "<img/src=x>"
+    until(lambda: "Shard cache-0 up" in words(browser, SHARD))
+    with (
+        CacheMesh.from_url(stack.info["url"], token=stack.token, client_name=name) as app,
+        redis.Redis(address.host, address.port) as master,
+    ):
+        key = next(each for each in map(str, range(100)) if app.shard_for(each) == "cache-0")
+        master.config_set("slowlog-log-slower-than", 0)
+        app.set(key, "slow value")
+        master.config_set("slowlog-log-slower-than", 10_000)
+        told = admin("GET", f"/v1{SHARD}/connections").json
+        shown = words(signed_in(admin, "admin"), SHARD)
+    (group,) = [each for each in told["groups"] if each["owner"] == "app"]
+    assert (group["name"], group["clients"], group["hosts"]) == (name, 1, 1)
+    assert told["instance"] == str(address)
+    assert {each["owner"] for each in told["idle"]} == {"app", "other"}
+    assert "Shard cache-0 up 8,192 slots · 50.0% of the keys · weight 1" in shown
+    assert f"{address} master up" in shown
+    assert f"SET {key} 'slow value'" in shown
+    assert f"{name} default {group['connections']} 1 1" in shown
+    assert "Nothing: no failover, no move of keys, no sweep" in shown
+    assert "3 of 3 monitor it, quorum 2" in shown
+    assert reader("GET", f"/v1{SHARD}/connections").status == 403
+    read = words(browser, SHARD)
+    assert f"{address} master up" in read
+    assert "Slow commands are told to an admin's token" in read
+    assert "Connections are told to an admin's token" in read
+    assert "has no shard 'nobody'" in words(browser, "/pools/cache/shards/nobody", 404)
+    led = links(browser, SHARD)
+    assert {"/pools/cache?show=cache-0", "/pools/cache/history?shard=cache-0"} <= set(led)
+
+
+def test_a_shard_whose_instance_refuses_or_hangs_is_shown(admin: Api, stack: LocalStack) -> None:
+    address = parse_address(stack.info["shards"][0]["master"])
+    browser = signed_in(admin, "admin")
+    with redis.Redis(address.host, address.port) as master:
+        master.execute_command("ACL", "SETUSER", "default", "-slowlog", "-client|list")
+        refused = words(browser, SHARD)
+        master.execute_command("ACL", "SETUSER", "default", "+slowlog", "+client|list")
+    assert f"Master {address} does not tell: " in refused
+    assert "'slowlog|get'" in refused and "'client|list'" in refused
+    hanging = stack.process(str(address))
+    hanging.pause()
+    try:
+        silent = words(browser, SHARD)
+    finally:
+        hanging.resume()
+    assert silent.count(f"{address} gave no full answer in 2 s") >= 2
+    assert "What to type" in silent
+    until(lambda: "cache-0 up" in words(browser, SHARD))
 
 
 def test_events_are_found_by_page_and_by_link(browser: FlaskClient, stack: LocalStack) -> None:
