@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from metaserver.redis_io.allowed_networks import InstanceRejected
 from metaserver.redis_io.bounded_connection import BoundedConnection
 from metaserver.redis_io.key_sampler import Sampling, memory_of, sample_of
 from metaserver.redis_io.move_probe import MoveProbe
+from metaserver.redis_io.open_connections import ask_connections
 from metaserver.redis_io.resp import LARGE
 from metaserver.redis_io.sentinel_group import SentinelGroup
 from tests.support.malformed_replies_to_metaserver import (
@@ -98,6 +100,12 @@ def try_move(address: str) -> None:
         probe.try_move("s", "t")
 
 
+def list_connections(address: str) -> None:
+    config = Config(Path("none"), instance_timeout=TIMEOUT)
+    told = ask_connections(address, 20, config, NETWORKS)
+    assert isinstance(told, str) or json.dumps(told.to_dict())
+
+
 def instance(address: str) -> ParticipantInstance:
     return ParticipantInstance(address, address, NETWORKS, NOBODY, TIMEOUT)
 
@@ -149,6 +157,11 @@ def liar() -> Iterator[LyingServer]:
 @pytest.mark.parametrize("command", ASKED)
 def test_any_odd_reply_is_an_error_of_redis(liar: LyingServer, command: str, name: str) -> None:
     answered(liar, command, ANY[name])
+
+
+@pytest.mark.parametrize("name", ANY)
+def test_any_odd_list_of_connections_is_told_as_what_it_is(liar: LyingServer, name: str) -> None:
+    answered(liar, "CLIENT", ANY[name], list_connections)
 
 
 @pytest.mark.parametrize(
