@@ -74,6 +74,7 @@ def test_the_cli_works_on_it_and_says_what_needs_a_full_one(
     for words in (
         *(("pool", "status"), ("pool", "show"), ("pool", "convergence"), ("shard", "list")),
         *(("shard", "show", "cache-0"), ("client", "list"), ("event", "list"), ("quality",)),
+        ("shard", "connections", "cache-0"),
     ):
         done = run(*words, "-o", "json")
         assert done.returncode == 0, done.stderr
