@@ -56,7 +56,7 @@ def sentinels(pool: str) -> Page:
 @pages.get("/shards/<name>")
 def shard(pool: str, name: str) -> Page:
     """Show one shard; an admin's token has its instances asked, for 2 s or so at most."""
-    may_ask = current_session().can_change
+    may_ask = current_session().may_change(pool)
 
     def told(upstream: Upstream) -> Mapping[str, object]:
         answers = ask_about_shard(upstream, pool, name, ask_instances=may_ask)
