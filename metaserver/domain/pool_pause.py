@@ -124,6 +124,17 @@ def warnings_of_pause(state: PoolState) -> list[str]:
     ]
 
 
+def warnings_while_paused(document: PoolDocument) -> list[str]:
+    """Return what to know who has had something done that waits while the pool is paused."""
+    pause = pause_of(document)
+    if pause is None:
+        return []
+    return [
+        f"{IS_PAUSED} {pause}; no key moves until it is resumed: cachemesh pool resume "
+        f"{document.pool}"
+    ]
+
+
 def steps_of_resumption(state: PoolState) -> list[str]:
     """Return in words what the end of a pause does."""
     steps = ["take changes again, and repair what the Sentinels monitor"]

@@ -187,10 +187,12 @@ def refuse_during_resize(document: PoolDocument) -> None:
     """Refuse a change of a pool while a resize of it is under way.
 
     Raises:
-        RequestRefused: resize-in-progress, with what it waits for.
+        RequestRefused: resize-in-progress, with what it waits for; pool-paused, as it does not end
+            before that does.
     """
     resize = resize_of(document)
     if resize is not None:
+        require_not_paused(document)
         raise RequestRefused(
             "resize-in-progress",
             f"Pool {document.pool!r} is being resized: {resize.summary} ({shown(resize)})",

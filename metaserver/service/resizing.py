@@ -14,6 +14,7 @@ from metaserver.domain.errors import RequestRefused, version_conflict
 from metaserver.domain.lost_shard import require_may_turn_back
 from metaserver.domain.move_pace import in_words
 from metaserver.domain.planning import ChangePlan
+from metaserver.domain.pool_pause import warnings_while_paused
 from metaserver.domain.pool_state import PoolState
 from metaserver.domain.resize import (
     Resize,
@@ -139,9 +140,9 @@ def give_up(
     for _ in range(TRIES):
         state = context.state(pool)
         resize = under_way(state)
-        result = ResizeChange(
-            dry_run, pool, f"give up the resize: {resize.summary}", _steps_back(state, resize), []
-        )
+        waits = warnings_while_paused(state.document) if resize.has_moved else []
+        summary = f"give up the resize: {resize.summary}"
+        result = ResizeChange(dry_run, pool, summary, _steps_back(state, resize), waits)
         if resize.back:
             raise RequestRefused(
                 "resize-given-up",
@@ -152,17 +153,16 @@ def give_up(
         if dry_run:
             moving = (*state.document.placement.names, *resize.placement.names)
             shards = context.monitor.status(pool)["shards"]
-            return replace(
-                result, warnings=degraded_warnings(shards, moving if resize.has_moved else ())
-            )
+            unwell = degraded_warnings(shards, moving if resize.has_moved else ())
+            return replace(result, warnings=[*waits, *unwell])
         how = shown(resize)
         if resize.has_moved:
             after, action = turned_back(state.document, resize), "resize.turned-back"
         else:
             after, action = given_up(state, resize), "resize.given-up"
         if store_step(context, actor, state, after, action, f"given up while {how}"):
-            forgotten = () if resize.has_moved else _forget_new(context, resize)
-            return replace(result, warnings=forgotten)
+            forgotten = [] if resize.has_moved else _forget_new(context, resize)
+            return replace(result, warnings=[*waits, *forgotten])
     raise version_conflict(pool, state.document.version, context.state(pool).document.version)
 
 
@@ -200,7 +200,8 @@ def set_pace(
                 f"{resize.summary}: it moves no keys, so there is nothing to pause",
                 "see how it is: cachemesh pool status",
             )
-        result = ResizeChange(dry_run, pool, f"{verb} the resize: {resize.summary}", told, [])
+        waits = [] if pace.get("paused") else warnings_while_paused(state.document)
+        result = ResizeChange(dry_run, pool, f"{verb} the resize: {resize.summary}", told, waits)
         if dry_run:
             return result
         after = paced(state.document, resize, pace)

@@ -141,7 +141,15 @@ def test_keys_that_move_stop_and_go_on(stack: LocalStack, pool: MovedPool) -> No
         values = client.mget([f"bulk:{n}" for n in range(BULK)])  # which pulls what it asks for
         assert values == [f"value:{n}".encode() for n in range(BULK)]
         assert spare.dbsize() > moved
-        pool.set_pace(keys_per_second=0)
+        set_free = api("PATCH", f"{POOL}/resize", {"keys_per_second": 0, "paused": False})
+        given_up = api("DELETE", f"{POOL}/resize?dry_run=true")
+        for answer in (set_free, given_up):
+            assert "no key moves until it is resumed: " in answer.json["warnings"][0], answer.text
+        stopped = api("PATCH", f"{POOL}/resize", {"paused": True, "dry_run": True})
+        assert stopped.json["warnings"] == []
+        code, _, err = command(stack, "pool", "set", "poll_interval=3")
+        assert (code, err.count("waiting")) == (4, 0), "it would wait in vain"
+        assert f"is paused by token:admin since {pause_of(api)['since']}" in err
         assert pool.is_still(spare)
         assert api("DELETE", f"{POOL}/pause").status == 200
         pool.end(began)
