@@ -18,6 +18,7 @@ import yaml
 from cachemesh.cli.private_file import replacing
 from cachemesh.core.errors import ConfigurationError
 from cachemesh.core.names import check_name
+from cachemesh.discovery.url import require_scheme
 
 _FILE = "contexts.yaml"
 _SECRETS = ("token", "zookeeper_auth")  # and passwords of all kinds
@@ -63,9 +64,10 @@ class Contexts:
 
         Raises:
             InvalidDocumentError: the name is not valid.
-            ConfigurationError: the URL has a secret in it.
+            ConfigurationError: the URL has a secret in it, or is none of a pool.
         """
         check_name("context", name)
+        require_scheme(deployment.url)
         _require_no_secret(deployment.url)
         return replace(self, deployments={**self.deployments, name: deployment})
 
@@ -76,11 +78,22 @@ class Contexts:
 
 
 def context_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the path of the file."""
+    """Return the path of the file.
+
+    Raises:
+        ConfigurationError: nobody knows the user's home, as in a container whose user has no name.
+    """
     if given := environ.get("CACHEMESH_CONFIG_DIR"):
         return Path(given) / _FILE
-    base = environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME", "~")).expanduser() / ".config"
-    return Path(base) / "cachemesh" / _FILE
+    if given := environ.get("XDG_CONFIG_HOME"):
+        return Path(given) / "cachemesh" / _FILE
+    try:
+        home = Path(environ.get("HOME") or "~").expanduser()
+    except RuntimeError as error:
+        raise ConfigurationError(
+            "contexts: this user has no home directory; set CACHEMESH_URL, or CACHEMESH_CONFIG_DIR"
+        ) from error
+    return home / ".config" / "cachemesh" / _FILE
 
 
 def read_contexts(path: Path) -> Contexts:
@@ -136,8 +149,9 @@ def _parsed(content: Any) -> Contexts:
 
 
 def _require_no_secret(url: str) -> None:
-    base, _, query = url.partition("?")
-    if "@" in base or any(map(_is_secret, dict(parse_qsl(query)))):
+    base, _, query = url.replace("#", "?", 1).partition("?")
+    given = parse_qsl(query.replace("?", "&"))
+    if "@" in base or any(_is_secret(name.lower()) for name, _ in given):
         raise ConfigurationError(
             "the URL has a password or token in it; put the token into a file that only you can "
             "read, and name it by --token-file"

@@ -314,12 +314,22 @@ def _sentinel_tls(wanted: object, options: Mapping[str, Any]) -> dict[str, Any]:
     return {"ssl": True, **{n: v for n, v in options.items() if n.startswith("ssl_")}}
 
 
-def _split(url: str) -> SplitResult:
-    # Not by urlsplit: Python's releases differ in how they parse several hosts with IPv6 addresses.
+def require_scheme(url: str) -> tuple[str, str]:
+    """Return the scheme of a URL, and what follows it.
+
+    Raises:
+        ConfigurationError: no pool has a URL of this scheme.
+    """
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in (*_DEFAULT_PORTS, "cachemesh+file"):
         shown = repr(scheme)[:40] if separator else "(none)"  # a longer one could be a secret
         raise ConfigurationError(f"URL scheme {shown} is not known; write {_FORMS}")
+    return scheme, rest
+
+
+def _split(url: str) -> SplitResult:
+    # Not by urlsplit: Python's releases differ in how they parse several hosts with IPv6 addresses.
+    scheme, rest = require_scheme(url)
     rest, _, query = rest.partition("?")
     netloc, slash, path = rest.partition("/")
     if "@" in netloc:

@@ -46,9 +46,18 @@ def default_directory(pool: str, environ: Mapping[str, str] | None = None) -> Pa
     """Return XDG_STATE_HOME/cachemesh/POOL, which does not depend on the working directory.
 
     Source: the XDG Base Directory Specification, freedesktop.org.
+
+    Raises:
+        LocalStackError: nobody knows the user's home, as in a container whose user has no name.
     """
     environ = os.environ if environ is None else environ
-    home = environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
+    try:
+        home = environ.get("XDG_STATE_HOME") or Path("~/.local/state").expanduser()
+    except RuntimeError as error:
+        raise LocalStackError(
+            "state directory: this user has no home directory; set XDG_STATE_HOME, or name one by "
+            "--dir"
+        ) from error
     return Path(home) / "cachemesh" / pool
 
 

@@ -84,6 +84,10 @@ def test_what_counts_more(capsys: pytest.CaptureFixture[str], directory: Path) -
         ("set", "x", "--url", "cachemesh://h:1/c?token=abc"),
         ("set", "x", "--url", "cachemesh://h:1/c?sentinel_password=abc"),
         ("set", "x", "--url", "cachemesh+zk://h:1/c?zookeeper_auth=u:abc"),
+        ("set", "x", "--url", "cachemesh://h:1/c?Token=abc"),
+        ("set", "x", "--url", "cachemesh://h:1/c#token=abc"),
+        ("set", "x", "--url", "h:1/c"),
+        ("set", "x", "--url", "redis://h:1/c"),
         ("set", "a b", "--url", LIVE),
         ("set", "x"),
         ("use", "absent"),
@@ -111,6 +115,17 @@ def test_a_context_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None
     assert cli.run(["--context", "absent", "pool", "list"]) == 2
     assert "see" not in (err := capsys.readouterr().err).split("next: ")[1]
     assert "there is no context 'absent'" in err and "next: cachemesh context list" in err
+
+
+def test_a_user_without_a_home_has_no_contexts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CACHEMESH_CONFIG_DIR", "XDG_CONFIG_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    assert cli.run(["pool", "list"]) == 2
+    err = capsys.readouterr().err
+    assert "this user has no home directory" in err and "set CACHEMESH_URL" in err
 
 
 def test_where_the_file_is() -> None:

@@ -15,6 +15,13 @@ def test_default_lies_below_xdg_state_home() -> None:
     assert default_directory("blue", {}).match("*/.local/state/cachemesh/blue")
 
 
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    with pytest.raises(LocalStackError, match="no home directory; set XDG_STATE_HOME"):
+        default_directory("blue", {})
+
+
 def test_files_are_private(tmp_path: Path) -> None:
     state = StateDirectory(tmp_path / "stack")
     state.acquire()
