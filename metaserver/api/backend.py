@@ -81,6 +81,7 @@ class Backend:
         Raises:
             StorageError: the store cannot be read.
         """
+        self.monitor.begin_all_that_age()
         for document in self.store.documents():
             try:
                 status = self.monitor.status(document.pool)

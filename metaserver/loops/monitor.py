@@ -1,8 +1,9 @@
 """The monitor: one observation of every pool each interval, kept as the pool's status.
 
-A request never waits for an instance: it gets the last observation. Each pool is observed on its
-own, one observation at a time, so that a pool whose instances hang delays no other. Changes since
-the last report (`metaserver.domain.reports`) become events.
+Where the process leads, a request never waits for an instance: it gets the last observation. Where
+it does not, nobody may have asked for long, and it waits for one that is not too old. Each pool is
+observed on its own, one observation at a time, so that a pool whose instances hang delays no other.
+Changes since the last report (`metaserver.domain.reports`) become events.
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ _POOLS_AT_ONCE = 1000
 """Observations in progress at once: those of pools whose instances hang must not delay the others.
 Each has a thread (under gevent a greenlet), which is only created when none is idle."""
 
+_OLDEST = 10.0
+"""Seconds: an older observation is nobody's answer, unless the process leads, and so goes on with
+observing. It is longer than an observation takes whose instances hang."""
+
 
 class Monitor:
     """The live status of every pool.
@@ -83,8 +88,8 @@ class Monitor:
     def status(self, pool: str) -> dict[str, Any]:
         """Return the status document of a pool, as last observed.
 
-        Only if this version of the pool was not observed yet, the call waits for an observation,
-        for about one interval.
+        If this version of the pool was not observed yet, the call waits for an observation, for
+        about one interval; and to its end if the last one is too old.
 
         Raises:
             PoolNotFoundError: there is no such pool.
@@ -102,7 +107,19 @@ class Monitor:
             if under_way.done() and under_way.exception() is not None:
                 break
         last = self._last.get(pool)
-        return last[1] if last is not None else self._begin(pool).result()
+        if last is None or (self._reports_to is None and _is_too_old(last[0])):
+            return self._begin(pool).result()
+        return last[1]
+
+    def begin_all_that_age(self) -> None:
+        """Begin to observe, side by side, each pool whose status a call would wait for.
+
+        Raises:
+            StorageError: the store does not answer.
+        """
+        for pool, version in self._store.versions().items():
+            if not self._is_current(pool, version):
+                self._begin(pool)
 
     def latest(self, pool: str) -> Observation:
         """Return what the status of a pool was last made from. It waits and raises as `status`."""
@@ -128,6 +145,8 @@ class Monitor:
         Args:
             store: where changes are recorded; None for the monitor's own.
         """
+        # What this process has observed before its term may be of any age.
+        self._last = {pool: last for pool, last in self._last.items() if not _is_too_old(last[0])}
         self._reports_to = store or self._store
         try:
             while not stop.is_set():
@@ -291,6 +310,10 @@ def _report_unplanned_failover(store: Store, state: PoolState, shard: Mapping[st
             )
         )
     store.remember_master(pool, name, now)
+
+
+def _is_too_old(at: float) -> bool:
+    return time.monotonic() - at > _OLDEST
 
 
 def _log_failure(pool: str, observation: Future[dict[str, Any]]) -> None:

@@ -171,6 +171,22 @@ def test_a_pool_made_again_is_another_pool_in_the_log(
             until(lambda: actions(store, replica)[-1] == "replica.up")
 
 
+def test_a_process_that_does_not_lead_answers_with_nothing_old(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An instance hangs for longer than a call waits for a status that is only a little old."""
+    monkeypatch.setattr("metaserver.loops.monitor._OLDEST", 0.0)
+    subject = monitor(store, tmp_path)
+    assert subject.status("cache")["health"] == "ok"
+    replica = stack.process(stack.info["shards"][1]["replicas"][0])
+    replica.pause()
+    try:
+        assert shard(subject.status("cache"), "cache-1")["state"] == "degraded"
+    finally:
+        replica.resume()
+    until(lambda: subject.status("cache")["health"] == "ok")
+
+
 def replicas_of(name: str, store: SqliteStore, directory: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = shard(monitor(store, directory).status("cache"), name)["replicas"]
     return found
