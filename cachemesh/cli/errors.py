@@ -82,6 +82,7 @@ _NEXT = {
     "version-conflict": "look at the pool again (cachemesh pool status), and repeat the command "
     "if it still makes sense",
     "failover-in-progress": "wait until it is over: cachemesh event list",
+    "not-leader": "name the metaserver that leads in the URL too: cachemesh metaserver list",
     "resize-in-progress": "wait until it is over (cachemesh migration watch, cachemesh pool "
     "status), or give a resize up: cachemesh migration abort",
     "not-empty": "FLUSHALL it if nobody needs them, choose an empty instance, "

@@ -16,6 +16,7 @@ from metaserver.api.request import Call, empty_reply, json_reply, operation, raw
 from metaserver.domain.audit_log import EventFilter
 from metaserver.domain.errors import RequestRefused
 from metaserver.service.ahead import raise_above
+from metaserver.service.history import seconds_of
 from metaserver.watch.change_hub import PublishedDocument, StreamItem
 from metaserver.watch.client_table import ClientProcess
 
@@ -135,6 +136,8 @@ def list_events(call: Call) -> Response:
     between = {"after": call.query["after"], "before": call.query.get("before")}
     only = call.bearer.pools if call.bearer is not None and pool is None else None
     wanted = EventFilter(**{name: call.query.get(name) for name in _EVENT_FILTERS})
+    if wanted.since is not None:
+        seconds_of(wanted.since)  # refuses a day that no calendar has
     events = [
         event
         for name in ([pool] if only is None else only)

@@ -196,6 +196,12 @@ class TestEveryErrorIsAProblem:
             assert reply.problem == "bad-request"
             assert reply.json["field"] == query.partition("=")[0]
 
+    @pytest.mark.parametrize("since", ["2026-02-30", "2026-01-01T25:00Z", "%EF%BC%92026-01-01"])
+    def test_events_since_a_time_that_no_clock_has(self, admin: Api, since: str) -> None:
+        """Nothing would be found, as if nothing had happened."""
+        reply = admin("GET", f"/v1/events?since={since}")
+        assert (reply.problem, reply.json["field"]) == ("invalid-content", "since")
+
 
 class TestBadShards:
     """Invalid bodies of POST .../shards; the address is good or does not matter."""

@@ -198,6 +198,12 @@ def test_no_file_exits_1_before_anything_is_connected(capsys: pytest.CaptureFixt
         (TraceError("f", "cut off", "copy it"), 1, "trace f: cut off", "copy it"),
         (CacheMeshError(), 1, "CacheMeshError", "--help"),
         (MetaserverError(404, {"detail": "d", "next": "n"}), 4, "metaserver: d", "n"),
+        (
+            MetaserverError(503, {"detail": "b leads", "code": "not-leader"}),
+            1,
+            "b leads",
+            "cachemesh metaserver list",
+        ),
         (MetaserverError(409, {"detail": "d"}), 4, "metaserver: d", "log"),
         (MetaserverError(400, {"detail": "d"}), 2, "metaserver: d", "log"),
         (MetaserverError(422, {"detail": "d"}), 1, "metaserver: d", "log"),
