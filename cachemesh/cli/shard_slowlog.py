@@ -67,7 +67,7 @@ def _show(data: Mapping[str, Any], *, wide: bool) -> None:
     ]
     if rows:
         show(table(_COLUMNS, rows), wide=wide)
-    else:
+    elif any(told["error"] is None for told in data["instances"]):
         say("none of those that answer has a slow command in its log")
     for told in data["instances"]:
         if told["error"] is not None:

@@ -182,6 +182,9 @@ def _check_replica(
     """Check that a replica answers, and replicates the shard's master."""
     name, found = f"replica {shard} {address}", findings[address]
     if isinstance(found, Exception):
+        if isinstance(findings[master], Exception):  # RESET would have the Sentinels forget it
+            step = "start it: while the master does not answer, it may be the one to take over"
+            return _silent(name, found, step)
         step = "start it; if it is gone for good, have each Sentinel forget it, one after the other"
         return _silent(name, found, f"{step}: SENTINEL RESET {shard}")
     follow = f"REPLICAOF {master.host} {master.port}"

@@ -85,7 +85,7 @@ def test_a_dead_replica(
         (check,) = ailing(look, "fail").values()
         assert check.name == f"replica cache-0 {address}"
         assert "refused" in check.detail
-        assert check.next_step and "start it" in check.next_step
+        assert check.next_step and check.next_step.endswith("SENTINEL RESET cache-0")
         for name, value in stack.info["env"].items():
             monkeypatch.setenv(name, value)
         assert cli.run(["doctor", "-o", "json"]) == 5
@@ -170,11 +170,13 @@ def test_a_shard_without_replicas() -> None:
         )
 
 
-def test_a_dead_master_and_a_dead_sentinel() -> None:
-    with LocalStack(shards=1, replicas=0, sentinels=2, metaservers=0) as stack:
+def test_a_shard_that_is_dead_and_a_dead_sentinel() -> None:
+    """No Sentinel is to forget the replica now: there is nobody else to take over."""
+    with LocalStack(shards=1, replicas=1, sentinels=2, metaservers=0) as stack:
         master, sentinel = stack.info["shards"][0]["master"], stack.info["sentinels"][0]
-        stack.process(master).kill()
-        stack.process(sentinel).kill()
+        (replica,) = replicas_of(stack, 0)
+        for dead in (sentinel, replica, master):
+            stack.process(dead).kill()
         left = f"sentinel {stack.info['sentinels'][1]}"
 
         def seen() -> dict[str, Check] | None:
@@ -184,6 +186,8 @@ def test_a_dead_master_and_a_dead_sentinel() -> None:
         checks = until(seen)
         assert checks[f"master cache-0 {master}"].state == "fail"
         assert checks[f"sentinel {sentinel}"].state == checks[left].state == "fail"
+        step = checks[f"replica cache-0 {replica}"].next_step
+        assert step and "RESET" not in step and "it may be the one to take over" in step
 
 
 def test_doctor_finds_this_machine_fit(run: Run) -> None:

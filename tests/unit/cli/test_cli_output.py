@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from cachemesh.cli import shard_slowlog
 from cachemesh.cli.escapes import on_terminal, parse_bytes
 from cachemesh.cli.tables import Column, fitted, table
 from cachemesh.core.plurals import counted
@@ -75,3 +76,11 @@ def test_no_row_of_a_table_is_folded_and_no_address_cut(
         assert all(word == "…" or word.rstrip(",") in detail for word in words)
         found = [word.strip(",") for word in words if word[0].isdigit()]
         assert all(word in detail.split() for word in found)
+
+
+def test_of_a_slow_log_that_nobody_tells_nothing_is_said_to_be_in_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    silent = {"instance": "h:1", "role": "master", "error": "timed out", "commands": []}
+    shard_slowlog._show({"instances": [silent]}, wide=False)
+    assert capsys.readouterr().err == "master h:1 does not tell: timed out\n"
