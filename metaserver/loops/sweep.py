@@ -184,6 +184,7 @@ class Sweeper:
                 progress.save()
             if (sentinels.master_of(sweep.shard) or master) != master:
                 raise NotShardMasterError(f"{master} was replaced as master meanwhile")
+        progress.state()  # a pool that was paused meanwhile keeps its sweep
         self._finish(sweep, state, master, progress.total)
 
     def _shut_out(self, fence: TermFence, target: str, host: str) -> None:

@@ -299,6 +299,38 @@ def test_a_drained_shard_is_emptied_and_forgotten(
         assert set(sentinels.monitored()) == {"cache-0", "cache-1"}
 
 
+def test_a_drained_shard_stays_monitored_where_its_pool_is_paused_at_its_last_key(
+    stack: LocalStack, store: SqliteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = spare_pool(store, stack, "leaver")
+    update = store.update_sweep
+
+    def store_next(change: Callable[[PoolDocument], PoolDocument]) -> None:
+        document = store.document("other")
+        assert document is not None
+        after = change(document)
+        assert store.put_document(after, document.version, NewEvent("changed")) is not None
+
+    def update_and_pause(sweep_id: int, **told: Any) -> bool:
+        if told.get("removed") == len(KEYS):
+            monkeypatch.undo()
+            pause = PoolPause("token:ops", "2026-01-02T03:04:05.678Z")
+            store_next(lambda document: paused(document, pause))
+        return update(sweep_id, **told)
+
+    monkeypatch.setattr(store, "update_sweep", update_and_pause)
+    clock = Clock()
+    with running(sweeper(store, tmp_path, clock=clock)):
+        until(lambda: keys_at(gone) == set() and only_sweep(store).removed == len(KEYS))
+        clock.look()
+        assert actions(store, "leaver") == []
+        with metaserver_loops.sentinels(stack) as sentinels:
+            assert "leaver" in sentinels.monitored()
+        store_next(resumed)
+        until(lambda: not store.sweeps() and not store.intents())
+    assert actions(store, "leaver") == ["sweep.done"]
+
+
 def test_a_drained_shard_that_stays_away_is_failed_and_tried_again(
     stack: LocalStack, store: SqliteStore, tmp_path: Path
 ) -> None:
