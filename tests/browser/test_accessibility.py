@@ -53,6 +53,20 @@ def test_a_shard_with_the_longest_name(
     assert findings(board) == {}
 
 
+def test_a_pool_whose_long_name_has_no_place_to_break(board: Page) -> None:
+    """A page is as wide as its widest word; the name is put where the page has that of the pool."""
+    longer = """const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+        while (texts.nextNode()) texts.currentNode.data =
+            texts.currentNode.data.replace(/\\bcache(-0)?(?![-\\w])/g, arguments[0])"""
+    pages = ("clients", "sentinels", "events", "history", "doctor", "settings", "pause")
+    for page in (*pages, "shards/cache-0", "shards/cache-0/failover"):
+        board.open(f"/pools/cache/{page}")
+        board.driver.execute_script(longer, "x" * 59)
+        board.resize(390, 844)
+        assert "x" * 59 in board.text("main").replace("\n", "")
+        board.fits(390)
+
+
 REFUSED: tuple[tuple[str, dict[str, str], str], ...] = (
     ("new", {"name": "cache 9", "master": "127.0.0.1:1", "weight": "1"}, "name"),
     ("new", {"name": "cache-9", "master": "nowhere", "weight": "1"}, "master"),
