@@ -90,6 +90,7 @@ class Runtime:
         while self.backend.context.failovers and time.monotonic() < end:
             time.sleep(0.02)
         self._out_of_office.wait(max(0.0, end - time.monotonic()))
+        self.backend.monitor.stop(max(0.0, end - time.monotonic()))
 
     def _spawn(self, name: str, loop: Loop) -> None:
         """Run a loop on a thread; if an exception ends the loop, it starts again after RESTART."""

@@ -84,6 +84,7 @@ class Monitor:
         self._under_way: dict[str, Future[dict[str, Any]]] = {}
         self._last: dict[str, tuple[float, dict[str, Any]]] = {}
         self._seen: dict[str, Observation] = {}
+        self._stopping = False
 
     def status(self, pool: str) -> dict[str, Any]:
         """Return the status document of a pool, as last observed.
@@ -158,6 +159,17 @@ class Monitor:
             self._reports_to = None
             wait(list(self._under_way.values()))
 
+    def stop(self, seconds: float) -> None:
+        """Wait for observations under way, for so many seconds at most: the process ends next.
+
+        One that is not over by then fails, as an interpreter that ends starts no thread. That is
+        not logged.
+        """
+        self._stopping = True
+        with self._lock:
+            under_way = list(self._under_way.values())
+        wait(under_way, seconds)
+
     def _is_current(self, pool: str, version: int) -> bool:
         """Return whether the last observation is of this version and, without a loop, recent."""
         last = self._last.get(pool)
@@ -185,9 +197,18 @@ class Monitor:
             under_way = self._under_way.get(pool)
             if under_way is None or under_way.done():
                 under_way = self._workers.submit(self._observe, pool)
-                under_way.add_done_callback(partial(_log_failure, pool))
+                under_way.add_done_callback(partial(self._log_failure, pool))
                 self._under_way[pool] = under_way
             return under_way
+
+    def _log_failure(self, pool: str, observation: Future[dict[str, Any]]) -> None:
+        error = observation.exception()
+        if self._stopping or error is None:
+            return
+        if isinstance(error, (CacheMeshError, redis.RedisError)):
+            log.error("monitor: pool %s: %s", pool, error)
+        else:
+            log.error("monitor: pool %s is observed again", pool, exc_info=error)
 
     def _observe(self, pool: str) -> dict[str, Any]:
         state = self._store.state(pool)
@@ -314,14 +335,6 @@ def _report_unplanned_failover(store: Store, state: PoolState, shard: Mapping[st
 
 def _is_too_old(at: float) -> bool:
     return time.monotonic() - at > _OLDEST
-
-
-def _log_failure(pool: str, observation: Future[dict[str, Any]]) -> None:
-    error = observation.exception()
-    if isinstance(error, (CacheMeshError, redis.RedisError)):
-        log.error("monitor: pool %s: %s", pool, error)
-    elif error is not None:
-        log.error("monitor: pool %s is observed again", pool, exc_info=error)
 
 
 def _addresses(

@@ -22,7 +22,7 @@ from tests.support import metaserver_loops
 from tests.support.metaserver_loops import NETWORKS, actions, running
 from tests.support.plain_redis import connect
 from tests.support.rogue_server import Server
-from tests.support.waiting import in_time, until
+from tests.support.waiting import AT_MOST, in_time, until
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +65,23 @@ def test_a_healthy_pool(stack: LocalStack, store: SqliteStore, tmp_path: Path) -
         assert replica["lag_bytes"] < 1000
         assert replica["lag_seconds"] in (0, 1, 2)
         assert seen["sentinel"]["detail"] == "3 of 3 Sentinels, quorum 2"
+
+
+def test_the_end_of_a_process_waits_for_what_is_observed_and_no_failure_is_logged_after_it(
+    store: SqliteStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    watching = monitor(store, tmp_path)
+    with pytest.raises(PoolNotFoundError):
+        watching._begin("nobody").result()
+    until(lambda: "There is no pool" in caplog.text)
+    under_way = watching._begin("cache")
+    watching.stop(AT_MOST)
+    assert under_way.done()
+    caplog.clear()
+    with pytest.raises(PoolNotFoundError):
+        watching._begin("nobody").result()
+    watching._workers.shutdown()
+    assert not caplog.records
 
 
 def test_rates_come_from_two_observations(
