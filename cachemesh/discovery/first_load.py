@@ -199,7 +199,9 @@ class TopologyLoader:
 
     def use_sentinels(self, document: PoolDocument) -> SentinelClient:
         """Return the client of the Sentinels that a document names, from now on `sentinels`."""
-        return self._use(self._sentinels_of(document))
+        sentinels = self._use(self._sentinels_of(document))
+        sentinels.shuffle()
+        return sentinels
 
     def _use(self, after: SentinelClient) -> SentinelClient:
         before, self.sentinels = self.sentinels, after

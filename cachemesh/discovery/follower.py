@@ -394,6 +394,8 @@ class Follower:
             if seen is not None and found.masters.get(shard) == seen:
                 sentinels.demote(found.told_by[shard])
                 break
+        if sentinels is not self._loader.sentinels:
+            sentinels.close()  # it may have connected after the document named others
         self._state.apply_lookup(found)
         self._lookups.end(started, sentinels.calls - calls, failure)
         self._notify_soon()  # not from here: the next look-up must not wait for a client
