@@ -30,6 +30,7 @@ from metaserver.loops.repair import Repair
 from metaserver.loops.resize import Resizer
 from metaserver.loops.resize_shards import ResizeShards
 from metaserver.loops.resized_clients import ResizeBells
+from metaserver.loops.sentinel_changes import SentinelChanges
 from metaserver.loops.source_moves import SourceMoves
 from metaserver.loops.sweep import Sweeper
 from metaserver.loops.term import RESTART, Loop, TermLoops
@@ -165,6 +166,9 @@ class Runtime:
             "history": history.run,
             "sweep": sweeper.run,
             "repair": Repair(store, self.config, networks=self.networks).run,
+            "sentinels": SentinelChanges(
+                store, self.config, networks=self.networks, changed=backend.context.changed
+            ).run,
             "pruning": partial(self._prune_events, store),
             **self._senders(store),
         }

@@ -21,7 +21,12 @@ from cachemesh.core.names import NAME_PATTERN, check_name
 
 _POOLS = "/v1/pools"
 _SHARD = f"/shards/{NAME_PATTERN.strip('^$')}"
-_BELOW_POOL = {"POST": "/shards", "PATCH": f"/settings|/placement|{_SHARD}", "DELETE": f"|{_SHARD}"}
+_SENTINEL = "/sentinels/[A-Za-z0-9._%-]+"
+_BELOW_POOL = {
+    "POST": "/shards|/sentinels",
+    "PATCH": f"/settings|/placement|{_SHARD}",
+    "DELETE": f"|{_SHARD}|{_SENTINEL}",
+}
 """Method -> what follows the path of the pool, in the requests of changes that are planned."""
 _GUARDS = frozenset({"dry_run", "version"})  # which `carry_out` sets
 

@@ -71,6 +71,11 @@ def _replicas(context: CommandContext) -> Iterable[tuple[str, str]]:
             yield each["address"], f"replica of {shard['name']}"
 
 
+def _sentinels(context: CommandContext) -> Iterable[tuple[str, str]]:
+    for each in _get(context, context.path("sentinels"))["sentinels"]:
+        yield each["address"], "up" if each["up"] else "down"
+
+
 def _clients(context: CommandContext) -> Iterable[tuple[str, str]]:
     for each in _get(context, context.path("clients"))["clients"]:
         yield each["client"], each["app"] or each["host"] or ""
@@ -94,6 +99,7 @@ def _settings(_context: CommandContext) -> Iterable[tuple[str, str]]:
 pools = _complete(_pools)
 shards = _complete(_shards)
 replicas = _complete(_replicas)
+sentinels = _complete(_sentinels)
 clients = _complete(_clients)
 tokens = _complete(_tokens)
 contexts = _complete(_contexts)

@@ -1,4 +1,4 @@
-"""`cachemesh sentinel`: lists what each Sentinel says about each shard; all are asked at once."""
+"""`cachemesh sentinel`: what each Sentinel says about each shard; adding and removing Sentinels."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import Any
 
 import click
 
+from cachemesh.cli import completing
+from cachemesh.cli.change import ChangeFlags, PlannedChange, carry_out, change_options
 from cachemesh.cli.common_options import with_context
 from cachemesh.cli.context import CommandContext
 from cachemesh.cli.output import emit
 from cachemesh.cli.tables import Column, show, state, table
 from cachemesh.cli.watchable import watchable
+from cachemesh.core.names import parse_address
 from cachemesh.discovery.survey import SentinelShardView, ask_sentinels
 
 _COLUMNS = (
@@ -43,6 +46,49 @@ def list_sentinels(context: CommandContext) -> None:
     said = [_entry(at, names, views) for at, views in answers.items()]
     data = {"sentinels": said}
     emit(context.output, data, lambda: _show(said, context.wide))
+
+
+@sentinel.command()
+@click.argument("address", metavar="HOST:PORT")
+@change_options
+@with_context
+def add(context: CommandContext, address: str, dry_run: bool, yes: bool, wait: float) -> None:
+    """Have another Sentinel monitor the shards of the pool.
+
+    Every client follows it from then on, without a restart. The quorum becomes a majority.
+    """
+    address = str(parse_address(address))
+    change = PlannedChange(
+        f"add Sentinel {address}", "POST", context.path("sentinels"), {"sentinel": address}
+    )
+    carry_out(context, change, ChangeFlags(dry_run, yes, wait))
+
+
+@sentinel.command()
+@click.argument("address", metavar="HOST:PORT", shell_complete=completing.sentinels)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Although it, or too many of the others, do not answer: their machines are gone for good.",
+)
+@change_options
+@with_context
+def remove(
+    context: CommandContext, address: str, force: bool, dry_run: bool, yes: bool, wait: float
+) -> None:
+    """Have a Sentinel forget the shards of the pool, and the others forget the Sentinel.
+
+    Each of the others is reset (SENTINEL RESET), one after the other, which takes some seconds.
+    The quorum becomes a majority of those that are left.
+    """
+    address = str(parse_address(address))
+    change = PlannedChange(
+        f"remove Sentinel {address}",
+        "DELETE",
+        context.path("sentinels", address),
+        query={"force": True} if force else {},
+    )
+    carry_out(context, change, ChangeFlags(dry_run, yes, wait))
 
 
 def _entry(

@@ -166,6 +166,17 @@ class StackBuilder:
             0
         ]
 
+    def start_sentinel(self) -> Process:
+        """Start one more Sentinel, which monitors nothing.
+
+        Raises:
+            LocalStackError: the Sentinel did not start.
+        """
+        recipe = self.recipes.sentinel(self.server, f"extra-sentinel-{next(self._extra_numbers)}")
+        return self.launcher.await_ready([self.launcher.start(recipe)], self._options.step_timeout)[
+            0
+        ]
+
     def _start_metaserver(self, number: int) -> list[Process]:
         port = self._options.port if number == 1 else None
         recipe = self.recipes.metaserver(f"metaserver-{number}", port, self._zookeeper)

@@ -182,6 +182,16 @@ class LocalStack:
         self._started.save("up")
         return process
 
+    def start_sentinel(self) -> Process:
+        """Start one more Sentinel, which monitors nothing, and is none of the pool's.
+
+        Raises:
+            LocalStackError: the Sentinel did not start.
+        """
+        process = self._started.start_sentinel()
+        self._started.save("up")
+        return process
+
     def start_pair(self, name: str, replicas: int = 1) -> dict[str, Any]:
         """Start a master with replicas outside the pool, to add to it.
 

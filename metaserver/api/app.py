@@ -12,6 +12,7 @@ from metaserver.api import (
     placement,
     pools,
     resizes,
+    sentinels,
     shards,
     sweeps,
     tokens,
@@ -31,8 +32,8 @@ def create_app(backend: Backend) -> Flask:
     app.url_map.merge_slashes = False  # else //v1 redirects to wherever the Host header says
     check_requests(app, backend)
     reply_with_problems(app)
-    serving = (pools, pauses, history, placement, shards, resizes, sweeps, watch, tokens, backups)
-    for part in serving:
+    serving = (pools, pauses, history, placement, shards, sentinels, resizes, sweeps)
+    for part in (*serving, watch, tokens, backups):
         app.register_blueprint(part.blueprint)
     app.register_blueprint(health.blueprint)
 

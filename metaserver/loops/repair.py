@@ -178,8 +178,9 @@ class Repair:
             wanted.options,
             only=[*forgot, *strays],
         )
-        if not self._still_wanted(pool, name):
-            sentinels.unregister(name, only=outcome.done)
+        unwanted = self._unwanted(pool, name, outcome.done)
+        if unwanted:
+            sentinels.unregister(name, only=unwanted)
             return
         for at in strays:
             self._strays.pop((pool, name, at), None)
@@ -229,13 +230,18 @@ class Repair:
         document = self._store.document(pool)
         return document is not None and is_paused(document)
 
-    def _still_wanted(self, pool: str, shard: str) -> bool:
-        """Return whether the shard is still in the pool, or being drained."""
+    def _unwanted(self, pool: str, shard: str, told: Sequence[str]) -> list[str]:
+        """Return those of the Sentinels that need not monitor the shard any more.
+
+        That is all of them, unless the shard is still in the pool or being drained.
+        """
         state = self._store.state(pool)
-        return state is not None and (
+        if state is None or not (
             shard in state.document.placement.names
             or any(sweep.drained and sweep.shard == shard for sweep in state.sweeps)
-        )
+        ):
+            return list(told)
+        return [at for at in told if at not in state.document.sentinels]
 
     def _report(
         self, pool: str, wanted: _Registration, done: Sequence[str], failed: Mapping[str, str]

@@ -22,6 +22,7 @@ from metaserver.process.config import Config, RedisAuth
 from metaserver.redis_io.allowed_networks import AllowedNetworks
 from metaserver.redis_io.bounded_connection import BoundedConnection, ask_all, reason_of
 from metaserver.redis_io.late_answers import LateAnswers
+from metaserver.redis_io.reply_parsers import word
 from metaserver.redis_io.resp import LARGE
 from metaserver.redis_io.sentinel_replies import (
     DEFAULT_OPTIONS,
@@ -174,6 +175,35 @@ class SentinelGroup:
                 connection.call("SENTINEL", "REMOVE", shard)
 
         return self._tell(ask, only)
+
+    def set_quorum(self, shard: str, quorum: int, *, only: Iterable[str]) -> SentinelOutcome:
+        """Have the Sentinels in `only`, which monitor a shard, take another quorum for it."""
+        command = ("SENTINEL", "SET", shard, "quorum", quorum)
+        return self._tell(lambda connection: connection.call(*command), only)
+
+    def reset(self, shards: Sequence[str], *, only: Iterable[str]) -> SentinelOutcome:
+        """Have the Sentinels in `only` forget the other Sentinels and the replicas of shards.
+
+        They find those that are there again: the replicas by the master's INFO at once, the
+        Sentinels by their hello messages within 2 s. The quorum and other options stay.
+        """
+        commands = [("SENTINEL", "RESET", shard) for shard in shards]
+
+        def ask(connection: BoundedConnection) -> None:
+            for reply in connection.call_all(commands):
+                if isinstance(reply, redis.RedisError):
+                    raise reply
+
+        return self._tell(ask, only)
+
+    def ids(self) -> dict[str, str]:
+        """Return the id of each Sentinel that tells it, by address. Others know it by its id."""
+        answers = ask_all(
+            self._connections,
+            lambda connection: word(connection.call("SENTINEL", "MYID")),
+            within=self._timeout,
+        )
+        return {at: told for at, told in answers.items() if not isinstance(told, redis.RedisError)}
 
     def master_of(self, shard: str) -> str | None:
         """Return the master that most of the answering Sentinels name; None if they differ."""

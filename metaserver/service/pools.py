@@ -22,6 +22,7 @@ from metaserver.domain.planning import (
 )
 from metaserver.domain.pool_pause import require_not_paused
 from metaserver.domain.pool_state import NewIntent
+from metaserver.domain.sentinel_change import change_of
 from metaserver.domain.shard_state import NO_REPLICA
 from metaserver.redis_io.admission import InstanceReport
 from metaserver.redis_io.key_sampler import Sampling
@@ -165,7 +166,9 @@ def delete(
     plan = plan_delete(before)
     drained = [sweep.shard for sweep in state.sweeps if sweep.drained]
     names = list(dict.fromkeys([*before.placement.names, *drained]))
-    count = len(before.sentinels)
+    former = change_of(before)  # Sentinels that are still to be told
+    sentinels = (*before.sentinels, *(() if former is None else former.tell))
+    count = len(sentinels)
     steps = [f"SENTINEL REMOVE {name} on {counted(count, 'Sentinel')}" for name in names]
     if dry_run:
         return PoolChange(plan, True, pool, before.version, before.version + 1, None, steps, {})
@@ -180,7 +183,7 @@ def delete(
                 name,
                 state.masters.get(name, ""),
                 "delete",
-                before.sentinels,
+                sentinels,
                 context.owner,
             )
             for name in names

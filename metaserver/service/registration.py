@@ -8,7 +8,7 @@ check --> intent in the store --> SENTINEL MONITOR --> document (deletes the int
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -129,6 +129,7 @@ def registered(
     quorum: int,
     *,
     like: str | None = None,
+    options: Mapping[str, Mapping[str, str]] | None = None,
 ) -> Iterator[RegistrationResult]:
     """Have the Sentinels monitor the masters; the block has to store the document.
 
@@ -137,6 +138,7 @@ def registered(
 
     Args:
         like: a shard whose Sentinel options (down-after-milliseconds, ...) are copied.
+        options: shard -> its Sentinel options, in place of those.
 
     Raises:
         RequestRefused: shard-exists: another change of the same shard or instance is in progress;
@@ -148,12 +150,16 @@ def registered(
         for candidate in masters:
             intents.append(_store_intent(context, pool, action, candidate, sentinels))
         result = RegistrationResult(tuple(intent.id for intent in intents), [], [])
-        options = _options_like(context, sentinels, like)
+        alike, own = _options_like(context, sentinels, like), options or {}
 
         def register(candidate: MasterCandidate) -> SentinelOutcome:
             with context.sentinels(sentinels) as group:
                 return group.register(
-                    candidate.shard, candidate.master, quorum, context.config.redis_auth, options
+                    candidate.shard,
+                    candidate.master,
+                    quorum,
+                    context.config.redis_auth,
+                    own.get(candidate.shard, alike),
                 )
 
         for candidate, outcome in zip(

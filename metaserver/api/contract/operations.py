@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from metaserver.api.contract.schema_parts import (
+    ADDRESS,
     DRY_RUN,
     HOW,
     LOOK,
@@ -13,6 +14,7 @@ from metaserver.api.contract.schema_parts import (
     NAME,
     VERSION,
     Schema,
+    flag,
     number,
     text,
 )
@@ -130,6 +132,28 @@ OPERATIONS: tuple[Operation, ...] = (
         f"{_POOL}/sentinels",
         "What each Sentinel says about each shard, as last observed",
         "Sentinels",
+    ),
+    Operation(
+        "addSentinel",
+        "admin",
+        "POST",
+        f"{_POOL}/sentinels",
+        "Have another Sentinel monitor the shards of a pool",
+        "Change",
+        "NewSentinelRequest",
+        201,
+    ),
+    Operation(
+        "removeSentinel",
+        "admin",
+        "DELETE",
+        f"{_POOL}/sentinels/{{sentinel}}",
+        "Have a Sentinel forget the shards of a pool, and the others forget the Sentinel",
+        "Change",
+        query={
+            **_CHANGE,
+            "force": flag("remove it although it, or too many others, do not answer"),
+        },
     ),
     Operation("listClients", "read", "GET", f"{_POOL}/clients", "The clients of a pool", "Clients"),
     Operation(
@@ -393,6 +417,7 @@ BY_ID: dict[str, Operation] = {operation.id: operation for operation in OPERATIO
 PATH_PARAMETERS: dict[str, dict[str, Any]] = {
     "pool": NAME,
     "shard": NAME,
+    "sentinel": ADDRESS,
     "client": text("a client's name, as in its watch calls"),
     "token": text("a token's id"),
 }

@@ -113,6 +113,12 @@ REQUESTS: dict[str, Schema] = {
         **HOW,
         **LOOK,
     ),
+    "NewSentinelRequest": request(
+        ("sentinel",),
+        sentinel=ADDRESS,
+        version=VERSION,
+        dry_run=DRY_RUN,
+    ),
     "WeightRequest": request(
         ("weight",),
         weight=WEIGHT,

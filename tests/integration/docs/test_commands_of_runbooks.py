@@ -37,8 +37,19 @@ class Site:
         until(lambda: self._status()["resize"] is None and not self._status()["sweeps"])
         until(lambda: self._status()["health"] == "ok")
 
-    def type(self, block: ShellBlock, *, at: str | None = None, at_rest: bool = True) -> str:
-        """Type a block; redis-cli goes to the master of cache-0, or to another instance."""
+    def type(
+        self,
+        block: ShellBlock,
+        *,
+        at: str | None = None,
+        at_rest: bool = True,
+        more: Mapping[str, str] | None = None,
+    ) -> str:
+        """Type a block; redis-cli goes to the master of cache-0, or to another instance.
+
+        Args:
+            more: further texts of the block -> what they stand for here.
+        """
         if at_rest:
             self.rest()
         master = self.master()
@@ -48,6 +59,7 @@ class Site:
             "-p 26379": f"-p {self.servers.sentinels[0]}",
             "10.0.0.1 6379": master.replace(":", " "),
             "https://meta1:7700": f"http://{self.api.address}",
+            **(more or {}),
         }
         shell = Shell(self.directory, self._environment(), stand_for, unwell=True)
         typed = (replace(each, command=OF_A_MACHINE.sub(":", each.command)) for each in block.typed)
@@ -101,6 +113,7 @@ BLOCKS = list(shell_blocks(ROOT / "docs" / "runbooks.md"))
 OTHERS = {
     "redis-cli --user metaserver -p 6379 replicaof 10.0.0.1 6379",
     "cachemesh migration status",
+    "cachemesh sentinel add 10.0.0.4:26379 --dry-run",
 }
 
 
@@ -119,6 +132,16 @@ def test_a_replica_is_added(site: Site) -> None:
     new = site.servers.start_server()
     site.type(block, at=new)
     until(lambda: new in site.replicas())
+
+
+def test_a_sentinel_is_replaced(site: Site) -> None:
+    (block,) = [each for each in BLOCKS if each.first.startswith("cachemesh sentinel add")]
+    site.rest()
+    new, former = site.servers.start_sentinel(), f"127.0.0.1:{site.servers.sentinels[2]}"
+    site.type(block, more={"10.0.0.4:26379": new, "10.0.0.3:26379": former})
+    until(lambda: "sentinel_change" not in site.api("GET", POOL).json)
+    assert site.api("GET", POOL).json["sentinels"][-1] == new
+    site.rest()
 
 
 def test_a_resize_that_waits_is_looked_at(site: Site) -> None:
