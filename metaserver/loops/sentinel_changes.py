@@ -105,7 +105,7 @@ class SentinelChanges:
             log.error("changes of Sentinels: %s", error)
             return []
         pools = [each.pool for each in documents if change_of(each) is not None]
-        for pool in [pool for pool in self._progress if pool not in pools]:
+        for pool in [pool for pool in list(self._progress) if pool not in pools]:
             del self._progress[pool]
         return pools
 
