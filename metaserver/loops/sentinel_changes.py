@@ -1,6 +1,6 @@
 """What is left to be told after a change of a pool's Sentinels, until all have taken it.
 
-each second, for each pool whose document has such a change:
+twice a second, for each pool whose document has such a change:
     former Sentinels      SENTINEL REMOVE of each shard, so that they neither vote nor fail over
     present ones          SENTINEL SET quorum, where a shard has another one
     one present one       SENTINEL RESET of each shard, so that it forgets the former ones; the next
@@ -8,7 +8,7 @@ each second, for each pool whose document has such a change:
     all is done           the change leaves the document
 
 A Sentinel that is reset knows of replicas only what the master tells. So none is while a master
-does not serve, or a shard fails over.
+does not serve, or a shard fails over; nor while the pool is paused.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import redis
 from cachemesh.core.pool.document import PoolDocument
 from metaserver.domain.audit_log import NewEvent
 from metaserver.domain.planning import quorum_of
+from metaserver.domain.pool_pause import is_paused
 from metaserver.domain.pool_state import PoolState
 from metaserver.domain.sentinel_change import SentinelChange, change_of, trouble_of, with_change
 from metaserver.domain.sentinel_view import SentinelView
@@ -123,7 +124,7 @@ class SentinelChanges:
         with self._group(document.sentinels) as sentinels:
             views = sentinels.views(document.placement.names)
             agree = _set_quorum(document, views, sentinels)
-            if change.reset:
+            if change.reset and not is_paused(document):
                 self._reset_next(document, views, sentinels, progress)
         silent = [at for at, view in views.items() if view.error is not None]
         late = [at for at in change.tell if at not in progress.told]

@@ -11,6 +11,7 @@ from benchmarks.failover.site import as_map
 from cachemesh.core.pool.document import PoolDocument
 from cachemesh.local import LocalStack
 from metaserver.domain.audit_log import NewEvent
+from metaserver.domain.pool_pause import PoolPause, paused, resumed
 from metaserver.domain.sentinel_change import change_of, plan_remove_sentinel
 from metaserver.loops.sentinel_changes import SentinelChanges
 from metaserver.store.sqlite import SqliteStore
@@ -48,7 +49,11 @@ def test_one_that_did_not_answer_takes_it_later(stack: LocalStack, tmp_path: Pat
             until(lambda: sentinel(former, "MASTERS") == [])
             until(lambda: said(second)["quorum"] == "2")
             assert change_of(document(store)) is not None
+            store_next(store, paused(document(store), PoolPause("token:ops", "now", "")))
             stack.process(first).resume()
+            until(lambda: said(first)["quorum"] == "2")
+            assert change_of(document(store)) is not None, "no Sentinel is reset in a paused pool"
+            store_next(store, resumed(document(store)))
             until(lambda: change_of(document(store)) is None)
         assert actions(store)[-1] == "sentinel.settled"
     for address in (first, second):
@@ -67,4 +72,9 @@ def store_removal(store: SqliteStore, former: str) -> None:
     before = document(store)
     after = plan_remove_sentinel(before, former, told=True).after
     assert after is not None
-    assert store.put_document(after, before.version, NewEvent("sentinel.remove")) is not None
+    store_next(store, after)
+
+
+def store_next(store: SqliteStore, after: PoolDocument) -> None:
+    """Store a document in place of the one of its version."""
+    assert store.put_document(after, after.version, NewEvent("of.this.test")) is not None
