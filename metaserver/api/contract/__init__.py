@@ -12,7 +12,8 @@ validation        requests checked against the schemas
 """
 
 from metaserver.api.contract.openapi_document import openapi
-from metaserver.api.contract.operations import BY_ID, OPERATIONS, Operation
+from metaserver.api.contract.operation import Operation
+from metaserver.api.contract.operations import BY_ID, OPERATIONS
 from metaserver.api.contract.schema_parts import KEY_HEADER
 from metaserver.api.contract.validation import check_body, check_key, check_query
 

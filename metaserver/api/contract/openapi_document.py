@@ -9,7 +9,8 @@ import re
 from functools import cache
 from typing import Any
 
-from metaserver.api.contract.operations import OPERATIONS, PATH_PARAMETERS, Operation
+from metaserver.api.contract.operation import Operation
+from metaserver.api.contract.operations import OPERATIONS, PATH_PARAMETERS
 from metaserver.api.contract.schema_parts import IDEMPOTENCY_KEY, KEY_HEADER, Schema, ref
 from metaserver.api.contract.schemas import SCHEMAS
 

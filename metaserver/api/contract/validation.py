@@ -10,7 +10,8 @@ from typing import Any
 
 from jsonschema import Draft202012Validator, ValidationError
 
-from metaserver.api.contract.operations import BY_ID, Operation
+from metaserver.api.contract.operation import Operation
+from metaserver.api.contract.operations import BY_ID
 from metaserver.api.contract.schema_parts import IDEMPOTENCY_KEY, KEY_HEADER, Schema
 from metaserver.api.contract.schemas import SCHEMAS
 from metaserver.domain.errors import RequestRefused
