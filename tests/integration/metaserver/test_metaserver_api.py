@@ -45,7 +45,9 @@ def pool_stays_as_it_is(admin: Api) -> Iterator[None]:
 
 
 def filled(path: str) -> str:
-    return path.format(pool="cache", shard="cache-0", token="nobody", client="nobody")
+    return path.format(
+        pool="cache", shard="cache-0", sentinel="nobody:1", token="nobody", client="nobody"
+    )
 
 
 class TestAccess:

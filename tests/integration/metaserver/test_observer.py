@@ -90,7 +90,8 @@ def test_every_change_is_refused(admin: Api) -> None:
     before = admin("GET", "/v1/pools/cache").json
     for operation in OPERATIONS:
         if operation.access == "admin" and operation.method != "GET":
-            path = operation.path.format(pool="cache", shard="cache-0", token="t")
+            names = {"pool": "cache", "shard": "cache-0", "sentinel": "s:1", "token": "t"}
+            path = operation.path.format_map(names)
             assert admin(operation.method, path, {}).problem == "observer", operation.id
     assert admin("GET", "/v1/pools/cache").json == before
 

@@ -64,7 +64,8 @@ def test_other_pools_are_refused_by_every_operation(blue: Api, operation: Operat
     """And so are pools that do not exist, in the same words."""
     said = []
     for pool in ("green", "no-such"):
-        path = operation.path.format(pool=pool, shard="s-0", client="c", token="t")
+        names = {"pool": pool, "shard": "s-0", "sentinel": "s:1", "client": "c", "token": "t"}
+        path = operation.path.format_map(names)
         if operation.listing and operation.id in ("listEvents", "stream"):
             path += f"?pool={pool}"
         elif operation.listing:
