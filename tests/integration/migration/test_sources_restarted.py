@@ -67,9 +67,10 @@ def test_keys_that_have_moved_are_not_replaced_by_what_a_source_had_before() -> 
 def test_what_is_back_stays_where_the_new_shard_is_then_lost() -> None:
     with half_way(stack := moving_stack()) as (pool, client):
         client.mset(dict.fromkeys(KEYS, "new"))
+        pool.set_pace(keys_per_second=1)  # so that the way back is not over before it is paused
         pool.give_up()
         until(lambda: (pool.resize() or {})["state"] == "moving")
-        pool.set_pace(paused=True)
+        pool.set_pace(paused=True, keys_per_second=0)
         client.mset(dict.fromkeys(KEYS, "newest"))  # which has them all back
         assert connect(pool.spare).dbsize() == 0
         assert connect(stack.master_of("cache-0")).save()
