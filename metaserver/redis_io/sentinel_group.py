@@ -184,7 +184,7 @@ class SentinelGroup:
     def reset(self, shards: Sequence[str], *, only: Iterable[str]) -> SentinelOutcome:
         """Have the Sentinels in `only` forget the other Sentinels and the replicas of shards.
 
-        They find those that are there again: the replicas by the master's INFO at once, the
+        They find those that are there again: the replicas by the master's INFO within 10 s, the
         Sentinels by their hello messages within 2 s. The quorum and other options stay.
         """
         commands = [("SENTINEL", "RESET", shard) for shard in shards]
