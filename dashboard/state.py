@@ -22,7 +22,7 @@ class DashboardState:
     config: DashboardConfig
     sessions: SessionStore
     feeds: FeedRegistry
-    _upstreams: dict[str, Upstream] = field(default_factory=dict)
+    _upstreams: dict[str, Upstream] = field(default_factory=dict, repr=False)  # by token
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def connect(self, token: str) -> Upstream:

@@ -64,6 +64,12 @@ def test_session_ends_when_idle_but_not_while_used() -> None:
     assert not store.token_in_use("secret-token")
 
 
+def test_the_state_of_a_dashboard_shows_no_token(app: Flask) -> None:
+    state = app.extensions["cachemesh-dashboard"]
+    state.connect("secret-token")
+    assert "secret-token" not in repr(state)
+
+
 def test_a_session_keeps_its_last_notices() -> None:
     session = SessionStore(60).create("secret-token", "admin")
     for number in range(100):
