@@ -75,6 +75,7 @@ _OF_ITSELF = frozenset(
 """Error codes about the metaserver itself; other errors name the pool, shard or instance."""
 _NEXT = {
     "pool-not-found": "see: cachemesh pool list",
+    "sentinel-not-found": "see: cachemesh sentinel list",
     "shard-not-found": "see: cachemesh shard list",
     "token-not-found": "see: cachemesh token list",
     "unauthorized": "name the file of a valid token by --token-file or CACHEMESH_TOKEN_FILE; "
