@@ -20,7 +20,7 @@ from cachemesh._client.pipelining import (
     require_watching,
     unrouted,
 )
-from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.errors import FencedError, ShardUnavailableError
 from cachemesh.core.planning.pipeline import NO_PLANS
 from cachemesh.core.planning.pipeline_parts import Part, Stack, one_shard, spread
 from cachemesh.core.planning.plan import UnknownCommandError
@@ -34,6 +34,8 @@ from cachemesh.transport.read_deadline import in_all
 
 if TYPE_CHECKING:
     from cachemesh.asyncio.client import CacheMesh
+
+_ATTEMPTS = 3  # at a WATCH: one is cut off, one finds the client fenced, one knows the shard of now
 
 
 class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's own clash
@@ -93,18 +95,28 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
             yield
 
     async def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
-        """Send a command now, on the shard that is being watched."""
+        """Send a command now, on the shard that is being watched.
+
+        The first WATCH changes nothing, so it is sent again where its connection breaks.
+        """
         immediate: Any = super().immediate_execute_command  # untyped in redis-py
+        attempts = _ATTEMPTS if args[0] == "WATCH" and not self.watching else 1
         try:
             require_watching(self)
-            home = await self._joined([args])
-            try:
-                async with self._in_time(home):
-                    return await immediate(*args, **options)
-            except redis_py.BROKEN as error:
-                if self._home is None or type(error) not in redis_py.BROKEN:
-                    raise  # the server's answer
-                raise self._home.unavailable(None, error) from error
+            while True:
+                attempts -= 1
+                home = await self._joined([args])
+                try:
+                    async with self._in_time(home):
+                        return await immediate(*args, **options)
+                except FencedError as error:
+                    if not attempts or not self._core.acts_on(error.wanted):
+                        raise
+                except redis_py.BROKEN as error:
+                    if self._home is None or type(error) not in redis_py.BROKEN:
+                        raise  # the server's answer
+                    if not attempts or home.closed or type(error) is not redis.ConnectionError:
+                        raise home.unavailable(None, error) from error
         finally:
             if self._home is not None:
                 self._mesh.wrote_to(self._home)
@@ -149,7 +161,7 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
             require_watching(self)
             commands = [args for args, _ in stack]
             if self.watching or self.explicit_transaction:
-                return await self._in_one_shard(await self._joined(commands), raise_on_error)
+                return await self._in_one_shard(commands, raise_on_error)
             if self._one_shard_only:
                 await self._bound(commands)
             return await self._over_shards(raise_on_error)
@@ -207,7 +219,18 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
             self.connection_pool = self._home.pool
         return self._home
 
-    async def _in_one_shard(self, home: ShardClient, raise_on_error: bool) -> list[Any]:
+    async def _in_one_shard(
+        self, commands: Sequence[tuple[Any, ...]], raise_on_error: bool
+    ) -> list[Any]:
+        home = await self._joined(commands)
+        try:
+            return await self._sent_to(home, raise_on_error)
+        except FencedError as error:  # nothing was sent
+            if not self._core.acts_on(error.wanted):
+                raise
+            return await self._sent_to(await self._joined(commands), raise_on_error)
+
+    async def _sent_to(self, home: ShardClient, raise_on_error: bool) -> list[Any]:
         watched = self.watching  # redis-py's pipeline resets itself
         try:
             async with self._in_time(home):
@@ -230,8 +253,7 @@ class Pipeline(PipelineBase, RedisPipeline):  # type: ignore[misc]  # redis-py's
         in_part = self._mesh._policy.misses or not raise_on_error
         replies = await self._routed(stack, in_part and not self._one_shard_only)
         if replies is None:  # some commands run on any shard
-            home = await self._joined([args for args, _ in stack])
-            return await self._in_one_shard(home, raise_on_error)
+            return await self._in_one_shard([args for args, _ in stack], raise_on_error)
         finals = finished(replies, stack, self.response_callbacks, self.annotate_exception)
         if True:  # asyncio
             for at, final in enumerate(finals):

@@ -19,7 +19,7 @@ from cachemesh._client.pipelining import (
     require_watching,
     unrouted,
 )
-from cachemesh.core.errors import ShardUnavailableError
+from cachemesh.core.errors import FencedError, ShardUnavailableError
 from cachemesh.core.planning.pipeline import NO_PLANS
 from cachemesh.core.planning.pipeline_parts import Part, Stack, one_shard, spread
 from cachemesh.core.planning.plan import UnknownCommandError
@@ -33,6 +33,8 @@ from cachemesh.transport.sync.shard import ShardClient
 
 if TYPE_CHECKING:
     from cachemesh.sync.client import CacheMesh
+
+_ATTEMPTS = 3  # at a WATCH: one is cut off, one finds the client fenced, one knows the shard of now
 
 
 class Pipeline(PipelineBase, RedisPipeline):
@@ -92,18 +94,28 @@ class Pipeline(PipelineBase, RedisPipeline):
             yield
 
     def immediate_execute_command(self, *args: Any, **options: Any) -> Any:
-        """Send a command now, on the shard that is being watched."""
+        """Send a command now, on the shard that is being watched.
+
+        The first WATCH changes nothing, so it is sent again where its connection breaks.
+        """
         immediate: Any = super().immediate_execute_command  # untyped in redis-py
+        attempts = _ATTEMPTS if args[0] == "WATCH" and not self.watching else 1
         try:
             require_watching(self)
-            home = self._joined([args])
-            try:
-                with self._in_time(home):
-                    return immediate(*args, **options)
-            except redis_py.BROKEN as error:
-                if self._home is None or type(error) not in redis_py.BROKEN:
-                    raise  # the server's answer
-                raise self._home.unavailable(None, error) from error
+            while True:
+                attempts -= 1
+                home = self._joined([args])
+                try:
+                    with self._in_time(home):
+                        return immediate(*args, **options)
+                except FencedError as error:
+                    if not attempts or not self._core.acts_on(error.wanted):
+                        raise
+                except redis_py.BROKEN as error:
+                    if self._home is None or type(error) not in redis_py.BROKEN:
+                        raise  # the server's answer
+                    if not attempts or home.closed or type(error) is not redis.ConnectionError:
+                        raise home.unavailable(None, error) from error
         finally:
             if self._home is not None:
                 self._mesh.wrote_to(self._home)
@@ -136,7 +148,7 @@ class Pipeline(PipelineBase, RedisPipeline):
             require_watching(self)
             commands = [args for args, _ in stack]
             if self.watching or self.explicit_transaction:
-                return self._in_one_shard(self._joined(commands), raise_on_error)
+                return self._in_one_shard(commands, raise_on_error)
             if self._one_shard_only:
                 self._bound(commands)
             return self._over_shards(raise_on_error)
@@ -194,7 +206,16 @@ class Pipeline(PipelineBase, RedisPipeline):
             self.connection_pool = self._home.pool
         return self._home
 
-    def _in_one_shard(self, home: ShardClient, raise_on_error: bool) -> list[Any]:
+    def _in_one_shard(self, commands: Sequence[tuple[Any, ...]], raise_on_error: bool) -> list[Any]:
+        home = self._joined(commands)
+        try:
+            return self._sent_to(home, raise_on_error)
+        except FencedError as error:  # nothing was sent
+            if not self._core.acts_on(error.wanted):
+                raise
+            return self._sent_to(self._joined(commands), raise_on_error)
+
+    def _sent_to(self, home: ShardClient, raise_on_error: bool) -> list[Any]:
         watched = self.watching  # redis-py's pipeline resets itself
         try:
             with self._in_time(home):
@@ -217,8 +238,7 @@ class Pipeline(PipelineBase, RedisPipeline):
         in_part = self._mesh._policy.misses or not raise_on_error
         replies = self._routed(stack, in_part and not self._one_shard_only)
         if replies is None:  # some commands run on any shard
-            home = self._joined([args for args, _ in stack])
-            return self._in_one_shard(home, raise_on_error)
+            return self._in_one_shard([args for args, _ in stack], raise_on_error)
         finals = finished(replies, stack, self.response_callbacks, self.annotate_exception)
         if raise_on_error:
             raise_first(finals, stack, self.annotate_exception)

@@ -128,6 +128,28 @@ class SelectiveRelay(Relay):
         return self._swallowed not in data
 
 
+class HangingUpRelay(Relay):
+    """A relay that ends the connection over which a word comes, so many times, as a fence may.
+
+    Args:
+        word: does not go on then.
+
+    Attributes:
+        times: how often yet.
+    """
+
+    def __init__(self, upstream: str, word: bytes, times: int) -> None:
+        self._word, self.times = word, times
+        super().__init__(upstream)
+
+    def lets_through(self, data: bytes) -> bool:
+        """Return True, or end the connection."""
+        if self._word in data and self.times:
+            self.times -= 1
+            raise ConnectionAbortedError
+        return True
+
+
 class LateRelay(Relay):
     """A relay that passes on late what has a word in it, once, as a network that loses a packet.
 

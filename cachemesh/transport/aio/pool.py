@@ -10,11 +10,12 @@ import redis
 from redis.asyncio.connection import ConnectionPool
 
 from cachemesh.core.names import Address
+from cachemesh.core.resilience.error_classification import FencedOffError
 from cachemesh.core.resilience.retry import Timeouts
 from cachemesh.transport import redis_py
 from cachemesh.transport.aio import handshake
 from cachemesh.transport.name_resolution import resolving
-from cachemesh.transport.unavailable import login_refused, nobody_knows, not_serving
+from cachemesh.transport.unavailable import fenced, login_refused, nobody_knows, not_serving
 
 
 class ShardPool(ConnectionPool):
@@ -59,6 +60,7 @@ class ShardPool(ConnectionPool):
 
         Raises:
             ShardUnavailableError: the master does not answer.
+            FencedError: it refuses the client, which acts on too old a version of the pool.
         """
         address: Address | None = await self._locate(None)
         take: Any = super().get_connection  # untyped in redis-py
@@ -75,6 +77,8 @@ class ShardPool(ConnectionPool):
             except redis_py.NOT_CONNECTED as error:
                 if isinstance(error, redis.AuthenticationError):
                     raise login_refused(self._shard, address, error) from error
+                if isinstance(error, FencedOffError):
+                    raise fenced(self._shard, error) from error
                 found = await self._locate(error)
                 if last_try or found is None or found == address:
                     raise not_serving(self._shard, address, error, self._look) from error

@@ -11,11 +11,12 @@ import redis
 from redis.connection import ConnectionPool
 
 from cachemesh.core.names import Address
+from cachemesh.core.resilience.error_classification import FencedOffError
 from cachemesh.core.resilience.retry import Timeouts
 from cachemesh.transport import redis_py
 from cachemesh.transport.name_resolution import resolving
 from cachemesh.transport.sync import handshake
-from cachemesh.transport.unavailable import login_refused, nobody_knows, not_serving
+from cachemesh.transport.unavailable import fenced, login_refused, nobody_knows, not_serving
 
 
 class ShardPool(ConnectionPool):
@@ -60,6 +61,7 @@ class ShardPool(ConnectionPool):
 
         Raises:
             ShardUnavailableError: the master does not answer.
+            FencedError: it refuses the client, which acts on too old a version of the pool.
         """
         address: Address | None = self._locate(None)
         take: Any = super().get_connection  # untyped in redis-py
@@ -76,6 +78,8 @@ class ShardPool(ConnectionPool):
             except redis_py.NOT_CONNECTED as error:
                 if isinstance(error, redis.AuthenticationError):
                     raise login_refused(self._shard, address, error) from error
+                if isinstance(error, FencedOffError):
+                    raise fenced(self._shard, error) from error
                 found = self._locate(error)
                 if last_try or found is None or found == address:
                     raise not_serving(self._shard, address, error, self._look) from error
