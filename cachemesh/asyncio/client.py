@@ -291,10 +291,6 @@ class CacheMesh(PlannedCommands, redis.asyncio.Redis):  # type: ignore[misc]  # 
                 return await self._execute_on(shard, args, options)
         except ShardRetiredError:  # nothing was sent
             return await self.execute_command(*args, **options)
-        except FencedError as error:  # nothing was sent
-            if not self._core.acts_on(error.wanted):
-                raise
-            return await self.execute_command(*args, **options)
 
     async def _execute_on(
         self, shard: ShardClient, args: tuple[Any, ...], options: dict[str, Any]

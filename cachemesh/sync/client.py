@@ -250,10 +250,6 @@ class CacheMesh(PlannedCommands, redis.Redis):
                 return self._execute_on(shard, args, options)
         except ShardRetiredError:  # nothing was sent
             return self.execute_command(*args, **options)
-        except FencedError as error:  # nothing was sent
-            if not self._core.acts_on(error.wanted):
-                raise
-            return self.execute_command(*args, **options)
 
     def _execute_on(
         self, shard: ShardClient, args: tuple[Any, ...], options: dict[str, Any]
