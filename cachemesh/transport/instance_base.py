@@ -78,10 +78,15 @@ class InstanceBase:
             with self._lock:
                 self.doubted = not self.breaker.served()
 
-    def failed(self, failure: Failure) -> None:
-        """Record that the instance did not serve; several failures in a row open the breaker."""
+    def failed(self, failure: Failure, began: float | None = None) -> None:
+        """Record that the instance did not serve; several failures in a row open the breaker.
+
+        Args:
+            failure: which.
+            began: as of `Breaker.failed`.
+        """
         with self._lock:
-            opened = self.breaker.failed(time.monotonic())
+            opened = self.breaker.failed(time.monotonic(), began)
             self.doubted = True
         if not opened or self.dropped or not self.probes:
             return

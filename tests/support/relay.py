@@ -150,6 +150,30 @@ class HangingUpRelay(Relay):
         return True
 
 
+class GatheringRelay(Relay):
+    """A relay that ends so many connections together, once a word has come over each of them.
+
+    Args:
+        word: does not go on then.
+        count: of the connections.
+
+    Attributes:
+        gathered: they have been.
+    """
+
+    def __init__(self, upstream: str, word: bytes, count: int) -> None:
+        self._word, self.gathered = word, threading.Event()
+        self._all = threading.Barrier(count, self.gathered.set, AT_MOST)
+        super().__init__(upstream)
+
+    def lets_through(self, data: bytes) -> bool:
+        """Return True, or end the connection."""
+        if self._word in data and not self.gathered.is_set():
+            self._all.wait()
+            raise ConnectionAbortedError
+        return True
+
+
 class LateRelay(Relay):
     """A relay that passes on late what has a word in it, once, as a network that loses a packet.
 

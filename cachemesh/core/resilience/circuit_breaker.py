@@ -47,12 +47,16 @@ class Breaker:
         """Whether commands are sent."""
         return self.state == "closed"
 
-    def failed(self, now: float) -> bool:
+    def failed(self, now: float, began: float | None = None) -> bool:
         """Record that the instance did not serve; return whether this has opened the breaker.
 
         Args:
             now: seconds on any clock that only rises.
+            began: when the attempt did, if of attempts that failed together one counts: a server
+                that ends all connections, as a fence has it do, may serve the next ones.
         """
+        if began is not None and began <= self._failed_at:
+            return False
         if now - self._failed_at > FORGET_SECONDS:
             self.failures = 0
         self.failures += 1

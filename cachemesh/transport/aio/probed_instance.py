@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import Any
 
 import redis
@@ -37,13 +38,14 @@ class ProbedInstance(InstanceBase):
         """
         if not self.breaker.closed:
             raise BreakerOpenError
+        began = time.monotonic()
         try:
             connection = await self._open(within)
         except (OSError, *redis_py.NOT_CONNECTED) as error:
             timed_out = isinstance(error, (TimeoutError, redis.TimeoutError))
             unclear = timed_out and self.timeouts.too_short(within)
             if not (isinstance(error, CONNECT_REPLIES) or unclear):
-                self.failed(Failure.NOT_SENT)
+                self.failed(Failure.NOT_SENT, None if timed_out else began)
             raise NotSentError(str(error)) from error
         self.served()
         return connection

@@ -42,6 +42,15 @@ def test_failures_far_apart_are_no_row() -> None:
         assert not breaker.failed(number * (FORGET_SECONDS + 1))
 
 
+def test_attempts_that_fail_together_count_as_one() -> None:
+    breaker = Breaker()
+    for began in (0.0, 1.0, 1.0, 2.0):
+        assert not breaker.failed(2.0, began)
+    assert breaker.failures == 1
+    assert not breaker.failed(2.2, 2.1)
+    assert breaker.failed(2.4, 2.3), "one after the other"
+
+
 def test_only_a_probe_closes_it() -> None:
     breaker = opened()
     assert not breaker.served()
