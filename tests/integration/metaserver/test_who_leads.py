@@ -15,7 +15,7 @@ import pytest
 from tests.support.metaserver_process import Api, Metaserver, environment
 from tests.support.waiting import until
 
-OPTIONS = ("--session-timeout", "2", "--advertise")
+OPTIONS = ("--session-timeout", "4", "--advertise")
 
 
 @pytest.fixture
