@@ -76,34 +76,45 @@ class BoundedConnection:
     def __repr__(self) -> str:
         return f"BoundedConnection({self.address!r})"
 
-    def call(self, *command: str | bytes | int) -> Any:
+    def call(self, *command: str | bytes | int, within: float | None = None) -> Any:
         """Return the reply to one command; raise an error reply, or the connection's failure.
+
+        Args:
+            within: seconds for the reply; None for the usual time.
 
         Raises:
             redis.RedisError
         """
-        (reply,) = self._exchange([command])
+        (reply,) = self._exchange([command], within)
         if isinstance(reply, redis.RedisError):
             raise reply
         return reply
 
-    def call_all(self, commands: Sequence[Sequence[str | bytes | int]]) -> list[Any]:
+    def call_all(
+        self, commands: Sequence[Sequence[str | bytes | int]], within: float | None = None
+    ) -> list[Any]:
         """Return the replies to commands sent in one write; error replies are values.
+
+        Args:
+            within: as of `call`, for each reply.
 
         Raises:
             redis.RedisError: the connection fails, or the server refuses the metaserver.
         """
-        replies = self._exchange(commands)
+        replies = self._exchange(commands, within)
         for reply in replies:
             if isinstance(reply, redis.ConnectionError):  # such as NOAUTH and LOADING
                 raise reply
         return list(replies)
 
-    def _exchange(self, commands: Sequence[Sequence[str | bytes | int]]) -> list[Reply]:
+    def _exchange(
+        self, commands: Sequence[Sequence[str | bytes | int]], within: float | None
+    ) -> list[Reply]:
+        timeout = self._timeout if within is None else within
         with self._held():
             complete = False
             try:
-                replies = self._connected().ask(commands, self._limits, self._timeout)
+                replies = self._connected().ask(commands, self._limits, timeout)
                 complete = True
             except TimeoutError as error:
                 raise redis.TimeoutError(f"Timeout connecting to {self.address}") from error

@@ -1,6 +1,6 @@
 """The Sentinels of a pool: asking all of them, and registering shards with them.
 
-All Sentinels are asked at once, each within the timeout.
+All Sentinels are asked at once, each within the timeout; a change may take several times as long.
 
 Commands: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/#sentinel-api.
 """
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # in typing from Python 3.11 on
 
 _MOMENT = 0.1  # seconds
+_OF_A_CHANGE = 5  # times the timeout: a Sentinel has its file on disk before it answers
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class SentinelGroup:
 
     Args:
         addresses: "host:port" each.
-        timeout: seconds that each call may take.
+        timeout: seconds that each question may take.
         hurried: addresses of those that are waited for no longer than a moment.
     """
 
@@ -80,6 +81,7 @@ class SentinelGroup:
     ) -> None:
         self.addresses = tuple(addresses)
         self._timeout = timeout
+        self._change_timeout = _OF_A_CHANGE * timeout
         moment = min(_MOMENT, timeout)
         self._connections = {
             address: BoundedConnection(
@@ -144,13 +146,15 @@ class SentinelGroup:
         host, port = parse_address(master)
         monitor = ("SENTINEL", "MONITOR", shard, host, port, quorum)
         set_all = ("SENTINEL", "SET", shard, *words)
+        within = self._change_timeout
 
         def ask(connection: BoundedConnection) -> None:
             current = master_of(connection, shard)
             if current is None:
-                _raise_first(connection, shard, connection.call_all([monitor, set_all]))
+                replies = connection.call_all([monitor, set_all], within)
+                _raise_first(connection, shard, replies, within)
             elif current == master:
-                connection.call(*set_all)
+                connection.call(*set_all, within=within)
             else:
                 raise redis.ResponseError(f"it monitors {shard} at {current}, not at {master}")
 
@@ -172,14 +176,15 @@ class SentinelGroup:
         def ask(connection: BoundedConnection) -> None:
             current = master_of(connection, shard)
             if current is not None and master in (None, current, *replicas_of(connection, shard)):
-                connection.call("SENTINEL", "REMOVE", shard)
+                connection.call("SENTINEL", "REMOVE", shard, within=self._change_timeout)
 
         return self._tell(ask, only)
 
     def set_quorum(self, shard: str, quorum: int, *, only: Iterable[str]) -> SentinelOutcome:
         """Have the Sentinels in `only`, which monitor a shard, take another quorum for it."""
         command = ("SENTINEL", "SET", shard, "quorum", quorum)
-        return self._tell(lambda connection: connection.call(*command), only)
+        within = self._change_timeout
+        return self._tell(lambda connection: connection.call(*command, within=within), only)
 
     def reset(self, shards: Sequence[str], *, only: Iterable[str]) -> SentinelOutcome:
         """Have the Sentinels in `only` forget the other Sentinels and the replicas of shards.
@@ -190,7 +195,7 @@ class SentinelGroup:
         commands = [("SENTINEL", "RESET", shard) for shard in shards]
 
         def ask(connection: BoundedConnection) -> None:
-            for reply in connection.call_all(commands):
+            for reply in connection.call_all(commands, self._change_timeout):
                 if isinstance(reply, redis.RedisError):
                     raise reply
 
@@ -300,7 +305,7 @@ class SentinelGroup:
         self, ask: Callable[[BoundedConnection], None], only: Iterable[str] | None
     ) -> SentinelOutcome:
         connections = self._connections if only is None else {a: self._connections[a] for a in only}
-        answers = ask_all(connections, ask, within=self._timeout)
+        answers = ask_all(connections, ask, within=self._change_timeout)
         failed = {
             address: reason_of(answer)
             for address, answer in answers.items()
@@ -309,11 +314,13 @@ class SentinelGroup:
         return SentinelOutcome(tuple(a for a in connections if a not in failed), failed)
 
 
-def _raise_first(connection: BoundedConnection, shard: str, replies: Sequence[object]) -> None:
+def _raise_first(
+    connection: BoundedConnection, shard: str, replies: Sequence[object], within: float
+) -> None:
     """Raise the first error among the replies to MONITOR and SET; undo a MONITOR without SET."""
     monitored, tuned = replies
     if isinstance(monitored, redis.RedisError):
         raise monitored
     if isinstance(tuned, redis.RedisError):
-        connection.call("SENTINEL", "REMOVE", shard)
+        connection.call("SENTINEL", "REMOVE", shard, within=within)
         raise tuned

@@ -32,7 +32,7 @@ from metaserver.store import StorageError, UnsureError
 _AT_ONCE = 16
 _REGISTERED_AT_ONCE = 2
 """A Sentinel writes its configuration to disk for each new shard, one after the other: of a hundred
-at once the last would wait longer than `sentinel_timeout`."""
+at once the last would wait too long."""
 T = TypeVar("T")
 R = TypeVar("R")
 

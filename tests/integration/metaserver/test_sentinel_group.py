@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +16,7 @@ from metaserver.redis_io.sentinel_replies import DEFAULT_OPTIONS
 from tests.support import metaserver_loops
 from tests.support.metaserver_loops import NETWORKS
 from tests.support.plain_redis import connect
-from tests.support.relay import Relay
+from tests.support.relay import LateRelay, Relay
 from tests.support.sentinels import keep_masters
 from tests.support.waiting import AT_MOST, until
 
@@ -113,6 +114,22 @@ def test_who_is_silent_is_told(stack: LocalStack) -> None:
             assert all_.silent() == {relay.address}
             relay.heal()
             assert all_.silent() == frozenset()
+
+
+def test_a_change_may_take_longer_than_a_question(stack: LocalStack) -> None:
+    """A Sentinel has its file on disk before it answers, which a busy disk delays."""
+    timeout = 3.0
+    master = str(stack.start_redis().address)
+    with (
+        LateRelay(stack.info["sentinels"][0], b"MONITOR") as relay,
+        SentinelGroup([relay.address], NETWORKS, NOBODY, timeout=timeout) as one,
+    ):
+        late = threading.Timer(timeout * 1.2, relay.arrives.set)
+        late.start()
+        assert one.register("late", master, 1, NOBODY).failed == {}
+        assert relay.kept.is_set()
+        assert one.unregister("late").failed == {}
+        late.join()
 
 
 def test_a_name_in_use_elsewhere_is_left_alone(stack: LocalStack, sentinels: SentinelGroup) -> None:
