@@ -114,7 +114,7 @@ class Config:
     redis_auth: RedisAuth = field(default_factory=RedisAuth)
     sentinel_auth: RedisAuth = field(default_factory=RedisAuth)
     instance_timeout: float = 2.0  # to connect to an instance, and to wait for each reply
-    sentinel_timeout: float = 1.0
+    sentinel_timeout: float = 1.0  # for an answer; a change may take several times as long
     status_interval: float = 1.0  # between two observations of a pool
     repair_interval: float = 5.0
     sweep_interval: float = 0.5  # between two looks for sweeps to do
